@@ -1,0 +1,151 @@
+"""A table as rows of numbers: each column's codec side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from src.codecs.base import Codec
+from src.codecs.columns import COLUMN_KINDS, ChoiceColumn, ColumnCodec, GeneratedColumn, NumberColumn
+from src.codecs.scaling import MinMax, NumericEncoder
+from src.errors import UserError, near
+from src.schema import Schema
+from src.spec import Column, DataSpec
+
+
+class TableCodec(Codec):
+    """Rows of a frame to vectors of shape (D,) and back.
+
+    Arguments:
+        numeric: Makes one encoder per numeric column.
+        clip: Whether decoded numbers stay inside the training range.
+        spikes: Whether a value that holds a large share of a numeric column gets a state of its own.
+        max_categories: Categories beyond this many share one position and are drawn back by frequency.
+    """
+
+    kind = "table"
+    schema: Schema
+    columns: list[ColumnCodec]
+
+    def __init__(
+        self,
+        numeric: Callable[[], NumericEncoder] = MinMax,
+        clip: bool = True,
+        spikes: bool = True,
+        max_categories: int = 256,
+    ) -> None:
+        """See the class."""
+        self.numeric = numeric
+        self.clip = clip
+        self.spikes = spikes
+        self.max_categories = max_categories
+
+    def fit(self, frame: pd.DataFrame, schema: Schema) -> TableCodec:
+        """Learns every column from the training rows and publishes the spec."""
+        self.schema = schema
+        self.columns = []
+        for field in schema.fields:
+            series = frame[field.name]
+            if field.is_numeric:
+                encoder = self.numeric()
+                self.columns.append(NumberColumn.fit(field, series, encoder, self.clip, self.spikes))
+            elif field.is_choice:
+                limit = len(series) if field.name == schema.label else self.max_categories
+                self.columns.append(ChoiceColumn.fit(field, series, limit))
+            else:
+                self.columns.append(GeneratedColumn.fit(field, series))
+        self._lay_out(len(frame), self._shares(frame))
+        if self.spec.shape[0] == 0:
+            types = ", ".join(sorted({field.type for field in schema.fields}))
+            raise UserError(f"no column left to model (the columns are {types}); set data.types to say what they are")
+        return self
+
+    def _shares(self, frame: pd.DataFrame) -> tuple[float, ...]:
+        label = self.label_codec
+        if label is None:
+            return ()
+        counts = np.bincount(label.codes(frame[label.field.name]), minlength=label.width)
+        return tuple((counts / counts.sum()).tolist())
+
+    def _lay_out(self, size: int, shares: tuple[float, ...]) -> None:
+        start, laid = 0, []
+        self._spans: list[tuple[int, int]] = []
+        for column in self.columns:
+            blocks = column.blocks(start)
+            stop = blocks[-1].stop if blocks else start
+            self._spans.append((start, stop))
+            if blocks:
+                laid.append(Column(column.field.name, blocks, column.field.name == self.schema.label))
+            start = stop
+        label = self.label_codec
+        names = [] if label is None else [str(v) for v in label.values] + (["missing"] if label.missing else [])
+        self.spec = DataSpec(
+            kind="table", shape=(start,), columns=tuple(laid), classes=tuple(names), class_shares=shares, size=size
+        )
+
+    @property
+    def label_codec(self) -> ChoiceColumn | None:
+        """The codec of the label column, if there is a label with classes."""
+        for column in self.columns:
+            if column.field.name == self.schema.label and isinstance(column, ChoiceColumn):
+                return column
+        return None
+
+    def encode(self, data: pd.DataFrame) -> Tensor:
+        """A frame with the schema's columns to (n, D) float32."""
+        parts = [column.encode(data[column.field.name]) for column in self.columns]
+        return torch.from_numpy(np.ascontiguousarray(np.concatenate(parts, axis=1), dtype=np.float32))
+
+    def labels(self, frame: pd.DataFrame) -> Tensor | None:
+        """Class index of every row, shape (n,); None without a label; raises `UserError` for an unknown class."""
+        label = self.label_codec
+        if label is None:
+            return None
+        codes = label.codes(frame[label.field.name])
+        if (codes < 0).any():
+            value = frame[label.field.name].iloc[int(np.argmax(codes < 0))]
+            self.class_index(value)
+        return torch.from_numpy(codes.astype(np.int64))
+
+    def class_index(self, value: object) -> int:
+        """Index of a label value given as itself or as text; raises `UserError` naming the known ones."""
+        if str(value) in self.spec.classes:
+            return self.spec.classes.index(str(value))
+        known = ", ".join(self.spec.classes[:20])
+        hint = near(str(value), self.spec.classes)
+        raise UserError(f"{self.schema.label}={value} is not among the training labels ({known}){hint}")
+
+    def decode(self, x: Tensor, rng: np.random.Generator, first_row: int = 0) -> pd.DataFrame:
+        """(n, D) to a frame with the schema's column order and dtypes."""
+        rows = x.detach().to("cpu", torch.float32).numpy()
+        series = {
+            column.field.name: column.decode(rows[:, start:stop], rng, first_row)
+            for column, (start, stop) in zip(self.columns, self._spans, strict=True)
+        }
+        return pd.DataFrame(series, copy=False)
+
+    def state(self) -> dict[str, Any]:
+        """Schema, columns and spec as plain values."""
+        return {
+            "schema": self.schema.state(),
+            "columns": [{"kind": column.kind, **column.state()} for column in self.columns],
+            "size": self.spec.size,
+            "class_shares": list(self.spec.class_shares),
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> TableCodec:
+        """Inverse of `state`; the result decodes and encodes, it is not meant to be fitted again."""
+        codec = cls()
+        codec.schema = Schema.from_state(state["schema"])
+        codec.columns = [
+            COLUMN_KINDS[column["kind"]].from_state(field, column)
+            for field, column in zip(codec.schema.fields, state["columns"], strict=True)
+        ]
+        codec._lay_out(state["size"], tuple(state["class_shares"]))
+        return codec

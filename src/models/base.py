@@ -1,0 +1,165 @@
+"""The interface every generative model has, and the training loop its family shares.
+
+A model knows its `DataSpec` and tensors in model space; files, frames and pictures are other people's business.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Literal
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from src.errors import UserError
+from src.models.meter import Meter
+from src.spec import Batch, DataSpec
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+SchedulerFactory = Callable[[torch.optim.Optimizer], Any]
+Conditioning = Literal["none", "label", "columns"]
+
+
+class GenerativeModel(L.LightningModule, abc.ABC):
+    """A trainable sampler over tensors of shape (B, *spec.shape).
+
+    Attributes:
+        supports: Kinds of `DataSpec` the model can be built on.
+        conditioning: What `draw` can be told: "none"; "label", class indices of shape (n,) and dtype long; "columns",
+            encoded rows of shape (n, *spec.shape) with NaN where the model is free.
+        spec: What one example looks like.
+    """
+
+    supports: ClassVar[frozenset[str]]
+    conditioning: Conditioning = "none"
+
+    def __init__(self, spec: DataSpec) -> None:
+        """Arguments: spec: what one example looks like; raises `UserError` for a kind the model cannot model."""
+        super().__init__()
+        if spec.kind not in self.supports:
+            kinds = " or ".join(sorted(self.supports))
+            raise UserError(f"model {type(self).__name__} is for {kinds} data, not for a {spec.kind}; choose another model")
+        self.spec = spec
+        self.meter = Meter()
+
+    @abc.abstractmethod
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Values to log, scalars or vectors (one figure per element); "loss" is the one minimised."""
+
+    @abc.abstractmethod
+    def draw(self, n: int, condition: Tensor | None) -> Tensor:
+        """One chunk of samples in model space, shape (n, *spec.shape); see `conditioning` for the condition."""
+
+    @torch.no_grad()
+    def sample(self, n: int, condition: Tensor | None = None, chunk: int = 65_536) -> Tensor:
+        """Samples in model space, shape (n, *spec.shape), in eval mode and in chunks; draws from torch's global generator.
+
+        Raises:
+            ValueError: n is not positive, the condition has another length than n, or the model takes none.
+        """
+        if n <= 0:
+            raise ValueError(f"n={n} must be positive")
+        if condition is not None:
+            if self.conditioning == "none":
+                raise ValueError(f"{type(self).__name__} takes no condition")
+            if len(condition) != n:
+                raise ValueError(f"condition has {len(condition)} rows, n={n}")
+        training = self.training
+        self.eval()
+        try:
+            parts = [
+                self.draw(min(chunk, n - i), None if condition is None else condition[i : i + chunk])
+                for i in range(0, n, chunk)
+            ]
+        finally:
+            self.train(training)
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    @property
+    def progress(self) -> float:
+        """Share of training done, in [0, 1]; 1 outside a training run."""
+        if self._trainer is None:
+            return 1.0
+        trainer = self.trainer
+        if trainer.max_steps > 0:
+            return min(self.global_step / trainer.max_steps, 1.0)
+        if not trainer.max_epochs or trainer.max_epochs < 0 or trainer.num_training_batches == float("inf"):
+            return 1.0
+        batches = trainer.num_training_batches
+        done = trainer.current_epoch * batches + trainer.fit_loop.epoch_loop.batch_progress.current.completed % batches
+        return min(done / (trainer.max_epochs * batches), 1.0)
+
+    def averaged(self) -> nn.Module:
+        """The part whose weights an EMA averages: what `draw` needs."""
+        return self
+
+    def epoch_figures(self) -> dict[str, float]:
+        """Further figures at the end of a training epoch, named without their stage."""
+        return {}
+
+    def on_train_epoch_end(self) -> None:
+        """Logs the epoch's means once."""
+        self.publish("train", {**self.meter.pop("train"), **self.epoch_figures()})
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the validation means once."""
+        self.publish("val", self.meter.pop("val"))
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the test means once."""
+        self.publish("test", self.meter.pop("test"))
+
+    def publish(self, stage: str, figures: dict[str, float]) -> None:
+        """Hands figures to loggers and monitors under "stage/name"."""
+        self.log_dict({f"{stage}/{name}": value for name, value in figures.items()})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps the half-done epoch's sums, so that a run resumed inside an epoch reports the same means."""
+        checkpoint["meter"] = self.meter.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restores the half-done epoch's sums."""
+        self.meter.load(checkpoint.get("meter", {}))
+
+
+class LikelihoodModel(GenerativeModel, abc.ABC):
+    """A model with one loss and one optimizer: VAEs, autoregressive models, flows, diffusion.
+
+    Arguments:
+        spec: What one example looks like.
+        optimizer: Factory from parameters to an optimizer; None for a model that only samples.
+        scheduler: Factory from the optimizer to a learning-rate scheduler stepped every epoch; None for a fixed rate.
+    """
+
+    def __init__(
+        self, spec: DataSpec, optimizer: OptimizerFactory | None = None, scheduler: SchedulerFactory | None = None
+    ) -> None:
+        """See the class."""
+        super().__init__(spec)
+        self.optimizer_factory = optimizer
+        self.scheduler_factory = scheduler
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One loss; the sums for the log stay on the device until the epoch ends."""
+        losses = self.losses(batch)
+        self.meter.add("train", losses, len(batch.x))
+        return losses["loss"]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """The same figures on the validation split."""
+        self.meter.add("val", self.losses(batch), len(batch.x))
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """The same figures on the test split."""
+        self.meter.add("test", self.losses(batch), len(batch.x))
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401 (Lightning's union of five forms)
+        """The optimizer, and its scheduler where there is one."""
+        if self.optimizer_factory is None:
+            raise UserError(f"{type(self).__name__} was built without an optimizer: it can sample, not train")
+        optimizer = self.optimizer_factory(self.parameters())
+        if self.scheduler_factory is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self.scheduler_factory(optimizer)}

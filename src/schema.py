@@ -1,0 +1,82 @@
+"""What the columns of a person's table are, in user units: the types that data, codecs, metrics and plots share."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+ColumnType = Literal["numeric", "integer", "boolean", "category", "ordinal", "datetime", "id", "text", "constant"]
+COLUMN_TYPES: tuple[str, ...] = get_args(ColumnType)
+NUMERIC_TYPES = frozenset({"numeric", "integer", "datetime"})
+CHOICE_TYPES = frozenset({"boolean", "category", "ordinal"})
+GENERATED_TYPES = frozenset({"id", "text", "constant"})
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column of a table as its owner sees it.
+
+    Attributes:
+        name: Column name.
+        type: One of `COLUMN_TYPES`. Numeric types are modelled as numbers, choice types as categories; generated types
+            carry no signal a model could learn: ids are made anew, constants repeated.
+        dtype: The pandas dtype of the input, as text; synthetic data comes back with it.
+        decimals: Digits after the point that numbers are rounded to (0 for integers); None for unrounded floats.
+        order: Categories of an ordinal column from lowest to highest; empty for other types.
+        format: strptime format of a date kept as text; None for real datetime dtypes and for other types.
+    """
+
+    name: str
+    type: ColumnType
+    dtype: str
+    decimals: int | None = None
+    order: tuple[str, ...] = ()
+    format: str | None = None
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether the column is modelled as a number."""
+        return self.type in NUMERIC_TYPES
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether the column is modelled as a category."""
+        return self.type in CHOICE_TYPES
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The fields of a table in column order, and which of them is the label (a choice field), if any."""
+
+    fields: tuple[Field, ...]
+    label: str | None = None
+
+    def __getitem__(self, name: str) -> Field:
+        """The field of that name."""
+        return next(field for field in self.fields if field.name == name)
+
+    @property
+    def names(self) -> list[str]:
+        """Column names in order."""
+        return [field.name for field in self.fields]
+
+    @property
+    def numeric(self) -> list[str]:
+        """Names of the columns modelled as numbers."""
+        return [field.name for field in self.fields if field.is_numeric]
+
+    @property
+    def choices(self) -> list[str]:
+        """Names of the columns modelled as categories."""
+        return [field.name for field in self.fields if field.is_choice]
+
+    def state(self) -> dict[str, Any]:
+        """Plain numbers, strings and lists."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Schema:
+        """Inverse of `state`."""
+        fields = tuple(Field(**{**field, "order": tuple(field["order"])}) for field in state["fields"])
+        return cls(fields, state["label"])
