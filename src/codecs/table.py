@@ -117,8 +117,16 @@ class TableCodec(Codec):
         if str(value) in self.spec.classes:
             return self.spec.classes.index(str(value))
         known = ", ".join(self.spec.classes[:20])
-        hint = near(str(value), self.spec.classes)
-        raise UserError(f"{self.schema.label}={value} is not among the training labels ({known}){hint}")
+        raise UserError(f"{self.schema.label}={value} is not among the training labels ({known}){near(str(value), self.spec.classes)}")
+
+    def check_value(self, name: str, value: object) -> None:
+        """Raises `UserError` when a choice column never had this value in training."""
+        for column in self.columns:
+            if column.field.name == name and isinstance(column, ChoiceColumn):
+                known = [str(v) for v in [*column.values, *column.pool]]
+                if str(value) not in known:
+                    shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+                    raise UserError(f"{name}={value} is not among the training values ({shown}){near(str(value), known)}")
 
     def decode(self, x: Tensor, rng: np.random.Generator, first_row: int = 0) -> pd.DataFrame:
         """(n, D) to a frame with the schema's column order and dtypes."""
@@ -128,6 +136,15 @@ class TableCodec(Codec):
             for column, (start, stop) in zip(self.columns, self._spans, strict=True)
         }
         return pd.DataFrame(series, copy=False)
+
+    def describe(self) -> str:
+        """One line on how numbers and categories are encoded."""
+        numbers = sum(isinstance(column, NumberColumn) for column in self.columns)
+        choices = [column for column in self.columns if isinstance(column, ChoiceColumn)]
+        pooled = [f"{c.field.name} ({len(c.pool)} rare values pooled)" for c in choices if c.pool]
+        scaling = getattr(self.numeric, "__name__", type(self.numeric).__name__)
+        text = f"{scaling} scaling of {numbers} numeric columns, one-hot of {len(choices)} categorical ones"
+        return f"{text}, {self.spec.shape[0]} positions" + (f"; {', '.join(pooled)}" if pooled else "")
 
     def state(self) -> dict[str, Any]:
         """Schema, columns and spec as plain values."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
@@ -111,6 +111,7 @@ class GenerativeData(L.LightningDataModule, abc.ABC):
         reports: What each preprocessing step did; set by `setup`.
     """
 
+    kind: ClassVar[str]
     spec: DataSpec
     codec: Codec
     provenance: Provenance

@@ -6,6 +6,7 @@ A model knows its `DataSpec` and tensors in model space; files, frames and pictu
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, Literal
 
@@ -22,6 +23,17 @@ SchedulerFactory = Callable[[torch.optim.Optimizer], Any]
 Conditioning = Literal["none", "label", "columns"]
 
 
+class Diverged(UserError):
+    """A loss that is NaN or infinite, with where it happened; `src.train` adds the last good checkpoint."""
+
+    def __init__(self, epoch: int, step: int) -> None:
+        """Arguments: epoch and step (optimizer updates) of the loss."""
+        super().__init__(
+            f"the loss became NaN or infinite in epoch {epoch}, step {step}; "
+            "try a lower model.optimizer.lr or trainer.gradient_clip_val=1"
+        )
+
+
 class GenerativeModel(L.LightningModule, abc.ABC):
     """A trainable sampler over tensors of shape (B, *spec.shape).
 
@@ -30,9 +42,11 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         conditioning: What `draw` can be told: "none"; "label", class indices of shape (n,) and dtype long; "columns",
             encoded rows of shape (n, *spec.shape) with NaN where the model is free.
         spec: What one example looks like.
+        directions: Which of its logged figures are better "lower" or "higher".
     """
 
     supports: ClassVar[frozenset[str]]
+    directions: ClassVar[dict[str, str]] = {"loss": "lower"}
     conditioning: Conditioning = "none"
 
     def __init__(self, spec: DataSpec) -> None:
@@ -43,6 +57,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
             raise UserError(f"model {type(self).__name__} is for {kinds} data, not for a {spec.kind}; choose another model")
         self.spec = spec
         self.meter = Meter()
+        self._bad_step: Tensor | None = None
+        self.fresh: dict[str, float] = {}  # figures of the running epoch, for monitors that must not see stale ones
 
     @abc.abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -84,7 +100,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
             return 1.0
         trainer = self.trainer
         if trainer.max_steps > 0:
-            return min(self.global_step / trainer.max_steps, 1.0)
+            return min(self.steps / trainer.max_steps, 1.0)
         if not trainer.max_epochs or trainer.max_epochs < 0 or trainer.num_training_batches == float("inf"):
             return 1.0
         batches = trainer.num_training_batches
@@ -101,6 +117,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
 
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's means once."""
+        self.raise_if_diverged()
         self.publish("train", {**self.meter.pop("train"), **self.epoch_figures()})
 
     def on_validation_epoch_end(self) -> None:
@@ -113,7 +130,40 @@ class GenerativeModel(L.LightningModule, abc.ABC):
 
     def publish(self, stage: str, figures: dict[str, float]) -> None:
         """Hands figures to loggers and monitors under "stage/name"."""
-        self.log_dict({f"{stage}/{name}": value for name, value in figures.items()})
+        named = {f"{stage}/{name}": value for name, value in figures.items()}
+        self.fresh.update(named)
+        self.log_dict(named)
+
+    def on_train_epoch_start(self) -> None:
+        """A new epoch has no figures yet."""
+        self.fresh.clear()
+
+    @property
+    def steps(self) -> int:
+        """Updates of the sampling network so far; Lightning's `global_step` counts those of every optimizer."""
+        return self.global_step
+
+    def check_finite(self, loss: Tensor) -> None:
+        """Remembers the first step whose loss is NaN or infinite; on a CPU, where looking is free, raises at once."""
+        if loss.device.type == "cpu":
+            if not math.isfinite(loss.item()):
+                raise Diverged(self.current_epoch, self.steps)
+            return
+        if self._bad_step is None:
+            self._bad_step = torch.full((), -1, dtype=torch.long, device=loss.device)
+        is_first = (self._bad_step < 0) & ~torch.isfinite(loss.detach())
+        self._bad_step = torch.where(is_first, torch.full_like(self._bad_step, self.steps), self._bad_step)
+
+    def raise_if_diverged(self) -> None:
+        """Raises `Diverged` if any loss so far was not finite; called before anything is saved and once an epoch."""
+        if self._bad_step is not None and int(self._bad_step) >= 0:
+            raise Diverged(self.current_epoch, int(self._bad_step))
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Batches made on the device pass through untouched."""
+        if batch.x.device == device:
+            return batch
+        return Batch(batch.x.to(device, non_blocking=True), None if batch.y is None else batch.y.to(device))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the half-done epoch's sums, so that a run resumed inside an epoch reports the same means."""
@@ -144,6 +194,7 @@ class LikelihoodModel(GenerativeModel, abc.ABC):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One loss; the sums for the log stay on the device until the epoch ends."""
         losses = self.losses(batch)
+        self.check_finite(losses["loss"])
         self.meter.add("train", losses, len(batch.x))
         return losses["loss"]
 

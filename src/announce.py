@@ -1,0 +1,42 @@
+"""What a run tells the person at its terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from src.data.base import GenerativeData
+from src.data.tables import TableData
+from src.data.types import describe
+from src.results import RunResult
+
+
+def announce_data(data: GenerativeData, console: Console) -> None:
+    """Where the data is from, loudly if it is a stand-in, and what the columns of a table were found to be."""
+    notes: tuple[str, ...] = ()
+    if isinstance(data, TableData):
+        notes = data.read().notes
+    else:
+        data.prepare_data()
+    source = data.provenance
+    console.print(f"data: {source.detail} [dim]({source.kind}, sha256 {source.sha256[:12]})[/dim]", highlight=False)
+    for note in notes:
+        console.print(Panel(note, style="bold yellow") if source.is_stand_in else f"[yellow]note:[/yellow] {note}")
+    if isinstance(data, TableData):
+        table = Table(title=f"{len(data.read().frame)} rows, {len(data.schema.fields)} columns", title_justify="left")
+        for head in ("column", "type", "missing", "distinct", "example", "why"):
+            table.add_column(head, overflow="fold")
+        for row in describe(data.schema, data.read().frame):
+            table.add_row(*(str(cell) for cell in row))
+        console.print(table)
+
+
+def announce_result(result: RunResult, report: Path, console: Console) -> None:
+    """The main figures and where the report is."""
+    from src.report import terminal_table
+
+    console.print(terminal_table(result))
+    console.print(f"report: {report}", soft_wrap=True, highlight=False)

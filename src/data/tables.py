@@ -1,0 +1,185 @@
+"""Tables from any source: read, cleaned, split, encoded once, and served from memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
+
+import pandas as pd
+
+from src.codecs.table import TableCodec
+from src.data import steps
+from src.data.base import GenerativeData, StepReport, TensorLoader
+from src.data.sources import RawTable, TableFile
+from src.data.types import infer_schema
+from src.errors import UserError
+from src.spec import DataSpec
+
+
+class TableData(GenerativeData):
+    """A table's rows as tensors, after named, switchable and reported preprocessing steps.
+
+    Arguments:
+        source: Reads the raw table; called with `data_dir`.
+        codec: Encodes rows; fitted on the training rows.
+        data_dir: Folder with downloaded data sets, or None.
+        batch_size: Rows a training batch.
+        types: Column types that override what is found, {column: type}.
+        columns: Columns to keep, in this order, besides the label; None for all.
+        duplicates: Whether equal rows are removed.
+        missing: "drop", "impute" or "model" (missingness is learnt and reproduced).
+        outliers: z-score beyond which training rows are left out; None to keep all.
+        balance: "none", "over" or "under" sampling of the training classes.
+        split: Shares of train, validation and test.
+        seed: Of the split, of balancing and of the batch order.
+    """
+
+    kind = "table"
+    codec: TableCodec
+
+    def __init__(
+        self,
+        source: Callable[[str | None], RawTable],
+        codec: TableCodec,
+        data_dir: str | None = None,
+        batch_size: int = 32,
+        types: dict[str, Any] | None = None,
+        columns: list[str] | None = None,
+        duplicates: bool = True,
+        missing: Literal["drop", "impute", "model"] = "model",
+        outliers: float | None = None,
+        balance: Literal["none", "over", "under"] = "none",
+        split: tuple[float, float, float] = (0.7, 0.15, 0.15),
+        seed: int = 0,
+    ) -> None:
+        """See the class."""
+        super().__init__()
+        _check(missing, balance, outliers, split, batch_size)
+        self.source, self.codec, self.data_dir, self.batch_size = source, codec, data_dir, batch_size
+        self.types, self.columns = dict(types or {}), columns
+        self.duplicates, self.missing, self.outliers, self.balance = duplicates, missing, outliers, balance
+        self.split_shares, self.seed = (split[0], split[1], split[2]), seed
+        self.raw: RawTable | None = None
+
+    def read(self) -> RawTable:
+        """The raw table, read once, its columns chosen."""
+        if self.raw is None:
+            raw = self.source(self.data_dir)
+            if self.columns is not None:
+                keep = [*self.columns, *([raw.label] if raw.label and raw.label not in self.columns else [])]
+                unknown = [name for name in keep if name not in raw.frame.columns]
+                if unknown:
+                    raise UserError(f"data.columns={unknown[0]!r} is not a column of {raw.provenance.detail}")
+                raw = dataclasses.replace(raw, frame=raw.frame[keep])
+            self.raw = raw
+            self.provenance = raw.provenance
+            known = {name: kind for name, kind in raw.types.items() if name in raw.frame.columns}
+            self.schema = infer_schema(raw.frame, raw.label, {**known, **self.types})
+        return self.raw
+
+    def setup(self, stage: str) -> None:
+        """Reads, cleans, splits and encodes; the order is split first, then everything that is fitted."""
+        if hasattr(self, "frames"):
+            return
+        frame = self.read().frame
+        self.reports = []
+        if self.duplicates:
+            frame = self._report(steps.drop_duplicates(frame))
+        frame = self._drop_unlabelled(frame)
+        frames = steps.split(frame, self.schema, self.split_shares, self.seed)
+        frames = self._report(steps.MISSING[self.missing](frames, self.schema))
+        if frames["train"].empty:
+            raise UserError("data.missing=drop leaves no training row; use data.missing=model or data.missing=impute")
+        if self.outliers is not None:
+            frames["train"] = self._report(steps.drop_outliers(frames["train"], self.schema, self.outliers))
+        if self.balance != "none":
+            frames["train"] = self._report(
+                steps.balance_classes(frames["train"], self.schema, self.balance, self.seed)
+            )
+        self._encode(self._seen_labels(frames))
+
+    def _report(self, outcome: tuple[Any, StepReport]) -> Any:  # noqa: ANN401 (whatever the step made)
+        made, report = outcome
+        self.reports.append(report)
+        return made
+
+    def _drop_unlabelled(self, frame: pd.DataFrame) -> pd.DataFrame:
+        label = self.schema.label
+        if label is None or not frame[label].isna().any():
+            return frame
+        report = StepReport("labels", f"rows without {label} are left out", rows=int(frame[label].isna().sum()))
+        return self._report((frame.dropna(subset=[label]).reset_index(drop=True), report))
+
+    def _seen_labels(self, frames: steps.Frames) -> steps.Frames:
+        """Leaves out validation and test rows of a class that has no training row (after dropping rows it can happen)."""
+        label = self.schema.label
+        if label is None or not self.schema[label].is_choice:
+            return frames
+        seen = frames["train"][label].unique()
+        kept = {name: frame[frame[label].isin(seen)].reset_index(drop=True) for name, frame in frames.items()}
+        gone = sum(len(frames[name]) - len(kept[name]) for name in frames)
+        if gone:
+            self.reports.append(StepReport("unseen", f"rows of a {label} without training rows are left out", rows=gone))
+        return kept
+
+    def _encode(self, frames: steps.Frames) -> None:
+        self.frames = frames
+        for name, frame in frames.items():
+            if frame.empty:
+                raise UserError(f"no {name} rows are left after preprocessing; switch a step off (data.missing=model)")
+        self.codec.fit(frames["train"], self.schema)
+        self.reports.append(StepReport("encode", f"{self.codec.describe()}", rows=len(frames["train"])))
+        self.tensors = {name: (self.codec.encode(frame), self.codec.labels(frame)) for name, frame in frames.items()}
+
+    @property
+    def spec(self) -> DataSpec:  # type: ignore[override]
+        """What one encoded row looks like."""
+        return self.codec.spec
+
+    def loader(self, name: str, batch_size: int, shuffle: bool) -> TensorLoader:
+        """Batches of one split on the device that trains."""
+        x, y = self.tensors[name]
+        return TensorLoader(
+            x.to(self.device), None if y is None else y.to(self.device), batch_size, shuffle, seed=self.seed
+        )
+
+    def train_dataloader(self) -> TensorLoader:
+        """Shuffled training batches."""
+        return self.loader("train", self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> TensorLoader:
+        """Validation rows in large batches: nothing is learnt from them."""
+        return self.loader("val", max(self.batch_size, 4096), shuffle=False)
+
+    def test_dataloader(self) -> TensorLoader:
+        """Test rows in large batches."""
+        return self.loader("test", max(self.batch_size, 4096), shuffle=False)
+
+
+class FileData(TableData):
+    """A person's own CSV, TSV or Parquet file.
+
+    Arguments:
+        path: The file.
+        target: Label column, or None.
+        encoding: Of a text file that is not UTF-8.
+        **options: See `TableData`.
+    """
+
+    def __init__(self, path: str, target: str | None = None, encoding: str | None = None, **options: Any) -> None:  # noqa: ANN401
+        """See the class."""
+        super().__init__(TableFile(path, target, encoding), **options)
+
+
+def _check(missing: str, balance: str, outliers: float | None, split: Any, batch_size: int) -> None:  # noqa: ANN401
+    if missing not in steps.MISSING:
+        raise UserError(f"data.missing={missing} must be one of {', '.join(steps.MISSING)}")
+    if balance not in ("none", "over", "under"):
+        raise UserError(f"data.balance={balance} must be one of none, over, under")
+    if outliers is not None and outliers <= 0:
+        raise UserError(f"data.outliers={outliers} must be positive, or null to keep all rows")
+    if len(split) != 3 or min(split) <= 0 or abs(sum(split) - 1) > 1e-6:
+        raise UserError(f"data.split={list(split)} must be three positive shares that add up to 1")
+    if batch_size < 1:
+        raise UserError(f"data.batch_size={batch_size} must be at least 1")

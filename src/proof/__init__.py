@@ -1,0 +1,1 @@
+"""What is made, measured and drawn after training, by kind of data."""

@@ -1,0 +1,88 @@
+"""The proof for tables: synthetic.csv, fidelity, utility and privacy figures, plots of columns, pairs and the latent space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from rich.console import Console
+
+from src.data.tables import TableData
+from src.metrics.base import EvalData, Figure
+from src.metrics.evaluate import evaluate_table
+from src.models.vae import VAE
+from src.plots.latent import kl_plot, latent_plot
+from src.plots.table import column_plots, correlation_plot, embedding_plot
+from src.plots.training import loss_curves
+from src.proof.base import Proof
+from src.results import Score
+from src.synthesizer import Synthesizer
+
+PREVIEW_ROWS = 10
+Metric = Callable[[EvalData], list[Figure]]
+
+
+class TableProof(Proof):
+    """See `Proof`."""
+
+    data: TableData
+
+    @property
+    def n_holdout(self) -> int:
+        """Test rows."""
+        return len(self.data.frames["test"])
+
+    def write_synthetic(self, synthesizer: Synthesizer, n: int, seed: int, folder: Path) -> pd.DataFrame:
+        """Writes `synthetic.csv`."""
+        frame: pd.DataFrame = synthesizer.sample(n, seed=seed)
+        frame.to_csv(folder / "synthetic.csv", index=False)
+        return frame
+
+    def figures(self, synthetic: pd.DataFrame, metrics: Sequence[Metric], seed: int, console: Console) -> list[Score]:
+        """Every metric of the config, with a progress line on a terminal."""
+        frames = self.data.frames
+        data = EvalData(self.data.schema, frames["train"], frames["test"], synthetic, seed)
+        with console.status("measuring") as status:
+            results = evaluate_table(data, metrics, progress=lambda name: status.update(f"measuring {name}"))
+        return [
+            Score(
+                r.figure.name, r.figure.value, r.figure.better, r.figure.low, r.figure.high, r.ceiling, r.floor, r.why,
+                r.figure.detail,
+            )
+            for r in results
+        ]  # fmt: skip
+
+    def plots(self, synthesizer: Synthesizer, synthetic: pd.DataFrame, folder: Path) -> list[Path]:
+        """Columns, correlations, embedding, curves; for a VAE its latent space and the KL of each dimension."""
+        target = folder / "plots"
+        target.mkdir(exist_ok=True)
+        schema, train = self.data.schema, self.data.frames["train"]
+        drawn = column_plots(schema, train, synthetic, target)
+        drawn.append(correlation_plot(schema, train, synthetic, target / "correlations.png"))
+        drawn.append(embedding_plot(schema, train, synthetic, target / "embedding.png"))
+        history = self.history(folder / "metrics.csv")
+        if history is not None and len(history):
+            drawn.append(loss_curves(history, target / "curves.png"))
+        if isinstance(synthesizer.model, VAE):
+            drawn += self._latent_plots(synthesizer.model, target)
+        return [path for path in drawn if path is not None]
+
+    @torch.no_grad()
+    def _latent_plots(self, model: VAE, target: Path) -> list[Path]:
+        x, y = self.data.tensors["train"]
+        rows = torch.arange(len(x))[:5000]
+        batch = type(next(iter(self.data.val_dataloader())))(x[rows].to(model.device), None if y is None else y[rows])
+        mean, log_var = model.encode(batch)
+        kl = 0.5 * (mean.square() + log_var.exp() - 1.0 - log_var).mean(dim=0)
+        labels = None if y is None else np.asarray(model.spec.classes)[y[rows].cpu().numpy()]
+        return [
+            latent_plot(mean.cpu().numpy(), labels, target / "latent.png"),
+            kl_plot(kl.cpu().numpy(), target / "kl_per_dimension.png"),
+        ]
+
+    def preview(self, synthetic: pd.DataFrame) -> pd.DataFrame:
+        """The first rows."""
+        return synthetic.head(PREVIEW_ROWS)
