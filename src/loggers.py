@@ -52,8 +52,8 @@ class Csv(Logger):
                 rows = [{k: v for k, v in row.items() if v != ""} for row in csv.DictReader(file)]
             self.rows = {int(row["epoch"]): row for row in rows if int(row["epoch"]) < epoch}
 
-    def save(self) -> None:
-        """Writes the file."""
+    def write(self) -> None:
+        """Writes the file; Lightning's own `save` comes with every figure and would cost more than training."""
         names = dict.fromkeys(name for row in self.rows.values() for name in row)
         partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         with partial.open("w", newline="", encoding="utf-8") as file:
@@ -64,4 +64,4 @@ class Csv(Logger):
 
     def finalize(self, status: str) -> None:
         """Writes the file a last time."""
-        self.save()
+        self.write()

@@ -34,6 +34,9 @@ class Score:
         floor: The same figure of columns resampled independently, None where there is none.
         why: Why there is no value; empty otherwise.
         detail: Named parts, such as one value per column.
+        ideal: The value of a perfect generator where that is neither `low` nor `high`.
+        n: Number of rows or examples that the value was measured on.
+        note: What a reader must know of this very value.
     """
 
     name: str
@@ -45,6 +48,9 @@ class Score:
     floor: float | None = None
     why: str = ""
     detail: dict[str, float | None] | None = None
+    ideal: float | None = None
+    n: int | None = None
+    note: str = ""
 
     def __post_init__(self) -> None:
         """Keeps a number that JSON cannot hold out of the file, and says so."""

@@ -218,7 +218,8 @@ class Run:
         )  # fmt: skip
         torch.manual_seed(int(self.cfg.seed))
         model = self.synthesizer.model
-        measured = tester.test(model, self.data.test_dataloader(), verbose=False)[0]
+        tester.test(model, self.data.test_dataloader(), verbose=False)
+        measured = {name: value for name, value in model.fresh.items() if name.startswith("test/")}
         return [Score(name, value, model.directions.get(name.partition("/")[2], "none")) for name, value in measured.items()]
 
     def finish(self) -> float | None:

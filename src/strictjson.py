@@ -5,23 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import types
 import typing
 from pathlib import Path
 from typing import Any, Literal
+
+from src.atomic import replacing
 
 
 def write(value: Any, path: Path) -> None:  # noqa: ANN401 (a dataclass, a dict or a list)
     """Writes a value under the final name only once it is complete; numbers that are not finite become null."""
     state = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
     text = json.dumps(plain(state), indent=2, ensure_ascii=False, allow_nan=False)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as partial:
         partial.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def parse(text: str) -> Any:  # noqa: ANN401 (any JSON value)

@@ -161,7 +161,8 @@ class Bundle(Checkpoint):
         _publish(partial, self.last_path)
         self._saved_at = time.monotonic()
         for logger in trainer.loggers:
-            logger.save()
+            if isinstance(logger, Csv):
+                logger.write()
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]

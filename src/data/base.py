@@ -69,6 +69,7 @@ class TensorLoader:
         self._position = 0
         self._resume_at = 0
         self.sampler = self  # Lightning calls loader.sampler.set_epoch before each epoch
+        self.batch_sampler = None
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the order of the next pass."""
