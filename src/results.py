@@ -61,7 +61,7 @@ class Score:
     def standing(self) -> float | None:
         """Where the value stands between floor (0) and ceiling (1); None where that order has no meaning.
 
-        For some figures, such as distances to the training rows, a naive sample beats a real one: those have no standing.
+        For some figures, such as distances to training rows, a naive sample beats a real one: those have no standing.
         """
         if self.value is None or self.ceiling is None or self.floor is None or self.better == "none":
             return None
@@ -81,7 +81,7 @@ class Objective:
 
 @dataclass
 class Source:
-    """Where the data came from: kind ("files", "stand-in", ...), one line for people, and the hash of the data as read."""
+    """Where the data came from: kind ("files", "stand-in", ...), one line for people, the hash of the data as read."""
 
     kind: str
     detail: str
@@ -167,7 +167,7 @@ class RunResult:
 
 
 def headlines(figures: list[Score], a_group: int = 4) -> list[Score]:
-    """The figures to show first: those with a direction, at most `a_group` of each first-level group, in their order."""
+    """The figures to show first: those with a direction, at most `a_group` of each first-level group, in order."""
     seen: dict[str, int] = {}
     chosen = []
     for score in figures:
@@ -201,7 +201,8 @@ def machine(device: str = "cpu") -> dict[str, str | int | float]:
 
         name = torch.cuda.get_device_name(torch.device(device))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    found: dict[str, str | int | float] = {"cpu": _processor(), "cores": cores, "device": name, "system": platform.platform()}
+    found: dict[str, str | int | float] = {"cpu": _processor(), "cores": cores, "device": name}
+    found["system"] = platform.platform()
     if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()):
         found["memory_gb"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1)
     return found

@@ -1,4 +1,4 @@
-"""Dataclasses to strict JSON and back: no NaN tokens, no half-written file, nothing taken that does not fit its type."""
+"""Dataclasses to strict JSON and back: no NaN tokens, no half-written file, nothing taken that does not fit."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def plain(value: Any) -> Any:  # noqa: ANN401 (any JSON value)
 
 
 def read(kind: Any, value: Any, where: str = "") -> Any:  # noqa: ANN401 (any type)
-    """A parsed value as the annotated type, dataclasses built; raises ValueError that names the place that does not fit."""
+    """A parsed value as the annotated type, dataclasses built; raises ValueError naming the place that does not fit."""
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if dataclasses.is_dataclass(kind) and isinstance(value, dict):
         return _read_dataclass(kind, value, where)
