@@ -22,6 +22,8 @@ from src.spec import DataSpec
 CHUNK = 131_072  # rows drawn at a time; part of what a seed means, so it is no option
 TRIES = 200  # rejection gives up after drawing this many times the rows asked for, and at least 200 chunks of them
 
+Seeds = tuple[int, int, int]  # seed, part, chunk
+
 CODECS: dict[str, type[Codec]] = {TableCodec.kind: TableCodec}
 
 
@@ -79,17 +81,27 @@ class Synthesizer:
             return pd.concat(chunks, ignore_index=True) if len(chunks) > 1 else chunks[0]
         return np.concatenate(chunks)
 
-    def chunks(self, n: int, condition: Mapping[str, Any] | None = None, seed: int = 0) -> Iterator[Any]:
-        """The same data in pieces, so that memory stays constant however large n is."""
+    def chunks(
+        self, n: int, condition: Mapping[str, Any] | None = None, seed: int = 0, part: int = 0, first_row: int = 0
+    ) -> Iterator[Any]:
+        """The same data in pieces, so that memory stays constant however large n is.
+
+        Arguments:
+            n: See `sample`.
+            condition: See `sample`.
+            seed: See `sample`.
+            part: A further seed, for parts of one large sample that are made apart.
+            first_row: Rows made before this part, so that ids do not repeat.
+        """
         if n <= 0:
             raise UserError(f"n={n} must be at least 1")
         condition = dict(condition or {})
         given = self._given(condition)
         if condition and given is None:
-            yield from self._rejected(n, condition, seed)
+            yield from self._rejected(n, condition, seed, part, first_row)
             return
         for i, start in enumerate(range(0, n, CHUNK)):
-            yield self._chunk(min(CHUNK, n - start), given, seed, i, start)
+            yield self._chunk(min(CHUNK, n - start), given, (seed, part, i), first_row + start)
 
     def _given(self, condition: Mapping[str, Any]) -> int | None:
         """Class index if the condition is just the label and the model can be told it; checks every name and value."""
@@ -106,21 +118,21 @@ class Synthesizer:
             return self.codec.class_index(condition[schema.label])
         return None
 
-    def _chunk(self, n: int, given: int | None, seed: int, index: int, first_row: int) -> Any:  # noqa: ANN401
+    def _chunk(self, n: int, given: int | None, seeds: Seeds, first_row: int) -> Any:  # noqa: ANN401
         y = None if given is None else torch.full((n,), given, dtype=torch.long, device=self.model.device)
-        return self.codec.decode(self._draw(n, y, seed, index), _generator(seed, index), first_row)
+        return self.codec.decode(self._draw(n, y, seeds), _generator(seeds), first_row)
 
-    def _draw(self, n: int, y: Tensor | None, seed: int, index: int) -> Tensor:
+    def _draw(self, n: int, y: Tensor | None, seeds: Seeds) -> Tensor:
         cuda = [self.model.device] if self.model.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda):
-            torch.manual_seed(int(_generator(seed, index).integers(2**62)))
+            torch.manual_seed(int(_generator(seeds).integers(2**62)))
             return self.model.sample(n, y)
 
-    def _rejected(self, n: int, condition: Mapping[str, Any], seed: int) -> Iterator[pd.DataFrame]:
+    def _rejected(self, n: int, condition: Mapping[str, Any], seed: int, part: int, first_row: int) -> Iterator[pd.DataFrame]:
         found = drawn = index = 0
         size = min(CHUNK, max(1024, 4 * n))
         while found < n:
-            frame = self._chunk(size, None, seed, index, drawn)
+            frame = self._chunk(size, None, (seed, part, index), first_row + drawn)
             index, drawn = index + 1, drawn + size
             fits = np.ones(len(frame), dtype=bool)
             for name, value in condition.items():
@@ -134,5 +146,5 @@ class Synthesizer:
                 raise UserError(f"{told} was met by only {found} of {drawn} rows drawn; ask for fewer, or train model=cvae")
 
 
-def _generator(seed: int, index: int) -> np.random.Generator:
-    return np.random.default_rng([abs(int(seed)), index])
+def _generator(seeds: Seeds) -> np.random.Generator:
+    return np.random.default_rng([abs(int(seed)) for seed in seeds])

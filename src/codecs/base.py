@@ -26,8 +26,8 @@ class Codec(abc.ABC):
         """User units to model space, shape (n, *spec.shape), dtype float32."""
 
     @abc.abstractmethod
-    def decode(self, x: Tensor, rng: np.random.Generator) -> Any:  # noqa: ANN401
-        """Model space to user units; `rng` draws what the encoding does not hold, such as new ids."""
+    def decode(self, x: Tensor, rng: np.random.Generator, first_row: int = 0) -> Any:  # noqa: ANN401
+        """Model space to user units; `rng` draws what the encoding does not hold; ids count from `first_row`."""
 
     @abc.abstractmethod
     def state(self) -> dict[str, Any]:

@@ -1,0 +1,56 @@
+"""`python -m src.sample run=outputs/... n=1000 out=x.csv`: synthetic data from a trained run, at constant memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from src.cli import command, options
+from src.errors import UserError
+
+
+def main(argv: list[str]) -> None:
+    """Checks the options, then samples.
+
+    Raises:
+        UserError: An option is missing, unknown or impossible, or `out` exists already.
+    """
+    cfg = options(argv, "sample")
+    _check(cfg)
+    # torch takes seconds to import: a wrong option should not wait for it
+    from rich.console import Console
+
+    from src.synthesizer import Synthesizer
+    from src.writing import write_table
+
+    console = Console()
+    synthesizer = Synthesizer.load(cfg.run, device=cfg.device, raw=cfg.weights == "raw")
+    condition = {str(name): value for name, value in cfg.condition.items()}
+    if synthesizer.codec.kind == "table":
+        write_table(synthesizer, int(cfg.n), str(cfg.out), condition, int(cfg.seed), console)
+    else:
+        from src.sampling_images import write_images
+
+        walk = {"truncation": cfg.truncation, "interpolate": bool(cfg.interpolate)}
+        write_images(synthesizer, int(cfg.n), str(cfg.out), condition, int(cfg.seed), **walk)
+    console.print(f"{cfg.n} samples written to {cfg.out}", highlight=False, soft_wrap=True)
+
+
+def _check(cfg: DictConfig) -> None:
+    for key in ("run", "out"):
+        if OmegaConf.is_missing(cfg, key):
+            raise UserError(f"{key}= is missing; usage: python -m src.sample run=FOLDER n=1000 out=x.csv")
+    if not isinstance(cfg.n, int) or cfg.n < 1:
+        raise UserError(f"n={cfg.n} must be a whole number of at least 1")
+    if not isinstance(cfg.seed, int):
+        raise UserError(f"seed={cfg.seed} must be a whole number")
+    if cfg.weights not in ("average", "raw"):
+        raise UserError(f"weights={cfg.weights} must be average or raw")
+    out = Path(str(cfg.out))
+    if out.is_file() and not cfg.overwrite:
+        raise UserError(f"out={cfg.out} exists; choose another name, or overwrite=true")
+
+
+if __name__ == "__main__":
+    command(main)
