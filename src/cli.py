@@ -72,7 +72,7 @@ def options(argv: Sequence[str], config_name: str) -> DictConfig:
         head = key.partition(".")[0]
         if not sign:
             raise UserError(f"{arg!r} is not key=value{near(arg, map(str, config))}")
-        if head not in config:
+        if head not in config.keys():  # noqa: SIM118 (a missing value, ???, is not `in` an OmegaConf)
             raise UserError(f"unknown option {key!r}{near(head, map(str, config))}; known: {', '.join(map(str, config))}")
         try:
             parsed = OmegaConf.from_dotlist([f"value={value}"])["value"]
