@@ -1,0 +1,110 @@
+"""Where tables come from. A source is a callable configured in yaml: `source(data_dir) -> RawTable`."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from src.data.base import Provenance
+from src.errors import UserError, near
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A table as it was read.
+
+    Attributes:
+        frame: Rows and columns; missing cells are NaN.
+        label: Column that classes are taken from, or None.
+        provenance: Where the rows come from.
+        types: Column types the source knows for sure, {column: one of `src.schema.COLUMN_TYPES`}.
+        notes: Lines that the person should see.
+    """
+
+    frame: pd.DataFrame
+    label: str | None
+    provenance: Provenance
+    types: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class SklearnTable:
+    """One of the small tables inside scikit-learn, with its class names as the label.
+
+    Arguments:
+        name: "iris", "wine" or "breast_cancer".
+    """
+
+    LABELS = {"iris": "species", "wine": "cultivar", "breast_cancer": "diagnosis"}
+
+    def __init__(self, name: str) -> None:
+        """Raises `UserError` for an unknown name."""
+        if name not in self.LABELS:
+            raise UserError(f"data.source.name={name} must be one of {', '.join(self.LABELS)}{near(name, self.LABELS)}")
+        self.name = name
+
+    def __call__(self, data_dir: str | None = None) -> RawTable:
+        """The table; `data_dir` is not needed."""
+        import sklearn
+        from sklearn import datasets
+
+        bunch = getattr(datasets, f"load_{self.name}")(as_frame=True)
+        label = self.LABELS[self.name]
+        frame = bunch.data.copy()
+        frame[label] = pd.Series([str(name) for name in bunch.target_names], dtype="str").take(bunch.target).array
+        detail = f"{self.name}, embedded in scikit-learn {sklearn.__version__}"
+        return RawTable(frame, label, Provenance("embedded", detail, frame_sha256(frame)), {label: "category"})
+
+
+class TableFile:
+    """A person's own CSV, TSV or Parquet file.
+
+    Arguments:
+        path: The file; a relative one is looked for in the current folder, then in `data_dir`.
+        target: Column that classes are taken from; None for a table without a label.
+        encoding: Text encoding; None to take UTF-8, or what a byte order mark says.
+        delimiter: Character between the fields of a text file; None to find it.
+        names: Column names of a text file without a header line.
+    """
+
+    def __init__(
+        self,
+        path: str | None,
+        target: str | None = None,
+        encoding: str | None = None,
+        delimiter: str | None = None,
+        names: list[str] | None = None,
+    ) -> None:
+        """Raises `UserError` without a path or with a delimiter that is no single character."""
+        if not path:
+            raise UserError("data=csv needs a table: data.path=FILE.csv (or .tsv, .parquet)")
+        if delimiter is not None and len(delimiter) != 1:
+            raise UserError(f"data.delimiter={delimiter!r} must be a single character")
+        self.path = Path(path).expanduser()
+        self.target, self.encoding, self.delimiter = target, encoding, delimiter
+        self.names = None if names is None else [str(name) for name in names]
+
+    def __call__(self, data_dir: str | None = None) -> RawTable:
+        """Reads the file; raises `UserError` with file, fault and way out."""
+        from src.data.files import read_table_file
+
+        path = self.path
+        if data_dir is not None and not path.is_absolute() and not path.exists() and (Path(data_dir) / path).exists():
+            path = Path(data_dir) / path
+        content = read_table_file(path, self.encoding, self.delimiter, self.names)
+        columns = content.frame.columns
+        if self.target is not None and self.target not in columns:
+            known = ", ".join(map(str, columns[:20])) + (", ..." if len(columns) > 20 else "")
+            raise UserError(
+                f"data.target={self.target} is not a column of {path.name} ({known}){near(self.target, columns)}"
+            )
+        provenance = Provenance("files", str(path.resolve()), content.sha256)
+        return RawTable(content.frame, self.target, provenance, notes=tuple(content.notes))
+
+
+def frame_sha256(frame: pd.DataFrame) -> str:
+    """SHA-256 of a frame written as CSV: the hash of data that comes from no file."""
+    return hashlib.sha256(frame.to_csv(index=False).encode()).hexdigest()

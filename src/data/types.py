@@ -1,0 +1,186 @@
+"""What the columns of a table are: found from their values, overridable by the person, and shown with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from src.data.dates import find_format
+from src.data.finding import find, float_values, is_text
+from src.errors import UserError, near
+from src.schema import COLUMN_TYPES, NUMERIC_TYPES, Field, Schema
+
+Override = str | Mapping[str, Any]
+OVERRIDE_KEYS = ("type", "order", "format", "decimals")
+
+
+class ColumnRow(NamedTuple):
+    """One line of the table that a person sees before training; ids and free text give no example."""
+
+    column: str
+    type: str
+    missing: int
+    distinct: int
+    example: str
+    why: str
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """An override, checked."""
+
+    type: str
+    order: tuple[str, ...] = ()
+    format: str | None = None
+    decimals: int | None = None
+
+
+def infer_schema(frame: pd.DataFrame, label: str | None, overrides: Mapping[str, Override]) -> Schema:
+    """The type of every column of `frame`, in order.
+
+    Arguments:
+        frame: The table.
+        label: Column that classes are taken from, or None. With few distinct values it is a category, even in numbers.
+        overrides: {column: type}, or with more to say {column: {type: ordinal, order: [low, high]}},
+            {column: {type: datetime, format: "%d/%m/%Y"}} or {column: {type: numeric, decimals: 2}}.
+
+    Raises:
+        UserError: For an unknown column, type or key, and for a type or label that the values cannot bear.
+    """
+    if label is not None and label not in frame.columns:
+        raise UserError(f"data.target={label} is not a column of the table{near(label, frame.columns)}")
+    unknown = next((name for name in overrides if name not in frame.columns), None)
+    if unknown is not None:
+        raise UserError(f"data.types.{unknown}: the table has no such column{near(unknown, frame.columns)}")
+    fields = []
+    for name in frame.columns:
+        if name in overrides:
+            fields.append(_overridden(frame[name], _wanted(str(name), overrides[name])))
+        else:
+            fields.append(find(frame[name], is_label=name == label).field)
+    if label is not None:
+        _check_label(frame[label], fields[list(frame.columns).index(label)])
+    return Schema(tuple(fields), label)
+
+
+def describe(schema: Schema, frame: pd.DataFrame) -> list[ColumnRow]:
+    """One row a column, for the table shown before training."""
+    rows = []
+    for field in schema.fields:
+        series = frame[field.name]
+        found = find(series, is_label=field.name == schema.label)
+        why = found.why if found.field.type == field.type else f"set by data.types (found: {found.field.type})"
+        if field.format is not None and found.field.format != field.format:
+            why = f"{why}, {field.format}"
+        example = _example(series, field)
+        rows.append(ColumnRow(field.name, field.type, int(series.isna().sum()), found.distinct, example, why))
+    return rows
+
+
+def _example(series: pd.Series, field: Field) -> str:
+    present = series.dropna()
+    if present.empty or field.type in {"id", "text"}:
+        return ""
+    if field.type in {"numeric", "integer"}:
+        values = float_values(present)
+        return f"{np.nanmin(values):.6g} to {np.nanmax(values):.6g}"
+    if field.type == "datetime" and field.format is None:
+        return f"{present.min():%Y-%m-%d} to {present.max():%Y-%m-%d}"
+    values = present.iloc[:1000].unique()[:3] if field.is_choice else present.iloc[:1]
+    return ", ".join(str(value)[:24] for value in values)
+
+
+def _check_label(series: pd.Series, field: Field) -> None:
+    if field.is_choice or field.type in {"numeric", "integer"}:
+        return
+    what = "has a single value" if field.type == "constant" else f"is of type {field.type}"
+    raise UserError(
+        f"data.target={field.name} {what} ({series.nunique()} distinct values in {len(series)} rows), so it cannot be"
+        f" the label; choose another target, or say what it is with data.types.{field.name}=category"
+    )
+
+
+def _wanted(name: str, override: Override) -> _Wanted:
+    given = dict(override) if isinstance(override, Mapping) else {"type": override}
+    for key in given:
+        if key not in OVERRIDE_KEYS:
+            known = ", ".join(OVERRIDE_KEYS)
+            raise UserError(f"data.types.{name}.{key} is not one of {known}{near(str(key), OVERRIDE_KEYS)}")
+    kind = str(given.get("type"))
+    if kind not in COLUMN_TYPES:
+        raise UserError(f"data.types.{name}={kind} is not one of {', '.join(COLUMN_TYPES)}{near(kind, COLUMN_TYPES)}")
+    order = tuple(str(value) for value in given.get("order") or ())
+    if order and kind != "ordinal":
+        raise UserError(f"data.types.{name}.order is for type: ordinal, not {kind}")
+    return _Wanted(kind, order, given.get("format"), given.get("decimals"))
+
+
+def _overridden(series: pd.Series, wanted: _Wanted) -> Field:
+    name, dtype = str(series.name), str(series.dtype)
+    if wanted.type == "constant" and series.nunique() > 1:
+        raise UserError(f"data.types.{name}=constant, but the column has {series.nunique()} distinct values")
+    if wanted.type == "ordinal":
+        return Field(name, "ordinal", dtype, order=_order(series, wanted.order))
+    if wanted.type == "datetime":
+        return Field(name, "datetime", dtype, format=_format(series, wanted.format))
+    if wanted.type in NUMERIC_TYPES:
+        return _number(series, wanted)
+    return Field(name, wanted.type, dtype)  # type: ignore[arg-type]
+
+
+def _order(series: pd.Series, order: tuple[str, ...]) -> tuple[str, ...]:
+    values = list(series.dropna().unique())
+    if not order:
+        if is_text(series) or isinstance(series.dtype, pd.CategoricalDtype):
+            example = ", ".join(sorted(str(value) for value in values)[:5])
+            raise UserError(
+                f"data.types.{series.name}=ordinal needs an order: "
+                f"data.types.{series.name}={{type: ordinal, order: [{example}]}}"
+            )
+        return tuple(str(value) for value in sorted(values))
+    left_out = [str(value) for value in values if str(value) not in order]
+    if left_out:
+        raise UserError(
+            f"data.types.{series.name}.order leaves out {left_out[0]!r}{near(left_out[0], order)};"
+            f" it must name all {len(values)} values"
+        )
+    return order
+
+
+def _format(series: pd.Series, format: str | None) -> str | None:
+    if pd.api.types.is_datetime64_any_dtype(series.dtype):
+        return None
+    values = series.dropna()
+    if format is None:
+        format = find_format(values) if is_text(series) else None
+        if format is None:
+            raise UserError(
+                f"data.types.{series.name}=datetime: no single date format fits the values;"
+                f" name it, as in data.types.{series.name}={{type: datetime, format: '%d/%m/%Y'}}"
+            )
+        return format
+    wrong = pd.to_datetime(values, format=format, errors="coerce").isna()
+    if wrong.any():
+        raise UserError(f"data.types.{series.name}.format={format} does not fit {str(values[wrong].iloc[0])!r}")
+    return format
+
+
+def _number(series: pd.Series, wanted: _Wanted) -> Field:
+    name, dtype = str(series.name), str(series.dtype)
+    values = pd.to_numeric(series.astype(object), errors="coerce") if is_text(series) else series
+    if pd.api.types.is_datetime64_any_dtype(series.dtype) or isinstance(series.dtype, pd.CategoricalDtype):
+        raise UserError(f"data.types.{name}={wanted.type}, but the column holds {dtype}, no numbers")
+    wrong = values.isna() & series.notna()
+    if wrong.any():
+        raise UserError(
+            f"data.types.{name}={wanted.type}, but {int(wrong.sum())} cells are no numbers"
+            f" (such as {str(series[wrong].iloc[0])[:20]!r})"
+        )
+    if not pd.api.types.is_numeric_dtype(series.dtype) or pd.api.types.is_bool_dtype(series.dtype):
+        dtype = "int64" if wanted.type == "integer" and not series.isna().any() else "float64"
+    found = find(values.astype(dtype)).field.decimals if wanted.decimals is None else wanted.decimals
+    return Field(name, wanted.type, dtype, decimals=0 if wanted.type == "integer" else found)  # type: ignore[arg-type]
