@@ -77,7 +77,7 @@ def _write_file(pieces: Iterable[pd.DataFrame], path: Path, suffix: str) -> None
     try:
         for frame in _ahead(pieces):
             table = pa.Table.from_pandas(frame, preserve_index=False, schema=None if writer is None else writer.schema)
-            writer = writer or pq.ParquetWriter(path, table.schema)
+            writer = writer or pq.ParquetWriter(path, table.schema, compression="lz4")
             writer.write_table(table)
     finally:
         if writer is not None:

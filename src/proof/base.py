@@ -12,6 +12,7 @@ import pandas as pd
 from rich.console import Console
 
 from src.data.base import GenerativeData
+from src.metrics.base import Result
 from src.results import Score
 from src.synthesizer import Synthesizer
 
@@ -53,6 +54,17 @@ class Proof(abc.ABC):
     def history(self, path: Path) -> pd.DataFrame | None:
         """The curves of the run, if it left any."""
         return pd.read_csv(path) if path.exists() else None
+
+
+def scores(results: Sequence[Result]) -> list[Score]:
+    """Metric results as rows of result.json."""
+    return [
+        Score(
+            r.figure.name, r.figure.value, r.figure.better, r.figure.low, r.figure.high, r.ceiling, r.floor, r.why,
+            r.figure.detail,
+        )
+        for r in results
+    ]  # fmt: skip
 
 
 def build_proof(data: GenerativeData) -> Proof:

@@ -17,7 +17,7 @@ from src.models.vae import VAE
 from src.plots.latent import kl_plot, latent_plot
 from src.plots.table import column_plots, correlation_plot, embedding_plot
 from src.plots.training import loss_curves
-from src.proof.base import Proof
+from src.proof.base import Proof, scores
 from src.results import Score
 from src.synthesizer import Synthesizer
 
@@ -47,13 +47,7 @@ class TableProof(Proof):
         data = EvalData(self.data.schema, frames["train"], frames["test"], synthetic, seed)
         with console.status("measuring") as status:
             results = evaluate_table(data, metrics, progress=lambda name: status.update(f"measuring {name}"))
-        return [
-            Score(
-                r.figure.name, r.figure.value, r.figure.better, r.figure.low, r.figure.high, r.ceiling, r.floor, r.why,
-                r.figure.detail,
-            )
-            for r in results
-        ]  # fmt: skip
+        return scores(results)
 
     def plots(self, synthesizer: Synthesizer, synthetic: pd.DataFrame, folder: Path) -> list[Path]:
         """Columns, correlations, embedding, curves; for a VAE its latent space and the KL of each dimension."""
