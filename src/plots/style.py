@@ -16,6 +16,7 @@ from matplotlib import font_manager, rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image
@@ -30,7 +31,7 @@ DIVERGING, SEQUENTIAL = "RdBu_r", "viridis"
 DPI = 150
 # DejaVu, which comes with matplotlib, has no Chinese, Japanese or Korean: these are asked where installed
 FALLBACKS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "Hiragino Sans", "Microsoft YaHei")
-RC: dict[str, Any] = {
+RC: Any = {
     "font.size": 9,
     "font.family": ["DejaVu Sans", *(name for name in FALLBACKS if name in font_manager.get_font_names())],
     "text.color": INK,
@@ -69,9 +70,9 @@ styled = rc_context(RC)  # a decorator: the look holds inside the function and n
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure, sizes in inches, that lays itself out."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08, wspace=0.03, hspace=0.05)
-    return figure
+    return Figure(
+        figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, wspace=0.03, hspace=0.05)
+    )
 
 
 def panels(count: int, height: float) -> tuple[Figure, list[Axes]]:
