@@ -26,12 +26,9 @@ Conditioning = Literal["none", "label", "columns"]
 class Diverged(UserError):
     """A loss that is NaN or infinite, with where it happened; `src.train` adds the last good checkpoint."""
 
-    def __init__(self, epoch: int, step: int) -> None:
-        """Arguments: epoch and step (optimizer updates) of the loss."""
-        super().__init__(
-            f"the loss became NaN or infinite in epoch {epoch}, step {step}; "
-            "try a lower model.optimizer.lr or trainer.gradient_clip_val=1"
-        )
+    def __init__(self, epoch: int, step: int, remedy: str) -> None:
+        """Arguments: epoch and step (optimizer updates) of the loss, and what to try."""
+        super().__init__(f"the loss became NaN or infinite in epoch {epoch}, step {step}; {remedy}")
 
 
 class GenerativeModel(L.LightningModule, abc.ABC):
@@ -43,10 +40,12 @@ class GenerativeModel(L.LightningModule, abc.ABC):
             encoded rows of shape (n, *spec.shape) with NaN where the model is free.
         spec: What one example looks like.
         directions: Which of its logged figures are better "lower" or "higher".
+        remedy: What to try when a loss is not finite.
     """
 
     supports: ClassVar[frozenset[str]]
     directions: ClassVar[dict[str, str]] = {"loss": "lower"}
+    remedy: ClassVar[str] = "try a lower model.optimizer.lr or trainer.gradient_clip_val=1"
     conditioning: Conditioning = "none"
 
     def __init__(self, spec: DataSpec) -> None:
@@ -155,7 +154,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         """Remembers the first step whose loss is NaN or infinite; on a CPU, where looking is free, raises at once."""
         if loss.device.type == "cpu":
             if not math.isfinite(loss.item()):
-                raise Diverged(self.current_epoch, self.steps)
+                raise Diverged(self.current_epoch, self.steps, self.remedy)
             return
         if self._bad_step is None:
             self._bad_step = torch.full((), -1, dtype=torch.long, device=loss.device)
@@ -165,7 +164,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     def raise_if_diverged(self) -> None:
         """Raises `Diverged` if any loss so far was not finite; called before anything is saved and once an epoch."""
         if self._bad_step is not None and int(self._bad_step) >= 0:
-            raise Diverged(self.current_epoch, int(self._bad_step))
+            raise Diverged(self.current_epoch, int(self._bad_step), self.remedy)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Batches made on the device pass through untouched."""

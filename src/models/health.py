@@ -1,0 +1,55 @@
+"""Signs that adversarial training has gone wrong, told in plain words."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+WON, WON_EPOCHS = 0.99, 5  # a critic this sure of both kinds for so many epochs in a row teaches the generator nothing
+COLLAPSED = 0.1  # samples this much closer to each other than real ones are nearly one sample
+EXAMPLES = 64  # a fixed batch is judged by this many
+
+WON_TEXT = (
+    "the discriminator has won: for %d epochs it has told real from generated almost without error (real %.0f %%, "
+    "generated %.0f %%), which leaves the generator little to learn from; lower its learning rate, smooth its labels, or "
+    "keep it from remembering the data (diffaugment)"
+)
+COLLAPSED_TEXT = (
+    "the samples have collapsed: they differ from each other only %.0f %% as much as real examples do; go back to an "
+    "earlier checkpoint, lower the learning rates, or choose a model with a penalty (wgan_gp)"
+)
+
+
+def diversity(x: Tensor) -> Tensor:
+    """Mean distance between different examples of a batch, a scalar, shape of x (B, *)."""
+    rows = x.flatten(1).float()
+    return torch.pdist(rows).mean() if len(rows) > 1 else rows.new_zeros(())
+
+
+class Health:
+    """Watches a run's figures and warns once of each trouble, again only after it has passed in between."""
+
+    def __init__(self) -> None:
+        """Starts well."""
+        self.sure_epochs = 0
+        self._told: set[str] = set()
+
+    def look(self, figures: dict[str, float]) -> None:
+        """Looks at one epoch's figures: `real_accuracy` and `fake_accuracy` where they mean something, `diversity`."""
+        real, fake = figures.get("real_accuracy", 0.0), figures.get("fake_accuracy", 0.0)
+        self.sure_epochs = self.sure_epochs + 1 if min(real, fake) >= WON else 0
+        self._tell("won", self.sure_epochs >= WON_EPOCHS, WON_TEXT, WON_EPOCHS, 100 * real, 100 * fake)
+        share = figures.get("diversity")
+        if share is not None:
+            self._tell("collapsed", share < COLLAPSED, COLLAPSED_TEXT, 100 * share)
+
+    def _tell(self, name: str, is_so: bool, text: str, *values: float) -> None:
+        if is_so and name not in self._told:
+            log.warning(text, *values)
+            self._told.add(name)
+        elif not is_so:
+            self._told.discard(name)
