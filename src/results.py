@@ -37,6 +37,9 @@ class Score:
         ideal: The value of a perfect generator where that is neither `low` nor `high`.
         n: Number of rows or examples that the value was measured on.
         note: What a reader must know of this very value.
+        ceiling_n: The number of examples behind the ceiling.
+        floor_n: The number of examples behind the floor.
+        seconds: Time it took, references included.
     """
 
     name: str
@@ -51,6 +54,9 @@ class Score:
     ideal: float | None = None
     n: int | None = None
     note: str = ""
+    ceiling_n: int | None = None
+    floor_n: int | None = None
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
         """Keeps a number that JSON cannot hold out of the file, and says so."""

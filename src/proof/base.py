@@ -12,7 +12,7 @@ import pandas as pd
 from rich.console import Console
 
 from src.data.base import GenerativeData
-from src.metrics.base import Result
+from src.metrics.evaluate import Result
 from src.results import Score
 from src.synthesizer import Synthesizer
 
@@ -57,14 +57,24 @@ class Proof(abc.ABC):
 
 
 def scores(results: Sequence[Result]) -> list[Score]:
-    """Metric results as rows of result.json."""
-    return [
-        Score(
-            r.figure.name, r.figure.value, r.figure.better, r.figure.low, r.figure.high, r.ceiling, r.floor, r.why,
-            r.figure.detail,
-        )
-        for r in results
-    ]  # fmt: skip
+    """Metric results as rows of result.json; one that could not be computed stays, with its reason."""
+    return [_score(result) for result in results]
+
+
+def _score(result: Result) -> Score:
+    figure, ceiling, floor = result.figure, result.ceiling, result.floor
+    references = {
+        "ceiling": None if ceiling is None else ceiling.value,
+        "floor": None if floor is None else floor.value,
+        "ceiling_n": None if ceiling is None else ceiling.n,
+        "floor_n": None if floor is None else floor.n,
+    }
+    if figure is None:
+        return Score(result.name, None, why=result.why, seconds=round(result.seconds, 3), **references)
+    return Score(
+        figure.name, figure.value, figure.better, figure.low, figure.high, detail=figure.detail, why=result.why,
+        ideal=figure.ideal, n=figure.n, note=figure.note, seconds=round(result.seconds, 3), **references,
+    )  # fmt: skip
 
 
 def build_proof(data: GenerativeData) -> Proof:

@@ -38,7 +38,7 @@ def evaluate_tables(cfg: DictConfig, folder: Path, console: Console) -> tuple[Ru
     made = made[schema.names]
     frames = split(raw.frame, schema, SHARES, int(cfg.seed))
     data = EvalData(schema, frames["train"], frames["test"], made, int(cfg.seed))
-    metrics = [instantiate(node) for node in OmegaConf.load(CONF / "metrics" / "table.yaml").table]
+    metrics = [instantiate(node) for node in OmegaConf.load(CONF / "metrics" / "table.yaml").values()]
     with console.status("measuring"):
         figures = scores(evaluate_table(data, metrics))
     target = folder / "plots"
