@@ -27,19 +27,25 @@ def run_hydra(task: Callable[[DictConfig], float | None], config_name: str) -> N
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    caught: list[Exception] = []
+
     def job(cfg: DictConfig) -> float | None:
-        if HydraConfig.get().mode != RunMode.MULTIRUN:
-            return task(cfg)
         try:
             return task(cfg)
-        except Exception as error:  # one failed job must not end the sweep: it is reported, kept and counted instead
-            return _failed_job(error, HydraConfig.get())
+        except Exception as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                # one failed job must not end the sweep: it is reported, kept and counted instead
+                return _failed_job(error, HydraConfig.get())
+            caught.append(error)  # raised below: Hydra would print a line of its own about it
+            return None
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors reach us instead of Hydra's own printing
     os.environ.pop(SWEEP_VARIABLE, None)
     with _one_line_errors(sys.argv[1:], functools.partial(_known_keys, config_name)):
         register_resolvers()
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
+        if caught:
+            raise caught[0]
         failed = sorted(Path(os.environ.get(SWEEP_VARIABLE, "/nonexistent")).glob("*/error.txt"))
         if failed:
             raise UserError(f"{len(failed)} job(s) of the sweep failed: {', '.join(str(f.parent) for f in failed)}")
@@ -116,6 +122,9 @@ class _one_line_errors:  # noqa: N801 (a context manager reads as a verb)
         if isinstance(error, KeyboardInterrupt):
             print("stopped", file=sys.stderr)
             sys.exit(130)
+        if hasattr(error, "exit_code"):
+            print(explain(error), file=sys.stderr, flush=True)
+            sys.exit(error.exit_code)
         if isinstance(error, BrokenPipeError):
             sys.exit(141)
         print(f"error: {explain(error, self.known)}", file=sys.stderr, flush=True)

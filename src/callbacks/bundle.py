@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import signal
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -29,7 +30,7 @@ class Stopped(UserError):
     def __init__(self, reason: str, path: Path) -> None:
         """Arguments: reason: name of the signal; path: where the state is."""
         super().__init__(f"stopped by {reason}; everything is saved in {path}; ckpt_path=last goes on from there")
-        self.reason = reason
+        self.exit_code = 128 + signal.Signals[reason].value
 
 
 class Bundle(Checkpoint):

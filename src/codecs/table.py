@@ -139,11 +139,11 @@ class TableCodec(Codec):
 
     def describe(self) -> str:
         """One line on how numbers and categories are encoded."""
-        numbers = sum(isinstance(column, NumberColumn) for column in self.columns)
+        encoders = [type(column.encoder).__name__ for column in self.columns if isinstance(column, NumberColumn)]
         choices = [column for column in self.columns if isinstance(column, ChoiceColumn)]
         pooled = [f"{c.field.name} ({len(c.pool)} rare values pooled)" for c in choices if c.pool]
-        scaling = getattr(self.numeric, "__name__", type(self.numeric).__name__)
-        text = f"{scaling} scaling of {numbers} numeric columns, one-hot of {len(choices)} categorical ones"
+        text = f"{' and '.join(sorted(set(encoders))) or 'no'} encoding of {len(encoders)} numeric columns"
+        text += f", one-hot of {len(choices)} categorical ones"
         return f"{text}, {self.spec.shape[0]} positions" + (f"; {', '.join(pooled)}" if pooled else "")
 
     def state(self) -> dict[str, Any]:
