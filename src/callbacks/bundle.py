@@ -59,7 +59,8 @@ class Bundle(Checkpoint):
         self.best_epoch: int | None = None
         self.stop_requested: str | None = None
         self._best: dict[str, Any] | None = None
-        self._saved_at = -math.inf
+        self._saved_at = 0.0
+        self._has_saved = False
         self._random: dict[str, Any] | None = None
         self._unsaved_best = False
         self._between_epochs = False
@@ -80,17 +81,18 @@ class Bundle(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Puts the random generators and the figures so far where the checkpoint left them."""
+        self._saved_at = time.monotonic()
         if self._random is not None:
             set_random_state(self._random)
             self._random = None
-            self._saved_at = time.monotonic()
+            self._has_saved = True
             for logger in trainer.loggers:
                 if isinstance(logger, Csv):
                     logger.resume(trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves the finished epoch when it is time: only now are its rates stepped and its figures logged."""
-        if trainer.current_epoch > 0 and self._is_due:
+        if trainer.current_epoch > 0 and (self._is_due or not self._has_saved):
             self._between_epochs = True
             self.save(trainer)
             self._between_epochs = False
@@ -105,7 +107,7 @@ class Bundle(Checkpoint):
         batch_idx: int,
     ) -> None:
         """Saves inside long epochs too, but not after their last batch, when the start of the next one will."""
-        if batch_idx + 1 < trainer.num_training_batches and self._is_due and self._saved_at > -math.inf:
+        if batch_idx + 1 < trainer.num_training_batches and self._is_due:
             self.save(trainer)
             self._leave_if_asked()
 
@@ -160,7 +162,7 @@ class Bundle(Checkpoint):
         partial = self.last_path.with_name(f".last.{os.getpid()}.partial")
         trainer.save_checkpoint(partial)
         _publish(partial, self.last_path)
-        self._saved_at = time.monotonic()
+        self._saved_at, self._has_saved = time.monotonic(), True
         for logger in trainer.loggers:
             if isinstance(logger, Csv):
                 logger.write()
