@@ -12,12 +12,15 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from src.codecs.scaling import ENCODERS, NumericEncoder
+from src.codecs.encoders import ENCODERS
+from src.codecs.scaling import NumericEncoder
+from src.codecs.values import choice_array, choice_dtype, from_numbers, in_order, plain_cells, plain_value, to_numbers
 from src.schema import Field
 from src.spec import Block
 
 SPIKE_SHARE = 0.25  # a value held by this share of the rows is a spike
 SPIKE_DISTINCT = 20  # in columns with fewer distinct values every value is common, none is a spike
+CLOCK_STEPS = (86_400.0, 3_600.0, 60.0, 1.0)  # seconds; dates come back as whole days, hours, ... if all of them are
 
 
 class ColumnCodec(abc.ABC):
@@ -60,6 +63,7 @@ class NumberColumn(ColumnCodec):
         spikes: Values with a state of their own.
         missing: Whether missing is one of the states.
         limits: Lowest and highest training value, for clipping; None to leave values free.
+        step: Seconds that all training dates are multiples of; 0 for numbers and for dates without such a step.
     """
 
     kind = "number"
@@ -71,6 +75,7 @@ class NumberColumn(ColumnCodec):
         spikes: list[float],
         missing: bool,
         limits: tuple[float, float] | None,
+        step: float = 0.0,
     ) -> None:
         """See the class."""
         super().__init__(field)
@@ -78,6 +83,7 @@ class NumberColumn(ColumnCodec):
         self.spikes = spikes
         self.missing = missing
         self.limits = limits
+        self.step = step
         self.states = 1 + len(spikes) + missing
         self.state_width = self.states if self.states > 1 else 0
 
@@ -95,7 +101,9 @@ class NumberColumn(ColumnCodec):
         free = finite[~np.isin(finite, found)] if found else finite
         encoder.fit(free if len(free) else finite)
         limits = (float(finite.min()), float(finite.max())) if clip and len(finite) else None
-        return cls(field, encoder, found, missing, limits)
+        steps = CLOCK_STEPS if field.type == "datetime" and len(finite) else ()
+        step = next((step for step in steps if not (finite % step).any()), 0.0)
+        return cls(field, encoder, found, missing, limits, step)
 
     def blocks(self, start: int) -> tuple[Block, ...]:
         """A choice block for the state where there is more than one, then the encoder's blocks, gated by it."""
@@ -122,6 +130,8 @@ class NumberColumn(ColumnCodec):
     def decode(self, x: np.ndarray, rng: np.random.Generator, first_row: int) -> pd.Series:
         """Inverse of `encode`, clipped to the limits and rounded as the input was."""
         values = self.encoder.decode(x[:, self.state_width :], rng)
+        if self.step:
+            values = np.round(values / self.step) * self.step
         if self.limits is not None:
             np.clip(values, *self.limits, out=values)
         if self.state_width:
@@ -139,6 +149,7 @@ class NumberColumn(ColumnCodec):
             "spikes": self.spikes,
             "missing": self.missing,
             "limits": None if self.limits is None else list(self.limits),
+            "step": self.step,
         }
 
     @classmethod
@@ -147,7 +158,7 @@ class NumberColumn(ColumnCodec):
         inner = dict(state["encoder"])
         encoder = ENCODERS[inner.pop("kind")].from_state(inner)
         limits = None if state["limits"] is None else (state["limits"][0], state["limits"][1])
-        return cls(field, encoder, list(state["spikes"]), state["missing"], limits)
+        return cls(field, encoder, list(state["spikes"]), state["missing"], limits, state["step"])
 
 
 class ChoiceColumn(ColumnCodec):
@@ -173,18 +184,17 @@ class ChoiceColumn(ColumnCodec):
         self.pool = pool
         self.pool_shares = pool_shares
         self.width = len(values) + missing + bool(pool)
-        self._take = _category_array([*values, *([None] if missing else [])], field.dtype)
+        self._dtype = choice_dtype(field, [*values, *pool])
+        self._take = choice_array([*values, *([None] if missing else [])], self._dtype)
 
     @classmethod
     def fit(cls, field: Field, series: pd.Series, limit: int) -> ChoiceColumn:
         """Learns the categories of the training rows; beyond `limit` of them the rarest share one position."""
-        counts = series.value_counts(sort=True)
-        values = [_plain(value) for value in counts.index]
+        counts = plain_cells(series).value_counts(sort=True)
+        counts = counts[counts > 0]  # a categorical counts the categories that no row has, too
+        values = [plain_value(value) for value in counts.index]
         keep = values if len(values) <= limit else values[: limit - 1]
-        if field.order:
-            keep = sorted(keep, key=lambda v: field.order.index(str(v)) if str(v) in field.order else len(field.order))
-        else:
-            keep = sorted(keep, key=lambda v: (str(type(v)), v))
+        keep = in_order(keep, field.order)
         pool = values[len(keep) :] if len(values) > limit else []
         shares = counts.to_numpy(dtype=float)[len(values) - len(pool) :]
         return cls(field, keep, bool(series.isna().any()), pool, (shares / shares.sum()).tolist() if pool else [])
@@ -195,6 +205,7 @@ class ChoiceColumn(ColumnCodec):
 
     def codes(self, series: pd.Series) -> np.ndarray:
         """Position of each cell's category, -1 for one never seen in training."""
+        series = plain_cells(series)
         codes = pd.Index(self.values, dtype=object).get_indexer(pd.Index(series.astype(object)))
         if self.pool:
             pooled = series.isin(self.pool).to_numpy()
@@ -212,12 +223,12 @@ class ChoiceColumn(ColumnCodec):
         """The category of the largest position."""
         codes = x.argmax(axis=1)
         if not self.pool:
-            return pd.Series(self._take.take(codes), name=self.field.name)
+            return pd.Series(self._take.take(codes), name=self.field.name, dtype=self._take.dtype)
         is_pool = codes == self.width - 1
         values = self._take.take(np.where(is_pool, 0, codes)).astype(object)
         drawn = rng.choice(len(self.pool), size=int(is_pool.sum()), p=self.pool_shares)
         values[is_pool] = np.asarray(self.pool, dtype=object)[drawn]
-        return pd.Series(values, name=self.field.name).astype(self.field.dtype)
+        return pd.Series(values, name=self.field.name, dtype=object).astype(self._dtype)
 
     def state(self) -> dict[str, Any]:
         """Plain values."""
@@ -256,8 +267,8 @@ class GeneratedColumn(ColumnCodec):
         """Learns the constant or the first unused id."""
         present = series.dropna()
         if field.type == "constant":
-            return cls(field, _plain(present.iloc[0]) if len(present) else None, None)
-        numeric = pd.api.types.is_integer_dtype(series.dtype)
+            return cls(field, plain_value(plain_cells(present).iloc[0]) if len(present) else None, None)
+        numeric = pd.api.types.is_numeric_dtype(series.dtype) and len(present) > 0
         return cls(field, None, int(present.max()) + 1 if numeric else None)
 
     def blocks(self, start: int) -> tuple[Block, ...]:
@@ -288,46 +299,6 @@ class GeneratedColumn(ColumnCodec):
     def from_state(cls, field: Field, state: dict[str, Any]) -> GeneratedColumn:
         """Inverse of `state`."""
         return cls(field, state["constant"], state["next_id"])
-
-
-def to_numbers(series: pd.Series, field: Field) -> np.ndarray:
-    """A numeric or datetime column as float64 with NaN for missing; dates as seconds since 1970."""
-    if field.type != "datetime":
-        return pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    dates = pd.to_datetime(series, format=field.format, errors="coerce")
-    if dates.dt.tz is not None:
-        dates = dates.dt.tz_convert("UTC").dt.tz_localize(None)
-    seconds = dates.to_numpy(dtype="datetime64[us]").astype(np.int64) / 1e6
-    return np.where(dates.isna(), np.nan, seconds)
-
-
-def from_numbers(values: np.ndarray, field: Field) -> pd.Series:
-    """Inverse of `to_numbers`, rounded to the field's decimals."""
-    if field.decimals is not None:
-        values = np.round(values, field.decimals)
-    if field.type != "datetime":
-        if pd.api.types.is_integer_dtype(field.dtype) and field.dtype[0] in "iu" and np.isfinite(values).all():
-            return pd.Series(values.astype(np.dtype(field.dtype)), name=field.name)
-        return pd.Series(values, name=field.name).astype(field.dtype)
-    dates = pd.Series(pd.to_datetime(values, unit="s"), name=field.name)
-    if field.format is not None:
-        return dates.dt.strftime(field.format).astype(field.dtype)
-    if "," in field.dtype:  # datetime64[us, Europe/Paris]
-        return dates.dt.tz_localize("UTC").astype(field.dtype)
-    return dates.astype(field.dtype)
-
-
-def _category_array(values: list[Any], dtype: str) -> Any:  # noqa: ANN401 (numpy or pandas array)
-    if all(v is not None for v in values) and dtype[:3] in {"int", "uin", "flo", "boo"} and "[" not in dtype:
-        return np.asarray(values, dtype=np.dtype(dtype))
-    try:
-        return pd.array(values, dtype=dtype)
-    except (TypeError, ValueError):
-        return pd.array(values, dtype=object)
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 (any cell value)
-    return value.item() if isinstance(value, np.generic) else value
 
 
 COLUMN_KINDS: dict[str, type[ColumnCodec]] = {cls.kind: cls for cls in (NumberColumn, ChoiceColumn, GeneratedColumn)}

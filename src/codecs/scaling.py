@@ -135,6 +135,3 @@ class Quantile(NumericEncoder):
     def state(self) -> dict[str, Any]:
         """Knots and their ranks."""
         return {"knots": self.knots.tolist(), "ranks": self.ranks.tolist(), "neutral": self.neutral}
-
-
-ENCODERS: dict[str, type[NumericEncoder]] = {cls.__name__: cls for cls in (MinMax, Standard, Quantile)}
