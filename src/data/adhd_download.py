@@ -75,7 +75,8 @@ def fetch_sites(address: str, parse: Callable[[bytes, str], pd.DataFrame]) -> tu
     from rich.progress import Progress
 
     folder = cache_dir() / "adhd200"
-    digest, tables = hashlib.sha256(), []
+    digest = hashlib.sha256()
+    tables: list[pd.DataFrame] = []
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("ADHD-200 phenotypic files", total=len(SITES))

@@ -68,7 +68,8 @@ def _stratum(group: pd.DataFrame, site_rows: pd.DataFrame, site: str, coarse: bo
         n_missing = len(group) - len(present)
         missing = round(n_missing / len(group), 1 if coarse else 2) if n_missing >= MIN_PERSONS else 0.0
         if column in NUMBERS or (column == "Handedness" and site == SCORE_SITE):
-            figure = _number_figures(pd.to_numeric(present), pd.to_numeric(site_rows[column].dropna()), column, coarse)
+            at_site = pd.to_numeric(site_rows[column].dropna())
+            figure: dict[str, Any] = _number_figures(pd.to_numeric(present), at_site, column, coarse)
         else:
             figure = {"shares": _shares(present, 1 if coarse else 2)}
         figures[column] = figure | ({"missing": missing} if missing else {})

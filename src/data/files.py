@@ -128,12 +128,16 @@ def _plain(column: pa.ChunkedArray, column_name: str, name: str) -> pa.ChunkedAr
         return pc.cast(column, pa.timestamp("s"))
     if pa.types.is_time(kind) or (pa.types.is_boolean(kind) and column.null_count):
         return _as_text(column)
-    if pa.types.is_nested(kind) or pa.types.is_duration(kind) or pa.types.is_binary(kind) or kind == pa.large_binary():
+    if pa.types.is_nested(kind) or pa.types.is_duration(kind) or _is_bytes(kind):
         raise UserError(
             f"{name}: column {column_name!r} holds values of type {kind}, which is no number, category, text or date;"
             " leave the column out or store it as one of these"
         )
     return column
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
 
 
 def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from src.data.dates import find_format
-from src.data.finding import find, float_values, is_text
+from src.data.finding import find, find_decimals, float_values, is_text
 from src.errors import UserError, near
 from src.schema import COLUMN_TYPES, NUMERIC_TYPES, Field, Schema
 
@@ -86,12 +86,12 @@ def _example(series: pd.Series, field: Field) -> str:
     if present.empty or field.type in {"id", "text"}:
         return ""
     if field.type in {"numeric", "integer"}:
-        values = float_values(present)
-        return f"{np.nanmin(values):.6g} to {np.nanmax(values):.6g}"
+        numbers = float_values(present)
+        return f"{np.nanmin(numbers):.6g} to {np.nanmax(numbers):.6g}"
     if field.type == "datetime" and field.format is None:
         return f"{present.min():%Y-%m-%d} to {present.max():%Y-%m-%d}"
-    values = present.iloc[:1000].unique()[:3] if field.is_choice else present.iloc[:1]
-    return ", ".join(str(value)[:24] for value in values)
+    values = list(present.iloc[:1000].unique()) if field.is_choice else list(present.iloc[:1])
+    return ", ".join(str(value)[:24] for value in values[:3])
 
 
 def _check_label(series: pd.Series, field: Field) -> None:
@@ -105,7 +105,7 @@ def _check_label(series: pd.Series, field: Field) -> None:
 
 
 def _wanted(name: str, override: Override) -> _Wanted:
-    given = dict(override) if isinstance(override, Mapping) else {"type": override}
+    given: dict[str, Any] = dict(override) if isinstance(override, Mapping) else {"type": override}
     for key in given:
         if key not in OVERRIDE_KEYS:
             known = ", ".join(OVERRIDE_KEYS)
@@ -182,5 +182,5 @@ def _number(series: pd.Series, wanted: _Wanted) -> Field:
         )
     if not pd.api.types.is_numeric_dtype(series.dtype) or pd.api.types.is_bool_dtype(series.dtype):
         dtype = "int64" if wanted.type == "integer" and not series.isna().any() else "float64"
-    found = find(values.astype(dtype)).field.decimals if wanted.decimals is None else wanted.decimals
+    found = find_decimals(pd.Series(float_values(series)).dropna()) if wanted.decimals is None else wanted.decimals
     return Field(name, wanted.type, dtype, decimals=0 if wanted.type == "integer" else found)  # type: ignore[arg-type]
