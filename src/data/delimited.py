@@ -66,8 +66,12 @@ def read_delimited(
 
 def to_utf8(raw: bytes, name: str, encoding: str | None) -> tuple[bytes, list[str]]:
     """The text as UTF-8 without byte order mark, and a note if it was anything else."""
-    marked = next((known for mark, known in BYTE_ORDER_MARKS if raw.startswith(mark)), "utf-8")
-    chosen = encoding or marked
+    marked = next((known for mark, known in BYTE_ORDER_MARKS if raw.startswith(mark)), None)
+    chosen = encoding or marked or "utf-8"
+    if encoding is None and marked is None and b"\0" in raw[:4096]:
+        raise UserError(
+            f"{name}: this is no text file; give a CSV, TSV or Parquet file (UTF-16 text needs data.encoding=utf-16)"
+        )
     try:
         text = raw.decode(chosen)
     except LookupError:
@@ -80,8 +84,6 @@ def to_utf8(raw: bytes, name: str, encoding: str | None) -> tuple[bytes, list[st
 
 
 def _not_decodable(raw: bytes, name: str, encoding: str, error: UnicodeError) -> str:
-    if b"\0" in raw[:4096]:
-        return f"{name}: this is no text file; give a CSV, TSV or Parquet file (UTF-16 text needs data.encoding=utf-16)"
     place = ""
     if isinstance(error, UnicodeDecodeError):
         line = raw.count(b"\n", 0, error.start) + 1

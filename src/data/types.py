@@ -129,6 +129,8 @@ def _overridden(series: pd.Series, wanted: _Wanted) -> Field:
         return Field(name, "datetime", dtype, format=_format(series, wanted.format))
     if wanted.type in NUMERIC_TYPES:
         return _number(series, wanted)
+    if wanted.type in {"id", "text"} and (pd.api.types.is_datetime64_any_dtype(series.dtype) or dtype == "bool"):
+        raise UserError(f"data.types.{name}={wanted.type}, but new ones cannot be made up for a column of {dtype}")
     return Field(name, wanted.type, dtype)  # type: ignore[arg-type]
 
 
