@@ -6,17 +6,19 @@ import base64
 import mimetypes
 import re
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from src.atomic import replacing
 from src.breakdown import part_tables
+from src.formatting import ARROWS, duration, moment, number, spread
 from src.results import RunResult, Score, headlines
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PREVIEW_ROWS, SPARK_POINTS = 10, 80
 TEMPLATES = Path(__file__).parent / "templates"
@@ -68,10 +70,12 @@ def render(template: str, **values: Any) -> str:
         "count": lambda value: f"{value:,}",
         "percent": lambda value: f"{value:.0%}",
         "duration": duration,
-        "moment": _moment,
+        "spread": spread,
+        "moment": moment,
         "breakable": lambda name: Markup("<wbr>").join(re.split(r"(?<=[/_])", str(name))),
         "words": lambda name: str(name).replace("_", " "),
     }
+    environment.globals["arrows"] = ARROWS
     return environment.get_template(template).render(**values)
 
 
@@ -79,25 +83,6 @@ def write_text(text: str, path: Path) -> None:
     """Writes a page atomically; characters that no file can hold become question marks."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", errors="replace")
-
-
-def number(value: float | None) -> str:
-    """A figure in about four digits, "–" for none."""
-    if value is None:
-        return "–"
-    size = abs(value)
-    if size and (size < 5e-4 or size >= 1e7):
-        return f"{value:.2e}"
-    digits = 3 if size < 100 else 1 if size < 10_000 else 0
-    return f"{value:,.{digits}f}".replace("-", "−")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if seconds < 60:
-        return f"{seconds:.{2 if seconds < 1 else 1}f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @dataclass(frozen=True)
@@ -129,6 +114,8 @@ def picture(path: Path) -> Picture:
 
 
 def _cells(rows: pd.DataFrame) -> list[list[str | None]]:
+    import pandas as pd
+
     def show(value: Any) -> str | None:
         if pd.api.types.is_scalar(value) and pd.isna(value):
             return None
@@ -139,6 +126,8 @@ def _cells(rows: pd.DataFrame) -> list[list[str | None]]:
 
 def _curves(history: pd.DataFrame) -> list[dict[str, Any]]:
     """First, lowest, highest and last value of each curve and its course; elements of vectors are for the pictures."""
+    import pandas as pd
+
     curves = []
     for name in history.columns.drop(["epoch", "step"], errors="ignore"):
         values = pd.to_numeric(history[name], errors="coerce").dropna()
@@ -151,10 +140,3 @@ def _curves(history: pd.DataFrame) -> list[dict[str, Any]]:
         first, last = float(values.iloc[0]), float(values.iloc[-1])
         curves.append({"name": name, "first": first, "low": low, "high": high, "last": last, "points": points})
     return curves
-
-
-def _moment(created: str) -> str:
-    try:
-        return datetime.fromisoformat(created).strftime("%Y-%m-%d %H:%M %Z").strip()
-    except ValueError:
-        return created

@@ -150,7 +150,7 @@ def _share_axis(axes: Axes) -> None:
 
 def _value_axis(axes: Axes, field: Field) -> None:
     if field.type == "datetime":
-        locator = mdates.AutoDateLocator(minticks=3, maxticks=5)
+        locator = mdates.AutoDateLocator(minticks=3, maxticks=7)
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(mdates.ConciseDateFormatter(locator))
     else:

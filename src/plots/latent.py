@@ -63,14 +63,16 @@ def kl_plot(kl_per_dim: Floats, path: Path, active: NDArray[np.bool_] | None = N
     axes = figure.subplots()
     bars = axes.bar(np.arange(len(kl)), kl[order], 0.72, color=[PALETTE[0] if used[i] else "#c3ccd5" for i in order])
     axes.set_xticks(np.arange(len(kl)), [f"z{i}" for i in order], fontsize=8 if len(kl) <= 24 else 5)
-    axes.set(ylabel="KL, nats", title=f"{used.sum()} of {len(kl)} units active, {kl.sum():.2f} nats in all")
+    found = f"{used.sum()} of {len(kl)} units active, {kl.sum():.2f} nats in all"
+    axes.set(ylabel="KL, nats", title=found)
     axes.set_xlim(-0.7, len(kl) - 0.3)
     axes.grid(axis="x", visible=False)
     if len(kl) <= 24:
         axes.margins(y=0.12)
         axes.bar_label(bars, [f"{value:.2f}" for value in kl[order]], padding=2, fontsize=8, color=MUTED)
     rule = f"above {ACTIVE_NATS} nats" if active is None else "by the variance of their means"
-    return save(figure, path, f"KL divergence of each latent dimension from the prior; active units ({rule}) in blue.")
+    caption = f"KL divergence of each latent dimension from the prior: {found}; active units ({rule}) in blue."
+    return save(figure, path, caption)
 
 
 def _plane(z: Floats) -> tuple[Floats, tuple[str, str], str]:
