@@ -1,0 +1,57 @@
+# make            lists the targets
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?= model=vae data=adhd latent_dim=5
+SWEEP ?= sweep=latent model=vae data=adhd
+# real data beside a development checkout, if it is there; set DATA_DIR to use your own
+export DATA_DIR ?= $(if $(wildcard ../shared/data),../shared/data,)
+
+.DEFAULT_GOAL := help
+.PHONY: help install train sweep test test-all lint format bench smoke evaluate notebooks clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/installed ## make .venv and install the project with its tools
+.venv/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,sweep,notebooks]'
+	touch $@
+
+train: install ## train a model: make train ARGS="model=vae data=iris"
+	$(BIN)/python -m src.train $(ARGS)
+
+sweep: install ## sweep: make sweep SWEEP="sweep=latent model=vae data=iris"
+	$(BIN)/python -m src.train $(SWEEP)
+
+evaluate: install ## measure a run again: make evaluate ARGS="run=outputs/..."
+	$(BIN)/python -m src.evaluate $(ARGS)
+
+test: install ## the tests, a few minutes
+	$(BIN)/python -m pytest
+
+test-all: install ## every test, the slow ones too
+	$(BIN)/python -m pytest -m ''
+
+lint: install ## what CI checks: ruff, mypy, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: install ## format and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+smoke: install ## one short run of everything
+	$(BIN)/python -m src.train model=vae data=toy epochs=20
+
+bench: install ## speed and memory, beside plain loops and other libraries
+	$(BIN)/python -m bench $(ARGS_BENCH)
+
+notebooks: install ## execute the notebooks
+	$(BIN)/python -m pytest -m '' tests/test_notebooks.py
+
+clean: ## remove caches and the environment, never outputs
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

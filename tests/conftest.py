@@ -1,0 +1,31 @@
+"""What the tests share."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+
+@pytest.fixture(autouse=True)
+def one_thread_and_no_denormals():
+    """Small nets on small data: more threads than one only get in each other's way."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+
+
+@pytest.fixture
+def data_dir() -> Path:
+    """The folder with real data; the test is skipped, and says so, where there is none."""
+    folder = os.environ.get("DATA_DIR")
+    if not folder or not Path(folder).is_dir():
+        warnings.warn("DATA_DIR does not name a folder with real data: a test on real data is SKIPPED", stacklevel=1)
+        pytest.skip("needs real data: set DATA_DIR")
+    return Path(folder)

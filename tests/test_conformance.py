@@ -1,0 +1,156 @@
+"""Every model in conf/model, by existing: builds, learns, samples, and comes back from its checkpoint unchanged."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_class, instantiate
+from omegaconf import OmegaConf
+
+from src.callbacks.bundle import Bundle
+from src.checkpoints import FORMAT, model_arguments
+from src.cli import CONF, register_resolvers
+from src.synthesizer import Synthesizer
+
+TOYS = {"table": "toy", "image": "digits"}  # a small data set of each kind
+MODELS = sorted(path.stem for path in (CONF / "model").glob("**/*.yaml"))
+STEPS = 6
+
+
+@functools.cache
+def config(model: str, data: str):
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", overrides=[f"model={model}", f"data={data}", "output_dir=unused", "batch_size=50"])
+
+
+def kinds(model: str) -> list[str]:
+    return sorted(get_class(config(model, "iris").model._target_).supports)
+
+
+CASES = [(model, kind) for model in MODELS for kind in kinds(model) if kind in TOYS]
+
+
+def test_every_model_has_a_case():
+    assert {model for model, _ in CASES} == set(MODELS)
+
+
+@functools.cache
+def trained(model_name: str, kind: str):
+    """Model and data after six steps, with a checkpoint of them in a folder that outlives the test."""
+    import tempfile
+
+    cfg = config(model_name, TOYS[kind])
+    L.seed_everything(0, verbose=False)
+    data = instantiate(cfg.data, _convert_="all")
+    data.prepare_data()
+    data.setup("fit")
+    model = instantiate(cfg.model, _partial_=True, _convert_="all")(spec=data.spec)
+    seen: dict[str, bool] = {}
+    folder = Path(tempfile.mkdtemp())
+    identity = {
+        "format": FORMAT,
+        "model": model_arguments(OmegaConf.to_container(cfg.model, resolve=True)),
+        "spec": data.spec.state(),
+        "codec": {"kind": data.codec.kind, "state": data.codec.state()},
+        "origin": {},
+    }
+    bundle = Bundle(folder / "checkpoints", identity, cfg.monitor, cfg.mode)
+    trainer = L.Trainer(
+        max_epochs=1, limit_train_batches=STEPS, limit_val_batches=1, accelerator="cpu", logger=False,
+        callbacks=[Gradients(seen), bundle], enable_progress_bar=False, enable_model_summary=False,
+        num_sanity_val_steps=0, use_distributed_sampler=False,
+    )  # fmt: skip
+    trainer.fit(model, datamodule=data)
+    return model, data, folder, seen
+
+
+class Gradients(L.Callback):
+    """Notes which parameters have ever had a gradient that is not zero, and that none was NaN."""
+
+    def __init__(self, seen: dict[str, bool]) -> None:
+        self.seen = seen
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
+        for name, parameter in pl_module.named_parameters():
+            gradient = parameter.grad
+            assert gradient is None or torch.isfinite(gradient).all(), name
+            moved = gradient is not None and bool(gradient.abs().sum() > 0)
+            self.seen[name] = self.seen.get(name, False) or moved
+
+
+@pytest.mark.parametrize(("model_name", "kind"), CASES)
+def test_learns_from_finite_losses(model_name, kind):
+    model, _, _, seen = trained(model_name, kind)
+    trainable = {name for name, p in model.named_parameters() if p.requires_grad}
+    idle = {name for name in trainable if not seen.get(name)}
+    assert not idle, f"parameters that never had a gradient: {sorted(idle)}"
+    losses = {name: value for name, value in model.fresh.items() if name.startswith(("train/", "val/"))}
+    assert any(name.startswith("train/") for name in losses)
+    assert all(torch.isfinite(torch.tensor(value)) for value in losses.values())
+
+
+@pytest.mark.parametrize(("model_name", "kind"), CASES)
+def test_samples_have_the_shape_and_the_seed_decides_them(model_name, kind):
+    model, data, _, _ = trained(model_name, kind)
+    draws = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        draws.append(model.sample(40))
+    assert draws[0].shape == (40, *data.spec.shape)
+    assert torch.isfinite(draws[0]).all()
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+    if kind == "image":
+        low, high = data.spec.bounds
+        assert draws[0].min() >= low and draws[0].max() <= high
+    assert model.training == model.training
+
+
+@pytest.mark.parametrize(("model_name", "kind"), CASES)
+def test_rows_are_well_formed(model_name, kind):
+    model, data, _, _ = trained(model_name, kind)
+    torch.manual_seed(0)
+    x = model.sample(200)
+    for block in data.spec.blocks:
+        part = x[:, block.start : block.stop]
+        if block.kind == "choice":
+            assert torch.equal(part.sum(dim=1), torch.ones(200)), "a choice must be one-hot"
+            assert ((part == 0) | (part == 1)).all()
+        elif block.kind == "code":
+            assert torch.equal(part, part.round()) and part.min() >= 0 and part.max() < block.size
+        elif block.gate is not None:
+            assert (part[x[:, block.gate] == 0] == 0).all(), "a closed gate leaves 0"
+
+
+@pytest.mark.parametrize(("model_name", "kind"), CASES)
+def test_condition_is_delivered(model_name, kind):
+    model, data, folder, _ = trained(model_name, kind)
+    synthesizer = Synthesizer.load(folder)
+    if kind == "table":
+        label, value = data.schema.label, data.spec.classes[1]
+        frame = synthesizer.sample(30, {label: value}, seed=3)
+        assert (frame[label].astype(str) == value).all()
+    elif model.conditioning == "label":
+        assert len(synthesizer.sample(8, {"class": data.spec.classes[1]}, seed=3)) == 8
+
+
+@pytest.mark.parametrize(("model_name", "kind"), CASES)
+def test_comes_back_from_its_checkpoint(model_name, kind):
+    model, data, folder, _ = trained(model_name, kind)
+    one, two = (Synthesizer.load(folder / "checkpoints" / "last.ckpt", raw=True) for _ in range(2))
+    weights = model.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in one.model.state_dict().items())
+    first, second = one.sample(50, seed=5), two.sample(50, seed=5)
+    if kind == "table":
+        assert first.equals(second)
+        assert list(first.columns) == list(data.frames["train"].columns)
+        assert (first.dtypes == data.frames["train"].dtypes).all()
+        assert not first.equals(one.sample(50, seed=6))
+    else:
+        assert (first == second).all() and not (first == one.sample(50, seed=6)).all()
