@@ -1,4 +1,4 @@
-"""Figures taken apart: one table for the columns, one for each figure with other parts such as pairs, worst first."""
+"""Figures taken apart: a table of columns, and one for each kind of other parts such as pairs, worst first."""
 
 from __future__ import annotations
 
@@ -31,44 +31,58 @@ class PartTable:
     """Parts of one or more figures, worst first.
 
     Attributes:
-        title: What the table shows.
         head: What its rows are.
         scores: The figures, one for each cell of a row.
         rows: At most 200 columns or 15 other parts.
         left_out: Rows that are not in the table.
     """
 
-    title: str
     head: str
     scores: list[Score]
     rows: list[Row]
     left_out: int
 
 
-def part_tables(figures: Sequence[Score], columns: Collection[str] | None) -> list[PartTable]:
-    """Tables of all figures with parts; parts named like columns share the first table.
+def column_table(figures: Sequence[Score], columns: Collection[str] | None) -> PartTable | None:
+    """Figures whose parts are named like columns, in one table; None where there are none.
 
     Arguments:
         figures: The figures of a run.
         columns: Column names of the data; None takes the parts of the first figure that has any.
     """
+    scores = _by_column(figures, columns)
+    return _table("Column", scores, MOST_COLUMNS) if scores else None
+
+
+def other_tables(figures: Sequence[Score], columns: Collection[str] | None) -> list[PartTable]:
+    """Figures with other parts, such as pairs of columns or classes; those with the same parts share a table."""
+    by_column = _by_column(figures, columns)
+    families: list[list[Score]] = []
+    for score in figures:
+        if score.detail and score not in by_column:
+            family = next((family for family in families if _alike(family[0], score)), None)
+            families.append([score]) if family is None else family.append(score)
+    return [_table("Part", family, MOST_PARTS) for family in families]
+
+
+def _by_column(figures: Sequence[Score], columns: Collection[str] | None) -> list[Score]:
     detailed = [score for score in figures if score.detail]
-    if columns is None:
-        columns = list(detailed[0].detail or ()) if detailed else []
-    known = set(columns)
-    by_column = [score for score in detailed if known.issuperset(score.detail or ())]
-    others = [score for score in detailed if score not in by_column]
-    tables = [_table("Columns, worst first", "Column", by_column, MOST_COLUMNS)] if by_column else []
-    return tables + [_table(f"Worst parts of {score.name}", "Part", [score], MOST_PARTS) for score in others]
+    known = set(columns if columns is not None else (detailed[0].detail or ()) if detailed else ())
+    return [score for score in detailed if known.issuperset(score.detail or ())]
 
 
-def _table(title: str, head: str, scores: list[Score], most: int) -> PartTable:
+def _alike(first: Score, second: Score) -> bool:
+    a, b = set(first.detail or ()), set(second.detail or ())
+    return a <= b or b <= a
+
+
+def _table(head: str, scores: list[Score], most: int) -> PartTable:
     names = list(dict.fromkeys(name for score in scores for name in score.detail or ()))
     rows = [Row(name, [_cell(score, name) for score in scores]) for name in names]
     bounded = [i for i, score in enumerate(scores) if score.low is not None and score.high is not None]
     judged = bounded or range(len(scores))  # heat against an unknown worst compares columns, not figures
     rows.sort(key=lambda row: max((row.cells[i].heat or 0.0 for i in judged), default=0.0), reverse=True)
-    return PartTable(title, head, scores, rows[:most], max(0, len(rows) - most))
+    return PartTable(head, scores, rows[:most], max(0, len(rows) - most))
 
 
 def _cell(score: Score, name: str) -> Cell:

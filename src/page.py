@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from src.atomic import replacing
-from src.breakdown import part_tables
+from src.breakdown import column_table, other_tables
 from src.formatting import ARROWS, duration, moment, number, spread
 from src.results import RunResult, Score, headlines
 
@@ -52,7 +52,8 @@ def write_page(
         total=sum(result.wall_seconds.values()),
         headlines=headlines(result.figures),
         pictures=[picture(plot) for plot in plots],
-        parts=part_tables(result.figures, columns),
+        columns=column_table(result.figures, columns),
+        parts=other_tables(result.figures, columns),
         sample=None if sample is None else {"names": columns, "rows": _cells(sample.head(PREVIEW_ROWS))},
         curves=[] if history is None else _curves(history),
         groups=groups,

@@ -59,29 +59,24 @@ def main(argv: list[str]) -> None:
 
 
 def terminal_table(result: RunResult) -> Table:
-    """The main figures of one run between floor and ceiling, for the end of a training run."""
+    """The main figures of one run between floor and ceiling, for the end of a training run; fits 80 characters."""
+    from rich import box
     from rich.table import Table
 
     from src.formatting import number
     from src.results import headlines
 
     stand_in = " [bold yellow](stand-in data)[/]" if result.stand_in else ""
-    table = Table(title=f"{result.model} on {result.data}, seed {result.seed}{stand_in}", title_justify="left")
-    table.add_column("figure")
+    title = f"{escape(result.model)} on {escape(result.data)}, seed {result.seed}{stand_in}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("figure", overflow="fold")
     for head in ("synthetic", "floor", "ceiling"):
-        table.add_column(head, justify="right")
-    table.add_column("from floor to ceiling")
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("floor to ceiling", overflow="fold")
     for score in headlines(result.figures):
-        if score.value is None:
-            table.add_row(
-                _named(score.name, score.better), "–", number(score.floor), number(score.ceiling), escape(score.why)
-            )
-            continue
-        colour = _colour(score)
-        value = f"[{colour}]{number(score.value)}[/]" if colour else number(score.value)
-        table.add_row(
-            _named(score.name, score.better), value, number(score.floor), number(score.ceiling), _meter(score)
-        )
+        colour, meter = _meter(score)
+        cells = [f"[{colour}]{number(score.value)}[/]", number(score.floor), number(score.ceiling)]
+        table.add_row(_named(score.name, score.better), *cells, escape(score.why) if score.value is None else meter)
     return table
 
 
@@ -141,18 +136,16 @@ def _named(name: str, better: str) -> str:
     return f"{escape(name)} [dim]{ARROWS[better]}[/]"
 
 
-def _colour(score: Score) -> str:
-    at = score.standing
-    return "" if at is None else "green" if at >= 0.9 else "yellow" if at >= 0.5 else "red"
-
-
-def _meter(score: Score, width: int = 20) -> str:
+def _meter(score: Score, width: int = 10) -> tuple[str, str]:
+    """The colour of a figure's standing, and a bar of it."""
     at = score.standing
     if at is None:
-        return ""
-    full = round(min(max(at, 0.0), 1.0) * width)
-    said = "below the floor" if at < 0 else "beyond the ceiling" if at > 1 else f"{at:.0%}"
-    return f"[{_colour(score)}]{'━' * full}[/][dim]{'─' * (width - full)}[/] {said}"
+        return "default", ""
+    colour = "green" if at >= 0.9 else "yellow" if at >= 0.5 else "red"
+    if not 0 <= at <= 1:
+        return colour, f"[{colour}]{'below the floor' if at < 0 else 'beyond the ceiling'}[/]"
+    full = round(at * width)
+    return colour, f"[{colour}]{'━' * full}[/][dim]{'─' * (width - full)}[/] {at:.0%}"
 
 
 if __name__ == "__main__":

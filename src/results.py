@@ -67,13 +67,17 @@ class Score:
     def standing(self) -> float | None:
         """Where the value stands between floor (0) and ceiling (1); None where that order has no meaning.
 
-        For some figures, such as distances to training rows, a naive sample beats a real one: those have no standing.
+        Where there is an ideal, closeness to it counts. For some figures, such as distances to training rows, a naive
+        sample beats a real one: those have no standing.
         """
-        if self.value is None or self.ceiling is None or self.floor is None or self.better == "none":
+        if self.value is None or self.ceiling is None or self.floor is None:
             return None
-        span = self.ceiling - self.floor
-        ordered = span > 0 if self.better == "higher" else span < 0
-        return (self.value - self.floor) / span if ordered else None
+        if self.ideal is not None:
+            value, ceiling, floor = (-abs(x - self.ideal) for x in (self.value, self.ceiling, self.floor))
+        else:
+            sign = {"higher": 1, "lower": -1, "none": 0}[self.better]
+            value, ceiling, floor = sign * self.value, sign * self.ceiling, sign * self.floor
+        return (value - floor) / (ceiling - floor) if ceiling > floor else None
 
 
 @dataclass

@@ -9,7 +9,7 @@ import pytest
 from jinja2 import UndefinedError
 from PIL import Image
 
-from src.breakdown import part_tables
+from src.breakdown import column_table, other_tables
 from src.formatting import duration, moment, number
 from src.page import picture, render, write_page
 from src.plots.latent import kl_plot
@@ -160,7 +160,8 @@ def test_bars_stand_between_floor_and_ceiling(written):
 
 
 def test_columns_stand_worst_first():
-    columns, pairs = part_tables(result().figures, ["x", "y", "z", "unused"])
+    columns = column_table(result().figures, ["x", "y", "z", "unused"])
+    (pairs,) = other_tables(result().figures, ["x", "y", "z", "unused"])
     assert [row.name for row in columns.rows] == ["y", "x", "z"]  # by shape: wasserstein has no worst value
     assert [score.name for score in columns.scores] == ["fidelity/shape", "fidelity/wasserstein"]
     assert columns.rows[0].cells[0].heat == pytest.approx(0.3) and columns.rows[1].cells[1].heat == 1.0
@@ -169,10 +170,17 @@ def test_columns_stand_worst_first():
 
 def test_parts_of_lower_is_better_and_missing_parts():
     score = Score("a/b", 1.0, "lower", 0, 1, detail={"p": 0.1, "q": None, "r": 0.9})
-    (table,) = part_tables([score], None)
+    table = column_table([score], None)
     assert [row.name for row in table.rows] == ["r", "p", "q"] and table.rows[2].cells[0].value is None
     many = Score("a/b", 1.0, "higher", 0, 1, detail={f"{i} / {i}": i / 40 for i in range(40)})
-    (table,) = part_tables([many], ["x"])
+    assert column_table([many], ["x"]) is None
+    (table,) = other_tables([many], ["x"])
+    half = Score("a/c", 1.0, "higher", 0, 1, detail={f"{i} / {i}": 0.5 for i in range(20)})
+    classes = Score("a/d", 1.0, "higher", 0, 1, detail={"setosa": 0.5})
+    assert [[score.name for score in t.scores] for t in other_tables([many, classes, half], ["x"])] == [
+        ["a/b", "a/c"],
+        ["a/d"],
+    ]
     assert len(table.rows) == 15 and table.left_out == 25 and table.rows[0].name == "0 / 0"
 
 

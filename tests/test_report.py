@@ -106,6 +106,9 @@ def test_standing_lies_between_floor_and_ceiling():
     assert Score("a", 0.75, "higher", ceiling=1.0, floor=0.5).standing == pytest.approx(0.5)
     assert Score("a", 0.2, "lower", ceiling=0.1, floor=0.5).standing == pytest.approx(0.75)
     assert Score("a", 0.4, "higher", ceiling=1.0, floor=0.5).standing < 0
+    # closeness to the ideal counts: 0.4 is as far from 0.5 as 0.6
+    assert Score("a", 0.4, "lower", ceiling=0.5, floor=0.9, ideal=0.5).standing == pytest.approx(0.75)
+    assert Score("a", 0.4, "lower", ceiling=0.2, floor=0.6, ideal=0.5).standing is None
     for other in (
         Score("a", None, "higher", ceiling=1.0, floor=0.5),
         Score("a", 0.5, "none", ceiling=1.0, floor=0.5),
@@ -316,7 +319,7 @@ def test_the_table_of_a_run_shows_its_main_figures():
         Score("utility/f1", None, "higher", why="one class [bold]only"),
         Score("fidelity/shape", 0.4, "higher", 0, 1, 0.9, 0.5),
     ]
-    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115 (closed with the process)
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115 (closed with the process)
     console.print(terminal_table(RunResult("vae", "iris", 0, Source("s", "d", "h"), figures=figures, stand_in=True)))
     said = console.export_text()
     for word in (
