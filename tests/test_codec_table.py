@@ -219,6 +219,20 @@ def test_ordinal_keeps_its_order() -> None:
     assert codec.decode(codec.encode(frame), np.random.default_rng(0))["column"].equals(frame["column"])
 
 
+@pytest.mark.parametrize("zone", [None, "Europe/Paris"])
+def test_dates_as_categories_by_override(zone: str | None) -> None:
+    days = some(*pd.date_range("2020-01-01", periods=4, tz=zone))
+    frame = pd.DataFrame({"column": with_gaps(days), "y": CYCLE / 7})
+    codec = TableCodec().fit(frame, infer_schema(frame, None, {"column": "category"}))
+    buffer = io.BytesIO()
+    torch.save(codec.state(), buffer)
+    buffer.seek(0)
+    codec = TableCodec.from_state(torch.load(buffer, weights_only=True))
+    pd.testing.assert_series_equal(
+        codec.decode(codec.encode(frame), np.random.default_rng(0))["column"], frame["column"]
+    )
+
+
 def test_dates_in_numbers_by_override() -> None:
     days = pd.Series(pd.date_range("2020-01-31", periods=N)).dt.strftime("%Y%m%d").astype("int64")
     frame = pd.DataFrame({"column": days, "y": CYCLE / 7})

@@ -289,7 +289,8 @@ class GeneratedColumn(ColumnCodec):
         else:
             words = rng.integers(0, 2**63, size=n, dtype=np.int64)
             values = pd.Series([f"{self.field.name}-{first_row + i:x}-{word:016x}" for i, word in enumerate(words)])
-        return values.rename(self.field.name).astype(self.field.dtype)
+        dtype: Any = self.field.dtype
+        return values.rename(self.field.name).astype(dtype)
 
     def state(self) -> dict[str, Any]:
         """Plain values."""

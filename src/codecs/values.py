@@ -23,18 +23,19 @@ def to_numbers(series: pd.Series, field: Field) -> np.ndarray:
 
 def from_numbers(values: np.ndarray, field: Field) -> pd.Series:
     """Inverse of `to_numbers`, rounded to the field's decimals."""
+    dtype: Any = field.dtype
     if field.decimals is not None:
         values = np.round(values, field.decimals)
     if field.type != "datetime":
         if pd.api.types.is_integer_dtype(field.dtype) and field.dtype[0] in "iu" and np.isfinite(values).all():
             return pd.Series(_to_integers(values, np.dtype(field.dtype)), name=field.name)
-        return pd.Series(values, name=field.name).astype(field.dtype)
+        return pd.Series(values, name=field.name).astype(dtype)
     dates = pd.Series(pd.to_datetime(values, unit="s"), name=field.name)
     if field.format is not None:
-        return dates.dt.strftime(field.format).astype(field.dtype)
+        return dates.dt.strftime(field.format).astype(dtype)
     if "," in field.dtype:  # datetime64[us, Europe/Paris]
-        return dates.dt.tz_localize("UTC").astype(field.dtype)
-    return dates.astype(field.dtype)
+        return dates.dt.tz_localize("UTC").astype(dtype)
+    return dates.astype(dtype)
 
 
 def _to_integers(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -54,7 +55,7 @@ def choice_dtype(field: Field, values: list[Any]) -> Any:  # noqa: ANN401 (a dty
 
 def choice_array(values: list[Any], dtype: Any) -> Any:  # noqa: ANN401 (numpy or pandas array)
     """Categories, None for missing, as an array that codes can be taken from."""
-    known = pd.api.types.pandas_dtype(dtype)
+    known: Any = pd.api.types.pandas_dtype(dtype)
     if isinstance(known, np.dtype) and known.kind in "biuf" and all(value is not None for value in values):
         return np.asarray(values, dtype=known)
     try:

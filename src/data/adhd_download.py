@@ -7,6 +7,7 @@ the consortium's phenotypic key. A file counts only with the number of persons t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -80,8 +81,15 @@ def fetch_sites(address: str, parse: Callable[[bytes, str], pd.DataFrame]) -> tu
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("ADHD-200 phenotypic files", total=len(SITES))
+        answered = False
         for site in SITES:
-            raw, table = _cached(folder, site, parse) or _fetched(address, folder, site, parse, first=not tables)
+            found = _cached(folder, site, parse)
+            if found is None:
+                if not answered:
+                    _await_answer(f"{address}/{PLACES[0].format(site=site)}")
+                    answered = True
+                found = _fetched(address, folder, site, parse)
+            raw, table = found
             digest.update(raw)
             tables.append(table)
             progress.advance(task)
@@ -100,10 +108,8 @@ def _cached(folder: Path, site: str, parse: Callable[[bytes, str], pd.DataFrame]
 
 
 def _fetched(
-    address: str, folder: Path, site: str, parse: Callable[[bytes, str], pd.DataFrame], first: bool
+    address: str, folder: Path, site: str, parse: Callable[[bytes, str], pd.DataFrame]
 ) -> tuple[bytes, pd.DataFrame]:
-    if first:
-        _await_answer(f"{address}/{PLACES[0].format(site=site)}")
     faults = []
     for place in PLACES:
         name = place.format(site=site)
@@ -191,7 +197,12 @@ def _get(url: str) -> bytes | None:
 
 def _write(path: Path, raw: bytes) -> None:
     """Atomically: under its name there is the whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_bytes(raw)
-    os.replace(part, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(raw)
+        os.replace(part, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink()  # if it came to be at all
+        raise DownloadFailed(f"{path} cannot be written ({error.strerror}); set DATAKILN_CACHE to a folder") from None

@@ -72,6 +72,8 @@ def _stratum(group: pd.DataFrame, site_rows: pd.DataFrame, site: str, coarse: bo
             figure: dict[str, Any] = _number_figures(pd.to_numeric(present), at_site, column, coarse)
         else:
             figure = {"shares": _shares(present, 1 if coarse else 2)}
+            if not figure["shares"]:
+                continue
         figures[column] = figure | ({"missing": missing} if missing else {})
     return figures
 
@@ -88,9 +90,14 @@ def _number_figures(values: pd.Series, at_site: pd.Series, column: str, coarse: 
 
 
 def _shares(values: pd.Series, decimals: int) -> dict[str, float]:
-    """Shares that add up to 1; values of fewer than five persons are counted with the most frequent one."""
+    """Shares that add up to 1; values of fewer than five persons are counted with the most frequent one.
+
+    Empty where no value has five persons.
+    """
     counts = values.astype(str).value_counts()
     kept = counts[counts >= MIN_PERSONS]
+    if kept.empty:
+        return {}
     shares = {str(value): round(int(n) / len(values), decimals) for value, n in kept.iloc[1:].items()}
     return {str(kept.index[0]): round(1.0 - sum(shares.values()), decimals), **shares}
 
