@@ -1,0 +1,48 @@
+"""The cache folder, and files in it that are either whole or absent."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+log = logging.getLogger(__name__)
+
+
+def cache_dir() -> Path:
+    """`$DATAKILN_CACHE`, or `datakiln` in the user's cache folder; not created here."""
+    chosen = os.environ.get("DATAKILN_CACHE")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "datakiln"
+
+
+def write_atomically(path: Path, state: Any) -> bool:
+    """Saves tensors so that a reader sees the old file or the new one, never a part; False where that is impossible."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+            temporary = file.name
+            torch.save(state, file)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        log.warning("cannot write %s (%s); set DATAKILN_CACHE to a folder with room", path, error)
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+        return False
+    return True
+
+
+def read_state(path: Path) -> Any | None:
+    """What `write_atomically` saved; None, said in the log, where the file is damaged."""
+    if not path.is_file():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        log.warning("%s is damaged (%s) and will be made again", path, str(error).splitlines()[0])
+        return None

@@ -1,0 +1,86 @@
+"""EfficientNet-Lite0, written from the papers to carry published weights.
+
+Tan and Le 2019 (https://arxiv.org/abs/1905.11946) without squeeze-and-excitation and with ReLU6, as the Lite variants
+have it; inverted residual blocks after Sandler et al. 2018 (https://arxiv.org/abs/1801.04381).
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FEATURES, CLASSES, SIDE = 1280, 1000, 224
+
+# Of each stage: expansion, kernel, stride of its first block, channels, blocks (Tan and Le, table 1).
+STAGES = (
+    (1, 3, 1, 16, 1),
+    (6, 3, 2, 24, 2),
+    (6, 5, 2, 40, 2),
+    (6, 3, 2, 80, 3),
+    (6, 5, 1, 112, 3),
+    (6, 5, 2, 192, 4),
+    (6, 3, 1, 320, 1),
+)
+
+
+class ConvNorm(nn.Module):
+    """Convolution padded as TensorFlow's "SAME", BatchNorm, and ReLU6 unless linear."""
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, linear: bool = False
+    ) -> None:
+        """See `torch.nn.Conv2d` for the arguments."""
+        super().__init__()
+        self.linear = linear
+        # On an even side, a stride of 2 needs one pixel less before the image than after it.
+        self.uneven = (kernel // 2 - 1, kernel // 2) * 2 if stride == 2 else None
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, 0 if stride == 2 else kernel // 2, 1, groups, bias=False)
+        self.bn = nn.BatchNorm2d(outputs, eps=1e-3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
+        x = self.bn(self.conv(F.pad(x, self.uneven) if self.uneven else x))
+        return x if self.linear else F.hardtanh_(x, 0.0, 6.0)
+
+
+class InvertedResidual(nn.Module):
+    """Expansion, depthwise convolution, linear projection; the input is added where the shapes agree."""
+
+    def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int) -> None:
+        """Takes channels, their expansion inside, the depthwise kernel and its stride."""
+        super().__init__()
+        width = inputs * expansion
+        steps = [ConvNorm(inputs, width, 1)] if expansion > 1 else []
+        steps += [
+            ConvNorm(width, width, kernel, stride, groups=width),
+            ConvNorm(width, outputs, 1, linear=True),
+        ]
+        self.steps = nn.Sequential(*steps)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
+        y: Tensor = self.steps(x)
+        return y + x if self.residual else y
+
+
+class EfficientNetLite0(nn.Module):
+    """Images to 1,280 pooled features; modules are defined in the order in which the published weights are stored."""
+
+    def __init__(self) -> None:
+        """Builds the network with random weights."""
+        super().__init__()
+        self.stem = ConvNorm(3, 32, 3, 2)
+        blocks, inputs = [], 32
+        for expansion, kernel, first_stride, outputs, count in STAGES:
+            for i in range(count):
+                blocks.append(InvertedResidual(inputs, outputs, expansion, kernel, first_stride if i == 0 else 1))
+                inputs = outputs
+        self.blocks = nn.Sequential(*blocks)
+        self.head = ConvNorm(inputs, FEATURES, 1)
+        self.fc = nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, 3, 224, 224), grey level 127 at 0 and 128 levels to 1, to features (B, 1280)."""
+        maps: Tensor = self.head(self.blocks(self.stem(x)))
+        return maps.mean((2, 3))
