@@ -161,7 +161,9 @@ def test_true_and_false_with_gaps_stay_words(tmp_path: Path) -> None:
 
 
 def test_blanks_after_the_comma(tmp_path: Path) -> None:
-    frame = read(tmp_path, "a, b, c\n" + lines("w, x{third}, {i}")).frame
+    table = read(tmp_path, "a, b, c\n" + lines("w, x{third}, {i}"))
+    frame = table.frame
+    assert table.notes == ("the blanks after the commas are no part of the cells",)
     assert list(frame.columns) == ["a", "b", "c"]
     assert set(frame["b"]) == {"x0", "x1", "x2"} and frame["c"].dtype == np.int64
 

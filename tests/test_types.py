@@ -139,9 +139,18 @@ def test_a_label_in_few_integers_is_a_category() -> None:
 @pytest.mark.parametrize("label", ["key", "nothing", "same", "iso", "name"])
 def test_a_label_that_cannot_be_one_is_refused(label: str) -> None:
     frame = pd.DataFrame({label: FOUND[label][0], "x": I / 7})
-    with pytest.raises(UserError, match=f"data.target={label}.*choose another target") as error:
+    with pytest.raises(
+        UserError, match=f"data.target={label} (is of type .*choose another|has . distinct values, so there is)"
+    ) as error:
         infer_schema(frame, label, {}) if label != "iso" else infer_schema(frame, label, {"iso": "datetime"})
     assert "\n" not in str(error.value)
+
+
+def test_a_label_with_thousands_of_classes_is_refused() -> None:
+    frame = pd.DataFrame({"c": text([f"w{i % 2000}" for i in range(8000)]), "x": np.arange(8000) / 7})
+    with pytest.raises(UserError, match="data.target=c has 2000 classes; a label may have 1000 at most"):
+        infer_schema(frame, "c", {})
+    assert infer_schema(frame, None, {})["c"].type == "category"
 
 
 def test_overrides() -> None:

@@ -21,11 +21,16 @@ class ColumnReader:
 
     Arguments:
         delimiter: The table's; where it is no comma, `1,5` may be a number.
+
+    Attributes:
+        notes: What the person should know.
+        is_padded: Whether text columns lost the blank that stood after every comma.
     """
 
     def __init__(self, delimiter: str) -> None:
         """See the class."""
         self.delimiter = delimiter
+        self.is_padded = False
         self.notes: list[str] = []
 
     def read(self, name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -63,7 +68,8 @@ class ColumnReader:
             return pa.chunked_array([numbers.take(coded.indices)])
         self._note_mixture(name, column, coded, words)
         if self.delimiter == "," and pc.all(pc.starts_with(coded.dictionary, " ")).as_py():
-            return pa.chunked_array([words.take(coded.indices)])  # ", " between fields
+            self.is_padded = True
+            return pa.chunked_array([words.take(coded.indices)])
         return column
 
     def _numbers(self, name: str, words: pa.Array) -> pa.Array | None:

@@ -61,6 +61,8 @@ def read_delimited(
     table = _named(table, names, name, notes)
     reader = ColumnReader(delimiter)
     columns = {column: reader.read(column, table[column]) for column in table.column_names}
+    if reader.is_padded:
+        notes.append("the blanks after the commas are no part of the cells")
     return pa.table(columns).to_pandas(), notes + reader.notes
 
 

@@ -15,6 +15,7 @@ from src.errors import UserError, near
 from src.schema import COLUMN_TYPES, NUMERIC_TYPES, Field, Schema
 
 Override = str | Mapping[str, Any]
+MAX_CLASSES = 1000  # of a label: each takes a position in every encoded row
 OVERRIDE_KEYS = ("type", "order", "format", "decimals")
 
 
@@ -87,7 +88,8 @@ def _example(series: pd.Series, field: Field) -> str:
         return ""
     if field.type in {"numeric", "integer"}:
         numbers = float_values(present)
-        return f"{np.nanmin(numbers):.6g} to {np.nanmax(numbers):.6g}"
+        style = ".0f" if field.type == "integer" else ".6g"
+        return f"{np.nanmin(numbers):{style}} to {np.nanmax(numbers):{style}}"
     if field.type == "datetime" and field.format is None:
         return f"{present.min():%Y-%m-%d} to {present.max():%Y-%m-%d}"
     values = list(present.iloc[:1000].unique()) if field.is_choice else list(present.iloc[:1])
@@ -95,12 +97,16 @@ def _example(series: pd.Series, field: Field) -> str:
 
 
 def _check_label(series: pd.Series, field: Field) -> None:
-    if field.is_choice or field.type in {"numeric", "integer"}:
+    distinct = series.nunique()
+    if field.type in {"numeric", "integer"} or (field.is_choice and distinct <= MAX_CLASSES):
         return
-    what = "has a single value" if field.type == "constant" else f"is of type {field.type}"
+    if field.is_choice:
+        raise UserError(f"data.target={field.name} has {distinct} classes; a label may have {MAX_CLASSES} at most")
+    if field.type == "constant":
+        raise UserError(f"data.target={field.name} has {distinct} distinct values, so there is nothing to label by")
     raise UserError(
-        f"data.target={field.name} {what} ({series.nunique()} distinct values in {len(series)} rows), so it cannot be"
-        f" the label; choose another target, or say what it is with data.types.{field.name}=category"
+        f"data.target={field.name} is of type {field.type} ({distinct} distinct values in {len(series)} rows), so it"
+        f" cannot be the label; choose another, or say what it is with data.types.{field.name}=category"
     )
 
 
