@@ -139,7 +139,7 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
 
 
 def r1_penalty(critic: Critic, real: Tensor) -> Tensor:
-    """Half the mean squared norm of the critic's gradient at real samples (Mescheder et al., 2018, eq. 9, gamma = 1)."""
+    """Half the mean squared norm of the critic's gradient at real samples (Mescheder et al., 2018, eq. 9)."""
     return 0.5 * _gradients(critic, real.detach()).square().sum(dim=1).mean()
 
 

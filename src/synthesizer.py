@@ -14,17 +14,17 @@ from torch import Tensor
 
 from src.checkpoints import check_targets, find_checkpoint, read_checkpoint
 from src.codecs.base import Codec
+from src.codecs.image import ImageCodec
 from src.codecs.table import TableCodec
 from src.errors import UserError, near
 from src.models.base import GenerativeModel
 from src.spec import DataSpec
 
-CHUNK = 131_072  # rows drawn at a time; part of what a seed means, so it is no option
 TRIES = 200  # rejection gives up after drawing this many times the rows asked for, and at least 200 chunks of them
 
 Seeds = tuple[int, int, int]  # seed, part, chunk
 
-CODECS: dict[str, type[Codec]] = {TableCodec.kind: TableCodec}
+CODECS: dict[str, type[Codec]] = {TableCodec.kind: TableCodec, ImageCodec.kind: ImageCodec}
 
 
 class Synthesizer:
@@ -100,15 +100,13 @@ class Synthesizer:
         if condition and given is None:
             yield from self._rejected(n, condition, seed, part, first_row)
             return
-        for i, start in enumerate(range(0, n, CHUNK)):
-            yield self._chunk(min(CHUNK, n - start), given, (seed, part, i), first_row + start)
+        for i, start in enumerate(range(0, n, self.codec.chunk)):
+            yield self._chunk(min(self.codec.chunk, n - start), given, (seed, part, i), first_row + start)
 
     def _given(self, condition: Mapping[str, Any]) -> int | None:
         """Class index if the condition is just the label and the model can be told it; checks every name and value."""
         if not isinstance(self.codec, TableCodec):
-            if set(condition) - {"class"}:
-                raise UserError(f"condition.{next(iter(condition))} is unknown; for this data it is condition.class=...")
-            return None
+            return self._given_class(condition)
         schema = self.codec.schema
         for name, value in condition.items():
             if name not in schema.names:
@@ -117,6 +115,18 @@ class Synthesizer:
         if set(condition) == {schema.label} and self.model.conditioning == "label":
             return self.codec.class_index(condition[schema.label])
         return None
+
+    def _given_class(self, condition: Mapping[str, Any]) -> int | None:
+        """Class index of `condition.class`, the only condition that pictures and series know."""
+        for name in condition:
+            if name != "class":
+                raise UserError(f"condition.{name} is unknown; for this data it is condition.class=...")
+        if "class" not in condition:
+            return None
+        if self.model.conditioning != "label":
+            raise UserError("condition.class: this model was not told the classes; train it with conditional=true")
+        assert isinstance(self.codec, ImageCodec)
+        return self.codec.class_index(condition["class"])
 
     def _chunk(self, n: int, given: int | None, seeds: Seeds, first_row: int) -> Any:  # noqa: ANN401
         y = None if given is None else torch.full((n,), given, dtype=torch.long, device=self.model.device)
@@ -130,7 +140,7 @@ class Synthesizer:
 
     def _rejected(self, n: int, condition: Mapping[str, Any], seed: int, part: int, first_row: int) -> Iterator[pd.DataFrame]:
         found = drawn = index = 0
-        size = min(CHUNK, max(1024, 4 * n))
+        size = min(self.codec.chunk, max(1024, 4 * n))
         while found < n:
             frame = self._chunk(size, None, (seed, part, index), first_row + drawn)
             index, drawn = index + 1, drawn + size

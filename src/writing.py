@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import track
 
+from src.codecs.base import CHUNK
 from src.errors import UserError
-from src.synthesizer import CHUNK, Synthesizer
+from src.synthesizer import Synthesizer
 
 PART_ROWS = 8 * CHUNK  # rows of one part of a folder of Parquet parts
 AHEAD = 2  # pieces decoded while another is being written

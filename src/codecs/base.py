@@ -10,6 +10,8 @@ from torch import Tensor
 
 from src.spec import DataSpec
 
+CHUNK = 131_072
+
 
 class Codec(abc.ABC):
     """An invertible map between user units and model space, fitted on the training split only.
@@ -20,6 +22,11 @@ class Codec(abc.ABC):
 
     kind: ClassVar[str]
     spec: DataSpec
+
+    @property
+    def chunk(self) -> int:
+        """Examples drawn at a time; part of what a seed means, so it is no option."""
+        return CHUNK
 
     @abc.abstractmethod
     def encode(self, data: Any) -> Tensor:  # noqa: ANN401 (frame, image array or series array)

@@ -81,6 +81,11 @@ class TensorLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         """One pass, from the start or from where a restored state stood."""
+        for at in self.plan():
+            yield Batch(self.x[at], None if self.y is None else self.y[at])
+
+    def plan(self) -> Iterator[slice | Tensor]:
+        """The rows of each batch of one pass; keeps account of where the pass stands."""
         first, self._resume_at = self._resume_at, 0
         n = len(self) * self.batch_size if self.drop_last else len(self.x)
         order = None
@@ -90,8 +95,7 @@ class TensorLoader:
         for i in range(first, len(self)):
             self._position = i + 1
             rows = slice(i * self.batch_size, min((i + 1) * self.batch_size, n))
-            at = rows if order is None else order[rows]
-            yield Batch(self.x[at], None if self.y is None else self.y[at])
+            yield rows if order is None else order[rows]
 
     def state_dict(self) -> dict[str, Any]:
         """Where this pass stands; Lightning keeps it in checkpoints."""

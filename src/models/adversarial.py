@@ -101,6 +101,7 @@ class AdversarialModel(GenerativeModel, abc.ABC):
         # the plain optimizer: Lightning's wrapper would count the critic's updates into `global_step`
         critic_optimizer = self.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
         self._update("critic", batch, critic_optimizer)
+        self.after_critic_update()
         self.critic_updates += 1
         if self.critic_updates % self.critic_steps == 0:
             self.critic.requires_grad_(False)
@@ -124,6 +125,9 @@ class AdversarialModel(GenerativeModel, abc.ABC):
         optimizer.step()
         # autocast keeps its bf16 copies of weights until the step ends; these weights have just changed
         torch.clear_autocast_cache()
+
+    def after_critic_update(self) -> None:
+        """Called after each critic update, for constraints on its weights."""
 
     def detached_fakes(self, *args: Any) -> Tensor:  # noqa: ANN401 (whatever the generator takes)
         """Samples without a graph, for the critic."""

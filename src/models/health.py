@@ -15,8 +15,8 @@ EXAMPLES = 64  # a fixed batch is judged by this many
 
 WON_TEXT = (
     "the discriminator has won: for %d epochs it has told real from generated almost without error (real %.0f %%, "
-    "generated %.0f %%), which leaves the generator little to learn from; lower its learning rate, smooth its labels, or "
-    "keep it from remembering the data (diffaugment)"
+    "generated %.0f %%), which leaves the generator little to learn from; lower its learning rate, smooth its labels, "
+    "or keep it from remembering the data (diffaugment)"
 )
 COLLAPSED_TEXT = (
     "the samples have collapsed: they differ from each other only %.0f %% as much as real examples do; go back to an "
