@@ -74,7 +74,7 @@ def describe(schema: Schema, frame: pd.DataFrame) -> list[ColumnRow]:
     for field in schema.fields:
         series = frame[field.name]
         found = find(series, is_label=field.name == schema.label)
-        why = found.why if found.field.type == field.type else f"set by data.types (found: {found.field.type})"
+        why = found.why if found.field.type == field.type else f"set, not found (its values look {found.field.type})"
         if field.format is not None and found.field.format != field.format:
             why = f"{why}, {field.format}"
         example = _example(series, field)
