@@ -17,7 +17,7 @@ from scipy.special import digamma, logsumexp
 from src.codecs.scaling import NumericEncoder
 from src.spec import Block
 
-WIDTH = 4.0  # a mode's value is its distance from the mean in units of 4 standard deviations, as in the paper
+WIDTH = 4.0  # a mode reaches at least 4 standard deviations from its mean, as in the paper
 MIN_WEIGHT = 0.002  # a mode with less is left out
 MIN_SIGMA = 0.01  # of the column's standard deviation; a mode on a single repeated value would have none
 POINTS = 512  # quantile bins that stand for more distinct values than these
@@ -126,6 +126,7 @@ class Modes(NumericEncoder):
     means: np.ndarray
     sigmas: np.ndarray
     weights: np.ndarray
+    reaches: np.ndarray  # distance from its mean at which a mode's place is 1; beyond 4 sigma where training values lie
 
     def __init__(self, modes: int = 10) -> None:
         """See the class."""
@@ -143,6 +144,9 @@ class Modes(NumericEncoder):
         mixture = fit_mixture(values if len(values) else np.zeros(1), self.modes)
         self.weights, self.means, self.sigmas = mixture.weights, mixture.means, mixture.sigmas
         self.neutral = float(self.means[self.weights.argmax()])
+        mode = self._drawn_modes(values)
+        self.reaches = WIDTH * self.sigmas
+        np.maximum.at(self.reaches, mode, np.abs(values - self.means[mode]))
 
     def blocks(self, start: int, gate: int | None) -> tuple[Block, ...]:
         """The place inside the mode, then the mode."""
@@ -152,20 +156,23 @@ class Modes(NumericEncoder):
         return (value, Block(start + 1, start + 1 + len(self.means), "choice", gate))
 
     def encode(self, values: np.ndarray) -> np.ndarray:
-        """Shape (n, 1 + K), or (n, 1) with a single mode; further than 4 sigma from its mode a value is cut off."""
-        joint = self.mixture.joint(values)
-        rng = np.random.default_rng(zlib.crc32(np.ascontiguousarray(values).tobytes()))
-        mode = (joint + rng.gumbel(size=joint.shape)).argmax(axis=1)
-        place = np.clip((values - self.means[mode]) / (WIDTH * self.sigmas[mode]), -1.0, 1.0)
+        """Shape (n, 1 + K), or (n, 1) with a single mode; no training value is out of reach of its mode."""
+        mode = self._drawn_modes(values)
+        place = np.clip((values - self.means[mode]) / self.reaches[mode], -1.0, 1.0)
         if len(self.means) == 1:
             return place.astype(np.float32)[:, None]
         return np.concatenate([place[:, None], np.eye(len(self.means))[mode]], axis=1).astype(np.float32)
+
+    def _drawn_modes(self, values: np.ndarray) -> np.ndarray:
+        joint = self.mixture.joint(values)
+        rng = np.random.default_rng(zlib.crc32(np.ascontiguousarray(values).tobytes()))
+        return (joint + rng.gumbel(size=joint.shape)).argmax(axis=1)
 
     def decode(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """The place in the most probable mode."""
         mode = x[:, 1:].argmax(axis=1) if len(self.means) > 1 else np.zeros(len(x), dtype=np.int64)
         place = np.clip(x[:, 0].astype(np.float64), -1.0, 1.0)
-        return place * WIDTH * self.sigmas[mode] + self.means[mode]
+        return place * self.reaches[mode] + self.means[mode]
 
     def state(self) -> dict[str, Any]:
         """The mixture."""
@@ -174,5 +181,6 @@ class Modes(NumericEncoder):
             "weights": self.weights.tolist(),
             "means": self.means.tolist(),
             "sigmas": self.sigmas.tolist(),
+            "reaches": self.reaches.tolist(),
             "neutral": self.neutral,
         }
