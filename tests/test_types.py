@@ -224,7 +224,11 @@ def test_description_tells_why_and_shows_no_person() -> None:
     assert rows["key"].example == rows["name"].example == ""
     assert rows["age"].example == f"{frame['age'].min()} to {frame['age'].max()}"
     assert rows["age"].why == f"{frame['age'].nunique()} distinct, all integers"
-    assert rows["g"].missing == 100 and rows["g"].distinct == 1 and rows["g"].why == "set, not found (its values look category)"
+    assert (
+        rows["g"].missing == 100
+        and rows["g"].distinct == 1
+        and rows["g"].why == "set, not found (its values look category)"
+    )
 
 
 def test_two_hundred_thousand_rows_need_no_loop() -> None:
