@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error) or "WeightsUnpickler error: Unsupported" in str(error):
+        if _names_code(Path(path), str(error)):
             raise UserError(f"checkpoint {path} holds code and was refused, not executed; use one that datakiln wrote") from None
         raise UserError(f"checkpoint {path} is no checkpoint or is damaged; use another, such as best.ckpt") from None
     except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
@@ -52,6 +53,17 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         age = "an older" if isinstance(found, int) and found < FORMAT else "another"
         raise UserError(f"checkpoint {path} is of {age} format ({found}, this program reads {FORMAT}); train it again")
     return content
+
+
+def _names_code(path: Path, message: str) -> bool:
+    """Whether what torch refused was an attempt to build or call something, in a torch file or in a bare pickle."""
+    if "global" in message.lower():
+        return True
+    try:
+        names = {opcode.name for opcode, _, _ in pickletools.genops(path.read_bytes())}
+    except Exception:  # not a pickle at all; reading on is what tells, and it executes nothing
+        return False
+    return bool(names & {"GLOBAL", "STACK_GLOBAL", "INST", "REDUCE"})
 
 
 def check_targets(config: Any, where: str = "model") -> None:  # noqa: ANN401 (any part of a config)

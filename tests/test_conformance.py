@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 
 from src.callbacks.bundle import Bundle
 from src.checkpoints import FORMAT, model_arguments
-from src.cli import CONF, register_resolvers
+from src.choices import CONF
+from src.run_folders import register_resolvers
 from src.synthesizer import Synthesizer
 
 TOYS = {"table": "toy", "image": "digits"}  # a small data set of each kind

@@ -46,7 +46,7 @@ class TableData(GenerativeData):
         batch_size: int = 32,
         types: dict[str, Any] | None = None,
         columns: list[str] | None = None,
-        duplicates: bool = True,
+        duplicates: bool = False,
         missing: Literal["drop", "impute", "model"] = "model",
         outliers: float | None = None,
         balance: Literal["none", "over", "under"] = "none",
@@ -161,15 +161,27 @@ class FileData(TableData):
     """A person's own CSV, TSV or Parquet file.
 
     Arguments:
-        path: The file.
+        path: The file; a relative one is also looked for under `data_dir`.
+        codec: See `TableData`.
         target: Label column, or None.
         encoding: Of a text file that is not UTF-8.
+        delimiter: Between the fields of a text file; None to find it.
+        names: Column names of a text file without a header.
         **options: See `TableData`.
     """
 
-    def __init__(self, path: str, target: str | None = None, encoding: str | None = None, **options: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        path: str,
+        codec: TableCodec,
+        target: str | None = None,
+        encoding: str | None = None,
+        delimiter: str | None = None,
+        names: list[str] | None = None,
+        **options: Any,
+    ) -> None:
         """See the class."""
-        super().__init__(TableFile(path, target, encoding), **options)
+        super().__init__(TableFile(path, target, encoding, delimiter, names), codec, **options)
 
 
 def _check(missing: str, balance: str, outliers: float | None, split: Any, batch_size: int) -> None:  # noqa: ANN401
