@@ -175,7 +175,7 @@ def compare(runs: Sequence[Run], failures: Sequence[Failure] = (), figures: Sequ
     Arguments:
         runs: What to compare.
         failures: Jobs without a result, passed through.
-        figures: Figures to show, by full name; empty shows the objective and the first two of each kind.
+        figures: Figures to show, by full name; empty shows the objective and the first of each kind.
 
     Raises:
         UserError: A figure that no run has.
@@ -235,7 +235,7 @@ def _columns(
         for score in result.figures
         if score.value is not None and (result.objective is None or score.value != result.objective.value)
     }
-    first = [score.name for score in headlines(list(measured.values()), a_group=2)]
+    first = [score.name for score in headlines(list(measured.values()), a_group=1)]
     return list(dict.fromkeys(asked or ([objective] if objective else []) + first))
 
 

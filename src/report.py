@@ -92,7 +92,8 @@ def comparison_table(comparison: Comparison) -> Table:
         table.add_column(escape(name), overflow="fold")
     table.add_column("seeds", justify="right")
     for name in comparison.columns:
-        table.add_column(_named(name, comparison.better.get(name, "none")), justify="right", overflow="fold")
+        head = _named(name, comparison.better.get(name, "none")).replace("/", "/\n", 1)  # keeps columns narrow
+        table.add_column(head, justify="right", overflow="fold")
     for groups in comparison.by_data.values():
         table.add_section()
         for group in groups:

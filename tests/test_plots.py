@@ -8,14 +8,17 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
+from matplotlib.patches import Rectangle
 from PIL import Image, ImageColor
 from scipy import stats
 
 from src.plots.association import associations, codes, correlation_ratios, cramers_v, levels
+from src.plots.columns import draw_column
 from src.plots.latent import kl_plot, latent_plot
 from src.plots.marginals import category_shares, density, numbers, spikes, view
 from src.plots.projection import principal_axes
-from src.plots.style import REAL, SYNTHETIC, compact, shorten
+from src.plots.style import REAL, SYNTHETIC, compact, panels, shorten
 from src.plots.table import column_plots, correlation_plot, embedding_plot
 from src.plots.training import collect, loss_curves
 from src.schema import Field, Schema
@@ -140,6 +143,8 @@ def test_cramers_v(rng):
     assert cramers_v(a, (a * 7 + 1) % 4) == pytest.approx(1)
     assert cramers_v(a, rng.integers(0, 4, 5000)) < 0.05
     assert np.isnan(cramers_v(a, np.zeros(5000, dtype=int)))
+    small = [cramers_v(*rng.integers(0, 8, (2, 60))) for _ in range(20)]
+    assert np.mean(small) < 0.15  # without the correction chance alone gives 0.34
     b = np.where(rng.random(5000) < 0.5, a, rng.integers(0, 4, 5000))
     table = pd.crosstab(a, b)
     plain = stats.contingency.association(table, method="cramer")
@@ -199,6 +204,34 @@ def test_bars_have_the_colours_of_real_and_synthetic(tmp_path):
     assert share_of_colour(path, SYNTHETIC) < 0.2 * both[1]  # the legend's patch is left
 
 
+def drawn(field, real, synthetic):
+    """Bars by colour, and curves by colour, of one panel and of those inside it."""
+    figure, (panel,) = panels(1, 2.6)
+    draw_column(panel, field, pd.Series(real), pd.Series(synthetic))
+    bars, curves = {}, {}
+    for axes in [panel, *panel.child_axes]:
+        for bar in axes.patches:
+            if isinstance(bar, Rectangle):
+                size = bar.get_width() if field.is_choice else bar.get_height()
+                bars.setdefault(to_hex(bar.get_facecolor()).upper(), []).append(size)
+        for line in axes.lines:
+            curves[line.get_color()] = line.get_xydata()
+    return bars, curves
+
+
+def test_each_panel_shows_both_samples_in_their_colours(rng):
+    bars, _ = drawn(Field("n", "integer", "int64"), [1, 1, 2, 3], [2, 2, 2, 2])
+    assert bars == {REAL: [0.5, 0.25, 0.25], SYNTHETIC: [0, 1, 0]}
+    bars, _ = drawn(Field("c", "category", "str"), ["a", "a", "b", None], ["b"])
+    assert bars == {REAL: [0.5, 0.25, 0.25], SYNTHETIC: [0, 1, 0]}  # a, b, missing
+    sticky = np.where(rng.random(1000) < 0.7, 0.0, rng.normal(50, 9, 1000))
+    bars, _ = drawn(Field("x", "numeric", "float64"), sticky, sticky[:500] + 1)
+    assert bars[REAL] == [(sticky == 0).mean(), 0] and bars[SYNTHETIC] == [0, (sticky[:500] == 0).mean()]
+    _, curves = drawn(Field("x", "numeric", "float64"), rng.normal(0, 1, 500), rng.normal(3, 1, 500))
+    means = [np.average(curves[colour][:, 0], weights=curves[colour][:, 1]) for colour in (REAL, SYNTHETIC)]
+    assert means == pytest.approx([0, 3], abs=0.15)  # three standard errors of a mean of 500
+
+
 def test_a_table_of_one_row_is_drawn(rng, tmp_path):
     schema, frame = mixed(rng, 40)
     assert len(column_plots(schema, frame.iloc[:2], frame.iloc[:1], tmp_path)) == 2
@@ -236,6 +269,11 @@ def test_curves_are_grouped_by_figure():
     assert {stage: len(lines) for stage, lines in curves["kl_dim"].items()} == {"train": 2, "val": 2}
     assert curves["loss"]["train"][0].tolist() == [10, 9, 8, 7] and curves["loss"]["val"][0].idxmin() == 2
     assert set(curves["loss"]) == {"train", "val", "test"}
+
+
+def test_several_rows_of_an_epoch_count_as_their_mean():
+    curves, _ = collect(pd.DataFrame({"epoch": [0, 0, 1], "train/loss": [4.0, 2.0, 1.0]}))
+    assert curves["loss"]["train"][0].tolist() == [3.0, 1.0]
 
 
 def test_a_single_epoch_is_drawn_by_step(tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from src.atomic import replacing
 from src.comparison import collect, compare
 from src.comparison_files import csv_text, write_comparison
 from src.errors import UserError
@@ -63,6 +64,20 @@ def test_the_file_is_strict_json(tmp_path):
     assert state["figures"][0]["value"] is None and state["figures"][0]["why"] == "came out as nan"
     assert state["figures"][0]["detail"] == {"x": None, "y": 0.5} and state["figures"][1]["value"] == 1.5
     assert [path.name for path in (tmp_path / "r").iterdir()] == ["result.json"]
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "r" / "result.json"
+    result, old = run(path.parent), path.read_text()
+    with path.open() as reader:  # a reader keeps the file it opened
+        result.model = "other"
+        result.save(path)
+        assert reader.read() == old
+    assert RunResult.load(path).model == "other"
+    with pytest.raises(RuntimeError), replacing(path) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert RunResult.load(path).model == "other" and list(path.parent.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(
