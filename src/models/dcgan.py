@@ -11,7 +11,7 @@ from src.spec import DataSpec
 
 
 class DCGAN(ImageGAN):
-    """Strided convolutions and BatchNorm on both sides; conditional by concatenation, or as AC-GAN (Odena et al., 2017).
+    """Strided convolutions and BatchNorm on both sides; conditional by concatenation, or as AC-GAN (Odena, 2017).
 
     Arguments:
         spec: What one picture looks like.

@@ -42,7 +42,7 @@ class VAE(LikelihoodModel):
         UserError: `conditional` on data without a label.
     """
 
-    supports = frozenset({"table"})
+    supports = frozenset({"table", "image"})
     directions = {"loss": "lower", "elbo": "higher", "iwae": "higher"}
 
     def __init__(

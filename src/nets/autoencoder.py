@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from src.errors import UserError
 from src.heads import TableHead
+from src.nets.conv_autoencoder import ImageAutoencoder
 from src.nets.mlp import mlp
 from src.spec import Block, DataSpec
 
@@ -71,11 +72,11 @@ def _close_gaps(blocks: Sequence[Block], positions: Sequence[int]) -> list[Block
     ]
 
 
-AUTOENCODERS: dict[str, Callable[..., nn.Module]] = {"table": TableAutoencoder}
+AUTOENCODERS: dict[str, Callable[..., nn.Module]] = {"table": TableAutoencoder, "image": ImageAutoencoder}
 
 
 def build_autoencoder(spec: DataSpec, latent_dim: int, hidden: Sequence[int], conditional: bool) -> nn.Module:
     """The autoencoder for this kind of data; raises `UserError` if it is to be conditional on a label that is not there."""
     if conditional and not spec.classes:
-        raise UserError("conditional=true needs a label with classes: set data.target, or choose model=vae")
+        raise UserError("conditional=true needs a label with classes: set data.target or use class folders, or choose model=vae")
     return AUTOENCODERS[spec.kind](spec, latent_dim, hidden, conditional)

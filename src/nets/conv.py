@@ -1,7 +1,7 @@
 """Convolutional generators and critics that size themselves from the picture.
 
-A side of base * 2^k pixels, with a base of 4 to 7, is reached by doubling a base x base map k times, without cropping: 4
-for powers of two, 7 for 28. Works in model space, [-1, 1].
+A side of base * 2^k pixels, with a base of 4 to 7, is reached by doubling a base x base map k times, without cropping:
+4 for powers of two, 7 for 28. Works in model space, [-1, 1].
 """
 
 from __future__ import annotations
@@ -91,11 +91,11 @@ class ConvCritic(nn.Module):
     Arguments:
         shape: (C, H, W) of a picture.
         width: Channels of the first map; later ones have two, four and at most eight times as many.
-        norm: "batch" (Radford et al., 2016; not in the first layer), "group", which keeps pictures of a batch apart as a
-            gradient penalty demands, "spectral" (Miyato et al., 2018; every layer), or "none".
+        norm: "batch" (Radford et al., 2016; not in the first layer), "group", which keeps pictures of a batch apart as
+            a gradient penalty demands, "spectral" (Miyato et al., 2018; every layer), or "none".
         classes: Number of classes; 0 for an unconditional net.
-        conditional: How classes come in: "concatenation" adds a learnt map of the class to the picture, "acgan" lets the
-            critic tell the class, "projection" adds the product of features and a vector of the class to the score.
+        conditional: How classes come in: "concatenation" adds a learnt map of the class to the picture, "acgan" lets
+            the critic tell the class, "projection" adds the product of features and a vector of the class to the score.
         offset: Whether the score has one; a loss of differences of scores would never move it.
     """
 
