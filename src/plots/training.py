@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from src.plots.style import MUTED, PALETTE, colours, note, panels, round_ticks, save, shorten, styled
+from src.plots.style import MUTED, PALETTE, colours, panels, round_ticks, save, shorten, styled
 
 STAGES: dict[str, tuple[str, Literal["-", ":"]]] = {
     "train": (PALETTE[0], "-"),
@@ -42,6 +42,10 @@ def loss_curves(history: pd.DataFrame, path: Path, best_epoch: int | None = None
     figure, axes = panels(len(curves), height=2.3)
     for panel, (name, stages) in zip(axes, curves.items(), strict=True):
         _panel(panel, name, stages, best)
+    places = np.concatenate([line.index for stages in curves.values() for lines in stages.values() for line in lines])
+    margin = 0.02 * (np.ptp(places) or 1.0)
+    for panel in axes:
+        panel.set_xlim(places.min() - margin, places.max() + margin)
     for panel in axes[-(len(axes) % 3 or 3) :]:
         panel.set_xlabel(unit)
     shown = [stage for stage in STAGES if any(stage in stages for stages in curves.values())]
@@ -84,7 +88,6 @@ def _panel(axes: Axes, name: str, stages: dict[str, list[pd.Series]], best: int 
         axes.axvline(best, color=MUTED, linestyle="--", linewidth=1)
     axes.xaxis.set_major_locator(round_ticks(6, integer=True))
     axes.yaxis.set_major_locator(round_ticks(5))
-    axes.margins(x=0.02)
     _zoom(axes, [line for lines in stages.values() for line in lines])
 
 
@@ -96,7 +99,7 @@ def _zoom(axes: Axes, lines: list[pd.Series]) -> None:
     if high > low and float(everything.max() - everything.min()) * ZOOM > high - low:
         pad = 0.06 * (high - low)
         axes.set_ylim(low - pad, high + pad)
-        note(axes, "first epochs lie outside")
+        axes.set_title("first epochs lie outside", loc="right", fontsize=7.5, fontweight="normal", color=MUTED)
 
 
 def _lowest(curves: Curves) -> int | None:
