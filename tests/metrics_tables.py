@@ -22,6 +22,11 @@ MIXED = Schema(
 )
 
 
+def numbers_schema(*names: str) -> Schema:
+    """Numeric columns only."""
+    return Schema(tuple(Field(name, "numeric", "float64") for name in names))
+
+
 def mixed_table(rows: int, turn: int) -> pd.DataFrame:
     """A table of every modelled type, with missing cells, spikes and related columns; `turn` makes another one."""
     i = np.arange(rows)

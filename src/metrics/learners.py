@@ -27,6 +27,7 @@ class Encoding:
     Attributes:
         learner: "boosting" (numbers with NaN, integer categories) or "linear" (standardised numbers, one-hot
             categories).
+        known: Which numbers have a value in the fitted rows; the others say nothing and are 0.
         fill: Median of every number.
         mean: Mean of every number after filling.
         scale: Standard deviation of it, 1 where there is none.
@@ -34,6 +35,7 @@ class Encoding:
     """
 
     learner: Learner
+    known: NDArray[np.bool_]
     fill: Floats
     mean: Floats
     scale: Floats
@@ -42,12 +44,15 @@ class Encoding:
     @classmethod
     def fit(cls, learner: Learner, part: Coded) -> Encoding:
         """Learns medians, scales and the number of categories."""
-        fill = np.array([np.median(c[~np.isnan(c)]) if (~np.isnan(c)).any() else 0.0 for c in part.numbers.T])
+        known = np.asarray((~np.isnan(part.numbers)).any(axis=0))
+        fill = np.array(
+            [np.median(c[~np.isnan(c)]) if there else 0.0 for c, there in zip(part.numbers.T, known, strict=True)]
+        )
         filled = np.where(np.isnan(part.numbers), fill, part.numbers)
         spread = filled.std(axis=0)
         most = MAX_CATEGORIES if learner == "boosting" else ONE_HOT_CATEGORIES
         widths = tuple(min(int(codes.max(initial=-1)) + 1, most) + 2 for codes in part.codes.T)
-        return cls(learner, fill, filled.mean(axis=0), np.where(spread > 0, spread, 1.0), widths)
+        return cls(learner, known, fill, filled.mean(axis=0), np.where(spread > 0, spread, 1.0), widths)
 
     @property
     def is_category(self) -> NDArray[np.bool_]:
@@ -57,8 +62,9 @@ class Encoding:
     def __call__(self, part: Coded) -> NDArray[np.float32]:
         """Rows to a matrix, shape (n, features)."""
         codes = [np.minimum(c + 1, width - 1) for c, width in zip(part.codes.T, self.widths, strict=True)]
-        missing = np.isnan(part.numbers)
-        scaled = (part.numbers - self.mean) / self.scale
+        numbers = np.where(self.known, part.numbers, 0.0)
+        missing = np.isnan(numbers)
+        scaled = (numbers - self.mean) / self.scale
         if self.learner == "boosting":
             return np.column_stack([scaled, *codes]).astype(np.float32)
         scaled = np.where(missing, (self.fill - self.mean) / self.scale, scaled)

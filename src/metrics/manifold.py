@@ -10,7 +10,8 @@ import numpy as np
 
 from src.metrics.base import EvalData, Figure, MetricError, metric
 from src.metrics.columns import Coded, Floats, tables
-from src.metrics.nearest import Distances, Points, Space, nearest, over_blocks
+from src.metrics.nearest import nearest
+from src.metrics.space import Distances, Points, Space, over_blocks
 
 STEPS = 30  # grid of alpha and beta, as in the authors' and synthcity's implementations
 

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from src.metrics.base import EvalData, Figure, MetricError, metric
 from src.metrics.columns import Coded, tables
-from src.metrics.nearest import Distances, Nearest, Points, Space, nearest, windowed
+from src.metrics.nearest import Nearest, nearest, windowed
 from src.metrics.references import split_holdout
+from src.metrics.space import Distances, Points, Space
 
 ROWS = 50_000
 

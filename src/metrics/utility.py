@@ -5,6 +5,8 @@ real training rows, its floor on columns resampled independently. `augmented` tr
 together; its ceiling stands for real rows alone, which a useful generator passes. All are tested on the same holdout
 rows (`n`).
 
+The floor's AUC scatters widely around 0.5: where there is no relation to learn, some column still ranks the rows.
+
 A label of classes is judged by AUC (one against the rest, mean over the holdout's classes), accuracy and F1 (mean over
 the holdout's classes); a class that the training rows lack is never predicted and its AUC is 0.5, as it should be. A
 numeric label is judged by R2 and root mean square error in the label's own unit (seconds for dates). Rows without label
@@ -23,6 +25,8 @@ from src.metrics.base import EvalData, Figure, MetricError, metric, worst_first
 from src.metrics.columns import Coded, Floats, Ints, Tables, tables
 from src.metrics.learners import Learner, fit_classifier, fit_regressor
 from src.metrics.references import nothing, train_itself
+
+MAX_CLASSES = 50  # boosting grows a tree for each of them, a hundred times
 
 
 @metric("utility/tstr_auc", ceiling=train_itself)
@@ -69,6 +73,10 @@ def _classification(t: Tables, data: EvalData, names: tuple[str, ...], learner: 
     x, y = _split(fit, "codes", column)
     test, truth = _split(t.holdout, "codes", column)
     present = np.unique(truth)
+    if len(t.categories[column]) > MAX_CLASSES:
+        raise MetricError(
+            f"{len(t.categories[column])} classes are more than the {MAX_CLASSES} it is computed for", *names
+        )
     if len(y) == 0 or len(present) < 2:
         raise MetricError(_lacking(len(y), len(truth), "one class only"), *names)
     model = fit_classifier(learner, x, y, len(t.categories[column]), data.seed)
