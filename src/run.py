@@ -14,7 +14,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from hydra.utils import get_class, instantiate
+from hydra.utils import instantiate
 from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -24,6 +24,7 @@ from src.callbacks.bundle import Bundle, Stopped
 from src.callbacks.ema import Ema
 from src.callbacks.progress import TrainingBar
 from src.checkpoints import FORMAT, model_arguments
+from src.checks import check_arguments, check_pairing
 from src.cli import on_termination
 from src.data.base import GenerativeData
 from src.errors import UserError
@@ -68,13 +69,8 @@ class Run:
             UserError: The model is for other data, an option does not reach the model, or the folder holds a run.
         """
         cfg = self.cfg
-        model_class, data_class = get_class(cfg.model._target_), get_class(cfg.data._target_)
-        if data_class.kind not in model_class.supports:
-            kinds = " or ".join(sorted(model_class.supports))
-            raise UserError(
-                f"model {model_class.__name__} is for {kinds} data, but data={_choice(cfg, 'data')} is a {data_class.kind}; "
-                "choose another model= or data="
-            )
+        check_pairing(cfg.model._target_, cfg.data._target_, (_choice(cfg, "model"), _choice(cfg, "data")))
+        check_arguments(cfg)
         for key, value in cfg.items():
             if key in cfg.model and cfg.model[key] != value and not OmegaConf.is_config(value):
                 raise UserError(
@@ -230,7 +226,8 @@ class Run:
         result.save(self.folder / "result.json")
         report = self.folder / "report.html"
         history = self.proof.history(self.folder / "metrics.csv")
-        write_page(result, self.plots, self.proof.preview(self.synthetic), history, report)
+        config = (self.folder / "config" / "config.yaml").read_text(encoding="utf-8")
+        write_page(result, self.plots, self.proof.preview(self.synthetic), history, report, config)
         for logger in self.loggers:
             if hasattr(logger, "conclude"):
                 logger.conclude(result, self.plots, self.bundle.best_path)

@@ -13,12 +13,13 @@ from rich.console import Console
 from src.data.tables import TableData
 from src.metrics.base import EvalData, Figure
 from src.metrics.evaluate import evaluate_table
-from src.models.vae import VAE
+from src.models.vae import ACTIVE_VARIANCE, VAE
 from src.plots.latent import kl_plot, latent_plot
 from src.plots.table import column_plots, correlation_plot, embedding_plot
 from src.plots.training import loss_curves
 from src.proof.base import Proof, scores
 from src.results import Score
+from src.spec import Batch
 from src.synthesizer import Synthesizer
 
 PREVIEW_ROWS = 10
@@ -68,13 +69,14 @@ class TableProof(Proof):
     def _latent_plots(self, model: VAE, target: Path) -> list[Path]:
         x, y = self.data.tensors["train"]
         rows = torch.arange(len(x))[:5000]
-        batch = type(next(iter(self.data.val_dataloader())))(x[rows].to(model.device), None if y is None else y[rows])
+        batch = Batch(x[rows].to(model.device), None if y is None else y[rows].to(model.device))
         mean, log_var = model.encode(batch)
         kl = 0.5 * (mean.square() + log_var.exp() - 1.0 - log_var).mean(dim=0)
         labels = None if y is None else np.asarray(model.spec.classes)[y[rows].cpu().numpy()]
+        active = (mean.var(dim=0) > ACTIVE_VARIANCE).cpu().numpy()
         return [
-            latent_plot(mean.cpu().numpy(), labels, target / "latent.png"),
-            kl_plot(kl.cpu().numpy(), target / "kl_per_dimension.png"),
+            latent_plot(mean.cpu().numpy(), labels, target / "latent.png", title=self.data.schema.label or ""),
+            kl_plot(kl.cpu().numpy(), target / "kl_per_dimension.png", active=active),
         ]
 
     def preview(self, synthetic: pd.DataFrame) -> pd.DataFrame:
