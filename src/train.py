@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from omegaconf import DictConfig
 
+from src.checks import check_values
 from src.cli import run_hydra
-
-if TYPE_CHECKING:
-    from src.run import Run
 
 
 def train(cfg: DictConfig) -> float | None:
     """Runs one training job and returns the figure named by `objective`."""
+    check_values(cfg)
     # torch and Lightning take seconds to import; a wrong option or --help should not wait for them
     from src.run import Run
 
@@ -26,5 +23,12 @@ def train(cfg: DictConfig) -> float | None:
     return run.finish()
 
 
+def compare(arguments: list[str]) -> None:
+    """The table that ends a sweep."""
+    from src.report import main
+
+    main(arguments)
+
+
 if __name__ == "__main__":
-    run_hydra(train, "train")
+    run_hydra(train, "train", compare)

@@ -19,7 +19,7 @@ from src.checkpoints import FORMAT
 from src.codecs.table import TableCodec
 from src.data.sources import SklearnTable
 from src.data.tables import TableData
-from src.loggers import Csv
+from src.loggers.csv import Csv
 from src.models.vae import VAE
 from src.schedules import Linear
 

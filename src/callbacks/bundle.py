@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from src.errors import UserError
-from src.loggers import Csv
+from src.loggers.csv import Csv
 from src.models.base import GenerativeModel
 
 

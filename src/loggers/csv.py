@@ -1,4 +1,4 @@
-"""Where the figures of a run go: a CSV file always, W&B or TensorBoard if asked."""
+"""The figures of a run as a table beside its checkpoints."""
 
 from __future__ import annotations
 
