@@ -11,7 +11,11 @@ import torch
 from torch import Tensor
 
 from src.codecs.base import Codec
-from src.codecs.columns import COLUMN_KINDS, ChoiceColumn, ColumnCodec, GeneratedColumn, NumberColumn
+from src.codecs.choice import ChoiceColumn
+from src.codecs.column import ColumnCodec
+from src.codecs.columns import COLUMN_KINDS
+from src.codecs.generated import GeneratedColumn
+from src.codecs.number import NumberColumn
 from src.codecs.scaling import MinMax, NumericEncoder
 from src.errors import UserError, near
 from src.schema import Schema

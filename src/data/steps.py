@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from src.codecs.columns import to_numbers
+from src.codecs.values import to_numbers
 from src.data.base import StepReport
 from src.errors import UserError
 from src.schema import Schema

@@ -1,0 +1,97 @@
+"""Choice columns: one-hot vectors, with one shared position for the rarest of very many categories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from src.codecs.column import ColumnCodec
+from src.codecs.values import choice_array, choice_dtype, in_order, plain_cells, plain_value
+from src.schema import Field
+from src.spec import Block
+
+
+class ChoiceColumn(ColumnCodec):
+    """A boolean, category or ordinal column.
+
+    Arguments:
+        field: The column in user units.
+        values: Categories with a position of their own, as plain Python values.
+        missing: Whether missing is a further category.
+        pool: Rare categories that share one last position, drawn back by `pool_shares`.
+        pool_shares: Their relative frequencies.
+    """
+
+    kind = "choice"
+
+    def __init__(
+        self, field: Field, values: list[Any], missing: bool, pool: list[Any], pool_shares: list[float]
+    ) -> None:
+        """See the class."""
+        super().__init__(field)
+        self.values = values
+        self.missing = missing
+        self.pool = pool
+        self.pool_shares = pool_shares
+        self.width = len(values) + missing + bool(pool)
+        self._dtype = choice_dtype(field, [*values, *pool])
+        self._take = choice_array([*values, *([None] if missing else [])], self._dtype)
+
+    @classmethod
+    def fit(cls, field: Field, series: pd.Series, limit: int) -> ChoiceColumn:
+        """Learns the categories of the training rows; beyond `limit` of them the rarest share one position."""
+        counts = plain_cells(series).value_counts(sort=True)
+        counts = counts[counts > 0]  # a categorical counts the categories that no row has, too
+        values = [plain_value(value) for value in counts.index]
+        keep = values if len(values) <= limit else values[: limit - 1]
+        keep = in_order(keep, field.order)
+        pool = values[len(keep) :] if len(values) > limit else []
+        shares = counts.to_numpy(dtype=float)[len(values) - len(pool) :]
+        return cls(field, keep, bool(series.isna().any()), pool, (shares / shares.sum()).tolist() if pool else [])
+
+    def blocks(self, start: int) -> tuple[Block, ...]:
+        """One choice block."""
+        return (Block(start, start + self.width, "choice"),)
+
+    def codes(self, series: pd.Series) -> np.ndarray:
+        """Position of each cell's category, -1 for one never seen in training."""
+        series = plain_cells(series)
+        codes = pd.Index(self.values, dtype=object).get_indexer(pd.Index(series.astype(object)))
+        if self.pool:
+            pooled = series.isin(self.pool).to_numpy()
+            codes[pooled] = self.width - 1
+        missing = series.isna().to_numpy()
+        codes[missing] = len(self.values) if self.missing else -1
+        return codes
+
+    def encode(self, series: pd.Series) -> np.ndarray:
+        """One-hot rows; a category never seen in training is a row of zeros, which no likelihood counts."""
+        table = np.vstack([np.eye(self.width, dtype=np.float32), np.zeros((1, self.width), dtype=np.float32)])
+        return table[self.codes(series)]
+
+    def decode(self, x: np.ndarray, rng: np.random.Generator, first_row: int) -> pd.Series:
+        """The category of the largest position."""
+        codes = x.argmax(axis=1)
+        if not self.pool:
+            return pd.Series(self._take.take(codes), name=self.field.name, dtype=self._take.dtype)
+        is_pool = codes == self.width - 1
+        values = self._take.take(np.where(is_pool, 0, codes)).astype(object)
+        drawn = rng.choice(len(self.pool), size=int(is_pool.sum()), p=self.pool_shares)
+        values[is_pool] = np.asarray(self.pool, dtype=object)[drawn]
+        return pd.Series(values, name=self.field.name, dtype=object).astype(self._dtype)
+
+    def state(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "values": self.values,
+            "missing": self.missing,
+            "pool": self.pool,
+            "pool_shares": self.pool_shares,
+        }
+
+    @classmethod
+    def from_state(cls, field: Field, state: dict[str, Any]) -> ChoiceColumn:
+        """Inverse of `state`."""
+        return cls(field, state["values"], state["missing"], state["pool"], state["pool_shares"])

@@ -1,0 +1,43 @@
+"""The interface of one column between user units and its positions in the encoded row."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from src.schema import Field
+from src.spec import Block
+
+
+class ColumnCodec(abc.ABC):
+    """One column: `encode` gives (n, width) float32, `decode` gives a pandas Series of the field's dtype."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, field: Field) -> None:
+        """Arguments: field: the column in user units."""
+        self.field = field
+
+    @abc.abstractmethod
+    def blocks(self, start: int) -> tuple[Block, ...]:
+        """The blocks of this column when its first position is `start`; empty for a generated column."""
+
+    @abc.abstractmethod
+    def encode(self, series: pd.Series) -> np.ndarray:
+        """User units to model space, shape (n, width)."""
+
+    @abc.abstractmethod
+    def decode(self, x: np.ndarray, rng: np.random.Generator, first_row: int) -> pd.Series:
+        """Model space to user units; `first_row` is the number of rows made before, so that ids never repeat."""
+
+    @abc.abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Plain values for a checkpoint, without the field."""
+
+    @classmethod
+    @abc.abstractmethod
+    def from_state(cls, field: Field, state: dict[str, Any]) -> ColumnCodec:
+        """Inverse of `state`."""
