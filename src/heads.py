@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from src.nets.segments import Segments
+from src.segments import Segments
 from src.spec import Block
 
 

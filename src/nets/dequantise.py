@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from src.nets.segments import Segments
+from src.segments import Segments
 from src.spec import Block
 
 SCALE = 3.0  # encodings put a third of a normal score into model space; here a feature is the whole of it
