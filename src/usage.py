@@ -14,7 +14,7 @@ EXAMPLES = """\
 datakiln trains a generative model, samples it, measures and draws the samples, and writes a report: one command.
 
   python -m src.train model=vae data=adhd latent_dim=5
-  python -m src.train model=cvae data=csv data.path=FILE.csv data.target=COLUMN data.types.COLUMN=categorical
+  python -m src.train model=cvae data=csv data.path=FILE.csv data.target=COLUMN data.types.COLUMN=category
   python -m src.train -m model=vae data=iris,adhd latent_dim=2,5,8 seed=0,1,2 hydra/launcher=joblib
   python -m src.train sweep=latent data=adhd
   python -m src.train model=vae --help                 the options of one model; likewise data=csv --help
