@@ -22,7 +22,7 @@ def run() -> list[dict[str, Any]]:
 
 
 def training() -> list[dict[str, Any]]:
-    """300 epochs of the VAE on Iris: the fit inside `src.train` against the same nets, losses and data in a plain loop."""
+    """300 epochs of the VAE on Iris: the fit of `src.train` against the same nets, losses and data in a plain loop."""
     ours, plain = [], []
     for _ in range(REPEATS):
         with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,1 @@
+"""datakiln: deep generative models for tables, images and time series."""

@@ -25,7 +25,9 @@ def find_checkpoint(run: str | Path) -> Path:
     for candidate in ("checkpoints/best.ckpt", "checkpoints/last.ckpt"):
         if (path / candidate).is_file():
             return path / candidate
-    raise UserError(f"run={run} holds no checkpoints/best.ckpt or last.ckpt; give the folder of one run that has trained")
+    raise UserError(
+        f"run={run} holds no checkpoints/best.ckpt or last.ckpt; give the folder of one run that has trained"
+    )
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -40,7 +42,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if _names_code(Path(path), str(error)):
-            raise UserError(f"checkpoint {path} holds code and was refused, not executed; use one that datakiln wrote") from None
+            raise UserError(
+                f"checkpoint {path} holds code and was refused, not executed; use one that datakiln wrote"
+            ) from None
         raise UserError(f"checkpoint {path} is no checkpoint or is damaged; use another, such as best.ckpt") from None
     except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
         reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
@@ -96,7 +100,7 @@ def _is_ours(target: str) -> bool:
 
 
 def model_arguments(config: dict[str, Any]) -> dict[str, Any]:
-    """The part of a model's config that sampling needs: without optimizers and schedulers, which are torch's classes."""
+    """The part of a model's config that sampling needs: no optimizers and schedulers, which are torch's classes."""
     return {
         key: value
         for key, value in config.items()

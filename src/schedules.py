@@ -1,7 +1,7 @@
 """Numbers that change with training progress, such as the weight of the KL term.
 
-A schedule is a callable from progress, the share of training done in [0, 1], to a value. Progress rather than steps makes
-a preset mean the same on a small and a large data set.
+A schedule is a callable from progress, the share of training done in [0, 1], to a value. Progress, unlike steps, makes a
+preset mean the same on a small and a large data set.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Cyclic:
 
 @dataclass(frozen=True)
 class Sigmoid:
-    """Logistic rise from `start` to `stop`, half way at progress `middle`, within about 4 x `width` (Bowman et al., 2016)."""
+    """Logistic rise from `start` to `stop`, half way at `middle`, within about 4 x `width` (Bowman et al., 2016)."""
 
     start: float = 0.0
     stop: float = 1.0

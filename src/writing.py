@@ -47,7 +47,7 @@ def write_table(
 def _write_parts(
     synthesizer: Synthesizer, n: int, folder: Path, condition: Mapping[str, Any], seed: int, console: Console
 ) -> None:
-    """Part k depends on (seed, k) alone, and appears only when complete: the same command again makes what is missing."""
+    """Part k depends on (seed, k) alone, and appears when complete: the same command again makes what is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     starts = range(0, n, PART_ROWS)
     for k, start in enumerate(track(starts, "sampling", console=console, disable=not console.is_terminal)):

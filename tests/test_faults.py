@@ -165,7 +165,9 @@ def test_parquet_equals_csv_and_parts_resume(finished, tmp_path, monkeypatch):
     options = [f"run={finished.folder}", "n=100"]
     sample([*options, f"out={tmp_path}/x.parquet"])
     sample([*options, f"out={tmp_path}/x.csv"])
-    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "x.parquet"), pd.read_csv(tmp_path / "x.csv"), check_dtype=False)
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(tmp_path / "x.parquet"), pd.read_csv(tmp_path / "x.csv"), check_dtype=False
+    )
     sample([*options, f"out={tmp_path}/parts/"])
     parts = sorted((tmp_path / "parts").glob("*.parquet"))
     assert [len(pd.read_parquet(part)) for part in parts] == [40, 40, 20]
@@ -222,7 +224,9 @@ def test_checkpoints_that_cannot_be_trusted(finished, tmp_path):
     text.write_text("not a checkpoint")
     torch.save({"state_dict": {}}, foreign)
     torch.save({**content, "datakiln": {**content["datakiln"], "format": 0}}, older)
-    torch.save({**content, "datakiln": {**content["datakiln"], "model": {"_target_": "os.system", "command": "true"}}}, evil)
+    torch.save(
+        {**content, "datakiln": {**content["datakiln"], "model": {"_target_": "os.system", "command": "true"}}}, evil
+    )
     for path, told in (
         (bomb, "refused, not executed"),
         (plain_bomb, "refused, not executed"),

@@ -48,7 +48,9 @@ class Ask(L.Callback):
             self.bundle.stop_requested = "SIGTERM"
 
 
-def fit(folder: Path, every: float = 1e9, step: int | None = None, ask: int | None = None, resume: bool = False) -> Bundle:
+def fit(
+    folder: Path, every: float = 1e9, step: int | None = None, ask: int | None = None, resume: bool = False
+) -> Bundle:
     L.seed_everything(0, verbose=False)
     data = TableData(SklearnTable("iris"), TableCodec())
     data.setup("fit")
@@ -119,7 +121,7 @@ def test_stopped_by_a_signal(tmp_path, never_killed, step):
 
 @pytest.mark.slow
 def test_sigkill_of_the_command(tmp_path):
-    """The real thing: the command killed twice by the system, then finished by ckpt_path=last without naming the run."""
+    """The real thing: the command killed twice by the system, then finished by ckpt_path=last alone."""
 
     def command(*extra: str) -> list[str]:
         options = ["model=vae", "data=iris", "epochs=400", "save_every_seconds=0", f"root={tmp_path / 'killed'}"]

@@ -41,7 +41,7 @@ class Bundle(Checkpoint):
         identity: What a `Synthesizer` needs besides weights: model config, spec, codec, origin of the data.
         monitor: Figure that decides which epoch is best, such as "val/loss".
         mode: Whether the best is its "min" or "max".
-        every_seconds: `last.ckpt` is written after the first epoch, then when this much time has passed, and at the end.
+        every_seconds: `last.ckpt` is written after the first epoch, whenever this much time has passed, and last.
     """
 
     def __init__(
@@ -167,9 +167,7 @@ class Bundle(Checkpoint):
             if isinstance(logger, Csv):
                 logger.write()
 
-    def on_save_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Adds what explains the checkpoint and the state of the random generators."""
         checkpoint["datakiln"] = self.identity
         checkpoint["random"] = random_state()
@@ -179,9 +177,7 @@ class Bundle(Checkpoint):
                 checkpoint["loops"]["fit_loop"]["epoch_progress"][part]["ready"] -= 1
         checkpoint["best"] = {"score": self.best_score, "epoch": self.best_epoch}
 
-    def on_load_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Remembers the random state for the start of training, and the best so far."""
         self._random = checkpoint["random"]
         self.best_score, self.best_epoch = checkpoint["best"]["score"], checkpoint["best"]["epoch"]

@@ -14,9 +14,9 @@ from src.models.base import GenerativeModel
 
 
 class Ema(L.Callback):
-    """Averages the weights of `model.averaged()`; validation, samples and figures use the average, training the raw ones.
+    """Averages the weights of `model.averaged()`; validation, samples and figures use the average, training does not.
 
-    Lightning's own averaging swaps the whole module; an adversarial model wants its generator averaged and nothing else.
+    Lightning's own averaging swaps the whole module; an adversarial model wants only its generator averaged.
     The average starts as a plain mean: its decay at update t is min(decay, (1 + t) / (10 + t)), so that it never lags
     behind by more than the run is long.
 
@@ -76,16 +76,12 @@ class Ema(L.Callback):
         """Back to the raw weights."""
         self._swap.__exit__(None, None, None)
 
-    def on_save_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keeps the average beside the raw weights."""
         checkpoint["averaged"] = {name: value.detach().clone() for name, value in self.average.items()}
         checkpoint["ema_updates"] = self.updates
 
-    def on_load_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Goes on with the stored average."""
         self.average = checkpoint["averaged"]
         self.updates = checkpoint["ema_updates"]

@@ -121,7 +121,10 @@ class TableCodec(Codec):
         if str(value) in self.spec.classes:
             return self.spec.classes.index(str(value))
         known = ", ".join(self.spec.classes[:20])
-        raise UserError(f"{self.schema.label}={value} is not among the training labels ({known}){near(str(value), self.spec.classes)}")
+        raise UserError(
+            f"{self.schema.label}={value} is not among the training labels ({known})"
+            f"{near(str(value), self.spec.classes)}"
+        )
 
     def check_value(self, name: str, value: object) -> None:
         """Raises `UserError` when a choice column never had this value in training."""
@@ -130,7 +133,9 @@ class TableCodec(Codec):
                 known = [str(v) for v in [*column.values, *column.pool]]
                 if str(value) not in known:
                     shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
-                    raise UserError(f"{name}={value} is not among the training values ({shown}){near(str(value), known)}")
+                    raise UserError(
+                        f"{name}={value} is not among the training values ({shown}){near(str(value), known)}"
+                    )
 
     def decode(self, x: Tensor, rng: np.random.Generator, first_row: int = 0) -> pd.DataFrame:
         """(n, D) to a frame with the schema's column order and dtypes."""

@@ -1,0 +1,1 @@
+"""Data modules and where their data comes from."""

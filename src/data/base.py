@@ -1,4 +1,4 @@
-"""What every data module offers: splits made before anything is fitted, a fitted codec, a spec, and where the data is from."""
+"""What every data module offers: splits made before anything is fitted, a codec, a spec, where the data is from."""
 
 from __future__ import annotations
 

@@ -40,7 +40,9 @@ def impute_missing(frames: Frames, schema: Schema) -> tuple[Frames, StepReport]:
             continue
         present = frames["train"][column].dropna()
         if present.empty:
-            raise UserError(f"column {column!r} has no value in the training rows to impute from; use data.missing=model")
+            raise UserError(
+                f"column {column!r} has no value in the training rows to impute from; use data.missing=model"
+            )
         fill = present.quantile(0.5, interpolation="nearest") if schema[column].is_numeric else present.mode().iloc[0]
         for name, frame in filled.items():
             frame.loc[missing[name], column] = fill
@@ -73,13 +75,13 @@ def drop_outliers(train: pd.DataFrame, schema: Schema, threshold: float) -> tupl
             outlying |= far
             cells += int(far.sum())
     detail = f"z-score above {threshold:g} in a numeric column, training rows only"
-    return train[~outlying].reset_index(drop=True), StepReport("outliers", detail, rows=int(outlying.sum()), cells=cells)
+    return train[~outlying].reset_index(drop=True), StepReport(
+        "outliers", detail, rows=int(outlying.sum()), cells=cells
+    )
 
 
-def balance_classes(
-    train: pd.DataFrame, schema: Schema, how: Balance, seed: int
-) -> tuple[pd.DataFrame, StepReport]:
-    """Repeats rows of rare classes ("over") or leaves out rows of frequent ones ("under") until all are equal in number."""
+def balance_classes(train: pd.DataFrame, schema: Schema, how: Balance, seed: int) -> tuple[pd.DataFrame, StepReport]:
+    """Repeats rows of rare classes ("over") or leaves out rows of frequent ones ("under") until all are equal."""
     if schema.label is None:
         raise UserError(f"data.balance={how} needs a label; set data.target")
     counts = train[schema.label].value_counts()
@@ -104,7 +106,9 @@ def split(frame: pd.DataFrame, schema: Schema, shares: tuple[float, float, float
     ranks. Raises `UserError` when there are too few rows for three parts.
     """
     if len(frame) < 10:
-        raise UserError(f"{len(frame)} rows are too few to split into train, validation and test; at least 10 are needed")
+        raise UserError(
+            f"{len(frame)} rows are too few to split into train, validation and test; at least 10 are needed"
+        )
     rng = np.random.default_rng(seed)
     strata = _strata(frame, schema)
     parts: dict[str, list[np.ndarray]] = {"train": [], "val": [], "test": []}
@@ -125,7 +129,9 @@ def split(frame: pd.DataFrame, schema: Schema, shares: tuple[float, float, float
     }
     for name in parts:
         if name not in frames or frames[name].empty:
-            raise UserError(f"{len(frame)} rows in {len(np.unique(strata))} classes leave no {name} rows; add rows or drop the target")
+            raise UserError(
+                f"{len(frame)} rows in {len(np.unique(strata))} classes leave no {name} rows; add rows or set no target"
+            )
     return frames
 
 

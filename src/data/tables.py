@@ -94,9 +94,7 @@ class TableData(GenerativeData):
         if self.outliers is not None:
             frames["train"] = self._report(steps.drop_outliers(frames["train"], self.schema, self.outliers))
         if self.balance != "none":
-            frames["train"] = self._report(
-                steps.balance_classes(frames["train"], self.schema, self.balance, self.seed)
-            )
+            frames["train"] = self._report(steps.balance_classes(frames["train"], self.schema, self.balance, self.seed))
         self._encode(self._seen_labels(frames))
 
     def _report(self, outcome: tuple[Any, StepReport]) -> Any:  # noqa: ANN401 (whatever the step made)
@@ -112,7 +110,7 @@ class TableData(GenerativeData):
         return self._report((frame.dropna(subset=[label]).reset_index(drop=True), report))
 
     def _seen_labels(self, frames: steps.Frames) -> steps.Frames:
-        """Leaves out validation and test rows of a class that has no training row (after dropping rows it can happen)."""
+        """Leaves out validation and test rows of a class without a training row (dropping rows can cause that)."""
         label = self.schema.label
         if label is None or not self.schema[label].is_choice:
             return frames
@@ -120,7 +118,9 @@ class TableData(GenerativeData):
         kept = {name: frame[frame[label].isin(seen)].reset_index(drop=True) for name, frame in frames.items()}
         gone = sum(len(frames[name]) - len(kept[name]) for name in frames)
         if gone:
-            self.reports.append(StepReport("unseen", f"rows of a {label} without training rows are left out", rows=gone))
+            self.reports.append(
+                StepReport("unseen", f"rows of a {label} without training rows are left out", rows=gone)
+            )
         return kept
 
     def _encode(self, frames: steps.Frames) -> None:

@@ -14,7 +14,7 @@ class ToyTable:
     """Two groups that differ in every other column, with missing cells, a spike, integers and a boolean.
 
     Given the group g in {0, 1}: `height` is normal around 3 g, `spent` is 0 with probability 0.6 and else log-normal,
-    `visits` is Poisson of 2 + 4 g, `colour` favours "red" or "blue", `member` follows g, a tenth of `height` is missing.
+    `visits` is Poisson of 2 + 4 g, `colour` favours "red" or "blue", `member` follows g, a tenth of `height` misses.
 
     Arguments:
         rows: Number of rows.

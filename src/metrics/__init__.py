@@ -1,0 +1,1 @@
+"""Figures of synthetic data: plain functions, named and directed."""

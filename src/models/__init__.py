@@ -1,0 +1,1 @@
+"""Models that generate: one file each, on the interfaces in `base` and `adversarial`."""

@@ -53,7 +53,9 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         super().__init__()
         if spec.kind not in self.supports:
             kinds = " or ".join(sorted(self.supports))
-            raise UserError(f"model {type(self).__name__} is for {kinds} data, not for a {spec.kind}; choose another model")
+            raise UserError(
+                f"model {type(self).__name__} is for {kinds} data, not for a {spec.kind}; choose another model"
+            )
         self.spec = spec
         self.meter = Meter()
         self._bad_step: Tensor | None = None
@@ -69,7 +71,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
 
     @torch.no_grad()
     def sample(self, n: int, condition: Tensor | None = None) -> Tensor:
-        """Samples in model space, shape (n, *spec.shape), in eval mode and in chunks; draws from torch's global generator.
+        """Samples in model space, shape (n, *spec.shape), in eval mode and chunks; draws from torch's global generator.
 
         Chunks are sized so that the activations stay in the processor's cache: twice as fast as large ones.
 

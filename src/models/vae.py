@@ -17,14 +17,16 @@ from src.nets.autoencoder import build_autoencoder
 from src.schedules import Constant, Schedule
 from src.spec import Batch, DataSpec
 
-ACTIVE_VARIANCE = 0.01  # a latent unit whose posterior mean varies less than this over the data is inactive (Burda et al.)
+ACTIVE_VARIANCE = (
+    0.01  # a latent unit whose posterior mean varies less than this over the data is inactive (Burda et al.)
+)
 
 
 class VAE(LikelihoodModel):
     """A Gaussian latent z of size `latent_dim`, an encoder q(z | x) with diagonal covariance, a decoder p(x | z).
 
-    The training loss is -E[log p(x | z)] + weight * beta * KL(q(z | x) || N(0, I)), means over the batch, in nats; outside
-    training it is the negative ELBO itself (weight = beta = 1, no free bits), so that losses of different epochs compare.
+    The training loss is -E[log p(x | z)] + weight * beta * KL(q(z | x) || N(0, I)), batch means in nats; outside
+    training it is the negative ELBO itself (weight = beta = 1, no free bits), so that losses of epochs compare.
 
     Arguments:
         spec: What one example looks like.
@@ -103,7 +105,7 @@ class VAE(LikelihoodModel):
         return {"active_units": float(sum(variance > ACTIVE_VARIANCE for variance in variances))}
 
     def draw(self, n: int, condition: Tensor | None) -> Tensor:
-        """z from the prior, then x from p(x | z); a conditional model without a condition draws labels by their shares."""
+        """z from the prior, then x from p(x | z); a conditional model without a condition draws labels by share."""
         z = torch.randn(n, self.latent_dim, device=self.device)
         if self.conditional and condition is None:
             condition = torch.multinomial(self.class_shares, n, replacement=True)
@@ -111,7 +113,7 @@ class VAE(LikelihoodModel):
 
     @torch.no_grad()
     def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
-        """Importance-weighted lower bound on log p(x) in nats, shape (B,) (Burda et al., 2016, eq. 8 with k = samples)."""
+        """Importance-weighted lower bound on log p(x) in nats, shape (B,) (Burda et al., 2016, eq. 8, k = samples)."""
         mean, log_var = self.encode(batch)
         weights = []
         for _ in range(samples):
@@ -126,5 +128,3 @@ class VAE(LikelihoodModel):
         """The validation figures and the importance-weighted log-likelihood."""
         super().test_step(batch, batch_idx)
         self.meter.add("test", {"iwae": self.log_likelihood(batch, self.iwae_samples).mean()}, len(batch.x))
-
-

@@ -76,7 +76,9 @@ AUTOENCODERS: dict[str, Callable[..., nn.Module]] = {"table": TableAutoencoder, 
 
 
 def build_autoencoder(spec: DataSpec, latent_dim: int, hidden: Sequence[int], conditional: bool) -> nn.Module:
-    """The autoencoder for this kind of data; raises `UserError` if it is to be conditional on a label that is not there."""
+    """The autoencoder for this kind of data; raises `UserError` for a conditional one without a label."""
     if conditional and not spec.classes:
-        raise UserError("conditional=true needs a label with classes: set data.target or use class folders, or choose model=vae")
+        raise UserError(
+            "conditional=true needs a label with classes: set data.target or use class folders, or choose model=vae"
+        )
     return AUTOENCODERS[spec.kind](spec, latent_dim, hidden, conditional)

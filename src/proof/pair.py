@@ -24,7 +24,7 @@ SHARES = (0.7, 0.15, 0.15)  # the middle part is not used: the same split as a r
 
 
 def evaluate_tables(cfg: DictConfig, folder: Path, console: Console) -> tuple[RunResult, list[Path], pd.DataFrame]:
-    """All table metrics; which real rows the generator saw is not known here, so privacy figures are against 70 % of them.
+    """All table metrics; which rows the generator saw is not known, so privacy figures are against 70 % of them.
 
     Raises:
         UserError: A file cannot be read, or the synthetic table lacks a column of the real one.

@@ -1,4 +1,4 @@
-"""The proof for tables: synthetic.csv, fidelity, utility and privacy figures, plots of columns, pairs and the latent space."""
+"""The proof for tables: synthetic.csv, fidelity, utility and privacy figures, plots of columns, pairs and latents."""
 
 from __future__ import annotations
 
