@@ -251,6 +251,15 @@ def test_alpha_precision_and_beta_recall_follow_the_published_protocol() -> None
     assert got == pytest.approx(naive_precision_recall(data), abs=1e-5)
 
 
+def test_precision_recall_holds_any_number_of_categories() -> None:
+    for size in (255, 256, 300):  # codes of one byte, of just more, and of two
+        frame = pd.DataFrame({"c": [f"k{i}" for i in range(size)] * 2}).astype("str")
+        data = EvalData(Schema((Field("c", "category", "str"),)), frame, frame, frame)
+        assert [f.value for f in manifold.precision_recall(data)] == pytest.approx(
+            [-1 / 29, -1 / 29]
+        )  # all at one radius
+
+
 def naive_precision_recall(data: EvalData) -> tuple[float, float]:
     """Plain loops over one-hot matrices, after Alaa et al. (2022) and the naive variant in synthcity."""
     t = encode(data.schema, (data.train, data.synthetic))

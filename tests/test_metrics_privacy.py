@@ -101,12 +101,12 @@ def same_nearest(one: Nearest, other: Nearest) -> None:
 
 def by_plain_numpy(queries: Points, base: Points) -> np.ndarray:
     numbers = np.abs(queries.numbers[:, :, None] - base.numbers[:, None, :]).sum(axis=0)
-    return numbers + (queries.codes[:, :, None] != base.codes[:, None, :]).sum(axis=0)
+    return numbers + (np.array(queries.codes)[:, :, None] != np.array(base.codes)[:, None, :]).sum(axis=0)
 
 
 def test_windows_go_round_the_end() -> None:
-    base = Points(np.array([[0.0, 1.0, 2.0, 3.0]], dtype=np.float32), np.zeros((0, 4), dtype=np.uint8))
-    query = Points(np.array([[0.0]], dtype=np.float32), np.zeros((0, 1), dtype=np.uint8))
+    base = Points(np.array([[0.0, 1.0, 2.0, 3.0]], dtype=np.float32), ())
+    query = Points(np.array([[0.0]], dtype=np.float32), ())
     space = Space(np.zeros(1), np.ones(1), np.zeros(1))
     assert windowed(space, query, base, 2, np.arange(4))[:, 0].tolist() == [0.0, 1.0, 2.0, 0.0]
 

@@ -107,8 +107,7 @@ def _shares_within(values: Floats, radii: Floats) -> Floats:
 
 def _centre(points: Points) -> tuple[Floats, list[Floats]]:
     """Mean of the numbers and, for every code column, of the one-hot vectors."""
-    width = int(points.codes.max(initial=0)) + 1
-    shares = [np.bincount(codes.astype(np.int64), minlength=width) / len(points) for codes in points.codes]
+    shares = [np.bincount(codes) / len(points) for codes in points.codes]
     return points.numbers.mean(axis=1, dtype=np.float64), shares
 
 
@@ -125,7 +124,7 @@ def _to_centre(space: Space, points: Points, centre: tuple[Floats, list[Floats]]
 
 def _median_square(space: Space, points: Points) -> float:
     """Median squared distance between two rows, of at most 1,000 of them."""
-    few = Points(points.numbers[:, :1000], points.codes[:, :1000])
+    few = points.head(1000)
     square = np.empty((len(few), len(few)), dtype=np.float32)
 
     def take(at: slice, block: Distances) -> None:

@@ -23,14 +23,23 @@ BLOCK = 1 << 17  # distances held at once, half a megabyte
 
 @dataclass(frozen=True)
 class Points:
-    """Rows as points, columns first: numbers (columns, n) float32 and codes (columns, n) integers."""
+    """Rows as points, column by column.
+
+    Attributes:
+        numbers: Shape (columns, n).
+        codes: One array of shape (n,) a column, bytes where they suffice.
+    """
 
     numbers: NDArray[np.float32]
-    codes: NDArray[np.generic]
+    codes: tuple[NDArray[np.integer], ...]
 
     def __len__(self) -> int:
         """Rows."""
-        return int(self.codes.shape[1])
+        return int(self.numbers.shape[1])
+
+    def head(self, n: int) -> Points:
+        """The first rows."""
+        return Points(self.numbers[:, :n], tuple(codes[:n] for codes in self.codes))
 
 
 @dataclass(frozen=True)
@@ -74,11 +83,8 @@ class Space:
         used = np.isfinite(self.scale)
         numbers = np.where(missing, self.fill, (part.numbers - self.shift) / self.scale)[:, used]
         codes = np.concatenate([part.codes + 1, missing[:, used]], axis=1)
-        small = codes.max(initial=0) < 256
-        return Points(
-            np.ascontiguousarray(numbers.T, dtype=np.float32),
-            np.ascontiguousarray(codes.T, dtype=np.uint8 if small else np.int32),
-        )
+        columns = tuple(column.astype(np.uint8 if column.max(initial=0) < 256 else np.int32) for column in codes.T)
+        return Points(np.ascontiguousarray(numbers.T, dtype=np.float32), columns)
 
 
 def distances(space: Space, queries: Points, base: Points, at: slice) -> Iterator[tuple[slice, Distances]]:
