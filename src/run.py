@@ -194,7 +194,7 @@ class Run:
     def prove(self) -> None:
         """Measures the synthetic data and the model, and draws them."""
         with self.phase("evaluate"):
-            metrics = [instantiate(node) for node in self.cfg.metrics[self.data.kind].values()]
+            metrics = [instantiate(node) for node in (self.cfg.metrics.get(self.data.kind) or {}).values()]
             self.figures = self.proof.figures(self.synthetic, metrics, int(self.cfg.seed), self.console)
             self.figures += self._monitored() + self._tested()
         with self.phase("plots"):

@@ -128,7 +128,7 @@ class Announce(Callback):
         sweep.folder = Path(config.hydra.sweep.dir)
         os.environ[SWEEP_VARIABLE] = str(sweep.folder)  # also where the person has chosen the folder
         sweep.total, sweep.figures = _count(config), list(config.get("sweep_figures") or [])
-        for name in ("hydra_plugins.hydra_optuna_sweeper._impl", "optuna.study.study"):
+        for name in ("hydra_plugins.hydra_optuna_sweeper._impl", "optuna.study", "optuna.storages"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # they repeat what our lines say
         print(f"{sweep.total} jobs, each with its log.txt, go to {sweep.folder}", flush=True)
 

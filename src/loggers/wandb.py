@@ -111,9 +111,11 @@ class Wandb(WandbLogger):
             aliases = ["best", f"epoch-{result.best_epoch}"]
             self.experiment.log_artifact(str(checkpoint), name=f"model-{self.version}", type="model", aliases=aliases)
         run, files = self.experiment, Path(self.experiment.dir).parent
-        place = run.url if run.settings.mode == "online" else f"(offline) wandb sync {os.path.relpath(files)}"
+        mode = run.settings.mode
+        place = run.url if mode == "online" else f"wandb sync {os.path.relpath(files)}"
         self.close()
-        print(f"W&B: {place}")
+        if mode != "disabled":
+            print(f"W&B, {mode}: {place}")
 
     def finalize(self, status: str) -> None:
         """Ends a run that failed; one that went well goes on until `conclude`."""
@@ -166,4 +168,4 @@ def _nobody_to_ask() -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    return (str(error).strip() or type(error).__name__).splitlines()[0].partition(". ")[0].rstrip(".")
