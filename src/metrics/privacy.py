@@ -166,4 +166,4 @@ def _bytes(part: Coded) -> NDArray[Any]:
 
 def _need_holdout(data: EvalData, *figures: str) -> None:
     if len(data.holdout) == 0:
-        raise MetricError("without a holdout there is no privacy claim; keep rows aside (data.test_share)", *figures)
+        raise MetricError("without a holdout there is no privacy claim; keep rows aside (data.split)", *figures)

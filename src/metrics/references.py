@@ -49,5 +49,5 @@ def nothing(data: EvalData) -> EvalData:
 
 def _holdout(data: EvalData) -> pd.DataFrame:
     if len(data.holdout) == 0:
-        raise MetricError("there is no holdout; keep rows aside (data.test_share)")
+        raise MetricError("there is no holdout; keep rows aside (data.split)")
     return data.holdout
