@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from omegaconf import DictConfig
 
 from src.checks import check_values
 from src.cli import run_hydra
+
+if TYPE_CHECKING:
+    from src.run import Run
 
 
 def train(cfg: DictConfig) -> float | None:
@@ -14,7 +19,11 @@ def train(cfg: DictConfig) -> float | None:
     # torch and Lightning take seconds to import; a wrong option or --help should not wait for them
     from src.run import Run
 
-    run = Run(cfg)
+    return complete(Run(cfg))
+
+
+def complete(run: Run) -> float | None:
+    """Every phase of a job in order; returns the figure named by `objective`."""
     run.check()
     run.load_data()
     run.fit()
