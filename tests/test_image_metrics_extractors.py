@@ -20,12 +20,12 @@ from src.metrics.extractors.base import Backbone, NetExtractor, fold_batchnorm
 from src.metrics.extractors.build import build_extractor
 from src.metrics.extractors.checks import BOUND, checked_extractor, example_images, relative_error
 from src.metrics.extractors.classifier import LabelledImages, judged_accuracy, judged_shares
+from src.metrics.extractors.inception_network import FIDInception
 from src.metrics.extractors.weights import WeightsFile
 from src.metrics.feature_cache import StatisticsKey, cached_statistics
 from src.metrics.precision import full_float32
 from src.metrics.resize import RULES, resize, resize_matrix, three_channels
 from src.metrics.statistics import FeatureStatistics, feature_statistics
-from src.nets.inception import FIDInception
 
 CPU = torch.device("cpu")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from src.atomic import replacing
 
 log = logging.getLogger(__name__)
 
@@ -22,17 +23,12 @@ def cache_dir() -> Path:
 
 def write_atomically(path: Path, state: Any) -> bool:
     """Saves tensors so that a reader sees the old file or the new one, never a part; False where that is impossible."""
-    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            temporary = file.name
-            torch.save(state, file)
-        os.replace(temporary, path)
+        with replacing(path) as partial:
+            torch.save(state, partial)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         log.warning("cannot write %s (%s); set DATAKILN_CACHE to a folder with room", path, error)
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
         return False
     return True
 

@@ -1,7 +1,7 @@
 """Metrics of two bounded sets of features: kernel distance, manifolds of neighbours, and precision-recall curves.
 
 All of them walk over blocks of a distance or kernel matrix that is never whole in memory: a block has `CHUNK` rows.
-Before distances are taken, features are centred on the real mean, since |a|^2 + |b|^2 - 2ab loses digits far from 0.
+Distances are taken about a centre, since |a|^2 + |b|^2 - 2ab loses digits far from 0.
 """
 
 from __future__ import annotations
@@ -80,18 +80,28 @@ def kernel_distance(real: Tensor, fake: Tensor, block: int = 500) -> KernelDista
     return KernelDistance(value, float(torch.tensor(parts).std()) if len(parts) > 1 else 0.0, len(parts))
 
 
-def _distances(a: Tensor, b: Tensor, b_norm: Tensor) -> Tensor:
-    """Squared Euclidean distances, (len(a), len(b)), not below zero."""
-    squared = torch.addmm(b_norm[None], a, b.T, alpha=-2)
-    return squared.add_(a.square().sum(1, keepdim=True)).clamp_(min=0)
+def _norms(x: Tensor, centre: Tensor) -> Tensor:
+    """Squared distance of each row to the centre, (n,)."""
+    return torch.cat([(part - centre).square().sum(1) for part in torch.split(x, CHUNK)])
 
 
-def neighbour_radii(x: Tensor, k: int) -> Tensor:
-    """Squared distance of each row to its k-th nearest other row, shape (n,); k < n."""
-    norm = x.square().sum(1)
+def _distances(a: Tensor, b: Tensor, centre: Tensor, b_norms: Tensor) -> Tensor:
+    """Squared Euclidean distances, (len(a), len(b)), not below zero.
+
+    |a - b|^2 = |a'|^2 + |b'|^2 - 2 a'b + 2 a'c with a' = a - c and b' = b - c: the centre keeps the terms small, and
+    only the block `a` is copied for it.
+    """
+    a = a - centre
+    squared = torch.addmm(b_norms[None], a, b.T, alpha=-2)
+    return squared.add_((a.square().sum(1) + 2 * (a @ centre))[:, None]).clamp_(min=0)
+
+
+def neighbour_radii(x: Tensor, k: int, centre: Tensor) -> Tensor:
+    """Squared distance of each row to its k-th nearest other row, shape (n,); k < n; any centre, shape (d,)."""
+    norms = _norms(x, centre)
     radii = torch.empty(len(x), dtype=x.dtype, device=x.device)
     for start in range(0, len(x), CHUNK):
-        squared = _distances(x[start : start + CHUNK], x, norm)
+        squared = _distances(x[start : start + CHUNK], x, centre, norms)
         squared.diagonal(start).fill_(math.inf)
         radii[start : start + CHUNK] = squared.topk(k, dim=1, largest=False).values[:, -1]
     return radii
@@ -117,14 +127,13 @@ def manifold_metrics(real: Tensor, fake: Tensor, k: int = 5) -> Manifolds:
         k: Neighbours.
     """
     centre = real.mean(0)
-    real, fake = real - centre, fake - centre
     with full_float32(real.device):
-        real_radii, fake_radii = neighbour_radii(real, k), neighbour_radii(fake, k)
-        real_norm = real.square().sum(1)
+        real_radii, fake_radii = neighbour_radii(real, k, centre), neighbour_radii(fake, k, centre)
+        norms = _norms(real, centre)
         hits, recalled = [], torch.zeros(len(real), dtype=torch.bool, device=real.device)
         nearest = torch.full_like(real_radii, math.inf)
         for start in range(0, len(fake), CHUNK):
-            squared = _distances(fake[start : start + CHUNK], real, real_norm)
+            squared = _distances(fake[start : start + CHUNK], real, centre, norms)
             hits.append((squared < real_radii).sum(1))
             recalled |= (squared < fake_radii[start : start + CHUNK, None]).any(0)
             nearest = torch.minimum(nearest, squared.amin(0))
@@ -138,8 +147,9 @@ def manifold_metrics(real: Tensor, fake: Tensor, k: int = 5) -> Manifolds:
 
 
 def _assign(x: Tensor, centres: Tensor) -> Tensor:
-    norm = centres.square().sum(1)
-    return torch.cat([_distances(part, centres, norm).argmin(1) for part in torch.split(x, 8 * CHUNK)])
+    middle = centres.mean(0)
+    norms = _norms(centres, middle)
+    return torch.cat([_distances(part, centres, middle, norms).argmin(1) for part in torch.split(x, CHUNK)])
 
 
 def _first_centres(x: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
@@ -200,7 +210,7 @@ def curve_scores(
     Returns:
         F8, F1/8, and the mean curve (precision, recall).
     """
-    both = torch.cat([real, fake]) - real.mean(0)
+    both = torch.cat([real, fake])
     generator = torch.Generator().manual_seed(seed)
     curves = []
     with full_float32(real.device):

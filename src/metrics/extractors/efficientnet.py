@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from src.errors import UserError
+from src.metrics.extractors import efficientnet_network as efficientnet
 from src.metrics.extractors.base import Backbone
 from src.metrics.extractors.weights import sha256_of
-from src.nets import efficientnet
 
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 CPU_BATCH, GPU_BATCH = 16, 128

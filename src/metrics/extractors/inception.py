@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from src.errors import UserError
+from src.metrics.extractors import inception_network as inception
 from src.metrics.extractors.base import Backbone
 from src.metrics.extractors.weights import WeightsFile, find_weights
-from src.nets import inception
 
 WEIGHTS = WeightsFile(
     name="pt_inception-2015-12-05-6726825d.pth",

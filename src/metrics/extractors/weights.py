@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import tempfile
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from src.atomic import replacing
 from src.errors import UserError
 from src.metrics.disk import cache_dir
 
@@ -57,12 +56,11 @@ def _check(path: Path, wanted: WeightsFile) -> Path:
 def _download(wanted: WeightsFile) -> None:
     wanted.home.parent.mkdir(parents=True, exist_ok=True)
     log.info("downloading %s to %s", wanted.url, wanted.home)
-    with tempfile.TemporaryDirectory(dir=wanted.home.parent) as folder:
-        part = Path(folder) / wanted.name
+    with replacing(wanted.home) as part:
         with urllib.request.urlopen(wanted.url, timeout=TIMEOUT) as answer, part.open("wb") as file:
             while piece := answer.read(PIECE):
                 file.write(piece)
-        os.replace(_check(part, wanted), wanted.home)
+        _check(part, wanted)
 
 
 def find_weights(wanted: WeightsFile, path: str | Path | None = None, download: bool = True) -> Path:
