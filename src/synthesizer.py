@@ -106,7 +106,7 @@ class Synthesizer:
     def _given(self, condition: Mapping[str, Any]) -> int | None:
         """Class index if the condition is just the label and the model can be told it; checks every name and value."""
         if not isinstance(self.codec, TableCodec):
-            return self._given_class(condition)
+            return self.given_class(condition)
         schema = self.codec.schema
         for name, value in condition.items():
             if name not in schema.names:
@@ -116,7 +116,7 @@ class Synthesizer:
             return self.codec.class_index(condition[schema.label])
         return None
 
-    def _given_class(self, condition: Mapping[str, Any]) -> int | None:
+    def given_class(self, condition: Mapping[str, Any]) -> int | None:
         """Class index of `condition.class`, the only condition that pictures and series know."""
         for name in condition:
             if name != "class":

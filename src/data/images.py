@@ -14,6 +14,7 @@ from src.data.image_loader import ImageLoader, middle
 from src.data.image_sources import Pictures, RawImages
 from src.data.pictures import PictureFiles
 from src.errors import UserError
+from src.metrics.extractors.classifier import LabelledImages
 from src.spec import DataSpec
 
 CROP_MARGIN = 8  # pictures that are cropped at random are kept larger by one part in this many: 72 px for 64
@@ -132,6 +133,21 @@ class ImageData(GenerativeData):
     def test_dataloader(self) -> ImageLoader:
         """Test batches."""
         return self.loader("test", max(self.batch_size, self.codec.chunk), shuffle=False)
+
+    @property
+    def fingerprint(self) -> tuple[str, str]:
+        """What statistics of the training pictures depend on: the data as it was read, and how it was cut and split."""
+        shape = "x".join(map(str, self.spec.shape))
+        kept = "crop" if self.crop else "whole"
+        shares = f"validation {self.validation:g}, holdout {self.holdout:g}, seed {self.seed}"
+        return f"{self.provenance.sha256} {shape} {kept}", f"train of {shares}"
+
+    def labelled(self, name: Split = "train") -> LabelledImages | None:
+        """Training pictures with their classes, for a classifier; None without classes or where files hold them."""
+        part = self.pictures[name]
+        if part.y is None or not isinstance(part.x, Tensor):
+            return None
+        return LabelledImages(middle(part.x, self.spec.shape[1]), part.y, " ".join(self.fingerprint))
 
     def batches(self, name: Split, n: int | None = None, batch_size: int = 256) -> Iterator[Tensor]:
         """Pictures of one split in a fixed random order, uint8 (B, C, side, side), for metrics and grids."""

@@ -148,6 +148,15 @@ class PictureFiles:
                     log.warning("%s %s since it was checked; another picture stands in", path, fault)
         raise BadPicture("no file can be read any more")
 
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """That of the tensor it stands for."""
+        return len(self), self.channels, self.side, self.side
+
+    def first(self, n: int) -> PictureFiles:
+        """The first n of them."""
+        return PictureFiles(self.paths[:n], self.side, self.channels)
+
     def subset(self, rows: Tensor) -> PictureFiles:
         """Some of them."""
         return PictureFiles([self.paths[i] for i in rows.tolist()], self.side, self.channels)

@@ -144,11 +144,16 @@ class AdversarialModel(GenerativeModel, abc.ABC):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The same figures on the validation split: a critic that remembers the training data scores it lower."""
-        self.meter.add("val", self.losses(batch), len(batch.x))
+        self._measure("val", batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """The same figures on the test split."""
-        self.meter.add("test", self.losses(batch), len(batch.x))
+        self._measure("test", batch)
+
+    def _measure(self, stage: str, batch: Batch) -> None:
+        figures = self.losses(batch)
+        del figures["loss"]  # a sum of two opponents' losses: lower is not better
+        self.meter.add(stage, figures, len(batch.x))
 
     def epoch_figures(self) -> dict[str, float]:
         """`diversity`: mean distance between samples of a fixed batch, over the same of real examples."""

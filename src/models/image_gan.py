@@ -73,9 +73,9 @@ class ImageGAN(AdversarialModel, abc.ABC):
 
     def draw(self, n: int, condition: Tensor | None) -> Tensor:
         """Pictures of the given classes, or of classes drawn by their shares, shape (n, C, H, W)."""
-        return self.render(self.latents(n), condition)
+        return self.decode(self.latents(n), condition)
 
-    def render(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+    def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Pictures of these latents, shape (B, C, H, W) and float32."""
         if self.way != "none" and y is None:
             y = torch.multinomial(self.class_shares, len(z), replacement=True)

@@ -1,0 +1,287 @@
+"""What generated pictures are judged by: each metric on the pictures, on real ones, and on a naive generator's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from src.metrics.base import Direction, Figure, MetricError, metric, traits
+from src.metrics.evaluate import Result
+from src.metrics.extractors.base import NetExtractor
+from src.metrics.extractors.build import build_extractor
+from src.metrics.extractors.classifier import LabelledImages, class_probabilities
+from src.metrics.feature_cache import StatisticsKey, cached_statistics
+from src.metrics.images import figure_name, image_figures
+from src.metrics.statistics import STORE, FeatureStatistics, feature_statistics
+
+BATCH = 256
+COVERED = 0.1  # a class is covered by samples if it has at least this part of its real share
+COPY = 2.0  # grey levels, root mean square: a picture this near to a training picture is a copy
+
+
+class Stack(Protocol):
+    """Pictures too many for memory that can be asked for in pieces, as a tensor (n, C, H, W) could be."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the tensor it stands for."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        ...
+
+    def __getitem__(self, at: slice) -> Tensor:
+        """Some of them, uint8 (B, C, H, W)."""
+        ...
+
+    def first(self, n: int) -> Stack:
+        """The first n of them."""
+        ...
+
+
+@dataclass(frozen=True)
+class ImageSets:
+    """Everything a metric of pictures may look at; pictures are uint8 (n, C, H, W).
+
+    Attributes:
+        train: Gives the first n training pictures in batches, in an order that does not change.
+        n_train: How many there are.
+        judged: The pictures to judge.
+        labels: Classes they were asked to show, shape (n,); None where nothing was asked.
+        holdout: Real pictures that the model has not seen; None where there are none.
+        holdout_labels: Their classes, or None.
+        labelled: Training pictures with their classes in memory, for a classifier; None without.
+        fingerprint: (hash of the data, how it was split), under which statistics of the training pictures are cached.
+        seed: Of whatever is drawn.
+        device: Where features are made.
+        cache: Extractors, built once for all metrics.
+    """
+
+    train: Callable[[int], Iterable[Tensor]]
+    n_train: int
+    judged: Tensor | Stack
+    labels: Tensor | None = None
+    holdout: Tensor | None = None
+    holdout_labels: Tensor | None = None
+    labelled: LabelledImages | None = None
+    fingerprint: tuple[str, str] = ("", "")
+    seed: int = 0
+    device: torch.device = torch.device("cpu")
+    cache: dict[tuple[str, str, str], NetExtractor] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def size(self) -> int:
+        """As many pictures as all three sides have: the distance depends on how many there are."""
+        return len(self.judged) if self.holdout is None else min(len(self.judged), len(self.holdout))
+
+    def extractor(self, name: str, precision: str, resize: str) -> NetExtractor:
+        """An extractor; "auto" is the classifier for labelled grey pictures, of which ImageNet knows little."""
+        if name == "auto" and self.labelled is not None and self.judged.shape[1] == 1:
+            name = "classifier"
+        key = (name, precision, resize)
+        if key not in self.cache:
+            self.cache[key] = build_extractor(name, precision, resize, self.device, self.labelled)
+        return self.cache[key]
+
+    def reference(self, extractor: NetExtractor, n: int, store: int) -> FeatureStatistics:
+        """Statistics of n training pictures, from the cache or made now."""
+        n = min(n, self.n_train)
+        key = StatisticsKey(*self.fingerprint, extractor.tag, n, store)
+        make = lambda: feature_statistics(extractor, self.train(n), store)  # noqa: E731
+        return cached_statistics(key, make) if self.fingerprint[0] else make()
+
+
+def evaluate_images(
+    sets: ImageSets,
+    metrics: Sequence[Callable[[ImageSets], list[Figure]]],
+    progress: Callable[[str], None] | None = None,
+    alone: bool = False,
+) -> list[Result]:
+    """Every metric on the pictures, on as many real ones (ceiling), and on pixels resampled one by one (floor).
+
+    A `MetricError` becomes a result with its reason instead of a value; `alone` leaves ceiling and floor out.
+    """
+    sides: dict[str, ImageSets | str] = {"": _asked(sets)}
+    sides |= {"ceiling": "", "floor": ""} if alone else {"ceiling": _ceiling(sets), "floor": _floor(sets)}
+    results: list[Result] = []
+    for function in metrics:
+        name = traits(function).figures[0]
+        if progress is not None:
+            progress(name)
+        start = time.perf_counter()
+        made = {side: _attempt(function, found) for side, found in sides.items()}
+        results += _results(name, made, time.perf_counter() - start)
+    return results
+
+
+Attempt = tuple[dict[str, Figure], str]
+
+
+def _attempt(function: Callable[[ImageSets], list[Figure]], sets: ImageSets | str) -> Attempt:
+    if isinstance(sets, str):  # why there is nothing to measure
+        return {}, sets
+    try:
+        return {figure.name: figure for figure in function(sets)}, ""
+    except MetricError as error:
+        return {}, str(error)
+
+
+def _results(name: str, made: dict[str, Attempt], seconds: float) -> list[Result]:
+    figures, why = made[""]
+    if why:
+        return [Result(name, None, why=f"not computed: {why}", seconds=seconds)]
+    lacks = "; ".join(f"no {side}: {made[side][1]}" for side in ("ceiling", "floor") if made[side][1])
+    ceilings, floors = made["ceiling"][0], made["floor"][0]
+    return [Result(n, figure, ceilings.get(n), floors.get(n), lacks, seconds) for n, figure in figures.items()]
+
+
+def _asked(sets: ImageSets) -> ImageSets:
+    labels = None if sets.labels is None else sets.labels[: sets.size]
+    return replace(sets, judged=_first(sets.judged, sets.size), labels=labels)
+
+
+def _ceiling(sets: ImageSets) -> ImageSets | str:
+    if sets.holdout is None:
+        return "there are no further real pictures"
+    labels = None if sets.holdout_labels is None else sets.holdout_labels[: sets.size]
+    return replace(sets, judged=sets.holdout[: sets.size], labels=labels)
+
+
+def _floor(sets: ImageSets) -> ImageSets:
+    pictures = independent_pixels(sets.train(min(sets.n_train, 10_000)), sets.size, sets.seed)
+    labels = None if sets.labels is None else sets.labels[: sets.size]
+    return replace(sets, judged=pictures, labels=labels)
+
+
+def independent_pixels(train: Iterable[Tensor], n: int, seed: int) -> Tensor:
+    """Pictures whose values are drawn one by one from those of the training pictures at the same place."""
+    pictures = torch.cat(list(train))
+    generator = torch.Generator().manual_seed(seed)
+    flat = pictures.flatten(1)
+    made = torch.empty(n, flat.shape[1], dtype=torch.uint8)
+    for start in range(0, n, BATCH):
+        rows = torch.randint(len(flat), (min(BATCH, n - start), flat.shape[1]), generator=generator)
+        made[start : start + BATCH] = flat.gather(0, rows)
+    return made.unflatten(1, pictures.shape[1:])
+
+
+def pieces(pictures: Tensor | Stack, n: int) -> Iterator[Tensor]:
+    """The first n in batches."""
+    for start in range(0, min(n, len(pictures)), BATCH):
+        yield pictures[start : min(start + BATCH, n)]
+
+
+def _first(pictures: Tensor | Stack, n: int) -> Tensor | Stack:
+    return pictures[:n] if isinstance(pictures, Tensor) else pictures.first(n)
+
+
+@metric("fid", "kid", "precision", "recall")
+def features(
+    sets: ImageSets,
+    extractor: str = "auto",
+    precision: str = "exact",
+    resize: str = "clean",
+    n: int = 10_000,
+    n_train: int = 10_000,
+    kinds: Sequence[str] | None = None,
+) -> list[Figure]:
+    """Distances and manifolds in the features of one network: FID, KID, precision, recall (see `image_figures`).
+
+    Arguments:
+        sets: The pictures.
+        extractor: See `build_extractor`; "auto" is the classifier for labelled grey pictures.
+        precision: See `build_extractor`.
+        resize: See `build_extractor`.
+        n: Judged pictures at most.
+        n_train: Training pictures at most that they are compared with.
+        kinds: Some of `src.metrics.images.KINDS`; None for all.
+    """
+    network = sets.extractor(extractor, precision, resize)
+    real = sets.reference(network, n_train, STORE)
+    fake = feature_statistics(network, pieces(sets.judged, n), STORE, sets.seed)
+    return image_figures(real, fake, kinds)
+
+
+@metric("judge/class_share_distance", "judge/classes_covered")
+def judge(sets: ImageSets, n: int = 10_000) -> list[Figure]:
+    """A classifier trained on the real labels, which no generator was tuned against, looks at the samples.
+
+    `accuracy` is the share of samples that show the class they were asked for; `class_share_distance` half the summed
+    difference of the samples' class shares from the real ones, with the shares as its parts; `classes_covered` the
+    share of classes with at least a tenth of their real share.
+
+    Raises:
+        MetricError: The pictures have no classes.
+    """
+    if sets.labelled is None:
+        raise MetricError("a judge needs pictures with classes")
+    network = sets.extractor("classifier", "exact", "clean")
+    choices = torch.cat([class_probabilities(network, part).argmax(1).cpu() for part in pieces(sets.judged, n)])
+    count = sets.labelled.classes
+    shares = torch.bincount(choices, minlength=count).double() / len(choices)
+    real = torch.bincount(sets.labelled.labels, minlength=count).double() / len(sets.labelled.labels)
+    parts = {str(i): share for i, share in enumerate(shares.tolist())}
+    values: dict[str, tuple[Tensor, Direction]] = {
+        "class_share_distance": (0.5 * (shares - real).abs().sum(), "lower"),
+        "classes_covered": ((shares >= COVERED * real).double().mean(), "higher"),
+    }
+    if sets.labels is not None:
+        values["accuracy"] = (choices == sets.labels[:n].cpu()).double().mean(), "higher"
+    note = f"the judge itself is right on {network.facts['accuracy']:.2%} of real pictures"
+    return [
+        Figure(
+            figure_name(f"judge/{name}", network.tag, len(choices)), float(value), better, n=len(choices), note=note,
+            detail=parts if name == "class_share_distance" else None,
+        )
+        for name, (value, better) in values.items()
+    ]  # fmt: skip
+
+
+@metric("memorisation/nearest_distance", "memorisation/copies")
+def memorisation(sets: ImageSets, n: int = 1000, n_train: int = 20_000) -> list[Figure]:
+    """How near samples are to their nearest training pictures, pixel by pixel, beside how near real ones are.
+
+    `nearest_distance` is the median root mean square difference in grey levels; well below that of real pictures (the
+    ceiling) the model repeats what it has seen. `copies` is the share nearer than two grey levels.
+    """
+    judged = sets.judged[:n]
+    distance, _ = nearest(judged, sets.train(min(n_train, sets.n_train)))
+    values: dict[str, tuple[Tensor, Direction, float]] = {
+        "nearest_distance": (distance.median(), "none", 255.0),
+        "copies": ((distance < COPY).double().mean(), "lower", 1.0),
+    }
+    note = f"of {min(n_train, sets.n_train):,} training pictures"
+    return [
+        Figure(f"memorisation/{name}/n{len(judged)}", float(value), better, high=high, n=len(judged), note=note)
+        for name, (value, better, high) in values.items()
+    ]
+
+
+def nearest(pictures: Tensor, train: Iterable[Tensor], k: int = 1) -> tuple[Tensor, Tensor]:
+    """Root mean square differences in grey levels to the k nearest training pictures, and these, nearest first.
+
+    Returns:
+        Differences (n, k), or (n,) for k = 1; and the training pictures, uint8 (n, k, C, H, W).
+    """
+    asked = pictures.flatten(1).float()
+    rows = torch.arange(len(pictures))[:, None]
+    best = torch.full((len(pictures), 0), torch.inf)
+    found = torch.zeros(len(pictures), 0, *pictures.shape[1:], dtype=torch.uint8)
+    for batch in train:
+        flat = batch.flatten(1).float()
+        squares = torch.addmm(flat.square().sum(1), asked, flat.T, alpha=-2.0)  # less |asked|^2, which orders nothing
+        values, at = squares.topk(min(k, len(batch)), largest=False)
+        values, together = torch.cat([best, values], dim=1), torch.cat([found, batch[at]], dim=1)
+        best, order = values.topk(min(k, values.shape[1]), largest=False)
+        found = together[rows, order]
+    # the product form above is rounded, and would not know a copy from a near one
+    distance = (asked[:, None] - found.flatten(2).float()).square().mean(dim=2).sqrt()
+    distance, order = distance.sort(dim=1)
+    found = found[rows, order]
+    return (distance.squeeze(1) if k == 1 else distance), found

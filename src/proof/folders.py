@@ -1,0 +1,151 @@
+"""Two folders of pictures from anywhere: real ones, and synthetic ones to be judged by them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from PIL import Image
+from rich.console import Console
+from torch import Tensor
+
+from src.cli import CONF
+from src.data.image_folder import decode, find_pictures, report_of
+from src.data.pictures import FORMATS, PictureFiles
+from src.errors import UserError
+from src.metrics.evaluate import Result
+from src.metrics.extractors.classifier import LabelledImages
+from src.metrics.image_sets import BATCH, ImageSets, evaluate_images, nearest
+from src.plots.grids import ACROSS
+from src.plots.images import beside, neighbours
+from src.proof.base import scores
+from src.results import RunResult, Source, Step, machine, package_versions
+
+LEAST, MOST = 8, 299  # no extractor sees more pixels than Inception
+MEMORY_MB = 1000
+ASKED, NEIGHBOURS = 16, 4
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The good pictures of a folder, their classes and labels where subfolders give them, and what reading them did."""
+
+    x: Tensor | PictureFiles
+    y: Tensor | None
+    classes: tuple[str, ...]
+    sha256: str
+    steps: tuple[Step, ...]
+
+    def batches(self, rows: Tensor) -> Iterator[Tensor]:
+        """Pictures by index, in batches."""
+        for at in rows.split(BATCH):
+            yield self.x[at]
+
+
+def evaluate_folders(cfg: DictConfig, folder: Path, console: Console) -> tuple[RunResult, list[Path], None]:
+    """All metrics of pictures; the ceiling is one half of the real folder against the other.
+
+    Both folders are cut to the middle square and brought to one side: the shortest that occurs, at most 299 px.
+
+    Raises:
+        UserError: A folder holds no usable pictures, or the real one too few.
+    """
+    paths = [Path(str(cfg.real)), Path(str(cfg.synthetic))]
+    found = [find_pictures(path, labels=not any(p.suffix.lower() in FORMATS for p in path.iterdir())) for path in paths]
+    side, channels = _common([file for files, _, _ in found for file in files])
+    with console.status("reading pictures"):
+        real, made = (_read(path, *parts, side, channels) for path, parts in zip(paths, found, strict=True))
+    if len(real.x) < 4 or len(made.x) < 4:
+        raise UserError(f"real={paths[0]} and synthetic={paths[1]} must hold at least 4 usable pictures each")
+    order = torch.randperm(len(real.x), generator=torch.Generator().manual_seed(int(cfg.seed)))
+    judged = made.x if cfg.n is None else made.x[: int(cfg.n)]
+    sets = _sets(real, order, judged, _matched(made, real.classes, len(judged)), int(cfg.seed))
+    metrics = [instantiate(node) for node in OmegaConf.load(CONF / "metrics" / "image.yaml").values()]
+    with console.status("measuring") as status:
+        results = evaluate_images(sets, metrics, lambda name: status.update(f"measuring {name}"))
+        half = len(order) // 2
+        halves = replace(
+            sets, train=lambda n: real.batches(order[:half][:n]), n_train=half, judged=real.x[order[half:]],
+            labels=None if real.y is None else real.y[order[half:]], fingerprint=("", ""),
+        )  # fmt: skip
+        ceilings = evaluate_images(halves, metrics, lambda name: status.update(f"measuring real {name}"), alone=True)
+    plots = _plots(real, order, made, folder / "plots")
+    result = RunResult(
+        model=paths[1].name,
+        data=paths[0].name,
+        seed=int(cfg.seed),
+        provenance=Source("files", str(paths[0].resolve()), real.sha256),
+        figures=scores([_with_ceiling(result, ceilings) for result in results]),
+        n_train=len(real.x),
+        n_synthetic=len(judged),
+        steps=[*real.steps, *made.steps],
+        versions=package_versions(),
+        machine=machine(),
+    )
+    return result, plots, None
+
+
+def _common(files: list[Path]) -> tuple[int, int]:
+    """The shortest side of all pictures, within limits, and 1 channel if all are grey."""
+    sides, colour = [], False
+    for file in files:
+        try:
+            with Image.open(file) as picture:
+                sides.append(min(picture.size))
+                colour |= picture.mode not in ("1", "L", "LA")
+        except Exception:  # noqa: BLE001, S112 (decoding names it and why)
+            continue
+    return max(LEAST, min([MOST, *sides])), 3 if colour else 1
+
+
+def _read(
+    path: Path, files: list[Path], labels: list[int], classes: tuple[str, ...], side: int, channels: int
+) -> Folder:
+    decoded = decode(path, files, side, channels, "skip", MEMORY_MB)
+    y = torch.tensor(labels, dtype=torch.long)[decoded.kept] if labels else None
+    reports = report_of(decoded, side, MEMORY_MB, "skip")
+    steps = tuple(Step(f"{path.name}: {report.name}", report.detail, report.rows) for report in reports)
+    return Folder(decoded.x, y, classes, decoded.sha256, steps)
+
+
+def _sets(real: Folder, order: Tensor, judged: Tensor | PictureFiles, labels: Tensor | None, seed: int) -> ImageSets:
+    labelled = None
+    if real.y is not None and isinstance(real.x, Tensor) and len(real.classes) > 1:
+        labelled = LabelledImages(real.x, real.y, f"{real.sha256} {tuple(real.x.shape)}")
+    return ImageSets(
+        train=lambda n: real.batches(order[:n]),
+        n_train=len(real.x),
+        judged=judged,
+        labels=labels,
+        labelled=labelled,
+        fingerprint=(f"{real.sha256} {tuple(real.x.shape)}", f"folder, seed {seed}"),
+        seed=seed,
+    )
+
+
+def _matched(made: Folder, classes: tuple[str, ...], n: int) -> Tensor | None:
+    """Labels of the synthetic pictures in the real folder's order of classes; None unless the classes are the same."""
+    if made.y is None or not set(made.classes) <= set(classes):
+        return None
+    return torch.tensor([classes.index(name) for name in made.classes])[made.y][:n]
+
+
+def _with_ceiling(result: Result, ceilings: list[Result]) -> Result:
+    """The ceiling's name ends in its own n, so figures are matched by what stands before."""
+    own = result.name.rpartition("/n")[0]
+    other = next((c for c in ceilings if c.name.rpartition("/n")[0] == own and own), None)
+    return replace(result, ceiling=None if other is None else other.figure, why="" if result.figure else result.why)
+
+
+def _plots(real: Folder, order: Tensor, made: Folder, target: Path) -> list[Path]:
+    target.mkdir(exist_ok=True)
+    shown = ACROSS * ACROSS
+    drawn = [beside(real.x[order[:shown]].numpy(), made.x[:shown].numpy(), target / "beside.png")]
+    samples = made.x[:ASKED]
+    distances, found = nearest(samples, real.batches(order), NEIGHBOURS)
+    drawn.append(neighbours(samples.numpy(), found.numpy(), distances.numpy(), target / "neighbours.png"))
+    return drawn
