@@ -34,11 +34,13 @@ def kinds(model: str) -> list[str]:
     return sorted(get_class(config(model, "iris").model._target_).supports)
 
 
-CASES = [(model, kind) for model in MODELS for kind in kinds(model) if kind in TOYS]
+PAIRS = [(model, kind) for model in MODELS for kind in kinds(model) if kind in TOYS]
+# one group a pair: parallel workers then train each model once
+CASES = [pytest.param(*pair, marks=pytest.mark.xdist_group("-".join(pair)), id="-".join(pair)) for pair in PAIRS]
 
 
 def test_every_model_has_a_case():
-    assert {model for model, _ in CASES} == set(MODELS)
+    assert {model for model, _ in PAIRS} == set(MODELS)
 
 
 @functools.cache
