@@ -17,7 +17,7 @@ from src.metrics import disk
 from src.metrics.extractors import classifier, efficientnet
 from src.metrics.extractors import inception as inception_extractor
 from src.metrics.extractors.base import Backbone, NetExtractor, fold_batchnorm
-from src.metrics.extractors.build import build_extractor
+from src.metrics.extractors.build import _resolve, build_extractor
 from src.metrics.extractors.checks import BOUND, checked_extractor, example_images, relative_error
 from src.metrics.extractors.classifier import LabelledImages, judged_accuracy, judged_shares
 from src.metrics.extractors.inception_network import FIDInception
@@ -32,7 +32,8 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test reads or fills the user's cache."""
+    """No test reads or fills the user's caches."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("DATAKILN_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -134,10 +135,17 @@ def test_missing_or_wrong_weights_say_what_to_do(tmp_path: Path, own_cache: Path
     home.write_bytes(b"not the weights")
     with pytest.raises(UserError, match="SHA-256"):
         build_extractor("inception", download=False)
+    assert _resolve("auto", None) == "inception"  # its weights lie there, so a wrong file must not go unnoticed
+    home.unlink()
+    alias = tmp_path / "torch" / "hub" / "checkpoints" / "weights-inception-2015-12-05-6726825d.pth"
+    alias.parent.mkdir(parents=True)
+    alias.write_bytes(b"what torch-fidelity left there, but damaged")
+    with pytest.raises(UserError, match="weights-inception.*SHA-256"):
+        build_extractor("inception", download=False)
     with pytest.raises(UserError, match="no such file"):
         build_extractor("inception", weights=tmp_path / "absent.pth")
     with pytest.raises(UserError, match="only extractor=inception"):
-        build_extractor("pixels", weights=home)
+        build_extractor("pixels", weights=alias)
 
 
 def test_failed_download_is_one_line_and_leaves_nothing(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

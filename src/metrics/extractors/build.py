@@ -26,7 +26,7 @@ def _resolve(name: str, weights: str | Path | None) -> str:
         raise UserError(f"extractor={name}: known are {', '.join(NAMES)}{near(name, NAMES)}")
     if name != "auto":
         return name
-    if weights is not None or WEIGHTS.home.is_file():
+    if weights is not None or WEIGHTS.found() is not None:
         return "inception"
     log.warning(
         "Inception's weights are absent: image metrics use efficientnet_lite0, whose figures must not be compared with "

@@ -8,6 +8,8 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from src.atomic import replacing
 from src.errors import UserError
 from src.metrics.disk import cache_dir
@@ -26,16 +28,24 @@ class WeightsFile:
         name: File name.
         url: Where it is published.
         sha256: Hash of its bytes.
+        aliases: Names under which other libraries keep the same bytes in PyTorch's own cache.
     """
 
     name: str
     url: str
     sha256: str
+    aliases: tuple[str, ...] = ()
 
     @property
     def home(self) -> Path:
-        """Where it is looked for, and where a download goes."""
+        """Where a person or a download puts it."""
         return cache_dir() / "weights" / self.name
+
+    def found(self) -> Path | None:
+        """Where it lies, if it does: at home, or where another library has downloaded it."""
+        hub = Path(torch.hub.get_dir()) / "checkpoints"
+        places = (self.home, *(hub / name for name in (self.name, *self.aliases)))
+        return next((place for place in places if place.is_file()), None)
 
 
 def sha256_of(path: Path) -> str:
@@ -78,11 +88,13 @@ def find_weights(wanted: WeightsFile, path: str | Path | None = None, download: 
         if not Path(path).is_file():
             raise UserError(f"weights={path}: no such file; fetch {wanted.url}")
         return _check(Path(path), wanted)
-    if not wanted.home.is_file() and download:
+    found = wanted.found()
+    if found is None and download:
         try:
             _download(wanted)
         except OSError as error:
             raise UserError(f"cannot download {wanted.name} ({error}); put {wanted.url} at {wanted.home}") from error
-    if not wanted.home.is_file():
+        return wanted.home
+    if found is None:
         raise UserError(f"{wanted.name} is missing; put {wanted.url} at {wanted.home}")
-    return _check(wanted.home, wanted)
+    return _check(found, wanted)
