@@ -17,7 +17,9 @@ from rich.console import Console
 from rich.progress import track
 
 from src.codecs.base import CHUNK
+from src.codecs.table import TableCodec
 from src.errors import UserError
+from src.schema import Schema
 from src.synthesizer import Synthesizer
 
 PART_ROWS = 8 * CHUNK  # rows of one part of a folder of Parquet parts
@@ -41,7 +43,7 @@ def write_table(
     path.parent.mkdir(parents=True, exist_ok=True)
     pieces = synthesizer.chunks(n, condition, seed)
     with _complete_or_absent(path) as partial:
-        _write_file(pieces, partial, path.suffix)
+        _write_file(pieces, partial, path.suffix, _schema(synthesizer))
 
 
 def _write_parts(
@@ -55,7 +57,12 @@ def _write_parts(
         if not path.exists():
             with _complete_or_absent(path) as partial:
                 rows = min(PART_ROWS, n - start)
-                _write_file(synthesizer.chunks(rows, condition, seed, part=k, first_row=start), partial, ".parquet")
+                _write_file(synthesizer.chunks(rows, condition, seed, part=k, first_row=start), partial, ".parquet", _schema(synthesizer))
+
+
+def _schema(synthesizer: Synthesizer) -> Schema:
+    assert isinstance(synthesizer.codec, TableCodec)
+    return synthesizer.codec.schema
 
 
 @contextmanager
@@ -68,11 +75,17 @@ def _complete_or_absent(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def _write_file(pieces: Iterable[pd.DataFrame], path: Path, suffix: str) -> None:
+def for_csv(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Whole numbers that pandas keeps as floats, because the column has or had missing cells, written without ".0"."""
+    names = [f.name for f in schema.fields if f.type == "integer" and pd.api.types.is_float_dtype(frame[f.name].dtype)]
+    return frame.astype(dict.fromkeys(names, "Int64"))
+
+
+def _write_file(pieces: Iterable[pd.DataFrame], path: Path, suffix: str, schema: Schema) -> None:
     if suffix == ".csv":
         with path.open("w", encoding="utf-8", newline="") as file:
             for i, frame in enumerate(_ahead(pieces)):
-                frame.to_csv(file, index=False, header=i == 0)
+                for_csv(frame, schema).to_csv(file, index=False, header=i == 0)
         return
     writer: pq.ParquetWriter | None = None
     try:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from rich.console import Console
+from rich.progress import Progress
 
 from src.data.tables import TableData
 from src.metrics.base import EvalData, Figure
@@ -21,6 +22,7 @@ from src.proof.base import Proof, scores
 from src.results import Score
 from src.spec import Batch
 from src.synthesizer import Synthesizer
+from src.writing import for_csv
 
 PREVIEW_ROWS = 10
 Metric = Callable[[EvalData], list[Figure]]
@@ -39,15 +41,16 @@ class TableProof(Proof):
     def write_synthetic(self, synthesizer: Synthesizer, n: int, seed: int, folder: Path) -> pd.DataFrame:
         """Writes `synthetic.csv`."""
         frame: pd.DataFrame = synthesizer.sample(n, seed=seed)
-        frame.to_csv(folder / "synthetic.csv", index=False)
+        for_csv(frame, self.data.schema).to_csv(folder / "synthetic.csv", index=False)
         return frame
 
     def figures(self, synthetic: pd.DataFrame, metrics: Sequence[Metric], seed: int, console: Console) -> list[Score]:
-        """Every metric of the config, with a progress line on a terminal."""
+        """Every metric of the config, with a progress bar on a terminal."""
         frames = self.data.frames
         data = EvalData(self.data.schema, frames["train"], frames["test"], synthetic, seed)
-        with console.status("measuring") as status:
-            results = evaluate_table(data, metrics, progress=lambda name: status.update(f"measuring {name}"))
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task("measuring", total=len(metrics))
+            results = evaluate_table(data, metrics, progress=lambda name: bar.advance(task))
         return scores(results)
 
     def plots(self, synthesizer: Synthesizer, synthetic: pd.DataFrame, folder: Path) -> list[Path]:
