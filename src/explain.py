@@ -54,18 +54,21 @@ def unknown_option(key: str, argv: Sequence[str] = (), config_name: str = "train
     if key.startswith("hydra."):
         return f"unknown option {key!r}; --hydra-help lists Hydra's own"
     chosen = choices.chosen(argv, config_name)
-    for group, current in chosen.items():
-        others = [name for name in choices.names(group) if name not in current and key in _own(group, name)]
-        if others:
-            return f"{key} is no option of {group}={','.join(current)}; {group}= with it: {', '.join(others)}"
     known = choices.config_keys(config_name)
     for group, current in chosen.items():
         for name in set(current) & set(choices.names(group)):
             known |= choices.keys(group, name)
+    if key in choices.groups() and key not in chosen:
+        taken = ", ".join(f"{group}={','.join(current)}" for group, current in chosen.items() if group in ("model", "data"))
+        return f"{key} is a choice that {taken} does not have"
     parent, _, last = key.rpartition(".")
     target = str(known.get(f"{parent}._target_", ""))
     if last in choices.arguments(target):
         return f"{key} is left at its default by the yaml; to set it write +{key}=VALUE"
+    for group, current in chosen.items():
+        others = [name for name in choices.names(group) if name not in current and key in _own(group, name)]
+        if others:
+            return f"{key} is no option of {group}={','.join(current)}; {group}= with it: {', '.join(others)}"
     fitting = [group for group in choices.groups() if _value(key, argv) in choices.names(group)]
     hint = near(key, fitting) or near(key, known) or _near_end(last, known)
     if target and not target.startswith("src."):
