@@ -58,9 +58,9 @@ def unknown_option(key: str, argv: Sequence[str] = (), config_name: str = "train
     for group, current in chosen.items():
         for name in set(current) & set(choices.names(group)):
             known |= choices.keys(group, name)
-    if key in choices.groups() and key not in chosen:
-        taken = ", ".join(f"{group}={','.join(current)}" for group, current in chosen.items() if group in ("model", "data"))
-        return f"{key} is a choice that {taken} does not have"
+    if key in choices.groups():
+        taken = " ".join(f"{group}={','.join(chosen[group])}" for group in ("model", "data") if group in chosen)
+        return f"{key}= is no choice of {taken}"
     parent, _, last = key.rpartition(".")
     target = str(known.get(f"{parent}._target_", ""))
     if last in choices.arguments(target):
