@@ -13,6 +13,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
 GLOBAL = "# @package _global_"
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where the yaml library brings it
 
 
 def names(group: str) -> list[str]:
@@ -155,7 +156,7 @@ def _several(choice: Any) -> list[str]:  # noqa: ANN401 (yaml: a name, a list of
 
 
 def _load(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    return yaml.load(path.read_text(encoding="utf-8"), LOADER) or {}
 
 
 def _flatten(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

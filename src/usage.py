@@ -34,7 +34,8 @@ Afterwards, each with its own --help
   python -m src.report      outputs/..."""
 PLACE = 28  # column of the explanations
 WRITTEN = {"None": "null", "True": "true", "False": "false"}
-ORDER = ("model", "data", "experiment", "sweep", "encoding", "logger")  # the others are made for these
+FIRST = ("model", "data", "experiment", "sweep")
+HIDDEN = ("trainer", "watch", "metrics")  # made for the others, seldom chosen by hand
 
 
 def usage(argv: Sequence[str], config_name: str) -> str:
@@ -42,7 +43,8 @@ def usage(argv: Sequence[str], config_name: str) -> str:
     named = dict(arg.partition("=")[::2] for arg in argv)
     defaults = choices.defaults(config_name)
     parts = [EXAMPLES, "Choices, name=value; * is taken where nothing is chosen"]
-    parts += [_group(group, defaults.get(group, [])) for group in ORDER if choices.names(group)]
+    groups = sorted(set(choices.groups()) - {*FIRST, *HIDDEN})
+    parts += [_group(group, defaults.get(group, [])) for group in (*FIRST, *groups)]
     parts += ["Options, name=value", *_commented(config_name), ""]
     for group in ("model", "data"):
         if named.get(group) in choices.names(group):
