@@ -1,7 +1,7 @@
 """Numbers that change with training progress, such as the weight of the KL term.
 
-A schedule is a callable from progress, the share of training done in [0, 1], to a value. Progress, unlike steps, makes a
-preset mean the same on a small and a large data set.
+A schedule is a callable from progress, the share of training done in [0, 1], to a value. Progress, unlike steps, makes
+a preset mean the same on a small and a large data set.
 """
 
 from __future__ import annotations

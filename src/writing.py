@@ -19,6 +19,7 @@ from rich.progress import track
 from src.codecs.base import CHUNK
 from src.codecs.table import TableCodec
 from src.errors import UserError
+from src.rejection import Request
 from src.schema import Schema
 from src.synthesizer import Synthesizer
 
@@ -27,37 +28,49 @@ AHEAD = 2  # pieces decoded while another is being written
 
 
 def write_table(
-    synthesizer: Synthesizer, n: int, out: str, condition: Mapping[str, Any], seed: int, console: Console
+    synthesizer: Synthesizer,
+    n: int,
+    out: str,
+    condition: Mapping[str, Any],
+    seed: int,
+    console: Console,
+    balance: str | None = None,
 ) -> None:
     """Writes n rows to a .csv or .parquet file, or as parts to a folder (`out` ends in a slash).
 
     Raises:
-        UserError: `out` has another ending.
+        UserError: `out` has another ending, or rows are asked for that the synthesizer cannot give.
     """
     path = Path(out)
     if out.endswith("/") or path.is_dir():
-        _write_parts(synthesizer, n, path, condition, seed, console)
+        _write_parts(synthesizer, n, path, seed, console, synthesizer.request(condition, balance))
         return
     if path.suffix not in (".csv", ".parquet"):
         raise UserError(f"out={out} must end in .csv or .parquet, or in / for a folder of Parquet parts")
+    pieces = synthesizer.chunks(n, condition, seed, balance=balance)
     path.parent.mkdir(parents=True, exist_ok=True)
-    pieces = synthesizer.chunks(n, condition, seed)
     with _complete_or_absent(path) as partial:
         _write_file(pieces, partial, path.suffix, _schema(synthesizer))
 
 
-def _write_parts(
-    synthesizer: Synthesizer, n: int, folder: Path, condition: Mapping[str, Any], seed: int, console: Console
-) -> None:
+def _write_parts(synthesizer: Synthesizer, n: int, folder: Path, seed: int, console: Console, request: Request) -> None:
     """Part k depends on (seed, k) alone, and appears when complete: the same command again makes what is missing."""
-    folder.mkdir(parents=True, exist_ok=True)
     starts = range(0, n, PART_ROWS)
+    if len(starts) > 1 and request.rules.unique:
+        rule = request.rules.unique[0]
+        raise UserError(f"out={folder}/: parts are made apart, so '{rule}' cannot be kept; write one .parquet file")
+    folder.mkdir(parents=True, exist_ok=True)
     for k, start in enumerate(track(starts, "sampling", console=console, disable=not console.is_terminal)):
         path = folder / f"part-{k:05d}.parquet"
         if not path.exists():
             with _complete_or_absent(path) as partial:
                 rows = min(PART_ROWS, n - start)
-                _write_file(synthesizer.chunks(rows, condition, seed, part=k, first_row=start), partial, ".parquet", _schema(synthesizer))
+                _write_file(
+                    synthesizer.rows(request, rows, seed, part=k, first_row=start),
+                    partial,
+                    ".parquet",
+                    _schema(synthesizer),
+                )
 
 
 def _schema(synthesizer: Synthesizer) -> Schema:

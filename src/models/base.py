@@ -44,7 +44,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     """
 
     supports: ClassVar[frozenset[str]]
-    directions: ClassVar[dict[str, str]] = {"loss": "lower"}
+    directions: ClassVar[dict[str, Literal["higher", "lower"]]] = {"loss": "lower"}
     remedy: ClassVar[str] = "try a lower model.optimizer.lr or trainer.gradient_clip_val=1"
     conditioning: Conditioning = "none"
 

@@ -105,7 +105,7 @@ class VAE(LikelihoodModel):
         return {"active_units": float(sum(variance > ACTIVE_VARIANCE for variance in variances))}
 
     def draw(self, n: int, condition: Tensor | None) -> Tensor:
-        """z from the prior, then x from p(x | z); a conditional model without a condition draws labels by share."""
+        """Draws z from the prior, then x from p(x | z); without a condition, labels are drawn by share."""
         z = torch.randn(n, self.latent_dim, device=self.device)
         if self.conditional and condition is None:
             condition = torch.multinomial(self.class_shares, n, replacement=True)

@@ -1,0 +1,99 @@
+"""What a finished run amounts to: its figures gathered into a `RunResult`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import lightning as L
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from src.errors import UserError, near
+from src.results import Better, Objective, RunResult, Score, Source, Step, machine, package_versions, peak_memory_mb
+
+if TYPE_CHECKING:
+    from src.run import Run
+
+
+def monitored(run: Run) -> Score:
+    """The monitor at its best epoch."""
+    score = run.bundle.best_score
+    why = "" if score is not None else "the monitor was never measured"
+    return Score(f"best/{run.cfg.monitor}", score, _direction(run.cfg), why=why)
+
+
+def tested(run: Run) -> list[Score]:
+    """The model's own losses on the test data, with the best weights."""
+    model = run.synthesizer.model
+    tester = L.Trainer(
+        accelerator=model.device.type,
+        devices=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    torch.manual_seed(int(run.cfg.seed))
+    tester.test(model, run.data.test_dataloader(), verbose=False)
+    measured = {name: value for name, value in model.fresh.items() if name.startswith("test/")}
+    return [Score(name, value, model.directions.get(name[5:], "none")) for name, value in measured.items()]
+
+
+def build_result(run: Run) -> RunResult:
+    """Everything `result.json` holds."""
+    source, bundle = run.data.provenance, run.bundle
+    return RunResult(
+        model=choice(run.cfg, "model"),
+        data=choice(run.cfg, "data"),
+        seed=int(run.cfg.seed),
+        provenance=Source(source.kind, source.detail, source.sha256),
+        overrides=overrides(),
+        objective=_objective(run),
+        figures=run.figures,
+        n_train=run.data.spec.size,
+        n_holdout=run.proof.n_holdout,
+        n_synthetic=len(run.synthetic),
+        stand_in=source.is_stand_in,
+        steps=[Step(report.name, report.detail, report.rows, report.cells) for report in run.data.reports],
+        versions=package_versions(),
+        machine=machine(str(run.model.device)),
+        wall_seconds=run.seconds,
+        fit_cpu_seconds=round(run.fit_cpu_seconds, 3),
+        peak_memory_mb=peak_memory_mb(),
+        epochs=run.trainer.current_epoch,
+        n_steps=run.model.steps,
+        n_parameters=sum(p.numel() for p in run.model.parameters()),
+        best_checkpoint="checkpoints/best.ckpt" if bundle.best_path.exists() else "checkpoints/last.ckpt",
+        best_epoch=bundle.best_epoch,
+    )
+
+
+def _objective(run: Run) -> Objective:
+    """The figure a sweep ranks by; raises `UserError` if no figure of the run has that name."""
+    name = str(run.cfg.objective)
+    if name == run.cfg.monitor:
+        return Objective(name, run.bundle.best_score, _direction(run.cfg))
+    for score in run.figures:
+        if score.name == name:
+            return Objective(name, score.value, _direction(run.cfg) if score.better == "none" else score.better)
+    names = [score.name for score in run.figures]
+    known = ", ".join(names[:12])
+    raise UserError(f"objective={name} is no figure of this run{near(name, names)}; known: {known}, ...")
+
+
+def _direction(cfg: DictConfig) -> Better:
+    return "lower" if cfg.mode == "min" else "higher"
+
+
+def overrides() -> list[str]:
+    """The command line's choices, or none outside Hydra."""
+    return [str(o) for o in HydraConfig.get().overrides.task] if HydraConfig.initialized() else []
+
+
+def choice(cfg: DictConfig, group: str) -> str:
+    """The name that was chosen from a config group; without Hydra running, the end of its class path."""
+    if HydraConfig.initialized():
+        return str(HydraConfig.get().runtime.choices[group])
+    return str(cfg[group]._target_).rpartition(".")[2].lower()
