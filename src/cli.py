@@ -83,7 +83,7 @@ def _refuse_flags(argv: Sequence[str]) -> None:
 
 
 def options(argv: Sequence[str], config_name: str) -> DictConfig:
-    """key=value options over the defaults in `conf/<config_name>.yaml`; free keys only below its `condition`.
+    """key=value options over the defaults in `conf/<config_name>.yaml`; free keys, as text, below `condition`.
 
     Raises:
         UserError: Something that is not key=value, or a key that is not there.
@@ -103,12 +103,15 @@ def options(argv: Sequence[str], config_name: str) -> DictConfig:
             raise UserError(
                 f"unknown option {key!r}{near(head, map(str, config))}; known: {', '.join(map(str, config))}"
             )
-        try:
-            parsed = OmegaConf.from_dotlist([f"value={value}"])["value"]
-        except Exception as error:
-            raise UserError(f"option {key}={value!r} cannot be read ({type(error).__name__}); quote it") from None
-        config = set_option(config, key, parsed)
+        config = set_option(config, key, value if head == "condition" else _parsed(key, value))
     return config
+
+
+def _parsed(key: str, value: str) -> Any:  # noqa: ANN401 (any yaml value)
+    try:
+        return OmegaConf.from_dotlist([f"value={value}"])["value"]
+    except Exception as error:
+        raise UserError(f"option {key}={value!r} cannot be read ({type(error).__name__}); quote it") from None
 
 
 def set_option(config: DictConfig, key: str, value: Any) -> DictConfig:  # noqa: ANN401 (any yaml value)
@@ -116,6 +119,8 @@ def set_option(config: DictConfig, key: str, value: Any) -> DictConfig:  # noqa:
     head, dot, rest = key.partition(".")
     if dot:
         inner = dict(config[head] or {})
+        if rest in inner:
+            raise UserError(f"{key} is given twice; one text can hold several comparisons: {key}='>60&<=70' or 'a|b'")
         inner[rest] = value
         config[head] = inner
     else:

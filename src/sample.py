@@ -9,6 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from src.cli import command, options
 from src.errors import UserError
 
+DEFAULT_ROWS = 1000
+
 
 def main(argv: list[str]) -> None:
     """Checks the options, then samples.
@@ -27,22 +29,33 @@ def main(argv: list[str]) -> None:
     console = Console()
     synthesizer = Synthesizer.load(cfg.run, device=cfg.device, raw=cfg.weights == "raw")
     condition = {str(name): value for name, value in cfg.condition.items()}
+    n = DEFAULT_ROWS if cfg.n is None else int(cfg.n)
     if synthesizer.codec.kind == "table":
-        write_table(synthesizer, int(cfg.n), str(cfg.out), condition, int(cfg.seed), console)
+        balance = None if cfg.balance is None else str(cfg.balance)
+        if cfg.per_class is not None:
+            balance = balance or "label"
+            n = int(cfg.per_class) * len(synthesizer.request(condition, balance).classes)
+        write_table(synthesizer, n, str(cfg.out), condition, int(cfg.seed), console, balance)
     else:
+        for key in ("balance", "per_class"):
+            if cfg[key] is not None:
+                raise UserError(f"{key}={cfg[key]} is for tables; for pictures say condition.class=...")
         from src.sampling_images import write_images
 
         walk = {"truncation": cfg.truncation, "interpolate": bool(cfg.interpolate)}
-        write_images(synthesizer, int(cfg.n), str(cfg.out), condition, int(cfg.seed), **walk)
-    console.print(f"{cfg.n} samples written to {cfg.out}", highlight=False, soft_wrap=True)
+        write_images(synthesizer, n, str(cfg.out), condition, int(cfg.seed), **walk)
+    console.print(f"{n} samples written to {cfg.out}", highlight=False, soft_wrap=True)
 
 
 def _check(cfg: DictConfig) -> None:
     for key in ("run", "out"):
         if OmegaConf.is_missing(cfg, key):
             raise UserError(f"{key}= is missing; usage: python -m src.sample run=FOLDER n=1000 out=x.csv")
-    if not isinstance(cfg.n, int) or cfg.n < 1:
-        raise UserError(f"n={cfg.n} must be a whole number of at least 1")
+    for key in ("n", "per_class"):
+        if cfg[key] is not None and (not isinstance(cfg[key], int) or isinstance(cfg[key], bool) or cfg[key] < 1):
+            raise UserError(f"{key}={cfg[key]} must be a whole number of at least 1")
+    if cfg.n is not None and cfg.per_class is not None:
+        raise UserError(f"n={cfg.n} and per_class={cfg.per_class} cannot both be met; give one of them")
     if not isinstance(cfg.seed, int):
         raise UserError(f"seed={cfg.seed} must be a whole number")
     if cfg.weights not in ("average", "raw"):

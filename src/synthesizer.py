@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,11 @@ from src.checkpoints import check_targets, find_checkpoint, read_checkpoint
 from src.codecs.base import Codec
 from src.codecs.image import ImageCodec
 from src.codecs.table import TableCodec
-from src.errors import UserError, near
+from src.constraints import Rules
+from src.errors import UserError
 from src.models.base import GenerativeModel
+from src.rejection import Request, Seeds
 from src.spec import DataSpec
-
-TRIES = 200  # rejection gives up after drawing this many times the rows asked for, and at least 200 chunks of them
-
-Seeds = tuple[int, int, int]  # seed, part, chunk
 
 CODECS: dict[str, type[Codec]] = {TableCodec.kind: TableCodec, ImageCodec.kind: ImageCodec}
 
@@ -34,12 +32,21 @@ class Synthesizer:
         model: Trained.
         codec: Fitted on the model's training data.
         origin: What the checkpoint says of its run (data source, model name, ...).
+        constraints: What every row of a table must meet, as `Rules.state` gives it.
     """
 
-    def __init__(self, model: GenerativeModel, codec: Codec, origin: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        model: GenerativeModel,
+        codec: Codec,
+        origin: Mapping[str, Any] | None = None,
+        constraints: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         """See the class."""
         self.model, self.codec = model.eval(), codec
         self.origin = dict(origin or {})
+        if isinstance(codec, TableCodec):
+            self.rules = Rules.from_state(constraints, codec.schema)
 
     @classmethod
     def load(cls, run: str | Path, device: str = "cpu", raw: bool = False) -> Synthesizer:
@@ -62,29 +69,38 @@ class Synthesizer:
         if content.get("averaged") and not raw:
             model.averaged().load_state_dict(content["averaged"])
         codec = CODECS[own["codec"]["kind"]].from_state(own["codec"]["state"])
-        return cls(model.to(device), codec, own.get("origin"))
+        return cls(model.to(device), codec, own.get("origin"), own.get("constraints", ()))
 
-    def sample(self, n: int, condition: Mapping[str, Any] | None = None, seed: int = 0) -> Any:  # noqa: ANN401
+    def sample(
+        self, n: int, condition: Mapping[str, Any] | None = None, seed: int = 0, balance: str | None = None
+    ) -> Any:  # noqa: ANN401
         """Synthetic data in user units: a frame for tables, an array for images and series.
 
         Arguments:
             n: Rows, pictures or series.
-            condition: {column: value} that every row must meet; a model that knows the label is told, others are asked
-                again until enough rows fit.
-            seed: Same seed, same data on the same machine; a longer sample begins with the shorter one.
+            condition: {column: value or comparison} that every row must meet, such as {"sex": "Female", "age": ">60"}:
+                see `Domain.read`. A model that can be told is told; others are asked again until enough rows fit.
+            seed: Same seed, same data on the same machine.
+            balance: Column of a table whose categories come equally often; "label" for its label.
 
         Raises:
-            UserError: n is not positive, or a condition is unknown or practically never met.
+            UserError: n is not positive, or a condition is unknown, impossible or practically never met.
         """
-        chunks = list(self.chunks(n, condition, seed))
+        chunks = list(self.chunks(n, condition, seed, balance=balance))
         if isinstance(chunks[0], pd.DataFrame):
             return pd.concat(chunks, ignore_index=True) if len(chunks) > 1 else chunks[0]
         return np.concatenate(chunks)
 
     def chunks(
-        self, n: int, condition: Mapping[str, Any] | None = None, seed: int = 0, part: int = 0, first_row: int = 0
+        self,
+        n: int,
+        condition: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        part: int = 0,
+        first_row: int = 0,
+        balance: str | None = None,
     ) -> Iterator[Any]:
-        """The same data in pieces, so that memory stays constant however large n is.
+        """The same data in pieces, so that memory stays constant however large n is; wrong requests raise at once.
 
         Arguments:
             n: See `sample`.
@@ -92,29 +108,30 @@ class Synthesizer:
             seed: See `sample`.
             part: A further seed, for parts of one large sample that are made apart.
             first_row: Rows made before this part, so that ids do not repeat.
+            balance: See `sample`.
         """
         if n <= 0:
             raise UserError(f"n={n} must be at least 1")
-        condition = dict(condition or {})
-        given = self._given(condition)
-        if condition and given is None:
-            yield from self._rejected(n, condition, seed, part, first_row)
-            return
-        for i, start in enumerate(range(0, n, self.codec.chunk)):
-            yield self._chunk(min(self.codec.chunk, n - start), given, (seed, part, i), first_row + start)
+        if isinstance(self.codec, TableCodec):
+            return self.rows(self.request(condition, balance), n, seed, part, first_row)
+        if balance is not None:
+            raise UserError(f"balance={balance} is for tables")
+        return self._pictures(n, self.given_class(condition or {}), (seed, part), first_row)
 
-    def _given(self, condition: Mapping[str, Any]) -> int | None:
-        """Class index if the condition is just the label and the model can be told it; checks every name and value."""
-        if not isinstance(self.codec, TableCodec):
-            return self.given_class(condition)
-        schema = self.codec.schema
-        for name, value in condition.items():
-            if name not in schema.names:
-                raise UserError(f"condition.{name}={value}: no such column{near(name, schema.names)}")
-            self.codec.check_value(name, value)
-        if set(condition) == {schema.label} and self.model.conditioning == "label":
-            return self.codec.class_index(condition[schema.label])
-        return None
+    def request(self, condition: Mapping[str, Any] | None = None, balance: str | None = None) -> Request:
+        """What is wanted of a table, checked; raises `UserError` for what it cannot give."""
+        assert isinstance(self.codec, TableCodec)
+        return Request(self.codec, self.model.conditioning, condition or {}, balance, self.rules)
+
+    def rows(self, request: Request, n: int, seed: int, part: int = 0, first_row: int = 0) -> Iterator[pd.DataFrame]:
+        """The rows of a checked request, in pieces; arguments as for `chunks`."""
+        return request.rows(n, self._chunk, seed, part, first_row)
+
+    def _pictures(self, n: int, given: int | None, seeds: tuple[int, int], first_row: int) -> Iterator[Any]:
+        for i, start in enumerate(range(0, n, self.codec.chunk)):
+            size = min(self.codec.chunk, n - start)
+            told = None if given is None else torch.full((size,), given, dtype=torch.long)
+            yield self._chunk(size, told, (*seeds, i), first_row + start)
 
     def given_class(self, condition: Mapping[str, Any]) -> int | None:
         """Class index of `condition.class`, the only condition that pictures and series know."""
@@ -128,32 +145,15 @@ class Synthesizer:
         assert isinstance(self.codec, ImageCodec)
         return self.codec.class_index(condition["class"])
 
-    def _chunk(self, n: int, given: int | None, seeds: Seeds, first_row: int) -> Any:  # noqa: ANN401
-        y = None if given is None else torch.full((n,), given, dtype=torch.long, device=self.model.device)
-        return self.codec.decode(self._draw(n, y, seeds), _generator(seeds), first_row)
+    def _chunk(self, n: int, told: Tensor | None, seeds: Seeds, first_row: int) -> Any:  # noqa: ANN401
+        """One draw of the model in user units; `told` is what `GenerativeModel.draw` takes as its condition."""
+        return self.codec.decode(self._draw(n, told, seeds), _generator(seeds), first_row)
 
-    def _draw(self, n: int, y: Tensor | None, seeds: Seeds) -> Tensor:
+    def _draw(self, n: int, told: Tensor | None, seeds: Seeds) -> Tensor:
         cuda = [self.model.device] if self.model.device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda):
             torch.manual_seed(int(_generator(seeds).integers(2**62)))
-            return self.model.sample(n, y)
-
-    def _rejected(self, n: int, condition: Mapping[str, Any], seed: int, part: int, first_row: int) -> Iterator[pd.DataFrame]:
-        found = drawn = index = 0
-        size = min(self.codec.chunk, max(1024, 4 * n))
-        while found < n:
-            frame = self._chunk(size, None, (seed, part, index), first_row + drawn)
-            index, drawn = index + 1, drawn + size
-            fits = np.ones(len(frame), dtype=bool)
-            for name, value in condition.items():
-                fits &= (frame[name].astype(str) == str(value)).to_numpy()
-            rows = frame[fits].head(n - found).reset_index(drop=True)
-            found += len(rows)
-            if len(rows):
-                yield rows
-            if drawn > TRIES * max(n, size) and found < n:
-                told = ", ".join(f"{k}={v}" for k, v in condition.items())
-                raise UserError(f"{told} was met by only {found} of {drawn} rows drawn; ask for fewer, or train model=cvae")
+            return self.model.sample(n, None if told is None else told.to(self.model.device))
 
 
 def _generator(seeds: Seeds) -> np.random.Generator:

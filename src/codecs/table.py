@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -126,16 +126,18 @@ class TableCodec(Codec):
             f"{near(str(value), self.spec.classes)}"
         )
 
-    def check_value(self, name: str, value: object) -> None:
-        """Raises `UserError` when a choice column never had this value in training."""
-        for column in self.columns:
-            if column.field.name == name and isinstance(column, ChoiceColumn):
-                known = [str(v) for v in [*column.values, *column.pool]]
-                if str(value) not in known:
-                    shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
-                    raise UserError(
-                        f"{name}={value} is not among the training values ({shown}){near(str(value), known)}"
-                    )
+    def encode_known(self, cells: Mapping[str, pd.Series], n: int) -> Tensor:
+        """Rows of model space where only some columns are known, (n, D) float32, NaN elsewhere.
+
+        Arguments:
+            cells: A series of length n or 1 for each column that is known.
+            n: Rows.
+        """
+        rows = np.full((n, self.spec.shape[0]), np.nan, dtype=np.float32)
+        for column, (start, stop) in zip(self.columns, self._spans, strict=True):
+            if column.field.name in cells:
+                rows[:, start:stop] = column.encode(cells[column.field.name])
+        return torch.from_numpy(rows)
 
     def decode(self, x: Tensor, rng: np.random.Generator, first_row: int = 0) -> pd.DataFrame:
         """(n, D) to a frame with the schema's column order and dtypes."""
@@ -145,6 +147,12 @@ class TableCodec(Codec):
             for column, (start, stop) in zip(self.columns, self._spans, strict=True)
         }
         return pd.DataFrame(series, copy=False)
+
+    def renew_ids(self, frame: pd.DataFrame, rng: np.random.Generator, first_row: int) -> pd.DataFrame:
+        """The same rows with ids that count from `first_row`, for rows that were chosen from among more."""
+        rows = np.zeros((len(frame), 0), dtype=np.float32)
+        ids = [c for c in self.columns if isinstance(c, GeneratedColumn) and c.field.type != "constant"]
+        return frame.assign(**{column.field.name: column.decode(rows, rng, first_row) for column in ids})
 
     def describe(self) -> str:
         """One line on how numbers and categories are encoded."""

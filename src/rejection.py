@@ -1,0 +1,232 @@
+"""Rows that meet conditions and constraints: the model is told what it can be told, and asked again for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from src.codecs.choice import ChoiceColumn
+from src.codecs.table import TableCodec
+from src.conditions import Conditions
+from src.constraints import Rules
+from src.errors import UserError, near
+
+PATIENCE = 2**20  # rows drawn before giving up is considered
+RARE = 1000  # then, fewer than one row in this many is too few
+FEWEST = 1024  # rows drawn at a time, after the first
+PIECE = 16_384  # rows handed on together, if there are that many
+
+Seeds = tuple[int, int, int]  # seed, part, chunk
+Draw = Callable[[int, Tensor | None, Seeds, int], pd.DataFrame]  # rows, what the model is told, seeds, rows made before
+
+
+@dataclass
+class _Account:
+    """What has been drawn so far.
+
+    Attributes:
+        wanted: Rows of each class still to be found.
+        drawn: Rows drawn.
+        met: Rows that met the conditions.
+        hits: Rows of each class that met conditions and constraints.
+        broken: Rows that met the conditions but broke a constraint, by constraint.
+    """
+
+    wanted: np.ndarray
+    hits: np.ndarray
+    drawn: int = 0
+    met: int = 0
+    broken: dict[str, int] = field(default_factory=dict)
+    seen: list[np.ndarray] = field(default_factory=list)
+
+
+class Request:
+    """What rows are wanted of a fitted table.
+
+    Arguments:
+        codec: Of the table.
+        conditioning: What the model can be told: see `GenerativeModel`.
+        condition: {column: what `Domain.read` understands}.
+        balance: Column whose categories come equally often, "label" for the label; None for the model's own shares.
+        rules: Constraints that every row meets.
+
+    Raises:
+        UserError: What cannot be asked of this table, or never met.
+    """
+
+    def __init__(
+        self, codec: TableCodec, conditioning: str, condition: Mapping[str, Any], balance: str | None, rules: Rules
+    ) -> None:
+        """See the class."""
+        self.codec, self.conditioning, self.rules = codec, conditioning, rules
+        self.conditions = Conditions(codec, condition, rules)
+        self.column = None if balance is None else _balanced_column(codec, balance)
+        self.classes = [0] if self.column is None else self._classes(self.column)
+        label = codec.label_codec
+        self.told_label = label.field.name if label is not None and conditioning == "label" else None
+        self.is_certain = self.column is None and not condition and not rules.constraints
+
+    def _classes(self, column: ChoiceColumn) -> list[int]:
+        """Positions of the categories to balance; rows where the column is missing belong to none."""
+        found = [i for i in self.conditions.classes(column.field.name) if i < len(column.values)]
+        if not found:
+            raise UserError(f"balance={column.field.name}: the condition {self.conditions} leaves no category")
+        return found
+
+    def rows(self, n: int, draw: Draw, seed: int, part: int, first_row: int) -> Iterator[pd.DataFrame]:
+        """The rows in pieces: as many draws as it takes, each with seeds of its own.
+
+        Arguments:
+            n: Rows.
+            draw: Asks the model once.
+            seed: Of the whole sample.
+            part: A further seed, for parts of one sample that are made apart.
+            first_row: Rows made before this part, so that ids do not repeat and classes go on in turn.
+
+        Raises:
+            UserError: Hardly any row meets what is asked.
+        """
+        account = _Account(self._shares(n, first_row), np.zeros(len(self.classes), dtype=np.int64))
+        pieces: list[pd.DataFrame] = []
+        made = index = 0
+        while account.wanted.any():
+            seeds, size = (seed, part, index), self._size(account)
+            frame = draw(size, self._told(size, account, seeds), seeds, first_row + made)
+            index += 1
+            kept = frame if self.is_certain else self._kept(frame, account, first_row + made, seeds)
+            account.wanted[0] -= len(kept) if self.is_certain else 0
+            made += len(kept)
+            pieces.append(kept)
+            if sum(map(len, pieces)) >= PIECE:
+                yield _joined(pieces)
+                pieces = []
+            self._check_hope(account)
+        if sum(map(len, pieces)):
+            yield _joined(pieces)
+
+    def _shares(self, n: int, first_row: int) -> np.ndarray:
+        """Rows of each class among rows first_row to first_row + n, when row i is of class i modulo their number."""
+        k, place = len(self.classes), np.arange(len(self.classes))
+        return (first_row + n - place + k - 1) // k - (first_row - place + k - 1) // k
+
+    def _size(self, account: _Account) -> int:
+        """Rows to draw: first as many as are wanted, then so many more as the share that was kept asks for."""
+        wanted = int(account.wanted.sum())
+        if account.drawn:
+            wanted = max(FEWEST, round(wanted * (account.drawn + 1) / (int(account.hits.sum()) + 1)))
+        return min(self.codec.chunk, wanted)
+
+    def _told(self, n: int, account: _Account, seeds: Seeds) -> Tensor | None:
+        """What the model is told of n rows: class indices, or rows with NaN where it is free."""
+        rng = np.random.default_rng([*(abs(s) for s in seeds), 1])
+        open_classes = np.asarray(self.classes)[account.wanted > 0]
+        in_turn = open_classes[np.arange(n) % len(open_classes)]
+        if self.told_label is not None:
+            return self._told_label(in_turn, rng)
+        cells: dict[str, pd.Series] = self.conditions.known() if self.conditioning == "columns" else {}
+        if self.column is not None and self.conditioning == "columns":
+            values = pd.Series(self.column.values, dtype=object)
+            cells[self.column.field.name] = values.take(in_turn).reset_index(drop=True)
+        return self.codec.encode_known(cells, n) if cells else None
+
+    def _told_label(self, in_turn: np.ndarray, rng: np.random.Generator) -> Tensor | None:
+        """Class indices: in turn if the label is balanced, else by their shares among those allowed."""
+        if self.column is not None and self.column.field.name == self.told_label:
+            return torch.from_numpy(in_turn)
+        if self.told_label not in self.conditions.regions:
+            return None
+        allowed = np.asarray(self.conditions.classes(self.told_label))
+        shares = np.asarray(self.codec.spec.class_shares)[allowed]
+        return torch.from_numpy(rng.choice(allowed, size=len(in_turn), p=shares / shares.sum()))
+
+    def _kept(self, frame: pd.DataFrame, account: _Account, first_row: int, seeds: Seeds) -> pd.DataFrame:
+        """The rows that are wanted, with ids of their own."""
+        met = self.conditions.holds(frame)
+        account.drawn, account.met = account.drawn + len(frame), account.met + int(met.sum())
+        for constraint in self.rules.rowwise:
+            holds = constraint.holds(frame, self.rules.schema)
+            account.broken[str(constraint)] = account.broken.get(str(constraint), 0) + int((met & ~holds).sum())
+            met = met & holds
+        at = self._wanted(frame, self._not_seen(frame, np.flatnonzero(met), account), account)
+        self._remember(frame, at, account)
+        if len(at) == len(frame):
+            return frame
+        rng = np.random.default_rng([*(abs(s) for s in seeds), 2])
+        return self.codec.renew_ids(frame.take(at).reset_index(drop=True), rng, first_row)
+
+    def _wanted(self, frame: pd.DataFrame, at: np.ndarray, account: _Account) -> np.ndarray:
+        """The first rows of each class, up to what is wanted of it."""
+        if self.column is None:
+            places = np.zeros(len(at), dtype=np.int64)
+        else:
+            of_code = np.full(self.column.width + 1, -1)  # the last is for code -1
+            of_code[self.classes] = np.arange(len(self.classes))
+            places = of_code[self.column.codes(frame[self.column.field.name])[at]]
+        at, places = at[places >= 0], places[places >= 0]
+        account.hits += np.bincount(places, minlength=len(self.classes))
+        earlier = pd.Series(places).groupby(places).cumcount().to_numpy()
+        is_wanted = earlier < account.wanted[places]
+        account.wanted = account.wanted - np.bincount(places[is_wanted], minlength=len(self.classes))
+        return at[is_wanted]
+
+    def _not_seen(self, frame: pd.DataFrame, at: np.ndarray, account: _Account) -> np.ndarray:
+        """Without rows that repeat another where the constraints forbid it."""
+        account.seen = account.seen or [np.zeros(0, dtype=np.uint64) for _ in self.rules.unique]
+        for constraint, seen in zip(self.rules.unique, account.seen, strict=True):
+            keys, counts = constraint.keys(frame.take(at))
+            is_new = ~pd.Series(keys).duplicated().to_numpy() & ~np.isin(keys, seen)
+            account.broken[str(constraint)] = account.broken.get(str(constraint), 0) + int((counts & ~is_new).sum())
+            at = at[is_new | ~counts]
+        return at
+
+    def _remember(self, frame: pd.DataFrame, at: np.ndarray, account: _Account) -> None:
+        for i, constraint in enumerate(self.rules.unique):
+            keys, counts = constraint.keys(frame.take(at))
+            account.seen[i] = np.concatenate([account.seen[i], keys[counts]])
+
+    def _check_hope(self, account: _Account) -> None:
+        """Raises `UserError` once a class that is still wanted was found too rarely to go on."""
+        is_hopeless = (account.wanted > 0) & (account.hits * RARE * len(self.classes) < account.drawn)
+        if account.drawn < PATIENCE or not is_hopeless.any():
+            return
+        place = int(np.argmax(is_hopeless))
+        asked = [str(self.conditions)] if self.conditions.regions else []
+        if self.column is not None:
+            asked.append(f"{self.column.field.name}={self.column.values[self.classes[place]]}")
+        found = (
+            f"{' with '.join(asked) or 'what is asked'} was met by {account.hits[place]} of {account.drawn} rows drawn"
+        )
+        worst = max(account.broken, key=lambda name: account.broken[name], default=None)
+        if worst is not None and account.broken[worst]:
+            found += f"; {account.broken[worst]} broke the constraint '{worst}'"
+        raise UserError(f"{found}; ask for less, or train a model that can be told, such as model=cvae")
+
+
+def _balanced_column(codec: TableCodec, balance: str) -> ChoiceColumn:
+    """The column to balance; raises `UserError` for one without a fixed set of categories."""
+    choices = {column.field.name: column for column in codec.columns if isinstance(column, ChoiceColumn)}
+    known = ", ".join(choices) or "there is none"
+    name = codec.schema.label if balance == "label" and "label" not in codec.schema.names else balance
+    if name is None:
+        raise UserError(f"balance=label: the table has no label; name a category column: {known}")
+    if name not in codec.schema.names:
+        raise UserError(f"balance={balance}: no such column{near(name, codec.schema.names)}; category columns: {known}")
+    if name not in choices:
+        raise UserError(f"balance={balance}: {name} is of type {codec.schema[name].type}; category columns: {known}")
+    if choices[name].pool:
+        count = len(choices[name].values) + len(choices[name].pool)
+        raise UserError(
+            f"balance={balance}: {name} has {count} categories, the rarest of which are pooled; take another"
+        )
+    return choices[name]
+
+
+def _joined(pieces: list[pd.DataFrame]) -> pd.DataFrame:
+    pieces = [piece for piece in pieces if len(piece)]
+    return pieces[0] if len(pieces) == 1 else pd.concat(pieces, ignore_index=True)
