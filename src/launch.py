@@ -9,11 +9,14 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from rich.console import Console
 
 from src.checks import check_values
 from src.choices import CONF
+from src.errors import UserError
+from src.explain import explain
 from src.free_names import spell_out
 from src.run import Run
 from src.run_folders import forget
@@ -34,23 +37,30 @@ def train(overrides: Sequence[str], folder: str | Path, console: Console | None 
         The finished run, with its `data`, `model`, `synthesizer`, `synthetic` data, `figures` and `plots`.
 
     Raises:
-        UserError: See `src.checks` and `src.run`.
+        UserError: An option is unknown or misspelt, or what `src.checks` and `src.run` refuse.
     """
     with _composed(overrides) as cfg, _signals_kept():
         cfg.output_dir = str(folder)
         check_values(cfg)
-        # Rich's own displays for notebooks need ipywidgets
-        run = Run(cfg, console or Console(force_jupyter=False, width=WIDTH))
+        run = Run(cfg, console or _plain_console())
         complete(run)
     return run
+
+
+def _plain_console() -> Console:
+    """A notebook may pass for a terminal but keeps every redrawn line; Rich's own display there needs ipywidgets."""
+    return Console(force_terminal=False, force_jupyter=False, width=WIDTH)
 
 
 @contextmanager
 def _composed(overrides: Sequence[str]) -> Iterator[DictConfig]:
     """The config of a command line; while it is in use, Hydra's `hydra:` values are those of this run."""
     forget()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", overrides=spell_out(overrides), return_hydra_config=True)
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose("train", overrides=spell_out(overrides), return_hydra_config=True)
+    except HydraException as error:
+        raise UserError(explain(error, overrides)) from None
     hydra = HydraConfig.instance()
     before = hydra.cfg
     hydra.set_config(cfg.copy())

@@ -49,6 +49,10 @@ def test_mistakes_are_refused_and_leave_nothing(tmp_path):
         train(["epochs=0"], tmp_path / "run")
     with pytest.raises(UserError, match="model.lattent is no argument"):
         train(["+model.lattent=3"], tmp_path / "run")
+    with pytest.raises(UserError, match="unknown option 'epoch'; did you mean 'epochs'"):
+        train(["epoch=3"], tmp_path / "run")
+    with pytest.raises(UserError, match="model=vea is not known"):
+        train(["model=vea"], tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert HydraConfig.instance().cfg is hydra
 
