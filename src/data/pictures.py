@@ -98,9 +98,9 @@ def square(picture: Image.Image, side: int, channels: int) -> np.ndarray:
     picture = picture.convert("L" if channels == 1 else "RGB")
     width, height = picture.size
     short = min(width, height)
-    left, top = (width - short) / 2, (height - short) / 2
-    resized = picture.resize((side, side), Image.Resampling.LANCZOS, box=(left, top, left + short, top + short))
-    pixels = np.asarray(resized)
+    left, top = (width - short) // 2, (height - short) // 2
+    middle = picture.crop((left, top, left + short, top + short))
+    pixels = np.asarray(middle.resize((side, side), Image.Resampling.LANCZOS))
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 

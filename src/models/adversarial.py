@@ -133,7 +133,7 @@ class AdversarialModel(GenerativeModel, abc.ABC):
         """Samples without a graph, for the critic."""
         with torch.no_grad():
             fakes: Tensor = self.generator(*args)
-        # copies that autocast made of the generator's weights just now know no gradient and must not be used for one
+        # autocast's copies of weights were made without a graph here; the generator's own update shall make its own
         torch.clear_autocast_cache()
         return fakes
 
