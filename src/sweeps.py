@@ -86,7 +86,10 @@ class Sweep:
             UserError: Some jobs failed, with their names.
         """
         assert self.folder is not None
-        compare([str(self.folder), *([f"figures={','.join(self.figures)}"] if self.figures else [])])
+        results = [json.loads(file.read_text(encoding="utf-8")) for file in self.folder.glob("*/result.json")]
+        measured = {score["name"] for result in results for score in result["figures"]}
+        shown = [name for name in self.figures if name in measured]  # a preset may name what this model does not have
+        compare([str(self.folder), *([f"figures={','.join(shown)}"] if shown else [])])
         best = self.folder / "optimization_results.yaml"
         if best.exists():
             found = OmegaConf.to_container(OmegaConf.load(best))

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
-import struct
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from wandb_files import WandbFile, no_account  # noqa: F401 (a fixture)
 
 from src.choices import CONF
 from src.errors import UserError
@@ -34,89 +31,11 @@ RESULT = RunResult(
 )  # fmt: skip
 
 
-@dataclass
-class WandbFile:
-    """What a run told W&B, put together from the records of its file."""
-
-    config: dict[str, Any] = field(default_factory=dict)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    summary: dict[str, Any] = field(default_factory=dict)
-    axes: dict[str, str] = field(default_factory=dict)
-    artifacts: dict[str, list[str]] = field(default_factory=dict)
-    group: str = ""
-    name: str = ""
-    exit_code: int | None = None
-
-    @classmethod
-    def read(cls, folder: Path) -> WandbFile:
-        """The newest W&B file below a run's folder, once W&B's own process has written all of it."""
-        import wandb
-
-        wandb.teardown()
-        path = max(folder.glob("wandb/*run-*/*.wandb"), key=lambda p: p.stat().st_mtime)
-        told = cls()
-        for record in records(path):
-            kind = record.WhichOneof("record_type")
-            if kind == "run":
-                told.group, told.name = record.run.run_group, record.run.display_name
-            elif kind == "config":
-                told.config.update(values(record.config.update))
-            elif kind == "history":
-                told.rows.append(values(record.history.item))
-            elif kind == "summary":
-                told.summary.update(values(record.summary.update))
-            elif kind == "metric":
-                told.axes[record.metric.name or record.metric.glob_name] = record.metric.step_metric
-            elif kind == "artifact":
-                told.artifacts[record.artifact.type] = list(record.artifact.aliases)
-            elif kind == "exit":
-                told.exit_code = record.exit.exit_code
-        return told
-
-
-def values(items: Any) -> dict[str, Any]:
-    return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
-
-
-def records(path: Path) -> Iterator[Any]:
-    """Records of a W&B file: LevelDB's log format in blocks of 32 KiB, after a header of 7 bytes."""
-    from wandb.proto import wandb_internal_pb2
-
-    content, at, parts = path.read_bytes(), 7, b""
-    assert content[:4] == b":W&B"
-    while at + 7 <= len(content):
-        if (left := 32_768 - at % 32_768) < 7:
-            at += left
-            continue
-        _, length, kind = struct.unpack("<IHB", content[at : at + 7])
-        parts += content[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # a whole record, or the last part of one
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(parts)
-            yield record
-            parts = b""
-
-
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
     path = tmp_path / "kde_age.png"
     plt.imsave(path, np.linspace(0, 1, 48).reshape(6, 8))
     return path
-
-
-@pytest.fixture
-def no_account(tmp_path, monkeypatch):
-    """W&B as it is on a machine where nobody has logged in, and in a process that has not used it yet."""
-    import wandb
-
-    wandb.teardown()
-    for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_CACHE_DIR", "WANDB_DATA_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "no-settings"))
-    yield
-    wandb.teardown()
 
 
 def log_epochs(logger: Any, epochs: range = range(3)) -> None:
@@ -143,7 +62,8 @@ def test_csv_has_a_row_an_epoch_and_goes_on_after_a_resume(tmp_path):
     assert [row["val/fidelity"] for row in rows] == ["", "", "0.5"]
 
 
-def test_wandb_offline_is_told_everything(tmp_path, picture, no_account, capsys):
+@pytest.mark.usefixtures("no_account")
+def test_wandb_offline_is_told_everything(tmp_path, picture, capsys):
     folder, checkpoint = tmp_path / "0-vae-iris", tmp_path / "best.ckpt"
     checkpoint.write_bytes(b"weights")
     logger = Wandb(folder, group="12-00-00-sweep", offline=True, log_model=True)
@@ -175,7 +95,8 @@ def test_wandb_offline_is_told_everything(tmp_path, picture, no_account, capsys)
     assert not {"WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_MODE"} & set(os.environ)  # nothing leaks into the next run
 
 
-def test_a_failed_wandb_run_ends_and_the_next_is_its_own(tmp_path, no_account):
+@pytest.mark.usefixtures("no_account")
+def test_a_failed_wandb_run_ends_and_the_next_is_its_own(tmp_path):
     """In a serial sweep all jobs share a process, where W&B would go on with the run of the failed job."""
     names = ("failed", "abandoned", "good")
     for name in names:
@@ -195,7 +116,8 @@ def test_a_resumed_wandb_run_keeps_its_id(tmp_path):
     assert Wandb(tmp_path / "run").version == Wandb(tmp_path / "run").version != Wandb(tmp_path / "other").version
 
 
-def test_wandb_without_account_never_asks(tmp_path, no_account, monkeypatch):
+@pytest.mark.usefixtures("no_account")
+def test_wandb_without_account_never_asks(tmp_path, monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
@@ -210,7 +132,8 @@ def test_wandb_without_account_never_asks(tmp_path, no_account, monkeypatch):
     assert "wandb login" in str(caught.value) and "logger.wandb.offline=true" in str(caught.value)
 
 
-def test_wandb_can_be_switched_off(tmp_path, no_account, monkeypatch, capsys, picture):
+@pytest.mark.usefixtures("no_account")
+def test_wandb_can_be_switched_off(tmp_path, monkeypatch, capsys, picture):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     logger = Wandb(tmp_path / "run")
     logger.log_hyperparams(CONFIG)
