@@ -29,7 +29,8 @@ def run_hydra(
     if {"-h", "--help"} & set(sys.argv[1:]):
         from src.usage import usage
 
-        print(usage(sys.argv[1:], config_name))
+        with one_line_errors(sys.argv[1:], config_name):
+            print(usage(sys.argv[1:], config_name), flush=True)
         return
     import hydra
     from hydra.core.hydra_config import HydraConfig
