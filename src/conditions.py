@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,7 +53,7 @@ class Conditions:
         }
         name = rules.impossible(hulls)
         if name is not None:
-            raise UserError(f"the condition {self} leaves no value for {name} under the constraints {rules}")
+            raise UserError(f"the condition {self} leaves no value for {name} under the constraints {rules.limiting}")
         for constraint in rules.constraints:
             known = constraint.combinations(rules.schema) if set(constraint.columns) & set(self.regions) else None
             if known is not None and not self.holds(known).any():
@@ -89,9 +90,9 @@ def domain_of(codec: TableCodec, name: str, asked: str) -> Domain:
     for column in codec.columns:
         if column.field.name == name:
             return build_domain(column)
-    stripped = name.rstrip("<>=! ")
-    if stripped != name and stripped in codec.schema.names:
-        raise UserError(f"{asked}: the comparison belongs behind the =, as in condition.{stripped}='>60'")
+    head = re.split("[<>=!]", name)[0].strip()
+    if head != name and head in codec.schema.names:
+        raise UserError(f"{asked}: the comparison belongs behind the =, as in condition.{head}='>60'")
     raise UserError(f"{asked}: no such column{near(name, codec.schema.names)}")
 
 

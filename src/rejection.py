@@ -202,10 +202,12 @@ class Request:
         found = (
             f"{' with '.join(asked) or 'what is asked'} was met by {account.hits[place]} of {account.drawn} rows drawn"
         )
-        worst = max(account.broken, key=lambda name: account.broken[name], default=None)
-        if worst is not None and account.broken[worst]:
-            found += f"; {account.broken[worst]} broke the constraint '{worst}'"
-        raise UserError(f"{found}; ask for less, or train a model that can be told, such as model=cvae")
+        worst = max(account.broken, key=lambda name: account.broken[name], default="")
+        if 2 * account.broken.get(worst, 0) <= account.met:
+            raise UserError(f"{found}; ask for less, or train a model that can be told, such as model=cvae")
+        raise UserError(
+            f"{found}, since {account.broken[worst]} broke the constraint '{worst}'; loosen it, or ask for less"
+        )
 
 
 def _balanced_column(codec: TableCodec, balance: str) -> ChoiceColumn:

@@ -154,6 +154,7 @@ class Run:
             "model": model_arguments(config),  # type: ignore[arg-type]
             "spec": self.data.spec.state(),
             "codec": {"kind": self.data.codec.kind, "state": self.data.codec.state()},
+            **self.data.declared(),
             "origin": {**origin, "source": [source.kind, source.detail, source.sha256]},
         }
 

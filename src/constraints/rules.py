@@ -40,11 +40,12 @@ class Rules:
         self.orders = [c.order for c in self.constraints if isinstance(c, Inequality)]
         name = self.impossible({})
         if name is not None:
-            raise UserError(f"the constraints {self} exclude one another: no value is left for {name}")
+            raise UserError(f"the constraints {self.limiting} exclude one another: no value is left for {name}")
 
-    def __str__(self) -> str:
-        """All of them."""
-        return ", ".join(f"'{constraint}'" for constraint in self.constraints)
+    @property
+    def limiting(self) -> str:
+        """Those that `impossible` goes by, as a person would write them."""
+        return ", ".join(f"'{c}'" for c in self.constraints if isinstance(c, Range | Inequality))
 
     def impossible(self, wanted: Mapping[str, Interval]) -> str | None:
         """A column that ranges and inequalities leave no value for, if columns must also lie in the intervals given."""

@@ -122,6 +122,10 @@ class GenerativeData(L.LightningDataModule, abc.ABC):
     provenance: Provenance
     reports: list[StepReport]
 
+    def declared(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the data besides its codec, as plain values; nothing unless overridden."""
+        return {}
+
     @property
     def device(self) -> torch.device:
         """The device that trains, or the CPU outside a run."""

@@ -91,9 +91,7 @@ class TableFile:
         """Reads the file; raises `UserError` with file, fault and way out."""
         from src.data.files import read_table_file
 
-        path = self.path
-        if data_dir is not None and not path.is_absolute() and not path.exists() and (Path(data_dir) / path).exists():
-            path = Path(data_dir) / path
+        path = find_file(self.path, data_dir)
         content = read_table_file(path, self.encoding, self.delimiter, self.names)
         columns = content.frame.columns
         if self.target is not None and self.target not in columns:
@@ -103,6 +101,14 @@ class TableFile:
             )
         provenance = Provenance("files", str(path.resolve()), content.sha256)
         return RawTable(content.frame, self.target, provenance, notes=tuple(content.notes))
+
+
+def find_file(path: str | Path, data_dir: str | None) -> Path:
+    """A relative path in the current folder, or in `data_dir` if only there it exists."""
+    here = Path(path).expanduser()
+    if data_dir is None or here.is_absolute() or here.exists() or not (Path(data_dir) / here).exists():
+        return here
+    return Path(data_dir) / here
 
 
 def frame_sha256(frame: pd.DataFrame) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import pandas as pd
 
 from src.codecs.table import TableCodec
+from src.constraints import Constraint, Rules
 from src.data import steps
 from src.data.base import GenerativeData, StepReport, TensorLoader
-from src.data.sources import RawTable, TableFile
+from src.data.metadata import read_metadata
+from src.data.sources import RawTable, TableFile, find_file
 from src.data.types import infer_schema
 from src.errors import UserError
 from src.spec import DataSpec
@@ -26,6 +28,8 @@ class TableData(GenerativeData):
         data_dir: Folder with downloaded data sets, or None.
         batch_size: Rows a training batch.
         types: Column types that override what is found, {column: type}.
+        metadata: File with column types, which `types` override: SDV's metadata JSON or a Frictionless Table Schema.
+        constraints: What every row must meet; violations in training rows are reported, synthetic rows drawn again.
         columns: Columns to keep, in this order, besides the label; None for all.
         duplicates: Whether equal rows are removed.
         missing: "drop", "impute" or "model" (missingness is learnt and reproduced).
@@ -45,6 +49,8 @@ class TableData(GenerativeData):
         data_dir: str | None = None,
         batch_size: int = 32,
         types: dict[str, Any] | None = None,
+        metadata: str | None = None,
+        constraints: Sequence[Constraint] = (),
         columns: list[str] | None = None,
         duplicates: bool = False,
         missing: Literal["drop", "impute", "model"] = "model",
@@ -57,7 +63,8 @@ class TableData(GenerativeData):
         super().__init__()
         _check(missing, balance, outliers, split, batch_size)
         self.source, self.codec, self.data_dir, self.batch_size = source, codec, data_dir, batch_size
-        self.types, self.columns = dict(types or {}), columns
+        self.types, self.metadata, self.columns = dict(types or {}), metadata, columns
+        self.constraints = tuple(constraints)
         self.duplicates, self.missing, self.outliers, self.balance = duplicates, missing, outliers, balance
         self.split_shares, self.seed = (split[0], split[1], split[2]), seed
         self.raw: RawTable | None = None
@@ -66,6 +73,7 @@ class TableData(GenerativeData):
         """The raw table, read once, its columns chosen."""
         if self.raw is None:
             raw = self.source(self.data_dir)
+            everything = raw.frame.columns
             if self.columns is not None:
                 keep = [*self.columns, *([raw.label] if raw.label and raw.label not in self.columns else [])]
                 unknown = [name for name in keep if name not in raw.frame.columns]
@@ -75,8 +83,20 @@ class TableData(GenerativeData):
             self.raw = raw
             self.provenance = raw.provenance
             known = {name: kind for name, kind in raw.types.items() if name in raw.frame.columns}
-            self.schema = infer_schema(raw.frame, raw.label, {**known, **self.types})
+            described = {} if self.metadata is None else self._described(raw.frame, everything)
+            self.schema = infer_schema(raw.frame, raw.label, {**known, **described, **self.types})
+            self.rules = Rules(self.constraints, self.schema)
         return self.raw
+
+    def _described(self, frame: pd.DataFrame, everything: pd.Index) -> dict[str, Any]:
+        """Column types from the metadata file, which is looked for where tables are."""
+        path = find_file(str(self.metadata), self.data_dir)
+        found = read_metadata(path, frame, everything)
+        try:
+            infer_schema(frame[list(found)], None, found)
+        except UserError as error:
+            raise UserError(f"data.metadata={path}: {error}") from None
+        return found
 
     def setup(self, stage: str) -> None:
         """Reads, cleans, splits and encodes; the order is split first, then everything that is fitted."""
@@ -91,6 +111,8 @@ class TableData(GenerativeData):
         frames = self._report(steps.MISSING[self.missing](frames, self.schema))
         if frames["train"].empty:
             raise UserError("data.missing=drop leaves no training row; use data.missing=model or data.missing=impute")
+        for constraint, count in self.rules.fit(frames["train"]):
+            self.reports.append(StepReport("constraint", f"{constraint}; training rows that break it", rows=count))
         if self.outliers is not None:
             frames["train"] = self._report(steps.drop_outliers(frames["train"], self.schema, self.outliers))
         if self.balance != "none":
@@ -131,6 +153,10 @@ class TableData(GenerativeData):
         self.codec.fit(frames["train"], self.schema)
         self.reports.append(StepReport("encode", f"{self.codec.describe()}", rows=len(frames["train"])))
         self.tensors = {name: (self.codec.encode(frame), self.codec.labels(frame)) for name, frame in frames.items()}
+
+    def declared(self) -> dict[str, Any]:
+        """The constraints, with what they have learnt."""
+        return {"constraints": self.rules.state()}
 
     @property
     def spec(self) -> DataSpec:  # type: ignore[override]

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
+from src.data.metadata import write_metadata
 from src.data.tables import TableData
 from src.metrics.base import EvalData, Figure
 from src.metrics.evaluate import evaluate_table
@@ -39,9 +40,10 @@ class TableProof(Proof):
         return len(self.data.frames["test"])
 
     def write_synthetic(self, synthesizer: Synthesizer, n: int, seed: int, folder: Path) -> pd.DataFrame:
-        """Writes `synthetic.csv`."""
+        """Writes `synthetic.csv`, and `metadata.json` that says what its columns are."""
         frame: pd.DataFrame = synthesizer.sample(n, seed=seed)
         for_csv(frame, self.data.schema).to_csv(folder / "synthetic.csv", index=False)
+        write_metadata(self.data.schema, frame, folder / "metadata.json")
         return frame
 
     def figures(self, synthetic: pd.DataFrame, metrics: Sequence[Metric], seed: int, console: Console) -> list[Score]:
