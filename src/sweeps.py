@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import time
 import traceback
@@ -74,7 +75,8 @@ class Sweep:
             return self._finished(folder, hydra, told, f"{time.perf_counter() - start:.1f} s")
         except Exception as error:
             if hasattr(error, "exit_code"):  # somebody asked to stop, and meant the sweep
-                raise SweepEnded(explain(error), error.exit_code) from None
+                way_on = f"for the whole sweep with hydra.sweep.dir={folder.parent}"
+                raise SweepEnded(f"{explain(error)}, {way_on}", error.exit_code) from None
             _keep(error, folder, " ".join(hydra.overrides.task))
             print(f"{told}failed: {explain(error, hydra.overrides.task)}", file=sys.stderr, flush=True)
             return None
@@ -133,7 +135,12 @@ class Announce(Callback):
         sweep.total, sweep.figures = _count(config), list(config.get("sweep_figures") or [])
         for name in ("hydra_plugins.hydra_optuna_sweeper._impl", "optuna.study", "optuna.storages"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # they repeat what our lines say
+        signal.signal(signal.SIGTERM, _end)  # ending by itself would leave parallel workers behind, at work
         print(f"{sweep.total} jobs, each with its log.txt, go to {sweep.folder}", flush=True)
+
+
+def _end(number: int, frame: Any) -> None:  # noqa: ANN401 (a frame)
+    raise SweepEnded(f"sweep stopped by {signal.Signals(number).name}", 128 + number)
 
 
 def _count(config: DictConfig) -> int:

@@ -58,11 +58,17 @@ def compose_train(*overrides: str) -> DictConfig:
     return cfg
 
 
-MISTAKES = {
+REFUSED = {  # from the command line to the exit code
     "latent_dims=3": "unknown option 'latent_dims'; did you mean 'latent_dim'?",
+    "model=vaee": "model=vaee is not known; did you mean 'vae'?; known: ",
+    "--epochs": "unknown flag --epochs; options are written name=value",
+    "data=csv": "data.path= is missing",
+    "epochs=abc": "epochs=abc must be a whole number of at least 1",
+    "ckpt_path=last": "ckpt_path=last: no unfinished run with the default options below outputs",
+}
+MISTAKES = {
     "Epochs=3": "did you mean 'epochs'?",
     "modle=vae": "unknown option 'modle'; did you mean 'model'?",
-    "model=vaee": "model=vaee is not known; did you mean 'vae'?; known: ",
     "logger=[csv,wandbb]": "logger=wandbb is not known; did you mean 'wandb'?",
     "sweep=latnt": "sweep=latnt is not known; did you mean 'latent'?; known: latent, optuna",
     "hydra/launcher=jobli": "did you mean 'joblib'?",
@@ -77,24 +83,36 @@ MISTAKES = {
     "latent_dim": "'latent_dim' is not name=value",
     "model": "'model' is not name=value; did you mean 'model'?",
     "latent_dim=[": "'latent_dim=[' cannot be read; quote",
-    "--epochs": "unknown flag --epochs; options are written name=value",
-    "data=csv": "data.path= is missing",
-    "epochs=abc": "epochs=abc must be a whole number of at least 1",
+}
+VALUES = {
     "latent_dim=0": "latent_dim=0 must be a whole number of at least 1",
     "ema=1.5": "ema=1.5 must be a number between 0 and 1 or null",
     "mode=lowest": "mode=lowest must be min or max",
-    "ckpt_path=last": "ckpt_path=last: no unfinished run with the default options below outputs",
 }
 
 
-@pytest.mark.parametrize("word", MISTAKES)
+@pytest.mark.parametrize("word", REFUSED)
 def test_a_mistake_is_answered_in_one_line_and_leaves_nothing(train, tmp_path, word):
     answer = train(word, task=lambda cfg: pytest.fail("the task was called"))
     assert answer.code == 2
     assert answer.err.startswith("error: ") and answer.err.count("\n") == 1
-    assert MISTAKES[word] in answer.err
+    assert REFUSED[word] in answer.err
     assert not answer.out
     assert not list(tmp_path.glob("outputs/*/*"))
+
+
+@pytest.mark.parametrize("word", MISTAKES)
+def test_a_mistake_is_explained(word):
+    with pytest.raises(Exception) as caught, initialize_config_dir(str(choices.CONF), version_base="1.3"):
+        compose("train", overrides=[word], return_hydra_config=True)
+    assert MISTAKES[word] in explain(caught.value, [word], "train")
+
+
+@pytest.mark.parametrize("word", VALUES)
+def test_a_value_no_model_could_use_is_refused(word):
+    with pytest.raises(UserError) as caught:
+        check_values(compose_train(word))
+    assert str(caught.value) == VALUES[word]
 
 
 def test_a_model_without_latent_dim_says_which_models_have_one(train):
