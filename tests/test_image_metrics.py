@@ -237,9 +237,9 @@ def test_curve_scores_tell_missing_modes_from_wrong_ones() -> None:
 
 def test_clusters_are_found() -> None:
     x = 30 * torch.eye(5)[torch.arange(200) % 5] + torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
-    labels = cluster(x, 5, torch.Generator().manual_seed(1))
+    labels = cluster(x.split(64), 5, torch.Generator().manual_seed(1))
     assert all(len(labels[i::5].unique()) == 1 for i in range(5)) and len(labels.unique()) == 5
-    assert len(cluster(torch.ones(20, 3), 4, torch.Generator().manual_seed(1))) == 20
+    assert len(cluster([torch.ones(20, 3)], 4, torch.Generator().manual_seed(1))) == 20
 
 
 def test_inception_score_equals_the_formula() -> None:

@@ -146,33 +146,45 @@ def manifold_metrics(real: Tensor, fake: Tensor, k: int = 5) -> Manifolds:
     )
 
 
-def _assign(x: Tensor, centres: Tensor) -> Tensor:
+def _assign(parts: Sequence[Tensor], centres: Tensor) -> Tensor:
     middle = centres.mean(0)
     norms = _norms(centres, middle)
-    return torch.cat([_distances(part, centres, middle, norms).argmin(1) for part in torch.split(x, CHUNK)])
+    return torch.cat([_distances(part, centres, middle, norms).argmin(1) for part in parts])
 
 
-def _first_centres(x: Tensor, clusters: int, generator: torch.Generator) -> Tensor:
+def _row(parts: Sequence[Tensor], index: int) -> Tensor:
+    for part in parts:
+        if index < len(part):
+            return part[index]
+        index -= len(part)
+    raise IndexError(index)
+
+
+def _first_centres(parts: Sequence[Tensor], clusters: int, generator: torch.Generator) -> Tensor:
     """Seeding by squared distance (Arthur and Vassilvitskii 2007)."""
-    chosen = [int(torch.randint(len(x), (1,), generator=generator))]
-    nearest = torch.full((len(x),), math.inf, dtype=x.dtype, device=x.device)
-    for _ in range(clusters - 1):
-        nearest = torch.minimum(nearest, (x - x[chosen[-1]]).square().sum(1))
+    weights = torch.ones(sum(len(part) for part in parts), dtype=torch.float64)
+    nearest: Tensor | None = None
+    centres: list[Tensor] = []
+    for _ in range(clusters):
+        centres.append(_row(parts, int(torch.multinomial(weights, 1, generator=generator))))
+        distances = torch.cat([_norms(part, centres[-1]) for part in parts])
+        nearest = distances if nearest is None else torch.minimum(nearest, distances)
         weights = nearest.double().cpu()
         weights = weights if weights.sum() > 0 else torch.ones_like(weights)
-        chosen.append(int(torch.multinomial(weights, 1, generator=generator)))
-    return x[chosen]
+    return torch.stack(centres)
 
 
-def cluster(x: Tensor, clusters: int, generator: torch.Generator, rounds: int = 25) -> Tensor:
-    """Lloyd's k-means; the cluster of each row, shape (n,). A cluster that empties keeps its centre."""
-    centres = _first_centres(x, clusters, generator)
-    labels = _assign(x, centres)
+def cluster(parts: Sequence[Tensor], clusters: int, generator: torch.Generator, rounds: int = 25) -> Tensor:
+    """Lloyd's k-means; the cluster of each row of all parts, shape (n,). A cluster that empties keeps its centre."""
+    centres = _first_centres(parts, clusters, generator)
+    labels = _assign(parts, centres)
     for _ in range(rounds):
-        sums = torch.zeros_like(centres).index_add_(0, labels, x)
+        sums = torch.zeros_like(centres)
+        for part, of_part in zip(parts, torch.split(labels, [len(part) for part in parts]), strict=True):
+            sums.index_add_(0, of_part, part)
         count = torch.bincount(labels, minlength=clusters)[:, None]
         centres = torch.where(count > 0, sums / count.clamp(min=1), centres)
-        moved = _assign(x, centres)
+        moved = _assign(parts, centres)
         if torch.equal(moved, labels):
             break
         labels = moved
@@ -210,12 +222,13 @@ def curve_scores(
     Returns:
         F8, F1/8, and the mean curve (precision, recall).
     """
-    both = torch.cat([real, fake])
+    parts = [*torch.split(real, CHUNK), *torch.split(fake, CHUNK)]
+    clusters = min(clusters, len(real) + len(fake))
     generator = torch.Generator().manual_seed(seed)
     curves = []
     with full_float32(real.device):
         for _ in range(runs):
-            labels = cluster(both, min(clusters, len(both)), generator).cpu()
+            labels = cluster(parts, clusters, generator).cpu()
             of_real, of_fake = labels[: len(real)], labels[len(real) :]
             p, q = (torch.bincount(part, minlength=clusters) / len(part) for part in (of_real, of_fake))
             curves.append(torch.stack(precision_recall_curve(p, q)))
