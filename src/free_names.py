@@ -1,6 +1,6 @@
-"""Options whose last part is a name from the data, such as `data.types.Verbal IQ=numeric`, in Hydra's grammar.
+"""Names from the data and from the file system, as people type them, in Hydra's grammar.
 
-Hydra knows only names that the config declares, and no character outside ASCII in them.
+Hydra knows only options that the config declares, and takes few special characters without quotes.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from urllib.parse import quote, unquote
 from omegaconf import OmegaConf
 
 PARENTS = ("data.types",)  # their names are columns
+PLAIN = re.compile(r"[\w./:+ -]*", flags=re.ASCII)  # values that need no look
+HYDRA = re.compile(r"[\[{(\"']|(choice|range|interval|glob|sort|shuffle|tag|int|float|str|bool|json_str|extend_list)\(")
 SPECIAL = re.compile(r"([\\()\[\]{}:=,])")
 
 
 def spell_out(argv: Sequence[str]) -> list[str]:
-    """The command line with `data.types.NAME=TYPE` as one override of `data.types`."""
-    rest = list(argv)
+    """The command line with `data.types.NAME=TYPE` as one override of `data.types`, and odd values in quotes."""
+    rest, spelt = list(argv), []
     for parent in PARENTS:
         found: dict[str, str] = {}
         for word in list(rest):
@@ -28,8 +30,24 @@ def spell_out(argv: Sequence[str]) -> list[str]:
             if sign and name and key.lstrip("+").startswith(f"{parent}."):
                 found[name] = value
                 rest.remove(word)
-        rest += [f"++{parent}={_dictionary(found)}"] if found else []
-    return rest
+        spelt += [f"++{parent}={_dictionary(found)}"] if found else []
+    return [_quoted(word) for word in rest] + spelt
+
+
+def _quoted(word: str) -> str:
+    """Leaves what Hydra can read or was meant for it; `data.path=my file (1).csv` gets quotes."""
+    key, sign, value = word.partition("=")
+    if not sign or key.startswith("-") or PLAIN.fullmatch(value) or HYDRA.match(value):
+        return word
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        OverridesParser.create().parse_override(f"key={value}")
+    except HydraException:
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'{key}="{escaped}"'
+    return word
 
 
 def _dictionary(names: dict[str, str]) -> str:

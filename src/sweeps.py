@@ -89,7 +89,7 @@ class Sweep:
         """
         assert self.folder is not None
         results = [json.loads(file.read_text(encoding="utf-8")) for file in self.folder.glob("*/result.json")]
-        measured = {score["name"] for result in results for score in result["figures"]}
+        measured = {score["name"] for result in results for score in [*result["figures"], result["objective"]]}
         shown = [name for name in self.figures if name in measured]  # a preset may name what this model does not have
         compare([str(self.folder), *([f"figures={','.join(shown)}"] if shown else [])])
         best = self.folder / "optimization_results.yaml"
@@ -99,13 +99,14 @@ class Sweep:
             chosen = " ".join(f"{name}={value}" for name, value in (found.get("best_params") or {}).items())
             print(f"best of {self.total} trials: {chosen} ({found.get('best_value')})")
         if failed := self.failed():
-            listed = ", ".join(failed)
+            listed = ", ".join(failed[:3]) + (", ..." if len(failed) > 3 else "")
             raise UserError(f"{len(failed)} of {self.total} jobs failed ({listed}); see error.txt in their folders")
 
     def failed(self) -> list[str]:
         """Folder names of the jobs of this sweep that failed."""
         files = [] if self.folder is None else self.folder.glob("*/error.txt")
-        return sorted(f.parent.name for f in files if f.stat().st_mtime >= self.started - 1)
+        found = [f.parent.name for f in files if f.stat().st_mtime >= self.started - 1]
+        return sorted(found, key=lambda name: (len(name.partition("-")[0]), name))  # 2-vae-iris before 10-vae-iris
 
     def _told(self, hydra: Any) -> str:  # noqa: ANN401 (Hydra's config node)
         fixed = {word.lower() for word in self.argv}  # Hydra writes true as True

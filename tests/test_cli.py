@@ -164,6 +164,29 @@ def test_any_column_name_can_be_typed(names):
     assert dict(cfg.data.types) == dict.fromkeys(names, "numeric")
 
 
+@pytest.mark.parametrize(
+    "path", ["my file (1).csv", "Größe.csv", "a=b.csv", 'quo"ted.csv', "50%&more.csv", "C:\\d\\x.csv", "plain.csv"]
+)
+def test_any_path_can_be_typed(path):
+    assert compose_train("data=csv", f"data.path={path}").data.path == path
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["latent_dim=2,5"],
+        ["seed=range(0,5)"],
+        ["lr=tag(log, interval(1e-4, 1e-2))"],
+        ["logger=[csv,wandb]"],
+        ["a={b: 1}"],
+        ["a='b c'"],
+        ["a=${b}"],
+    ],
+)
+def test_what_hydra_understands_is_left_to_it(words):
+    assert spell_out(words) == words
+
+
 @pytest.mark.parametrize("model", choices.names("model"))
 def test_every_model_takes_the_options_of_its_yaml(model):
     """Each key reaches a constructor; a dead or misspelt one is refused."""
