@@ -85,7 +85,7 @@ class TableHead(Head):
         """Rows drawn from the likelihood, shape (B, D): one-hot choices, values 0 where their gate is closed."""
         x = torch.zeros_like(parameters)
         if self.choices.count:
-            picks = self.choices.draw(self.choices.take(parameters))
+            picks = self.choices.draw(self.choices.softmax(self.choices.take(parameters)))
             x.index_copy_(1, self.choices.at, self.choices.one_hot(picks).to(x.dtype))
         mean = self._means(parameters)
         values = torch.addcmul(mean, torch.randn_like(mean), self.log_sigma.clamp(min=self.min_log_sigma).exp())

@@ -30,6 +30,7 @@ class Segments(nn.Module):
     segment: Tensor
     member: Tensor
     first: Tensor
+    widths: Tensor
     padded: Tensor
 
     def __init__(self, blocks: Sequence[Block]) -> None:
@@ -38,16 +39,16 @@ class Segments(nn.Module):
         widths = [block.width for block in blocks if block.kind == "choice"]
         self.count = len(widths)
         at = [i for block in blocks if block.kind == "choice" for i in range(block.start, block.stop)]
-        segment = torch.repeat_interleave(torch.arange(self.count), torch.tensor(widths, dtype=torch.long))
-        first = torch.tensor([sum(widths[:i]) for i in range(self.count)], dtype=torch.long)
+        sizes = torch.tensor(widths, dtype=torch.long)
+        first, last = sizes.cumsum(0) - sizes, sizes.cumsum(0) - 1
         widest = max(widths, default=0)
-        last = first + torch.tensor(widths, dtype=torch.long) - 1
+        segment = torch.repeat_interleave(torch.arange(self.count), sizes)
         # the last position stands in for those a narrow segment lacks: it changes no maximum
         padded = torch.minimum(first[:, None] + torch.arange(widest), last[:, None])
         member = torch.zeros(len(at), self.count).scatter_(1, segment[:, None], 1.0)
-        for name, value in (("segment", segment), ("first", first), ("padded", padded), ("member", member)):
+        index = {"at": torch.tensor(at, dtype=torch.long), "segment": segment, "first": first, "widths": sizes}
+        for name, value in {**index, "padded": padded, "member": member}.items():
             self.register_buffer(name, value, persistent=False)
-        self.register_buffer("at", torch.tensor(at, dtype=torch.long), persistent=False)
 
     def take(self, x: Tensor) -> Tensor:
         """The choice positions of rows (B, D), shape (B, P)."""
@@ -75,9 +76,14 @@ class Segments(nn.Module):
         """A relaxed draw from each segment (Jang et al., 2017, eq. 2), (B, P) to (B, P)."""
         return self.softmax((logits + gumbel(logits)) / temperature)
 
-    def draw(self, logits: Tensor) -> Tensor:
-        """Index of one drawn position within each segment, shape (B, C), dtype long: the Gumbel trick."""
-        return self.largest(logits + gumbel(logits))
+    def draw(self, weights: Tensor) -> Tensor:
+        """Index within each segment, shape (B, C), dtype long, drawn in proportion to weights (B, P) of any scale."""
+        end = weights.cumsum(dim=1)
+        begin = (end - weights).index_select(1, self.first)
+        rank = begin + torch.rand_like(begin) * self.sum(weights)
+        passed = (end <= rank.index_select(1, self.segment)).to(weights.dtype)
+        # rounding may carry a rank past the end of its segment
+        return torch.minimum(self.sum(passed).long(), self.widths - 1)
 
     def largest(self, values: Tensor) -> Tensor:
         """Index of the largest position within each segment, shape (B, C), dtype long."""

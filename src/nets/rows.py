@@ -17,7 +17,8 @@ class Rows(nn.Module):
         conditional: Whether the label is given, where there is one.
 
     Attributes:
-        blocks: Blocks of the modelled part, without gaps, from position 0.
+        columns: Blocks of each column of the modelled part, without gaps, from position 0.
+        blocks: The same in one list.
         classes: Number of classes that are given; 0 where none is.
         width: Positions of the modelled part.
     """
@@ -30,14 +31,16 @@ class Rows(nn.Module):
         """See the class."""
         super().__init__()
         label = spec.label if conditional and spec.classes else None
-        kept = [block for column in spec.columns if column is not label for block in column.blocks]
+        kept = [column.blocks for column in spec.columns if column is not label]
         if not kept:
             raise UserError("the label is the only column left to model; add columns, or set model.conditional=false")
-        positions = [i for block in kept for i in range(block.start, block.stop)]
+        positions = [i for blocks in kept for block in blocks for i in range(block.start, block.stop)]
         new = {old: i for i, old in enumerate(positions)}
-        self.blocks = [
-            Block(new[b.start], new[b.start] + b.width, b.kind, None if b.gate is None else new[b.gate]) for b in kept
+        self.columns = [
+            [Block(new[b.start], new[b.stop - 1] + 1, b.kind, None if b.gate is None else new[b.gate]) for b in blocks]
+            for blocks in kept
         ]
+        self.blocks = [block for blocks in self.columns for block in blocks]
         self.classes = len(spec.classes) if conditional else 0
         self.width, self.row_width = len(positions), spec.shape[0]
         self.label_start = None if label is None else label.blocks[0].start
