@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 from torch import Tensor
 
 Kind = Literal["table", "image", "series"]
-BlockKind = Literal["value", "choice"]
+BlockKind = Literal["value", "choice", "code"]
 
 
 class Batch(NamedTuple):
@@ -35,15 +35,18 @@ class Block:
     Attributes:
         start: First position.
         stop: One past the last position.
-        kind: "value" for one real number, "choice" for a one-hot vector.
+        kind: "value" for one real number, "choice" for a one-hot vector, "code" for the index of a category, a whole
+            number in one position, NaN where the category is unknown.
         gate: Position of the one-hot element that must be 1 for this value to have been observed, or None if it always
             is. A numeric column with missing cells or spikes is a choice block (its state) and a gated value block.
+        size: Number of categories of a code; 0 for the other kinds.
     """
 
     start: int
     stop: int
     kind: BlockKind
     gate: int | None = None
+    size: int = 0
 
     @property
     def width(self) -> int:

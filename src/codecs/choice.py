@@ -73,7 +73,15 @@ class ChoiceColumn(ColumnCodec):
 
     def decode(self, x: np.ndarray, rng: np.random.Generator, first_row: int) -> pd.Series:
         """The category of the largest position."""
-        codes = x.argmax(axis=1)
+        return self.from_codes(x.argmax(axis=1), rng)
+
+    @property
+    def size(self) -> int:
+        """Number of positions."""
+        return self.width
+
+    def from_codes(self, codes: np.ndarray, rng: np.random.Generator) -> pd.Series:
+        """The category of each code; one of the pool is drawn by its share."""
         if not self.pool:
             return pd.Series(self._take.take(codes), name=self.field.name, dtype=self._take.dtype)
         is_pool = codes == self.width - 1

@@ -37,6 +37,19 @@ class ColumnCodec(abc.ABC):
     def state(self) -> dict[str, Any]:
         """Plain values for a checkpoint, without the field."""
 
+    @property
+    def size(self) -> int | None:
+        """Number of codes of a column whose every cell is one of finitely many; None for any other column."""
+        return None
+
+    def codes(self, series: pd.Series) -> np.ndarray:
+        """The code of each cell, -1 for one without; only where `size` is a number."""
+        raise TypeError(f"{self.field.name} has no codes")
+
+    def from_codes(self, codes: np.ndarray, rng: np.random.Generator) -> pd.Series:
+        """Inverse of `codes`; `rng` draws what a code leaves open."""
+        raise TypeError(f"{self.field.name} has no codes")
+
     @classmethod
     @abc.abstractmethod
     def from_state(cls, field: Field, state: dict[str, Any]) -> ColumnCodec:

@@ -97,11 +97,7 @@ class NumberColumn(ColumnCodec):
 
     def decode(self, x: np.ndarray, rng: np.random.Generator, first_row: int) -> pd.Series:
         """Inverse of `encode`, clipped to the limits and rounded as the input was."""
-        values = self.encoder.decode(x[:, self.state_width :], rng)
-        if self.step:
-            values = np.round(values / self.step) * self.step
-        if self.limits is not None:
-            np.clip(values, *self.limits, out=values)
+        values = self._tidied(self.encoder.decode(x[:, self.state_width :], rng))
         if self.state_width:
             state = x[:, : self.state_width].argmax(axis=1)
             for i, spike in enumerate(self.spikes, start=1):
@@ -109,6 +105,29 @@ class NumberColumn(ColumnCodec):
             if self.missing:
                 values[state == self.states - 1] = np.nan
         return from_numbers(values, self.field)
+
+    def _tidied(self, values: np.ndarray) -> np.ndarray:
+        if self.step:
+            values = np.round(values / self.step) * self.step
+        return values if self.limits is None else np.clip(values, *self.limits)
+
+    @property
+    def size(self) -> int | None:
+        """Codes of the encoder, and one for missing."""
+        return None if self.encoder.size is None else self.encoder.size + self.missing
+
+    def codes(self, series: pd.Series) -> np.ndarray:
+        """The encoder's codes; missing is the last, or -1 where no training row missed."""
+        values = to_numbers(series, self.field)
+        codes = self.encoder.codes(np.where(np.isnan(values), self.encoder.neutral, values))
+        return np.where(np.isnan(values), self.encoder.size if self.missing else -1, codes)
+
+    def from_codes(self, codes: np.ndarray, rng: np.random.Generator) -> pd.Series:
+        """Values clipped to the limits and rounded as the input was."""
+        assert self.encoder.size is not None
+        is_missing = codes >= self.encoder.size
+        values = self._tidied(self.encoder.from_codes(np.where(is_missing, 0, codes), rng))
+        return from_numbers(np.where(is_missing, np.nan, values), self.field)
 
     def state(self) -> dict[str, Any]:
         """Plain values."""

@@ -38,6 +38,19 @@ class NumericEncoder(abc.ABC):
     def state(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
 
+    @property
+    def size(self) -> int | None:
+        """Number of codes of an encoder that makes categories of numbers; None for any other."""
+        return None
+
+    def codes(self, values: np.ndarray) -> np.ndarray:
+        """The code of each value, shape (n,); only where `size` is a number."""
+        raise TypeError(f"{type(self).__name__} has no codes")
+
+    def from_codes(self, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A value for each code, shape (n,)."""
+        raise TypeError(f"{type(self).__name__} has no codes")
+
     def blocks(self, start: int, gate: int | None) -> tuple[Block, ...]:
         """The blocks of this encoding; one value unless overridden."""
         return (Block(start, start + 1, "value", gate),)

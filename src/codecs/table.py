@@ -19,7 +19,7 @@ from src.codecs.number import NumberColumn
 from src.codecs.scaling import MinMax, NumericEncoder
 from src.errors import UserError, near
 from src.schema import Schema
-from src.spec import Column, DataSpec
+from src.spec import Block, Column, DataSpec
 
 
 class TableCodec(Codec):
@@ -30,6 +30,7 @@ class TableCodec(Codec):
         clip: Whether decoded numbers stay inside the training range.
         spikes: Whether a value that holds a large share of a numeric column gets a state of its own.
         max_categories: Categories beyond this many share one position and are drawn back by frequency.
+        compact: Whether a column of finitely many codes takes one position, its code, instead of one for each code.
     """
 
     kind = "table"
@@ -42,12 +43,14 @@ class TableCodec(Codec):
         clip: bool = True,
         spikes: bool = True,
         max_categories: int = 256,
+        compact: bool = False,
     ) -> None:
         """See the class."""
         self.numeric = numeric
         self.clip = clip
         self.spikes = spikes
         self.max_categories = max_categories
+        self.compact = compact
 
     def fit(self, frame: pd.DataFrame, schema: Schema) -> TableCodec:
         """Learns every column from the training rows and publishes the spec."""
@@ -80,7 +83,7 @@ class TableCodec(Codec):
         start, laid = 0, []
         self._spans: list[tuple[int, int]] = []
         for column in self.columns:
-            blocks = column.blocks(start)
+            blocks = self._blocks(column, start)
             stop = blocks[-1].stop if blocks else start
             self._spans.append((start, stop))
             if blocks:
@@ -92,6 +95,22 @@ class TableCodec(Codec):
             kind="table", shape=(start,), columns=tuple(laid), classes=tuple(names), class_shares=shares, size=size
         )
 
+    def _blocks(self, column: ColumnCodec, start: int) -> tuple[Block, ...]:
+        if self.compact and column.size is not None:
+            return (Block(start, start + 1, "code", size=column.size),)
+        return column.blocks(start)
+
+    def _encode_column(self, column: ColumnCodec, series: pd.Series) -> np.ndarray:
+        if not (self.compact and column.size is not None):
+            return column.encode(series)
+        codes = column.codes(series)
+        return np.where(codes < 0, np.nan, codes).astype(np.float32)[:, None]
+
+    def _decode_column(self, column: ColumnCodec, x: np.ndarray, rng: np.random.Generator, first_row: int) -> pd.Series:
+        if self.compact and column.size is not None:
+            return column.from_codes(x[:, 0].astype(np.int64), rng)
+        return column.decode(x, rng, first_row)
+
     @property
     def label_codec(self) -> ChoiceColumn | None:
         """The codec of the label column, if there is a label with classes."""
@@ -102,7 +121,7 @@ class TableCodec(Codec):
 
     def encode(self, data: pd.DataFrame) -> Tensor:
         """A frame with the schema's columns to (n, D) float32."""
-        parts = [column.encode(data[column.field.name]) for column in self.columns]
+        parts = [self._encode_column(column, data[column.field.name]) for column in self.columns]
         return torch.from_numpy(np.ascontiguousarray(np.concatenate(parts, axis=1), dtype=np.float32))
 
     def labels(self, frame: pd.DataFrame) -> Tensor | None:
@@ -136,14 +155,14 @@ class TableCodec(Codec):
         rows = np.full((n, self.spec.shape[0]), np.nan, dtype=np.float32)
         for column, (start, stop) in zip(self.columns, self._spans, strict=True):
             if column.field.name in cells:
-                rows[:, start:stop] = column.encode(cells[column.field.name])
+                rows[:, start:stop] = self._encode_column(column, cells[column.field.name])
         return torch.from_numpy(rows)
 
     def decode(self, x: Tensor, rng: np.random.Generator, first_row: int = 0) -> pd.DataFrame:
         """(n, D) to a frame with the schema's column order and dtypes."""
         rows = x.detach().to("cpu", torch.float32).numpy()
         series = {
-            column.field.name: column.decode(rows[:, start:stop], rng, first_row)
+            column.field.name: self._decode_column(column, rows[:, start:stop], rng, first_row)
             for column, (start, stop) in zip(self.columns, self._spans, strict=True)
         }
         return pd.DataFrame(series, copy=False)
@@ -160,7 +179,7 @@ class TableCodec(Codec):
         choices = [column for column in self.columns if isinstance(column, ChoiceColumn)]
         pooled = [f"{c.field.name} ({len(c.pool)} rare values pooled)" for c in choices if c.pool]
         text = f"{' and '.join(sorted(set(encoders))) or 'no'} encoding of {len(encoders)} numeric columns"
-        text += f", one-hot of {len(choices)} categorical ones"
+        text += f", {'codes' if self.compact else 'one-hot'} of {len(choices)} categorical ones"
         return f"{text}, {self.spec.shape[0]} positions" + (f"; {', '.join(pooled)}" if pooled else "")
 
     def state(self) -> dict[str, Any]:
@@ -168,6 +187,7 @@ class TableCodec(Codec):
         return {
             "schema": self.schema.state(),
             "columns": [{"kind": column.kind, **column.state()} for column in self.columns],
+            "compact": self.compact,
             "size": self.spec.size,
             "class_shares": list(self.spec.class_shares),
         }
@@ -175,7 +195,7 @@ class TableCodec(Codec):
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> TableCodec:
         """Inverse of `state`; the result decodes and encodes, it is not meant to be fitted again."""
-        codec = cls()
+        codec = cls(compact=state.get("compact", False))
         codec.schema = Schema.from_state(state["schema"])
         codec.columns = [
             COLUMN_KINDS[column["kind"]].from_state(field, column)

@@ -36,6 +36,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
 
     Attributes:
         supports: Kinds of `DataSpec` the model can be built on.
+        reads: Kinds of `Block` that the model can read.
         conditioning: What `draw` can be told: "none"; "label", class indices of shape (n,) and dtype long; "columns",
             encoded rows of shape (n, *spec.shape) with NaN where the model is free.
         spec: What one example looks like.
@@ -44,6 +45,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     """
 
     supports: ClassVar[frozenset[str]]
+    reads: ClassVar[frozenset[str]] = frozenset({"value", "choice"})
     directions: ClassVar[dict[str, Literal["higher", "lower"]]] = {"loss": "lower"}
     remedy: ClassVar[str] = "try a lower model.optimizer.lr or trainer.gradient_clip_val=1"
     conditioning: Conditioning = "none"
@@ -56,6 +58,10 @@ class GenerativeModel(L.LightningModule, abc.ABC):
             raise UserError(
                 f"model {type(self).__name__} is for {kinds} data, not for a {spec.kind}; choose another model"
             )
+        strange = {block.kind for block in spec.blocks} - self.reads
+        if strange:
+            way = "data.codec.compact=false" if "code" in strange else "encoding=bins data.codec.compact=true"
+            raise UserError(f"model {type(self).__name__} cannot read this encoding of the table; use {way}")
         self.spec = spec
         self.meter = Meter()
         self._bad_step: Tensor | None = None
