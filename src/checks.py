@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from src import choices
+from src import choices, signatures
 from src.errors import UserError, near
 
 WHOLE = {"seed": 0, "epochs": 1, "batch_size": 1, "latent_dim": 1, "n_synthetic": 1, "patience": 1}  # lowest value
@@ -32,51 +32,59 @@ def check_values(cfg: DictConfig) -> None:
     _check(cfg, "mode", "min or max", lambda v: v in ("min", "max"))
 
 
-def check_arguments(cfg: DictConfig) -> None:
+def check_pairing(cfg: DictConfig) -> None:
+    """Refuses a model on a kind of data that it cannot model; imports nothing.
+
+    Raises:
+        UserError: The pair, and the models that fit the data.
+    """
+    model, kind = str(cfg.model._target_), signatures.attribute(str(cfg.data._target_), "kind")
+    supports = signatures.attribute(model, "supports")
+    if kind is None or supports is None or kind in supports:
+        return  # a class that is not ours is asked when it is built
+    targets = {name: str(choices.keys("model", name)["model._target_"]) for name in choices.names("model")}
+    fitting = [name for name, target in targets.items() if kind in (signatures.attribute(target, "supports") or ())]
+    name, kinds = model.rpartition(".")[2], " or ".join(sorted(supports))
+    raise UserError(f"model {name} is for {kinds} data, but this data is a {kind}; models for it: {', '.join(fitting)}")
+
+
+def check_arguments(cfg: DictConfig, only_ours: bool = False) -> None:
     """Refuses an option that is no argument of the class it is for, and a class that lacks one.
+
+    Arguments:
+        cfg: The config.
+        only_ours: Whether to leave out classes of other packages, which must be imported for it.
 
     Raises:
         UserError: The option, the class, and the argument that was meant.
     """
     for path, node in _targets(OmegaConf.to_container(cfg, resolve=False)):
-        known, required, is_open = _signature(str(node["_target_"]))
+        target = str(node["_target_"])
+        if only_ours and not signatures.is_ours(target):
+            continue
+        known, required, is_open = _taken(target)
         for key in node:
             if not str(key).startswith("_") and key not in known and not is_open:
-                raise UserError(f"{path}.{key} is no argument of {node['_target_']}{near(str(key), known)}")
+                raise UserError(f"{path}.{key} is no argument of {target}{near(str(key), known)}")
         lacking = [] if node.get("_partial_") else sorted(required - set(node) - set(GIVEN))
         if lacking and not node.get("_args_"):
-            raise UserError(f"{path}.{lacking[0]} is missing: {node['_target_']} cannot do without it")
+            raise UserError(f"{path}.{lacking[0]} is missing: {target} cannot do without it")
 
 
-def check_pairing(model_target: str, data_target: str, names: tuple[str, str]) -> None:
-    """Refuses a model on a kind of data that it cannot model.
-
-    Arguments:
-        model_target: Class of the model.
-        data_target: Class of the data module.
-        names: What the person calls them.
+def check_reach(cfg: DictConfig) -> None:
+    """Refuses a top-level option, such as latent_dim, that does not reach the model; imports nothing.
 
     Raises:
-        UserError: The pair, and the models that fit the data.
+        UserError: The option and both values.
     """
-    from hydra.utils import get_class
-
-    supports, kind = _supports(model_target), get_class(data_target).kind  # type: ignore[attr-defined]
-    if kind in supports:
-        return
-    targets = {name: choices.keys("model", name)["model._target_"] for name in choices.names("model")}
-    fitting = [name for name, target in targets.items() if kind in _supports(str(target))]
-    kinds = " or ".join(sorted(supports))
-    model, data = names
-    raise UserError(
-        f"model={model} is for {kinds} data, but data={data} is a {kind}; models for it: {', '.join(fitting)}"
-    )
-
-
-def _supports(target: str) -> frozenset[str]:
-    from hydra.utils import get_class
-
-    return get_class(target).supports  # type: ignore[attr-defined]
+    for key, value in cfg.items():
+        if key not in cfg.model or cfg.model[key] == value:
+            continue
+        if not OmegaConf.is_config(value):
+            told = f"{key}={value} does not reach the model, whose {key} is {cfg.model[key]}"
+            raise UserError(f"{told}; set {key}= and not model.{key}=")
+        if "_target_" not in cfg.model[key]:
+            raise UserError(f"model.{key} is taken from {key}; write {key}.{next(iter(cfg.model[key]))}=VALUE")
 
 
 def _check(cfg: DictConfig, key: str, what: str, is_good: Any) -> None:  # noqa: ANN401 (a predicate)
@@ -97,23 +105,14 @@ def _targets(node: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]
             yield from _targets(part, f"{path}.{key}".lstrip("."))
 
 
-def _signature(target: str) -> tuple[set[str], set[str], bool]:
+def _taken(target: str) -> tuple[set[str], set[str], bool]:
     """Argument names, those without a default, and whether any other name is taken as well."""
+    if signatures.is_ours(target):
+        known = signatures.arguments(target)
+        return set(known), {name for name, (default, _) in known.items() if not default}, signatures.is_open(target)
     from hydra.utils import get_object
 
-    made = get_object(target)
-    parameters = _parameters(made)
-    known = {p.name for p in parameters}
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    required = {p.name for p in parameters if p.default is p.empty and p.kind in named}
-    return known, required, any(p.kind == p.VAR_KEYWORD for p in parameters)
-
-
-def _parameters(made: Any) -> list[inspect.Parameter]:  # noqa: ANN401 (a class or function)
-    """A class that hands its further keywords to its base takes the base's arguments too, except that it fills some."""
-    own = list(inspect.signature(made).parameters.values())
-    base = made.__mro__[1] if inspect.isclass(made) and made.__module__.startswith("src.") else object
-    if not any(p.kind == p.VAR_KEYWORD for p in own) or base is object:
-        return own
-    inherited = [p for p in _parameters(base) if p.default is not p.empty or p.kind == p.VAR_KEYWORD]
-    return [p for p in own if p.kind != p.VAR_KEYWORD] + [p for p in inherited if p.name not in {o.name for o in own}]
+    parameters = inspect.signature(get_object(target)).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    required = {p.name for p in parameters if p.default is p.empty and p.kind in kinds}
+    return {p.name for p in parameters}, required, any(p.kind == p.VAR_KEYWORD for p in parameters)

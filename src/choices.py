@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
+from src.signatures import ROOT, arguments
+
 CONF = ROOT / "conf"
 GLOBAL = "# @package _global_"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where the yaml library brings it
@@ -95,51 +95,6 @@ def config_keys(config_name: str) -> dict[str, Any]:
     content = _load(CONF / f"{config_name}.yaml")
     content.pop("defaults", None)
     return {**dict.fromkeys(defaults(config_name)), **dict(_flatten(content))}
-
-
-def arguments(target: str) -> dict[str, tuple[str, str]]:
-    """Constructor arguments of one of our classes: default as written ("" for none) and meaning; read, not imported."""
-    module, _, name = target.rpartition(".")
-    path = ROOT / f"{module.replace('.', '/')}.py"
-    if not module.startswith("src.") or not path.is_file():
-        return {}
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return _of_class(node, tree, module)
-        if isinstance(node, ast.FunctionDef) and node.name == name:
-            return _of_function(node, ast.get_docstring(node) or "")
-    return {}
-
-
-def _of_class(node: ast.ClassDef, tree: ast.Module, module: str) -> dict[str, tuple[str, str]]:
-    inherited: dict[str, tuple[str, str]] = {}
-    for base in node.bases:
-        if isinstance(base, ast.Name):
-            inherited |= arguments(_origin(base.id, tree, module))
-    for part in node.body:
-        if isinstance(part, ast.FunctionDef) and part.name == "__init__":
-            own = _of_function(part, ast.get_docstring(node) or "")
-            optional = {arg: said for arg, said in inherited.items() if said[0]}  # the class fills in the others
-            return optional | own if part.args.kwarg else own
-    return inherited
-
-
-def _origin(name: str, tree: ast.Module, module: str) -> str:
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names):
-            return f"{node.module}.{name}"
-    return f"{module}.{name}"
-
-
-def _of_function(node: ast.FunctionDef, doc: str) -> dict[str, tuple[str, str]]:
-    args = [a.arg for a in node.args.args if a.arg != "self"]
-    values = [ast.unparse(d) for d in node.args.defaults]
-    written = dict(zip(args, [""] * (len(args) - len(values)) + values, strict=True))
-    for arg, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
-        written[arg.arg] = "" if default is None else ast.unparse(default)
-    meaning = dict(re.findall(r"^    (\w+): (.+(?:\n        .+)*)", doc, flags=re.MULTILINE))
-    return {arg: (default, " ".join(meaning.get(arg, "").split())) for arg, default in written.items()}
 
 
 def _overridden(group: str, name: str) -> dict[str, list[str]]:

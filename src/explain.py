@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from omegaconf.errors import OmegaConfBaseException
 
-from src import choices
+from src import choices, signatures
 from src.errors import UserError, near
 
 EXTRAS = {"hydra/sweeper/optuna": "sweep"}  # choices that a plain installation lacks, and the extra that brings them
@@ -63,7 +63,7 @@ def unknown_option(key: str, argv: Sequence[str] = (), config_name: str = "train
         return f"{key}= is no choice of {taken}"
     parent, _, last = key.rpartition(".")
     target = str(known.get(f"{parent}._target_", ""))
-    if last in choices.arguments(target):
+    if last in signatures.arguments(target):
         return f"{key} is left at its default by the yaml; to set it write +{key}=VALUE"
     for group, current in chosen.items():
         others = [name for name in choices.names(group) if name not in current and key in _own(group, name)]

@@ -22,7 +22,7 @@ from src.callbacks.bundle import Bundle, Stopped
 from src.callbacks.ema import Ema
 from src.callbacks.progress import TrainingBar
 from src.checkpoints import FORMAT, model_arguments
-from src.checks import check_arguments, check_pairing
+from src.checks import check_arguments, check_pairing, check_reach
 from src.cli import on_termination
 from src.data.base import GenerativeData
 from src.errors import UserError
@@ -68,14 +68,9 @@ class Run:
             UserError: The model is for other data, an option does not reach the model, or the folder holds a run.
         """
         cfg = self.cfg
-        check_pairing(cfg.model._target_, cfg.data._target_, (choice(cfg, "model"), choice(cfg, "data")))
+        check_pairing(cfg)
         check_arguments(cfg)
-        for key, value in cfg.items():
-            if key in cfg.model and cfg.model[key] != value and not OmegaConf.is_config(value):
-                raise UserError(
-                    f"{key}={value} does not reach the model, whose {key} is {cfg.model[key]}; "
-                    f"set {key}= and not model.{key}="
-                )
+        check_reach(cfg)
         if (self.folder / "result.json").exists():
             raise UserError(f"{self.folder} holds a finished run; choose another hydra.run.dir, nothing is overwritten")
         if (self.folder / "checkpoints" / "last.ckpt").exists() and cfg.ckpt_path is None:

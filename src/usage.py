@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from src import choices
+from src import choices, signatures
 
 EXAMPLES = """\
 datakiln trains a generative model, samples it, measures and draws the samples, and writes a report: one command.
@@ -69,7 +69,7 @@ def _commented(config_name: str) -> Iterator[str]:
 def _options(group: str, name: str) -> Iterator[str]:
     """Options that the yaml of a choice declares, then those its class has besides."""
     declared = {key: value for key, value in choices.keys(group, name).items() if key != group}
-    known, said = choices.arguments(str(declared.get(f"{group}._target_", ""))), choices.comments(group, name)
+    known, said = signatures.arguments(str(declared.get(f"{group}._target_", ""))), choices.comments(group, name)
     for key, value in declared.items():
         linked = isinstance(value, str) and value.startswith("${")  # set by the top-level option of that name
         if not (isinstance(value, dict) and value) and not linked and not key.rpartition(".")[2].startswith("_"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +13,11 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from src import choices
-from src.checks import check_arguments, check_pairing, check_values
+from src import choices, signatures
+from src.checks import check_arguments, check_pairing, check_reach, check_values
 from src.cli import command, on_termination, options, run_hydra
 from src.errors import UserError
 from src.explain import explain
@@ -226,13 +229,43 @@ def test_an_option_that_reaches_nothing_is_refused(override, message):
 
 
 def test_an_impossible_pair_names_the_models_that_fit():
-    pair = (choices.keys("model", "dcgan")["model._target_"], "src.data.tables.TableData")
-    with pytest.raises(
-        UserError, match="model=dcgan is for image data, but data=iris is a table; models for it: .*vae"
-    ) as caught:
-        check_pairing(*pair, names=("dcgan", "iris"))
+    message = "model DCGAN is for image data, but this data is a table; models for it: .*vae"
+    with pytest.raises(UserError, match=message) as caught:
+        check_pairing(compose_train("model=dcgan", "data=iris"))
     assert "dcgan" not in str(caught.value).rpartition("models for it")[2]
-    check_pairing("src.models.vae.VAE", pair[1], names=("vae", "iris"))
+    check_pairing(compose_train("model=vae", "data=iris"))
+
+
+def test_an_option_that_does_not_reach_the_model_is_refused():
+    with pytest.raises(
+        UserError, match="latent_dim=9 does not reach the model, whose latent_dim is 4; set latent_dim="
+    ):
+        check_reach(compose_train("model=vae", "latent_dim=9", "model.latent_dim=4"))
+    with pytest.raises(UserError, match="model.annealing is taken from annealing; write annealing.sahre=VALUE"):
+        check_reach(compose_train("model=vae", "+model.annealing.sahre=1"))
+    check_reach(compose_train("model=vae", "latent_dim=9", "annealing.share=1"))
+
+
+def targets() -> list[str]:
+    """Every class and function of ours that a yaml file names."""
+    text = "\n".join(path.read_text() for path in choices.CONF.rglob("*.yaml"))
+    return sorted(set(re.findall(r"_target_: (src\.[\w.]+)", text)))
+
+
+def test_what_is_read_from_source_is_what_python_sees():
+    """Options are checked against signatures read without importing anything: both readings must agree."""
+    assert len(targets()) > 30
+    for target in targets():
+        made, read = get_object(target), signatures.arguments(target)
+        seen = dict(inspect.signature(made).parameters)
+        handed_on = [name for name, p in seen.items() if p.kind == p.VAR_KEYWORD]
+        named = {name: p for name, p in seen.items() if name not in handed_on}
+        assert handed_on or set(named) == set(read), target
+        assert not handed_on or set(named) <= set(read), target
+        for name, parameter in named.items():
+            assert (read[name][0] == "") == (parameter.default is parameter.empty), (target, name)
+        for name in ("kind", "supports"):
+            assert signatures.attribute(target, name) == getattr(made, name, None), target
 
 
 def test_help_lists_every_choice_and_top_level_option():
@@ -251,7 +284,17 @@ def test_help_lists_every_choice_and_top_level_option():
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["latent_dims=3"], ["model=vaee"], ["epochs=abc"], ["data=csv"]], ids=" ".join
+    "words",
+    [
+        ["--help"],
+        ["latent_dims=3"],
+        ["model=vaee"],
+        ["epochs=abc"],
+        ["data=csv"],
+        ["+model.betaa=1"],
+        ["model=dcgan", "data=iris"],
+    ],
+    ids=" ".join,
 )
 def test_help_and_mistakes_import_nothing_heavy(words, tmp_path):
     """What makes them answer in less time than `import torch` takes."""
