@@ -57,18 +57,18 @@ def checked_extractor(
     "bf16" is never chosen for anybody, so whoever asks for it gets it; its error is said in the log.
 
     Arguments:
-        backbone: The network; not changed.
+        backbone: The network; it becomes the extractor's.
         resize: Rule of `src.metrics.resize`.
         precision: "exact", "fast" or "bf16".
         device: Where it runs.
         images: At least 64 images to check on, uint8 (B, C, H, W); made up where None.
     """
     check_precision(precision)
-    exact = NetExtractor(copy.deepcopy(backbone), resize, "exact", device)
     if precision == "exact":
-        return exact
+        return NetExtractor(backbone, resize, "exact", device)
+    exact = NetExtractor(copy.deepcopy(backbone), resize, "exact", device)
     images = example_images(CHECKED) if images is None else images[:CHECKED]
-    reduced = NetExtractor(copy.deepcopy(backbone), resize, precision, device)
+    reduced = NetExtractor(backbone, resize, precision, device)
     if precision == "bf16":
         error = relative_error(reduced(images), exact(images))
         log.warning("%s: asked for; features differ from float32 by %.2g of their size", reduced.tag, error)

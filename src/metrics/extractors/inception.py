@@ -18,7 +18,7 @@ WEIGHTS = WeightsFile(
     sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
     aliases=("weights-inception-2015-12-05-6726825d.pth",),
 )
-CPU_BATCH, GPU_BATCH = 16, 64
+CPU_BATCH, GPU_BATCH = 8, 64  # 16 is a tenth faster on a CPU and takes 130 MB more
 
 
 def as_backbone(net: inception.FIDInception, weights_hash: str, device: torch.device) -> Backbone:
