@@ -71,16 +71,28 @@ def build_result(run: Run) -> RunResult:
 
 
 def _objective(run: Run) -> Objective:
-    """The figure a sweep ranks by; raises `UserError` if no figure of the run has that name."""
+    """The figure a sweep ranks by, without a value if no figure of the run has that name."""
     name = str(run.cfg.objective)
     if name == run.cfg.monitor:
         return Objective(name, run.bundle.best_score, _direction(run.cfg))
     for score in run.figures:
         if score.name == name:
             return Objective(name, score.value, _direction(run.cfg) if score.better == "none" else score.better)
-    names = [score.name for score in run.figures]
+    return Objective(name, None, _direction(run.cfg))
+
+
+def objective_value(result: RunResult) -> float | None:
+    """The objective of a finished run, once everything is written; raises `UserError` if no figure has its name."""
+    objective = result.objective
+    if objective is None or objective.value is not None:
+        return None if objective is None else objective.value
+    names = [score.name for score in result.figures]
+    if objective.name in names or f"best/{objective.name}" in names:
+        return None
     known = ", ".join(names[:12])
-    raise UserError(f"objective={name} is no figure of this run{near(name, names)}; known: {known}, ...")
+    raise UserError(
+        f"objective={objective.name} is no figure of this run{near(objective.name, names)}; known: {known}, ..."
+    )
 
 
 def _direction(cfg: DictConfig) -> Better:

@@ -13,7 +13,6 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.utils import instantiate
-from lightning.pytorch.callbacks import EarlyStopping
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -27,11 +26,12 @@ from src.cli import on_termination
 from src.data.base import GenerativeData
 from src.errors import UserError
 from src.models.base import Diverged, GenerativeModel
-from src.outcome import build_result, choice, monitored, overrides, tested
+from src.outcome import build_result, choice, monitored, objective_value, overrides, tested
 from src.proof.base import Proof, build_proof
 from src.resuming import checkpoint_to_go_on_from
 from src.synthesizer import Synthesizer
 
+ONE_THREAD_PARAMETERS = 200_000
 CHATTER = ("lightning.pytorch", "lightning.fabric")
 
 
@@ -105,7 +105,7 @@ class Run:
         self.model = instantiate(cfg.model, _partial_=True, _convert_="all")(spec=self.data.spec)
         self.proof = build_proof(self.data)
         self.bundle = Bundle(
-            self.folder / "checkpoints", self._identity(), cfg.monitor, cfg.mode, every_seconds=cfg.save_every_seconds
+            self.folder / "checkpoints", self._identity(), cfg.monitor, cfg.mode, cfg.save_every_seconds, cfg.patience
         )
         self.loggers = [instantiate(node, _convert_="all") for node in cfg.logger.values()]
         for logger in self.loggers:
@@ -113,6 +113,7 @@ class Run:
         self.trainer: L.Trainer = instantiate(
             cfg.trainer, logger=self.loggers, callbacks=self._callbacks(), default_root_dir=str(self.folder)
         )
+        self._choose_threads()
         start = checkpoint_to_go_on_from(cfg.ckpt_path, self.folder, self.console)
         on_termination(self._ask_to_stop)
         with self.phase("fit"):
@@ -123,6 +124,11 @@ class Run:
                 good = self.bundle.last_path if self.bundle.last_path.exists() else "none was written yet"
                 raise UserError(f"{error}; the last good checkpoint: {good}") from None
             self.fit_cpu_seconds = time.process_time() - cpu
+
+    def _choose_threads(self) -> None:
+        """A small net is faster on one core: sharing its little work costs more than doing it."""
+        if self.model.device.type == "cpu" and sum(p.numel() for p in self.model.parameters()) < ONE_THREAD_PARAMETERS:
+            torch.set_num_threads(1)
 
     def _ask_to_stop(self, reason: str) -> None:
         if self.trainer.training or self.trainer.validating:
@@ -135,8 +141,6 @@ class Run:
         watch = cfg.watch.get(self.data.kind) or {}
         callbacks: list[L.Callback] = [] if cfg.ema is None else [Ema(cfg.ema)]
         callbacks += [instantiate(node, _convert_="all")(data=self.data) for node in watch.values() if node]
-        if cfg.patience is not None:
-            callbacks.append(EarlyStopping(cfg.monitor, patience=cfg.patience, mode=cfg.mode, check_finite=False))
         return [*callbacks, TrainingBar(self.console), self.bundle]
 
     def _identity(self) -> dict[str, Any]:
@@ -184,4 +188,4 @@ class Run:
             if hasattr(logger, "conclude"):
                 logger.conclude(result, self.plots, self.bundle.best_path)
         announce_result(result, report, self.console)
-        return None if result.objective is None else result.objective.value
+        return objective_value(result)

@@ -141,7 +141,7 @@ class Synthesizer:
         if "class" not in condition:
             return None
         if self.model.conditioning != "label":
-            raise UserError("condition.class: this model was not told the classes; train it with conditional=true")
+            raise UserError("condition.class: this model was not told the classes; train model=cvae")
         assert isinstance(self.codec, ImageCodec)
         return self.codec.class_index(condition["class"])
 

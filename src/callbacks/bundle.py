@@ -19,7 +19,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
-from src.errors import UserError
+from src.errors import UserError, near
 from src.loggers.csv import Csv
 from src.models.base import GenerativeModel
 
@@ -42,6 +42,7 @@ class Bundle(Checkpoint):
         monitor: Figure that decides which epoch is best, such as "val/loss".
         mode: Whether the best is its "min" or "max".
         every_seconds: `last.ckpt` is written after the first epoch, whenever this much time has passed, and last.
+        patience: Measurements of the monitor without a new best after which training ends; None for never.
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class Bundle(Checkpoint):
         monitor: str = "val/loss",
         mode: Literal["min", "max"] = "min",
         every_seconds: float = 10.0,
+        patience: int | None = None,
     ) -> None:
         """See the class."""
         self.folder, self.identity = Path(folder), identity
-        self.monitor, self.mode, self.every_seconds = monitor, mode, every_seconds
+        self.monitor, self.mode, self.every_seconds, self.patience = monitor, mode, every_seconds, patience
         self.best_score: float | None = None
         self.best_epoch: int | None = None
+        self.waited = 0
         self.stop_requested: str | None = None
         self._best: dict[str, Any] | None = None
         self._saved_at = 0.0
@@ -120,12 +123,28 @@ class Bundle(Checkpoint):
             raise Stopped(self.stop_requested, self.last_path)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Notes a new best."""
+        """Notes a new best; ends training when there has been none for too long."""
         assert isinstance(pl_module, GenerativeModel)
         score = pl_module.fresh.get(self.monitor)
-        if score is not None and self._is_better(score):
+        if score is None:
+            self._refuse_unknown(trainer, pl_module)
+        elif self._is_better(score):
             self.best_score, self.best_epoch, self._unsaved_best = score, trainer.current_epoch, True
             self._best = self._weights(trainer, pl_module)
+            self.waited = 0
+        else:
+            self.waited += 1
+            if self.patience is not None and self.waited >= self.patience:
+                trainer.should_stop = True
+
+    def _refuse_unknown(self, trainer: L.Trainer, module: GenerativeModel) -> None:
+        """After one epoch it is known what is measured: every epoch, or now and then by a callback that says so."""
+        rare = {name for callback in trainer.callbacks for name in getattr(callback, "figures", ())}  # type: ignore[attr-defined]
+        known = sorted(rare | {name for name in module.fresh if name.startswith("val/")})
+        if self.best_score is None and self.monitor not in known and self.monitor not in module.fresh:
+            raise UserError(
+                f"monitor={self.monitor} is never measured{near(self.monitor, known)}; known: {', '.join(known)}"
+            )
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves the end."""
@@ -175,12 +194,13 @@ class Bundle(Checkpoint):
             # Lightning has counted the coming epoch as begun; a checkpoint between epochs must not
             for part in ("total", "current"):
                 checkpoint["loops"]["fit_loop"]["epoch_progress"][part]["ready"] -= 1
-        checkpoint["best"] = {"score": self.best_score, "epoch": self.best_epoch}
+        checkpoint["best"] = {"score": self.best_score, "epoch": self.best_epoch, "waited": self.waited}
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Remembers the random state for the start of training, and the best so far."""
         self._random = checkpoint["random"]
-        self.best_score, self.best_epoch = checkpoint["best"]["score"], checkpoint["best"]["epoch"]
+        best = checkpoint["best"]
+        self.best_score, self.best_epoch, self.waited = best["score"], best["epoch"], best["waited"]
 
 
 def write_atomically(content: dict[str, Any], path: Path) -> None:

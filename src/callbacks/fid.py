@@ -41,6 +41,8 @@ class Fid(L.Callback):
         seed: Of the samples, the same at every measurement, so that a change is the model's.
     """
 
+    figures = ("val/fid",)
+
     def __init__(
         self,
         data: ImageData,

@@ -23,6 +23,8 @@ class TableFidelity(L.Callback):
         seed: Of the draws, the same at every measurement, so that a change is the model's.
     """
 
+    figures = ("val/shape", "val/trend", "val/fidelity")
+
     def __init__(self, data: TableData, every: int = 25, rows: int = 1000, seed: int = 0) -> None:
         """See the class."""
         self.codec, self.real = data.codec, data.frames["val"]

@@ -79,6 +79,6 @@ def build_autoencoder(spec: DataSpec, latent_dim: int, hidden: Sequence[int], co
     """The autoencoder for this kind of data; raises `UserError` for a conditional one without a label."""
     if conditional and not spec.classes:
         raise UserError(
-            "conditional=true needs a label with classes: set data.target or use class folders, or choose model=vae"
+            "model=cvae needs a label with classes: set data.target or use class folders, or choose model=vae"
         )
     return AUTOENCODERS[spec.kind](spec, latent_dim, hidden, conditional)
