@@ -203,8 +203,9 @@ class Request:
             f"{' with '.join(asked) or 'what is asked'} was met by {account.hits[place]} of {account.drawn} rows drawn"
         )
         worst = max(account.broken, key=lambda name: account.broken[name], default="")
-        if 2 * account.broken.get(worst, 0) <= account.met:
-            raise UserError(f"{found}; ask for less, or train a model that can be told, such as model=cvae")
+        if 2 * sum(account.broken.values()) <= account.met:
+            way_out = ", or train a model that can be told, such as model=cvae" if self.conditioning == "none" else ""
+            raise UserError(f"{found}; ask for less{way_out}")
         raise UserError(
             f"{found}, since {account.broken[worst]} broke the constraint '{worst}'; loosen it, or ask for less"
         )

@@ -73,16 +73,18 @@ def _described(content: dict[str, Any], path: Path) -> dict[str, dict[str, Any]]
             parts = list(content[key].values() if isinstance(content[key], dict) else content[key])
             if len(parts) != 1:
                 raise UserError(f"data.metadata={path} describes {len(parts)} {key}; keep the one this table is in")
-            content = parts[0].get("schema", parts[0])
+            content = parts[0].get("schema", parts[0]) if isinstance(parts[0], dict) else {}
     if isinstance(content.get("columns"), dict):
         return {str(name): _sdv(str(name), said, content, path) for name, said in content["columns"].items()}
-    if isinstance(content.get("fields"), list):
+    if isinstance(content.get("fields"), list) and all(isinstance(f, dict) and "name" in f for f in content["fields"]):
         return {str(said["name"]): _frictionless(said, content) for said in content["fields"]}
-    raise UserError(f"data.metadata={path} is neither SDV metadata (columns) nor a Table Schema (fields)")
+    raise UserError(
+        f'data.metadata={path} is neither SDV metadata ("columns") nor a Table Schema ("fields" with a "name" each)'
+    )
 
 
 def _sdv(name: str, said: Mapping[str, Any], table: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    kind = said.get("sdtype")
+    kind = said.get("sdtype") if isinstance(said, dict) else None
     if not isinstance(kind, str):
         raise UserError(f"data.metadata={path}: column {name!r} has no sdtype")
     if name == table.get("primary_key") or name in table.get("alternate_keys", ()):
@@ -95,7 +97,9 @@ def _sdv(name: str, said: Mapping[str, Any], table: Mapping[str, Any], path: Pat
         return _category(order)
     if kind == "datetime":
         return {"type": "datetime", **_given("format", said.get("datetime_format"))}
-    return {"type": {"boolean": "boolean", "id": "id", "unknown": None}.get(kind, PERSONAL)}
+    if kind == "unknown" and not said.get("pii", True):
+        return {"type": None}
+    return {"type": kind if kind in ("boolean", "id") else PERSONAL}
 
 
 def _frictionless(said: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
