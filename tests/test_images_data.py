@@ -354,7 +354,8 @@ def test_real_mnist(data_dir):
 def test_a_run_in_pure_bf16_gets_bf16_batches():
     data = ImageData(SklearnDigits())
     data.setup("fit")
-    data.trainer = type("T", (), {"precision": "bf16-true", "strategy": type("S", (), {"root_device": torch.device("cpu")})})()
+    strategy = type("S", (), {"root_device": torch.device("cpu")})
+    data.trainer = type("T", (), {"precision": "bf16-true", "strategy": strategy})()
     assert next(iter(data.train_dataloader())).x.dtype == torch.bfloat16
     data.trainer.precision = "bf16-mixed"  # autocast takes float32 and casts by itself
     assert next(iter(data.train_dataloader())).x.dtype == torch.float32

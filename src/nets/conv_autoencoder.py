@@ -18,7 +18,7 @@ HALF_LEVEL = 1 / 255  # half the distance of neighbouring levels in [-1, 1]
 
 
 class LevelHead(Head):
-    """Each of the 256 levels has the probability that a logistic density gives its interval (Salimans et al., 2017, eq. 2).
+    """Each of 256 levels has the probability a logistic density gives its interval (Salimans et al., 2017, eq. 2).
 
     The lowest level takes all that lies below it, the highest all above, so the probabilities sum to 1: the bound of a
     VAE is one on the probability of the picture itself, not on a density. One logistic a pixel, with its own scale.
