@@ -175,7 +175,7 @@ def compare(runs: Sequence[Run], failures: Sequence[Failure] = (), figures: Sequ
     Arguments:
         runs: What to compare.
         failures: Jobs without a result, passed through.
-        figures: Figures to show, by full name; empty shows the objective and the first of each kind.
+        figures: Figures to show, by full name or by its beginning ("fid"); empty shows the objective and the first of each kind.
 
     Raises:
         UserError: A figure that no run has.
@@ -225,10 +225,7 @@ def _options(result: RunResult) -> dict[str, str]:
 def _columns(
     results: Sequence[RunResult], better: dict[str, Better], objective: str, asked: Sequence[str]
 ) -> list[str]:
-    for name in asked:
-        if name not in better:
-            hint = near(name, better) or f"; known: {', '.join(sorted(better))}"
-            raise UserError(f"figures={name}: no run has this figure{hint}")
+    asked = [full for name in asked for full in _named(name, better)]
     measured = {
         score.name: score
         for result in results
@@ -237,6 +234,15 @@ def _columns(
     }
     first = [score.name for score in headlines(list(measured.values()), a_group=1)]
     return list(dict.fromkeys(asked or ([objective] if objective else []) + first))
+
+
+def _named(name: str, known: Iterable[str]) -> list[str]:
+    """The figure of that name, or all whose path begins with it: fid/... also holds what made its features, and n."""
+    found = [name] if name in known else [full for full in known if full.startswith(f"{name}/")]
+    if not found:
+        hint = near(name, known) or f"; known: {', '.join(sorted(known))}"
+        raise UserError(f"figures={name}: no run has this figure{hint}")
+    return found
 
 
 def _rank(group: Group, objective: str, better: dict[str, Better]) -> tuple[str, bool, float, str]:

@@ -90,7 +90,8 @@ class Sweep:
         assert self.folder is not None
         results = [json.loads(file.read_text(encoding="utf-8")) for file in self.folder.glob("*/result.json")]
         measured = {score["name"] for result in results for score in [*result["figures"], result["objective"]]}
-        shown = [name for name in self.figures if name in measured]  # a preset may name what this model does not have
+        # a preset may name what this model does not have, or only how a figure's path begins
+        shown = [name for name in self.figures if any(f"{full}/".startswith(f"{name}/") for full in measured)]
         compare([str(self.folder), *([f"figures={','.join(shown)}"] if shown else [])])
         best = self.folder / "optimization_results.yaml"
         if best.exists():

@@ -26,7 +26,7 @@ def beside(real: Pixels, synthetic: Pixels, path: Path) -> Path:
     left.set_title("real (training)", color=REAL)
     right.set_title("synthetic", color=SYNTHETIC)
     caption = f"{len(real)} real training pictures and {len(synthetic)} synthetic ones, neither chosen by hand."
-    return save(figure, path, caption)
+    return save(figure, path, caption, is_photo=True)
 
 
 @styled
@@ -48,9 +48,9 @@ def neighbours(samples: Pixels, nearest: Pixels, distances: NDArray[np.floating]
         axes.set_title(f"its {k} nearest training pictures", color=REAL, loc="right")
     caption = (
         f"Memorisation check: {len(samples)} samples (first columns) and the training pictures nearest to them, pixel "
-        f"by pixel; the nearest differ by {np.median(distances[:, 0]):.1f} of 255 grey levels (root mean square, median)."
+        f"by pixel; the nearest differ by {np.median(distances[:, 0]):.1f} of 255 grey levels (RMS, median)."
     )
-    return save(figure, path, caption)
+    return save(figure, path, caption, is_photo=True)
 
 
 @styled
@@ -71,7 +71,7 @@ def filmstrip(files: Sequence[Path], path: Path, most: int = 8) -> Path | None:
             row = np.asarray(picture.convert("RGB"))[: (picture.height - GAP) // ACROSS + GAP]
         _show(axes, row)
         axes.set_title(f"epoch {int(file.stem.removeprefix('epoch-'))}", fontsize=8, fontweight="normal", pad=2)
-    return save(figure, path, "Samples of the same latents while training.")
+    return save(figure, path, "Samples of the same latents while training.", is_photo=True)
 
 
 def _show(axes: Axes, pixels: Pixels) -> None:

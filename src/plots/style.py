@@ -134,10 +134,11 @@ def colours(count: int) -> Sequence[Any]:
     return [colormaps["turbo"]((i + 0.5) / count) for i in range(count)]
 
 
-def save(figure: Figure, path: Path, caption: str) -> Path:
+def save(figure: Figure, path: Path, caption: str, is_photo: bool = False) -> Path:
     """Writes the PNG under its name once it is complete; the caption goes into the file as its description.
 
-    The picture keeps its 256 most useful colours, which a drawing does not exceed visibly and which halves its size.
+    A drawing keeps its 256 most useful colours, which it does not exceed visibly and which halves its size; what shows
+    photographs keeps all.
     """
     canvas = FigureCanvasAgg(figure)
     figure.set_dpi(DPI)
@@ -145,7 +146,8 @@ def save(figure: Figure, path: Path, caption: str) -> Path:
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # drawn as a box: no font here has it
         canvas.draw()
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]
-    picture = Image.fromarray(np.ascontiguousarray(pixels)).quantize(256, dither=Image.Dither.NONE)
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    picture = picture if is_photo else picture.quantize(256, dither=Image.Dither.NONE)
     text = PngInfo()
     text.add_text("Description", caption)
     with replacing(path) as partial:

@@ -16,15 +16,19 @@ from src.callbacks.fid import MONITOR, training_sets
 from src.data.images import ImageData
 from src.metrics.base import Figure
 from src.metrics.image_sets import ImageSets, evaluate_images, nearest
+from src.models.vae import VAE
 from src.plots.grids import ACROSS, save_grid
 from src.plots.images import beside, filmstrip, neighbours
+from src.plots.latent import kl_plot, latent_plot
 from src.plots.training import loss_curves
 from src.proof.base import Proof, scores
 from src.results import Score
+from src.spec import Batch
 from src.synthesizer import Synthesizer
 
 SHOWN, NEIGHBOURS, ASKED = ACROSS * ACROSS, 4, 16
 MOST_HELD_OUT = 10_000
+ENCODED = 4000
 Metric = Callable[[ImageSets], list[Figure]]
 
 
@@ -83,6 +87,8 @@ class ImageProof(Proof):
         if synthetic.labels is not None:
             drawn.append(_by_class(synthetic, self.data.spec.classes, target / "classes.png"))
         drawn.append(filmstrip(sorted((folder / "samples").glob("epoch-*.png")), target / "epochs.png"))
+        if isinstance(synthesizer.model, VAE):
+            drawn += self._latent_plots(synthesizer.model, target)
         history = self.history(folder / "metrics.csv")
         if history is not None and len(history):
             drawn.append(loss_curves(history, target / "curves.png", _best_epoch(history)))
@@ -92,12 +98,24 @@ class ImageProof(Proof):
         distances, found = nearest(samples, self.data.batches("train"), NEIGHBOURS)
         return neighbours(samples.numpy(), found.numpy(), distances.numpy(), path)
 
+    @torch.no_grad()
+    def _latent_plots(self, model: VAE, target: Path) -> list[Path]:
+        pictures, y = self.data.examples("train", ENCODED)
+        labels = None if y is None else y.to(model.device)
+        mean, log_var = model.encode(Batch(self.data.codec.encode(pictures).to(model.device), labels))
+        kl = 0.5 * (mean.square() + log_var.exp() - 1.0 - log_var).mean(dim=0)
+        names = None if y is None else np.asarray(self.data.spec.classes)[y.numpy()]
+        return [
+            latent_plot(mean.cpu().numpy(), names, target / "latent.png", title="class"),
+            kl_plot(kl.cpu().numpy(), target / "kl_per_dimension.png"),
+        ]
+
     def preview(self, synthetic: Made) -> None:
         """Pictures are no rows."""
 
 
 def sampled(synthesizer: Synthesizer, n: int, seed: int) -> Made:
-    """Samples n pictures; of a model that is told the class, as many of each as there are among the training pictures."""
+    """Samples n pictures; of a model that is told the class, as many of each as among the training pictures."""
     spec = synthesizer.codec.spec
     if synthesizer.model.conditioning != "label":
         return Made(synthesizer.sample(n, seed=seed))
