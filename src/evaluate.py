@@ -1,4 +1,4 @@
-"""`python -m src.evaluate run=outputs/...`: a run's figures on fresh samples; also two tables or folders of pictures."""
+"""`python -m src.evaluate run=outputs/...`: a run on fresh samples; or two tables, or two folders of pictures."""
 
 from __future__ import annotations
 

@@ -41,9 +41,7 @@ class Flowers:
         decoded = decode(pictures, files, side or 64, 3, "error", float("inf"))
         provenance = Provenance(kind, f"flowers, {folder}", decoded.sha256)
         report = report_of(decoded, side or 64, float("inf"), "error")
-        return RawImages(
-            _part(decoded, y, train), _part(decoded, y, holdout), _names(), provenance, tuple(report)
-        )
+        return RawImages(_part(decoded, y, train), _part(decoded, y, holdout), _names(), provenance, tuple(report))
 
 
 def _part(decoded: Decoded, y: torch.Tensor, rows: torch.Tensor) -> Pictures:

@@ -191,9 +191,7 @@ def _refuse(folder: Path, state: dict[str, Any], on_bad: OnBad, count: int) -> N
         raise UserError(f"none of the {count} pictures in {folder} can be used; the first, {bad[0][0]}, {bad[0][1]}")
     if bad and on_bad == "error":
         others = f" (and {len(bad) - 1} more are bad)" if len(bad) > 1 else ""
-        raise UserError(
-            f"{folder / bad[0][0]} {bad[0][1]}{others}; mend or remove it, or use data.on_bad_image=skip"
-        )
+        raise UserError(f"{folder / bad[0][0]} {bad[0][1]}{others}; mend or remove it, or use data.on_bad_image=skip")
     for name, fault in bad:
         log.warning("skipped: %s %s", folder / name, fault)
 
