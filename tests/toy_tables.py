@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from src.callbacks.ema import Ema
 from src.codecs.table import TableCodec
 from src.data.tables import TableData
 from src.data.toy import ToyTable
@@ -52,16 +53,20 @@ def floor(data: TableData) -> dict[str, float]:
     return quick_fidelity(data.schema, data.frames["test"], shuffled.astype(train.dtypes.to_dict()))
 
 
-def assert_learns(make, data: TableData, epochs: int) -> GenerativeModel:
+def assert_learns(make, data: TableData, epochs: int, ema: float | None = None, won: float = 0.45) -> GenerativeModel:
     """A trained model has columns near the real ones, and relations that its untrained self and the floor lack."""
     torch.manual_seed(0)
     model = make()
     untrained, naive = quality(model, data), floor(data)
-    trained = quality(fit(model, data, epochs), data)
+    average = None if ema is None else Ema(ema)
+    fit(model, data, epochs, [] if average is None else [average])
+    if average is not None:
+        model.averaged().load_state_dict(average.average)
+    trained = quality(model, data)
     assert trained["shape"] > 0.93, trained
     assert trained["shape"] > untrained["shape"], (trained, untrained)
-    # the floor loses about 0.15 here; half of that must be won back
-    assert trained["trend"] > naive["trend"] + 0.5 * (1 - naive["trend"]) - 0.02, (trained, naive)
+    # of what shuffled columns lose, 0.26 here, this share must be won back
+    assert trained["trend"] > naive["trend"] + won * (1 - naive["trend"]), (trained, naive)
     assert trained["trend"] > untrained["trend"] + 0.05, (trained, untrained)
     return model
 

@@ -1,0 +1,149 @@
+"""CTGAN (Xu et al., 2019, https://arxiv.org/abs/1907.00503): a conditional Wasserstein GAN over mixed columns.
+
+Each generated row is asked for one category of one discrete column; the critic sees real rows that have it. Sampling
+goes beyond the paper: rows that lack what they were asked for are drawn again, so that a wanted category is delivered
+and the other columns come with it. A missing cell or a spike is a state of its own that gates its value. The gradient
+penalty is on the rows, not on the conditions, which real and generated rows share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from src.errors import UserError
+from src.losses import Wasserstein, gradient_penalty
+from src.models.adversarial import AdversarialModel
+from src.nets.conditional import Conditions
+from src.nets.ctgan import PackedCritic, RowGenerator
+from src.spec import Batch, DataSpec
+
+TRIES = 20  # a row that was asked for something is drawn again at most so often
+
+
+class CTGAN(AdversarialModel):
+    """Generator with Gumbel softmax, critic with gradient penalty on packs of rows, training by sampling.
+
+    Arguments:
+        spec: A table's spec, its numbers best as modes (`encoding=modes`).
+        latent_dim: Size of z.
+        generator_hidden: Widths of the generator's hidden layers.
+        critic_hidden: Widths of the critic's hidden layers.
+        pac: Rows the critic judges together; of a batch, the largest multiple of it is used.
+        penalty: Weight of the gradient penalty.
+        lazy: Critic updates from one gradient penalty to the next, whose weight grows as much (Karras et al., 2020,
+            appendix B); 1 for the paper's.
+        **options: See `AdversarialModel`.
+    """
+
+    supports = frozenset({"table"})
+    asked_at: Tensor
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        latent_dim: int = 128,
+        generator_hidden: Sequence[int] = (256, 256),
+        critic_hidden: Sequence[int] = (256, 256),
+        pac: int = 10,
+        penalty: float = 10.0,
+        lazy: int = 1,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        """See the class."""
+        for name, value in (("latent_dim", latent_dim), ("pac", pac), ("lazy", lazy)):
+            if value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+        conditions = Conditions(spec.columns)
+        generator = RowGenerator(spec.blocks, latent_dim, conditions.count, generator_hidden)
+        critic = PackedCritic(spec.shape[0], conditions.count, pac, critic_hidden)
+        super().__init__(spec, generator, critic, **options)
+        self.conditions = conditions
+        self.conditioning = "columns" if conditions.columns else "none"
+        self.latent_dim, self.pac, self.penalty, self.lazy = latent_dim, pac, penalty, lazy
+        self.loss = Wasserstein()
+        at = torch.searchsorted(generator.choices.at, conditions.segments.at)  # conditions among the choice positions
+        self.register_buffer("asked_at", at, persistent=False)
+        self._pool: Tensor | None = None
+
+    def on_train_start(self) -> None:
+        """Sorts the training rows by category."""
+        x = getattr(self.trainer.train_dataloader, "x", None)
+        if x is None:
+            raise UserError("ctgan draws its training rows by category and needs them in memory; choose model=tvae")
+        self._pool = x
+        self.conditions.count_rows(x)
+
+    def _conditions(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Real rows and conditions they meet: by sampling while training, else of the rows x; n a multiple of pac."""
+        n = max(len(x) // self.pac, 1) * self.pac
+        x = x if n == len(x) else x[torch.arange(n, device=x.device) % len(x)]
+        if not self.conditions.columns:
+            return x, None
+        if not (self.training and self.conditions.is_counted):
+            return x, self.conditions.of_rows(x)
+        condition = self.conditions.draw(n, by_log=True)
+        return self._pool[self.conditions.rows(condition)], condition
+
+    def _noise(self, n: int) -> Tensor:
+        return torch.randn(n, self.latent_dim, device=self.device)
+
+    def critic_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Wasserstein estimate and gradient penalty, over packs."""
+        x, condition = self._conditions(batch.x)
+        real = self.critic.pack(x)
+        fake = self.critic.pack(self.detached_fakes(self._noise(len(x)), condition))
+        twice = None if condition is None else torch.cat([condition, condition])
+        loss = self.loss.critic(*self.critic(torch.cat([real, fake]), twice).chunk(2))
+        if not torch.is_grad_enabled() or self.critic_updates % self.lazy:
+            return {"loss": loss, "distance": -loss}
+        penalty = gradient_penalty(lambda packs: self.critic(packs, condition), real, fake)
+        return {"loss": loss + self.penalty * self.lazy * penalty, "distance": -loss, "penalty": penalty}
+
+    def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Wasserstein loss, and the cross-entropy of the category that was asked for."""
+        n = max(len(batch.x) // self.pac, 1) * self.pac
+        if self.training and self.conditions.is_counted:
+            condition: Tensor | None = self.conditions.draw(n, by_log=True)
+        else:
+            condition = self._conditions(batch.x)[1]
+        logits, values = self.generator.raw(self._noise(n), condition)
+        loss = self.loss.generator(self.critic(self.critic.pack(self.generator.soften(logits, values)), condition))
+        if condition is None:
+            return {"loss": loss}
+        log_p = self.generator.choices.log_softmax(logits)
+        asked = -log_p.gather(1, self.asked_at[condition].unsqueeze(1)).mean()
+        return {"loss": loss + asked, "asked": asked}
+
+    def draw(self, n: int, condition: Tensor | None) -> Tensor:
+        """Rows that meet what they are asked for: the given categories, or else one drawn by its training share.
+
+        Of several given categories the generator is told the rarest. Numbers cannot be told; what a row was asked for
+        and does not have after many tries is left to the caller to reject.
+        """
+        if not self.conditions.columns:
+            return self.generator.harden(*self.generator.raw(self._noise(n), None))
+        wanted, told = self._wanted(n, condition)
+        x = torch.zeros(n, *self.spec.shape, device=self.device)
+        left = torch.arange(n, device=self.device)
+        for _ in range(TRIES):
+            made = self.generator.harden(*self.generator.raw(self._noise(len(left)), told[left]))
+            x[left] = made
+            marked = wanted[left]
+            left = left[(self.conditions.segments.take(made) * marked).sum(dim=1) < marked.sum(dim=1)]
+            if not len(left):
+                break
+        return x
+
+    def _wanted(self, n: int, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Categories that each row must have, (n, Q) with 1 for each, and the one the generator is told, (n,)."""
+        drawn = self.conditions.draw(n, by_log=False)
+        if condition is None:
+            return self.conditions.vector(drawn), drawn
+        given = self.conditions.segments.take(condition).nan_to_num(0.0)
+        rarest = self.conditions.rarest(given)
+        told = torch.where(rarest < 0, drawn, rarest)
+        return torch.where((rarest < 0)[:, None], self.conditions.vector(drawn), given), told
