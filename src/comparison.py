@@ -175,7 +175,7 @@ def compare(runs: Sequence[Run], failures: Sequence[Failure] = (), figures: Sequ
     Arguments:
         runs: What to compare.
         failures: Jobs without a result, passed through.
-        figures: Figures to show, by full name or by its beginning ("fid"); empty: the objective and the first of each kind.
+        figures: Figures to show, by full name or its beginning ("fid"); empty: the objective, the first of each kind.
 
     Raises:
         UserError: A figure that no run has.
