@@ -36,6 +36,7 @@ def shaken(model: NSF) -> NSF:
 
 @pytest.mark.parametrize("classes", [0, 2])
 def test_one_dimensional_density_integrates_to_one(classes):
+    torch.manual_seed(0)
     model = shaken(NSF(spec(value(0), classes=classes), hidden=(16,)))
     grid = torch.linspace(-4, 4, 8001)[:, None]  # in model space a third of a normal score: 12 deviations either way
     y = torch.ones(len(grid), dtype=torch.long) if classes else None
@@ -46,6 +47,7 @@ def test_one_dimensional_density_integrates_to_one(classes):
 
 
 def test_two_dimensional_density_integrates_to_one():
+    torch.manual_seed(0)
     model = shaken(NSF(spec(value(0), value(1)), transforms=2, bins=4, hidden=(16,)))
     axis = torch.linspace(-3, 3, 601)
     x = torch.cartesian_prod(axis, axis)
