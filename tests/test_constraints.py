@@ -252,6 +252,9 @@ def test_constraints_that_make_no_sense_are_refused():
     ):
         with pytest.raises(UserError, match=told):
             Rules([make()], SCHEMA)
+    for wrong in ([{"column": "age", "low": 0}], {"column": "age"}, "age > 3", 3):
+        with pytest.raises(UserError, match="is no constraint; write a list such as"):
+            Rules(wrong, SCHEMA)
 
 
 def test_contradictory_constraints_are_one_line():
@@ -259,10 +262,11 @@ def test_contradictory_constraints_are_one_line():
         ([Range("age", 0, 30), Range("age", 40, 90)], "exclude one another: no value is left for age"),
         ([Inequality("min_pay", "max_pay", True), Inequality("max_pay", "min_pay")], "exclude one another"),
         ([Range("min_pay", 50), Range("max_pay", high=40), Inequality("min_pay", "max_pay")], "exclude one another"),
-        ([Range("age", 200, 300)], "is met by none of the 600 training rows"),
+        ([Range("score", 200, 300)], "is met by none of the 469 training rows with values"),
+        ([Range("age", 200, 300)], "is met by none of the 600 training rows with values"),
         (
             [Expression("age > 40"), Expression("age < 30")],
-            "'age < 30' together with age > 40 is met by none of the 600",
+            "no training row meets the constraint 'age < 30' together with 'age > 40'",
         ),
     ):
         with pytest.raises(UserError, match=told) as caught:

@@ -34,8 +34,12 @@ class Rules:
 
     def __init__(self, constraints: Sequence[Constraint], schema: Schema) -> None:
         """See the class."""
-        self.constraints, self.schema = tuple(constraints), schema
+        declared = constraints if isinstance(constraints, list | tuple) else [constraints]  # yaml can hold anything
+        self.constraints, self.schema = tuple(declared), schema
         for constraint in self.constraints:
+            if not isinstance(constraint, Constraint):
+                example = "{_target_: src.constraints.Range, column: age, low: 0}"
+                raise UserError(f"data.constraints: {constraint} is no constraint; write a list such as [{example}]")
             constraint.check(schema)
         self.orders = [c.order for c in self.constraints if isinstance(c, Inequality)]
         name = self.impossible({})
@@ -66,11 +70,12 @@ class Rules:
         for i, constraint in enumerate(self.constraints):
             constraint.fit(train, self.schema)
             met = constraint.holds(train, self.schema)
+            _check_present(constraint, met, train)
             left &= met
             broken.append((constraint, int((~met).sum())))
             if not left.any():
-                others = f" together with {', '.join(map(str, self.constraints[:i]))}" if i and met.any() else ""
-                raise UserError(f"constraint '{constraint}'{others} is met by none of the {len(train)} training rows")
+                others = ", ".join(f"'{other}'" for other in self.constraints[:i])
+                raise UserError(f"no training row meets the constraint '{constraint}' together with {others}")
         return broken
 
     @property
@@ -98,3 +103,12 @@ class Rules:
                 raise UserError(f"the checkpoint has a constraint of unknown kind {entry['kind']!r}")
             made.append(kind(**arguments))
         return cls(made, schema)
+
+
+def _check_present(constraint: Constraint, met: np.ndarray, train: pd.DataFrame) -> None:
+    """Raises `UserError` for a range or order that only rows with a missing cell meet: no other could be made."""
+    is_tolerant = isinstance(constraint, Range | Inequality)
+    present = train[list(constraint.columns)].notna().all(axis=1).to_numpy() if is_tolerant else np.ones_like(met)
+    if present.any() and not (met & present).any():
+        count = int(present.sum())
+        raise UserError(f"constraint '{constraint}' is met by none of the {count} training rows with values")
