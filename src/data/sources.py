@@ -22,6 +22,7 @@ class RawTable:
         provenance: Where the rows come from.
         types: Column types the source knows for sure, {column: one of `src.schema.COLUMN_TYPES`}.
         notes: Lines that the person should see.
+        holdout: Rows that the data set's authors set apart for testing; None where they did not.
     """
 
     frame: pd.DataFrame
@@ -29,6 +30,7 @@ class RawTable:
     provenance: Provenance
     types: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    holdout: pd.DataFrame | None = None
 
 
 class SklearnTable:

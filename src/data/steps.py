@@ -109,6 +109,24 @@ def split(frame: pd.DataFrame, schema: Schema, shares: tuple[float, float, float
         raise UserError(
             f"{len(frame)} rows are too few to split into train, validation and test; at least 10 are needed"
         )
+    frames = _parts(frame, schema, (shares[1], shares[2]), seed)
+    for name, part in frames.items():
+        if part.empty:
+            raise UserError(f"{len(frame)} rows leave no {name} rows in some or all classes; add rows or set no target")
+    return frames
+
+
+def split_with_holdout(
+    frame: pd.DataFrame, holdout: pd.DataFrame, schema: Schema, shares: tuple[float, float, float], seed: int
+) -> Frames:
+    """As `split`, with the holdout as the test rows; the shares of train and validation keep their proportion."""
+    frames = _parts(frame, schema, (shares[1] / (shares[0] + shares[1]), 0.0), seed)
+    if frames["val"].empty:
+        raise UserError(f"{len(frame)} rows leave no val rows; raise data.split[1]")
+    return {**frames, "test": holdout}
+
+
+def _parts(frame: pd.DataFrame, schema: Schema, shares: tuple[float, float], seed: int) -> Frames:
     rng = np.random.default_rng(seed)
     strata = _strata(frame, schema)
     parts: dict[str, list[np.ndarray]] = {"train": [], "val": [], "test": []}
@@ -118,21 +136,14 @@ def split(frame: pd.DataFrame, schema: Schema, shares: tuple[float, float, float
         if len(rows) < 3:
             parts["train"].append(rows)
             continue
-        carry += np.array(shares[1:]) * len(rows)
+        carry += np.array(shares) * len(rows)
         n_val, n_test = (int(c) for c in np.floor(carry + 0.5))
         carry -= (n_val, n_test)
         parts["val"].append(rows[:n_val])
         parts["test"].append(rows[n_val : n_val + n_test])
         parts["train"].append(rows[n_val + n_test :])
-    frames = {
-        name: frame.iloc[np.sort(np.concatenate(rows))].reset_index(drop=True) for name, rows in parts.items() if rows
-    }
-    for name in parts:
-        if name not in frames or frames[name].empty:
-            raise UserError(
-                f"{len(frame)} rows in {len(np.unique(strata))} classes leave no {name} rows; add rows or set no target"
-            )
-    return frames
+    places = {name: np.sort(np.concatenate([*rows, np.zeros(0, dtype=np.int64)])) for name, rows in parts.items()}
+    return {name: frame.iloc[place].reset_index(drop=True) for name, place in places.items()}
 
 
 def _strata(frame: pd.DataFrame, schema: Schema) -> np.ndarray:

@@ -35,7 +35,9 @@ class TableData(GenerativeData):
         missing: "drop", "impute" or "model" (missingness is learnt and reproduced).
         outliers: z-score beyond which training rows are left out; None to keep all.
         balance: "none", "over" or "under" sampling of the training classes.
-        split: Shares of train, validation and test.
+        split: Shares of train, validation and test; where the data set has official test rows, those are the test.
+        validation: "apart", or "shared" to train on the validation rows as well, for a last fit on all rows when
+            nothing is left to choose: the figures of validation then are no longer of unseen rows.
         seed: Of the split, of balancing and of the batch order.
     """
 
@@ -57,16 +59,20 @@ class TableData(GenerativeData):
         outliers: float | None = None,
         balance: Literal["none", "over", "under"] = "none",
         split: tuple[float, float, float] = (0.7, 0.15, 0.15),
+        validation: Literal["apart", "shared"] = "apart",
         seed: int = 0,
     ) -> None:
         """See the class."""
         super().__init__()
         _check(missing, balance, outliers, split, batch_size)
+        if validation not in ("apart", "shared"):
+            raise UserError(f"data.validation={validation} must be one of apart, shared")
         self.source, self.codec, self.data_dir, self.batch_size = source, codec, data_dir, batch_size
         self.types, self.metadata, self.columns = dict(types or {}), metadata, columns
-        self.constraints = tuple(constraints)
+        self.constraints = constraints
         self.duplicates, self.missing, self.outliers, self.balance = duplicates, missing, outliers, balance
         self.split_shares, self.seed = (split[0], split[1], split[2]), seed
+        self.validation = validation
         self.raw: RawTable | None = None
 
     def read(self) -> RawTable:
@@ -79,7 +85,8 @@ class TableData(GenerativeData):
                 unknown = [name for name in keep if name not in raw.frame.columns]
                 if unknown:
                     raise UserError(f"data.columns={unknown[0]!r} is not a column of {raw.provenance.detail}")
-                raw = dataclasses.replace(raw, frame=raw.frame[keep])
+                holdout = None if raw.holdout is None else raw.holdout[keep]
+                raw = dataclasses.replace(raw, frame=raw.frame[keep], holdout=holdout)
             self.raw = raw
             self.provenance = raw.provenance
             known = {name: kind for name, kind in raw.types.items() if name in raw.frame.columns}
@@ -107,7 +114,7 @@ class TableData(GenerativeData):
         if self.duplicates:
             frame = self._report(steps.drop_duplicates(frame))
         frame = self._drop_unlabelled(frame)
-        frames = steps.split(frame, self.schema, self.split_shares, self.seed)
+        frames = self._split(frame)
         frames = self._report(steps.MISSING[self.missing](frames, self.schema))
         if frames["train"].empty:
             raise UserError("data.missing=drop leaves no training row; use data.missing=model or data.missing=impute")
@@ -118,6 +125,20 @@ class TableData(GenerativeData):
         if self.balance != "none":
             frames["train"] = self._report(steps.balance_classes(frames["train"], self.schema, self.balance, self.seed))
         self._encode(self._seen_labels(frames))
+
+    def _split(self, frame: pd.DataFrame) -> steps.Frames:
+        holdout = self.read().holdout
+        if holdout is None:
+            frames = steps.split(frame, self.schema, self.split_shares, self.seed)
+        else:
+            if self.schema.label is not None:
+                holdout = holdout.dropna(subset=[self.schema.label]).reset_index(drop=True)
+            frames = steps.split_with_holdout(frame, holdout, self.schema, self.split_shares, self.seed)
+        if self.validation == "shared":
+            frames["train"] = pd.concat([frames["train"], frames["val"]], ignore_index=True)
+            detail = "shared: validation rows are training rows as well, their figures are not of unseen rows"
+            self.reports.append(StepReport("validation", detail, rows=len(frames["val"])))
+        return frames
 
     def _report(self, outcome: tuple[Any, StepReport]) -> Any:  # noqa: ANN401 (whatever the step made)
         made, report = outcome

@@ -92,7 +92,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
             if len(condition) != n:
                 raise ValueError(f"condition has {len(condition)} rows, n={n}")
         training = self.training
-        chunk = min(max(2**20 // math.prod(self.spec.shape), 16), 16_384)
+        chunk = self.rows_at_once
         self.eval()
         try:
             parts = [
@@ -102,6 +102,11 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         finally:
             self.train(training)
         return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    @property
+    def rows_at_once(self) -> int:
+        """Most examples that `sample` asks `draw` for together."""
+        return min(max(2**20 // math.prod(self.spec.shape), 16), 16_384)
 
     @property
     def progress(self) -> float:

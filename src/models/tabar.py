@@ -1,0 +1,226 @@
+"""An autoregressive model of table rows that can be told any columns, after Uria et al. (2014).
+
+As in DeepNADE (https://arxiv.org/abs/1310.1757) one network serves every order: a column is predicted from the sum of
+the embeddings of the columns before it. We differ in which orders are learnt. Given any set of known columns, the
+others always follow in one fixed order, from the column of least entropy to that of most: rows made of nothing, rows of
+which some cells are known, and the likelihood of either need no other context, so none is learnt in vain. And all
+columns of a row are predicted in one pass, each from its own context.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from src.errors import UserError
+from src.models.base import LikelihoodModel, OptimizerFactory
+from src.nets.anyorder import Network
+from src.nets.codes import Codes, Strata
+from src.spec import Batch, DataSpec
+
+WARM_UP = 0.1  # share of training over which the rate rises
+FIRST, LAST = 0.1, 0.001  # of the highest rate, where training begins and ends
+CLIP = 1.0  # norm that gradients are clipped to
+PSEUDO = 0.1  # rows that every code is credited with when the biases are set to the columns' own shares
+COUNTED = 2**18  # training rows that shares and entropies are taken from, at most
+CHUNK = 2**17  # rows of a sample that are spread evenly together
+ROWS = 4096  # rows whose activations are held at once while sampling: they stay in the processor's cache
+
+
+class TabAR(LikelihoodModel):
+    """p(x) = product over columns j of p(x_j | columns before j), also for rows of which any cells are given.
+
+    The loss is the negative log-likelihood in nats a row; while training, a random set of columns counts as known in
+    part of the rows.
+
+    Arguments:
+        spec: A table of code blocks.
+        width: Size of the embeddings.
+        blocks: Residual blocks of the network.
+        hidden: Size of a block's hidden layer.
+        dropout: Share of its units left out while training.
+        known: Share of training rows of which a random set of columns counts as known; the others are learnt in the
+            fixed order alone. More makes conditions and imputation better, less the rows made of nothing.
+        min_updates: Updates that even a small table gets: `epochs` grows until they are reached.
+        even: Whether the rows of a sample are spread evenly (see `Strata`) instead of drawn independently.
+        bf16: Whether matrix products are in bfloat16; None for yes where the processor has it.
+        optimizer: See `LikelihoodModel`; its rate is the highest of a one-cycle schedule.
+    """
+
+    supports = frozenset({"table"})
+    reads = frozenset({"code"})
+    rank: Tensor
+    counted: Tensor
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        width: int = 128,
+        blocks: int = 1,
+        hidden: int = 256,
+        dropout: float = 0.1,
+        known: float = 0.6,
+        min_updates: int = 0,
+        even: bool = True,
+        bf16: bool | None = None,
+        optimizer: OptimizerFactory | None = None,
+    ) -> None:
+        """See the class."""
+        super().__init__(spec, optimizer)
+        if not 0.0 <= known <= 1.0:
+            raise ValueError(f"known={known} must lie in [0, 1]")
+        self.conditioning = "columns"
+        self.codes = Codes(spec.blocks)
+        self.known_share, self.min_updates, self.even, self.bf16 = known, min_updates, even, bf16
+        self.net = Network(self.codes, width, blocks, hidden, dropout)
+        self.register_buffer("rank", torch.arange(len(self.codes)))
+        self.register_buffer("counted", torch.zeros((), dtype=torch.long))
+
+    def averaged(self) -> nn.Module:
+        """The network."""
+        return self.net
+
+    @property
+    def rows_at_once(self) -> int:
+        """Many: the more rows, the more evenly they can be spread."""
+        return CHUNK
+
+    def on_fit_start(self) -> None:
+        """Sets biases and order from the training rows, and the epochs of a small table.
+
+        Raises:
+            RuntimeError: The trainer was given loaders instead of a data module.
+        """
+        if self.trainer.datamodule is None:
+            raise RuntimeError("TabAR counts the training rows first: call trainer.fit(model, datamodule=...)")
+        loader = self.trainer.datamodule.train_dataloader()
+        if self.trainer.max_epochs and self.trainer.max_epochs > 0 and hasattr(loader, "__len__"):
+            needed = math.ceil(self.min_updates / len(loader))
+            self.trainer.fit_loop.max_epochs = max(self.trainer.max_epochs, needed)
+        if int(self.counted) == 0:
+            self._count(loader)
+
+    @torch.no_grad()
+    def _count(self, loader: Iterable[Batch]) -> None:
+        """Biases start at the columns' shares of codes; the order goes from least to most entropy."""
+        counts = torch.full((self.codes.total,), PSEUDO, device=self.device)
+        for batch in loader:
+            counts += self.codes.counts(*self.codes.read(batch.x.to(self.device)))
+            self.counted += len(batch.x)
+            if int(self.counted) >= COUNTED:
+                break
+        shares = counts / self.codes.sums(counts)[self.codes.column]
+        self.net.bias.copy_(shares.log())
+        order = self.codes.sums(-shares * shares.log()).argsort(stable=True)
+        self.rank[order] = torch.arange(len(order), device=self.device)
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The negative log-likelihood; while training of rows partly known, and as "nll" of the others."""
+        codes, known = self.codes.read(batch.x)
+        if not self.training:
+            return {"loss": -self.log_prob(batch.x).mean()}
+        rank, whole = self._ranks(len(codes))
+        with self._precision():
+            nll = -self._log_probs(codes, known, rank).sum(dim=1)
+        figures = {"loss": nll.mean()}
+        return figures if whole == 0 else {**figures, "nll": nll[:whole].mean()}
+
+    def _ranks(self, n: int) -> tuple[Tensor, int]:
+        """Places of the columns of each row, (n, C), and how many rows at the front have the fixed order.
+
+        In the others a set of columns, of any size with equal probability, stands in front of the rest.
+        """
+        whole = round(n * (1.0 - self.known_share))
+        later = torch.rand(n, len(self.codes), device=self.device) > torch.rand(n, 1, device=self.device)
+        later[:whole] = False
+        return self.rank + later * len(self.codes), whole
+
+    def _log_probs(self, codes: Tensor, known: Tensor, rank: Tensor) -> Tensor:
+        """Log-probability of every known cell given those of lower rank, (B, C); 0 for unknown cells."""
+        embedded = functional.embedding(codes, self.net.embedding)
+        sees = (rank[:, None, :] < rank[:, :, None]) & known[:, None, :]
+        features = self.net.features(torch.bmm(sees.to(embedded.dtype), embedded), slice(None))
+        cells = codes - self.codes.first
+        parts = [
+            -functional.cross_entropy(self.net.logits(features[:, j], j), cells[:, j], reduction="none")
+            for j in range(len(self.codes))
+        ]
+        return torch.stack(parts, dim=1) * known
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-probability of the known cells of rows (B, C), NaN where unknown, in nats, shape (B,)."""
+        rank = self.rank.expand(1, -1)
+        return torch.cat([self._log_probs(*self.codes.read(rows), rank).sum(dim=1) for rows in x.split(ROWS)])
+
+    def draw(self, n: int, condition: Tensor | None) -> Tensor:
+        """Column after column in the fixed order; known cells count from the start."""
+        if condition is None:
+            condition = torch.full((n, len(self.codes)), math.nan, device=self.device)
+        codes, known = self.codes.read(condition)
+        weights = known.to(self.net.embedding.dtype)
+        context = functional.embedding_bag(codes, self.net.embedding, per_sample_weights=weights, mode="sum")
+        strata = Strata(n, self.device, self.even)
+        for j in self.rank.argsort().tolist():
+            if not known[:, j].all():
+                drawn = self._cells(j, context, strata.uniforms()) + self.codes.first[j]
+                codes[:, j] = torch.where(known[:, j], codes[:, j], drawn)
+                added = functional.embedding(drawn, self.net.embedding)
+                context += added if not known[:, j].any() else added * ~known[:, j : j + 1]
+            strata.sort(codes[:, j])
+        return (codes - self.codes.first).to(condition.dtype)
+
+    def _cells(self, column: int, context: Tensor, uniforms: Tensor) -> Tensor:
+        """A code of the column for every row, by inversion of its distribution function."""
+        size = self.codes.sizes[column]
+        # a product with ones above the diagonal is a cumulative sum, and several times faster
+        above = torch.ones(size, size, device=context.device).triu_()
+        drawn = []
+        for rows, u in zip(context.split(ROWS), uniforms.split(ROWS), strict=True):
+            with self._precision():
+                features = self.net.features(rows, column)
+            end = self.net.logits(features, column).softmax(dim=1) @ above
+            drawn.append(torch.searchsorted(end, u[:, None] * end[:, -1:], right=True)[:, 0])
+        return torch.cat(drawn).clamp_(max=size - 1)
+
+    def _precision(self) -> AbstractContextManager[None]:
+        wanted = _has_bf16(self.device) if self.bf16 is None else self.bf16
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=wanted)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """The one-cycle rate (Smith and Topin, 2018), a function of progress alone: a resumed run has it too."""
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = group.setdefault("peak", group["lr"]) * one_cycle(self.progress)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clips the gradient."""
+        nn.utils.clip_grad_norm_(self.net.parameters(), CLIP)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Weight decay is for matrices."""
+        if self.optimizer_factory is None:
+            raise UserError("TabAR was built without an optimizer: it can sample, not train")
+        parameters = list(self.net.parameters())
+        vectors = [p for p in parameters if p.ndim < 2]
+        matrices = [p for p in parameters if p.ndim >= 2]
+        return self.optimizer_factory([{"params": matrices}, {"params": vectors, "weight_decay": 0.0}])
+
+
+def one_cycle(progress: float) -> float:
+    """Factor of the highest rate: up along a cosine over the first tenth of training, down over the rest."""
+    if progress < WARM_UP:
+        start, stop, share = FIRST, 1.0, progress / WARM_UP
+    else:
+        start, stop, share = 1.0, LAST, (progress - WARM_UP) / (1.0 - WARM_UP)
+    return stop + (start - stop) * (1.0 + math.cos(math.pi * share)) / 2
+
+
+def _has_bf16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 are faster there."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
