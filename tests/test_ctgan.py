@@ -27,7 +27,7 @@ def small(data, **options):
 
 @pytest.fixture(scope="module")
 def trained(data):
-    return assert_learns(lambda: small(data), data, epochs=60, ema=0.99, won=0.25)
+    return assert_learns(lambda: small(data), data, epochs=45, ema=0.99)
 
 
 def two_columns():

@@ -53,7 +53,7 @@ def floor(data: TableData) -> dict[str, float]:
     return quick_fidelity(data.schema, data.frames["test"], shuffled.astype(train.dtypes.to_dict()))
 
 
-def assert_learns(make, data: TableData, epochs: int, ema: float | None = None, won: float = 0.45) -> GenerativeModel:
+def assert_learns(make, data: TableData, epochs: int, ema: float | None = None) -> GenerativeModel:
     """A trained model has columns near the real ones, and relations that its untrained self and the floor lack."""
     torch.manual_seed(0)
     model = make()
@@ -65,8 +65,9 @@ def assert_learns(make, data: TableData, epochs: int, ema: float | None = None, 
     trained = quality(model, data)
     assert trained["shape"] > 0.93, trained
     assert trained["shape"] > untrained["shape"], (trained, untrained)
-    # of what shuffled columns lose, 0.26 here, this share must be won back
-    assert trained["trend"] > naive["trend"] + won * (1 - naive["trend"]), (trained, naive)
+    # half of what lies between shuffled columns and the real training rows, each judged against the test rows
+    real = quick_fidelity(data.schema, data.frames["test"], data.frames["train"])
+    assert trained["trend"] > (naive["trend"] + real["trend"]) / 2, (trained, naive, real)
     assert trained["trend"] > untrained["trend"] + 0.05, (trained, untrained)
     return model
 

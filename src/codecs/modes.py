@@ -18,6 +18,7 @@ from src.codecs.scaling import NumericEncoder
 from src.spec import Block
 
 WIDTH = 4.0  # a mode reaches at least 4 standard deviations from its mean, as in the paper
+MARGIN = 1.25  # and this much further than its furthest value: no bounded net can make what lies at its very bound
 MIN_WEIGHT = 0.002  # a mode with less is left out
 MIN_SIGMA = 0.01  # of the column's standard deviation; a mode on a single repeated value would have none
 POINTS = 512  # quantile bins that stand for more distinct values than these
@@ -146,7 +147,7 @@ class Modes(NumericEncoder):
         self.neutral = float(self.means[self.weights.argmax()])
         mode = self._drawn_modes(values)
         self.reaches = WIDTH * self.sigmas
-        np.maximum.at(self.reaches, mode, np.abs(values - self.means[mode]))
+        np.maximum.at(self.reaches, mode, MARGIN * np.abs(values - self.means[mode]))
 
     def blocks(self, start: int, gate: int | None) -> tuple[Block, ...]:
         """The place inside the mode, then the mode."""

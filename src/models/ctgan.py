@@ -21,6 +21,7 @@ from src.nets.conditional import Conditions
 from src.nets.ctgan import PackedCritic, RowGenerator
 from src.spec import Batch, DataSpec
 
+PIECE = 2048  # rows made at a time, so that the layers stay in the processor's cache
 TRIES = 20  # a row that was asked for something is drawn again at most so often
 
 
@@ -36,6 +37,7 @@ class CTGAN(AdversarialModel):
         penalty: Weight of the gradient penalty.
         lazy: Critic updates from one gradient penalty to the next, whose weight grows as much (Karras et al., 2020,
             appendix B); 1 for the paper's.
+        fast_sampling: Whether samples are worked out in bfloat16, which some processors do several times faster.
         **options: See `AdversarialModel`.
     """
 
@@ -51,6 +53,7 @@ class CTGAN(AdversarialModel):
         pac: int = 10,
         penalty: float = 10.0,
         lazy: int = 1,
+        fast_sampling: bool = False,
         **options: Any,  # noqa: ANN401
     ) -> None:
         """See the class."""
@@ -64,6 +67,7 @@ class CTGAN(AdversarialModel):
         self.conditions = conditions
         self.conditioning = "columns" if conditions.columns else "none"
         self.latent_dim, self.pac, self.penalty, self.lazy = latent_dim, pac, penalty, lazy
+        self.fast_sampling = fast_sampling
         self.loss = Wasserstein()
         at = torch.searchsorted(generator.choices.at, conditions.segments.at)  # conditions among the choice positions
         self.register_buffer("asked_at", at, persistent=False)
@@ -125,17 +129,24 @@ class CTGAN(AdversarialModel):
         and does not have after many tries is left to the caller to reject.
         """
         if not self.conditions.columns:
-            return self.generator.harden(*self.generator.raw(self._noise(n), None))
+            return torch.cat([self._made(min(PIECE, n - i), None) for i in range(0, n, PIECE)])
         wanted, told = self._wanted(n, condition)
-        x = torch.zeros(n, *self.spec.shape, device=self.device)
-        left = torch.arange(n, device=self.device)
+        return torch.cat([self._met(wanted[i : i + PIECE], told[i : i + PIECE]) for i in range(0, n, PIECE)])
+
+    def _made(self, n: int, told: Tensor | None) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast_sampling):
+            logits, values = self.generator.raw(self._noise(n), told)
+        return self.generator.harden(logits.float(), values.float())
+
+    def _met(self, wanted: Tensor, told: Tensor) -> Tensor:
+        x = self._made(len(told), told)
+        left = torch.arange(len(told), device=self.device)
         for _ in range(TRIES):
-            made = self.generator.harden(*self.generator.raw(self._noise(len(left)), told[left]))
-            x[left] = made
             marked = wanted[left]
-            left = left[(self.conditions.segments.take(made) * marked).sum(dim=1) < marked.sum(dim=1)]
+            left = left[(self.conditions.segments.take(x[left]) * marked).sum(dim=1) < marked.sum(dim=1)]
             if not len(left):
                 break
+            x[left] = self._made(len(left), told[left])
         return x
 
     def _wanted(self, n: int, condition: Tensor | None) -> tuple[Tensor, Tensor]:

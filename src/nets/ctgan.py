@@ -116,7 +116,8 @@ class PackedCritic(nn.Module):
         layers: list[nn.Module] = []
         for inside, units in zip(hidden, hidden[1:], strict=False):
             layers += [nn.Linear(inside, units), nn.LeakyReLU(0.2), nn.Dropout(0.5)]
-        self.net = nn.Sequential(nn.LeakyReLU(0.2), nn.Dropout(0.5), *layers, nn.Linear(hidden[-1], 1))
+        # scores are only ever compared, so an offset common to all of them would never learn
+        self.net = nn.Sequential(nn.LeakyReLU(0.2), nn.Dropout(0.5), *layers, nn.Linear(hidden[-1], 1, bias=False))
 
     def pack(self, rows: Tensor) -> Tensor:
         """Rows (B, D) to packs (B / pac, pac * D)."""
