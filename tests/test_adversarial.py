@@ -167,7 +167,7 @@ def fit(folder, kill: int | None = None, resume: bool = False, precision: str = 
     L.seed_everything(0, verbose=False)
     decay = functools.partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.9)
     model = WGANGP(
-        SPEC, latent_dim=8, width=4, critic_steps=3, conditional=True, diffaugment="color,translation,cutout",
+        SPEC, latent_dim=8, width=4, critic_steps=3, conditional=True, diffaugment=["color", "translation", "cutout"],
         generator_optimizer=ADAM, critic_optimizer=ADAM, generator_scheduler=decay, critic_scheduler=decay,
     )  # fmt: skip
     data = ImageData(SklearnDigits(), batch_size=170, flip=True)
@@ -225,18 +225,26 @@ def test_fp16_is_refused():
 
 
 def test_trouble_is_told_once_in_plain_words(caplog):
-    health = Health()
+    health, sure = Health(), {"real_accuracy": 1.0, "fake_accuracy": 0.995, "diversity": 0.9}
     with caplog.at_level(logging.WARNING):
-        for _ in range(4):
-            health.look({"real_accuracy": 1.0, "fake_accuracy": 0.995, "diversity": 0.9})
+        health.look({"diversity": 0.01}, 100)  # an untrained generator makes one grey
+        for steps in (200, 400, 600, 650):
+            health.look(sure, steps)
         assert not caplog.records
-        for _ in range(3):
-            health.look({"real_accuracy": 1.0, "fake_accuracy": 0.995, "diversity": 0.9})
-        assert [r.getMessage() for r in caplog.records] and "discriminator has won" in caplog.text
-        assert len(caplog.records) == 1
-        health.look({"diversity": 0.05})
+        health = copy_of(health)
+        for steps in (800, 900, 1000):
+            health.look(sure, steps)
+        assert len(caplog.records) == 1 and "discriminator has won: for 5 epochs" in caplog.text
+        health.look({"diversity": 0.05}, 1100)
     assert "samples have collapsed" in caplog.text and "5 % as much" in caplog.text
     assert len(caplog.records) == 2
+
+
+def copy_of(health: Health) -> Health:
+    """As a resumed run has it."""
+    other = Health()
+    other.load(health.state())
+    return other
 
 
 def test_diversity_is_the_mean_distance():
@@ -251,6 +259,7 @@ def test_collapse_is_seen_in_a_run(caplog):
         SPEC, hidden=(8,), generator_optimizer=functools.partial(torch.optim.SGD, lr=0.0), critic_optimizer=ADAM
     )
     torch.nn.init.zeros_(model.generator.layers[-2].weight)
+    model.generator_updates = 500
     with caplog.at_level(logging.WARNING, logger="src.models.health"):
         trainer(1, limit_val_batches=0).fit(model, datamodule=digits())
     assert "samples have collapsed" in caplog.text

@@ -126,7 +126,7 @@ def locate(
     try:
         download(torchvision, own)
     except DownloadFailed as fault:
-        wanted = ", ".join(" or ".join(choices) for choices in files)
+        wanted = ", ".join(choices[0] for choices in files)
         where = Path(data_dir) if data_dir else own
         raise UserError(f"data={name}: cannot be downloaded ({fault}); put {wanted} below {where} (data_dir)") from None
     found = find_files(own, files)
@@ -176,6 +176,6 @@ def pictures_sha256(*tensors: Tensor | None) -> str:
 LAYOUTS = {
     "mnist": Layout(_idx_layout("MNIST"), read_idx_files, DIGITS, "MNIST"),
     "fashion_mnist": Layout(_idx_layout("FashionMNIST"), read_idx_files, FASHION, "FashionMNIST"),
-    "cifar10": Layout((("cifar-10-batches-py", "cifar-10-python.tar.gz"),), read_cifar, CIFAR, "CIFAR10"),
+    "cifar10": Layout((("cifar-10-python.tar.gz", "cifar-10-batches-py"),), read_cifar, CIFAR, "CIFAR10"),
     "usps": Layout((("USPS/usps.bz2", "usps.bz2"), ("USPS/usps.t.bz2", "usps.t.bz2")), read_usps, DIGITS, "USPS"),
 }

@@ -172,7 +172,7 @@ class AdversarialModel(GenerativeModel, abc.ABC):
         self.raise_if_diverged()
         figures = {**self.meter.pop("train"), **self.epoch_figures()}
         self.publish("train", figures)
-        self.health.look(figures)
+        self.health.look(figures, self.steps)
         for config in self.trainer.lr_scheduler_configs:
             config.scheduler.step()  # type: ignore[call-arg]
 
@@ -194,7 +194,7 @@ class AdversarialModel(GenerativeModel, abc.ABC):
             "critic_updates": self.critic_updates,
             "generator_updates": self.generator_updates,
             "real_diversity": self.real_diversity,
-            "sure_epochs": self.health.sure_epochs,
+            "health": self.health.state(),
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -202,7 +202,8 @@ class AdversarialModel(GenerativeModel, abc.ABC):
         super().on_load_checkpoint(checkpoint)
         state = checkpoint["adversarial"]
         self.critic_updates, self.generator_updates = state["critic_updates"], state["generator_updates"]
-        self.real_diversity, self.health.sure_epochs = state["real_diversity"], state["sure_epochs"]
+        self.real_diversity = state["real_diversity"]
+        self.health.load(state["health"])
 
 
 @torch.no_grad()

@@ -11,12 +11,14 @@ log = logging.getLogger(__name__)
 
 WON, WON_EPOCHS = 0.99, 5  # a critic this sure of both kinds for so many epochs in a row teaches the generator nothing
 COLLAPSED = 0.1  # samples this much closer to each other than real ones are nearly one sample
+DIVERSE = 0.3  # what has been this far apart has collapsed when it no longer is; an untrained generator never was
+PATIENCE = 500  # generator updates that both troubles must last, since a beginning looks the same
 EXAMPLES = 64  # a fixed batch is judged by this many
 
 WON_TEXT = (
     "the discriminator has won: for %d epochs it has told real from generated almost without error (real %.0f %%, "
     "generated %.0f %%), which leaves the generator little to learn from; lower its learning rate, smooth its labels, "
-    "or keep it from remembering the data (diffaugment)"
+    "or keep it from remembering the data (model.diffaugment)"
 )
 COLLAPSED_TEXT = (
     "the samples have collapsed: they differ from each other only %.0f %% as much as real examples do; go back to an "
@@ -36,16 +38,36 @@ class Health:
     def __init__(self) -> None:
         """Starts well."""
         self.sure_epochs = 0
+        self.sure_since = 0
+        self.was_diverse = False
         self._told: set[str] = set()
 
-    def look(self, figures: dict[str, float]) -> None:
-        """Looks at one epoch's figures: `real_accuracy` and `fake_accuracy` where they mean something, `diversity`."""
+    def look(self, figures: dict[str, float], steps: int) -> None:
+        """Looks at one epoch.
+
+        Arguments:
+            figures: `real_accuracy` and `fake_accuracy` where they mean something, `diversity` where it was measured.
+            steps: Generator updates so far.
+        """
         real, fake = figures.get("real_accuracy", 0.0), figures.get("fake_accuracy", 0.0)
         self.sure_epochs = self.sure_epochs + 1 if min(real, fake) >= WON else 0
-        self._tell("won", self.sure_epochs >= WON_EPOCHS, WON_TEXT, WON_EPOCHS, 100 * real, 100 * fake)
+        self.sure_since = self.sure_since if self.sure_epochs else steps
+        has_won = self.sure_epochs >= WON_EPOCHS and steps - self.sure_since >= PATIENCE
+        self._tell("won", has_won, WON_TEXT, self.sure_epochs, 100 * real, 100 * fake)
         share = figures.get("diversity")
         if share is not None:
-            self._tell("collapsed", share < COLLAPSED, COLLAPSED_TEXT, 100 * share)
+            self.was_diverse |= share >= DIVERSE
+            is_collapsed = share < COLLAPSED and (self.was_diverse or steps >= PATIENCE)
+            self._tell("collapsed", is_collapsed, COLLAPSED_TEXT, 100 * share)
+
+    def state(self) -> dict[str, int | bool]:
+        """What a resumed run must know."""
+        return {"sure_epochs": self.sure_epochs, "sure_since": self.sure_since, "was_diverse": self.was_diverse}
+
+    def load(self, state: dict[str, int | bool]) -> None:
+        """Inverse of `state`."""
+        self.sure_epochs, self.sure_since = int(state["sure_epochs"]), int(state["sure_since"])
+        self.was_diverse = bool(state["was_diverse"])
 
     def _tell(self, name: str, is_so: bool, text: str, *values: float) -> None:
         if is_so and name not in self._told:

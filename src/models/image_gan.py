@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ class ImageGAN(AdversarialModel, abc.ABC):
         conditional: How the class comes in; see `way_of`.
         label_weight: Weight of the classes' cross-entropy in an auxiliary classifier GAN.
         r1: Weight gamma of the R1 penalty (Mescheder et al., 2018); 0 for none.
-        diffaugment: Differentiable augmentations, such as "color,translation,cutout"; "" for none.
+        diffaugment: Differentiable augmentations for small sets: some of "color", "translation", "cutout".
         channels_last: Whether weights and maps are laid out channels last, which is faster on most machines.
         **training: See `AdversarialModel`.
     """
@@ -48,7 +49,7 @@ class ImageGAN(AdversarialModel, abc.ABC):
         conditional: Conditional,
         label_weight: float = 1.0,
         r1: float = 0.0,
-        diffaugment: str = "",
+        diffaugment: Sequence[str] = (),
         channels_last: bool = True,
         **training: Any,  # noqa: ANN401
     ) -> None:

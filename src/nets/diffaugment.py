@@ -5,7 +5,7 @@ It keeps a critic from remembering a small training set, without the augmentatio
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -16,17 +16,16 @@ from src.errors import UserError, near
 SHIFT, HOLE = 1 / 8, 1 / 2  # of the side (Zhao et al., appendix)
 
 
-def build_diffaugment(policy: str) -> Callable[[Tensor], Tensor]:
-    """The augmentations named in "color,translation,cutout", applied one after another; "" for none.
+def build_diffaugment(names: Sequence[str]) -> Callable[[Tensor], Tensor]:
+    """The augmentations of these names, applied one after another; none for none.
 
     Raises:
         UserError: A name that is not among them.
     """
-    names = [name.strip() for name in policy.split(",") if name.strip()]
     for name in names:
         if name not in AUGMENTATIONS:
-            known = ", ".join(AUGMENTATIONS)
-            raise UserError(f"diffaugment={policy}: {name!r} is not one of {known}{near(name, AUGMENTATIONS)}")
+            known = ",".join(AUGMENTATIONS)
+            raise UserError(f"diffaugment: {name!r} is not among [{known}]{near(name, AUGMENTATIONS)}")
 
     def augment(x: Tensor) -> Tensor:
         for name in names:
