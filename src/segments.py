@@ -41,7 +41,7 @@ class Segments(nn.Module):
         at = [i for block in blocks if block.kind == "choice" for i in range(block.start, block.stop)]
         sizes = torch.tensor(widths, dtype=torch.long)
         first, last = sizes.cumsum(0) - sizes, sizes.cumsum(0) - 1
-        widest = max(widths, default=0)
+        widest = max(widths, default=1)
         segment = torch.repeat_interleave(torch.arange(self.count), sizes)
         # the last position stands in for those a narrow segment lacks: it changes no maximum
         padded = torch.minimum(first[:, None] + torch.arange(widest), last[:, None])
