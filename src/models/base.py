@@ -103,6 +103,12 @@ class GenerativeModel(L.LightningModule, abc.ABC):
             self.train(training)
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
+    def impute(self, x: Tensor) -> Tensor:
+        """Rows with NaN for unknown cells, filled by a draw given the known ones; for conditioning by "columns"."""
+        if self.conditioning != "columns":
+            raise ValueError(f"{type(self).__name__} cannot be told columns")
+        return self.sample(len(x), x)
+
     @property
     def rows_at_once(self) -> int:
         """Most examples that `sample` asks `draw` for together."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from src.models.closed_form import ClosedFormModel
-from src.nets.codes import Strata
+from src.nets.codes import Strata, invert
 from src.spec import Batch, DataSpec
 
 DECAY = 0.7  # the step of update t is (t + 2) to the power of minus this, but at least the batch's share of the rows
@@ -23,7 +23,6 @@ START = 0.3  # how far a class begins from the columns' own shares towards the r
 PSEUDO = 0.1  # rows that every class is credited with, so that none dies
 ROWS = 4096  # rows whose class probabilities are held at once
 CHUNK = 2**17  # rows of a sample that are spread evenly together
-SCALE = 2**32  # probabilities as whole numbers, which sort and add without error
 
 
 class Mixture(ClosedFormModel):
@@ -186,7 +185,7 @@ class Mixture(ClosedFormModel):
         strata.sort(classes)
         x = torch.empty(n, len(self.codes), device=self.device)
         for j in range(len(self.codes)):
-            drawn = self._cells(j, classes, part, strata.uniforms())
+            drawn = invert(self.log_theta[self.codes.part(j), part].exp().T, classes, strata.uniforms())
             strata.sort(drawn)
             x[:, j] = drawn
         return x if condition is None else torch.where(torch.isnan(condition), x, condition)
@@ -197,11 +196,3 @@ class Mixture(ClosedFormModel):
             end = self._joint(*self.codes.read(rows), part).softmax(dim=1).cumsum(dim=1)
             drawn.append((end <= u[:, None] * end[:, -1:]).sum(dim=1))
         return torch.cat(drawn).clamp_(max=part.stop - part.start - 1)
-
-    def _cells(self, column: int, classes: Tensor, part: slice, uniforms: Tensor) -> Tensor:
-        """One code for every row by one search in the distribution functions of all classes, laid end to end."""
-        end = self.log_theta[self.codes.part(column), part].exp().T.cumsum(dim=1)
-        size = end.shape[1]
-        ends = (end / end[:, -1:] * SCALE).long() + torch.arange(len(end), device=end.device)[:, None] * SCALE
-        sought = (uniforms * SCALE).long() + classes * SCALE
-        return (torch.searchsorted(ends.flatten(), sought, right=True) - classes * size).clamp_(0, size - 1)

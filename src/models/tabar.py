@@ -20,7 +20,7 @@ from torch.nn import functional
 from src.errors import UserError
 from src.models.base import LikelihoodModel, OptimizerFactory
 from src.nets.anyorder import Network
-from src.nets.codes import Codes, Strata
+from src.nets.codes import Codes, Strata, invert
 from src.spec import Batch, DataSpec
 
 WARM_UP = 0.1  # share of training over which the rate rises
@@ -60,7 +60,7 @@ class TabAR(LikelihoodModel):
     def __init__(
         self,
         spec: DataSpec,
-        width: int = 128,
+        width: int = 192,
         blocks: int = 1,
         hidden: int = 256,
         dropout: float = 0.1,
@@ -133,10 +133,12 @@ class TabAR(LikelihoodModel):
     def _ranks(self, n: int) -> tuple[Tensor, int]:
         """Places of the columns of each row, (n, C), and how many rows at the front have the fixed order.
 
-        In the others a set of columns, of any size with equal probability, stands in front of the rest.
+        In the others a set of columns stands in front of the rest. Its size follows the arcsine law: mostly few
+        columns, as in conditions, or nearly all, as in imputation.
         """
         whole = round(n * (1.0 - self.known_share))
-        later = torch.rand(n, len(self.codes), device=self.device) > torch.rand(n, 1, device=self.device)
+        share = (torch.rand(n, 1, device=self.device) * (math.pi / 2)).sin().square()
+        later = torch.rand(n, len(self.codes), device=self.device) >= share
         later[:whole] = False
         return self.rank + later * len(self.codes), whole
 
@@ -158,34 +160,64 @@ class TabAR(LikelihoodModel):
         return torch.cat([self._log_probs(*self.codes.read(rows), rank).sum(dim=1) for rows in x.split(ROWS)])
 
     def draw(self, n: int, condition: Tensor | None) -> Tensor:
-        """Column after column in the fixed order; known cells count from the start."""
+        """Column after column in the fixed order; known cells count from the start.
+
+        Rows that agree in all columns so far are one group, for which the network is asked once.
+        """
         if condition is None:
             condition = torch.full((n, len(self.codes)), math.nan, device=self.device)
         codes, known = self.codes.read(condition)
-        weights = known.to(self.net.embedding.dtype)
-        context = functional.embedding_bag(codes, self.net.embedding, per_sample_weights=weights, mode="sum")
+        codes -= self.codes.first
+        context, group = self._start(codes, known)
         strata = Strata(n, self.device, self.even)
-        for j in self.rank.argsort().tolist():
+        order = self.rank.argsort().tolist()
+        for j in order:
             if not known[:, j].all():
-                drawn = self._cells(j, context, strata.uniforms()) + self.codes.first[j]
+                drawn = self._cells(j, context, group, strata.uniforms())
                 codes[:, j] = torch.where(known[:, j], codes[:, j], drawn)
-                added = functional.embedding(drawn, self.net.embedding)
-                context += added if not known[:, j].any() else added * ~known[:, j : j + 1]
+                if j != order[-1]:
+                    context, group = self._joined(j, context, group, codes[:, j], ~known[:, j])
             strata.sort(codes[:, j])
-        return (codes - self.codes.first).to(condition.dtype)
+        return codes.to(condition.dtype)
 
-    def _cells(self, column: int, context: Tensor, uniforms: Tensor) -> Tensor:
-        """A code of the column for every row, by inversion of its distribution function."""
+    def _start(self, codes: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums of the known cells' embeddings, (G, H), and the group of each row, (n,)."""
+        context = self.net.embedding.new_zeros(1, self.net.embedding.shape[1])
+        group = torch.zeros(len(codes), dtype=torch.long, device=self.device)
+        for j in range(len(self.codes)):
+            if known[:, j].any():
+                context, group = self._joined(j, context, group, codes[:, j], known[:, j])
+        return context, group
+
+    def _joined(
+        self, column: int, context: Tensor, group: Tensor, codes: Tensor, counts: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Contexts and groups once rows have codes in a further column; it is added only to rows where it counts."""
         size = self.codes.sizes[column]
-        # a product with ones above the diagonal is a cumulative sum, and several times faster
-        above = torch.ones(size, size, device=context.device).triu_()
-        drawn = []
-        for rows, u in zip(context.split(ROWS), uniforms.split(ROWS), strict=True):
+        key = group * (size + 1) + torch.where(counts, codes, size)
+        if 2 * len(context) > len(group):  # hardly a row is like another: no more use in looking
+            group = torch.arange(len(key), device=key.device)
+        else:
+            key, group = torch.unique(key, return_inverse=True)
+        parent, code = key // (size + 1), key % (size + 1)
+        added = functional.embedding(code.clamp(max=size - 1) + self.codes.first[column], self.net.embedding)
+        if not counts.all():
+            added = added.masked_fill((code == size)[:, None], 0.0)
+        return added.add_(context.index_select(0, parent)), group
+
+    def _cells(self, column: int, context: Tensor, group: Tensor, uniforms: Tensor) -> Tensor:
+        """A code of the column for every row."""
+        drawn = torch.empty_like(group)
+        order = group.argsort()
+        ends = torch.bincount(group, minlength=len(context)).cumsum(0).tolist()
+        for start in range(0, len(context), ROWS):
+            stop = min(start + ROWS, len(context))
             with self._precision():
-                features = self.net.features(rows, column)
-            end = self.net.logits(features, column).softmax(dim=1) @ above
-            drawn.append(torch.searchsorted(end, u[:, None] * end[:, -1:], right=True)[:, 0])
-        return torch.cat(drawn).clamp_(max=size - 1)
+                features = self.net.features(context[start:stop], column)
+            rows = order[ends[start - 1] if start else 0 : ends[stop - 1]]
+            share = self.net.logits(features, column).softmax(dim=1)
+            drawn[rows] = invert(share, group[rows] - start, uniforms[rows])
+        return drawn
 
     def _precision(self) -> AbstractContextManager[None]:
         wanted = _has_bf16(self.device) if self.bf16 is None else self.bf16

@@ -11,6 +11,8 @@ from src.spec import Block
 
 GOLDEN = 0.6180339887498949  # multiples of it, modulo 1, are spread evenly at every length
 
+SCALE = 2**32
+
 
 class Codes(nn.Module):
     """The codes of C columns numbered through from 0 to T.
@@ -58,6 +60,25 @@ class Codes(nn.Module):
     def counts(self, codes: Tensor, known: Tensor) -> Tensor:
         """How often each code occurs, shape (T,), dtype long."""
         return torch.bincount(codes[known], minlength=self.total)
+
+
+def invert(weights: Tensor, group: Tensor, uniforms: Tensor) -> Tensor:
+    """Draws from G distributions by inversion, with one search in their distribution functions laid end to end.
+
+    Arguments:
+        weights: Of the K outcomes of each distribution, any scale, shape (G, K).
+        group: Which distribution each row draws from, shape (n,).
+        uniforms: Numbers in [0, 1), shape (n,).
+
+    Returns:
+        Outcomes, shape (n,), dtype long.
+    """
+    size = weights.shape[1]
+    ends = weights.cumsum(dim=1) if size < 8 else weights @ torch.ones_like(weights[0].expand(size, size)).triu_()
+    # whole numbers add without error, so that one row's function begins where the last one's ends
+    scaled = (ends / ends[:, -1:] * SCALE).long() + torch.arange(len(ends), device=ends.device)[:, None] * SCALE
+    found = torch.searchsorted(scaled.flatten(), (uniforms * SCALE).long() + group * SCALE, right=True)
+    return (found - group * size).clamp_(0, size - 1)
 
 
 class Strata:

@@ -1,0 +1,196 @@
+"""The any-order autoregressive model: a normalised density, exact draws from it, and conditions that are delivered."""
+
+import functools
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from code_tables import assert_resumes, cells, data_of, related, shares, spec_of, train, variation
+
+from src.errors import UserError
+from src.models.bootstrap import Bootstrap
+from src.models.tabar import TabAR, one_cycle
+from src.nets.codes import Strata
+from src.synthesizer import Synthesizer
+
+NAN = float("nan")
+ADAM = functools.partial(torch.optim.AdamW, lr=8e-3, weight_decay=0.3)
+
+
+@pytest.fixture(scope="module")
+def strange() -> TabAR:
+    """An untrained network whose weights are all random, so that every column depends on every other."""
+    torch.manual_seed(0)
+    model = TabAR(spec_of(2, 3, 4), width=16, hidden=32, bf16=False).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.7)
+    return model
+
+
+@pytest.mark.parametrize("rank", itertools.permutations(range(3)))
+def test_probabilities_of_all_rows_add_up_to_one(strange, rank):
+    strange.rank.copy_(torch.tensor(rank))
+    with torch.no_grad():
+        total = strange.log_prob(cells(strange.spec)).logsumexp(0)
+    strange.rank.copy_(torch.arange(3))
+    assert total.item() == pytest.approx(0.0, abs=1e-5)
+
+
+@torch.no_grad()
+def test_unknown_cells_are_summed_out(strange):
+    rows = cells(strange.spec)
+    joint = strange.log_prob(rows).exp()
+    last_unknown = rows.clone()
+    last_unknown[:, 2] = NAN
+    summed = joint.view(6, 4).sum(dim=1).repeat_interleave(4)
+    assert torch.allclose(strange.log_prob(last_unknown).exp(), summed, atol=1e-6)
+    assert strange.log_prob(torch.full((2, 3), NAN)).tolist() == [0.0, 0.0]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("even", [False, True])
+def test_rows_are_drawn_as_often_as_they_are_probable(strange, even):
+    strange.even = even
+    torch.manual_seed(1)
+    drawn = shares(strange.sample(40_000), strange.spec)
+    # 24 cells of 40,000 independent rows: a mean total variation of about 0.01
+    assert variation(drawn, strange.log_prob(cells(strange.spec)).exp()) < 0.02
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("given", [{2: 1}, {1: 2}, {0: 1, 2: 3}])
+def test_given_columns_stay_and_the_others_follow(strange, given):
+    strange.even = True
+    condition = torch.full((40_000, 3), NAN)
+    for column, code in given.items():
+        condition[:, column] = code
+    torch.manual_seed(2)
+    x = strange.sample(40_000, condition)
+    assert all((x[:, column] == code).all() for column, code in given.items())
+    # p(others | given) is what the network says with the given columns in front
+    rank = torch.tensor([j - 3 * (j in given) for j in range(3)])
+    codes, known = strange.codes.read(cells(strange.spec))
+    logs = strange._log_probs(codes, known, rank.expand(1, -1))
+    free = [j for j in range(3) if j not in given]
+    fits = torch.stack([cells(strange.spec)[:, j] == code for j, code in given.items()]).all(dim=0)
+    wanted = torch.where(fits, logs[:, free].sum(dim=1).exp(), 0.0)
+    assert wanted.sum().item() == pytest.approx(1.0, abs=1e-5)
+    assert variation(shares(x, strange.spec), wanted) < 0.02
+
+
+@torch.no_grad()
+def test_every_row_can_have_its_own_known_cells(strange):
+    condition = torch.tensor([[1.0, NAN, NAN], [NAN, 2.0, 3.0], [NAN, NAN, NAN], [0.0, 1.0, 2.0]]).repeat(50, 1)
+    x = strange.sample(200, condition)
+    known = ~torch.isnan(condition)
+    assert torch.equal(x[known], condition[known]) and torch.isfinite(x).all()
+    torch.manual_seed(3)
+    once = strange.sample(200, condition)
+    torch.manual_seed(3)
+    assert torch.equal(once, strange.sample(200, condition))
+
+
+def test_evenly_spread_numbers_are_uniform_and_vary_less():
+    codes = torch.arange(1000) % 4
+    means, hits = [], []
+    for seed in range(200):
+        torch.manual_seed(seed)
+        strata = Strata(1000, torch.device("cpu"))
+        strata.sort(codes)
+        u = strata.uniforms()
+        means.append(u[0])
+        hits.append([(u[codes == c] < 0.3).sum().item() for c in range(4)])
+    # one row's number is uniform over the seeds: mean 1/2 with a standard error of 0.02
+    assert abs(torch.stack(means).mean() - 0.5) < 0.07
+    # 250 rows of a code: independent draws would vary by 7 rows
+    assert np.std(hits) < 1.0 and np.mean(hits) == pytest.approx(75.0, abs=0.3)
+
+
+@functools.cache
+def trained() -> tuple[TabAR, object]:
+    torch.manual_seed(0)
+    data = data_of(related(), "kind", batch_size=100)
+    return train(TabAR(data.spec, width=32, hidden=64, optimizer=ADAM), data, 40).eval(), data
+
+
+def test_beats_independent_columns_by_the_relations():
+    model, data = trained()
+    floor = train(Bootstrap(data.spec), data, 1)
+    x = data.tensors["test"][0]
+    with torch.no_grad():
+        gain = (model.log_prob(x) - floor.log_prob(x)).mean().item()
+    # what there is to gain is the mutual information, 1.28 nats of the twin and 0.4 of the size; the bins of the
+    # numbers cost some of it: they have nothing to tell, and fifteen training rows each to learn it from
+    assert 1.3 < gain < 1.85
+
+
+def test_a_deterministic_relation_is_filled_in_both_ways():
+    model, data = trained()
+    x = data.tensors["test"][0]
+    for column in (0, 1):
+        gaps = x.clone()
+        gaps[:, column] = NAN
+        torch.manual_seed(4)
+        filled = model.impute(gaps)
+        assert (filled[:, column] == x[:, column]).float().mean() > 0.95
+        assert torch.equal(filled[:, [2, 3]], x[:, [2, 3]])
+
+
+def test_conditions_on_any_column_give_the_right_conditional():
+    model, data = trained()
+    synthesizer = Synthesizer(model, data.codec)
+    frame = synthesizer.sample(4000, {"size": 3}, seed=1)
+    assert (frame["size"] == 3).all()
+    # p(kind = d | size = 3) = 0.1 (2/3 + 1/12) / (0.1 * 2/3 + 1/12) = 0.5
+    assert (frame["kind"] == "d").mean() == pytest.approx(0.5, abs=0.08)
+    assert (frame["twin"] == frame["kind"].map(dict(zip("abcd", "dcba", strict=True)))).mean() > 0.95
+    two = synthesizer.sample(500, {"twin": "a", "size": "<2"}, seed=1)
+    assert (
+        (two["twin"] == "a").all() and (two["size"] < 2).all() and (two["kind"] == "d").mean() > 0.8
+    )  # two rows in a hundred are so
+
+
+def test_order_and_biases_come_from_the_training_rows():
+    model, data = trained()
+    assert model.rank.tolist()[-1] == 3, "the numbers in bins have most entropy"
+    assert model.rank.argsort().tolist()[0] in (0, 1)
+    fresh = TabAR(data.spec, optimizer=ADAM)
+    fresh._count(data.train_dataloader())
+    counts = data.frames["train"]["kind"].value_counts(normalize=True).sort_index()
+    share = fresh.net.bias[fresh.codes.part(0)].softmax(0).detach().numpy()
+    assert np.abs(share - counts.to_numpy()).max() < 1e-3
+
+
+def test_small_tables_get_more_epochs():
+    data = data_of(related(200), "kind")
+    model = train(TabAR(data.spec, width=8, hidden=8, min_updates=30, optimizer=ADAM), data, 2)
+    assert 30 <= model.steps <= 30 + len(data.train_dataloader())
+
+
+def test_resumes_in_the_middle_of_an_epoch(tmp_path):
+    data = data_of(related(600), "kind", batch_size=100)
+    assert_resumes(lambda: TabAR(data.spec, width=8, hidden=8, optimizer=ADAM), data, 3, 6, tmp_path)
+
+
+def test_rate_goes_up_then_down():
+    assert one_cycle(0.0) == pytest.approx(0.1) and one_cycle(0.1) == pytest.approx(1.0)
+    assert one_cycle(1.0) == pytest.approx(0.001) and one_cycle(0.5) > one_cycle(0.6)
+
+
+def test_one_column_tables_work():
+    for frame in (pd.DataFrame({"x": np.random.default_rng(0).normal(size=80)}), pd.DataFrame({"g": list("ab") * 40})):
+        data = data_of(frame)
+        model = train(TabAR(data.spec, width=8, hidden=8, optimizer=ADAM), data, 2)
+        assert model.sample(10).shape == (10, 1)
+
+
+def test_encodings_it_cannot_read_are_refused():
+    from toy_tables import toy_data
+
+    from src.codecs.scaling import MinMax
+
+    with pytest.raises(UserError, match="encoding=bins data.codec.compact=true"):
+        TabAR(toy_data(MinMax).spec)
