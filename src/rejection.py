@@ -97,7 +97,7 @@ class Request:
         made = index = 0
         while account.wanted.any():
             seeds, size = (seed, part, index), self._size(account)
-            frame = draw(size, self._told(size, account, seeds), seeds, first_row + made)
+            frame = self._exact(draw(size, self._told(size, account, seeds), seeds, first_row + made))
             index += 1
             kept = frame if self.is_certain else self._kept(frame, account, first_row + made, seeds)
             account.wanted[0] -= len(kept) if self.is_certain else 0
@@ -134,6 +134,14 @@ class Request:
             values = pd.Series(self.column.values, dtype=object)
             cells[self.column.field.name] = values.take(in_turn).reset_index(drop=True)
         return self.codec.encode_known(cells, n) if cells else None
+
+    def _exact(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Known cells exactly as asked for: one code may stand for a bin of numbers, or for several rare categories."""
+        if self.conditioning != "columns":
+            return frame
+        known = self.conditions.known()
+        same = {name: pd.Series([cell.iloc[0]] * len(frame), dtype=frame[name].dtype) for name, cell in known.items()}
+        return frame.assign(**same)
 
     def _told_label(self, in_turn: np.ndarray, rng: np.random.Generator) -> Tensor | None:
         """Class indices: in turn if the label is balanced, else by their shares among those allowed."""

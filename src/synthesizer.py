@@ -17,12 +17,14 @@ from src.codecs.base import Codec
 from src.codecs.image import ImageCodec
 from src.codecs.table import TableCodec
 from src.constraints import Rules
-from src.errors import UserError
+from src.errors import UserError, near
 from src.models.base import GenerativeModel
 from src.rejection import Request, Seeds
 from src.spec import DataSpec
 
 CODECS: dict[str, type[Codec]] = {TableCodec.kind: TableCodec, ImageCodec.kind: ImageCodec}
+
+FILL_TRIES = 20  # draws for a cell that is to be filled, until one is not missing again
 
 
 class Synthesizer:
@@ -126,6 +128,47 @@ class Synthesizer:
     def rows(self, request: Request, n: int, seed: int, part: int = 0, first_row: int = 0) -> Iterator[pd.DataFrame]:
         """The rows of a checked request, in pieces; arguments as for `chunks`."""
         return request.rows(n, self._chunk, seed, part, first_row)
+
+    def impute(self, frame: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+        """A table with its missing cells filled by a draw given the known cells of their row; known cells stay.
+
+        Where missing is itself likely for a cell, it is drawn again, `FILL_TRIES` times at most, then left missing.
+
+        Raises:
+            UserError: The model cannot be told columns, or the table lacks one.
+        """
+        codec = self._told_columns(frame)
+        filled = frame[codec.schema.names].reset_index(drop=True)
+        for i in range(FILL_TRIES):
+            at = np.flatnonzero(filled.isna().any(axis=1))
+            if not len(at):
+                break
+            gaps = filled.iloc[at].reset_index(drop=True)
+            drawn = codec.decode(self._draw(len(at), codec.encode_gaps(gaps), (seed, 0, i)), _generator((seed, 0, i)))
+            for name in gaps.columns[gaps.isna().any()]:
+                column = gaps[name].where(gaps[name].notna(), drawn[name])
+                filled.loc[at, name] = column.to_numpy()
+        return filled.astype({name: codec.schema[name].dtype for name in codec.schema.names}).set_axis(frame.index)
+
+    def log_prob(self, frame: pd.DataFrame) -> pd.Series:
+        """Log-probability of each row in nats, bins of numbers counted as categories; the lowest are anomalies.
+
+        Raises:
+            UserError: The model has no such likelihood, or the table lacks a column.
+        """
+        codec = self._told_columns(frame)
+        with torch.no_grad():
+            log_prob: Any = self.model.log_prob  # every model that can be told columns has it
+            nats = log_prob(codec.encode(frame).to(self.model.device))
+        return pd.Series(nats.cpu().numpy(), index=frame.index, name="log_prob")
+
+    def _told_columns(self, frame: pd.DataFrame) -> TableCodec:
+        if not isinstance(self.codec, TableCodec) or self.model.conditioning != "columns":
+            raise UserError(f"{type(self.model).__name__} cannot be told columns; train model=tabar or model=mixture")
+        lacking = [name for name in self.codec.schema.names if name not in frame]
+        if lacking:
+            raise UserError(f"the table lacks the column {lacking[0]!r}{near(lacking[0], map(str, frame.columns))}")
+        return self.codec
 
     def _pictures(self, n: int, given: int | None, seeds: tuple[int, int], first_row: int) -> Iterator[Any]:
         for i, start in enumerate(range(0, n, self.codec.chunk)):

@@ -151,6 +151,36 @@ def test_conditions_on_any_column_give_the_right_conditional():
     assert (
         (two["twin"] == "a").all() and (two["size"] < 2).all() and (two["kind"] == "d").mean() > 0.8
     )  # two rows in a hundred are so
+    value = float(data.frames["train"]["noise"].iloc[0])
+    exact = synthesizer.sample(50, {"noise": value, "kind": "b"}, seed=1)
+    assert (exact["noise"] == value).all() and (exact["kind"] == "b").all(), "one number of a bin of many"
+
+
+def test_a_table_is_filled_and_judged_in_user_units():
+    model, data = trained()
+    synthesizer, test = Synthesizer(model, data.codec), data.frames["test"]
+    gaps = test.set_axis(range(7, 7 + len(test)))
+    gaps.loc[gaps.index % 2 == 0, "twin"] = None
+    gaps.loc[gaps.index % 3 == 0, "noise"] = NAN
+    filled = synthesizer.impute(gaps, seed=1)
+    assert filled.notna().all(axis=None) and (filled.dtypes == test.dtypes).all() and filled.index.equals(gaps.index)
+    assert filled.where(gaps.notna()).equals(gaps.where(gaps.notna())), "known cells stay"
+    assert (filled["twin"].to_numpy() == test["twin"].to_numpy()).mean() > 0.95
+    assert filled.equals(synthesizer.impute(gaps, seed=1)) and not filled.equals(synthesizer.impute(gaps, seed=2))
+    wrong = test.assign(twin=test["kind"])  # never so in training
+    assert (synthesizer.log_prob(wrong) < synthesizer.log_prob(test).to_numpy() - 1.0).mean() > 0.95
+    with pytest.raises(UserError, match="lacks the column 'twin'"):
+        synthesizer.impute(test.drop(columns="twin"))
+
+
+def test_missing_cells_that_training_knew_are_filled_too():
+    frame = related(1500)
+    frame.loc[frame.index % 3 == 0, "twin"] = None
+    data = data_of(frame, "kind", batch_size=100)
+    torch.manual_seed(0)
+    model = train(TabAR(data.spec, width=16, hidden=32, optimizer=ADAM), data, 10)
+    filled = Synthesizer(model, data.codec).impute(data.frames["test"])
+    assert filled["twin"].notna().all()
 
 
 def test_order_and_biases_come_from_the_training_rows():

@@ -158,6 +158,13 @@ class TableCodec(Codec):
                 rows[:, start:stop] = self._encode_column(column, cells[column.field.name])
         return torch.from_numpy(rows)
 
+    def encode_gaps(self, frame: pd.DataFrame) -> Tensor:
+        """As `encode`, with NaN instead of "missing" for missing cells: what a model is to fill in."""
+        x = self.encode(frame)
+        for column, (start, stop) in zip(self.columns, self._spans, strict=True):
+            x[torch.from_numpy(frame[column.field.name].isna().to_numpy()), start:stop] = np.nan
+        return x
+
     def decode(self, x: Tensor, rng: np.random.Generator, first_row: int = 0) -> pd.DataFrame:
         """(n, D) to a frame with the schema's column order and dtypes."""
         rows = x.detach().to("cpu", torch.float32).numpy()

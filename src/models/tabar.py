@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -96,9 +97,10 @@ class TabAR(LikelihoodModel):
         Raises:
             RuntimeError: The trainer was given loaders instead of a data module.
         """
-        if self.trainer.datamodule is None:
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if data is None:
             raise RuntimeError("TabAR counts the training rows first: call trainer.fit(model, datamodule=...)")
-        loader = self.trainer.datamodule.train_dataloader()
+        loader = data.train_dataloader()
         if self.trainer.max_epochs and self.trainer.max_epochs > 0 and hasattr(loader, "__len__"):
             needed = math.ceil(self.min_updates / len(loader))
             self.trainer.fit_loop.max_epochs = max(self.trainer.max_epochs, needed)
@@ -239,7 +241,8 @@ class TabAR(LikelihoodModel):
         parameters = list(self.net.parameters())
         vectors = [p for p in parameters if p.ndim < 2]
         matrices = [p for p in parameters if p.ndim >= 2]
-        return self.optimizer_factory([{"params": matrices}, {"params": vectors, "weight_decay": 0.0}])
+        groups: Any = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+        return self.optimizer_factory(groups)
 
 
 def one_cycle(progress: float) -> float:
