@@ -129,19 +129,25 @@ class Request:
         in_turn = open_classes[np.arange(n) % len(open_classes)]
         if self.told_label is not None:
             return self._told_label(in_turn, rng)
-        cells: dict[str, pd.Series] = self.conditions.known() if self.conditioning == "columns" else {}
-        if self.column is not None and self.conditioning == "columns":
+        if self.conditioning not in ("categories", "columns"):
+            return None
+        cells = self.conditions.known()
+        if self.column is not None:
             values = pd.Series(self.column.values, dtype=object)
             cells[self.column.field.name] = values.take(in_turn).reset_index(drop=True)
         return self.codec.encode_known(cells, n) if cells else None
 
     def _exact(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Known cells exactly as asked for: one code may stand for a bin of numbers, or for several rare categories."""
-        if self.conditioning != "columns":
-            return frame
         known = self.conditions.known()
-        same = {name: pd.Series([cell.iloc[0]] * len(frame), dtype=frame[name].dtype) for name, cell in known.items()}
-        return frame.assign(**same)
+        if self.conditioning == "columns":
+            return frame.assign(**{name: _repeated(cell, frame[name]) for name, cell in known.items()})
+        if self.conditioning == "categories":  # of which it may have missed some, and was told no numbers
+            for column in self.codec.columns:
+                if isinstance(column, ChoiceColumn) and column.pool and (name := column.field.name) in known:
+                    is_met = column.codes(frame[name]) == column.codes(known[name])[0]
+                    frame[name] = frame[name].where(~is_met, _repeated(known[name], frame[name]))
+        return frame
 
     def _told_label(self, in_turn: np.ndarray, rng: np.random.Generator) -> Tensor | None:
         """Class indices: in turn if the label is balanced, else by their shares among those allowed."""
@@ -236,6 +242,10 @@ def _balanced_column(codec: TableCodec, balance: str) -> ChoiceColumn:
             f"balance={balance}: {name} has {count} categories, the rarest of which are pooled; take another"
         )
     return choices[name]
+
+
+def _repeated(cell: pd.Series, like: pd.Series) -> pd.Series:
+    return pd.Series([cell.iloc[0]] * len(like), dtype=like.dtype)
 
 
 def _joined(pieces: list[pd.DataFrame]) -> pd.DataFrame:

@@ -96,6 +96,8 @@ class Redraws(GenerativeModel):
         if condition is None:
             return self.rows[torch.randint(len(self.rows), (n,))]
         self.told.append(condition)
+        if self.conditioning == "categories":  # as bad at it as a model may be
+            return self.rows[torch.randint(len(self.rows), (n,))]
         if self.conditioning == "label":
             fits = self.y == condition[:, None]
         else:

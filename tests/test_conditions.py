@@ -159,6 +159,19 @@ def test_a_model_that_knows_columns_is_told_equalities_as_encoded_cells():
     assert torch.equal(rows[0][~free], expected[~free])
 
 
+def test_cells_that_a_model_misses_are_looked_for_and_never_written_in():
+    made = redrawing("categories").sample(300, {"city": "Rome", "age": 40}, seed=3)
+    assert (made.city == "Rome").all() and (made.age == 40).all()
+    assert (made.country == "Italy").all()  # rows of France would have it wrong
+    frame = pd.DataFrame({"x": np.arange(900.0), "code": [f"v{i % 300}" for i in range(900)]})
+    synthesizer = redrawing("categories", label=None, frame=frame)
+    rare = synthesizer.codec.columns[1].pool[3]
+    made = synthesizer.sample(20, {"code": rare})
+    assert (made.code == rare).all()
+    pool = frame[frame.code.isin(synthesizer.codec.columns[1].pool)]
+    assert set(made.x) <= set(pool.x)  # of any of the pool, which the model cannot tell apart, and of no other
+
+
 def test_same_seed_same_rows_however_they_are_taken():
     condition = {"age": ">60", "sex": "Female"}
     one, two = redrawing(), redrawing()

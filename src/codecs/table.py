@@ -162,7 +162,7 @@ class TableCodec(Codec):
         """As `encode`, with NaN instead of "missing" for missing cells: what a model is to fill in."""
         x = self.encode(frame)
         for column, (start, stop) in zip(self.columns, self._spans, strict=True):
-            x[torch.from_numpy(frame[column.field.name].isna().to_numpy()), start:stop] = np.nan
+            x[torch.tensor(frame[column.field.name].isna().to_numpy()), start:stop] = np.nan
         return x
 
     def decode(self, x: Tensor, rng: np.random.Generator, first_row: int = 0) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from src.spec import Batch, DataSpec
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], Any]
-Conditioning = Literal["none", "label", "columns"]
+Conditioning = Literal["none", "label", "categories", "columns"]
 
 
 class Diverged(UserError):
@@ -38,7 +38,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         supports: Kinds of `DataSpec` the model can be built on.
         reads: Kinds of `Block` that the model can read.
         conditioning: What `draw` can be told: "none"; "label", class indices of shape (n,) and dtype long; "columns",
-            encoded rows of shape (n, *spec.shape) with NaN where the model is free.
+            encoded rows of shape (n, *spec.shape) with NaN where the model is free, all of which it meets;
+            "categories", such rows of which it goes by the categories alone, and may fail to meet some.
         spec: What one example looks like.
         directions: Which of its logged figures are better "lower" or "higher".
         remedy: What to try when a loss is not finite.

@@ -65,7 +65,7 @@ class CTGAN(AdversarialModel):
         critic = PackedCritic(spec.shape[0], conditions.count, pac, critic_hidden)
         super().__init__(spec, generator, critic, **options)
         self.conditions = conditions
-        self.conditioning = "columns" if conditions.columns else "none"
+        self.conditioning = "categories" if conditions.columns else "none"
         self.latent_dim, self.pac, self.penalty, self.lazy = latent_dim, pac, penalty, lazy
         self.fast_sampling = fast_sampling
         self.loss = Wasserstein()

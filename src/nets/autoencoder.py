@@ -32,6 +32,8 @@ class TableAutoencoder(nn.Module):
         self.classes = len(spec.classes) if conditional else 0
         self.row_width = spec.shape[0]
         kept = [block for column in spec.columns if column is not label for block in column.blocks]
+        if not kept:
+            raise UserError("the label is the only column left to model; add columns, or choose model=vae")
         positions = [i for block in kept for i in range(block.start, block.stop)]
         self.is_partial = label is not None
         self.register_buffer("kept", torch.tensor(positions), False)
