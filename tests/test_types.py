@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from src.data.finding import find, find_decimals
+from src.data.finding import find
+from src.data.rounding import find_decimals
 from src.data.sources import SklearnTable
 from src.data.types import describe, infer_schema
 from src.errors import UserError

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import pandas as pd
 
 DAYS = (
@@ -33,15 +35,19 @@ SAMPLE = 50
 
 def find_format(values: pd.Series) -> str | None:
     """The first of `FORMATS` that every value (text, none missing) is written in, or None."""
+    return next(fitting(values), None)
+
+
+def fitting(values: pd.Series, formats: Iterable[str] = FORMATS) -> Iterator[str]:
+    """Those of the formats that every value (text, none missing) is written in."""
     distinct = pd.Series(values.unique()).astype(object)
     first = "" if distinct.empty else str(distinct.iloc[0])
     if not 6 <= len(first) <= 40 or not any(c.isdigit() for c in first):  # spares most text columns all the trials
-        return None
+        return
     sample = distinct.iloc[:: max(1, len(distinct) // SAMPLE)]
-    for format in FORMATS:
+    for format in formats:
         if _fits(sample.iloc[:1], format) and _fits(sample, format) and _fits(distinct, format):
-            return format
-    return None
+            yield format
 
 
 def _fits(values: pd.Series, format: str) -> bool:

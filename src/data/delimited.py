@@ -10,13 +10,13 @@ import codecs
 import csv
 import io
 import itertools
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from src.data.cells import MISSING_CELLS, ColumnReader
+from src.data.cells import MISSING_CELLS, Evidence, Reading, convert
 from src.errors import UserError
 
 BYTE_ORDER_MARKS = (
@@ -54,41 +54,73 @@ def read_delimited(
             notes.append(f"fields are separated by a {DELIMITERS[delimiter]}")
     table = _all_text(text, sample, name, delimiter)
     if names is None:
-        names = [str(column[0].as_py() or "").strip() for column in table.columns]
+        names = header([column[0].as_py() for column in table.columns])
         table = table.slice(1)
-    elif len(names) != table.num_columns:
-        raise UserError(f"{name}: data.names has {len(names)} names for {table.num_columns} columns")
-    table = _named(table, names, name, notes)
-    reader = ColumnReader(delimiter)
-    columns = {column: reader.read(column, table[column]) for column in table.column_names}
-    if reader.is_padded:
+    check_names(names, table.num_columns, name)
+    evidence = [Evidence() for _ in names]
+    for found, column in zip(evidence, table.columns, strict=True):
+        found.update(column)
+    kept = keep(names, evidence, name, notes)
+    readings = judge(kept, evidence, delimiter, notes)
+    columns = {column: convert(table.column(i), readings[column]) for column, i in kept.items()}
+    return pa.table(columns).to_pandas(), notes
+
+
+def judge(
+    kept: Mapping[str, int], evidence: Sequence[Evidence], delimiter: str, notes: list[str]
+) -> dict[str, Reading]:
+    """How each column is to be read; what was not plain is added to the notes."""
+    told: list[str] = []
+    readings = {column: evidence[i].reading(column, delimiter, told) for column, i in kept.items()}
+    if "padded" in readings.values():
         notes.append("the blanks after the commas are no part of the cells")
-    return pa.table(columns).to_pandas(), notes + reader.notes
+    notes += told
+    return readings
+
+
+def header(cells: Sequence[str | None]) -> list[str]:
+    """Column names from the cells of the first line."""
+    return [str(cell or "").strip() for cell in cells]
+
+
+def check_names(names: Sequence[str], width: int, name: str) -> None:
+    """Raises `UserError` where `data.names` has another length than the rows."""
+    if len(names) != width:
+        raise UserError(f"{name}: data.names has {len(names)} names for {width} columns")
 
 
 def to_utf8(raw: bytes, name: str, encoding: str | None) -> tuple[bytes, list[str]]:
     """The text as UTF-8 without byte order mark, and a note if it was anything else."""
-    marked = next((known for mark, known in BYTE_ORDER_MARKS if raw.startswith(mark)), None)
-    chosen = encoding or marked or "utf-8"
-    if encoding is None and marked is None and b"\0" in raw[:4096]:
-        raise UserError(
-            f"{name}: this is no text file; give a CSV, TSV or Parquet file (UTF-16 text needs data.encoding=utf-16)"
-        )
+    chosen = choose_encoding(raw[:4096], name, encoding)
     try:
         text = raw.decode(chosen)
-    except LookupError:
-        raise UserError(f"data.encoding={encoding} is no known encoding; try utf-8, cp1252 or latin-1") from None
     except UnicodeError as error:
-        raise UserError(_not_decodable(raw, name, chosen, error)) from None
+        raise UserError(not_decodable(raw, name, chosen, error)) from None
     if codecs.lookup(chosen).name == "utf-8":
         return raw.removeprefix(codecs.BOM_UTF8), []
     return text.lstrip("\ufeff").encode(), [f"read as {chosen} text"]
 
 
-def _not_decodable(raw: bytes, name: str, encoding: str, error: UnicodeError) -> str:
+def choose_encoding(head: bytes, name: str, encoding: str | None = None) -> str:
+    """The encoding of a text that begins so: as said, or as a byte order mark says, or UTF-8."""
+    marked = next((known for mark, known in BYTE_ORDER_MARKS if head.startswith(mark)), None)
+    if encoding is None and marked is None and b"\0" in head:
+        raise UserError(
+            f"{name}: this is no text file; give a CSV, TSV or Parquet file (UTF-16 text needs data.encoding=utf-16)"
+        )
+    chosen = encoding or marked or "utf-8"
+    try:
+        codecs.lookup(chosen)
+    except LookupError:
+        raise UserError(f"data.encoding={encoding} is no known encoding; try utf-8, cp1252 or latin-1") from None
+    return chosen
+
+
+def not_decodable(raw: bytes, name: str, encoding: str, error: UnicodeError, lines: int = 0) -> str:
+    """What is wrong with bytes that follow so many lines, where, and which encoding would do."""
     place = ""
     if isinstance(error, UnicodeDecodeError):
-        line = raw.count(b"\n", 0, error.start) + 1
+        line = lines + raw.count(b"\n", 0, error.start) + 1
         place = f" (byte 0x{raw[error.start]:02x} in line {line})"
     try:
         raw.decode("cp1252")
@@ -122,8 +154,7 @@ def _rows(lines: list[str], delimiter: str) -> list[list[str]]:
 
 
 def _all_text(text: bytes, sample: str, name: str, delimiter: str) -> pa.Table:
-    first = next(iter(_rows(sample.splitlines(keepends=True), delimiter)), None)
-    width = len(first) if first else sample.count(delimiter) + 1
+    width = width_of(sample, delimiter)
     ragged: list[arrow_csv.InvalidRow] = []
 
     def remember(row: arrow_csv.InvalidRow) -> str:
@@ -137,22 +168,35 @@ def _all_text(text: bytes, sample: str, name: str, delimiter: str) -> pa.Table:
             parse_options=arrow_csv.ParseOptions(
                 delimiter=delimiter, newlines_in_values=b'"' in text, invalid_row_handler=remember
             ),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types={f"f{i}": pa.string() for i in range(width)},
-                null_values=list(MISSING_CELLS),
-                strings_can_be_null=True,
-                check_utf8=False,
-            ),
+            convert_options=as_text(width),
         )
     except pa.ArrowInvalid as error:
         raise UserError(f"{name}: cannot be read as delimited text ({str(error).splitlines()[0]})") from None
     if ragged:
-        raise UserError(_ragged(text, name, delimiter, table.num_columns, len(ragged)))
+        lines = io.StringIO(text.decode(), newline="")
+        raise UserError(ragged_line(lines, name, delimiter, table.num_columns, len(ragged)))
     return table
 
 
-def _ragged(text: bytes, name: str, delimiter: str, width: int, count: int) -> str:
-    reader = csv.reader(io.StringIO(text.decode(), newline=""), delimiter=delimiter)
+def width_of(sample: str, delimiter: str) -> int:
+    """Number of fields of the first line."""
+    first = next(iter(_rows(sample.splitlines(keepends=True), delimiter)), None)
+    return len(first) if first else sample.count(delimiter) + 1
+
+
+def as_text(width: int) -> arrow_csv.ConvertOptions:
+    """All cells as text, and which of them are missing."""
+    return arrow_csv.ConvertOptions(
+        column_types={f"f{i}": pa.string() for i in range(width)},
+        null_values=list(MISSING_CELLS),
+        strings_can_be_null=True,
+        check_utf8=False,
+    )
+
+
+def ragged_line(text: Iterable[str], name: str, delimiter: str, width: int, count: int) -> str:
+    """What is wrong with the first line that has another number of fields, of `count` such lines."""
+    reader = csv.reader(text, delimiter=delimiter)
     place = "one line"
     for row in reader:
         if row and len(row) != width:
@@ -162,42 +206,30 @@ def _ragged(text: bytes, name: str, delimiter: str, width: int, count: int) -> s
     return f"{name}: the first line has {width} fields, {place}{more}; mend the line or quote its field"
 
 
-def _named(table: pa.Table, names: list[str], name: str, notes: list[str]) -> pa.Table:
-    """Names the columns; an unnamed row number or empty column is left out, another unnamed one gets a name."""
-    keep: dict[str, pa.ChunkedArray] = {}
+def keep(names: Sequence[str], evidence: Sequence[Evidence], name: str, notes: list[str]) -> dict[str, int]:
+    """{name: place} of the columns; an unnamed row number or empty column is left out, another unnamed one is named."""
+    kept: dict[str, int] = {}
     for i, column_name in enumerate(names):
-        column = table.column(i)
+        found = evidence[i]
         if not column_name:
-            if column.null_count == len(column):
+            if found.missing == found.rows:
                 notes.append(f"column {i + 1} has neither name nor values: left out")
                 continue
-            if i == 0 and _is_row_number(column):
+            if i == 0 and found.counts_rows:
                 notes.append("the first column has no name and counts the rows: left out as an index")
                 continue
             column_name = f"column_{i + 1}"
             notes.append(f"column {i + 1} has no name: called {column_name}")
-        if column_name in keep:
+        if column_name in kept:
             places = [str(j + 1) for j, other in enumerate(names) if other == column_name]
             raise UserError(
                 f"{name}: the column name {column_name!r} occurs {len(places)} times"
                 f" (columns {', '.join(places)}); rename all but one"
             )
-        keep[column_name] = column
-    if keep and all(_is_number(column_name) for column_name in keep):
+        kept[column_name] = i
+    if kept and all(_is_number(column_name) for column_name in kept):
         notes.append("the first line, taken as column names, holds only numbers; give data.names if there is no header")
-    return pa.table(keep)
-
-
-def _is_row_number(column: pa.ChunkedArray) -> bool:
-    try:
-        numbers = pc.cast(column, pa.int64())
-    except pa.ArrowInvalid:
-        return False
-    if numbers.null_count or not len(numbers):
-        return False
-    start = numbers[0].as_py()
-    counted = pa.array(range(start, start + len(numbers)), pa.int64())
-    return start in (0, 1) and numbers.equals(pa.chunked_array([counted]))
+    return kept
 
 
 def _is_number(text: str) -> bool:

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import parquet
 
+from src.data.columns import plain_column
 from src.data.delimited import read_delimited
 from src.errors import UserError
 
@@ -62,18 +62,24 @@ def _bytes(path: Path) -> bytes:
         inside = sorted(p.name for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
         which = f"; give one of its files, such as data.path={path / inside[0]}" if inside else ""
         raise UserError(f"{path}: this is a folder, not a table file{which}")
+    check_exists(path)
     try:
         raw = path.read_bytes()
-    except FileNotFoundError:
-        others = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        close = difflib.get_close_matches(path.name, others, n=1)
-        hint = f"; did you mean {path.parent / close[0]}?" if close else f" (looked from {Path.cwd()})"
-        raise UserError(f"data.path={path}: there is no such file{hint}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if not raw:
         raise UserError(f"{path.name}: the file is empty (0 bytes)")
     return raw
+
+
+def check_exists(path: Path) -> None:
+    """Raises `UserError` with the name that was meant where there is no such file."""
+    if path.exists():
+        return
+    others = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, others, n=1)
+    hint = f"; did you mean {path.parent / close[0]}?" if close else f" (looked from {Path.cwd()})"
+    raise UserError(f"data.path={path}: there is no such file{hint}")
 
 
 def _unpacked(raw: bytes, name: str) -> bytes:
@@ -91,6 +97,11 @@ def _check(frame: pd.DataFrame, name: str) -> None:
     if len(frame) < MIN_ROWS:
         rows = "1 row is" if len(frame) == 1 else f"{len(frame)} rows are"
         raise UserError(f"{name}: {rows} too few for training, validation and test; at least {MIN_ROWS} are needed")
+    check_finite(frame, name)
+
+
+def check_finite(frame: pd.DataFrame, name: str) -> None:
+    """Raises `UserError` for a column with infinite cells."""
     for column in frame.columns[[pd.api.types.is_float_dtype(dtype) for dtype in frame.dtypes]]:
         infinite = int(np.isinf(frame[column].to_numpy(dtype=np.float64, na_value=np.nan)).sum())
         if infinite:
@@ -115,32 +126,5 @@ def _read_parquet(raw: bytes, name: str) -> tuple[pd.DataFrame, list[str]]:
         if column.startswith("__index_level_"):
             notes.append("the stored pandas index is left out")
             continue
-        columns[str(column)] = _plain(table[column], column, name)
+        columns[str(column)] = plain_column(table[column], column, name, bool(table[column].null_count))
     return pa.table(columns).to_pandas(ignore_metadata=True), notes
-
-
-def _plain(column: pa.ChunkedArray, column_name: str, name: str) -> pa.ChunkedArray:
-    """A column in a type that a frame holds natively: decimals as floats, dates as timestamps, times as text."""
-    kind = column.type
-    if pa.types.is_decimal(kind) or pa.types.is_float16(kind) or pa.types.is_null(kind):
-        return pc.cast(column, pa.float64())
-    if pa.types.is_date(kind):
-        return pc.cast(column, pa.timestamp("s"))
-    if pa.types.is_time(kind) or (pa.types.is_boolean(kind) and column.null_count):
-        return _as_text(column)
-    if pa.types.is_nested(kind) or pa.types.is_duration(kind) or _is_bytes(kind):
-        raise UserError(
-            f"{name}: column {column_name!r} holds values of type {kind}, which is no number, category, text or date;"
-            " leave the column out or store it as one of these"
-        )
-    return column
-
-
-def _is_bytes(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
-
-
-def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    if not pa.types.is_boolean(column.type):
-        return pc.cast(column, pa.string())
-    return pc.if_else(column, "True", "False")  # as a CSV file with empty cells would give them

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from src.data.dates import find_format
+from src.data.facts import Facts, SeriesFacts
+from src.data.rounding import is_text
 from src.errors import UserError
 from src.schema import Field
 
@@ -24,7 +25,6 @@ SORTED_SPREAD = 100  # sorted ones may have left out more
 MANY_DISTINCT = 0.9  # text that differs in this share of the rows is no category
 LONG_TEXT = 40  # characters on average; long text may repeat more
 LONG_DISTINCT = 0.5
-MAX_DECIMALS = 10
 SAMPLE = 1000
 ID_NAME = re.compile(r"(?:^|[^a-z])(?:ids?|key|uuid|guid|identifier)(?:$|[^a-z])|[a-z](?:Id|ID)$", re.ASCII)
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -38,15 +38,22 @@ class Finding(NamedTuple):
     why: str
 
 
-def find(series: pd.Series, is_label: bool = False) -> Finding:
-    """The type of one column; raises `UserError` for values that no type can hold."""
+def find(series: pd.Series, is_label: bool = False, facts: Facts | None = None) -> Finding:
+    """The type of one column; raises `UserError` for values that no type can hold.
+
+    Arguments:
+        series: The column, or a sample of its cells.
+        is_label: Whether classes are taken from it.
+        facts: Of the whole column, where `series` is a sample.
+    """
     name, dtype = str(series.name), str(series.dtype)
     present = series.dropna()
-    distinct = int(present.nunique())
+    facts = facts or SeriesFacts(series)
+    distinct = facts.distinct
     if distinct == 0:
         return Finding(Field(name, "constant", dtype), 0, "no values at all")
     if distinct == 1:
-        if len(present) == len(series):
+        if not facts.missing:
             return Finding(Field(name, "constant", dtype), 1, "a single value")
         return Finding(Field(name, "category", dtype), 1, "a single value, or missing")
     if pd.api.types.is_bool_dtype(series.dtype):
@@ -56,15 +63,10 @@ def find(series: pd.Series, is_label: bool = False) -> Finding:
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
         return Finding(Field(name, "datetime", dtype), distinct, "dates")
     if is_text(series):
-        return _words(name, dtype, present, distinct, is_label)
+        return _words(name, dtype, present, facts, is_label)
     if not pd.api.types.is_numeric_dtype(series.dtype) or pd.api.types.is_complex_dtype(series.dtype):
         raise UserError(f"column {name!r} holds {dtype}, which is no number, category, text or date; convert it first")
-    return _numbers(name, series, present, distinct, is_label)
-
-
-def is_text(series: pd.Series) -> bool:
-    """Whether cells are strings (or a mixture of Python values, which is treated as such)."""
-    return isinstance(series.dtype, pd.StringDtype) or series.dtype == object
+    return _numbers(name, series, facts, is_label)
 
 
 def float_values(series: pd.Series) -> np.ndarray:
@@ -80,16 +82,18 @@ def _categorical(name: str, dtype: pd.CategoricalDtype, distinct: int) -> Findin
     return Finding(Field(name, "category", "category"), distinct, f"{distinct} distinct, a categorical")
 
 
-def _numbers(name: str, series: pd.Series, present: pd.Series, distinct: int, is_label: bool) -> Finding:
-    dtype = str(series.dtype)
-    decimals = 0 if pd.api.types.is_integer_dtype(series.dtype) else find_decimals(present)
+def _numbers(name: str, series: pd.Series, facts: Facts, is_label: bool) -> Finding:
+    dtype, distinct = str(series.dtype), facts.distinct
+    decimals = 0 if pd.api.types.is_integer_dtype(series.dtype) else facts.decimals
     if distinct == 2:
-        kind, why = ("boolean", "only 0 and 1") if present.isin([0, 1]).all() else ("category", "2 distinct values")
+        kind, why = (
+            ("boolean", "only 0 and 1") if (facts.low, facts.high) == (0, 1) else ("category", "2 distinct values")
+        )
         return Finding(Field(name, kind, dtype), distinct, why)  # type: ignore[arg-type]
-    if is_label and distinct <= LABEL_CLASSES and LABEL_REPEATS * distinct <= len(present):
+    if is_label and distinct <= LABEL_CLASSES and LABEL_REPEATS * distinct <= facts.present:
         return Finding(Field(name, "category", dtype), distinct, f"the label, {distinct} distinct")
     if decimals == 0:
-        reason = None if is_label else _id_reason(name, series, distinct)
+        reason = None if is_label else _id_reason(name, series, facts)
         if reason is not None:
             return Finding(Field(name, "id", dtype), distinct, reason)
         return Finding(Field(name, "integer", dtype, decimals=0), distinct, f"{distinct} distinct, all integers")
@@ -97,60 +101,43 @@ def _numbers(name: str, series: pd.Series, present: pd.Series, distinct: int, is
     return Finding(Field(name, "numeric", dtype, decimals=decimals), distinct, f"{distinct} distinct numbers{rounding}")
 
 
-def _id_reason(name: str, series: pd.Series, distinct: int) -> str | None:
-    if distinct < len(series) or not pd.api.types.is_integer_dtype(series.dtype):
+def _id_reason(name: str, series: pd.Series, facts: Facts) -> str | None:
+    if facts.distinct < facts.rows or not pd.api.types.is_integer_dtype(series.dtype):
         return None
     if ID_NAME.search(name) or ID_NAME.search(name.lower()):
         return "unique, and named as an id"
-    low, spread = int(series.min()), int(series.max()) - int(series.min())
-    if series.is_monotonic_increasing and low in (0, 1) and spread == len(series) - 1:
+    low, spread = int(facts.low), int(facts.high) - int(facts.low)
+    if facts.is_increasing and low in (0, 1) and spread == facts.rows - 1:
         return f"counts the rows from {low}"
-    if len(series) < COUNTED_ROWS:
+    if facts.rows < COUNTED_ROWS:
         return None
-    if spread <= COUNTED_SPREAD * len(series):
+    if spread <= COUNTED_SPREAD * facts.rows:
         return "unique, nearly without gaps"
-    is_sorted = series.is_monotonic_increasing or series.is_monotonic_decreasing
-    return "unique and sorted" if is_sorted and spread <= SORTED_SPREAD * len(series) else None
+    is_sorted = facts.is_increasing or facts.is_decreasing
+    return "unique and sorted" if is_sorted and spread <= SORTED_SPREAD * facts.rows else None
 
 
-def find_decimals(present: pd.Series) -> int | None:
-    """Digits after the point that all values are rounded to, at most 10; None for unrounded ones and huge ones."""
-    values = present.to_numpy(dtype=present.dtype if isinstance(present.dtype, np.dtype) else np.float64)
-    if len(values) == 0 or np.abs(values).max() >= 2**53:
-        return None
-    sample = values[:: max(1, len(values) // SAMPLE)]
-    for decimals in range(MAX_DECIMALS + 1):
-        if _is_rounded(sample, decimals) and _is_rounded(values, decimals):
-            return decimals
-    return None
-
-
-def _is_rounded(values: np.ndarray, decimals: int) -> bool:
-    # scaling and dividing back may miss by a few units in the last place
-    return bool((np.abs(values - np.round(values, decimals)) <= 4 * np.spacing(np.abs(values))).all())
-
-
-def _words(name: str, dtype: str, present: pd.Series, distinct: int, is_label: bool) -> Finding:
-    format = find_format(present)
+def _words(name: str, dtype: str, present: pd.Series, facts: Facts, is_label: bool) -> Finding:
+    format = facts.format
     if format is not None and not is_label:
-        return Finding(Field(name, "datetime", dtype, format=format), distinct, f"dates written as {format}")
-    kind, why = _kind_of_words(present, distinct)
-    return Finding(Field(name, kind, dtype), distinct, why)  # type: ignore[arg-type]
+        return Finding(Field(name, "datetime", dtype, format=format), facts.distinct, f"dates written as {format}")
+    kind, why = _kind_of_words(present, facts)
+    return Finding(Field(name, kind, dtype), facts.distinct, why)  # type: ignore[arg-type]
 
 
-def _kind_of_words(present: pd.Series, distinct: int) -> tuple[str, str]:
-    share = distinct / len(present)
+def _kind_of_words(present: pd.Series, facts: Facts) -> tuple[str, str]:
+    distinct, share = facts.distinct, facts.distinct / facts.present
     sample = present.iloc[:: max(1, len(present) // SAMPLE)].astype(str)
     if share < LONG_DISTINCT:
-        return "category", f"{distinct} distinct in {len(present)} rows"
+        return "category", f"{distinct} distinct in {facts.present} rows"
     numbers = sample.str.fullmatch(NUMBER).mean()
     if 0.5 <= numbers < 1:
         return "category", f"{distinct} distinct, numbers mixed with words"
-    if distinct == len(present):
+    if distinct == facts.present:
         keys = (~sample.str.contains(r"\s") & sample.str.contains(r"\d")).mean()
         return ("id", "unique keys") if keys > MANY_DISTINCT else ("text", "every cell differs")
     if share >= MANY_DISTINCT:
         return "text", f"{share:.0%} of the cells differ"
     if sample.str.len().mean() >= LONG_TEXT:
         return "text", f"long, and {share:.0%} of the cells differ"
-    return "category", f"{distinct} distinct in {len(present)} rows"
+    return "category", f"{distinct} distinct in {facts.present} rows"

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from src.data.dates import find_format
-from src.data.finding import find, find_decimals, float_values, is_text
+from src.data.facts import Facts, SeriesFacts
+from src.data.finding import find, float_values
+from src.data.rounding import find_decimals, is_text
 from src.errors import UserError, near
 from src.schema import COLUMN_TYPES, NUMERIC_TYPES, Field, Schema
 
@@ -40,14 +42,20 @@ class _Wanted:
     decimals: int | None = None
 
 
-def infer_schema(frame: pd.DataFrame, label: str | None, overrides: Mapping[str, Override]) -> Schema:
+def infer_schema(
+    frame: pd.DataFrame,
+    label: str | None,
+    overrides: Mapping[str, Override],
+    facts: Mapping[str, Facts] | None = None,
+) -> Schema:
     """The type of every column of `frame`, in order.
 
     Arguments:
-        frame: The table.
+        frame: The table, or a sample of its rows.
         label: Column that classes are taken from, or None. With few distinct values it is a category, even in numbers.
         overrides: {column: type}, or with more to say {column: {type: ordinal, order: [low, high]}},
             {column: {type: datetime, format: "%d/%m/%Y"}} or {column: {type: numeric, decimals: 2}}.
+        facts: Of the whole columns, where `frame` is a sample.
 
     Raises:
         UserError: For an unknown column, type or key, and for a type or label that the values cannot bear.
@@ -57,28 +65,29 @@ def infer_schema(frame: pd.DataFrame, label: str | None, overrides: Mapping[str,
     unknown = next((name for name in overrides if name not in frame.columns), None)
     if unknown is not None:
         raise UserError(f"data.types.{unknown}: the table has no such column{near(unknown, frame.columns)}")
-    fields = []
+    fields, known = [], facts or {}
     for name in frame.columns:
         if name in overrides:
             fields.append(_overridden(frame[name], _wanted(str(name), overrides[name])))
         else:
-            fields.append(find(frame[name], is_label=name == label).field)
+            fields.append(find(frame[name], name == label, known.get(name)).field)
     if label is not None:
-        _check_label(frame[label], fields[list(frame.columns).index(label)])
+        _check_label(known.get(label) or SeriesFacts(frame[label]), fields[list(frame.columns).index(label)])
     return Schema(tuple(fields), label)
 
 
-def describe(schema: Schema, frame: pd.DataFrame) -> list[ColumnRow]:
-    """One row a column, for the table shown before training."""
+def describe(schema: Schema, frame: pd.DataFrame, facts: Mapping[str, Facts] | None = None) -> list[ColumnRow]:
+    """One row a column, for the table shown before training; arguments as for `infer_schema`."""
     rows = []
     for field in schema.fields:
         series = frame[field.name]
-        found = find(series, is_label=field.name == schema.label)
+        known = (facts or {}).get(field.name) or SeriesFacts(series)
+        found = find(series, field.name == schema.label, known)
         why = found.why if found.field.type == field.type else f"set, not found (its values look {found.field.type})"
         if field.format is not None and found.field.format != field.format:
             why = f"{why}, {field.format}"
         example = _example(series, field)
-        rows.append(ColumnRow(field.name, field.type, int(series.isna().sum()), found.distinct, example, why))
+        rows.append(ColumnRow(field.name, field.type, known.missing, found.distinct, example, why))
     return rows
 
 
@@ -96,8 +105,8 @@ def _example(series: pd.Series, field: Field) -> str:
     return ", ".join(str(value)[:24] for value in values[:3])
 
 
-def _check_label(series: pd.Series, field: Field) -> None:
-    distinct = series.nunique()
+def _check_label(facts: Facts, field: Field) -> None:
+    distinct = facts.distinct
     if field.type in {"numeric", "integer"} or (field.is_choice and distinct <= MAX_CLASSES):
         return
     if field.is_choice:
@@ -105,7 +114,7 @@ def _check_label(series: pd.Series, field: Field) -> None:
     if field.type == "constant":
         raise UserError(f"data.target={field.name} has {distinct} distinct values, so there is nothing to label by")
     raise UserError(
-        f"data.target={field.name} is of type {field.type} ({distinct} distinct values in {len(series)} rows), so it"
+        f"data.target={field.name} is of type {field.type} ({distinct} distinct values in {facts.rows} rows), so it"
         f" cannot be the label; choose another, or say what it is with data.types.{field.name}=category"
     )
 

@@ -1,0 +1,139 @@
+"""A table on disk: Parquet row groups, each read when it is wanted, with the same types throughout."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet
+
+from src.data.columns import plain_column
+from src.errors import UserError
+
+
+@dataclass(frozen=True)
+class Group:
+    """A row group: which file, its place there, its rows, and the rows of all groups before it."""
+
+    file: int
+    place: int
+    rows: int
+    first: int
+
+
+class RowStore:
+    """Rows in one or several Parquet files with the same columns.
+
+    Arguments:
+        paths: The files, in order.
+
+    Attributes:
+        groups: Their row groups, in order.
+        rows: Number of rows.
+        names: Column names.
+
+    Raises:
+        UserError: A damaged file, files whose columns differ, columns of the same name, or a type that cannot be used.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """See the class."""
+        self.paths = list(paths)
+        self._files = [_opened(path) for path in self.paths]
+        schema = self._files[0].schema_arrow
+        self.names = [name for name in schema.names if not name.startswith("__index_level_")]
+        self._check(schema)
+        self.groups: list[Group] = []
+        self.rows = 0
+        for i, file in enumerate(self._files):
+            for place in range(file.metadata.num_row_groups):
+                size = file.metadata.row_group(place).num_rows
+                if size:
+                    self.groups.append(Group(i, place, size, self.rows))
+                self.rows += size
+        self._has_nulls = {name: self._nulls(name) for name in self.names}
+
+    def _check(self, schema: pa.Schema) -> None:
+        for name in self.names:
+            if self.names.count(name) > 1:
+                raise UserError(f"{self.paths[0].name}: several columns are named {name!r}; rename all but one")
+        for path, file in zip(self.paths, self._files, strict=True):
+            other = file.schema_arrow
+            for name in {*schema.names, *other.names}:
+                if name not in other.names or name not in schema.names:
+                    raise UserError(f"{path.name}: its columns are not those of {self.paths[0].name} ({name!r})")
+                if not other.field(name).type.equals(schema.field(name).type):
+                    kinds = f"{other.field(name).type} and not {schema.field(name).type}"
+                    raise UserError(f"{path.name}: column {name!r} is {kinds} as in {self.paths[0].name}")
+
+    def _nulls(self, name: str) -> bool:
+        """Whether any cell is missing: types must not change from group to group."""
+        for group in self.groups:
+            metadata = self._files[group.file].metadata.row_group(group.place)
+            stored = [metadata.column(i) for i in range(metadata.num_columns)]
+            statistics = next((c.statistics for c in stored if c.path_in_schema == name), None)
+            if statistics is None or not statistics.has_null_count:
+                if self._files[group.file].read_row_group(group.place, [name])[name].null_count:
+                    return True
+            elif statistics.null_count:
+                return True
+        return False
+
+    def __len__(self) -> int:
+        """Number of row groups."""
+        return len(self.groups)
+
+    def places(self, group: int) -> np.ndarray:
+        """Row numbers of a group, counted through the whole table."""
+        found = self.groups[group]
+        return np.arange(found.first, found.first + found.rows)
+
+    def frame(self, group: int, names: Sequence[str] | None = None) -> pd.DataFrame:
+        """The rows of a group; integers are floats in all groups if any of them misses a cell."""
+        found = self.groups[group]
+        wanted = list(self.names if names is None else names)
+        try:
+            table = self._files[found.file].read_row_group(found.place, wanted, use_threads=False)
+        except (pa.ArrowException, OSError):
+            raise UserError(f"{self.paths[found.file].name}: the Parquet file is damaged or cut off") from None
+        return pa.table({name: self._column(table[name], name) for name in wanted}).to_pandas(ignore_metadata=True)
+
+    def _column(self, column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+        if pa.types.is_dictionary(column.type):
+            column = pc.cast(column, column.type.value_type)
+        column = plain_column(column, name, self.paths[0].name, self._has_nulls[name])
+        if self._has_nulls[name] and pa.types.is_integer(column.type):
+            return pc.cast(column, pa.float64(), safe=False)
+        return column
+
+    def frames(self, names: Sequence[str] | None = None) -> Iterator[tuple[int, pd.DataFrame]]:
+        """Each group's number and rows."""
+        for group in range(len(self.groups)):
+            yield group, self.frame(group, names)
+
+    @property
+    def largest(self) -> int:
+        """Rows of the largest group."""
+        return max((group.rows for group in self.groups), default=0)
+
+
+def _opened(path: Path) -> parquet.ParquetFile:
+    try:
+        return parquet.ParquetFile(path)
+    except (pa.ArrowException, OSError):
+        raise UserError(f"{path.name}: the Parquet file is damaged or cut off; write or download it again") from None
+
+
+def files_sha256(paths: Sequence[Path]) -> str:
+    """SHA-256 of a file, or of the hashes of several."""
+    digests = []
+    for path in paths:
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
