@@ -15,6 +15,12 @@ from src.results import Better, RunResult, headlines
 # options that decide where a run writes and what it says, not what it learns
 SILENT = ("seed", "model", "data", "output_dir", "data_dir", "logger", "ckpt_path", "debug", "objective")
 NOT_SET = "(default)"
+COSTS: dict[str, Better] = {
+    "cost/wall_seconds": "lower",
+    "cost/fit_cpu_seconds": "lower",
+    "cost/peak_memory_mb": "lower",
+    "cost/parameters": "none",
+}
 Key = tuple[tuple[str, str], ...]
 
 
@@ -94,6 +100,7 @@ class Group:
         values: dict[str, list[float]] = {}
         for run in self.runs:
             measured = {score.name: score.value for score in run.result.figures}
+            measured |= _costs(run.result)
             if run.result.objective is not None:
                 measured.setdefault(run.result.objective.name, run.result.objective.value)
             for name, value in measured.items():
@@ -138,12 +145,18 @@ class Comparison:
         return list(dict.fromkeys([*self.columns, *(name for group in self.groups for name in group.figures)]))
 
     def is_best(self, group: Group, name: str) -> bool:
-        """Whether no other group on the same data has a better mean, where there is a direction and a contest."""
-        rivals = [g.figures[name].mean for g in self.by_data[group.key["data"]] if name in g.figures]
+        """Whether no other group on the same data has a better median, where there is a direction and a contest."""
+        rivals = [g.figures[name].median for g in self.by_data[group.key["data"]] if name in g.figures]
         direction = self.better.get(name, "none")
         if name not in group.figures or direction == "none" or len(set(rivals)) < 2:
             return False
-        return group.figures[name].mean == (max(rivals) if direction == "higher" else min(rivals))
+        return group.figures[name].median == (max(rivals) if direction == "higher" else min(rivals))
+
+
+def _costs(result: RunResult) -> dict[str, float | None]:
+    """What the run took: time of all its phases and of the fit's processors, most memory, size."""
+    values = (sum(result.wall_seconds.values()), result.fit_cpu_seconds, result.peak_memory_mb, result.n_parameters)
+    return dict(zip(COSTS, values, strict=True))
 
 
 def collect(paths: Sequence[Path]) -> tuple[list[Run], list[Failure]]:
@@ -190,7 +203,7 @@ def compare(runs: Sequence[Run], failures: Sequence[Failure] = (), figures: Sequ
     results = [run.result for run in newest.values()]
     named = Counter(result.objective.name for result in results if result.objective is not None)
     objective = named.most_common(1)[0][0] if named else ""
-    better: dict[str, Better] = {score.name: score.better for result in results for score in result.figures}
+    better = COSTS | {score.name: score.better for result in results for score in result.figures}
     better |= {result.objective.name: result.objective.direction for result in results if result.objective is not None}
     ranked = sorted(groups.values(), key=lambda group: _rank(group, objective, better))
     columns = _columns(results, better, objective, figures)
@@ -248,7 +261,7 @@ def _named(name: str, known: Iterable[str]) -> list[str]:
 def _rank(group: Group, objective: str, better: dict[str, Better]) -> tuple[str, bool, float, str]:
     found = group.figures.get(objective)
     sign = -1.0 if better.get(objective) == "higher" else 1.0
-    return group.key["data"], found is None, 0.0 if found is None else sign * found.mean, group.label
+    return group.key["data"], found is None, 0.0 if found is None else sign * found.median, group.label
 
 
 def _failure(file: Path) -> Failure:

@@ -18,7 +18,7 @@ class Strip:
     """Where the runs of a group lie on the objective's axis, in percent of the axis of their data set."""
 
     values: list[float]
-    mean: float
+    median: float
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
@@ -55,6 +55,6 @@ def _strips(comparison: Comparison, groups: list[Group]) -> list[tuple[Group, St
         return []
     low, span = min(values), max(values) - min(values)
     return [
-        (group, Strip([2 + 96 * (v - low) / span for v in spread.values], 2 + 96 * (spread.mean - low) / span))
+        (group, Strip([2 + 96 * (v - low) / span for v in spread.values], 2 + 96 * (spread.median - low) / span))
         for group, spread in found
     ]

@@ -16,20 +16,22 @@ def number(value: float | None) -> str:
     if value is None:
         return "–"
     size = abs(value)
-    if size and (size < 5e-4 or size >= 1e7):
+    if size == 0:
+        return "0"
+    if size < 5e-5 or size >= 1e7:
         return f"{value:.2e}".replace("-", "−")
-    digits = 3 if size < 100 else 1 if size < 10_000 else 0
+    digits = 4 if size < 1 else 3 if size < 100 else 1 if size < 10_000 else 0
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
 def spread(found: Spread | None, runs: int) -> str:
-    """Mean ± standard deviation, and over how many of the runs where some lack the figure."""
+    """Median ± standard deviation, and over how many of the runs where some lack the figure."""
     if found is None:
         return "–"
-    text = number(found.mean)
+    text = number(found.median)
     if found.deviation is not None:
-        hidden = 0 < found.deviation < 5e-4 <= abs(found.mean)  # below the digits that the mean shows
-        text += " ± <0.001" if hidden else f" ± {number(found.deviation)}"
+        hidden = 0 < found.deviation < 5e-5 <= abs(found.median)  # below the digits that the median shows
+        text += " ± <0.0001" if hidden else f" ± {number(found.deviation)}"
     return text if found.n == runs else f"{text} ({found.n} of {runs})"
 
 

@@ -21,7 +21,7 @@ USAGE = """\
 python -m src.report PATH... [out=DIR] [figures=NAME,NAME] [debug=true]
 
 Compares finished runs. A PATH is a run's folder, a folder of runs or a sweep's folder; results are found below it.
-Runs that differ in nothing but the seed share a row: mean and standard deviation over seeds, best first by the
+Runs that differ in nothing but the seed share a row: median and standard deviation over seeds, best first by the
 objective. Jobs that failed are listed.
 
   out=DIR        where comparison.csv and comparison.html go (default: the given folder)
@@ -87,7 +87,7 @@ def comparison_table(comparison: Comparison) -> Table:
     from src.formatting import spread
 
     ranked = f", best first by {comparison.objective}" if comparison.objective else ""
-    table = Table(title=f"mean ± standard deviation over seeds{ranked}", title_justify="left")
+    table = Table(title=f"median ± standard deviation over seeds{ranked}", title_justify="left")
     for name in comparison.keys:
         table.add_column(escape(name), overflow="fold")
     table.add_column("seeds", justify="right")

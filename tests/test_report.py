@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from src.atomic import replacing
-from src.comparison import collect, compare
+from src.comparison import COSTS, collect, compare
 from src.comparison_files import csv_text, write_comparison
 from src.errors import UserError
 from src.formatting import spread
@@ -219,7 +219,7 @@ def test_a_figure_that_some_runs_lack_says_so(tmp_path):
     run(tmp_path / "b", seed=1, figures=lacking, objective=Objective("utility/auc", None, "higher"))
     (group,) = comparison(tmp_path).groups
     found = group.figures["utility/auc"]
-    assert found.n == 1 and found.deviation is None and spread(found, len(group.runs)) == "0.500 (1 of 2)"
+    assert found.n == 1 and found.deviation is None and spread(found, len(group.runs)) == "0.5000 (1 of 2)"
 
 
 def test_figures_of_different_names_never_share_a_column(tmp_path):
@@ -256,7 +256,7 @@ def test_files_go_to_the_folder_and_leave_reports_alone(sweep, capsys):
     (sweep / "failed" / "error.txt").write_text("latent_dim=<b>\nit <i>broke</i>\n")
     main([str(sweep), "figures=utility/auc"])
     said = capsys.readouterr().out
-    assert "0.810 ± 0.010" in said and said.index("0.810") < said.index("0.610") and "it <i>broke</i>" in said
+    assert "0.8100 ± 0.0100" in said and said.index("0.810") < said.index("0.610") and "it <i>broke</i>" in said
     assert (sweep / "2-0" / "report.html").read_text() == "mine" and not (sweep / "report.html").exists()
     rows = list(csv.DictReader((sweep / "comparison.csv").read_text().splitlines()))
     assert rows[0]["latent_dim"] == "8" and rows[0]["seeds"] == "0 1 2" and rows[0]["runs"] == "3"
@@ -264,7 +264,7 @@ def test_files_go_to_the_folder_and_leave_reports_alone(sweep, capsys):
     assert float(rows[0]["utility/auc std"]) == pytest.approx(0.01)
     assert float(rows[0]["fidelity/error median"]) == pytest.approx(0.19)
     page = (sweep / "comparison.html").read_text()
-    assert "0.810 ± 0.010" in page and "it &lt;i&gt;broke&lt;/i&gt;" in page and "<i>broke" not in page
+    assert "0.8100 ± 0.0100" in page and "it &lt;i&gt;broke&lt;/i&gt;" in page and "<i>broke" not in page
 
 
 def test_a_run_folder_several_paths_and_out(sweep, tmp_path_factory):
@@ -345,3 +345,14 @@ def test_the_table_of_a_run_shows_its_main_figures():
         "below the floor",
     ):
         assert word in said
+
+
+def test_costs_can_be_shown_and_the_median_is_what_counts(tmp_path):
+    for seed, (seconds, value) in enumerate([(1.0, 0.5), (2.0, 0.6), (30.0, 0.1)]):
+        run(tmp_path / str(seed), value, seed=seed, wall_seconds={"fit": seconds, "sample": 1.0}, peak_memory_mb=100.0)
+    found = comparison(tmp_path, figures=["cost"])
+    (group,) = found.groups
+    assert found.columns == list(COSTS)
+    assert group.figures["cost/wall_seconds"].median == 3.0
+    assert spread(group.figures["cost/wall_seconds"], 3) == "3.000 ± 16.462"
+    assert group.figures["cost/peak_memory_mb"].median == 100.0

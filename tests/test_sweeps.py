@@ -64,7 +64,7 @@ def test_a_failed_job_is_told_and_the_others_finish(sweep):
     assert "training" not in done.out
     table = [line for line in lines if line.startswith("│ vae")]
     assert [line.split("│")[3].strip() for line in table] == ["8", "2"], "best first"
-    assert "± 0.071" in table[0], "the spread of the objective over seeds 0 and 1: 0.1 / sqrt(2)"
+    assert "± 0.0707" in table[0], "the spread of the objective over seeds 0 and 1: 0.1 / sqrt(2)"
     assert (done.folder / "comparison.html").exists()
 
 
