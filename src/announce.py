@@ -26,10 +26,11 @@ def announce_data(data: GenerativeData, console: Console) -> None:
     for note in notes:
         console.print(Panel(note, style="bold yellow") if source.is_stand_in else f"[yellow]note:[/yellow] {note}")
     if isinstance(data, TableData):
-        table = Table(title=f"{len(data.read().frame)} rows, {len(data.schema.fields)} columns", title_justify="left")
+        raw = data.read()
+        table = Table(title=f"{raw.rows} rows, {len(data.schema.fields)} columns", title_justify="left")
         for head in ("column", "type", "missing", "distinct", "example", "why"):
             table.add_column(head, overflow="fold")
-        for row in describe(data.schema, data.read().frame):
+        for row in describe(data.schema, raw.frame, raw.facts):
             table.add_row(*(str(cell) for cell in row))
         console.print(table)
 

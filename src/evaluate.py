@@ -66,7 +66,7 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
         )
     proof = build_proof(data)
     folder = _new_folder(cfg, run)
-    synthetic = proof.write_synthetic(synthesizer, int(cfg.n or data.spec.size), int(cfg.seed), folder)
+    synthetic = proof.write_synthetic(synthesizer, int(cfg.n or data.n_synthetic), int(cfg.seed), folder)
     metrics = [instantiate(node) for node in stored.metrics[data.kind].values()]
     result.figures = proof.figures(synthetic, metrics, int(cfg.seed), console)
     result.n_synthetic = len(synthetic)

@@ -162,7 +162,7 @@ class Run:
         with self.phase("sample"), self.console.status("sampling"):
             best = self.bundle.best_path if self.bundle.best_path.exists() else self.bundle.last_path
             self.synthesizer = Synthesizer.load(best, device=str(self.model.device))
-            n = self.cfg.n_synthetic or self.data.spec.size
+            n = self.cfg.n_synthetic or self.data.n_synthetic
             self.synthetic = self.proof.write_synthetic(self.synthesizer, int(n), int(self.cfg.seed), self.folder)
 
     def prove(self) -> None:

@@ -10,8 +10,8 @@ import pytest
 from stub_tables import people
 
 from src.codecs.table import TableCodec
+from src.data.filetable import FileData
 from src.data.metadata import read_metadata, write_metadata
-from src.data.tables import FileData
 from src.data.types import infer_schema
 from src.errors import UserError
 

@@ -22,12 +22,19 @@ class ChoiceColumn(ColumnCodec):
         missing: Whether missing is a further category.
         pool: Rare categories that share one last position, drawn back by `pool_shares`.
         pool_shares: Their relative frequencies.
+        open_pool: Whether every other category counts as one of the pool, because there were too many to list.
     """
 
     kind = "choice"
 
     def __init__(
-        self, field: Field, values: list[Any], missing: bool, pool: list[Any], pool_shares: list[float]
+        self,
+        field: Field,
+        values: list[Any],
+        missing: bool,
+        pool: list[Any],
+        pool_shares: list[float],
+        open_pool: bool = False,
     ) -> None:
         """See the class."""
         super().__init__(field)
@@ -35,6 +42,7 @@ class ChoiceColumn(ColumnCodec):
         self.missing = missing
         self.pool = pool
         self.pool_shares = pool_shares
+        self.open_pool = open_pool
         self.width = len(values) + missing + bool(pool)
         self._dtype = choice_dtype(field, [*values, *pool])
         self._take = choice_array([*values, *([None] if missing else [])], self._dtype)
@@ -43,13 +51,28 @@ class ChoiceColumn(ColumnCodec):
     def fit(cls, field: Field, series: pd.Series, limit: int) -> ChoiceColumn:
         """Learns the categories of the training rows; beyond `limit` of them the rarest share one position."""
         counts = plain_cells(series).value_counts(sort=True)
+        return cls.from_counts(field, counts, bool(series.isna().any()), limit)
+
+    @classmethod
+    def from_counts(
+        cls, field: Field, counts: pd.Series, missing: bool, limit: int, is_complete: bool = True
+    ) -> ChoiceColumn:
+        """The same from the number of rows of each category, the most frequent first.
+
+        Arguments:
+            field: The column in user units.
+            counts: Rows by category.
+            missing: Whether any cell is missing.
+            limit: Categories that have a position of their own; beyond, the rarest share one.
+            is_complete: Whether all categories are there, or the rarest ones were left out.
+        """
         counts = counts[counts > 0]  # a categorical counts the categories that no row has, too
         values = [plain_value(value) for value in counts.index]
         keep = values if len(values) <= limit else values[: limit - 1]
         keep = in_order(keep, field.order)
         pool = values[len(keep) :] if len(values) > limit else []
         shares = counts.to_numpy(dtype=float)[len(values) - len(pool) :]
-        return cls(field, keep, bool(series.isna().any()), pool, (shares / shares.sum()).tolist() if pool else [])
+        return cls(field, keep, missing, pool, (shares / shares.sum()).tolist() if pool else [], not is_complete)
 
     def blocks(self, start: int) -> tuple[Block, ...]:
         """One choice block."""
@@ -61,7 +84,7 @@ class ChoiceColumn(ColumnCodec):
         codes = pd.Index(self.values, dtype=object).get_indexer(pd.Index(series.astype(object)))
         if self.pool:
             pooled = series.isin(self.pool).to_numpy()
-            codes[pooled] = self.width - 1
+            codes[pooled | (codes < 0) if self.open_pool else pooled] = self.width - 1
         missing = series.isna().to_numpy()
         codes[missing] = len(self.values) if self.missing else -1
         return codes
@@ -97,9 +120,12 @@ class ChoiceColumn(ColumnCodec):
             "missing": self.missing,
             "pool": self.pool,
             "pool_shares": self.pool_shares,
+            "open_pool": self.open_pool,
         }
 
     @classmethod
     def from_state(cls, field: Field, state: dict[str, Any]) -> ChoiceColumn:
         """Inverse of `state`."""
-        return cls(field, state["values"], state["missing"], state["pool"], state["pool_shares"])
+        return cls(
+            field, state["values"], state["missing"], state["pool"], state["pool_shares"], state.get("open_pool", False)
+        )

@@ -17,8 +17,9 @@ from src.codecs.columns import COLUMN_KINDS
 from src.codecs.generated import GeneratedColumn
 from src.codecs.number import NumberColumn
 from src.codecs.scaling import MinMax, NumericEncoder
+from src.codecs.tally import Tally
 from src.errors import UserError, near
-from src.schema import Schema
+from src.schema import Field, Schema
 from src.spec import Block, Column, DataSpec
 
 
@@ -52,31 +53,49 @@ class TableCodec(Codec):
         self.max_categories = max_categories
         self.compact = compact
 
-    def fit(self, frame: pd.DataFrame, schema: Schema) -> TableCodec:
-        """Learns every column from the training rows and publishes the spec."""
+    def fit(
+        self, frame: pd.DataFrame, schema: Schema, tallies: Mapping[str, Tally] | None = None, rows: int | None = None
+    ) -> TableCodec:
+        """Learns every column from the training rows and publishes the spec.
+
+        Arguments:
+            frame: The training rows, or a uniform sample of them.
+            schema: Their columns.
+            tallies: Of all training rows, where `frame` is a sample.
+            rows: Number of training rows, where `frame` is a sample.
+        """
         self.schema = schema
-        self.columns = []
-        for field in schema.fields:
-            series = frame[field.name]
-            if field.is_numeric:
-                encoder = self.numeric()
-                self.columns.append(NumberColumn.fit(field, series, encoder, self.clip, self.spikes))
-            elif field.is_choice:
-                limit = len(series) if field.name == schema.label else self.max_categories
-                self.columns.append(ChoiceColumn.fit(field, series, limit))
-            else:
-                self.columns.append(GeneratedColumn.fit(field, series))
-        self._lay_out(len(frame), self._shares(frame))
+        known = tallies or {}
+        self.columns = [self._fitted(field, frame[field.name], known.get(field.name)) for field in schema.fields]
+        self._lay_out(len(frame) if rows is None else rows, self._shares(frame, known))
         if self.spec.shape[0] == 0:
             types = ", ".join(sorted({field.type for field in schema.fields}))
             raise UserError(f"no column left to model (the columns are {types}); set data.types to say what they are")
         return self
 
-    def _shares(self, frame: pd.DataFrame) -> tuple[float, ...]:
+    def _fitted(self, field: Field, series: pd.Series, tally: Tally | None) -> ColumnCodec:
+        if field.is_choice:
+            is_label = field.name == self.schema.label
+            if tally is None:
+                return ChoiceColumn.fit(field, series, len(series) if is_label else self.max_categories)
+            counts = tally.counts.sort_values(ascending=False, kind="stable")
+            limit = len(counts) if is_label else self.max_categories
+            return ChoiceColumn.from_counts(field, counts, tally.has_missing, limit, not tally.is_pruned)
+        series = series if tally is None else tally.completed(series)
+        if field.is_numeric:
+            return NumberColumn.fit(field, series, self.numeric(), self.clip, self.spikes)
+        return GeneratedColumn.fit(field, series)
+
+    def _shares(self, frame: pd.DataFrame, tallies: Mapping[str, Tally]) -> tuple[float, ...]:
         label = self.label_codec
         if label is None:
             return ()
-        counts = np.bincount(label.codes(frame[label.field.name]), minlength=label.width)
+        name = label.field.name
+        if name in tallies:
+            found = tallies[name].counts
+            counts = np.bincount(label.codes(pd.Series(found.index)), weights=found.to_numpy(), minlength=label.width)
+        else:
+            counts = np.bincount(label.codes(frame[name]), minlength=label.width)
         return tuple((counts / counts.sum()).tolist())
 
     def _lay_out(self, size: int, shares: tuple[float, ...]) -> None:
@@ -121,8 +140,14 @@ class TableCodec(Codec):
 
     def encode(self, data: pd.DataFrame) -> Tensor:
         """A frame with the schema's columns to (n, D) float32."""
-        parts = [self._encode_column(column, data[column.field.name]) for column in self.columns]
+        modelled = [c for c, (start, stop) in zip(self.columns, self._spans, strict=True) if stop > start]
+        parts = [self._encode_column(column, data[column.field.name]) for column in modelled]
         return torch.from_numpy(np.ascontiguousarray(np.concatenate(parts, axis=1), dtype=np.float32))
+
+    @property
+    def modelled(self) -> list[str]:
+        """Names of the columns that take part in the encoding."""
+        return [column.name for column in self.spec.columns]
 
     def labels(self, frame: pd.DataFrame) -> Tensor | None:
         """Class index of every row, shape (n,); None without a label; raises `UserError` for an unknown class."""

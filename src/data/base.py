@@ -46,7 +46,46 @@ class StepReport:
     cells: int = 0
 
 
-class TensorLoader:
+class Loader:
+    """What every loader of ours keeps: the epoch, which with the seed decides the order, and where its pass stands.
+
+    Arguments:
+        batch_size: Rows a batch.
+        seed: With the epoch, decides the order.
+    """
+
+    def __init__(self, batch_size: int, seed: int = 0) -> None:
+        """See the class."""
+        self.batch_size, self.seed = batch_size, seed
+        self.epoch = 0
+        self._position = 0
+        self._resume_at = 0
+        self.sampler = self  # Lightning calls loader.sampler.set_epoch before each epoch
+        self.batch_sampler = None
+
+    def __len__(self) -> int:
+        """Batches a pass."""
+        raise NotImplementedError
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the order of the next pass."""
+        self.epoch = epoch
+
+    def start(self) -> int:
+        """The batch that a pass begins with: 0, or once where a restored state stood."""
+        self._position, self._resume_at = self._resume_at, 0
+        return self._position
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where this pass stands; Lightning keeps it in checkpoints."""
+        return {"position": self._position % len(self)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The next pass begins where the saved one stood."""
+        self._resume_at = state["position"]
+
+
+class TensorLoader(Loader):
     """Batches by index from tensors already in memory: no workers, no collation, the order set by (seed, epoch) alone.
 
     Arguments:
@@ -62,18 +101,9 @@ class TensorLoader:
         self, x: Tensor, y: Tensor | None, batch_size: int, shuffle: bool, seed: int = 0, drop_last: bool = False
     ) -> None:
         """See the class."""
+        super().__init__(min(batch_size, len(x)), seed)
         self.x, self.y = x, y
-        self.batch_size = min(batch_size, len(x))
-        self.shuffle, self.seed, self.drop_last = shuffle, seed, drop_last
-        self.epoch = 0
-        self._position = 0
-        self._resume_at = 0
-        self.sampler = self  # Lightning calls loader.sampler.set_epoch before each epoch
-        self.batch_sampler = None
-
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the order of the next pass."""
-        self.epoch = epoch
+        self.shuffle, self.drop_last = shuffle, drop_last
 
     def __len__(self) -> int:
         """Batches a pass."""
@@ -86,7 +116,7 @@ class TensorLoader:
 
     def plan(self) -> Iterator[slice | Tensor]:
         """The rows of each batch of one pass; keeps account of where the pass stands."""
-        first, self._resume_at = self._resume_at, 0
+        first = self.start()
         n = len(self) * self.batch_size if self.drop_last else len(self.x)
         order = None
         if self.shuffle:
@@ -96,14 +126,6 @@ class TensorLoader:
             self._position = i + 1
             rows = slice(i * self.batch_size, min((i + 1) * self.batch_size, n))
             yield rows if order is None else order[rows]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where this pass stands; Lightning keeps it in checkpoints."""
-        return {"position": self._position % len(self)}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The next pass begins where the saved one stood."""
-        self._resume_at = state["position"]
 
 
 class GenerativeData(L.LightningDataModule, abc.ABC):
@@ -125,6 +147,11 @@ class GenerativeData(L.LightningDataModule, abc.ABC):
     def declared(self) -> dict[str, Any]:
         """What a checkpoint keeps of the data besides its codec, as plain values; nothing unless overridden."""
         return {}
+
+    @property
+    def n_synthetic(self) -> int:
+        """Size of the synthetic data unless it is said: as many as training examples."""
+        return self.spec.size
 
     @property
     def device(self) -> torch.device:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,7 @@ WHOLE = r"^[+-]?\d+$"
 EXACT = 2**53  # whole numbers beyond this are not exact as floats
 MOSTLY = 0.5  # a text column with at least this share of numbers is worth a note
 
-Cells = pa.Array | pa.ChunkedArray
+Cells: TypeAlias = pa.Array | pa.ChunkedArray
 Reading = Literal["int64", "float64", "text", "padded", "bool", "padded int64", "padded float64", "comma"]
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
 from src.data.base import Provenance
+from src.data.facts import Facts
+from src.data.rowstore import RowStore
 from src.errors import UserError, near
 
 
@@ -23,6 +27,8 @@ class RawTable:
         types: Column types the source knows for sure, {column: one of `src.schema.COLUMN_TYPES`}.
         notes: Lines that the person should see.
         holdout: Rows that the data set's authors set apart for testing; None where they did not.
+        store: Where the rows are if they are not in `frame`, which then is empty, and later a sample of them.
+        facts: Of the columns of a store, once it has been read.
     """
 
     frame: pd.DataFrame
@@ -31,6 +37,13 @@ class RawTable:
     types: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     holdout: pd.DataFrame | None = None
+    store: RowStore | None = None
+    facts: Mapping[str, Facts] | None = None
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of the whole table."""
+        return len(self.frame) if self.store is None else self.store.rows
 
 
 class SklearnTable:
@@ -62,14 +75,18 @@ class SklearnTable:
 
 
 class TableFile:
-    """A person's own CSV, TSV or Parquet file.
+    """A person's own CSV, TSV or Parquet file, or a folder of Parquet files.
 
     Arguments:
-        path: The file; a relative one is looked for in the current folder, then in `data_dir`.
+        path: The file, or a folder or pattern of Parquet files; a relative one is looked for in the current folder,
+            then in `data_dir`.
         target: Column that classes are taken from; None for a table without a label.
         encoding: Text encoding; None to take UTF-8, or what a byte order mark says.
         delimiter: Character between the fields of a text file; None to find it.
         names: Column names of a text file without a header line.
+        streaming: Whether rows stay on disk; "auto" if they would take more than half of the available memory. Several
+            Parquet files always do.
+        cache: Folder for what text files are converted to where rows stay on disk.
     """
 
     def __init__(
@@ -79,30 +96,56 @@ class TableFile:
         encoding: str | None = None,
         delimiter: str | None = None,
         names: list[str] | None = None,
+        streaming: bool | Literal["auto"] = "auto",
+        cache: str = "outputs/cache",
     ) -> None:
-        """Raises `UserError` without a path or with a delimiter that is no single character."""
+        """Raises `UserError` without a path, or for an option that is none."""
         if not path:
             raise UserError("data=csv needs a table: data.path=FILE.csv (or .tsv, .parquet)")
         if delimiter is not None and len(delimiter) != 1:
             raise UserError(f"data.delimiter={delimiter!r} must be a single character")
-        self.path = Path(path).expanduser()
+        if streaming not in (True, False, "auto"):
+            raise UserError(f"data.streaming={streaming} must be auto, true or false")
+        self.path, self.streaming, self.cache = Path(path).expanduser(), streaming, Path(cache)
         self.target, self.encoding, self.delimiter = target, encoding, delimiter
         self.names = None if names is None else [str(name) for name in names]
 
     def __call__(self, data_dir: str | None = None) -> RawTable:
         """Reads the file; raises `UserError` with file, fault and way out."""
         from src.data.files import read_table_file
+        from src.data.large import is_too_large, parts_of
 
         path = find_file(self.path, data_dir)
+        parts = parts_of(path)
+        if parts is not None or self.streaming is True or (self.streaming == "auto" and is_too_large(path)):
+            return self._on_disk(path, parts)
         content = read_table_file(path, self.encoding, self.delimiter, self.names)
-        columns = content.frame.columns
+        self._check_target(list(content.frame.columns), path.name)
+        provenance = Provenance("files", str(path.resolve()), content.sha256)
+        return RawTable(content.frame, self.target, provenance, notes=tuple(content.notes))
+
+    def _on_disk(self, path: Path, parts: list[Path] | None) -> RawTable:
+        from src.data.large import open_file, open_parts
+
+        if parts is None:
+            opened = open_file(path, self.cache, self.encoding, self.delimiter, self.names)
+        elif self.streaming is False:
+            raise UserError(f"data.streaming=false, but {path} is several files, which are read from disk only")
+        else:
+            opened = open_parts(parts)
+        self._check_target(opened.store.names, path.name)
+        size = sum(p.stat().st_size for p in parts or [path]) / 1e6
+        why = f"the table ({size:.0f} MB) is read from disk while it trains; memory does not grow with its rows"
+        provenance = Provenance("files", str(path.resolve()), opened.sha256)
+        empty = pd.DataFrame(columns=opened.store.names)
+        return RawTable(empty, self.target, provenance, notes=(*opened.notes, why), store=opened.store)
+
+    def _check_target(self, columns: Sequence[str], name: str) -> None:
         if self.target is not None and self.target not in columns:
             known = ", ".join(map(str, columns[:20])) + (", ..." if len(columns) > 20 else "")
             raise UserError(
-                f"data.target={self.target} is not a column of {path.name} ({known}){near(self.target, columns)}"
+                f"data.target={self.target} is not a column of {name} ({known}){near(self.target, columns)}"
             )
-        provenance = Provenance("files", str(path.resolve()), content.sha256)
-        return RawTable(content.frame, self.target, provenance, notes=tuple(content.notes))
 
 
 def find_file(path: str | Path, data_dir: str | None) -> Path:

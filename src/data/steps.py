@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,19 @@ from src.schema import Schema
 
 Frames = dict[str, pd.DataFrame]
 Balance = Literal["none", "over", "under"]
+
+
+def refuse_on_disk(duplicates: bool, missing: str, outliers: float | None, balance: str) -> None:
+    """Raises `UserError` for a step that would need all rows at once, where the table stays on disk."""
+    wanted = {
+        "data.duplicates=true": duplicates,
+        "data.missing=impute": missing == "impute",
+        f"data.outliers={outliers}": outliers is not None,
+        f"data.balance={balance}": balance != "none",
+    }
+    refused = next((option for option, is_wanted in wanted.items() if is_wanted), None)
+    if refused is not None:
+        raise UserError(f"{refused} needs all rows in memory, but this table is read from disk; leave it out")
 
 
 def drop_duplicates(frame: pd.DataFrame) -> tuple[pd.DataFrame, StepReport]:
@@ -157,3 +170,29 @@ def _strata(frame: pd.DataFrame, schema: Schema) -> np.ndarray:
 
 def _modelled(schema: Schema) -> list[str]:
     return [field.name for field in schema.fields if field.is_numeric or field.is_choice]
+
+
+def check_options(
+    missing: str,
+    balance: str,
+    outliers: float | None,
+    split: Any,  # noqa: ANN401
+    batch_size: int,
+    validation: str,
+    sample: int,
+) -> None:
+    """Raises `UserError` for an option of `TableData` that no table could follow."""
+    if missing not in MISSING:
+        raise UserError(f"data.missing={missing} must be one of {', '.join(MISSING)}")
+    if validation not in ("apart", "shared"):
+        raise UserError(f"data.validation={validation} must be one of apart, shared")
+    if sample < 100:
+        raise UserError(f"data.sample={sample} must be at least 100")
+    if balance not in ("none", "over", "under"):
+        raise UserError(f"data.balance={balance} must be one of none, over, under")
+    if outliers is not None and outliers <= 0:
+        raise UserError(f"data.outliers={outliers} must be positive, or null to keep all rows")
+    if len(split) != 3 or min(split) <= 0 or abs(sum(split) - 1) > 1e-6:
+        raise UserError(f"data.split={list(split)} must be three positive shares that add up to 1")
+    if batch_size < 1:
+        raise UserError(f"data.batch_size={batch_size} must be at least 1")

@@ -1,19 +1,23 @@
-"""Tables from any source: read, cleaned, split, encoded once, and served from memory."""
+"""Tables from any source: read, cleaned, split, encoded once, and served from memory; larger ones from disk."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import pandas as pd
+from torch import Tensor
 
 from src.codecs.table import TableCodec
 from src.constraints import Constraint, Rules
 from src.data import steps
-from src.data.base import GenerativeData, StepReport, TensorLoader
+from src.data.base import GenerativeData, Loader, StepReport, TensorLoader
+from src.data.loaders import StreamLoader
 from src.data.metadata import read_metadata
-from src.data.sources import RawTable, TableFile, find_file
+from src.data.sources import RawTable, find_file
+from src.data.streaming import Fitted, Stream
 from src.data.types import infer_schema
 from src.errors import UserError
 from src.spec import DataSpec
@@ -39,6 +43,7 @@ class TableData(GenerativeData):
         validation: "apart", or "shared" to train on the validation rows as well, for a last fit on all rows when
             nothing is left to choose: the figures of validation then are no longer of unseen rows.
         seed: Of the split, of balancing and of the batch order.
+        sample: Rows that stand for a table on disk where all of them cannot: see `src.data.streaming`.
     """
 
     kind = "table"
@@ -61,12 +66,11 @@ class TableData(GenerativeData):
         split: tuple[float, float, float] = (0.7, 0.15, 0.15),
         validation: Literal["apart", "shared"] = "apart",
         seed: int = 0,
+        sample: int = 200_000,
     ) -> None:
         """See the class."""
         super().__init__()
-        _check(missing, balance, outliers, split, batch_size)
-        if validation not in ("apart", "shared"):
-            raise UserError(f"data.validation={validation} must be one of apart, shared")
+        steps.check_options(missing, balance, outliers, split, batch_size, validation, sample)
         self.source, self.codec, self.data_dir, self.batch_size = source, codec, data_dir, batch_size
         self.types, self.metadata, self.columns = dict(types or {}), metadata, columns
         self.constraints = constraints
@@ -74,6 +78,9 @@ class TableData(GenerativeData):
         self.split_shares, self.seed = (split[0], split[1], split[2]), seed
         self.validation = validation
         self.raw: RawTable | None = None
+        self.sample = sample
+        self.stream: Stream | None = None  # of a table on disk
+        self.fitted: Fitted | None = None
 
     def read(self) -> RawTable:
         """The raw table, read once, its columns chosen."""
@@ -87,13 +94,24 @@ class TableData(GenerativeData):
                     raise UserError(f"data.columns={unknown[0]!r} is not a column of {raw.provenance.detail}")
                 holdout = None if raw.holdout is None else raw.holdout[keep]
                 raw = dataclasses.replace(raw, frame=raw.frame[keep], holdout=holdout)
+            raw = self._scanned(raw)
             self.raw = raw
             self.provenance = raw.provenance
             known = {name: kind for name, kind in raw.types.items() if name in raw.frame.columns}
             described = {} if self.metadata is None else self._described(raw.frame, everything)
-            self.schema = infer_schema(raw.frame, raw.label, {**known, **described, **self.types})
+            self.schema = infer_schema(raw.frame, raw.label, {**known, **described, **self.types}, raw.facts)
             self.rules = Rules(self.constraints, self.schema)
         return self.raw
+
+    def _scanned(self, raw: RawTable) -> RawTable:
+        """The table with a sample of its rows and what is known of all of them, if they are on disk."""
+        if raw.store is None:
+            return raw
+        steps.refuse_on_disk(self.duplicates, self.missing, self.outliers, self.balance)
+        names, shared = list(raw.frame.columns), self.validation == "shared"
+        self.stream = Stream(raw.store, names, raw.label, self.split_shares, shared, self.sample, self.seed)
+        frame, facts = self.stream.scan()
+        return dataclasses.replace(raw, frame=frame, facts=facts)
 
     def _described(self, frame: pd.DataFrame, everything: pd.Index) -> dict[str, Any]:
         """Column types from the metadata file, which is looked for where tables are."""
@@ -111,6 +129,9 @@ class TableData(GenerativeData):
             return
         frame = self.read().frame
         self.reports = []
+        if self.stream is not None:
+            self._setup_from_disk(self.stream)
+            return
         if self.duplicates:
             frame = self._report(steps.drop_duplicates(frame))
         frame = self._drop_unlabelled(frame)
@@ -125,6 +146,18 @@ class TableData(GenerativeData):
         if self.balance != "none":
             frames["train"] = self._report(steps.balance_classes(frames["train"], self.schema, self.balance, self.seed))
         self._encode(self._seen_labels(frames))
+
+    def _setup_from_disk(self, stream: Stream) -> None:
+        """The same for a table whose training rows stay on disk."""
+        fitted = self.fitted = stream.fit(self.schema, self.missing == "drop", self.rules)
+        self.reports.append(stream.report(fitted))
+        if not len(fitted.sample):
+            raise UserError("data.missing=drop leaves no training row; use data.missing=model")
+        for constraint, count in self.rules.fit(fitted.sample):
+            self.reports.append(StepReport("constraint", f"{constraint}; sampled rows that break it", rows=count))
+        for learning, rows in fitted.combinations:
+            learning.fit(rows, self.schema)
+        self._encode(self._seen_labels(fitted.frames))
 
     def _split(self, frame: pd.DataFrame) -> steps.Frames:
         holdout = self.read().holdout
@@ -157,7 +190,8 @@ class TableData(GenerativeData):
         label = self.schema.label
         if label is None or not self.schema[label].is_choice:
             return frames
-        seen = frames["train"][label].unique()
+        tallies = self.fitted.tallies if self.fitted is not None else None
+        seen = frames["train"][label].unique() if tallies is None else list(tallies[label].counts.index)
         kept = {name: frame[frame[label].isin(seen)].reset_index(drop=True) for name, frame in frames.items()}
         gone = sum(len(frames[name]) - len(kept[name]) for name in frames)
         if gone:
@@ -171,8 +205,11 @@ class TableData(GenerativeData):
         for name, frame in frames.items():
             if frame.empty:
                 raise UserError(f"no {name} rows are left after preprocessing; switch a step off (data.missing=model)")
-        self.codec.fit(frames["train"], self.schema)
-        self.reports.append(StepReport("encode", f"{self.codec.describe()}", rows=len(frames["train"])))
+        if self.fitted is None:
+            self.codec.fit(frames["train"], self.schema)
+        else:
+            self.codec.fit(self.fitted.sample, self.schema, self.fitted.tallies, sum(self.fitted.sizes))
+        self.reports.append(StepReport("encode", f"{self.codec.describe()}", rows=self.codec.spec.size))
         self.tensors = {name: (self.codec.encode(frame), self.codec.labels(frame)) for name, frame in frames.items()}
 
     def declared(self) -> dict[str, Any]:
@@ -191,9 +228,23 @@ class TableData(GenerativeData):
             x.to(self.device), None if y is None else y.to(self.device), batch_size, shuffle, seed=self.seed
         )
 
-    def train_dataloader(self) -> TensorLoader:
+    @property
+    def n_synthetic(self) -> int:
+        """As many rows as there are training rows in memory."""
+        return len(self.frames["train"])
+
+    def train_dataloader(self) -> Loader:
         """Shuffled training batches."""
+        if self.fitted is not None:
+            sizes, sample, width = self.fitted.sizes, self.fitted.sample, self.spec.shape[0]
+            sampled = functools.partial(self.codec.encode, sample)
+            return StreamLoader(sizes, self._read_group, width, self.batch_size, self.seed, sampled)
         return self.loader("train", self.batch_size, shuffle=True)
+
+    def _read_group(self, group: int) -> tuple[Tensor, Tensor | None]:
+        assert self.stream is not None
+        frame = self.stream.training(group, self.codec.modelled)
+        return self.codec.encode(frame), self.codec.labels(frame)
 
     def val_dataloader(self) -> TensorLoader:
         """Validation rows in large batches: nothing is learnt from them."""
@@ -202,43 +253,3 @@ class TableData(GenerativeData):
     def test_dataloader(self) -> TensorLoader:
         """Test rows in large batches."""
         return self.loader("test", max(self.batch_size, 4096), shuffle=False)
-
-
-class FileData(TableData):
-    """A person's own CSV, TSV or Parquet file.
-
-    Arguments:
-        path: The file; a relative one is also looked for under `data_dir`.
-        codec: See `TableData`.
-        target: Label column, or None.
-        encoding: Of a text file that is not UTF-8.
-        delimiter: Between the fields of a text file; None to find it.
-        names: Column names of a text file without a header.
-        **options: See `TableData`.
-    """
-
-    def __init__(
-        self,
-        path: str,
-        codec: TableCodec,
-        target: str | None = None,
-        encoding: str | None = None,
-        delimiter: str | None = None,
-        names: list[str] | None = None,
-        **options: Any,
-    ) -> None:
-        """See the class."""
-        super().__init__(TableFile(path, target, encoding, delimiter, names), codec, **options)
-
-
-def _check(missing: str, balance: str, outliers: float | None, split: Any, batch_size: int) -> None:  # noqa: ANN401
-    if missing not in steps.MISSING:
-        raise UserError(f"data.missing={missing} must be one of {', '.join(steps.MISSING)}")
-    if balance not in ("none", "over", "under"):
-        raise UserError(f"data.balance={balance} must be one of none, over, under")
-    if outliers is not None and outliers <= 0:
-        raise UserError(f"data.outliers={outliers} must be positive, or null to keep all rows")
-    if len(split) != 3 or min(split) <= 0 or abs(sum(split) - 1) > 1e-6:
-        raise UserError(f"data.split={list(split)} must be three positive shares that add up to 1")
-    if batch_size < 1:
-        raise UserError(f"data.batch_size={batch_size} must be at least 1")
