@@ -17,7 +17,7 @@ import pandas as pd
 from src.data.adhd_download import cache_dir
 from src.data.base import Provenance
 from src.data.sources import RawTable
-from src.errors import UserError
+from src.errors import UserError, near
 
 ADDRESS = "https://archive.ics.uci.edu/ml/machine-learning-databases/adult"
 FILES = {"adult.data": 32_561, "adult.test": 16_281}  # and how many rows each has
@@ -47,21 +47,24 @@ class AdultTable:
 
     Arguments:
         address: Where the files are downloaded from.
+        label: Column that classes are taken from, None for no label.
     """
 
-    def __init__(self, address: str = ADDRESS) -> None:
-        """See the class."""
-        self.address = address.rstrip("/")
+    def __init__(self, address: str = ADDRESS, label: str | None = "income") -> None:
+        """See the class; raises `UserError` for a label that is no column."""
+        if label is not None and label not in COLUMNS:
+            raise UserError(f"data.source.label={label} is no column of Adult{near(label, COLUMNS)}")
+        self.address, self.label = address.rstrip("/"), label
 
     def __call__(self, data_dir: str | None = None) -> RawTable:
-        """The table, labelled by income; raises `UserError` if the files cannot be had or are not whole."""
+        """The table; raises `UserError` if the files cannot be had or are not whole."""
         folder = self._folder(data_dir)
         raw = {name: (folder / name).read_bytes() for name in FILES}
         frames = {name: parse(content, f"{folder / name}", FILES[name]) for name, content in raw.items()}
         digest = hashlib.sha256(b"".join(raw.values())).hexdigest()
         kind = "download" if folder == cache_dir() / "adult" else "files"
         source = Provenance(kind, f"Adult, adult.data and adult.test in {folder}", digest)
-        return RawTable(frames["adult.data"], "income", source, dict(COLUMNS), holdout=frames["adult.test"])
+        return RawTable(frames["adult.data"], self.label, source, dict(COLUMNS), holdout=frames["adult.test"])
 
     def _folder(self, data_dir: str | None) -> Path:
         places = [] if data_dir is None else [Path(data_dir) / folder for folder in FOLDERS]
