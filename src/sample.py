@@ -28,6 +28,15 @@ def main(argv: list[str]) -> None:
 
     console = Console()
     synthesizer = Synthesizer.load(cfg.run, device=cfg.device, raw=cfg.weights == "raw")
+    if cfg.fill is not None or cfg.score is not None:
+        from src.filling import fill_file, score_file
+
+        if cfg.fill is not None:
+            done = fill_file(synthesizer, str(cfg.fill), str(cfg.out), int(cfg.seed))
+        else:
+            done = score_file(synthesizer, str(cfg.score), str(cfg.out))
+        console.print(f"{done}; written to {cfg.out}", highlight=False, soft_wrap=True)
+        return
     condition = {str(name): value for name, value in cfg.condition.items()}
     n = DEFAULT_ROWS if cfg.n is None else int(cfg.n)
     if synthesizer.codec.kind == "table":
@@ -56,6 +65,10 @@ def _check(cfg: DictConfig) -> None:
             raise UserError(f"{key}={cfg[key]} must be a whole number of at least 1")
     if cfg.n is not None and cfg.per_class is not None:
         raise UserError(f"n={cfg.n} and per_class={cfg.per_class} cannot both be met; give one of them")
+    for key in ("fill", "score"):
+        others = [other for other in ("n", "per_class", "balance", "score") if other != key and cfg[other] is not None]
+        if cfg[key] is not None and (others or cfg.condition):
+            raise UserError(f"{key}={cfg[key]} works on the rows of that file; leave out {(*others, 'condition')[0]}=")
     if not isinstance(cfg.seed, int):
         raise UserError(f"seed={cfg.seed} must be a whole number")
     if cfg.weights not in ("average", "raw"):
