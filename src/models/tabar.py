@@ -22,6 +22,7 @@ from src.errors import UserError
 from src.models.base import LikelihoodModel, OptimizerFactory
 from src.nets.anyorder import Network
 from src.nets.codes import Codes, Strata, invert
+from src.nets.precision import half_precision
 from src.spec import Batch, DataSpec
 
 WARM_UP = 0.1  # share of training over which the rate rises
@@ -222,8 +223,7 @@ class TabAR(LikelihoodModel):
         return drawn
 
     def _precision(self) -> AbstractContextManager[None]:
-        wanted = _has_bf16(self.device) if self.bf16 is None else self.bf16
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=wanted)
+        return half_precision(self.device, self.bf16)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """The one-cycle rate (Smith and Topin, 2018), a function of progress alone: a resumed run has it too."""
@@ -252,10 +252,3 @@ def one_cycle(progress: float) -> float:
     else:
         start, stop, share = 1.0, LAST, (progress - WARM_UP) / (1.0 - WARM_UP)
     return stop + (start - stop) * (1.0 + math.cos(math.pi * share)) / 2
-
-
-def _has_bf16(device: torch.device) -> bool:
-    """Whether matrix products in bfloat16 are faster there."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
