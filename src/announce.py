@@ -12,6 +12,7 @@ from src.data.base import GenerativeData
 from src.data.tables import TableData
 from src.data.types import describe
 from src.results import RunResult
+from src.wording import counted
 
 
 def announce_data(data: GenerativeData, console: Console) -> None:
@@ -27,7 +28,8 @@ def announce_data(data: GenerativeData, console: Console) -> None:
         console.print(Panel(note, style="bold yellow") if source.is_stand_in else f"[yellow]note:[/yellow] {note}")
     if isinstance(data, TableData):
         raw = data.read()
-        table = Table(title=f"{raw.rows} rows, {len(data.schema.fields)} columns", title_justify="left")
+        title = f"{counted(raw.rows, 'row')}, {counted(len(data.schema.fields), 'column')}"
+        table = Table(title=title, title_justify="left")
         for head in ("column", "type", "missing", "distinct", "example", "why"):
             table.add_column(head, overflow="fold")
         for row in describe(data.schema, raw.frame, raw.facts):

@@ -45,7 +45,7 @@ def write_page(
     groups: dict[str, list[Score]] = {}
     for score in result.figures:
         groups.setdefault(score.name.partition("/")[0], []).append(score)
-    columns = None if sample is None else [str(name) for name in sample.columns]
+    columns = [] if sample is None else [str(name) for name in sample.columns]
     text = render(
         "run.html",
         run=result,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from src.errors import UserError, near
+from src.wording import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -53,7 +54,8 @@ def main(argv: list[str]) -> None:
     for failure in failures:
         console.print(f"failed: {failure.folder} ({failure.overrides}): {failure.message}", style="red", markup=False)
     if comparison.repeated:
-        console.print(f"{comparison.repeated} older run(s) with the options and seed of a newer one are left out")
+        left_out = f"{counted(comparison.repeated, 'older run')} with the options and seed of a newer one"
+        console.print(f"{left_out} {'is' if comparison.repeated == 1 else 'are'} left out")
     for path in write_comparison(comparison, target):
         console.print(f"written: {path}", soft_wrap=True, highlight=False)
 

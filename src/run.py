@@ -30,6 +30,7 @@ from src.outcome import build_result, choice, monitored, objective_value, overri
 from src.proof.base import Proof, build_proof
 from src.resuming import checkpoint_to_go_on_from
 from src.synthesizer import Synthesizer
+from src.wording import counted
 
 ONE_THREAD_PARAMETERS = 200_000
 CHATTER = ("lightning.pytorch", "lightning.fabric")
@@ -91,7 +92,7 @@ class Run:
             self.data.prepare_data()
             self.data.setup("fit")
         for report in self.data.reports:
-            touched = ", ".join(t for t in (f"{report.rows} rows", f"{report.cells} cells") if not t.startswith("0 "))
+            touched = ", ".join(counted(n, what) for n, what in ((report.rows, "row"), (report.cells, "cell")) if n)
             told = f"  {report.name}: {report.detail} [dim]({touched or 'nothing touched'})[/dim]"
             self.console.print(told, highlight=False)
 
@@ -138,7 +139,7 @@ class Run:
 
     def _callbacks(self) -> list[L.Callback]:
         cfg = self.cfg
-        watch = cfg.watch.get(self.data.kind) or {}
+        watch = (cfg.get("watch") or {}).get(self.data.kind) or {}
         callbacks: list[L.Callback] = [] if cfg.ema is None else [Ema(cfg.ema)]
         callbacks += [instantiate(node, _convert_="all")(data=self.data) for node in watch.values() if node]
         return [*callbacks, TrainingBar(self.console), self.bundle]

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.cli import command, options
 from src.errors import UserError
+from src.wording import counted
 
 DEFAULT_ROWS = 1000
 
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> None:
 
         walk = {"truncation": cfg.truncation, "interpolate": bool(cfg.interpolate)}
         write_images(synthesizer, n, str(cfg.out), condition, int(cfg.seed), **walk)
-    console.print(f"{n} samples written to {cfg.out}", highlight=False, soft_wrap=True)
+    console.print(f"{counted(n, 'sample')} written to {cfg.out}", highlight=False, soft_wrap=True)
 
 
 def _check(cfg: DictConfig) -> None:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from src.cache import cache_dir
 from src.errors import UserError
 from src.metrics import disk
 from src.metrics.extractors import classifier, efficientnet
@@ -351,6 +352,6 @@ def test_a_damaged_cache_is_made_again_and_a_full_disk_is_survived(
 
 def test_cache_folder_is_the_users_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATAKILN_CACHE", "~/elsewhere")
-    assert disk.cache_dir() == Path.home() / "elsewhere"
+    assert cache_dir() == Path.home() / "elsewhere"
     monkeypatch.delenv("DATAKILN_CACHE")
-    assert disk.cache_dir() == Path.home() / ".cache" / "datakiln"
+    assert cache_dir() == Path.home() / ".cache" / "datakiln"

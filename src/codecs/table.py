@@ -21,6 +21,7 @@ from src.codecs.tally import Tally
 from src.errors import UserError, near
 from src.schema import Field, Schema
 from src.spec import Block, Column, DataSpec
+from src.wording import counted
 
 
 class TableCodec(Codec):
@@ -209,10 +210,12 @@ class TableCodec(Codec):
         """One line on how numbers and categories are encoded."""
         encoders = [type(column.encoder).__name__ for column in self.columns if isinstance(column, NumberColumn)]
         choices = [column for column in self.columns if isinstance(column, ChoiceColumn)]
-        pooled = [f"{c.field.name} ({len(c.pool)} rare values pooled)" for c in choices if c.pool]
-        text = f"{' and '.join(sorted(set(encoders))) or 'no'} encoding of {len(encoders)} numeric columns"
-        text += f", {'codes' if self.compact else 'one-hot'} of {len(choices)} categorical ones"
-        return f"{text}, {self.spec.shape[0]} positions" + (f"; {', '.join(pooled)}" if pooled else "")
+        pooled = [f"{c.field.name} ({counted(len(c.pool), 'rare value')} pooled)" for c in choices if c.pool]
+        names, how = " and ".join(sorted(set(encoders))), "codes" if self.compact else "one-hot"
+        parts = [f"{names} encoding of {counted(len(encoders), 'numeric column')}"] if encoders else []
+        parts += [f"{how} of {counted(len(choices), 'categorical column')}"] if choices else []
+        text = ", ".join([*parts, counted(self.spec.shape[0], "position")])
+        return text + (f"; {', '.join(pooled)}" if pooled else "")
 
     def state(self) -> dict[str, Any]:
         """Schema, columns and spec as plain values."""

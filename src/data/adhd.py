@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.data import adhd_download
+from src.cache import cache_dir
 from src.data.adhd_download import ADDRESS, SITES, DownloadFailed, fetch_sites
 from src.data.adhd_figures import compute_figures, simulate
 from src.data.base import Provenance
@@ -103,7 +103,7 @@ class AdhdTable:
             tried.append(f"no download: {error}")
             return None
         frame = to_values(tables, self.address)
-        cache = adhd_download.cache_dir() / "adhd200"
+        cache = cache_dir() / "adhd200"
         detail = f"ADHD-200 phenotypic table, {len(frame)} persons, from {self.address} (cached in {cache})"
         return frame, Provenance("download", detail, sha256), _count_notes(frame)
 

@@ -20,6 +20,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from src.cache import cache_dir
+
 ADDRESS = "https://fcp-indi.s3.amazonaws.com/data/Projects/ADHD200"
 SITES = {
     "KKI": 83,
@@ -55,11 +57,6 @@ KEY: dict[str, tuple[tuple[str, str], ...]] = {
 
 class DownloadFailed(Exception):
     """Why the files could not be had, in a few words."""
-
-
-def cache_dir() -> Path:
-    """`$DATAKILN_CACHE`, or `~/.cache/datakiln`."""
-    return Path(os.environ.get("DATAKILN_CACHE") or Path.home() / ".cache" / "datakiln")
 
 
 def fetch_sites(address: str, parse: Callable[[bytes, str], pd.DataFrame]) -> tuple[list[pd.DataFrame], str]:

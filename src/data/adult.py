@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from src.data.adhd_download import cache_dir
+from src.cache import cache_dir
 from src.data.base import Provenance
 from src.data.sources import RawTable
 from src.errors import UserError, near

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
+from src.cache import cache_dir
 from src.data.base import Provenance
 from src.data.image_folder import Decoded, decode, report_of
 from src.data.image_sources import Pictures, RawImages, locate
 from src.errors import UserError
-from src.metrics.disk import cache_dir
 
 FILES = (
     ("flowers-102/jpg", "flowers-102/102flowers.tgz"),

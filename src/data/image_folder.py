@@ -15,11 +15,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from src.cache import cache_dir
 from src.data.base import Provenance, StepReport
 from src.data.image_sources import Pictures, RawImages
 from src.data.pictures import FORMATS, BadPicture, PictureFiles, read_picture, square, threads
 from src.errors import UserError
-from src.metrics.disk import cache_dir, read_state, write_atomically
+from src.metrics.disk import read_state, write_atomically
 
 log = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from src.cache import cache_dir
 from src.data.base import Provenance, StepReport
 from src.data.image_download import DownloadFailed, download
 from src.data.image_formats import Arrays, read_cifar, read_idx_files, read_usps
 from src.data.pictures import PictureFiles
 from src.errors import UserError, near
-from src.metrics.disk import cache_dir
 
 
 @dataclass(frozen=True)

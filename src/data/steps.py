@@ -11,6 +11,7 @@ from src.codecs.values import to_numbers
 from src.data.base import StepReport
 from src.errors import UserError
 from src.schema import Schema
+from src.wording import counted
 
 Frames = dict[str, pd.DataFrame]
 Balance = Literal["none", "over", "under"]
@@ -67,7 +68,8 @@ def impute_missing(frames: Frames, schema: Schema) -> tuple[Frames, StepReport]:
 def keep_missing(frames: Frames, schema: Schema) -> tuple[Frames, StepReport]:
     """Touches nothing: the codec gives missing cells a state of their own, which the model learns."""
     cells = sum(int(frame[_modelled(schema)].isna().to_numpy().sum()) for frame in frames.values())
-    return frames, StepReport("missing", f"model: {cells} missing cells are learnt and reproduced")
+    learnt = f"{counted(cells, 'missing cell')} {'is' if cells == 1 else 'are'} learnt and reproduced"
+    return frames, StepReport("missing", f"model: {learnt if cells else 'no cell is missing'}")
 
 
 MISSING = {"drop": drop_missing, "impute": impute_missing, "model": keep_missing}
@@ -108,7 +110,7 @@ def balance_classes(train: pd.DataFrame, schema: Schema, how: Balance, seed: int
         else:
             parts.append(np.concatenate([rows, rng.choice(rows, size - len(rows), replace=True)]))
     balanced = train.iloc[rng.permutation(np.concatenate(parts))].reset_index(drop=True)
-    detail = f"{how}sampling every class of {schema.label} to {size} training rows"
+    detail = f"{how}sampling every class of {schema.label} to {counted(size, 'training row')}"
     return balanced, StepReport("balance", detail, rows=abs(len(balanced) - len(train)))
 
 

@@ -1,9 +1,8 @@
-"""The cache folder, and files in it that are either whole or absent."""
+"""Files of the cache folder that are either whole or absent."""
 
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,6 @@ import torch
 from src.atomic import replacing
 
 log = logging.getLogger(__name__)
-
-
-def cache_dir() -> Path:
-    """`$DATAKILN_CACHE`, or `datakiln` in the user's cache folder; not created here."""
-    chosen = os.environ.get("DATAKILN_CACHE")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "datakiln"
 
 
 def write_atomically(path: Path, state: Any) -> bool:

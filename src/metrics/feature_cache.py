@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from src.metrics.disk import cache_dir, read_state, write_atomically
+from src.cache import cache_dir
+from src.metrics.disk import read_state, write_atomically
 from src.metrics.statistics import FeatureStatistics
 
 log = logging.getLogger(__name__)

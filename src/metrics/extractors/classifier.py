@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from src.cache import cache_dir
 from src.metrics.base import MetricError
-from src.metrics.disk import cache_dir, read_state, write_atomically
+from src.metrics.disk import read_state, write_atomically
 from src.metrics.extractors.base import Backbone, Extractor, hash_of
 from src.metrics.resize import resize, three_channels
 

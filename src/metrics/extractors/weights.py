@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from src.atomic import replacing
+from src.cache import cache_dir
 from src.errors import UserError
-from src.metrics.disk import cache_dir
 
 log = logging.getLogger(__name__)
 
