@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import queue
 import threading
@@ -13,6 +15,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from rich.console import Console
 from rich.progress import track
 
@@ -24,6 +27,7 @@ from src.schema import Schema
 from src.synthesizer import Synthesizer
 
 PART_ROWS = 8 * CHUNK  # rows of one part of a folder of Parquet parts
+MARK = b"datakiln"  # key of a part's metadata under which it says what it was made for
 AHEAD = 2  # pieces decoded while another is being written
 
 
@@ -43,7 +47,11 @@ def write_table(
     """
     path = Path(out)
     if out.endswith("/") or path.is_dir():
-        _write_parts(synthesizer, n, path, seed, console, synthesizer.request(condition, balance))
+        request = synthesizer.request(condition, balance)
+        _refuse_unique(request, n, path)
+        asked = {"n": n, "seed": seed, "condition": {k: str(v) for k, v in condition.items()}, "balance": balance}
+        given = {"model": fingerprint(synthesizer), "device": synthesizer.model.device.type, "part rows": PART_ROWS}
+        _write_parts(synthesizer, n, path, seed, console, request, {**given, **asked})
         return
     if path.suffix not in (".csv", ".parquet"):
         raise UserError(f"out={out} must end in .csv or .parquet, or in / for a folder of Parquet parts")
@@ -53,24 +61,82 @@ def write_table(
         _write_file(pieces, partial, path.suffix, _schema(synthesizer))
 
 
-def _write_parts(synthesizer: Synthesizer, n: int, folder: Path, seed: int, console: Console, request: Request) -> None:
-    """Part k depends on (seed, k) alone, and appears when complete: the same command again makes what is missing."""
-    starts = range(0, n, PART_ROWS)
-    if len(starts) > 1 and request.rules.unique:
+def _refuse_unique(request: Request, n: int, folder: Path) -> None:
+    if n > PART_ROWS and request.rules.unique:
         rule = request.rules.unique[0]
         raise UserError(f"out={folder}/: parts are made apart, so '{rule}' cannot be kept; write one .parquet file")
+
+
+def _write_parts(
+    synthesizer: Synthesizer,
+    n: int,
+    folder: Path,
+    seed: int,
+    console: Console,
+    request: Request,
+    asked: Mapping[str, Any],
+) -> None:
+    """Part k depends on (seed, k) alone, and appears when complete: the same command again makes what is missing.
+
+    Every part carries what was asked for; a folder with parts of another request, or of anybody else, is left alone.
+    """
+    starts = range(0, n, PART_ROWS)
+    paths = [folder / f"part-{k:05d}.parquet" for k in range(len(starts))]
+    rows = [min(PART_ROWS, n - start) for start in starts]
+    _check_folder(folder, dict(zip(paths, rows, strict=True)), asked)
     folder.mkdir(parents=True, exist_ok=True)
-    for k, start in enumerate(track(starts, "sampling", console=console, disable=not console.is_terminal)):
-        path = folder / f"part-{k:05d}.parquet"
-        if not path.exists():
-            with _complete_or_absent(path) as partial:
-                rows = min(PART_ROWS, n - start)
-                _write_file(
-                    synthesizer.rows(request, rows, seed, part=k, first_row=start),
-                    partial,
-                    ".parquet",
-                    _schema(synthesizer),
-                )
+    for k in track(range(len(starts)), "sampling", console=console, disable=not console.is_terminal):
+        if not paths[k].exists():
+            with _complete_or_absent(paths[k]) as partial:
+                pieces = synthesizer.rows(request, rows[k], seed, part=k, first_row=starts[k])
+                _write_file(pieces, partial, ".parquet", _schema(synthesizer), json.dumps(asked, sort_keys=True))
+
+
+def _check_folder(folder: Path, wanted: Mapping[Path, int], asked: Mapping[str, Any]) -> None:
+    """Refuses parts that are not of this request; removes what a killed process left of one."""
+    for path in sorted(folder.glob("*.parquet")) if folder.is_dir() else ():
+        told = _told(path)
+        if told is None or path not in wanted and told == dict(asked):
+            raise UserError(f"out={folder}/ holds {path.name}, which is none of these parts; choose another folder")
+        for key, value in asked.items():
+            if told.get(key) != value:
+                other = "of another model" if key == "model" else f"with {key}={told.get(key)} and not {value}"
+                raise UserError(f"out={folder}/ holds parts {other}; choose another folder to begin anew")
+        if pq.read_metadata(path).num_rows != wanted[path]:
+            raise UserError(f"{path} does not have {wanted[path]} rows; delete it, and it will be made again")
+    for partial in folder.glob(".part-*.partial") if folder.is_dir() else ():
+        if not _is_running(int(partial.suffixes[-2][1:])):
+            partial.unlink()
+
+
+def _told(path: Path) -> dict[str, Any] | None:
+    """What a part says it was made for; None for a file of anybody else, or a damaged one."""
+    try:
+        told = json.loads(pq.read_schema(path).metadata[MARK])
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def fingerprint(synthesizer: Synthesizer) -> str:
+    """SHA-256 of everything that samples depend on besides seed and request: weights, codec and constraints."""
+    digest = hashlib.sha256()
+    for name, value in sorted(synthesizer.model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    learnt = [synthesizer.codec.state(), synthesizer.rules.state()]
+    digest.update(json.dumps(learnt, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
 
 
 def _schema(synthesizer: Synthesizer) -> Schema:
@@ -94,7 +160,9 @@ def for_csv(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(names, "Int64"))
 
 
-def _write_file(pieces: Iterable[pd.DataFrame], path: Path, suffix: str, schema: Schema) -> None:
+def _write_file(
+    pieces: Iterable[pd.DataFrame], path: Path, suffix: str, schema: Schema, mark: str | None = None
+) -> None:
     if suffix == ".csv":
         with path.open("w", encoding="utf-8", newline="") as file:
             for i, frame in enumerate(_ahead(pieces)):
@@ -104,8 +172,11 @@ def _write_file(pieces: Iterable[pd.DataFrame], path: Path, suffix: str, schema:
     try:
         for frame in _ahead(pieces):
             table = pa.Table.from_pandas(frame, preserve_index=False, schema=None if writer is None else writer.schema)
-            writer = writer or pq.ParquetWriter(path, table.schema, compression="lz4")
-            writer.write_table(table)
+            if writer is None:
+                told = {} if mark is None else {MARK: mark.encode()}
+                marked = table.schema.with_metadata({**(table.schema.metadata or {}), **told})
+                writer = pq.ParquetWriter(path, marked, compression="lz4")
+            writer.write_table(table.cast(writer.schema))
     finally:
         if writer is not None:
             writer.close()

@@ -138,6 +138,8 @@ class Stream:
             combinations = [_united(old, frame, c) for old, c in zip(combinations, learning, strict=True)]
         for field in schema.fields:
             _check_order(field.order, tallies[field.name])
+            for held in self._held.values():
+                Tally(field).update(held[field.name])  # its cells are of the declared type as well
         sample = self._sample.frame
         sample = self._kept(sample[self._trains(sample.index.to_numpy())])
         frames = {"train": self._part(sample), **{name: self._kept(frame) for name, frame in self._held.items()}}
