@@ -24,7 +24,7 @@ from src.errors import UserError
 VERSION = 1  # of what a conversion makes; another one is another entry of the cache
 PARQUET = (".parquet", ".pq")
 MOST_GROUP = 1 << 20  # rows of a row group that is read at once; a file with larger ones is written anew
-TIMES = {"text": 12, "gzip": 60, "parquet": 30}  # memory that reading takes, per byte of the file
+TEXT, GZIP, CELL = 12, 60, 80  # bytes of memory that a table takes until it trains: for each byte of text, or a cell
 SHARE = 0.5  # of the available memory that a table may take
 
 
@@ -58,8 +58,14 @@ def is_too_large(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         head = file.read(4)
-    kind = "parquet" if head == b"PAR1" else "gzip" if head.startswith(b"\x1f\x8b") else "text"
-    return path.stat().st_size * TIMES[kind] > SHARE * available_memory()
+    size = path.stat().st_size * (GZIP if head.startswith(b"\x1f\x8b") else TEXT)
+    if head == b"PAR1":
+        try:
+            metadata = parquet.read_metadata(path)
+        except (pa.ArrowException, OSError):  # damaged: said where it is read
+            return False
+        size = metadata.num_rows * metadata.num_columns * CELL
+    return size > SHARE * available_memory()
 
 
 def open_parts(paths: list[Path]) -> Opened:
