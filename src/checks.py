@@ -48,6 +48,29 @@ def check_pairing(cfg: DictConfig) -> None:
     raise UserError(f"model {name} is for {kinds} data, but this data is a {kind}; models for it: {', '.join(fitting)}")
 
 
+def check_watch(cfg: DictConfig) -> None:
+    """Refuses to watch another kind of data than there is, and a monitor whose measurement is off; imports nothing.
+
+    Raises:
+        UserError: The option, and the way out.
+    """
+    kind = signatures.attribute(str(cfg.data._target_), "kind")
+    watched: Any = cfg.get("watch") or {}
+    if kind is None:
+        return
+    if watched and kind not in watched:
+        raise UserError(
+            f"watch={','.join(watched)} is for other data than a {kind}; write watch={kind}, or watch=[] for none"
+        )
+    for name, node in choices.keys("watch", kind).get(f"watch.{kind}", {}).items():
+        measured = signatures.attribute(str(node["_target_"]), "figures") or ()
+        if cfg.monitor in measured and not (watched.get(kind) or {}).get(name):
+            raise UserError(
+                f"monitor={cfg.monitor} is measured by watch.{kind}.{name}, which is off; leave it on, or choose "
+                "another monitor="
+            )
+
+
 def check_arguments(cfg: DictConfig, only_ours: bool = False) -> None:
     """Refuses an option that is no argument of the class it is for, and a class that lacks one.
 
@@ -60,6 +83,11 @@ def check_arguments(cfg: DictConfig, only_ours: bool = False) -> None:
     """
     for path, node in _targets(OmegaConf.to_container(cfg, resolve=False)):
         target = str(node["_target_"])
+        if target.startswith("src.") and not signatures.is_ours(target):
+            module, _, name = target.rpartition(".")
+            known = signatures.names(module)
+            told = f"; known there: {', '.join(sorted(known))}" if known else f": there is no module {module}"
+            raise UserError(f"{path}._target_={target} is not known{near(name, known) or told}")
         if only_ours and not signatures.is_ours(target):
             continue
         known, required, is_open = _taken(target)
@@ -68,7 +96,9 @@ def check_arguments(cfg: DictConfig, only_ours: bool = False) -> None:
                 raise UserError(f"{path}.{key} is no argument of {target}{near(str(key), known)}")
         lacking = [] if node.get("_partial_") else sorted(required - set(node) - set(GIVEN))
         if lacking and not node.get("_args_"):
-            raise UserError(f"{path}.{lacking[0]} is missing: {target} cannot do without it")
+            others = [name for name in choices.names(path) if choices.is_complete(path, name)]
+            way_out = f"; complete choices of {path}=: {', '.join(others)}" if others else ""
+            raise UserError(f"{path}.{lacking[0]} is missing: {target} cannot do without it{way_out}")
 
 
 def check_reach(cfg: DictConfig) -> None:

@@ -51,7 +51,8 @@ def run_hydra(
         try:
             return task(cfg)
         except Exception as error:
-            remove_if_empty(Path(HydraConfig.get().runtime.output_dir))
+            folder = Path(HydraConfig.get().runtime.output_dir)
+            remove_if_empty(folder, refused=isinstance(error, UserError))
             caught.append(error)  # raised below: Hydra would print a line of its own about it
             return None
 

@@ -169,8 +169,10 @@ def collect(paths: Sequence[Path]) -> tuple[list[Run], list[Failure]]:
     failures: dict[Path, Failure] = {}
     for path in paths:
         if not path.exists():
-            siblings = [str(p) for p in path.parent.iterdir()] if path.parent.is_dir() else []
-            raise UserError(f"{path} does not exist{near(str(path), siblings)}; give a run's folder or one above it")
+            siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
+            raise UserError(f"{path} does not exist{near(path.name, siblings)}; give a run's folder or one above it")
+        if path.is_file() and path.name != "result.json":
+            raise UserError(f"{path} is no result.json; give that of a run, a run's folder or one above it")
         root = path.parent if path.is_file() else path
         for file in sorted(root.rglob("result.json")):
             runs.setdefault(file.parent.resolve(), Run(file.parent, RunResult.load(file)))

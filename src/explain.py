@@ -64,7 +64,10 @@ def unknown_option(key: str, argv: Sequence[str] = (), config_name: str = "train
     parent, _, last = key.rpartition(".")
     target = str(known.get(f"{parent}._target_", ""))
     if last in signatures.arguments(target):
-        return f"{key} is left at its default by the yaml; to set it write +{key}=VALUE"
+        fitting = _with_option(key, chosen)
+        return f"{key} is left at its default by the yaml; to set it write +{key}=VALUE{fitting and f', or {fitting}'}"
+    if fitting := _with_option(f"model.{key}", chosen):
+        return f"unknown option {key!r}; choose {fitting}"
     for group, current in chosen.items():
         others = [name for name in choices.names(group) if name not in current and key in _own(group, name)]
         if others:
@@ -74,6 +77,18 @@ def unknown_option(key: str, argv: Sequence[str] = (), config_name: str = "train
     if target and not target.startswith("src."):
         return f"unknown option {key!r}{hint}; other arguments of {target} are written +{key}=VALUE"
     return f"unknown option {key!r}{hint or '; --help lists the options'}"
+
+
+def _with_option(key: str, chosen: dict[str, list[str]]) -> str:
+    """A choice of the same class whose yaml sets the option, such as "model=cvae" for model.conditional; or ""."""
+    group = key.partition(".")[0]
+    current = chosen.get(group, [])
+    targets = {choices.keys(group, name).get(f"{group}._target_") for name in current if name in choices.names(group)}
+    for name in choices.names(group) if targets else []:
+        declared = choices.keys(group, name)
+        if name not in current and key in declared and declared.get(f"{group}._target_") in targets:
+            return f"{group}={name}"
+    return ""
 
 
 def _own(group: str, name: str) -> set[str]:
@@ -110,6 +125,7 @@ def _missing_choice(text: str) -> str:
         return f"{group}={name} needs the extra [{EXTRAS[path]}]: pip install -e '.[{EXTRAS[path]}]'"
     listed = re.search(r"Available options in '[^']*': (.*?) Config search path", text)
     known = listed.group(1).split() if listed else choices.names(group)
+    known = [one for one in known if one not in choices.names(group) or choices.is_complete(group, one)]
     return f"{group}={name} is not known{near(name, known)}; known: {', '.join(known) or 'none'}"
 
 

@@ -20,7 +20,14 @@ def monitored(run: Run) -> Score:
     """The monitor at its best epoch."""
     score = run.bundle.best_score
     why = "" if score is not None else "the monitor was never measured"
-    return Score(f"best/{run.cfg.monitor}", score, _direction(run.cfg), why=why)
+    return Score(f"best/{_full_name(run)}", score, _direction(run.cfg), why=why)
+
+
+def _full_name(run: Run) -> str:
+    """The monitor's name with what its values depend on, such as extractor and n, where a callback tells."""
+    name = str(run.cfg.monitor)
+    told = [getattr(callback, "full_names", {}) for callback in run.trainer.callbacks]  # type: ignore[attr-defined]
+    return next((str(names[name]) for names in told if name in names), name)
 
 
 def tested(run: Run) -> list[Score]:
@@ -74,7 +81,7 @@ def _objective(run: Run) -> Objective:
     """The figure a sweep ranks by, without a value if no figure of the run has that name."""
     name = str(run.cfg.objective)
     if name == run.cfg.monitor:
-        return Objective(name, run.bundle.best_score, _direction(run.cfg))
+        return Objective(_full_name(run), run.bundle.best_score, _direction(run.cfg))
     for score in run.figures:
         if score.name == name:
             return Objective(name, score.value, _direction(run.cfg) if score.better == "none" else score.better)

@@ -40,6 +40,7 @@ class Score:
         ceiling_n: The number of examples behind the ceiling.
         floor_n: The number of examples behind the floor.
         seconds: Time it took, references included.
+        noise: Standard error of the value by chance alone, where it is known.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Score:
     ceiling_n: int | None = None
     floor_n: int | None = None
     seconds: float | None = None
+    noise: float | None = None
 
     def __post_init__(self) -> None:
         """Keeps a number that JSON cannot hold out of the file, and says so."""
@@ -68,7 +70,7 @@ class Score:
         """Where the value stands between floor (0) and ceiling (1); None where that order has no meaning.
 
         Where there is an ideal, closeness to it counts. For some figures, such as distances to training rows, a naive
-        sample beats a real one: those have no standing.
+        sample beats a real one: those have no standing. Nor has one whose floor and ceiling lie within chance.
         """
         if self.value is None or self.ceiling is None or self.floor is None:
             return None
@@ -77,7 +79,7 @@ class Score:
         else:
             sign = {"higher": 1, "lower": -1, "none": 0}[self.better]
             value, ceiling, floor = sign * self.value, sign * self.ceiling, sign * self.floor
-        return (value - floor) / (ceiling - floor) if ceiling > floor else None
+        return (value - floor) / (ceiling - floor) if ceiling - floor > 2 * (self.noise or 0.0) else None
 
 
 @dataclass

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import torch
 from rich.console import Console
 
+from src.checkpoints import read_checkpoint
 from src.errors import UserError
 
 
-def checkpoint_to_go_on_from(wanted: str | None, folder: Path, console: Console) -> str | None:
+def checkpoint_to_go_on_from(
+    wanted: str | None, folder: Path, console: Console, identity: Mapping[str, Any]
+) -> str | None:
     """The checkpoint for `ckpt_path=`, or None to start from the beginning.
 
     Arguments:
@@ -19,9 +23,11 @@ def checkpoint_to_go_on_from(wanted: str | None, folder: Path, console: Console)
             checkpoint and figures are then copied into the folder.
         folder: The run's folder.
         console: Where to say what happens.
+        identity: What the run's own checkpoints say of themselves.
 
     Raises:
-        UserError: The path does not exist, or holds weights for sampling only.
+        UserError: The path does not exist, is damaged, of another model or other data, or holds weights for sampling
+            only.
     """
     if wanted is None:
         return None
@@ -31,14 +37,27 @@ def checkpoint_to_go_on_from(wanted: str | None, folder: Path, console: Console)
             f"going on from {last}" if last.exists() else f"{folder} has no checkpoint yet: starting from the beginning"
         )
         console.print(found, highlight=False)
-        return str(last) if last.exists() else None
+        if not last.exists():
+            return None
+        _check(last, wanted, identity)
+        return str(last)
     path = Path(wanted)
     if not path.is_file():
         raise UserError(f"ckpt_path={wanted} does not exist; give last or the path of a last.ckpt")
-    if "loops" not in torch.load(path, map_location="cpu", weights_only=True):
-        raise UserError(f"ckpt_path={wanted} holds weights for sampling only; give the last.ckpt beside it to go on")
+    _check(path, wanted, identity)
     _bring_along(path, folder)
     return str(path)
+
+
+def _check(path: Path, wanted: str, identity: Mapping[str, Any]) -> None:
+    content = read_checkpoint(path)
+    if "loops" not in content:
+        raise UserError(f"ckpt_path={wanted} holds weights for sampling only; give the last.ckpt beside it to go on")
+    found, own = (str(of["model"]["_target_"]).rpartition(".")[2] for of in (content["datakiln"], identity))
+    if found != own:
+        raise UserError(f"ckpt_path={wanted} is of the model {found}, this run's is {own}; go on with the same model=")
+    if list(content["datakiln"]["spec"]["shape"]) != list(identity["spec"]["shape"]):
+        raise UserError(f"ckpt_path={wanted} is of data of another shape; go on with the same data= and encoding=")
 
 
 def _bring_along(path: Path, folder: Path) -> None:

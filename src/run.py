@@ -21,7 +21,7 @@ from src.callbacks.bundle import Bundle, Stopped
 from src.callbacks.ema import Ema
 from src.callbacks.progress import TrainingBar
 from src.checkpoints import FORMAT, model_arguments
-from src.checks import check_arguments, check_pairing, check_reach
+from src.checks import check_arguments, check_pairing, check_reach, check_watch
 from src.cli import on_termination
 from src.data.base import GenerativeData
 from src.errors import UserError
@@ -72,6 +72,7 @@ class Run:
         check_pairing(cfg)
         check_arguments(cfg)
         check_reach(cfg)
+        check_watch(cfg)
         if (self.folder / "result.json").exists():
             raise UserError(f"{self.folder} holds a finished run; choose another hydra.run.dir, nothing is overwritten")
         if (self.folder / "checkpoints" / "last.ckpt").exists() and cfg.ckpt_path is None:
@@ -115,7 +116,7 @@ class Run:
             cfg.trainer, logger=self.loggers, callbacks=self._callbacks(), default_root_dir=str(self.folder)
         )
         self._choose_threads()
-        start = checkpoint_to_go_on_from(cfg.ckpt_path, self.folder, self.console)
+        start = checkpoint_to_go_on_from(cfg.ckpt_path, self.folder, self.console, self._identity())
         on_termination(self._ask_to_stop)
         with self.phase("fit"):
             cpu = time.process_time()

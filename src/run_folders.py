@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from src.errors import UserError
 
 SWEEP_VARIABLE = "DATAKILN_SWEEP_DIR"  # tells parallel workers which folder their sweep writes to
+CONFIG_FILES = ("config.yaml", "overrides.yaml")  # in the folder `config` of every run
 NOT_IDENTITY = ("ckpt_path=", "hydra.", "debug=")  # options that do not make another run
 
 
@@ -83,8 +84,19 @@ def identity(overrides: Iterable[Any]) -> set[str]:
     return {str(o) for o in overrides if not str(o).startswith(NOT_IDENTITY)}
 
 
-def remove_if_empty(folder: Path) -> None:
-    """Takes back the folder of a run or sweep that was refused, and its day's, if no job has written to them."""
+def remove_if_empty(folder: Path, refused: bool = False) -> None:
+    """Takes back the folder of a run or sweep, and its day's, if no job has written to them.
+
+    Arguments:
+        folder: Of the run or sweep.
+        refused: Whether the run was refused, so that the config it left there is of no use to anybody.
+    """
+    stored = [folder / "config" / name for name in CONFIG_FILES]
+    if refused and {*folder.rglob("*")} <= {folder / "config", *stored}:
+        for path in stored:
+            path.unlink(missing_ok=True)
+        if (folder / "config").is_dir():
+            (folder / "config").rmdir()
     if [path.name for path in folder.iterdir()] == ["multirun.yaml"]:
         (folder / "multirun.yaml").unlink()
     for path in (folder, folder.parent):

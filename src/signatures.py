@@ -17,6 +17,17 @@ def is_ours(target: str) -> bool:
     return _definition(target) is not None
 
 
+def names(module: str) -> list[str]:
+    """Classes and functions that a module of ours defines or imports; empty for what is no module of ours."""
+    found = []
+    for node in _tree(module):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            found.append(node.name)
+        elif isinstance(node, ast.ImportFrom):
+            found += [alias.asname or alias.name for alias in node.names]
+    return [name for name in found if not name.startswith("_") and is_ours(f"{module}.{name}")]
+
+
 def arguments(target: str) -> Arguments:
     """By name, the default as written ("" for none) and what it means; empty for what is not ours.
 

@@ -65,12 +65,16 @@ class Synthesizer:
         path = find_checkpoint(run)
         content = read_checkpoint(path)
         own = content["datakiln"]
-        check_targets(own["model"])
-        model = instantiate(own["model"], _partial_=True, _convert_="all")(spec=DataSpec.from_state(own["spec"]))
-        model.load_state_dict(content["state_dict"])
-        if content.get("averaged") and not raw:
-            model.averaged().load_state_dict(content["averaged"])
-        codec = CODECS[own["codec"]["kind"]].from_state(own["codec"]["state"])
+        try:
+            check_targets(own["model"])
+            model = instantiate(own["model"], _partial_=True, _convert_="all")(spec=DataSpec.from_state(own["spec"]))
+            model.load_state_dict(content["state_dict"])
+            if content.get("averaged") and not raw:
+                model.averaged().load_state_dict(content["averaged"])
+            codec = CODECS[own["codec"]["kind"]].from_state(own["codec"]["state"])
+        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+            told = f"checkpoint {path} is damaged, or of another version of the program: its parts do not fit together"
+            raise UserError(f"{told} ({(str(error).splitlines() or [''])[0][:80]}); use another") from error
         return cls(model.to(device), codec, own.get("origin"), own.get("constraints", ()))
 
     def sample(

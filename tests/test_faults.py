@@ -15,6 +15,7 @@ from rich.console import Console
 
 from src.choices import CONF
 from src.errors import UserError
+from src.evaluate import main as evaluate
 from src.explain import explain
 from src.models.base import Diverged
 from src.run import Run
@@ -241,6 +242,39 @@ def test_checkpoints_that_cannot_be_trusted(finished, tmp_path):
         assert path.name in str(caught.value) or path is evil
         assert "\n" not in explain(caught.value)
     assert not (tmp_path / "exploded").exists()
+
+
+def test_checkpoints_that_training_cannot_go_on_from(finished, tmp_path):
+    last = finished.folder / "checkpoints" / "last.ckpt"
+    content = torch.load(last, weights_only=True)
+    cut, empty, other, text, weights, foreign, torn = (tmp_path / f"{i}.ckpt" for i in range(7))
+    cut.write_bytes(last.read_bytes()[:3000])
+    empty.touch()
+    other.write_bytes(pickle.dumps({"rows": [1, 2, 3]}))
+    text.write_text("not a checkpoint")
+    torch.save({key: value for key, value in content.items() if key != "loops"}, weights)
+    named = {**content["datakiln"]["model"], "_target_": "src.models.tvae.TVAE"}
+    torch.save({**content, "datakiln": {**content["datakiln"], "model": named}}, foreign)
+    torch.save({**content, "state_dict": {}, "datakiln": {**content["datakiln"], "codec": {"kind": "?"}}}, torn)
+    for path, told in (
+        (cut, "cut short|damaged"),
+        (empty, "cut short|damaged"),
+        (other, "no checkpoint|not written by datakiln"),
+        (text, "no checkpoint"),
+        (weights, "sampling only"),
+        (foreign, "is of the model TVAE, this run's is VAE"),
+    ):
+        with pytest.raises(UserError, match=told) as caught:
+            run(tmp_path, None, f"ckpt_path={path}")
+        assert "\n" not in explain(caught.value)
+    with pytest.raises(UserError, match="of another shape"):
+        run(tmp_path, None, f"ckpt_path={last}", "encoding=modes")
+    for path in (cut, empty, other, text, torn):
+        for command in (sample, evaluate):
+            with pytest.raises(UserError, match=r"\.ckpt") as caught:
+                command([f"run={path}", f"out={tmp_path}/x.csv", "n=5"])
+            assert "\n" not in explain(caught.value)
+    assert not (tmp_path / "x.csv").exists()
 
 
 def test_impossible_options_are_refused_before_data_is_read(tmp_path):

@@ -253,6 +253,8 @@ def test_the_command_from_training_to_folders(tmp_path, monkeypatch, capsys):
     assert made["images"].shape == (300, 8, 8, 1) and len(made["labels"]) == 300
     figures = {score.name.partition("/")[0] for score in job.figures}
     assert {"fid", "kid", "precision", "recall", "judge", "memorisation", "best"} <= figures
+    (name,) = (score.name for score in job.figures if score.name.startswith("best/"))
+    assert name.startswith("best/val/fid/") and name.endswith("/n200")  # extractor and n, as in the logs
     best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
     assert best["monitor"] == "val/fid" and best["averaged"].keys() == job.model.generator.state_dict().keys()
 

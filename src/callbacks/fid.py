@@ -67,6 +67,7 @@ class Fid(L.Callback):
         self._elapsed_before = 0.0  # in earlier parts of a resumed run
         self._began: float | None = None
         self._real: FeatureStatistics | None = None
+        self.full_names: dict[str, str] = {}  # of the monitor, once it is measured
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Starts the clock that the budget is read against."""
@@ -85,6 +86,7 @@ class Fid(L.Callback):
         pl_module.publish("val", {name: value})
         # the monitor's name is the same for all; only the full name goes to the loggers, where runs are compared
         pl_module.fresh[MONITOR] = value
+        self.full_names[MONITOR] = f"val/{name}"
         trainer.callback_metrics[MONITOR] = torch.tensor(value)
         self.next_epoch = epoch + self.every
         self._keep_to_budget(epoch)

@@ -70,6 +70,7 @@ class Figure:
             AUC.
         n: Number of judged rows: synthetic ones, or of each class, or of the holdout, as the metric says.
         note: What a reader must know of this very value, such as the columns it could not include.
+        noise: Standard error of the value by chance alone, where it is known: smaller differences say nothing.
 
     Raises:
         MetricError: The value is NaN or infinite.
@@ -84,6 +85,7 @@ class Figure:
     ideal: float | None = None
     n: int | None = None
     note: str = ""
+    noise: float | None = None
 
     def __post_init__(self) -> None:
         """Refuses a value that no report could show."""

@@ -10,6 +10,8 @@ one to trust.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from src.metrics.base import EvalData, Figure, MetricError, metric
@@ -58,4 +60,6 @@ def _auc(data: EvalData, learner: Learner, folds: int, rows: int) -> Figure:
         parts[f"fold {i}"] = float(roc_auc_score(labels[test], model.probabilities(both.take(test))[:, 1]))
     value = float(np.mean(list(parts.values())))
     note = "below 0.5: rows have near-copies in train, or chance among few rows" if value < 0.48 else ""
-    return Figure(name, value, "lower", detail=parts, ideal=0.5, n=n, note=note)
+    # of an AUC of n against n rows that nothing tells apart (Mann and Whitney, 1947): sqrt((2n + 1) / (12 n^2))
+    noise = math.sqrt((2 * n + 1) / 12) / n
+    return Figure(name, value, "lower", detail=parts, ideal=0.5, n=n, note=note, noise=noise)

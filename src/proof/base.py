@@ -71,9 +71,11 @@ def _score(result: Result) -> Score:
     }
     if figure is None:
         return Score(result.name, None, why=result.why, seconds=round(result.seconds, 3), **references)
+    noises = [found.noise for found in (figure, ceiling, floor) if found is not None and found.noise is not None]
     return Score(
         figure.name, figure.value, figure.better, figure.low, figure.high, detail=figure.detail, why=result.why,
-        ideal=figure.ideal, n=figure.n, note=figure.note, seconds=round(result.seconds, 3), **references,
+        ideal=figure.ideal, n=figure.n, note=figure.note, seconds=round(result.seconds, 3),
+        noise=max(noises, default=None), **references,
     )  # fmt: skip
 
 

@@ -1,0 +1,143 @@
+"""Options that fit no other or nothing at all are refused in one line, before any data is read; wording of messages."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from hydra import compose, initialize_config_dir
+
+from src.checks import check_arguments, check_watch
+from src.choices import CONF
+from src.codecs.table import TableCodec
+from src.comparison import collect
+from src.data.steps import keep_missing
+from src.data.types import infer_schema
+from src.errors import UserError
+from src.explain import explain, unknown_option
+from src.page import write_page
+from src.results import RunResult, Score, Source
+from src.run_folders import register_resolvers, remove_if_empty
+from src.wording import counted
+
+
+def config(*options: str):
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", overrides=["output_dir=unused", *options])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["data=iris", "watch=image"], "watch=image is for other data than a table; write watch=table, or watch="),
+        (["model=dcgan", "data=digits", "watch.image.fid=null"], "monitor=val/fid is measured by watch.image.fid"),
+        (["model=dcgan", "data=digits", "~watch.image.fid"], "watch.image.fid, which is off"),
+        (["model=ctgan", "watch.table.fidelity=null"], "monitor=val/fidelity is measured by watch.table.fidelity"),
+    ],
+)
+def test_what_cannot_be_watched(options, told):
+    with pytest.raises(UserError, match=told):
+        check_watch(config(*options))
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["model=ctgan"], ["model=dcgan", "data=digits"], ["watch=[]"], ["~watch.table"]]
+)
+def test_what_can_be_watched(options):
+    check_watch(config(*options))
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        (
+            "src.constraints.Rnage",
+            "src.constraints.Rnage is not known; did you mean 'Range'",
+        ),
+        ("src.constraints.Zebra", "known there: .*Expression.*Range.*Unique"),
+        ("src.constraintz.Range", "there is no module src.constraintz"),
+    ],
+)
+def test_misspelt_classes(target, told):
+    cfg = config(f"data.constraints=[{{_target_: {target}, column: x, low: 0}}]")
+    for only_ours in (True, False):
+        with pytest.raises(UserError, match=told):
+            check_arguments(cfg, only_ours=only_ours)
+
+
+def test_bases_of_data_sets_are_no_choices():
+    with pytest.raises(UserError, match="data.source is missing.*complete choices of data=: .*iris"):
+        check_arguments(config("data=table"))
+    with pytest.raises(Exception, match="tabel") as caught:
+        config("data=tabel")
+    known = explain(caught.value).rpartition("known: ")[2].split(", ")
+    assert {"iris", "csv", "mnist"} <= set(known) and not {"table", "images"} & set(known)
+
+
+def test_an_option_that_another_choice_of_the_same_class_brings():
+    assert unknown_option("conditional", ["model=vae", "conditional=true"]).endswith("choose model=cvae")
+    told = unknown_option("model.conditional", ["model=vae", "model.conditional=true"])
+    assert "+model.conditional=VALUE" in told and told.endswith("or model=cvae")
+
+
+def test_the_folder_of_a_refused_run_goes_and_others_stay(tmp_path):
+    def run(name: str, *files: str):
+        for file in ("config/config.yaml", "config/overrides.yaml", *files):
+            (tmp_path / "day" / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "day" / name / file).touch()
+        return tmp_path / "day" / name
+
+    trained, noted, kept, refused = run("a", "metrics.csv"), run("b", "config/note.txt"), run("c"), run("d")
+    for folder in (trained, noted, refused):
+        remove_if_empty(folder, refused=True)
+    remove_if_empty(kept)  # what failed otherwise can be looked into
+    assert sorted(path.name for path in (tmp_path / "day").iterdir()) == ["a", "b", "c"]
+    assert all((folder / "config" / "config.yaml").exists() for folder in (trained, noted, kept))
+
+
+def test_reports_of_what_is_not_there(tmp_path):
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "notes.txt").touch()
+    for path, told in (
+        ("nope", r"nope does not exist; give"),
+        ("output", r"output does not exist; did you mean 'outputs'"),
+        ("notes.txt", "notes.txt is no result.json"),
+    ):
+        with pytest.raises(UserError, match=told):
+            collect([tmp_path / path])
+
+
+def test_numbers_and_their_nouns():
+    assert [counted(n, "row") for n in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]
+    assert counted(2, "class", "classes") == "2 classes" and counted(1, "class", "classes") == "1 class"
+    for cells, told in (([1.0, 2.0], "no cell is missing"), ([1.0, None], "1 missing cell is learnt")):
+        frame = pd.DataFrame({"x": [*cells, 3.5, 4.5], "g": list("abab")})
+        schema = infer_schema(frame, None, {})
+        assert told in keep_missing({"train": frame}, schema)[1].detail
+        text = TableCodec().fit(frame, schema).describe()
+        assert "of 1 numeric column, one-hot of 1 categorical column, " in text
+
+
+def test_floor_and_ceiling_within_chance_of_each_other_judge_nothing():
+    near = {"ideal": 0.5, "ceiling": 0.501, "floor": 0.498}
+    assert Score("a", 0.47, "lower", noise=0.01, **near).standing is None
+    assert Score("a", 0.47, "lower", noise=0.0001, **near).standing < 0
+    assert Score("a", 0.6, "lower", noise=0.01, ideal=0.5, ceiling=0.5, floor=0.9).standing == pytest.approx(0.75)
+
+
+def test_noise_of_a_two_sample_auc_is_that_of_rows_alike():
+    import numpy as np
+    from sklearn.metrics import roc_auc_score
+
+    n, rng = 40, np.random.default_rng(0)
+    labels = np.repeat([0, 1], n)
+    seen = np.std([roc_auc_score(labels, rng.random(2 * n)) for _ in range(1000)])
+    assert np.sqrt((2 * n + 1) / 12) / n == pytest.approx(seen, rel=0.07)  # 3 standard errors of a deviation of 1000
+
+
+def test_parts_of_figures_of_pictures_are_no_columns(tmp_path):
+    score = Score("fid/pixels@x/n60", 3.0, "lower", detail={"mean": 1.0, "covariance": 2.0})
+    result = RunResult("dcgan", "digits", 0, Source("embedded", "digits", "0" * 64), figures=[score])
+    write_page(result, [], None, None, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "Columns, worst first" not in page and "Figures in parts" in page and "covariance" in page
