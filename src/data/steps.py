@@ -27,7 +27,9 @@ def refuse_on_disk(duplicates: bool, missing: str, outliers: float | None, balan
     }
     refused = next((option for option, is_wanted in wanted.items() if is_wanted), None)
     if refused is not None:
-        raise UserError(f"{refused} needs all rows in memory, but this table is read from disk; leave it out, or set data.streaming=false")
+        raise UserError(
+            f"{refused} needs all rows in memory, but the table is on disk; leave it out, or set data.streaming=false"
+        )
 
 
 def drop_duplicates(frame: pd.DataFrame) -> tuple[pd.DataFrame, StepReport]:
