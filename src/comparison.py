@@ -17,6 +17,7 @@ SILENT = ("seed", "model", "data", "output_dir", "data_dir", "logger", "ckpt_pat
 NOT_SET = "(default)"
 COSTS: dict[str, Better] = {
     "cost/wall_seconds": "lower",
+    "cost/cpu_seconds": "lower",
     "cost/fit_cpu_seconds": "lower",
     "cost/peak_memory_mb": "lower",
     "cost/parameters": "none",
@@ -155,7 +156,8 @@ class Comparison:
 
 def _costs(result: RunResult) -> dict[str, float | None]:
     """What the run took: time of all its phases and of the fit's processors, most memory, size."""
-    values = (sum(result.wall_seconds.values()), result.fit_cpu_seconds, result.peak_memory_mb, result.n_parameters)
+    wall, cpu = sum(result.wall_seconds.values()), sum(result.cpu_seconds.values())
+    values = (wall, cpu or None, result.fit_cpu_seconds, result.peak_memory_mb, result.n_parameters)
     return dict(zip(COSTS, values, strict=True))
 
 

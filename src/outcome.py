@@ -67,6 +67,7 @@ def build_result(run: Run) -> RunResult:
         versions=package_versions(),
         machine=machine(str(run.model.device)),
         wall_seconds=run.seconds,
+        cpu_seconds=run.cpu_seconds,
         fit_cpu_seconds=round(run.fit_cpu_seconds, 3),
         peak_memory_mb=peak_memory_mb(),
         epochs=run.trainer.current_epoch,

@@ -119,6 +119,7 @@ class RunResult:
         objective: What a sweep ranks by, None where the run names nothing.
         stand_in: Whether the data was simulated in place of real data that could not be had.
         wall_seconds: Of each phase: "data", "fit", "sample", "evaluate", "plots".
+        cpu_seconds: CPU time of the same phases, all threads together.
         fit_cpu_seconds: CPU time of the fit, all threads together.
         n_steps: Optimizer steps.
         best_checkpoint: Path relative to the run's folder; empty where there is none.
@@ -142,6 +143,7 @@ class RunResult:
     versions: dict[str, str] = field(default_factory=dict)
     machine: dict[str, str | int | float] = field(default_factory=dict)
     wall_seconds: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
     fit_cpu_seconds: float | None = None
     peak_memory_mb: float | None = None
     epochs: int = 0

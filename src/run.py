@@ -28,6 +28,7 @@ from src.errors import UserError
 from src.models.base import Diverged, GenerativeModel
 from src.outcome import build_result, choice, monitored, objective_value, overrides, tested
 from src.proof.base import Proof, build_proof
+from src.results import forget_peak_memory
 from src.resuming import checkpoint_to_go_on_from
 from src.synthesizer import Synthesizer
 from src.wording import counted
@@ -53,14 +54,16 @@ class Run:
         self.cfg, self.console = cfg, console or Console()
         self.folder = Path(cfg.output_dir)
         self.seconds: dict[str, float] = {}
+        self.cpu_seconds: dict[str, float] = {}
         self.fit_cpu_seconds = 0.0
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Times one phase."""
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         yield
         self.seconds[name] = round(time.perf_counter() - start, 3)
+        self.cpu_seconds[name] = round(time.process_time() - cpu, 3)
 
     def check(self) -> None:
         """Refuses what cannot work before any data is read, and claims the run's folder.
@@ -68,6 +71,7 @@ class Run:
         Raises:
             UserError: The model is for other data, an option does not reach the model, or the folder holds a run.
         """
+        forget_peak_memory()
         cfg = self.cfg
         check_pairing(cfg)
         check_arguments(cfg)

@@ -18,10 +18,8 @@ from typing import Any, ClassVar
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from src.comparison import COSTS
 from src.errors import UserError
 from src.explain import explain
-from src.results import forget_peak_memory
 from src.run_folders import SWEEP_VARIABLE, identity
 
 Task = Callable[[DictConfig], float | None]
@@ -67,7 +65,6 @@ class Sweep:
         hydra = HydraConfig.get()
         folder, told = Path(hydra.runtime.output_dir), self._told(hydra)
         (folder / "error.txt").unlink(missing_ok=True)
-        forget_peak_memory()
         _share_cores(hydra.launcher)
         start = time.perf_counter()
         try:
@@ -93,9 +90,12 @@ class Sweep:
         assert self.folder is not None
         results = [json.loads(file.read_text(encoding="utf-8")) for file in self.folder.glob("*/result.json")]
         measured = {score["name"] for result in results for score in [*result["figures"], result["objective"]]}
-        measured |= set(COSTS)
         # a preset may name what this model does not have, or only how a figure's path begins
-        shown = [name for name in self.figures if any(f"{full}/".startswith(f"{name}/") for full in measured)]
+        shown = [
+            name
+            for name in self.figures
+            if name.startswith("cost/") or any(f"{full}/".startswith(f"{name}/") for full in measured)
+        ]
         compare([str(self.folder), *([f"figures={','.join(shown)}"] if shown else [])])
         best = self.folder / "optimization_results.yaml"
         if best.exists():

@@ -353,6 +353,7 @@ def test_costs_can_be_shown_and_the_median_is_what_counts(tmp_path):
     found = comparison(tmp_path, figures=["cost"])
     (group,) = found.groups
     assert found.columns == list(COSTS)
+    assert "cost/cpu_seconds" not in group.figures, "older results do not say"
     assert group.figures["cost/wall_seconds"].median == 3.0
     assert spread(group.figures["cost/wall_seconds"], 3) == "3.000 ± 16.462"
     assert group.figures["cost/peak_memory_mb"].median == 100.0
