@@ -113,7 +113,7 @@ class Run:
         self.bundle = Bundle(
             self.folder / "checkpoints", self._identity(), cfg.monitor, cfg.mode, cfg.save_every_seconds, cfg.patience
         )
-        self.loggers = [instantiate(node, _convert_="all") for node in cfg.logger.values()]
+        self.loggers = [instantiate(node, _convert_="all") for node in (cfg.get("logger") or {}).values()]
         for logger in self.loggers:
             logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
         self.trainer: L.Trainer = instantiate(
