@@ -46,6 +46,7 @@ class TableHead(Head):
 
     value_at: Tensor
     gate_at: Tensor
+    ungated: Tensor
 
     def __init__(self, blocks: Sequence[Block], min_sigma: float = 0.01, squash: bool = False) -> None:
         """See the class."""
@@ -57,12 +58,11 @@ class TableHead(Head):
         self.log_sigma = nn.Parameter(torch.full((len(values),), -1.0))
         self.choices = Segments(blocks)
         self.register_buffer("value_at", torch.tensor([block.start for block in values], dtype=torch.long), False)
-        # an ungated value points past the row, where `_gates` puts a column of ones
-        gates = [self.width if block.gate is None else block.gate for block in values]
-        self.register_buffer("gate_at", torch.tensor(gates, dtype=torch.long), False)
+        self.register_buffer("gate_at", torch.tensor([block.gate or 0 for block in values], dtype=torch.long), False)
+        self.register_buffer("ungated", torch.tensor([float(block.gate is None) for block in values]), False)
 
     def _gates(self, x: Tensor) -> Tensor:
-        return torch.cat([x, x.new_ones(len(x), 1)], dim=1)[:, self.gate_at]
+        return torch.maximum(x.index_select(1, self.gate_at), self.ungated)
 
     def _means(self, parameters: Tensor) -> Tensor:
         means = parameters.index_select(1, self.value_at)
@@ -77,8 +77,7 @@ class TableHead(Head):
             density = density * self._gates(x)
         total = density.sum(dim=1)
         if self.choices.count:
-            log_softmax = self.choices.log_softmax(self.choices.take(parameters))
-            total = total + (self.choices.take(x) * log_softmax).sum(dim=1)
+            total = total + self.choices.log_likelihood(parameters, x)
         return total
 
     def draw(self, parameters: Tensor) -> Tensor:

@@ -133,9 +133,18 @@ def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
     Returns:
         A scalar, not yet multiplied by the penalty weight.
     """
+    return far_from_one(_gradients(critic, between(real, fake)))
+
+
+def between(real: Tensor, fake: Tensor) -> Tensor:
+    """A point drawn evenly from the line between each real and each generated sample, without their graphs."""
     share = torch.rand(len(real), *[1] * (real.dim() - 1), device=real.device, dtype=real.dtype)
-    between = torch.lerp(fake.detach().to(real.dtype), real.detach(), share)
-    return (_gradients(critic, between).norm(2, dim=1) - 1.0).square().mean()
+    return torch.lerp(fake.detach().to(real.dtype), real.detach(), share)
+
+
+def far_from_one(gradients: Tensor) -> Tensor:
+    """Mean squared distance from 1 of the norms of gradients (B, D)."""
+    return (gradients.norm(2, dim=1) - 1.0).square().mean()
 
 
 def r1_penalty(critic: Critic, real: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from toy_tables import assert_learns, frame, toy_data
 from src.codecs.modes import Modes
 from src.models.ctgan import CTGAN
 from src.nets.conditional import Conditions
-from src.nets.ctgan import PackedCritic, RowGenerator
+from src.nets.ctgan import FoldedGenerator, PackedCritic, RowGenerator
 from src.spec import Batch, Block, Column
 
 ADAM = functools.partial(torch.optim.Adam, lr=5e-4, betas=(0.5, 0.9))
@@ -21,13 +21,13 @@ def data():
 
 
 def small(data, **options):
-    sizes = {"latent_dim": 32, "generator_hidden": (128, 128), "critic_hidden": (128, 128), "pac": 5}
+    sizes = {"latent_dim": 32, "generator_hidden": (128, 128), "critic_hidden": (128, 128), "pac": 2}
     return CTGAN(data.spec, **{**sizes, "generator_optimizer": ADAM, "critic_optimizer": ADAM, **options})
 
 
 @pytest.fixture(scope="module")
 def trained(data):
-    return assert_learns(lambda: small(data), data, epochs=45, ema=0.99)
+    return assert_learns(lambda: small(data), data, epochs=50, ema=0.99)
 
 
 def two_columns():
@@ -116,6 +116,50 @@ def test_lazy_penalty_is_paid_every_so_many_updates_in_full(data):
         model.critic_updates = update
         paid.append("penalty" in model.critic_losses(batch))
     assert paid == [True, False, False, False] * 2
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_slopes_of_the_critic_are_what_differentiating_twice_gives(training):
+    torch.manual_seed(0)
+    critic = PackedCritic(4, 3, 5, (8, 6)).double().train(training)
+    packs, condition = torch.randn(3, 20, dtype=torch.double), torch.randint(3, (15,))
+    torch.manual_seed(1)  # of the dropout
+    x = packs.clone().requires_grad_(True)
+    (expected,) = torch.autograd.grad(critic(x, condition).sum(), x, create_graph=True)
+    torch.manual_seed(1)
+    slopes = critic.slopes(packs, condition)
+    assert torch.allclose(slopes, expected)
+    weights = [critic.enter.weight, *(layer.weight for layer in critic.layers)]
+    by_hand, twice = (torch.autograd.grad((s.norm(dim=1) - 1).square().mean(), weights) for s in (slopes, expected))
+    assert all(torch.allclose(a, b) and a.abs().sum() > 0 for a, b in zip(by_hand, twice, strict=True))
+
+
+@pytest.mark.parametrize("conditions", [0, 7])
+def test_folded_generator_gives_what_the_generator_gives(conditions):
+    blocks = [block for column in two_columns() for block in column.blocks]
+    torch.manual_seed(0)
+    net = RowGenerator(blocks, 4, conditions, (8, 6))
+    condition = torch.randint(7, (50,)) if conditions else None
+    for _ in range(20):  # moves the running statistics that are folded in
+        net.raw(2.0 + torch.randn(50, 4), condition)
+    z = torch.randn(50, 4)
+    with torch.no_grad():
+        expected = net.eval().raw(z, condition)
+        # float32 sums in another order; bfloat16 keeps 8 bits: logits here reach about 2
+        for dtype, atol in ((torch.float32, 1e-5), (torch.bfloat16, 0.05)):
+            found = FoldedGenerator(net, dtype).raw(z, condition)
+            assert all(torch.allclose(a, b, atol=atol) for a, b in zip(found, expected, strict=True))
+
+
+def test_rows_that_lack_what_they_were_asked_for_are_drawn_again(data):
+    torch.manual_seed(0)
+    model = small(data)  # untrained: what it is told makes hardly a difference
+    asked = told(data, "colour", "blue")
+    block = next(column for column in data.spec.columns if column.name == "colour").blocks[0]
+    made = model.sample(1000, asked)
+    share = (made[:, block.start : block.stop] * asked[:, block.start : block.stop]).sum(dim=1).mean()
+    assert share > 0.99  # of 3 colours, each drawn up to 21 times: 1 - (2/3)**21 = 0.9998
+    assert (made[:, block.start : block.stop].sum(dim=1) == 1).all()
 
 
 def told(data, name, value):

@@ -13,15 +13,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from src.errors import UserError
-from src.losses import Wasserstein, gradient_penalty
+from src.losses import Wasserstein, between, far_from_one
 from src.models.adversarial import AdversarialModel
 from src.nets.conditional import Conditions
-from src.nets.ctgan import PackedCritic, RowGenerator
+from src.nets.ctgan import FoldedGenerator, PackedCritic, RowGenerator
+from src.nets.precision import has_bf16
 from src.spec import Batch, DataSpec
 
 PIECE = 2048  # rows made at a time, so that the layers stay in the processor's cache
+FEW = 1024  # rows drawn again together at least: fewer cost hardly less
 TRIES = 20  # a row that was asked for something is drawn again at most so often
 
 
@@ -37,7 +40,8 @@ class CTGAN(AdversarialModel):
         penalty: Weight of the gradient penalty.
         lazy: Critic updates from one gradient penalty to the next, whose weight grows as much (Karras et al., 2020,
             appendix B); 1 for the paper's.
-        fast_sampling: Whether samples are worked out in bfloat16, which some processors do several times faster.
+        fast_sampling: Whether samples are worked out in bfloat16, which some processors do several times faster; None
+            for yes where they do.
         **options: See `AdversarialModel`.
     """
 
@@ -53,7 +57,7 @@ class CTGAN(AdversarialModel):
         pac: int = 10,
         penalty: float = 10.0,
         lazy: int = 1,
-        fast_sampling: bool = False,
+        fast_sampling: bool | None = None,
         **options: Any,  # noqa: ANN401
     ) -> None:
         """See the class."""
@@ -92,6 +96,11 @@ class CTGAN(AdversarialModel):
         condition = self.conditions.draw(n, by_log=True)
         return self._pool[self.conditions.rows(condition)], condition
 
+    @property
+    def rows_at_once(self) -> int:
+        """Many: what is drawn again is drawn for many rows together. It works in pieces anyway."""
+        return min(max(2**23 // self.spec.shape[0], 16), 32_768)
+
     def _noise(self, n: int) -> Tensor:
         return torch.randn(n, self.latent_dim, device=self.device)
 
@@ -104,7 +113,7 @@ class CTGAN(AdversarialModel):
         loss = self.loss.critic(*self.critic(torch.cat([real, fake]), twice).chunk(2))
         if not torch.is_grad_enabled() or self.critic_updates % self.lazy:
             return {"loss": loss, "distance": -loss}
-        penalty = gradient_penalty(lambda packs: self.critic(packs, condition), real, fake)
+        penalty = far_from_one(self.critic.slopes(between(real, fake), condition).float())
         return {"loss": loss + self.penalty * self.lazy * penalty, "distance": -loss, "penalty": penalty}
 
     def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -128,33 +137,52 @@ class CTGAN(AdversarialModel):
         Of several given categories the generator is told the rarest. Numbers cannot be told; what a row was asked for
         and does not have after many tries is left to the caller to reject.
         """
+        net = FoldedGenerator(self.generator, torch.bfloat16 if self._is_fast else torch.float32)
         if not self.conditions.columns:
-            return torch.cat([self._made(min(PIECE, n - i), None) for i in range(0, n, PIECE)])
+            return self._made(net, n, None)
         wanted, told = self._wanted(n, condition)
-        return torch.cat([self._met(wanted[i : i + PIECE], told[i : i + PIECE]) for i in range(0, n, PIECE)])
+        x = self._made(net, n, told)
+        left, tries = torch.nonzero(~_meets(x, wanted)).squeeze(1), TRIES
+        while len(left) and tries:
+            times = min(max(FEW // len(left), 1), tries)  # several draws for each row at once, when few rows are left
+            again = left.repeat_interleave(times)
+            made = self._made(net, len(again), told[again])
+            met = _meets(made, wanted[again]).view(-1, times)
+            is_met = met.any(dim=1)
+            first = torch.where(is_met, met.int().argmax(dim=1), times - 1)
+            x[left] = made.view(-1, times, x.shape[1])[torch.arange(len(left), device=self.device), first]
+            left, tries = left[~is_met], tries - times
+        return x
 
-    def _made(self, n: int, told: Tensor | None) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast_sampling):
-            logits, values = self.generator.raw(self._noise(n), told)
-        return self.generator.harden(logits.float(), values.float())
+    @property
+    def _is_fast(self) -> bool:
+        return has_bf16(self.device) if self.fast_sampling is None else self.fast_sampling
 
-    def _met(self, wanted: Tensor, told: Tensor) -> Tensor:
-        x = self._made(len(told), told)
-        left = torch.arange(len(told), device=self.device)
-        for _ in range(TRIES):
-            marked = wanted[left]
-            left = left[(self.conditions.segments.take(x[left]) * marked).sum(dim=1) < marked.sum(dim=1)]
-            if not len(left):
-                break
-            x[left] = self._made(len(left), told[left])
+    def _made(self, net: FoldedGenerator, n: int, told: Tensor | None) -> Tensor:
+        """Rows (n, D), made in pieces whose sizes are powers of two: for every new size, kernels have to be made."""
+        x = torch.empty(n, *self.spec.shape, device=self.device)
+        for start in range(0, n, PIECE):
+            rows = slice(start, min(start + PIECE, n))
+            size = 1 << (rows.stop - start - 1).bit_length()
+            condition = None if told is None else F.pad(told[rows], (0, size - (rows.stop - start)))
+            logits, values = net.raw(self._noise(size), condition)
+            x[rows] = self.generator.harden(logits, values)[: rows.stop - start]
         return x
 
     def _wanted(self, n: int, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Categories that each row must have, (n, Q) with 1 for each, and the one the generator is told, (n,)."""
-        drawn = self.conditions.draw(n, by_log=False)
+        """Positions that must be 1 in each row, -1 for none, (n, K), and the category the generator is told, (n,)."""
+        drawn, at = self.conditions.draw(n, by_log=False), self.conditions.segments.at
         if condition is None:
-            return self.conditions.vector(drawn), drawn
+            return at[drawn].unsqueeze(1), drawn
         given = self.conditions.segments.take(condition).nan_to_num(0.0)
         rarest = self.conditions.rarest(given)
         told = torch.where(rarest < 0, drawn, rarest)
-        return torch.where((rarest < 0)[:, None], self.conditions.vector(drawn), given), told
+        places = at[self.conditions.segments.largest(given) + self.conditions.segments.first]
+        wanted = torch.where(self.conditions.segments.sum(given) > 0, places, -1)
+        wanted[:, 0] = torch.where(rarest < 0, at[drawn], wanted[:, 0])
+        return wanted, told
+
+
+def _meets(x: Tensor, wanted: Tensor) -> Tensor:
+    """Which rows (B, D) are 1 at all their wanted positions (B, K), shape (B,)."""
+    return ((x.gather(1, wanted.clamp(min=0)) == 1) | (wanted < 0)).all(dim=1)

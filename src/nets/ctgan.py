@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ class RowGenerator(nn.Module):
 
     choice_gate: Tensor
     value_gate: Tensor
+    value_gate_at: Tensor
     value_at: Tensor
     order: Tensor
 
@@ -50,7 +52,9 @@ class RowGenerator(nn.Module):
         place = {int(p): i for i, p in enumerate(self.choices.at)}
         ones = len(place)  # an ungated block points past the choices, where `_gated` puts a column of ones
         choices, values = ([b for b in blocks if b.kind == kind] for kind in ("choice", "value"))
+        width = sum(block.width for block in blocks)
         index = {
+            "value_gate_at": [width if b.gate is None else b.gate for b in values],  # the same among all positions
             "choice_gate": [ones if b.gate is None else place[b.gate] for b in choices for _ in range(b.width)],
             "value_gate": [ones if b.gate is None else place[b.gate] for b in values],
             "value_at": [b.start for b in values],
@@ -88,11 +92,61 @@ class RowGenerator(nn.Module):
 
     def harden(self, logits: Tensor, values: Tensor) -> Tensor:
         """Rows (B, D) with drawn one-hot choices, values 0 behind closed gates."""
-        choices = self.choices.one_hot(self.choices.draw(self.choices.softmax(logits)))
+        picks = self.choices.draw(self.choices.softmax(logits))
+        x = values.new_zeros(len(values), len(self.order))
+        x.scatter_(1, self.choices.at[self.choices.first] + picks, 1.0)
         if self.has_gates:
-            open_gates = torch.cat([choices, choices.new_ones(len(choices), 1)], dim=1)
-            values = values * open_gates.index_select(1, self.value_gate)
-        return torch.cat([choices, values], dim=1).index_select(1, self.order)
+            values = values * torch.cat([x, x.new_ones(len(x), 1)], dim=1).index_select(1, self.value_gate_at)
+        return x.index_copy_(1, self.value_at, values)
+
+
+class FoldedGenerator:
+    """A `RowGenerator` as it samples, with fewer and cheaper products: its normalisation is part of its weights.
+
+    What a layer gives is written in front of what it was given, so that nothing is copied together.
+
+    Arguments:
+        net: Its weights now; later changes do not reach the folded ones.
+        dtype: Of the products.
+    """
+
+    @torch.no_grad()
+    def __init__(self, net: RowGenerator, dtype: torch.dtype) -> None:
+        """See the class."""
+        self.net, self.dtype = net, dtype
+        self.weights: list[Tensor] = []
+        self.tables: list[Tensor] = []  # what a condition adds, (Q, units)
+        for i, layer in enumerate(net.layers):
+            weight: Tensor = layer.weight
+            told = net.told[i].weight if len(net.told) else weight.new_zeros(1, len(weight))
+            weight, told = self._folded(i, weight, told)
+            self.weights.append(weight.to(dtype))
+            self.tables.append(told.to(dtype))
+
+    def _folded(self, i: int, weight: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+        if i == len(self.net.norms):
+            order = torch.cat([self.net.choices.at, self.net.value_at])  # choices side by side, then values
+            return weight[order], (told + self.net.layers[i].bias)[:, order]
+        norm: Any = self.net.norms[i]
+        factor = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        return weight * factor[:, None], told * factor + norm.bias - norm.running_mean * factor
+
+    @torch.no_grad()
+    def raw(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        """As `RowGenerator.raw` in eval mode."""
+        asked = torch.zeros(len(z), dtype=torch.long, device=z.device) if condition is None else condition
+        width = self.weights[-1].shape[1]
+        h = z.new_empty(len(z), width, dtype=self.dtype)
+        start = width - z.shape[1]
+        h[:, start:] = z
+        with torch.autocast(z.device.type, enabled=False):
+            for weight, told in zip(self.weights[:-1], self.tables[:-1], strict=True):
+                out = torch.addmm(told.index_select(0, asked), h[:, start:], weight.T)
+                torch.clamp_min(out, 0.0, out=h[:, start - len(weight) : start])
+                start -= len(weight)
+            out = torch.addmm(self.tables[-1].index_select(0, asked), h, self.weights[-1].T).float()
+        choices = len(self.net.choices.at)
+        return out[:, :choices], out[:, choices:].tanh()
 
 
 class PackedCritic(nn.Module):
@@ -113,11 +167,9 @@ class PackedCritic(nn.Module):
         self.told = nn.EmbeddingBag(pac * conditions, hidden[0], mode="sum") if conditions else None
         if self.told is not None:
             nn.init.uniform_(self.told.weight, -(self.width**-0.5), self.width**-0.5)
-        layers: list[nn.Module] = []
-        for inside, units in zip(hidden, hidden[1:], strict=False):
-            layers += [nn.Linear(inside, units), nn.LeakyReLU(0.2), nn.Dropout(0.5)]
         # scores are only ever compared, so an offset common to all of them would never learn
-        self.net = nn.Sequential(nn.LeakyReLU(0.2), nn.Dropout(0.5), *layers, nn.Linear(hidden[-1], 1, bias=False))
+        sizes = zip(hidden, [*hidden[1:], 1], strict=True)
+        self.layers = nn.ModuleList(nn.Linear(a, b, bias=i + 1 < len(hidden)) for i, (a, b) in enumerate(sizes))
 
     def pack(self, rows: Tensor) -> Tensor:
         """Rows (B, D) to packs (B / pac, pac * D)."""
@@ -125,8 +177,34 @@ class PackedCritic(nn.Module):
 
     def forward(self, packs: Tensor, condition: Tensor | None) -> Tensor:
         """Packs and the conditions of their rows (B,) to scores, shape (B / pac,)."""
-        h = self.enter(packs)
+        return self._through(packs, condition)[0]
+
+    def slopes(self, packs: Tensor, condition: Tensor | None) -> Tensor:
+        """Gradients of the scores with respect to the packs, (B / pac, pac * D), differentiable in the weights.
+
+        Between its kinks the critic is linear: its gradient is a product of weights and of factors that do not depend
+        on them. Written as such it takes half of what differentiating twice does.
+        """
+        with torch.no_grad():
+            factors = self._through(packs, condition)[1]
+        slopes: Tensor = self.layers[-1].weight
+        for factor, layer in zip(reversed(factors), [*reversed(self.layers[:-1]), self.enter], strict=True):
+            slopes = (slopes * factor) @ layer.weight
+        return slopes
+
+    def _through(self, packs: Tensor, condition: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        """Scores, and the factor of each hidden unit."""
+        h, factors = self.enter(packs), []
         if self.told is not None and condition is not None:
             place = torch.arange(self.pac, device=packs.device) * self.conditions
             h = h + self.told(condition.view(-1, self.pac) + place)
-        return self.net(h).squeeze(1)
+        for layer in self.layers:
+            factors.append(self._factor(h))
+            h = layer(h * factors[-1])
+        return h.squeeze(1), factors
+
+    @torch.no_grad()
+    def _factor(self, h: Tensor) -> Tensor:
+        """What a leaky ReLU of slope 0.2, and in training dropout of one half, multiply each unit by."""
+        factor = (h > 0).to(h.dtype).mul_(0.8).add_(0.2)
+        return factor.mul_(torch.rand_like(h) < 0.5).mul_(2.0) if self.training else factor

@@ -50,7 +50,10 @@ class Rows(nn.Module):
 
     def take(self, x: Tensor) -> Tensor:
         """Rows (B, D) to their modelled part (B, width)."""
-        return x if self.label_start is None else x.index_select(1, self.kept)
+        if self.label_start is None:
+            return x
+        before, after = x[:, : self.label_start], x[:, self.label_start + self.row_width - self.width :]
+        return torch.cat([before, after], dim=1)  # several times faster than to gather
 
     def put(self, part: Tensor, y: Tensor | None) -> Tensor:
         """Inverse of `take`, the given label written into its place."""
