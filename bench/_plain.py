@@ -1,6 +1,6 @@
 """CTGAN and TVAE as loops over columns and rows, written plainly from Xu et al. (2019): what ours is timed against.
 
-The same nets, sizes, losses and encoded rows as ours, in the way one writes them down first: training rows picked one by
+The same nets, sizes, losses and encoded rows as ours, the way one writes them down first: training rows picked one by
 one in Python, a loop over spans for activations and for losses, the conditional vector multiplied as a dense one, the
 generator's graph kept through the critic's updates.
 """
