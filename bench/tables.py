@@ -100,7 +100,7 @@ def _source(folder: Path) -> tuple[list[str], str]:
         return ["data=adult"], "Adult, all 32,561 training rows"
     _generated().to_parquet(folder / "generated.parquet")
     path = f"data.path={folder}/generated.parquet"
-    return ["data=csv", path, "data.target=c8"], "generated, 32,561 training rows, columns and categories as many as Adult's"
+    return ["data=csv", path, "data.target=c8"], "generated, of Adult's rows, columns and categories"
 
 
 def _generated() -> pd.DataFrame:
