@@ -12,7 +12,7 @@ from code_tables import assert_resumes, cells, data_of, related, shares, spec_of
 from src.errors import UserError
 from src.models.bootstrap import Bootstrap
 from src.models.tabar import TabAR, one_cycle
-from src.nets.codes import Strata
+from src.nets.codes import Strata, resample
 from src.synthesizer import Synthesizer
 
 NAN = float("nan")
@@ -63,12 +63,13 @@ def test_rows_are_drawn_as_often_as_they_are_probable(strange, even):
 @torch.no_grad()
 @pytest.mark.parametrize("given", [{2: 1}, {1: 2}, {0: 1, 2: 3}])
 def test_given_columns_stay_and_the_others_follow(strange, given):
-    strange.even = True
+    strange.even, strange.candidates = True, 1
     condition = torch.full((40_000, 3), NAN)
     for column, code in given.items():
         condition[:, column] = code
     torch.manual_seed(2)
     x = strange.sample(40_000, condition)
+    strange.candidates = 16
     assert all((x[:, column] == code).all() for column, code in given.items())
     # p(others | given) is what the network says with the given columns in front
     rank = torch.tensor([j - 3 * (j in given) for j in range(3)])
@@ -79,6 +80,22 @@ def test_given_columns_stay_and_the_others_follow(strange, given):
     wanted = torch.where(fits, logs[:, free].sum(dim=1).exp(), 0.0)
     assert wanted.sum().item() == pytest.approx(1.0, abs=1e-5)
     assert variation(shares(x, strange.spec), wanted) < 0.02
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("given", [{2: 1}, {1: 2}])
+def test_many_candidates_bring_the_conditional_of_the_whole_row(strange, given):
+    """An untrained net's answers out of order contradict its likelihood of rows, which is what counts."""
+    ((column, code),) = given.items()
+    condition = torch.full((4000, 3), NAN)
+    condition[:, column] = code
+    joint = strange.log_prob(cells(strange.spec)).exp() * (cells(strange.spec)[:, column] == code)
+    distances = []
+    for strange.candidates in (1, 256):
+        torch.manual_seed(2)
+        distances.append(variation(shares(strange.sample(4000, condition), strange.spec), joint / joint.sum()))
+    strange.candidates = 16
+    assert distances[0] > 0.1 and distances[1] < 0.04, distances
 
 
 @torch.no_grad()
@@ -224,3 +241,17 @@ def test_encodings_it_cannot_read_are_refused():
 
     with pytest.raises(UserError, match="encoding=bins data.codec.compact=true"):
         TabAR(toy_data(MinMax).spec)
+
+
+def test_resampling_gives_every_group_its_rows_by_the_odds():
+    torch.manual_seed(0)
+    group = torch.tensor([0] * 4000 + [1] * 4 + [2] * 4000)
+    odds, kind = torch.tensor([0.0, 0.7, -50.0, 2.0]), torch.randint(4, (4000,))
+    log_odds = torch.cat([odds[kind], torch.tensor([0.0, 300.0, 0.0, 0.0]), torch.zeros(4000)])
+    chosen = resample(log_odds, group, 2001)
+    assert torch.bincount(group[chosen]).tolist() == [1000, 1, 1000]
+    assert chosen[1000].item() == 4001, "all the odds"
+    wanted = torch.bincount(kind, odds[kind].exp(), minlength=4)
+    share = torch.bincount(kind[chosen[:1000]], minlength=4) / 1000
+    assert torch.allclose(share, (wanted / wanted.sum()).float(), atol=0.03)
+    assert (chosen[1001:].diff() == 4).all(), "evenly, where all have the same odds"

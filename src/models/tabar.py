@@ -10,7 +10,7 @@ columns of a row are predicted in one pass, each from its own context.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch.nn import functional
 from src.errors import UserError
 from src.models.base import LikelihoodModel, OptimizerFactory
 from src.nets.anyorder import Network
-from src.nets.codes import Codes, Strata, invert
+from src.nets.codes import Codes, Strata, invert, resample
 from src.nets.precision import half_precision
 from src.spec import Batch, DataSpec
 
@@ -30,7 +30,7 @@ FIRST, LAST = 0.1, 0.001  # of the highest rate, where training begins and ends
 CLIP = 1.0  # norm that gradients are clipped to
 PSEUDO = 0.1  # rows that every code is credited with when the biases are set to the columns' own shares
 COUNTED = 2**18  # training rows that shares and entropies are taken from, at most
-CHUNK = 2**17  # rows of a sample that are spread evenly together
+CHUNK = 2**17  # rows of a sample that are spread evenly together, candidates included
 ROWS = 4096  # rows whose activations are held at once while sampling: they stay in the processor's cache
 
 
@@ -49,6 +49,7 @@ class TabAR(LikelihoodModel):
         known: Share of training rows of which a random set of columns counts as known; the others are learnt in the
             fixed order alone. More makes conditions and imputation better, less the rows made of nothing.
         min_updates: Updates that even a small table gets: `epochs` grows until they are reached.
+        candidates: Rows drawn for each row of which cells are given; see `draw`.
         even: Whether the rows of a sample are spread evenly (see `Strata`) instead of drawn independently.
         bf16: Whether matrix products are in bfloat16; None for yes where the processor has it.
         optimizer: See `LikelihoodModel`; its rate is the highest of a one-cycle schedule.
@@ -68,6 +69,7 @@ class TabAR(LikelihoodModel):
         dropout: float = 0.1,
         known: float = 0.6,
         min_updates: int = 0,
+        candidates: int = 16,
         even: bool = True,
         bf16: bool | None = None,
         optimizer: OptimizerFactory | None = None,
@@ -76,7 +78,9 @@ class TabAR(LikelihoodModel):
         super().__init__(spec, optimizer)
         if not 0.0 <= known <= 1.0:
             raise ValueError(f"known={known} must lie in [0, 1]")
-        self.conditioning = "columns"
+        if candidates < 1:
+            raise ValueError(f"candidates={candidates} must be at least 1")
+        self.conditioning, self.candidates = "columns", candidates
         self.codes = Codes(spec.blocks)
         self.known_share, self.min_updates, self.even, self.bf16 = known, min_updates, even, bf16
         self.net = Network(self.codes, width, blocks, hidden, dropout)
@@ -165,23 +169,62 @@ class TabAR(LikelihoodModel):
     def draw(self, n: int, condition: Tensor | None) -> Tensor:
         """Column after column in the fixed order; known cells count from the start.
 
-        Rows that agree in all columns so far are one group, for which the network is asked once.
+        What follows from cells given out of order is learnt from a part of training only, and badly for rare values,
+        while the whole row's likelihood is learnt well. So several candidates are drawn for each such row, and rows
+        are taken from those of the same condition with the odds of their likelihood over the probability they were
+        drawn with (Rubin, 1988, sampling importance resampling).
         """
         if condition is None:
-            condition = torch.full((n, len(self.codes)), math.nan, device=self.device)
+            return self._drawn(torch.full((n, len(self.codes)), math.nan, device=self.device))[0].float()
+        return torch.cat([self._chosen(rows) for rows in condition.split(max(CHUNK // self.candidates, 1))])
+
+    def _chosen(self, condition: Tensor) -> Tensor:
+        if self.candidates == 1:
+            return self._drawn(condition)[0].to(condition.dtype)
+        _, alike = torch.unique(condition.nan_to_num(-1.0), dim=0, return_inverse=True)
+        order = alike.argsort(stable=True)
+        codes, log_q = self._drawn(condition[order].repeat_interleave(self.candidates, dim=0))
+        chosen = resample(self._log_joint(codes) - log_q, alike[order].repeat_interleave(self.candidates), len(order))
+        # those chosen more than once stand together: mix them among the rows of their condition
+        mixed = torch.randperm(len(order), device=order.device)
+        mixed = mixed[alike[order][mixed].argsort(stable=True)]
+        drawn = torch.empty_like(condition)
+        drawn[order[mixed]] = codes[chosen].to(condition.dtype)
+        return drawn
+
+    def _log_joint(self, codes: Tensor) -> Tensor:
+        """Log-probability of whole rows of codes of their columns, (n,), at sampling's precision and speed."""
+        context, group = self._start(codes, torch.zeros_like(codes, dtype=torch.bool))
+        total = torch.zeros(len(codes), device=codes.device)
+        everywhere = torch.ones(len(codes), dtype=torch.bool, device=codes.device)
+        order = self.rank.argsort().tolist()
+        for j in order:
+            for rows, share, at in self._shares(j, context, group):
+                total[rows] += share[at, codes[rows, j]].log()
+            if j != order[-1]:
+                context, group = self._joined(j, context, group, codes[:, j], everywhere)
+        return total
+
+    def _drawn(self, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows of codes (n, C), and the log-probability that their unknown cells were drawn with, (n,).
+
+        Rows that agree in all columns so far are one group, for which the network is asked once.
+        """
         codes, known = self.codes.read(condition)
         codes -= self.codes.first
         context, group = self._start(codes, known)
-        strata = Strata(n, self.device, self.even)
+        log_q = torch.zeros(len(codes), device=self.device)
+        strata = Strata(len(codes), self.device, self.even)
         order = self.rank.argsort().tolist()
         for j in order:
             if not known[:, j].all():
-                drawn = self._cells(j, context, group, strata.uniforms())
+                drawn, log_share = self._cells(j, context, group, strata.uniforms())
                 codes[:, j] = torch.where(known[:, j], codes[:, j], drawn)
+                log_q += log_share.masked_fill(known[:, j], 0.0)
                 if j != order[-1]:
                     context, group = self._joined(j, context, group, codes[:, j], ~known[:, j])
             strata.sort(codes[:, j])
-        return codes.to(condition.dtype)
+        return codes, log_q
 
     def _start(self, codes: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
         """Sums of the known cells' embeddings, (G, H), and the group of each row, (n,)."""
@@ -208,9 +251,16 @@ class TabAR(LikelihoodModel):
             added = added.masked_fill((code == size)[:, None], 0.0)
         return added.add_(context.index_select(0, parent)), group
 
-    def _cells(self, column: int, context: Tensor, group: Tensor, uniforms: Tensor) -> Tensor:
-        """A code of the column for every row."""
-        drawn = torch.empty_like(group)
+    def _cells(self, column: int, context: Tensor, group: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+        """A code of the column for every row, and its log-probability."""
+        drawn, log_share = torch.empty_like(group), torch.empty_like(uniforms)
+        for rows, share, at in self._shares(column, context, group):
+            drawn[rows] = invert(share, at, uniforms[rows])
+            log_share[rows] = share[at, drawn[rows]].log()
+        return drawn, log_share
+
+    def _shares(self, column: int, context: Tensor, group: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Piece by piece: rows, probabilities of the column's codes in some groups, and which of these each row is."""
         order = group.argsort()
         ends = torch.bincount(group, minlength=len(context)).cumsum(0).tolist()
         for start in range(0, len(context), ROWS):
@@ -218,9 +268,7 @@ class TabAR(LikelihoodModel):
             with self._precision():
                 features = self.net.features(context[start:stop], column)
             rows = order[ends[start - 1] if start else 0 : ends[stop - 1]]
-            share = self.net.logits(features, column).softmax(dim=1)
-            drawn[rows] = invert(share, group[rows] - start, uniforms[rows])
-        return drawn
+            yield rows, self.net.logits(features, column).softmax(dim=1, dtype=torch.float32), group[rows] - start
 
     def _precision(self) -> AbstractContextManager[None]:
         return half_precision(self.device, self.bf16)

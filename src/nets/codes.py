@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -115,3 +116,25 @@ class Strata:
         """Rows that have the same code, shape (n,), stand together from now on, in their former order."""
         if self.order is not None:
             self.order = self.order[codes[self.order].argsort(stable=True)]
+
+
+def resample(log_odds: Tensor, group: Tensor, n: int) -> Tensor:
+    """Systematic resampling of candidates within groups of equally many for each of the n rows wanted.
+
+    Arguments:
+        log_odds: Of each candidate, up to a constant, shape (n * P,).
+        group: Of each candidate, in ascending order.
+        n: Rows wanted; a group gets one for every P candidates.
+
+    Returns:
+        The chosen candidates, in ascending order, shape (n,).
+    """
+    groups = int(group[-1]) + 1
+    top = torch.full((groups,), -math.inf, device=group.device).scatter_reduce_(0, group, log_odds, "amax")
+    odds = (log_odds - top[group]).double().exp()
+    total = torch.zeros(groups, dtype=torch.float64, device=group.device).index_add_(0, group, odds)
+    wanted = torch.bincount(group, minlength=groups) * n // len(group)
+    ends = (odds * (wanted / total)[group]).cumsum(0)
+    offset = float(torch.rand((), dtype=torch.float64).clamp(1e-6, 1 - 1e-6))  # off the borders between groups
+    at = torch.arange(n, dtype=torch.float64, device=group.device) + offset
+    return torch.searchsorted(ends, at).clamp_(max=len(group) - 1)
