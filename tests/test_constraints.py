@@ -334,7 +334,10 @@ def test_unique_ids_need_no_looking_after_but_other_columns_cannot_be_kept_over_
     assert not list(tmp_path.iterdir())
     sample([*words, "n=30"])
     monkeypatch.setattr(Synthesizer, "load", classmethod(lambda c, *a, **o: redrawing(constraints=[Unique("id")])))
-    sample(words)
+    with pytest.raises(UserError, match="holds parts of another model"):
+        sample(words)
+    sample([words[0], f"out={tmp_path}/others/", words[2]])
+    assert len(list((tmp_path / "others").glob("*.parquet"))) == 2
 
 
 def test_what_a_model_cannot_keep_is_an_error_that_says_which_and_how_often(monkeypatch):
