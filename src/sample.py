@@ -10,7 +10,7 @@ from src.cli import command, options
 from src.errors import UserError
 from src.wording import counted
 
-DEFAULT_ROWS = 1000
+DEFAULT_ROWS, DEFAULT_PICTURES, DEFAULT_STEPS = 1000, 64, 32  # of a table, of a grid or folder, of a walk
 
 
 def main(argv: list[str]) -> None:
@@ -39,8 +39,10 @@ def main(argv: list[str]) -> None:
         console.print(f"{done}; written to {cfg.out}", highlight=False, soft_wrap=True)
         return
     condition = {str(name): value for name, value in cfg.condition.items()}
-    n = DEFAULT_ROWS if cfg.n is None else int(cfg.n)
-    if synthesizer.codec.kind == "table":
+    is_table = synthesizer.codec.kind == "table"
+    default = DEFAULT_ROWS if is_table else DEFAULT_STEPS if cfg.interpolate else DEFAULT_PICTURES
+    n = default if cfg.n is None else int(cfg.n)
+    if is_table:
         balance = None if cfg.balance is None else str(cfg.balance)
         if cfg.per_class is not None:
             balance = balance or "label"
