@@ -68,7 +68,7 @@ def build_result(run: Run) -> RunResult:
         machine=machine(str(run.model.device)),
         wall_seconds=run.seconds,
         cpu_seconds=run.cpu_seconds,
-        fit_cpu_seconds=round(run.fit_cpu_seconds, 3),
+        fit_cpu_seconds=run.cpu_seconds["fit"],
         peak_memory_mb=peak_memory_mb(),
         epochs=run.trainer.current_epoch,
         n_steps=run.model.steps,

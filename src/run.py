@@ -55,7 +55,6 @@ class Run:
         self.folder = Path(cfg.output_dir)
         self.seconds: dict[str, float] = {}
         self.cpu_seconds: dict[str, float] = {}
-        self.fit_cpu_seconds = 0.0
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -123,13 +122,11 @@ class Run:
         start = checkpoint_to_go_on_from(cfg.ckpt_path, self.folder, self.console, self._identity())
         on_termination(self._ask_to_stop)
         with self.phase("fit"):
-            cpu = time.process_time()
             try:
                 self.trainer.fit(self.model, datamodule=self.data, ckpt_path=start, weights_only=True)
             except Diverged as error:
                 good = self.bundle.last_path if self.bundle.last_path.exists() else "none was written yet"
                 raise UserError(f"{error}; the last good checkpoint: {good}") from None
-            self.fit_cpu_seconds = time.process_time() - cpu
 
     def _choose_threads(self) -> None:
         """A small net is faster on one core: sharing its little work costs more than doing it."""

@@ -8,7 +8,6 @@ import os
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
+from src.atomic import replacing
 from src.codecs.base import CHUNK
 from src.codecs.table import TableCodec
 from src.errors import UserError
@@ -57,7 +57,7 @@ def write_table(
         raise UserError(f"out={out} must end in .csv or .parquet, or in / for a folder of Parquet parts")
     pieces = synthesizer.chunks(n, condition, seed, balance=balance)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _complete_or_absent(path) as partial:
+    with replacing(path) as partial:
         _write_file(pieces, partial, path.suffix, _schema(synthesizer))
 
 
@@ -87,7 +87,7 @@ def _write_parts(
     folder.mkdir(parents=True, exist_ok=True)
     for k in track(range(len(starts)), "sampling", console=console, disable=not console.is_terminal):
         if not paths[k].exists():
-            with _complete_or_absent(paths[k]) as partial:
+            with replacing(paths[k]) as partial:
                 pieces = synthesizer.rows(request, rows[k], seed, part=k, first_row=starts[k])
                 _write_file(pieces, partial, ".parquet", _schema(synthesizer), json.dumps(asked, sort_keys=True))
 
@@ -142,16 +142,6 @@ def fingerprint(synthesizer: Synthesizer) -> str:
 def _schema(synthesizer: Synthesizer) -> Schema:
     assert isinstance(synthesizer.codec, TableCodec)
     return synthesizer.codec.schema
-
-
-@contextmanager
-def _complete_or_absent(path: Path) -> Iterator[Path]:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def for_csv(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:

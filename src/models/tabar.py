@@ -10,7 +10,7 @@ columns of a row are predicted in one pass, each from its own context.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -23,6 +23,7 @@ from src.models.base import LikelihoodModel, OptimizerFactory
 from src.nets.anyorder import Network
 from src.nets.codes import Codes, Strata, invert, resample
 from src.nets.precision import half_precision
+from src.nets.prefixes import Prefixes
 from src.spec import Batch, DataSpec
 
 WARM_UP = 0.1  # share of training over which the rate rises
@@ -31,7 +32,7 @@ CLIP = 1.0  # norm that gradients are clipped to
 PSEUDO = 0.1  # rows that every code is credited with when the biases are set to the columns' own shares
 COUNTED = 2**18  # training rows that shares and entropies are taken from, at most
 CHUNK = 2**17  # rows of a sample that are spread evenly together, candidates included
-ROWS = 4096  # rows whose activations are held at once while sampling: they stay in the processor's cache
+ROWS = 4096  # rows whose likelihood is worked out at once
 
 
 class TabAR(LikelihoodModel):
@@ -194,81 +195,42 @@ class TabAR(LikelihoodModel):
 
     def _log_joint(self, codes: Tensor) -> Tensor:
         """Log-probability of whole rows of codes of their columns, (n,), at sampling's precision and speed."""
-        context, group = self._start(codes, torch.zeros_like(codes, dtype=torch.bool))
+        prefixes = Prefixes(self.net, len(codes), self._precision)
         total = torch.zeros(len(codes), device=codes.device)
         everywhere = torch.ones(len(codes), dtype=torch.bool, device=codes.device)
-        order = self.rank.argsort().tolist()
+        order = self._order()
         for j in order:
-            for rows, share, at in self._shares(j, context, group):
+            for rows, share, at in prefixes.shares(j):
                 total[rows] += share[at, codes[rows, j]].log()
             if j != order[-1]:
-                context, group = self._joined(j, context, group, codes[:, j], everywhere)
+                prefixes.add(j, codes[:, j], everywhere)
         return total
 
     def _drawn(self, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows of codes (n, C), and the log-probability that their unknown cells were drawn with, (n,).
-
-        Rows that agree in all columns so far are one group, for which the network is asked once.
-        """
+        """Rows of codes (n, C), and the log-probability that their unknown cells were drawn with, (n,)."""
         codes, known = self.codes.read(condition)
         codes -= self.codes.first
-        context, group = self._start(codes, known)
+        prefixes = Prefixes(self.net, len(codes), self._precision)
+        for j in range(len(self.codes)):
+            if known[:, j].any():
+                prefixes.add(j, codes[:, j], known[:, j])
         log_q = torch.zeros(len(codes), device=self.device)
         strata = Strata(len(codes), self.device, self.even)
-        order = self.rank.argsort().tolist()
+        order = self._order()
         for j in order:
             if not known[:, j].all():
-                drawn, log_share = self._cells(j, context, group, strata.uniforms())
-                codes[:, j] = torch.where(known[:, j], codes[:, j], drawn)
-                log_q += log_share.masked_fill(known[:, j], 0.0)
+                uniforms = strata.uniforms()
+                for rows, share, at in prefixes.shares(j):
+                    cells = invert(share, at, uniforms[rows])
+                    log_q[rows] += share[at, cells].log().masked_fill(known[rows, j], 0.0)
+                    codes[rows, j] = torch.where(known[rows, j], codes[rows, j], cells)
                 if j != order[-1]:
-                    context, group = self._joined(j, context, group, codes[:, j], ~known[:, j])
+                    prefixes.add(j, codes[:, j], ~known[:, j])
             strata.sort(codes[:, j])
         return codes, log_q
 
-    def _start(self, codes: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        """Sums of the known cells' embeddings, (G, H), and the group of each row, (n,)."""
-        context = self.net.embedding.new_zeros(1, self.net.embedding.shape[1])
-        group = torch.zeros(len(codes), dtype=torch.long, device=self.device)
-        for j in range(len(self.codes)):
-            if known[:, j].any():
-                context, group = self._joined(j, context, group, codes[:, j], known[:, j])
-        return context, group
-
-    def _joined(
-        self, column: int, context: Tensor, group: Tensor, codes: Tensor, counts: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Contexts and groups once rows have codes in a further column; it is added only to rows where it counts."""
-        size = self.codes.sizes[column]
-        key = group * (size + 1) + torch.where(counts, codes, size)
-        if 2 * len(context) > len(group):  # hardly a row is like another: no more use in looking
-            group = torch.arange(len(key), device=key.device)
-        else:
-            key, group = torch.unique(key, return_inverse=True)
-        parent, code = key // (size + 1), key % (size + 1)
-        added = functional.embedding(code.clamp(max=size - 1) + self.codes.first[column], self.net.embedding)
-        if not counts.all():
-            added = added.masked_fill((code == size)[:, None], 0.0)
-        return added.add_(context.index_select(0, parent)), group
-
-    def _cells(self, column: int, context: Tensor, group: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-        """A code of the column for every row, and its log-probability."""
-        drawn, log_share = torch.empty_like(group), torch.empty_like(uniforms)
-        for rows, share, at in self._shares(column, context, group):
-            drawn[rows] = invert(share, at, uniforms[rows])
-            log_share[rows] = share[at, drawn[rows]].log()
-        return drawn, log_share
-
-    def _shares(self, column: int, context: Tensor, group: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Piece by piece: rows, probabilities of the column's codes in some groups, and which of these each row is."""
-        order = group.argsort()
-        ends = torch.bincount(group, minlength=len(context)).cumsum(0).tolist()
-        for start in range(0, len(context), ROWS):
-            stop = min(start + ROWS, len(context))
-            with self._precision():
-                features = self.net.features(context[start:stop], column)
-            rows = order[ends[start - 1] if start else 0 : ends[stop - 1]]
-            yield rows, self.net.logits(features, column).softmax(dim=1, dtype=torch.float32), group[rows] - start
+    def _order(self) -> list[int]:
+        return self.rank.argsort().tolist()
 
     def _precision(self) -> AbstractContextManager[None]:
         return half_precision(self.device, self.bf16)
