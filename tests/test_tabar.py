@@ -99,6 +99,18 @@ def test_many_candidates_bring_the_conditional_of_the_whole_row(strange, given):
 
 
 @torch.no_grad()
+def test_cells_that_the_model_holds_impossible_stay_all_the_same(strange):
+    bias = strange.net.bias.clone()
+    strange.net.bias[0] = -1e4  # of code 0 in column 0
+    torch.manual_seed(4)
+    condition = torch.tensor([[0.0, NAN, NAN], [1.0, NAN, 2.0], [0.0, 1.0, NAN]]).repeat(30, 1)
+    x = strange.sample(90, condition)
+    strange.net.bias.copy_(bias)
+    known = ~torch.isnan(condition)
+    assert torch.equal(x[known], condition[known])
+
+
+@torch.no_grad()
 def test_every_row_can_have_its_own_known_cells(strange):
     condition = torch.tensor([[1.0, NAN, NAN], [NAN, 2.0, 3.0], [NAN, NAN, NAN], [0.0, 1.0, 2.0]]).repeat(50, 1)
     x = strange.sample(200, condition)

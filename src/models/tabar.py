@@ -32,6 +32,7 @@ CLIP = 1.0  # norm that gradients are clipped to
 PSEUDO = 0.1  # rows that every code is credited with when the biases are set to the columns' own shares
 COUNTED = 2**18  # training rows that shares and entropies are taken from, at most
 CHUNK = 2**17  # rows of a sample that are spread evenly together, candidates included
+TINY = torch.finfo(torch.float32).tiny  # least probability of a given cell: odds of 0 to 0 would tell nothing
 ROWS = 4096  # rows whose likelihood is worked out at once
 
 
@@ -201,7 +202,7 @@ class TabAR(LikelihoodModel):
         order = self._order()
         for j in order:
             for rows, share, at in prefixes.shares(j):
-                total[rows] += share[at, codes[rows, j]].log()
+                total[rows] += share[at, codes[rows, j]].clamp(min=TINY).log()
             if j != order[-1]:
                 prefixes.add(j, codes[:, j], everywhere)
         return total
