@@ -28,12 +28,18 @@ def train(cfg: DictConfig) -> float | None:
 
 def complete(run: Run) -> float | None:
     """Every phase of a job in order; returns the figure named by `objective`."""
-    run.check()
-    run.load_data()
-    run.fit()
-    run.synthesize()
-    run.prove()
-    return run.finish()
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        run.check()
+        run.load_data()
+        run.fit()
+        run.synthesize()
+        run.prove()
+        return run.finish()
+    finally:
+        torch.set_num_threads(threads)  # a small net takes one: the next job of a sweep may be large
 
 
 def compare(arguments: list[str]) -> None:

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from rich.console import Console
@@ -23,7 +24,10 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("launch") / "run"
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     hydra = HydraConfig.instance().cfg
+    torch.set_num_threads(2)
     run = train([*OVERRIDES, "data.types.visits=category"], folder, Console(quiet=True))
+    assert torch.get_num_threads() == 2, "the small net's single thread was its own"
+    torch.set_num_threads(1)
     assert run.folder == folder and len(run.synthetic) == run.data.spec.size
     assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert HydraConfig.instance().cfg is hydra
