@@ -178,3 +178,12 @@ def test_more_rows_than_asked_for_are_cut() -> None:
     found = privacy.dcr(normals(), rows=100)
     assert found[0].n == 100
     assert found[0].value > privacy.dcr(normals())[0].value  # fewer training rows are farther away
+
+
+def test_what_copies_of_train_would_score_is_told() -> None:
+    fair = normals()
+    fair = replace(fair, holdout=fair.holdout.iloc[: len(fair.train) // 3])
+    found = privacy.closer_to_train(replace(fair, synthetic=fair.train.copy()))[0]
+    assert found.note.endswith("copies of train would score 0.67")
+    # 600 rows, and which of them the cut leaves in
+    assert found.value == pytest.approx(2 / 3, abs=0.06)

@@ -42,8 +42,10 @@ def closer_to_train(data: EvalData, repeats: int = 5, rows: int = ROWS) -> list[
     """Share of synthetic rows nearer to train than to as many unseen real rows; 0.5 shows no memory of train.
 
     The larger of train and holdout is cut to the size of the other, `repeats` times at random, and ties count half.
-    Above 0.5 the model has kept something of its very training rows. Below 0.5 is not better: chance, or a holdout that
-    is not like train. The ceiling compares one half of the holdout with the other.
+    Above 0.5 the model has kept something of its very training rows. Copies of train do not reach 1 where train is cut,
+    but what the note tells: the larger train is beside the holdout, the more a little above 0.5 means.
+    Below 0.5 is not better: chance, or a holdout that is not like train. The ceiling compares one half of the holdout
+    with the other.
 
     Arguments:
         data: The tables.
@@ -57,7 +59,9 @@ def closer_to_train(data: EvalData, repeats: int = 5, rows: int = ROWS) -> list[
     to_holdout = _cut_distances(space, synthetic, holdout, size, repeats)
     ties = to_train == to_holdout
     shares = ((to_train < to_holdout) + 0.5 * ties).mean(axis=1)
+    copier = 0.5 + 0.5 * size / len(data.train)  # only copies of rows that the cut leaves in stand out
     note = f"{float(ties.mean()):.1%} ties; train and holdout cut to {size:,} rows each"
+    note += f"; copies of train would score {copier:.2f}"
     detail = {f"cut {i}": float(share) for i, share in enumerate(shares, start=1)}
     value = float(shares.mean())
     return [Figure("privacy/closer_to_train", value, "lower", detail=detail, ideal=0.5, n=len(synthetic), note=note)]
