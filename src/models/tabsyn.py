@@ -5,8 +5,8 @@ recovers standardised latents u from u + sigma * noise (Karras et al., 2022). Sa
 noise to u in a few steps of Heun's method, and decodes.
 
 Departures: the weight of the KL term falls geometrically through the first stage, where the paper lowers it whenever
-the reconstruction stalls; mean and variance of q(z | row) share one encoder; numbers have a Gaussian likelihood with a
-learnt scale.
+the reconstruction stalls; mean and variance of q(z | row) share one encoder; tokens are wider than the latent; numbers
+have a Gaussian likelihood with a learnt scale.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class TabSyn(LikelihoodModel):
 
     Arguments:
         spec: A table's spec, its numbers best as normal scores (`encoding=quantile` or `dequantised`).
-        token_dim: Width of a column's token, and of its latent.
+        token_dim: Numbers of the latent for each column.
+        token_width: Width of a column's token inside the encoder and the decoder.
         layers: Transformer layers of the encoder, and of the decoder.
         feedforward: Width of the feed-forward nets inside them.
         hidden: Widths of the score model's hidden layers.
@@ -64,6 +65,7 @@ class TabSyn(LikelihoodModel):
         self,
         spec: DataSpec,
         token_dim: int = 4,
+        token_width: int = 16,
         layers: int = 1,
         feedforward: int = 32,
         hidden: Sequence[int] = (256, 256, 256),
@@ -85,7 +87,7 @@ class TabSyn(LikelihoodModel):
         self.bf16 = bf16
         self.rows = Rows(spec, conditional)
         self.conditioning = "label" if self.rows.classes else "none"
-        self.vae = TokenAutoencoder(self.rows.columns, token_dim, layers, feedforward)
+        self.vae = TokenAutoencoder(self.rows.columns, token_dim, token_width, layers, feedforward)
         self.head = TableHead(self.rows.blocks)
         with torch.no_grad():
             self.head.log_sigma.fill_(-3.0)
