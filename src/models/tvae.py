@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from src.heads import TableHead
 from src.models.base import LikelihoodModel, OptimizerFactory, SchedulerFactory
+from src.nets.linear import Linear
 from src.nets.precision import half_precision
 from src.nets.rows import Rows
 from src.spec import Batch, DataSpec
@@ -93,6 +94,6 @@ class TVAE(LikelihoodModel):
 def _mlp(width_in: int, hidden: Sequence[int], width_out: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for width in hidden:
-        layers += [nn.Linear(width_in, width), nn.ReLU()]
+        layers += [Linear(width_in, width), nn.ReLU()]
         width_in = width
-    return nn.Sequential(*layers, nn.Linear(width_in, width_out))
+    return nn.Sequential(*layers, Linear(width_in, width_out))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from src.nets.codes import Codes
+from src.nets.linear import Linear, linear
 
 
 class Network(nn.Module):
@@ -42,16 +43,16 @@ class Network(nn.Module):
         """Unnormalised log-probabilities of the column's codes, (B, H) to (B, size); exact unless training."""
         part = self.codes.part(column)
         if self.training:
-            return functional.linear(features, self.out[part]).float() + self.bias[part]
+            return linear(features, self.out[part]).float() + self.bias[part]
         with torch.autocast(features.device.type, enabled=False):
-            return functional.linear(features.float(), self.out[part], self.bias[part])
+            return linear(features.float(), self.out[part], self.bias[part])
 
 
 class _Block(nn.Module):
     def __init__(self, width: int, hidden: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.up, self.down = Linear(width, hidden), Linear(hidden, width)
         self.dropout = nn.Dropout(dropout)
         nn.init.zeros_(self.down.weight)
         nn.init.zeros_(self.down.bias)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from src.nets.linear import Linear, linear
 from src.segments import Segments
 from src.spec import Block
 
@@ -41,7 +42,7 @@ class RowGenerator(nn.Module):
         widths = [latent_dim + sum(hidden[:i]) for i in range(len(hidden) + 1)]
         # what is normalised needs no offset before
         sizes = zip(widths, [*hidden, out], strict=True)
-        self.layers = nn.ModuleList(nn.Linear(a, b, bias=i == len(hidden)) for i, (a, b) in enumerate(sizes))
+        self.layers = nn.ModuleList(Linear(a, b, bias=i == len(hidden)) for i, (a, b) in enumerate(sizes))
         self.norms = nn.ModuleList(nn.BatchNorm1d(units) for units in hidden)
         self.told = nn.ModuleList(nn.Embedding(conditions, units) for units in ([*hidden, out] if conditions else []))
         for table in self.told:
@@ -163,13 +164,13 @@ class PackedCritic(nn.Module):
         """See the class."""
         super().__init__()
         self.pac, self.width, self.conditions = pac, pac * width, conditions
-        self.enter = nn.Linear(self.width, hidden[0])
+        self.enter = Linear(self.width, hidden[0])
         self.told = nn.EmbeddingBag(pac * conditions, hidden[0], mode="sum") if conditions else None
         if self.told is not None:
             nn.init.uniform_(self.told.weight, -(self.width**-0.5), self.width**-0.5)
         # scores are only ever compared, so an offset common to all of them would never learn
         sizes = zip(hidden, [*hidden[1:], 1], strict=True)
-        self.layers = nn.ModuleList(nn.Linear(a, b, bias=i + 1 < len(hidden)) for i, (a, b) in enumerate(sizes))
+        self.layers = nn.ModuleList(Linear(a, b, bias=i + 1 < len(hidden)) for i, (a, b) in enumerate(sizes))
 
     def pack(self, rows: Tensor) -> Tensor:
         """Rows (B, D) to packs (B / pac, pac * D)."""
@@ -189,7 +190,7 @@ class PackedCritic(nn.Module):
             factors = self._through(packs, condition)[1]
         slopes: Tensor = self.layers[-1].weight
         for factor, layer in zip(reversed(factors), [*reversed(self.layers[:-1]), self.enter], strict=True):
-            slopes = (slopes * factor) @ layer.weight
+            slopes = linear(slopes * factor, layer.weight.T)
         return slopes
 
     def _through(self, packs: Tensor, condition: Tensor | None) -> tuple[Tensor, list[Tensor]]:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from src.nets.linear import Linear
+
 FREQUENCIES = 64
 
 
@@ -35,12 +37,12 @@ class Denoiser(nn.Module):
         """See the class."""
         super().__init__()
         first = hidden[0]
-        self.enter = nn.Linear(width_in, first)
-        self.time = nn.Sequential(nn.Linear(2 * FREQUENCIES, first), nn.SiLU(), nn.Linear(first, first))
+        self.enter = Linear(width_in, first)
+        self.time = nn.Sequential(Linear(2 * FREQUENCIES, first), nn.SiLU(), Linear(first, first))
         self.label = nn.Embedding(classes, first) if classes else None
         widths = zip([first, *hidden[:-1]], hidden, strict=True)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in widths)
-        self.leave = nn.Linear(hidden[-1], width_out)
+        self.layers = nn.ModuleList(Linear(a, b) for a, b in widths)
+        self.leave = Linear(hidden[-1], width_out)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None) -> Tensor:

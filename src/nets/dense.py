@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from src.nets.conv import SLOPE, Conditional, CriticHead, Verdict, one_hot
+from src.nets.linear import Linear
 
 DROPOUT = 0.3  # in the critic, as in the paper, which did not say how much
 
@@ -30,9 +31,9 @@ class DenseGenerator(nn.Module):
         layers: list[nn.Module] = []
         width_in = latent_dim + classes
         for width in hidden:
-            layers += [nn.Linear(width_in, width, bias=False), nn.BatchNorm1d(width), nn.ReLU()]
+            layers += [Linear(width_in, width, bias=False), nn.BatchNorm1d(width), nn.ReLU()]
             width_in = width
-        self.layers = nn.Sequential(*layers, nn.Linear(width_in, math.prod(shape)), nn.Tanh())
+        self.layers = nn.Sequential(*layers, Linear(width_in, math.prod(shape)), nn.Tanh())
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """z, shape (B, latent_dim), and labels (B,) to pictures (B, C, H, W)."""
@@ -60,7 +61,7 @@ class DenseCritic(nn.Module):
         layers: list[nn.Module] = []
         width_in = math.prod(shape) + self.joined
         for width in hidden:
-            layers += [nn.Linear(width_in, width), nn.LeakyReLU(SLOPE), nn.Dropout(DROPOUT)]
+            layers += [Linear(width_in, width), nn.LeakyReLU(SLOPE), nn.Dropout(DROPOUT)]
             width_in = width
         self.layers = nn.Sequential(*layers)
         self.head = CriticHead(width_in, classes, conditional)
