@@ -37,7 +37,7 @@ class AdversarialModel(GenerativeModel, abc.ABC):
         critic_scheduler: The same for the critic.
     """
 
-    directions: ClassVar[dict[str, str]] = {}  # a critic's loss measures it against its generator, not the samples
+    directions = {}  # a critic's loss measures it against its generator, not the samples
     remedy: ClassVar[str] = "try lower learning rates (model.critic_optimizer.lr, model.generator_optimizer.lr)"
 
     def __init__(

@@ -46,6 +46,8 @@ class CTGAN(AdversarialModel):
     """
 
     supports = frozenset({"table"})
+    generator: RowGenerator
+    critic: PackedCritic
     asked_at: Tensor
 
     def __init__(
@@ -93,6 +95,7 @@ class CTGAN(AdversarialModel):
             return x, None
         if not (self.training and self.conditions.is_counted):
             return x, self.conditions.of_rows(x)
+        assert self._pool is not None
         condition = self.conditions.draw(n, by_log=True)
         return self._pool[self.conditions.rows(condition)], condition
 

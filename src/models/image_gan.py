@@ -38,6 +38,7 @@ class ImageGAN(AdversarialModel, abc.ABC):
     """
 
     supports = frozenset({"image"})
+    class_shares: Tensor
 
     def __init__(
         self,

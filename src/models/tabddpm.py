@@ -50,6 +50,12 @@ class TabDDPM(LikelihoodModel):
 
     supports = frozenset({"table"})
     directions = {"loss": "lower", "gaussian": "lower", "multinomial": "lower"}
+    value_at: Tensor
+    gate_at: Tensor
+    a: Tensor
+    visits: Tensor
+    sizes: Tensor
+    uniform: Tensor
 
     def __init__(
         self,

@@ -47,6 +47,7 @@ class VAE(LikelihoodModel):
 
     supports = frozenset({"table", "image"})
     directions = {"loss": "lower", "elbo": "higher", "iwae": "higher"}
+    class_shares: Tensor
 
     def __init__(
         self,

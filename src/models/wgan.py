@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from src.losses import Wasserstein
 from src.models.image_gan import ImageGAN, way_of
@@ -45,6 +46,6 @@ class WGAN(ImageGAN):
     @torch.no_grad()
     def after_critic_update(self) -> None:
         """Clips the critic's weights (algorithm 1, line 7)."""
-        parameters = list(self.critic.parameters())
+        parameters: list[Tensor] = list(self.critic.parameters())
         torch._foreach_clamp_min_(parameters, -self.clip)
         torch._foreach_clamp_max_(parameters, self.clip)

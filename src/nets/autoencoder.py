@@ -25,6 +25,8 @@ class TableAutoencoder(nn.Module):
         conditional: Whether both nets are told the label.
     """
 
+    kept: Tensor
+
     def __init__(self, spec: DataSpec, latent_dim: int, hidden: Sequence[int], conditional: bool) -> None:
         """See the class."""
         super().__init__()
@@ -74,10 +76,11 @@ def _close_gaps(blocks: Sequence[Block], positions: Sequence[int]) -> list[Block
     ]
 
 
-AUTOENCODERS: dict[str, Callable[..., nn.Module]] = {"table": TableAutoencoder, "image": ImageAutoencoder}
+Autoencoder = TableAutoencoder | ImageAutoencoder
+AUTOENCODERS: dict[str, Callable[..., Autoencoder]] = {"table": TableAutoencoder, "image": ImageAutoencoder}
 
 
-def build_autoencoder(spec: DataSpec, latent_dim: int, hidden: Sequence[int], conditional: bool) -> nn.Module:
+def build_autoencoder(spec: DataSpec, latent_dim: int, hidden: Sequence[int], conditional: bool) -> Autoencoder:
     """The autoencoder for this kind of data; raises `UserError` for a conditional one without a label."""
     if conditional and not spec.classes:
         raise UserError(

@@ -46,7 +46,7 @@ class RowGenerator(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm1d(units) for units in hidden)
         self.told = nn.ModuleList(nn.Embedding(conditions, units) for units in ([*hidden, out] if conditions else []))
         for table in self.told:
-            nn.init.uniform_(table.weight, -(conditions**-0.5), conditions**-0.5)
+            nn.init.uniform_(table.get_parameter("weight"), -(conditions**-0.5), conditions**-0.5)
         self._index(blocks)
 
     def _index(self, blocks: Sequence[Block]) -> None:
@@ -118,8 +118,8 @@ class FoldedGenerator:
         self.weights: list[Tensor] = []
         self.tables: list[Tensor] = []  # what a condition adds, (Q, units)
         for i, layer in enumerate(net.layers):
-            weight: Tensor = layer.weight
-            told = net.told[i].weight if len(net.told) else weight.new_zeros(1, len(weight))
+            weight: Tensor = layer.get_parameter("weight")
+            told = net.told[i].get_parameter("weight") if len(net.told) else weight.new_zeros(1, len(weight))
             weight, told = self._folded(i, weight, told)
             self.weights.append(weight.to(dtype))
             self.tables.append(told.to(dtype))
@@ -127,7 +127,7 @@ class FoldedGenerator:
     def _folded(self, i: int, weight: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
         if i == len(self.net.norms):
             order = torch.cat([self.net.choices.at, self.net.value_at])  # choices side by side, then values
-            return weight[order], (told + self.net.layers[i].bias)[:, order]
+            return weight[order], (told + self.net.layers[i].get_parameter("bias"))[:, order]
         norm: Any = self.net.norms[i]
         factor = norm.weight * (norm.running_var + norm.eps).rsqrt()
         return weight * factor[:, None], told * factor + norm.bias - norm.running_mean * factor
@@ -188,9 +188,9 @@ class PackedCritic(nn.Module):
         """
         with torch.no_grad():
             factors = self._through(packs, condition)[1]
-        slopes: Tensor = self.layers[-1].weight
+        slopes: Tensor = self.layers[-1].get_parameter("weight")
         for factor, layer in zip(reversed(factors), [*reversed(self.layers[:-1]), self.enter], strict=True):
-            slopes = linear(slopes * factor, layer.weight.T)
+            slopes = linear(slopes * factor, layer.get_parameter("weight").T)
         return slopes
 
     def _through(self, packs: Tensor, condition: Tensor | None) -> tuple[Tensor, list[Tensor]]:
