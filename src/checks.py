@@ -85,9 +85,9 @@ def check_arguments(cfg: DictConfig, only_ours: bool = False) -> None:
         target = str(node["_target_"])
         if target.startswith("src.") and not signatures.is_ours(target):
             module, _, name = target.rpartition(".")
-            known = signatures.names(module)
-            told = f"; known there: {', '.join(sorted(known))}" if known else f": there is no module {module}"
-            raise UserError(f"{path}._target_={target} is not known{near(name, known) or told}")
+            there = signatures.names(module)
+            told = f"; known there: {', '.join(sorted(there))}" if there else f": there is no module {module}"
+            raise UserError(f"{path}._target_={target} is not known{near(name, there) or told}")
         if only_ours and not signatures.is_ours(target):
             continue
         known, required, is_open = _taken(target)
@@ -107,7 +107,8 @@ def check_reach(cfg: DictConfig) -> None:
     Raises:
         UserError: The option and both values.
     """
-    for key, value in cfg.items():
+    for key in map(str, cfg):
+        value = cfg[key]
         if key not in cfg.model or cfg.model[key] == value:
             continue
         if not OmegaConf.is_config(value):

@@ -12,6 +12,7 @@ from src.cli import command, options
 from src.errors import UserError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.console import Console
 
     from src.results import RunResult
@@ -100,12 +101,12 @@ def _new_folder(cfg: DictConfig, parent: Path) -> Path:
     return folder
 
 
-def _write(result: RunResult, plots: list[Path], preview: object, folder: Path, console: Console) -> None:
+def _write(result: RunResult, plots: list[Path], preview: pd.DataFrame | None, folder: Path, console: Console) -> None:
     from src.announce import announce_result
     from src.page import write_page
 
     result.save(folder / "result.json")
-    write_page(result, plots, preview, None, folder / "report.html")  # type: ignore[arg-type]
+    write_page(result, plots, preview, None, folder / "report.html")
     announce_result(result, folder / "report.html", console)
 
 

@@ -72,8 +72,8 @@ def unknown_option(key: str, argv: Sequence[str] = (), config_name: str = "train
         others = [name for name in choices.names(group) if name not in current and key in _own(group, name)]
         if others:
             return f"{key} is no option of {group}={','.join(current)}; {group}= with it: {', '.join(others)}"
-    fitting = [group for group in choices.groups() if _value(key, argv) in choices.names(group)]
-    hint = near(key, fitting) or near(key, known) or _near_end(last, known)
+    groups = [group for group in choices.groups() if _value(key, argv) in choices.names(group)]
+    hint = near(key, groups) or near(key, known) or _near_end(last, known)
     if target and not target.startswith("src."):
         return f"unknown option {key!r}{hint}; other arguments of {target} are written +{key}=VALUE"
     return f"unknown option {key!r}{hint or '; --help lists the options'}"

@@ -156,9 +156,10 @@ def circle(keys: Tensor, n: int) -> Tensor:
 
 def _latent_dim(synthesizer: Synthesizer) -> int:
     model = synthesizer.model
-    if not (hasattr(model, "latent_dim") and hasattr(model, "decode")):
+    latent_dim = getattr(model, "latent_dim", None)
+    if not isinstance(latent_dim, int) or not hasattr(model, "decode"):
         raise UserError(f"truncation and interpolate need a model with a latent space, not {type(model).__name__}")
-    return int(model.latent_dim)
+    return latent_dim
 
 
 def _classes(synthesizer: Synthesizer, n: int, given: int | None, generator: torch.Generator) -> Tensor | None:

@@ -69,10 +69,10 @@ def attribute(target: str, name: str) -> Any:  # noqa: ANN401 (any literal)
     """A class attribute written as a literal or as frozenset of one, also of a base; None where there is none."""
     node = _definition(target)
     for part in node.body if isinstance(node, ast.ClassDef) else []:
-        names = (
-            part.targets if isinstance(part, ast.Assign) else [part.target] if isinstance(part, ast.AnnAssign) else []
-        )
-        if any(isinstance(n, ast.Name) and n.id == name for n in names) and part.value is not None:
+        if not isinstance(part, ast.Assign | ast.AnnAssign) or part.value is None:
+            continue
+        names = part.targets if isinstance(part, ast.Assign) else [part.target]
+        if any(isinstance(n, ast.Name) and n.id == name for n in names):
             value = part.value
             return (
                 frozenset(ast.literal_eval(value.args[0])) if isinstance(value, ast.Call) else ast.literal_eval(value)

@@ -41,7 +41,7 @@ class TrainingBar(L.Callback):
         """Moves within an epoch, which may be long."""
         if self._bar is not None and time.monotonic() - self._drawn_at > REDRAW_SECONDS:
             batches = max(int(trainer.num_training_batches), 1)
-            inside = trainer.fit_loop.epoch_loop.batch_progress.current.processed / batches
+            inside = trainer.fit_loop.epoch_loop.batch_progress.current.ready / batches
             self._bar.update(self._task, completed=trainer.current_epoch + min(inside, 1.0))
             self._drawn_at = time.monotonic()
 
@@ -51,7 +51,8 @@ class TrainingBar(L.Callback):
             assert isinstance(pl_module, GenerativeModel)
             shown = {k: v for k, v in pl_module.fresh.items() if k in ("train/loss", "val/loss", "val/fidelity")}
             text = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
-            self._bar.update(self._task, completed=trainer.current_epoch + 1, **({"figures": text} if text else {}))
+            fields: dict[str, Any] = {"figures": text} if text else {}
+            self._bar.update(self._task, completed=trainer.current_epoch + 1, **fields)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Closes the bar."""

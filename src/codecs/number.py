@@ -120,6 +120,7 @@ class NumberColumn(ColumnCodec):
         """The encoder's codes; missing is the last, or -1 where no training row missed."""
         values = to_numbers(series, self.field)
         codes = self.encoder.codes(np.where(np.isnan(values), self.encoder.neutral, values))
+        assert self.encoder.size is not None
         return np.where(np.isnan(values), self.encoder.size if self.missing else -1, codes)
 
     def from_codes(self, codes: np.ndarray, rng: np.random.Generator) -> pd.Series:

@@ -67,6 +67,10 @@ class Loader:
         """Batches a pass."""
         raise NotImplementedError
 
+    def __iter__(self) -> Iterator[Batch]:
+        """One pass, from the start or from where a restored state stood."""
+        raise NotImplementedError
+
     def set_epoch(self, epoch: int) -> None:
         """Chooses the order of the next pass."""
         self.epoch = epoch

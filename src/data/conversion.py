@@ -144,7 +144,7 @@ def write_groups(tables: Iterator[pa.Table], target: Path) -> None:
                 full = len(whole) // GROUP * GROUP
                 writer.write_table(whole.slice(0, full), row_group_size=GROUP)
                 waiting = [whole.slice(full)]
-        if writer is not None and sum(map(len, waiting)):
+        if writer is not None and sum(map(len, waiting)) > 0:
             writer.write_table(pa.concat_tables(waiting), row_group_size=GROUP)
     finally:
         if writer is not None:

@@ -169,7 +169,7 @@ def pictures_sha256(*tensors: Tensor | None) -> str:
     digest = hashlib.sha256()
     for tensor in tensors:
         if tensor is not None:
-            digest.update(tensor.contiguous().numpy())
+            digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()
 
 

@@ -12,10 +12,12 @@ import pandas as pd
 from rich.console import Console
 
 from src.data.base import GenerativeData
+from src.metrics.base import Figure
 from src.metrics.evaluate import Result
-from src.results import Score
+from src.results import RunResult, Score
 from src.synthesizer import Synthesizer
 
+Measured = tuple[RunResult, list[Path], pd.DataFrame | None]  # figures, plots, and a few rows if it has rows
 KINDS = {"table": "src.proof.table.TableProof", "image": "src.proof.image.ImageProof"}
 
 
@@ -62,21 +64,25 @@ def scores(results: Sequence[Result]) -> list[Score]:
 
 
 def _score(result: Result) -> Score:
-    figure, ceiling, floor = result.figure, result.ceiling, result.floor
-    references = {
-        "ceiling": None if ceiling is None else ceiling.value,
-        "floor": None if floor is None else floor.value,
-        "ceiling_n": None if ceiling is None else ceiling.n,
-        "floor_n": None if floor is None else floor.n,
-    }
+    figure, (ceiling, ceiling_n), (floor, floor_n) = result.figure, _read(result.ceiling), _read(result.floor)
+    seconds = round(result.seconds, 3)
     if figure is None:
-        return Score(result.name, None, why=result.why, seconds=round(result.seconds, 3), **references)
-    noises = [found.noise for found in (figure, ceiling, floor) if found is not None and found.noise is not None]
+        return Score(
+            result.name, None, why=result.why, seconds=seconds,
+            ceiling=ceiling, floor=floor, ceiling_n=ceiling_n, floor_n=floor_n,
+        )  # fmt: skip
+    found = (figure, result.ceiling, result.floor)
+    noises = [other.noise for other in found if other is not None and other.noise is not None]
     return Score(
-        figure.name, figure.value, figure.better, figure.low, figure.high, detail=figure.detail, why=result.why,
-        ideal=figure.ideal, n=figure.n, note=figure.note, seconds=round(result.seconds, 3),
-        noise=max(noises, default=None), **references,
+        figure.name, figure.value, figure.better, figure.low, figure.high, ceiling, floor, result.why,
+        detail=None if figure.detail is None else dict(figure.detail), ideal=figure.ideal, n=figure.n, note=figure.note,
+        ceiling_n=ceiling_n, floor_n=floor_n, seconds=seconds, noise=max(noises, default=None),
     )  # fmt: skip
+
+
+def _read(figure: Figure | None) -> tuple[float | None, int | None]:
+    """A reference's value and the number of examples behind it."""
+    return (None, None) if figure is None else (figure.value, figure.n)
 
 
 def build_proof(data: GenerativeData) -> Proof:

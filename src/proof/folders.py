@@ -22,7 +22,7 @@ from src.metrics.extractors.classifier import LabelledImages
 from src.metrics.image_sets import BATCH, ImageSets, evaluate_images, nearest
 from src.plots.grids import ACROSS
 from src.plots.images import beside, neighbours
-from src.proof.base import scores
+from src.proof.base import Measured, scores
 from src.results import RunResult, Source, Step, machine, package_versions
 
 LEAST, MOST = 8, 299  # no extractor sees more pixels than Inception
@@ -46,7 +46,7 @@ class Folder:
             yield self.x[at]
 
 
-def evaluate_folders(cfg: DictConfig, folder: Path, console: Console) -> tuple[RunResult, list[Path], None]:
+def evaluate_folders(cfg: DictConfig, folder: Path, console: Console) -> Measured:
     """All metrics of pictures; the ceiling is one half of the real folder against the other.
 
     Both folders are cut to the middle square and brought to one side: the shortest that occurs, at most 299 px.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,7 +58,7 @@ class ImageProof(Proof):
     def write_synthetic(self, synthesizer: Synthesizer, n: int, seed: int, folder: Path) -> Made:
         """Writes `synthetic.png` and `synthetic.npz`: images (n, H, W, C), and labels where the model was told them."""
         made = sampled(synthesizer, n, seed)
-        content = {"images": made.pictures.transpose(0, 2, 3, 1)}
+        content: dict[str, Any] = {"images": made.pictures.transpose(0, 2, 3, 1)}
         if made.labels is not None:
             content |= {"labels": made.labels, "classes": np.array(synthesizer.codec.spec.classes)}
         np.savez_compressed(folder / "synthetic.npz", **content)

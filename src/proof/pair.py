@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -17,13 +16,13 @@ from src.errors import UserError
 from src.metrics.base import EvalData
 from src.metrics.evaluate import evaluate_table
 from src.plots.table import column_plots, correlation_plot, embedding_plot
-from src.proof.base import scores
+from src.proof.base import Measured, scores
 from src.results import RunResult, Source, machine, package_versions
 
 SHARES = (0.7, 0.15, 0.15)  # the middle part is not used: the same split as a run's, so that figures compare
 
 
-def evaluate_tables(cfg: DictConfig, folder: Path, console: Console) -> tuple[RunResult, list[Path], pd.DataFrame]:
+def evaluate_tables(cfg: DictConfig, folder: Path, console: Console) -> Measured:
     """All table metrics; which rows the generator saw is not known, so privacy figures are against 70 % of them.
 
     Raises:
@@ -43,7 +42,7 @@ def evaluate_tables(cfg: DictConfig, folder: Path, console: Console) -> tuple[Ru
         figures = scores(evaluate_table(data, metrics))
     target = folder / "plots"
     target.mkdir(exist_ok=True)
-    plots = column_plots(schema, frames["train"], made, target)
+    plots: list[Path | None] = [*column_plots(schema, frames["train"], made, target)]
     plots.append(correlation_plot(schema, frames["train"], made, target / "correlations.png"))
     plots.append(embedding_plot(schema, frames["train"], made, target / "embedding.png"))
     result = RunResult(

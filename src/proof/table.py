@@ -60,7 +60,7 @@ class TableProof(Proof):
         target = folder / "plots"
         target.mkdir(exist_ok=True)
         schema, train = self.data.schema, self.data.frames["train"]
-        drawn = column_plots(schema, train, synthetic, target)
+        drawn: list[Path | None] = [*column_plots(schema, train, synthetic, target)]
         drawn.append(correlation_plot(schema, train, synthetic, target / "correlations.png"))
         drawn.append(embedding_plot(schema, train, synthetic, target / "embedding.png"))
         history = self.history(folder / "metrics.csv")
