@@ -20,10 +20,10 @@ from torch.nn import functional
 
 from src.errors import UserError
 from src.models.base import LikelihoodModel, OptimizerFactory
+from src.nets.ancestral import Ancestral
 from src.nets.anyorder import Network
-from src.nets.codes import Codes, Strata, invert, resample
+from src.nets.codes import Codes, resample
 from src.nets.precision import half_precision
-from src.nets.prefixes import Prefixes
 from src.spec import Batch, DataSpec
 
 WARM_UP = 0.1  # share of training over which the rate rises
@@ -32,7 +32,6 @@ CLIP = 1.0  # norm that gradients are clipped to
 PSEUDO = 0.1  # rows that every code is credited with when the biases are set to the columns' own shares
 COUNTED = 2**18  # training rows that shares and entropies are taken from, at most
 CHUNK = 2**17  # rows of a sample that are spread evenly together, candidates included
-TINY = torch.finfo(torch.float32).tiny  # least probability of a given cell: odds of 0 to 0 would tell nothing
 ROWS = 4096  # rows whose likelihood is worked out at once
 
 
@@ -186,7 +185,8 @@ class TabAR(LikelihoodModel):
         _, alike = torch.unique(condition.nan_to_num(-1.0), dim=0, return_inverse=True)
         order = alike.argsort(stable=True)
         codes, log_q = self._drawn(condition[order].repeat_interleave(self.candidates, dim=0))
-        chosen = resample(self._log_joint(codes) - log_q, alike[order].repeat_interleave(self.candidates), len(order))
+        log_odds = self._ancestral().log_prob(codes) - log_q
+        chosen = resample(log_odds, alike[order].repeat_interleave(self.candidates), len(order))
         # those chosen more than once stand together: mix them among the rows of their condition
         mixed = torch.randperm(len(order), device=order.device)
         mixed = mixed[alike[order][mixed].argsort(stable=True)]
@@ -194,44 +194,14 @@ class TabAR(LikelihoodModel):
         drawn[order[mixed]] = codes[chosen].to(condition.dtype)
         return drawn
 
-    def _log_joint(self, codes: Tensor) -> Tensor:
-        """Log-probability of whole rows of codes of their columns, (n,), at sampling's precision and speed."""
-        prefixes = Prefixes(self.net, len(codes), self._precision)
-        total = torch.zeros(len(codes), device=codes.device)
-        everywhere = torch.ones(len(codes), dtype=torch.bool, device=codes.device)
-        order = self._order()
-        for j in order:
-            for rows, share, at in prefixes.shares(j):
-                total[rows] += share[at, codes[rows, j]].clamp(min=TINY).log()
-            if j != order[-1]:
-                prefixes.add(j, codes[:, j], everywhere)
-        return total
-
     def _drawn(self, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Rows of codes (n, C), and the log-probability that their unknown cells were drawn with, (n,)."""
         codes, known = self.codes.read(condition)
         codes -= self.codes.first
-        prefixes = Prefixes(self.net, len(codes), self._precision)
-        for j in range(len(self.codes)):
-            if known[:, j].any():
-                prefixes.add(j, codes[:, j], known[:, j])
-        log_q = torch.zeros(len(codes), device=self.device)
-        strata = Strata(len(codes), self.device, self.even)
-        order = self._order()
-        for j in order:
-            if not known[:, j].all():
-                uniforms = strata.uniforms()
-                for rows, share, at in prefixes.shares(j):
-                    cells = invert(share, at, uniforms[rows])
-                    log_q[rows] += share[at, cells].log().masked_fill(known[rows, j], 0.0)
-                    codes[rows, j] = torch.where(known[rows, j], codes[rows, j], cells)
-                if j != order[-1]:
-                    prefixes.add(j, codes[:, j], ~known[:, j])
-            strata.sort(codes[:, j])
-        return codes, log_q
+        return codes, self._ancestral().draw(codes, known, self.even)
 
-    def _order(self) -> list[int]:
-        return self.rank.argsort().tolist()
+    def _ancestral(self) -> Ancestral:
+        return Ancestral(self.net, self.rank.argsort().tolist(), self._precision)
 
     def _precision(self) -> AbstractContextManager[None]:
         return half_precision(self.device, self.bf16)
