@@ -7,8 +7,8 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.comparison import Comparison, Group
 from src.page import render, write_text
+from src.run_groups import Comparison, Group
 
 STATISTICS = ("mean", "std", "median", "n")
 

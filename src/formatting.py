@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from src.comparison import Spread
+    from src.run_groups import Spread
 
 ARROWS = {"higher": "↑", "lower": "↓", "none": ""}
 

@@ -15,8 +15,8 @@ from src.wording import counted
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from src.comparison import Comparison
     from src.results import RunResult, Score
+    from src.run_groups import Comparison
 
 USAGE = """\
 python -m src.report PATH... [out=DIR] [figures=NAME,NAME] [debug=true]
