@@ -11,8 +11,8 @@ import torch
 
 from src.codecs.image import to_levels
 from src.data.images import ImageData
-from src.metrics.image_sets import ImageSets
 from src.metrics.images import image_figures
+from src.metrics.pictures import ImageSets
 from src.metrics.statistics import STORE, FeatureStatistics, feature_statistics, generated
 from src.models.base import GenerativeModel
 

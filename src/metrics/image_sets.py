@@ -3,98 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from src.metrics.base import Direction, Figure, MetricError, metric, traits
 from src.metrics.evaluate import Result
-from src.metrics.extractors.base import NetExtractor
-from src.metrics.extractors.build import build_extractor
-from src.metrics.extractors.classifier import LabelledImages, class_probabilities
-from src.metrics.feature_cache import StatisticsKey, cached_statistics
+from src.metrics.extractors.classifier import class_probabilities
 from src.metrics.images import figure_name, image_figures
-from src.metrics.statistics import STORE, FeatureStatistics, feature_statistics
+from src.metrics.pictures import BATCH, ImageSets, first, pieces
+from src.metrics.statistics import STORE, feature_statistics
 
-BATCH = 256
 COVERED = 0.1  # a class is covered by samples if it has at least this part of its real share
 COPY = 2.0  # grey levels, root mean square: a picture this near to a training picture is a copy
-
-
-class Stack(Protocol):
-    """Pictures too many for memory that can be asked for in pieces, as a tensor (n, C, H, W) could be."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """That of the tensor it stands for."""
-        ...
-
-    def __len__(self) -> int:
-        """Number of pictures."""
-        ...
-
-    def __getitem__(self, at: slice) -> Tensor:
-        """Some of them, uint8 (B, C, H, W)."""
-        ...
-
-    def first(self, n: int) -> Stack:
-        """The first n of them."""
-        ...
-
-
-@dataclass(frozen=True)
-class ImageSets:
-    """Everything a metric of pictures may look at; pictures are uint8 (n, C, H, W).
-
-    Attributes:
-        train: Gives the first n training pictures in batches, in an order that does not change.
-        n_train: How many there are.
-        judged: The pictures to judge.
-        labels: Classes they were asked to show, shape (n,); None where nothing was asked.
-        holdout: Real pictures that the model has not seen; None where there are none.
-        holdout_labels: Their classes, or None.
-        labelled: Training pictures with their classes in memory, for a classifier; None without.
-        fingerprint: (hash of the data, how it was split), under which statistics of the training pictures are cached.
-        seed: Of whatever is drawn.
-        device: Where features are made.
-        cache: Extractors, built once for all metrics.
-    """
-
-    train: Callable[[int], Iterable[Tensor]]
-    n_train: int
-    judged: Tensor | Stack
-    labels: Tensor | None = None
-    holdout: Tensor | None = None
-    holdout_labels: Tensor | None = None
-    labelled: LabelledImages | None = None
-    fingerprint: tuple[str, str] = ("", "")
-    seed: int = 0
-    device: torch.device = torch.device("cpu")
-    cache: dict[tuple[str, str, str], NetExtractor] = field(default_factory=dict, compare=False, repr=False)
-
-    @property
-    def size(self) -> int:
-        """As many pictures as all three sides have: the distance depends on how many there are."""
-        return len(self.judged) if self.holdout is None else min(len(self.judged), len(self.holdout))
-
-    def extractor(self, name: str, precision: str, resize: str) -> NetExtractor:
-        """An extractor; "auto" is the classifier for labelled grey pictures, of which ImageNet knows little."""
-        if name == "auto" and self.labelled is not None and self.judged.shape[1] == 1:
-            name = "classifier"
-        key = (name, precision, resize)
-        if key not in self.cache:
-            self.cache[key] = build_extractor(name, precision, resize, self.device, self.labelled)
-        return self.cache[key]
-
-    def reference(self, extractor: NetExtractor, n: int, store: int) -> FeatureStatistics:
-        """Statistics of n training pictures, from the cache or made now."""
-        n = min(n, self.n_train)
-        key = StatisticsKey(*self.fingerprint, extractor.tag, n, store)
-        make = lambda: feature_statistics(extractor, self.train(n), store)  # noqa: E731
-        return cached_statistics(key, make) if self.fingerprint[0] else make()
 
 
 def evaluate_images(
@@ -143,7 +66,7 @@ def _results(name: str, made: dict[str, Attempt], seconds: float) -> list[Result
 
 def _asked(sets: ImageSets) -> ImageSets:
     labels = None if sets.labels is None else sets.labels[: sets.size]
-    return replace(sets, judged=_first(sets.judged, sets.size), labels=labels)
+    return replace(sets, judged=first(sets.judged, sets.size), labels=labels)
 
 
 def _ceiling(sets: ImageSets) -> ImageSets | str:
@@ -169,16 +92,6 @@ def independent_pixels(train: Iterable[Tensor], n: int, seed: int) -> Tensor:
         rows = torch.randint(len(flat), (min(BATCH, n - start), flat.shape[1]), generator=generator)
         made[start : start + BATCH] = flat.gather(0, rows)
     return made.unflatten(1, pictures.shape[1:])
-
-
-def pieces(pictures: Tensor | Stack, n: int) -> Iterator[Tensor]:
-    """The first n in batches."""
-    for start in range(0, min(n, len(pictures)), BATCH):
-        yield pictures[start : min(start + BATCH, n)]
-
-
-def _first(pictures: Tensor | Stack, n: int) -> Tensor | Stack:
-    return pictures[:n] if isinstance(pictures, Tensor) else pictures.first(n)
 
 
 @metric("fid", "kid", "precision", "recall")

@@ -19,7 +19,8 @@ from src.data.pictures import FORMATS, PictureFiles
 from src.errors import UserError
 from src.metrics.evaluate import Result
 from src.metrics.extractors.classifier import LabelledImages
-from src.metrics.image_sets import BATCH, ImageSets, evaluate_images, nearest
+from src.metrics.image_sets import evaluate_images, nearest
+from src.metrics.pictures import BATCH, ImageSets
 from src.plots.grids import ACROSS
 from src.plots.images import beside, neighbours
 from src.proof.base import Measured, scores

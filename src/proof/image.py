@@ -16,7 +16,8 @@ from torch import Tensor
 from src.callbacks.fid import MONITOR, training_sets
 from src.data.images import ImageData
 from src.metrics.base import Figure
-from src.metrics.image_sets import ImageSets, evaluate_images, nearest
+from src.metrics.image_sets import evaluate_images, nearest
+from src.metrics.pictures import ImageSets
 from src.models.vae import VAE
 from src.plots.grids import ACROSS, save_grid
 from src.plots.images import beside, filmstrip, neighbours
