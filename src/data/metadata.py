@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from src.data.finding import find
-from src.data.types import Override
+from src.data.types import Override, infer_schema
 from src.errors import UserError, near
 from src.schema import Field, Schema
 
@@ -43,7 +43,8 @@ def read_metadata(path: str | Path, frame: pd.DataFrame, others: Iterable[str] =
         others: Further columns that the table has, but that are not used.
 
     Raises:
-        UserError: The file cannot be read, is of another kind, or describes a column that the table does not have.
+        UserError: The file cannot be read, is of another kind, or describes a column that the table does not have, or
+            otherwise than its values are.
     """
     described = _described(_load(Path(path)), Path(path))
     known = {*map(str, frame.columns), *map(str, others)}
@@ -51,7 +52,12 @@ def read_metadata(path: str | Path, frame: pd.DataFrame, others: Iterable[str] =
         if name not in known:
             raise UserError(f"data.metadata={path} describes {name!r}, which is no column{near(name, known)}")
     used = {name: found for name, found in described.items() if name in frame.columns and found["type"] is not None}
-    return {name: _settled(found, frame[name]) for name, found in used.items()}
+    settled = {name: _settled(found, frame[name]) for name, found in used.items()}
+    try:
+        infer_schema(frame[list(settled)], None, settled)
+    except UserError as error:
+        raise UserError(f"data.metadata={path}: {error}") from None
+    return settled
 
 
 def _load(path: Path) -> dict[str, Any]:

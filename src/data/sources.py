@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -44,6 +44,14 @@ class RawTable:
     def rows(self) -> int:
         """Number of rows of the whole table."""
         return len(self.frame) if self.store is None else self.store.rows
+
+    def only(self, columns: Sequence[str]) -> RawTable:
+        """The table with these columns, in this order, and the label; raises `UserError` for one it does not have."""
+        keep = [*columns, *([self.label] if self.label and self.label not in columns else [])]
+        unknown = [name for name in keep if name not in self.frame.columns]
+        if unknown:
+            raise UserError(f"data.columns={unknown[0]!r} is not a column of {self.provenance.detail}")
+        return replace(self, frame=self.frame[keep], holdout=None if self.holdout is None else self.holdout[keep])
 
 
 class SklearnTable:

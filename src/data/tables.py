@@ -85,20 +85,13 @@ class TableData(GenerativeData):
     def read(self) -> RawTable:
         """The raw table, read once, its columns chosen."""
         if self.raw is None:
-            raw = self.source(self.data_dir)
-            everything = raw.frame.columns
-            if self.columns is not None:
-                keep = [*self.columns, *([raw.label] if raw.label and raw.label not in self.columns else [])]
-                unknown = [name for name in keep if name not in raw.frame.columns]
-                if unknown:
-                    raise UserError(f"data.columns={unknown[0]!r} is not a column of {raw.provenance.detail}")
-                holdout = None if raw.holdout is None else raw.holdout[keep]
-                raw = dataclasses.replace(raw, frame=raw.frame[keep], holdout=holdout)
-            raw = self._scanned(raw)
-            self.raw = raw
+            whole = self.source(self.data_dir)
+            raw = self.raw = self._scanned(whole if self.columns is None else whole.only(self.columns))
             self.provenance = raw.provenance
             known = {name: kind for name, kind in raw.types.items() if name in raw.frame.columns}
-            described = {} if self.metadata is None else self._described(raw.frame, everything)
+            described: dict[str, Any] = {}
+            if self.metadata is not None:
+                described = read_metadata(find_file(self.metadata, self.data_dir), raw.frame, whole.frame.columns)
             self.schema = infer_schema(raw.frame, raw.label, {**known, **described, **self.types}, raw.facts)
             self.rules = Rules(self.constraints, self.schema)
         return self.raw
@@ -112,16 +105,6 @@ class TableData(GenerativeData):
         self.stream = Stream(raw.store, names, raw.label, self.split_shares, shared, self.sample, self.seed)
         frame, facts = self.stream.scan()
         return dataclasses.replace(raw, frame=frame, facts=facts)
-
-    def _described(self, frame: pd.DataFrame, everything: pd.Index) -> dict[str, Any]:
-        """Column types from the metadata file, which is looked for where tables are."""
-        path = find_file(str(self.metadata), self.data_dir)
-        found = read_metadata(path, frame, everything)
-        try:
-            infer_schema(frame[list(found)], None, found)
-        except UserError as error:
-            raise UserError(f"data.metadata={path}: {error}") from None
-        return found
 
     def setup(self, stage: str) -> None:
         """Reads, cleans, splits and encodes; the order is split first, then everything that is fitted."""
