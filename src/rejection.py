@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from src.account import Account
 from src.codecs.choice import ChoiceColumn
 from src.codecs.table import TableCodec
 from src.conditions import Conditions
@@ -19,31 +19,10 @@ from src.errors import UserError, near
 
 PATIENCE = 2**20  # rows drawn before giving up is considered
 RARE = 1000  # then, fewer than one row in this many is too few
-FEWEST = 1024  # rows drawn at a time, after the first
 PIECE = 16_384  # rows handed on together, if there are that many
 
 Seeds = tuple[int, int, int]  # seed, part, chunk
 Draw = Callable[[int, Tensor | None, Seeds, int], pd.DataFrame]  # rows, what the model is told, seeds, rows made before
-
-
-@dataclass
-class _Account:
-    """What has been drawn so far.
-
-    Attributes:
-        wanted: Rows of each class still to be found.
-        drawn: Rows drawn.
-        met: Rows that met the conditions.
-        hits: Rows of each class that met conditions and constraints.
-        broken: Rows that met the conditions but broke a constraint, by constraint.
-    """
-
-    wanted: np.ndarray
-    hits: np.ndarray
-    drawn: int = 0
-    met: int = 0
-    broken: dict[str, int] = field(default_factory=dict)
-    seen: list[np.ndarray] = field(default_factory=list)
 
 
 class Request:
@@ -92,11 +71,11 @@ class Request:
         Raises:
             UserError: Hardly any row meets what is asked.
         """
-        account = _Account(self._shares(n, first_row), np.zeros(len(self.classes), dtype=np.int64))
+        account = Account.of(n, first_row, len(self.classes))
         pieces: list[pd.DataFrame] = []
         made = index = 0
         while account.wanted.any():
-            seeds, size = (seed, part, index), self._size(account)
+            seeds, size = (seed, part, index), account.size(self.codec.chunk)
             frame = self._exact(draw(size, self._told(size, account, seeds), seeds, first_row + made))
             index += 1
             kept = frame if self.is_certain else self._kept(frame, account, first_row + made, seeds)
@@ -110,19 +89,7 @@ class Request:
         if sum(map(len, pieces)):
             yield _joined(pieces)
 
-    def _shares(self, n: int, first_row: int) -> np.ndarray:
-        """Rows of each class among rows first_row to first_row + n, when row i is of class i modulo their number."""
-        k, place = len(self.classes), np.arange(len(self.classes))
-        return (first_row + n - place + k - 1) // k - (first_row - place + k - 1) // k
-
-    def _size(self, account: _Account) -> int:
-        """Rows to draw: first as many as are wanted, then so many more as the share that was kept asks for."""
-        wanted = int(account.wanted.sum())
-        if account.drawn:
-            wanted = max(FEWEST, round(wanted * (account.drawn + 1) / (int(account.hits.sum()) + 1)))
-        return min(self.codec.chunk, wanted)
-
-    def _told(self, n: int, account: _Account, seeds: Seeds) -> Tensor | None:
+    def _told(self, n: int, account: Account, seeds: Seeds) -> Tensor | None:
         """What the model is told of n rows: class indices, or rows with NaN where it is free."""
         rng = np.random.default_rng([*(abs(s) for s in seeds), 1])
         open_classes = np.asarray(self.classes)[account.wanted > 0]
@@ -159,52 +126,31 @@ class Request:
         shares = np.asarray(self.codec.spec.class_shares)[allowed]
         return torch.from_numpy(rng.choice(allowed, size=len(in_turn), p=shares / shares.sum()))
 
-    def _kept(self, frame: pd.DataFrame, account: _Account, first_row: int, seeds: Seeds) -> pd.DataFrame:
+    def _kept(self, frame: pd.DataFrame, account: Account, first_row: int, seeds: Seeds) -> pd.DataFrame:
         """The rows that are wanted, with ids of their own."""
         met = self.conditions.holds(frame)
         account.drawn, account.met = account.drawn + len(frame), account.met + int(met.sum())
         for constraint in self.rules.rowwise:
             holds = constraint.holds(frame, self.rules.schema)
-            account.broken[str(constraint)] = account.broken.get(str(constraint), 0) + int((met & ~holds).sum())
+            account.blame(constraint, int((met & ~holds).sum()))
             met = met & holds
-        at = self._wanted(frame, self._not_seen(frame, np.flatnonzero(met), account), account)
-        self._remember(frame, at, account)
+        at = account.not_seen(frame, np.flatnonzero(met), self.rules.unique)
+        at = account.take(at, self._places(frame, at))
+        account.remember(frame, at, self.rules.unique)
         if len(at) == len(frame):
             return frame
         rng = np.random.default_rng([*(abs(s) for s in seeds), 2])
         return self.codec.renew_ids(frame.take(at).reset_index(drop=True), rng, first_row)
 
-    def _wanted(self, frame: pd.DataFrame, at: np.ndarray, account: _Account) -> np.ndarray:
-        """The first rows of each class, up to what is wanted of it."""
+    def _places(self, frame: pd.DataFrame, at: np.ndarray) -> np.ndarray:
+        """Class of each of these rows among those to balance, -1 for none, shape (n,)."""
         if self.column is None:
-            places = np.zeros(len(at), dtype=np.int64)
-        else:
-            of_code = np.full(self.column.width + 1, -1)  # the last is for code -1
-            of_code[self.classes] = np.arange(len(self.classes))
-            places = of_code[self.column.codes(frame[self.column.field.name])[at]]
-        at, places = at[places >= 0], places[places >= 0]
-        account.hits += np.bincount(places, minlength=len(self.classes))
-        earlier = pd.Series(places).groupby(places).cumcount().to_numpy()
-        is_wanted = earlier < account.wanted[places]
-        account.wanted = account.wanted - np.bincount(places[is_wanted], minlength=len(self.classes))
-        return at[is_wanted]
+            return np.zeros(len(at), dtype=np.int64)
+        of_code = np.full(self.column.width + 1, -1)  # the last is for code -1
+        of_code[self.classes] = np.arange(len(self.classes))
+        return of_code[self.column.codes(frame[self.column.field.name])[at]]
 
-    def _not_seen(self, frame: pd.DataFrame, at: np.ndarray, account: _Account) -> np.ndarray:
-        """Without rows that repeat another where the constraints forbid it."""
-        account.seen = account.seen or [np.zeros(0, dtype=np.uint64) for _ in self.rules.unique]
-        for constraint, seen in zip(self.rules.unique, account.seen, strict=True):
-            keys, counts = constraint.keys(frame.take(at))
-            is_new = ~pd.Series(keys).duplicated().to_numpy() & ~np.isin(keys, seen)
-            account.broken[str(constraint)] = account.broken.get(str(constraint), 0) + int((counts & ~is_new).sum())
-            at = at[is_new | ~counts]
-        return at
-
-    def _remember(self, frame: pd.DataFrame, at: np.ndarray, account: _Account) -> None:
-        for i, constraint in enumerate(self.rules.unique):
-            keys, counts = constraint.keys(frame.take(at))
-            account.seen[i] = np.concatenate([account.seen[i], keys[counts]])
-
-    def _check_hope(self, account: _Account) -> None:
+    def _check_hope(self, account: Account) -> None:
         """Raises `UserError` once a class that is still wanted was found too rarely to go on."""
         is_hopeless = (account.wanted > 0) & (account.hits * RARE * len(self.classes) < account.drawn)
         if account.drawn < PATIENCE or not is_hopeless.any():
