@@ -49,7 +49,12 @@ class Ask(L.Callback):
 
 
 def fit(
-    folder: Path, every: float = 1e9, step: int | None = None, ask: int | None = None, resume: bool = False
+    folder: Path,
+    every: float = 1e9,
+    step: int | None = None,
+    ask: int | None = None,
+    resume: bool = False,
+    patience: int | None = None,
 ) -> Bundle:
     L.seed_everything(0, verbose=False)
     data = TableData(SklearnTable("iris"), TableCodec())
@@ -61,7 +66,8 @@ def fit(
         optimizer=functools.partial(torch.optim.Adam, lr=1e-3),
         scheduler=lambda optimizer: torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9),
     )
-    bundle = Bundle(folder / "checkpoints", {"format": FORMAT}, every_seconds=every)
+    bundle = Bundle(folder / "checkpoints", {"format": FORMAT}, every_seconds=every, patience=patience)
+    bundle.mode = "min" if patience is None else "max"  # the loss falls: no epoch is better than the first
     callbacks = [Ema(0.9), bundle, *([Kill(step)] if step is not None else []), *([Ask(bundle, ask)] if ask else [])]
     trainer = L.Trainer(
         max_epochs=EPOCHS, accelerator="cpu", logger=[Csv(folder / "metrics.csv")], callbacks=callbacks,
@@ -117,6 +123,17 @@ def test_stopped_by_a_signal(tmp_path, never_killed, step):
     assert load(tmp_path / "checkpoints" / "last.ckpt")["global_step"] in (step + 1, step + 2)
     fit(tmp_path, resume=True)
     assert_same_end(tmp_path, never_killed)
+
+
+@pytest.mark.parametrize("patience", [None, 2], ids=["all epochs", "stopped early"])
+def test_killed_after_training(tmp_path, patience):
+    """While it samples or measures: nothing is trained again and no figure is lost."""
+    fit(tmp_path / "whole", patience=patience)
+    fit(tmp_path / "killed", patience=patience)
+    before = (tmp_path / "killed" / "metrics.csv").read_text()
+    assert len(before.splitlines()) == 1 + (EPOCHS if patience is None else 1 + patience)
+    fit(tmp_path / "killed", resume=True, patience=patience)
+    assert_same_end(tmp_path / "killed", tmp_path / "whole")
 
 
 @pytest.mark.slow

@@ -92,6 +92,8 @@ class Bundle(Checkpoint):
             for logger in trainer.loggers:
                 if isinstance(logger, Csv):
                     logger.resume(trainer.current_epoch)
+            if self._is_over:  # it had stopped early, and was killed afterwards
+                trainer.should_stop = True
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves the finished epoch when it is time: only now are its rates stepped and its figures logged."""
@@ -134,8 +136,12 @@ class Bundle(Checkpoint):
             self.waited = 0
         else:
             self.waited += 1
-            if self.patience is not None and self.waited >= self.patience:
+            if self._is_over:
                 trainer.should_stop = True
+
+    @property
+    def _is_over(self) -> bool:
+        return self.patience is not None and self.waited >= self.patience
 
     def _refuse_unknown(self, trainer: L.Trainer, module: GenerativeModel) -> None:
         """After one epoch it is known what is measured: every epoch, or now and then by a callback that says so."""

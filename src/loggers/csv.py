@@ -54,6 +54,8 @@ class Csv(Logger):
 
     def write(self) -> None:
         """Writes the file; Lightning's own `save` comes with every figure and would cost more than training."""
+        if not self.rows:  # a run that goes on after its last epoch has read none back, and must not empty the file
+            return
         names = dict.fromkeys(name for row in self.rows.values() for name in row)
         partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
         with partial.open("w", newline="", encoding="utf-8") as file:
