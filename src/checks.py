@@ -71,6 +71,32 @@ def check_watch(cfg: DictConfig) -> None:
             )
 
 
+def check_trainer(cfg: DictConfig) -> None:
+    """Refuses trainer options that a model which alternates two optimizers cannot follow; imports nothing.
+
+    Lightning would say so late, in its own terms, or quietly train in another precision than was asked for.
+
+    Raises:
+        UserError: The option, its value, and the way out.
+    """
+    target = str(cfg.model._target_)
+    precisions = signatures.attribute(target, "precisions")
+    if precisions is None:
+        return
+    name, trainer = target.rpartition(".")[2], cfg.trainer
+    precision = str(trainer.get("precision") or "32-true")
+    if precision not in precisions:
+        raise UserError(f"trainer.precision={precision}: {name} trains in 32-true or bf16-mixed; choose one of them")
+    if trainer.get("gradient_clip_val"):
+        told = f"trainer.gradient_clip_val={trainer.gradient_clip_val}: {name} does not clip gradients"
+        way_out = "model.critic_optimizer.lr, model.generator_optimizer.lr"
+        raise UserError(f"{told}; leave it at null, and against large steps lower {way_out}")
+    batches = trainer.get("accumulate_grad_batches")
+    if batches not in (None, 1):
+        told = f"trainer.accumulate_grad_batches={batches}: {name} updates after every batch"
+        raise UserError(f"{told}; for larger batches in the same memory raise batch_size and set model.accumulate")
+
+
 def check_arguments(cfg: DictConfig, only_ours: bool = False) -> None:
     """Refuses an option that is no argument of the class it is for, and a class that lacks one.
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 
-from src.checks import check_arguments, check_watch
+from src.checks import check_arguments, check_trainer, check_watch
 from src.choices import CONF
 from src.codecs.table import TableCodec
 from src.comparison import collect
@@ -43,6 +43,27 @@ def test_what_cannot_be_watched(options, told):
 @pytest.mark.parametrize("options", [[], ["model=ctgan"], ["model=dcgan", "data=digits"], ["watch=[]"]])
 def test_what_can_be_watched(options):
     check_watch(config(*options))
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("trainer.precision=16-mixed", "trainer.precision=16-mixed: DCGAN trains in 32-true or bf16-mixed"),
+        ("trainer.precision=bf16-true", "trainer.precision=bf16-true: DCGAN"),
+        ("trainer.precision=64-true", "trainer.precision=64-true: DCGAN"),
+        ("trainer.gradient_clip_val=1", "trainer.gradient_clip_val=1: DCGAN .*leave it at null.*critic_optimizer.lr"),
+        ("+trainer.accumulate_grad_batches=4", "accumulate_grad_batches=4: DCGAN .*model.accumulate"),
+    ],
+)
+def test_what_two_optimizers_cannot_follow_is_refused_before_any_data_is_read(option, told):
+    with pytest.raises(UserError, match=told):
+        check_trainer(config("model=dcgan", "data=digits", option))
+    check_trainer(config("model=vae", "data=digits", option))
+
+
+@pytest.mark.parametrize("precision", ["32-true", "32", "bf16-mixed"])
+def test_precisions_of_two_optimizers(precision):
+    check_trainer(config("model=ctgan", f"trainer.precision={precision}"))
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ class AdversarialModel(GenerativeModel, abc.ABC):
         critic_scheduler: The same for the critic.
     """
 
+    precisions: ClassVar[frozenset[str]] = frozenset({"32-true", "32", "bf16-mixed", "bf16"})  # of `trainer.precision`
     directions = {}  # a critic's loss measures it against its generator, not the samples
     remedy: ClassVar[str] = "try lower learning rates (model.critic_optimizer.lr, model.generator_optimizer.lr)"
 
@@ -138,9 +139,10 @@ class AdversarialModel(GenerativeModel, abc.ABC):
         return fakes
 
     def on_fit_start(self) -> None:
-        """Refuses a precision whose scaled gradients the penalties and norms would misread."""
-        if str(self.trainer.precision) == "16-mixed":
-            raise UserError(f"trainer.precision=16-mixed: {type(self).__name__} trains in 32-true or bf16-mixed")
+        """Refuses scaled gradients, which penalties and norms would misread, and nets of another type than latents."""
+        if str(self.trainer.precision) not in self.precisions:
+            told = f"trainer.precision={self.trainer.precision}"
+            raise UserError(f"{told}: {type(self).__name__} trains in 32-true or bf16-mixed; choose one of them")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The same figures on the validation split: a critic that remembers the training data scores it lower."""
