@@ -50,7 +50,8 @@ class Folder:
 def evaluate_folders(cfg: DictConfig, folder: Path, console: Console) -> Measured:
     """All metrics of pictures; the ceiling is one half of the real folder against the other.
 
-    Both folders are cut to the middle square and brought to one side: the shortest that occurs, at most 299 px.
+    Both folders are cut to the middle square and brought to one side: the shortest that occurs, at most 299 px. Of
+    both, pictures are taken in a fixed random order, so that n= and every bounded figure see all classes.
 
     Raises:
         UserError: A folder holds no usable pictures, or the real one too few.
@@ -60,6 +61,7 @@ def evaluate_folders(cfg: DictConfig, folder: Path, console: Console) -> Measure
     side, channels = _common([file for files, _, _ in found for file in files])
     with console.status("reading pictures"):
         real, made = (_read(path, *parts, side, channels) for path, parts in zip(paths, found, strict=True))
+    made = _shuffled(made, int(cfg.seed))
     if len(real.x) < 4 or len(made.x) < 4:
         raise UserError(f"real={paths[0]} and synthetic={paths[1]} must hold at least 4 usable pictures each")
     order = torch.randperm(len(real.x), generator=torch.Generator().manual_seed(int(cfg.seed)))
@@ -111,6 +113,13 @@ def _read(
     reports = report_of(decoded, side, MEMORY_MB, "skip")
     steps = tuple(Step(f"{path.name}: {report.name}", report.detail, report.rows) for report in reports)
     return Folder(decoded.x, y, classes, decoded.sha256, steps)
+
+
+def _shuffled(folder: Folder, seed: int) -> Folder:
+    """The same in a fixed random order: files come sorted by class, so the first ones would be of one class."""
+    order = torch.randperm(len(folder.x), generator=torch.Generator().manual_seed(seed))
+    x = folder.x[order] if isinstance(folder.x, Tensor) else folder.x.subset(order)
+    return replace(folder, x=x, y=None if folder.y is None else folder.y[order])
 
 
 def _sets(real: Folder, order: Tensor, judged: Tensor | PictureFiles, labels: Tensor | None, seed: int) -> ImageSets:

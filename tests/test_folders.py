@@ -1,0 +1,53 @@
+"""Two folders of pictures compared: what is read of them, in which order, and what stands beside what."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+from rich.console import Console
+
+from src.proof import folders
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("DATAKILN_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def flat(path, level: int, mode: str = "L", side: int = 12) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (side, side), level).convert(mode).save(path)
+
+
+def compare(tmp_path, monkeypatch, n: int | None = None):
+    """What `evaluate real= synthetic=` hands to the metrics, which are left out here, and the result."""
+    seen = []
+
+    def measure(sets, metrics, progress, alone=False):
+        seen.append(sets)
+        return []
+
+    monkeypatch.setattr(folders, "evaluate_images", measure)
+    cfg = OmegaConf.create({"real": str(tmp_path / "real"), "synthetic": str(tmp_path / "made"), "n": n, "seed": 0})
+    (tmp_path / "out").mkdir(exist_ok=True)
+    return seen, *folders.evaluate_folders(cfg, tmp_path / "out", Console(quiet=True))
+
+
+def test_what_is_judged_is_of_every_class(tmp_path, monkeypatch):
+    """Files come sorted by class; half of them must not be the first class alone."""
+    for level, name in enumerate("ab"):
+        for i in range(20):
+            flat(tmp_path / "real" / name / f"{i}.png", 100 * level)
+            flat(tmp_path / "made" / name / f"{i}.png", 100 * level)
+    (sets, *_), _, plots, _ = compare(tmp_path, monkeypatch, n=20)
+    levels = sets.judged[:, 0, 0, 0]
+    assert len(levels) == 20 and 4 <= int((levels == 100).sum()) <= 16  # of 10 expected, standard deviation 1.6
+    assert torch.equal(sets.labels, (levels == 100).long()), "labels go with their pictures"
+    again = compare(tmp_path, monkeypatch, n=20)[0][0]
+    assert torch.equal(again.judged, sets.judged)
+    (drawn,) = (plot for plot in plots if plot.name == "neighbours.png")
+    with Image.open(drawn) as picture:
+        assert {0, 100} <= set(np.unique(np.asarray(picture.convert("L"))).tolist())
