@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src import choices, signatures
 from src.errors import UserError, near
+from src.nets.sides import doublings
 
 WHOLE = {"seed": 0, "epochs": 1, "batch_size": 1, "latent_dim": 1, "n_synthetic": 1, "patience": 1}  # lowest value
 MAY_BE_NULL = ("n_synthetic", "patience", "ema")
@@ -69,6 +70,21 @@ def check_watch(cfg: DictConfig) -> None:
                 f"monitor={cfg.monitor} is measured by watch.{kind}.{name}, which is off; leave it on, or choose "
                 "another monitor="
             )
+
+
+def check_side(cfg: DictConfig) -> None:
+    """Refuses a side that pictures cannot have, or that the model's nets do not reach, before pictures are decoded.
+
+    Raises:
+        UserError: The side, and those that fit.
+    """
+    side = cfg.data.get("side")
+    if side is None:
+        return
+    if isinstance(side, bool) or not isinstance(side, int) or side < 2:
+        raise UserError(f"data.side={side} must be a whole number of pixels, at least 2")
+    if signatures.attribute(str(cfg.model._target_), "doubles"):
+        doublings(side)
 
 
 def check_trainer(cfg: DictConfig) -> None:

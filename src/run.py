@@ -21,7 +21,7 @@ from src.callbacks.bundle import Bundle, Stopped
 from src.callbacks.ema import Ema
 from src.callbacks.progress import TrainingBar
 from src.checkpoints import FORMAT, model_arguments
-from src.checks import check_arguments, check_pairing, check_reach, check_trainer, check_watch
+from src.checks import check_arguments, check_pairing, check_reach, check_side, check_trainer, check_watch
 from src.cli import on_termination
 from src.data.base import GenerativeData
 from src.errors import UserError
@@ -76,6 +76,7 @@ class Run:
         check_arguments(cfg)
         check_reach(cfg)
         check_watch(cfg)
+        check_side(cfg)
         check_trainer(cfg)
         if (self.folder / "result.json").exists():
             raise UserError(f"{self.folder} holds a finished run; choose another hydra.run.dir, nothing is overwritten")
@@ -110,6 +111,7 @@ class Run:
         torch.set_flush_denormal(True)  # denormal floats have made trained nets several times slower
         self.model = instantiate(cfg.model, _partial_=True, _convert_="all")(spec=self.data.spec)
         self.proof = build_proof(self.data)
+        self.proof.check(cfg)
         self.bundle = Bundle(
             self.folder / "checkpoints", self._identity(), cfg.monitor, cfg.mode, cfg.save_every_seconds, cfg.patience
         )

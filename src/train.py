@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
-from src.checks import check_arguments, check_pairing, check_reach, check_trainer, check_values, check_watch
+from src.checks import check_arguments, check_pairing, check_reach, check_side, check_trainer, check_values, check_watch
 from src.cli import run_hydra
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ def train(cfg: DictConfig) -> float | None:
     check_pairing(cfg)
     check_reach(cfg)
     check_watch(cfg)
+    check_side(cfg)
     check_trainer(cfg)
     check_arguments(cfg, only_ours=True)
     # torch and Lightning take seconds to import; a wrong option or --help should not wait for them

@@ -248,6 +248,10 @@ def test_any_size_becomes_the_middle_square(tmp_path):
         (lambda p: OfficialImages("mnits"), "did you mean 'mnist'"),
         (lambda p: ImageData(SklearnDigits(), batch_size=1), "batch_size=1"),
         (lambda p: ImageData(SklearnDigits(), crop=True), "data.crop=true needs data.side"),
+        (lambda p: ImageData(SklearnDigits(), side=0), "data.side=0 must be"),
+        (lambda p: ImageData(SklearnDigits(), side=-8), "data.side=-8 must be"),
+        (lambda p: ImageData(SklearnDigits(), side=12.5), "data.side=12.5 must be"),
+        (lambda p: ImageData(SklearnDigits(), side="abc"), "data.side=abc must be"),
         (lambda p: ImageData(SklearnDigits(), validation=0.0), "data.validation=0.0"),
     ],
 )

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 
-from src.checks import check_arguments, check_trainer, check_watch
+from src.checks import check_arguments, check_side, check_trainer, check_watch
 from src.choices import CONF
 from src.codecs.table import TableCodec
 from src.comparison import collect
@@ -59,6 +59,20 @@ def test_what_two_optimizers_cannot_follow_is_refused_before_any_data_is_read(op
     with pytest.raises(UserError, match=told):
         check_trainer(config("model=dcgan", "data=digits", option))
     check_trainer(config("model=vae", "data=digits", option))
+
+
+@pytest.mark.parametrize("side", ["-8", "0", "12.5", "abc", "true", "130"])
+@pytest.mark.parametrize("model", ["dcgan", "vae"])
+def test_sides_that_pictures_cannot_have_are_refused_before_any_is_read(side, model):
+    with pytest.raises(
+        UserError, match=f"({side.title() if side == 'true' else side}.*whole number|of 130 px; set data.side)"
+    ):
+        check_side(config(f"model={model}", "data=image_folder", "data.path=nowhere", f"data.side={side}"))
+
+
+@pytest.mark.parametrize("options", [["model=gan", "data.side=130"], ["model=dcgan", "data.side=56"], ["data=iris"]])
+def test_sides_that_fit(options):
+    check_side(config("data=digits", *options))
 
 
 @pytest.mark.parametrize("precision", ["32-true", "32", "bf16-mixed"])

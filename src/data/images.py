@@ -56,6 +56,8 @@ class ImageData(GenerativeData):
         super().__init__()
         if batch_size < 2:
             raise UserError(f"batch_size={batch_size} must be at least 2: pictures are learnt in batches")
+        if side is not None and (isinstance(side, bool) or not isinstance(side, int) or side < 2):
+            raise UserError(f"data.side={side} must be a whole number of pixels, at least 2")
         if crop and side is None:
             raise UserError("data.crop=true needs data.side, the side of the windows")
         for name, share in (("validation", validation), ("holdout", holdout)):

@@ -26,6 +26,8 @@ class GAN(ImageGAN):
         **options: See `ImageGAN`.
     """
 
+    doubles = False
+
     def __init__(
         self,
         spec: DataSpec,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,7 @@ class ImageGAN(AdversarialModel, abc.ABC):
     """
 
     supports = frozenset({"image"})
+    doubles: ClassVar[bool] = True  # whether its nets reach the side of a picture by doubling
     class_shares: Tensor
 
     def __init__(

@@ -46,6 +46,7 @@ class VAE(LikelihoodModel):
     """
 
     supports = frozenset({"table", "image"})
+    doubles = True  # as of `ImageGAN`
     directions = {"loss": "lower", "elbo": "higher", "iwae": "higher"}
     class_shares: Tensor
 

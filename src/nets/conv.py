@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from src.errors import UserError
+from src.nets.sides import doublings
 
 Conditional = Literal["none", "concatenation", "acgan", "projection"]
 Norm = Literal["batch", "group", "spectral", "none"]
@@ -27,16 +27,6 @@ class Verdict(NamedTuple):
 
     score: Tensor
     logits: Tensor | None = None
-
-
-def doublings(side: int) -> tuple[int, int]:
-    """(base, k) with side = base * 2^k and a base of 4 to 7; raises `UserError` for a side that has none."""
-    base, count = side, 0
-    while base % 2 == 0 and base > 7:
-        base, count = base // 2, count + 1
-    if not 4 <= base <= 7 or count < 1:
-        raise UserError(f"these nets do not fit pictures of {side} px; set data.side to 8, 16, 28, 32, 64 or 128")
-    return base, count
 
 
 def channels(width: int, count: int) -> list[int]:
