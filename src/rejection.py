@@ -175,7 +175,9 @@ def _balanced_column(codec: TableCodec, balance: str) -> ChoiceColumn:
     """The column to balance; raises `UserError` for one without a fixed set of categories."""
     choices = {column.field.name: column for column in codec.columns if isinstance(column, ChoiceColumn)}
     known = ", ".join(choices) or "there is none"
-    name = codec.schema.label if balance == "label" and "label" not in codec.schema.names else balance
+    # the word means the target; only a table without one may have a plain column of that name
+    is_plain = codec.schema.label is None and "label" in codec.schema.names
+    name = codec.schema.label if balance == "label" and not is_plain else balance
     if name is None:
         raise UserError(f"balance=label: the table has no label; name a category column: {known}")
     if name not in codec.schema.names:
@@ -188,6 +190,16 @@ def _balanced_column(codec: TableCodec, balance: str) -> ChoiceColumn:
             f"balance={balance}: {name} has {count} categories, the rarest of which are pooled; take another"
         )
     return choices[name]
+
+
+def target_to_balance(codec: TableCodec, per_class: int) -> str:
+    """The target's name, for `per_class` without `balance`; raises `UserError` without a target of categories."""
+    if codec.label_codec is not None:
+        return codec.label_codec.field.name
+    known = ", ".join(column.field.name for column in codec.columns if isinstance(column, ChoiceColumn))
+    label = codec.schema.label
+    why = "the table has no target" if label is None else f"the target {label} is of type {codec.schema[label].type}"
+    raise UserError(f"per_class={per_class}: {why}; name a category column with balance=: {known or 'there is none'}")
 
 
 def _repeated(cell: pd.Series, like: pd.Series) -> pd.Series:

@@ -24,6 +24,8 @@ def main(argv: list[str]) -> None:
     # torch takes seconds to import: a wrong option should not wait for it
     from rich.console import Console
 
+    from src.codecs.table import TableCodec
+    from src.rejection import target_to_balance
     from src.synthesizer import Synthesizer
     from src.writing import write_table
 
@@ -45,7 +47,8 @@ def main(argv: list[str]) -> None:
     if is_table:
         balance = None if cfg.balance is None else str(cfg.balance)
         if cfg.per_class is not None:
-            balance = balance or "label"
+            assert isinstance(synthesizer.codec, TableCodec)
+            balance = balance or target_to_balance(synthesizer.codec, int(cfg.per_class))
             n = int(cfg.per_class) * len(synthesizer.request(condition, balance).classes)
         write_table(synthesizer, n, str(cfg.out), condition, int(cfg.seed), console, balance)
     else:
