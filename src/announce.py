@@ -39,7 +39,9 @@ def announce_data(data: GenerativeData, console: Console) -> None:
 
 def announce_result(result: RunResult, report: Path, console: Console) -> None:
     """The main figures and where the report is."""
-    from src.report import terminal_table
+    from src.report import lacking, terminal_table
 
     console.print(terminal_table(result))
+    if told := lacking(result):
+        console.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
     console.print(f"report: {report}", soft_wrap=True, highlight=False)

@@ -82,6 +82,18 @@ def terminal_table(result: RunResult) -> Table:
     return table
 
 
+def lacking(result: RunResult) -> str:
+    """One line on the figures that could not be computed, and why; "" if there are none."""
+    by_reason: dict[str, list[str]] = {}
+    for score in result.figures:
+        if score.value is None:
+            by_reason.setdefault(score.why.removeprefix("not computed: ") or "no reason is known", []).append(
+                score.name
+            )
+    reasons = "; ".join(f"{', '.join(names)} ({why})" for why, names in by_reason.items())
+    return f"not computed: {reasons}" if reasons else ""
+
+
 def comparison_table(comparison: Comparison) -> Table:
     """The groups, best first within each data set, with the figures to show."""
     from rich.table import Table

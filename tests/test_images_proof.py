@@ -158,6 +158,43 @@ def test_without_labels_there_is_no_judge():
     assert [r.figure for r in results] == [None] and "needs pictures with classes" in results[0].why
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("metrics.image.features.extractor=resnet", "metrics.image.features.extractor=resnet: known are auto"),
+        ("metrics.image.features.resize=cleen", "metrics.image.features.resize=cleen: .*did you mean 'clean'"),
+        ("watch.image.fid.precision=exakt", "watch.image.fid.precision=exakt: .*did you mean 'exact'"),
+        ("metrics.image.features.extractor=inception", "metrics.image.features.extractor=inception: cannot download"),
+    ],
+)
+def test_what_could_not_measure_is_refused_before_training(tmp_path, monkeypatch, option, said):
+    from hydra import compose, initialize_config_dir
+
+    from src.cli import CONF
+    from src.metrics.extractors import build
+    from src.metrics.extractors.weights import WeightsFile
+    from src.run import Run
+    from src.run_folders import register_resolvers
+
+    register_resolvers()
+    monkeypatch.setattr(build, "WEIGHTS", WeightsFile("x.pth", (tmp_path / "nowhere").as_uri(), "0" * 64))
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        job = Run(compose("train", overrides=["model=dcgan", "data=digits", f"output_dir={tmp_path}", option]))
+    job.load_data()
+    with pytest.raises(UserError, match=said):
+        job.fit()
+    assert not hasattr(job, "trainer")
+
+
+def test_a_metric_that_cannot_be_had_leaves_the_others():
+    broken = functools.partial(image_sets.features, extractor="resnet")
+    results = evaluate_images(sets(digits().pictures["val"].x), [broken, image_sets.memorisation])
+    assert results[0].figure is None and "extractor=resnet: known are" in results[0].why
+    assert [r.name.rpartition("/n")[0] for r in results if r.figure] == [
+        "memorisation/nearest_distance", "memorisation/copies"
+    ]  # fmt: skip
+
+
 def test_samples_go_to_files(tmp_path, synthesizer):
     write_images(synthesizer, 20, str(tmp_path / "grid.png"), {}, 0)
     with Image.open(tmp_path / "grid.png") as picture:

@@ -14,6 +14,7 @@ from hydra.utils import instantiate
 from metrics_tables import MIXED, mixed_table, numbers_schema
 from omegaconf import OmegaConf
 
+from src.errors import UserError
 from src.metrics.base import EvalData, Figure, Metric, MetricError, metric, traits
 from src.metrics.evaluate import HEADLINES, column_table, evaluate_table
 from src.schema import Field, Schema
@@ -79,6 +80,12 @@ def test_what_cannot_be_computed_stays_in_the_report() -> None:
     @metric("odd/three")
     def nan(data: EvalData) -> list[Figure]:
         return [Figure("odd/three", float("nan"), "higher")]
+
+    @metric("odd/five")
+    def unavailable(data: EvalData) -> list[Figure]:
+        raise UserError("there is no such classifier")
+
+    assert evaluate_table(DATA, [unavailable])[0].why == "not computed: there is no such classifier"
 
     def plain(data: EvalData, much: float = 0.0) -> list[Figure]:
         if data.synthetic is data.holdout:

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from src.announce import announce_result
 from src.atomic import replacing
 from src.comparison import COSTS, collect, compare
 from src.comparison_files import csv_text, write_comparison
 from src.errors import UserError
 from src.formatting import spread
-from src.report import main, terminal_table
+from src.report import lacking, main, terminal_table
 from src.results import Objective, RunResult, Score, Source, headlines, machine, package_versions, peak_memory_mb
 
 ROOT = Path(__file__).parent.parent
@@ -345,6 +346,21 @@ def test_the_table_of_a_run_shows_its_main_figures():
         "below the floor",
     ):
         assert word in said
+
+
+def test_figures_that_could_not_be_computed_are_said_in_one_line():
+    figures = [
+        Score("fid", None, why="not computed: too few"),
+        Score("kid", None, why="not computed: too few"),
+        Score("auc", None, why="one class"),
+        Score("shape", 0.4, why="no ceiling: none"),
+    ]
+    result = RunResult("vae", "iris", 0, Source("s", "d", "h"), figures=figures)
+    assert lacking(result) == "not computed: fid, kid (too few); auc (one class)"
+    assert lacking(RunResult("vae", "iris", 0, Source("s", "d", "h"), figures=figures[3:])) == ""
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115 (closed with the process)
+    announce_result(result, Path("report.html"), console)
+    assert "not computed: fid, kid (too few); auc (one class)\n" in console.export_text()
 
 
 def test_costs_can_be_shown_and_the_median_is_what_counts(tmp_path):

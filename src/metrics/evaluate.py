@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from src.errors import UserError
 from src.metrics.base import EvalData, Figure, Metric, MetricError, Reference, traits
 from src.metrics.references import independent, unseen
 from src.schema import Schema
@@ -57,8 +58,9 @@ def evaluate_table(
 ) -> list[Result]:
     """Every metric on the synthetic rows and on its two references.
 
-    A `MetricError` becomes a result with its reason instead of a value, so that one figure that is impossible on a
-    small table neither ends a run nor disappears. Any other exception is a fault of the program and is not caught.
+    A `MetricError` or `UserError` becomes a result with its reason instead of a value, so that one figure that is
+    impossible on a small table neither ends a run nor disappears. Any other exception is a fault of the program and is
+    not caught.
 
     Arguments:
         data: The tables.
@@ -131,6 +133,8 @@ def _attempt(function: Metric, make: Callable[[], EvalData]) -> tuple[dict[str, 
         return {figure.name: figure for figure in function(make())}, {}
     except MetricError as error:
         return {}, {name: str(error) for name in error.figures or traits(function).figures}
+    except UserError as error:  # the person can mend it and evaluate again: the other figures must not be lost
+        return {}, dict.fromkeys(traits(function).figures, str(error))
 
 
 def _complete(data: EvalData) -> EvalData:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from src.errors import UserError
 from src.metrics.base import Direction, Figure, MetricError, metric, traits
 from src.metrics.evaluate import Result
 from src.metrics.extractors.classifier import class_probabilities
@@ -28,7 +29,8 @@ def evaluate_images(
 ) -> list[Result]:
     """Every metric on the pictures, on as many real ones (ceiling), and on pixels resampled one by one (floor).
 
-    A `MetricError` becomes a result with its reason instead of a value; `alone` leaves ceiling and floor out.
+    A `MetricError` or `UserError` becomes a result with its reason instead of a value; `alone` leaves ceiling and floor
+    out.
     """
     sides: dict[str, ImageSets | str] = {"": _asked(sets)}
     sides |= {"ceiling": "", "floor": ""} if alone else {"ceiling": _ceiling(sets), "floor": _floor(sets)}
@@ -51,7 +53,7 @@ def _attempt(function: Callable[[ImageSets], list[Figure]], sets: ImageSets | st
         return {}, sets
     try:
         return {figure.name: figure for figure in function(sets)}, ""
-    except MetricError as error:
+    except (MetricError, UserError) as error:  # hours of training are behind: the other figures must not be lost
         return {}, str(error)
 
 

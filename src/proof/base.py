@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from omegaconf import DictConfig
 from rich.console import Console
 
 from src.data.base import GenerativeData
@@ -36,6 +37,9 @@ class Proof(abc.ABC):
     @abc.abstractmethod
     def n_holdout(self) -> int:
         """Number of real examples that neither model nor codec has seen."""
+
+    def check(self, cfg: DictConfig) -> None:  # noqa: B027 (most kinds have nothing to refuse)
+        """Refuses, before anything is trained, what could not be measured afterwards; raises `UserError`."""
 
     @abc.abstractmethod
     def write_synthetic(self, synthesizer: Synthesizer, n: int, seed: int, folder: Path) -> Any:  # noqa: ANN401

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from omegaconf import DictConfig
 from rich.console import Console
 from torch import Tensor
 
 from src.callbacks.fid import MONITOR, training_sets
 from src.data.images import ImageData
+from src.errors import UserError
 from src.metrics.base import Figure
+from src.metrics.extractors.build import check_extractor
 from src.metrics.image_sets import evaluate_images, nearest
 from src.metrics.pictures import ImageSets
 from src.models.vae import VAE
@@ -31,6 +34,7 @@ from src.synthesizer import Synthesizer
 SHOWN, NEIGHBOURS, ASKED = ACROSS * ACROSS, 4, 16
 MOST_HELD_OUT = 10_000
 ENCODED = 4000
+EXTRACTOR = {"extractor": "auto", "precision": "exact", "resize": "clean"}  # options, and what their absence means
 Metric = Callable[[ImageSets], list[Figure]]
 
 
@@ -55,6 +59,15 @@ class ImageProof(Proof):
     def n_holdout(self) -> int:
         """Test pictures."""
         return len(self.data.pictures["test"].x)
+
+    def check(self, cfg: DictConfig) -> None:
+        """Names and weights of every extractor that will measure, while training or afterwards."""
+        labelled, grey = self.data.labelled() is not None, self.data.spec.shape[0] == 1
+        for group in ("watch", "metrics"):
+            for name, node in ((cfg.get(group) or {}).get("image") or {}).items():
+                how = {key: str((node or {}).get(key, default)) for key, default in EXTRACTOR.items()}
+                if node and EXTRACTOR.keys() & node.keys():
+                    _check_extractor(f"{group}.image.{name}", how, labelled, grey)
 
     def write_synthetic(self, synthesizer: Synthesizer, n: int, seed: int, folder: Path) -> Made:
         """Writes `synthetic.png` and `synthetic.npz`: images (n, H, W, C), and labels where the model was told them."""
@@ -114,6 +127,16 @@ class ImageProof(Proof):
 
     def preview(self, synthetic: Made) -> None:
         """Pictures are no rows."""
+
+
+def _check_extractor(path: str, how: dict[str, str], labelled: bool, grey: bool) -> None:
+    name = "classifier" if how["extractor"] == "auto" and labelled and grey else how["extractor"]
+    try:
+        check_extractor(name, how["precision"], how["resize"], labelled)
+    except UserError as error:
+        told = str(error)
+        key = "" if told.startswith(tuple(f"{key}=" for key in how)) else f"extractor={how['extractor']}: "
+        raise UserError(f"{path}.{key}{told}") from None
 
 
 def sampled(synthesizer: Synthesizer, n: int, seed: int) -> Made:

