@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
 from src.cli import command, options
 from src.errors import UserError
 from src.wording import counted
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from src.synthesizer import Synthesizer
 
 DEFAULT_ROWS, DEFAULT_PICTURES, DEFAULT_STEPS = 1000, 64, 32  # of a table, of a grid or folder, of a walk
 
@@ -24,22 +30,34 @@ def main(argv: list[str]) -> None:
     # torch takes seconds to import: a wrong option should not wait for it
     from rich.console import Console
 
-    from src.codecs.table import TableCodec
-    from src.rejection import target_to_balance
     from src.synthesizer import Synthesizer
-    from src.writing import write_table
 
     console = Console()
-    synthesizer = Synthesizer.load(cfg.run, device=cfg.device, raw=cfg.weights == "raw")
+    synthesizer = Synthesizer.load(cfg.run, device=str(cfg.device), raw=cfg.weights == "raw")
+    try:
+        done = _write(cfg, synthesizer, console)
+    except OSError as error:
+        if error.filename is not None and str(error.filename) in (str(cfg.fill), str(cfg.score)):
+            raise
+        path = Path(str(cfg.out))
+        file = next((p for p in (path, *path.parents) if p.is_file()), None)
+        told = error.strerror or str(error) if file in (None, path) else f"{file} is a file, no folder"
+        raise UserError(f"out={cfg.out} cannot be written ({told}); choose another place") from error
+    console.print(f"{done} written to {cfg.out}", highlight=False, soft_wrap=True)
+
+
+def _write(cfg: DictConfig, synthesizer: Synthesizer, console: Console) -> str:
+    """Makes what was asked for; says what that was."""
+    from src.codecs.table import TableCodec
+    from src.rejection import target_to_balance
+    from src.writing import write_table
+
     if cfg.fill is not None or cfg.score is not None:
         from src.filling import fill_file, score_file
 
         if cfg.fill is not None:
-            done = fill_file(synthesizer, str(cfg.fill), str(cfg.out), int(cfg.seed))
-        else:
-            done = score_file(synthesizer, str(cfg.score), str(cfg.out))
-        console.print(f"{done}; written to {cfg.out}", highlight=False, soft_wrap=True)
-        return
+            return fill_file(synthesizer, str(cfg.fill), str(cfg.out), int(cfg.seed)) + ";"
+        return score_file(synthesizer, str(cfg.score), str(cfg.out)) + ";"
     condition = {str(name): value for name, value in cfg.condition.items()}
     is_table = synthesizer.codec.kind == "table"
     default = DEFAULT_ROWS if is_table else DEFAULT_STEPS if cfg.interpolate else DEFAULT_PICTURES
@@ -57,9 +75,9 @@ def main(argv: list[str]) -> None:
                 raise UserError(f"{key}={cfg[key]} is for tables; for pictures say condition.class=...")
         from src.sampling_images import write_images
 
-        walk = {"truncation": cfg.truncation, "interpolate": bool(cfg.interpolate)}
+        walk = {"truncation": cfg.truncation, "interpolate": cfg.interpolate}
         write_images(synthesizer, n, str(cfg.out), condition, int(cfg.seed), **walk)
-    console.print(f"{counted(n, 'sample')} written to {cfg.out}", highlight=False, soft_wrap=True)
+    return counted(n, "sample")
 
 
 def _check(cfg: DictConfig) -> None:
@@ -77,6 +95,11 @@ def _check(cfg: DictConfig) -> None:
             raise UserError(f"{key}={cfg[key]} works on the rows of that file; leave out {(*others, 'condition')[0]}=")
     if not isinstance(cfg.seed, int):
         raise UserError(f"seed={cfg.seed} must be a whole number")
+    if cfg.truncation is not None and (isinstance(cfg.truncation, bool) or not isinstance(cfg.truncation, int | float)):
+        raise UserError(f"truncation={cfg.truncation} must be a number between 0 and 2, or null")
+    for key in ("interpolate", "overwrite"):
+        if not isinstance(cfg[key], bool):
+            raise UserError(f"{key}={cfg[key]} must be true or false")
     if cfg.weights not in ("average", "raw"):
         raise UserError(f"weights={cfg.weights} must be average or raw")
     out = Path(str(cfg.out))

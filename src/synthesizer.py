@@ -56,12 +56,13 @@ class Synthesizer:
 
         Arguments:
             run: Folder or file.
-            device: Where the model samples.
+            device: Where the model samples: "cpu", "cuda", "cuda:1" or "mps".
             raw: Whether to take the raw weights where an average (EMA) was kept beside them.
 
         Raises:
-            UserError: See `src.checkpoints`.
+            UserError: See `src.checkpoints`; or this machine has no such device.
         """
+        place = usable_device(device)
         path = find_checkpoint(run)
         content = read_checkpoint(path)
         own = content["datakiln"]
@@ -75,7 +76,7 @@ class Synthesizer:
         except (KeyError, TypeError, AttributeError, RuntimeError) as error:
             told = f"checkpoint {path} is damaged, or of another version of the program: its parts do not fit together"
             raise UserError(f"{told} ({(str(error).splitlines() or [''])[0][:80]}); use another") from error
-        return cls(model.to(device), codec, own.get("origin"), own.get("constraints", ()))
+        return cls(model.to(place), codec, own.get("origin"), own.get("constraints", ()))
 
     def sample(
         self, n: int, condition: Mapping[str, Any] | None = None, seed: int = 0, balance: str | None = None
@@ -201,6 +202,24 @@ class Synthesizer:
         with torch.random.fork_rng(devices=cuda):
             torch.manual_seed(int(_generator(seeds).integers(2**62)))
             return self.model.sample(n, None if told is None else told.to(self.model.device))
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of that name; raises `UserError` for one that is unknown or that this machine does not have."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UserError(f"device={name} is not known; write cpu, cuda, cuda:1 or mps")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise UserError(
+            f"device={name}: torch finds {count or 'no'} CUDA device{'s' * (count != 1)} here; use device=cpu"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError(f"device={name}: torch finds no such device here; use device=cpu")
+    return device
 
 
 def _generator(seeds: Seeds) -> np.random.Generator:
