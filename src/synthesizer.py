@@ -18,6 +18,7 @@ from src.codecs.image import ImageCodec
 from src.codecs.table import TableCodec
 from src.constraints import Rules
 from src.errors import UserError, near
+from src.models.adversarial import AdversarialModel
 from src.models.base import GenerativeModel
 from src.rejection import Request, Seeds
 from src.spec import DataSpec
@@ -188,9 +189,13 @@ class Synthesizer:
                 raise UserError(f"condition.{name} is unknown; for this data it is condition.class=...")
         if "class" not in condition:
             return None
-        if self.model.conditioning != "label":
-            raise UserError("condition.class: this model was not told the classes; train model=cvae")
         assert isinstance(self.codec, ImageCodec)
+        if self.model.conditioning != "label":
+            way_out = "conditional=true" if isinstance(self.model, AdversarialModel) else "model=cvae"
+            if not self.codec.spec.classes:
+                self.codec.class_index(condition["class"])  # says that there were none
+            told = f"condition.class={condition['class']}: this model was not told the classes"
+            raise UserError(f"{told}; train with {way_out}")
         return self.codec.class_index(condition["class"])
 
     def _chunk(self, n: int, told: Tensor | None, seeds: Seeds, first_row: int) -> Any:  # noqa: ANN401

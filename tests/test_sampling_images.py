@@ -8,6 +8,7 @@ import torch
 from src.codecs.image import ImageCodec
 from src.errors import UserError
 from src.models.dcgan import DCGAN
+from src.models.vae import VAE
 from src.sample import main
 from src.synthesizer import Synthesizer, usable_device
 
@@ -61,6 +62,18 @@ def test_devices_that_are_not_there(name, told):
     assert usable_device("cpu").type == "cpu"
     with pytest.raises(UserError, match=told):
         usable_device(name)
+
+
+def test_the_way_out_of_asking_a_model_for_a_class_that_it_was_not_told():
+    told = "condition.class=one: this model was not told the classes; train with "
+    with pytest.raises(UserError, match=f"{told}conditional=true"):
+        synthesizer().sample(4, {"class": "one"})
+    codec = synthesizer().codec
+    with pytest.raises(UserError, match=f"{told}model=cvae"):
+        Synthesizer(VAE(codec.spec, latent_dim=2), codec).sample(4, {"class": "one"})
+    without = ImageCodec((1, 8, 8))
+    with pytest.raises(UserError, match="condition.class=one: the training pictures had no classes"):
+        Synthesizer(VAE(without.spec, latent_dim=2), without).sample(4, {"class": "one"})
 
 
 def test_every_option_has_its_own_explanation(capsys):
