@@ -2,21 +2,22 @@
 
 Every figure compares the synthetic rows with train. Its ceiling is the holdout in place of the synthetic, its floor the
 columns of train resampled independently, which has perfect columns and no pairs. `n` is the number of synthetic rows.
-Where SDMetrics leaves a column or pair out of a mean (a constant column has no correlation), so do we, and the figure's
-note counts what was left out. SDMetrics looks at 50,000 sampled rows of a contingency table; here all rows count.
+Where train has nothing to compare (a constant column has no correlation), a column or pair is left out of the mean as
+in SDMetrics, and the figure's note says so. What only the synthetic table lacks (all cells unreadable, a correlation
+with a constant) counts as 0, where SDMetrics leaves it out: the worst columns would cost nothing. SDMetrics looks at 50,000 sampled rows of a contingency table; here all rows count.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from src.metrics.base import EvalData, Figure, MetricError, metric, worst_first
-from src.metrics.columns import Floats, Ints, Tables, encode, tables
+from src.metrics.columns import Coded, Floats, Ints, Tables, encode, tables
 from src.metrics.pairs import as_categories, contingency, correlations, cramers_v, total_variation
 from src.schema import Schema
 
@@ -26,7 +27,8 @@ NAN = float("nan")
 @metric("fidelity/shape")
 def shape(data: EvalData) -> list[Figure]:
     """Mean likeness of single columns ("column shapes"): 1 minus Kolmogorov-Smirnov, or 1 minus total variation."""
-    return [_mean("fidelity/shape", shape_scores(tables(data)), len(data.synthetic))]
+    t = tables(data)
+    return [_mean("fidelity/shape", _lost_as_zero(shape_scores(t), t), len(data.synthetic))]
 
 
 @metric("fidelity/trend")
@@ -35,7 +37,7 @@ def trend(data: EvalData) -> list[Figure]:
 
     1 - |difference of Pearson correlations| / 2 for two numbers, 1 minus total variation of the joint table otherwise.
     """
-    scores = {pair.name: pair.score for pair in _pairs(data)}
+    scores = {pair.name: pair.judged for pair in _pairs(data)}
     return [_mean("fidelity/trend", scores, len(data.synthetic), "pair")]
 
 
@@ -49,7 +51,7 @@ def strong_trend(data: EvalData, correlation: float = 0.5, association: float = 
         association: Other pairs count above this Cramer's V in train.
     """
     limits = {True: correlation, False: association}
-    scores = {pair.name: pair.score for pair in _pairs(data) if pair.strength > limits[pair.is_numeric]}
+    scores = {pair.name: pair.judged for pair in _pairs(data) if pair.strength > limits[pair.is_numeric]}
     if not scores:
         raise MetricError(
             f"no pair of columns reaches a correlation of {correlation} or an association of {association}"
@@ -106,14 +108,12 @@ def missing_similarity(data: EvalData) -> list[Figure]:
 def quick_fidelity(schema: Schema, real: pd.DataFrame, synthetic: pd.DataFrame) -> dict[str, float]:
     """Shape, trend and their mean ("fidelity") in milliseconds, to watch while training.
 
-    Differs from `shape` and `trend` on purpose: what SDMetrics leaves out because the synthetic column is constant or
-    empty counts as a column without likeness (0) or without relation, or a collapsing model would seem to improve. A
-    table of one column has no trend, and its fidelity is its shape.
+    Differs from `trend` on purpose: two numbers whose correlation collapsed count as without relation, not as 0, so
+    that the curve does not jump where a rare value comes and goes. A table of one column has no trend, and its fidelity
+    is its shape.
     """
     t = encode(schema, (real, synthetic))
-    filled = np.concatenate([(~np.isnan(t.train.numbers)).any(axis=0), (t.train.codes >= 0).any(axis=0)])
-    scores = [score for score, there in zip(shape_scores(t).values(), filled, strict=True) if there]
-    shapes = [0.0 if math.isnan(score) else score for score in scores]
+    shapes = [score for score in _lost_as_zero(shape_scores(t), t).values() if not math.isnan(score)]
     trends = [pair.lost if math.isnan(pair.score) else pair.score for pair in pair_scores(t)]
     trends = [score for score in trends if not math.isnan(score)]
     if not shapes:
@@ -129,6 +129,17 @@ def shape_scores(t: Tables) -> dict[str, float]:
         counts = [np.bincount(c[c >= 0], minlength=t.sizes[i]) for c in (t.train.codes[:, i], t.synthetic.codes[:, i])]
         parts[name] = 1.0 - total_variation(counts[0].astype(np.float64), counts[1].astype(np.float64))
     return parts
+
+
+def _has_values(part: Coded) -> np.ndarray:
+    """Whether any cell of a column is there: numbers, then choices."""
+    return np.concatenate([(~np.isnan(part.numbers)).any(axis=0), (part.codes >= 0).any(axis=0)])
+
+
+def _lost_as_zero(parts: dict[str, float], t: Tables) -> dict[str, float]:
+    """Parts by column, 0 instead of NaN where train has values to be like."""
+    there = dict(zip(parts, _has_values(t.train), strict=True))
+    return {name: 0.0 if math.isnan(part) and there[name] else part for name, part in parts.items()}
 
 
 @dataclass(frozen=True)
@@ -149,6 +160,11 @@ class Pair:
     strength: float
     is_numeric: bool
 
+    @property
+    def judged(self) -> float:
+        """The score, 0 where only the synthetic table has none."""
+        return 0.0 if math.isnan(self.score) and not math.isnan(self.lost) else self.score
+
 
 def pair_scores(t: Tables) -> list[Pair]:
     """Every pair of columns of the first and the last table."""
@@ -156,10 +172,12 @@ def pair_scores(t: Tables) -> list[Pair]:
     numbers = len(t.numeric)
     found = _numeric_pairs(t)
     columns = [as_categories(part, t.sizes) for part in (t.train, t.synthetic)]
+    empty = _has_values(t.train) & ~_has_values(t.synthetic)
     for i, j in itertools.combinations(range(len(names)), 2):
         if j >= numbers:
             size = t.sizes[j - numbers] + 1
-            found.append(_joint_pair(f"{names[i]} / {names[j]}", columns, i, j, size))
+            pair = _joint_pair(f"{names[i]} / {names[j]}", columns, i, j, size)
+            found.append(replace(pair, score=NAN) if empty[i] or empty[j] else pair)
     return found
 
 
@@ -204,17 +222,19 @@ def _kolmogorov_smirnov(real: Floats, synthetic: Floats) -> float:
 
 def _range_coverage(real: Floats, synthetic: Floats) -> float:
     r, s = real[~np.isnan(real)], synthetic[~np.isnan(synthetic)]
-    if len(r) == 0 or len(s) == 0 or r.max() == r.min():
+    if len(r) == 0 or r.max() == r.min():
         return NAN
+    if len(s) == 0:
+        return 0.0
     span = r.max() - r.min()
     below, above = max((s.min() - r.min()) / span, 0.0), max((r.max() - s.max()) / span, 0.0)
     return float(max(1.0 - below - above, 0.0))
 
 
 def _boundary(real: Floats, synthetic: Floats) -> float:
-    r, missing = real[~np.isnan(real)], np.isnan(synthetic)
-    judged = synthetic if len(r) == len(real) else synthetic[~missing]
-    if len(r) == 0 or missing.all():
+    r = real[~np.isnan(real)]
+    judged = synthetic if len(r) == len(real) else synthetic[~np.isnan(synthetic)]
+    if len(r) == 0 or len(judged) == 0:
         return NAN
     return float(((judged >= r.min()) & (judged <= r.max())).mean())
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -14,10 +16,12 @@ from src.data.steps import split
 from src.data.types import infer_schema
 from src.errors import UserError
 from src.metrics.base import EvalData
+from src.metrics.columns import as_numbers
 from src.metrics.evaluate import evaluate_table
 from src.plots.table import column_plots, correlation_plot, embedding_plot
 from src.proof.base import Measured, scores
 from src.results import RunResult, Source, machine, package_versions
+from src.schema import Schema
 
 SHARES = (0.7, 0.15, 0.15)  # the middle part is not used: the same split as a run's, so that figures compare
 
@@ -35,6 +39,10 @@ def evaluate_tables(cfg: DictConfig, folder: Path, console: Console) -> Measured
         raise UserError(f"synthetic={cfg.synthetic} has no column {missing[0]!r}, which real={cfg.real} has")
     schema = infer_schema(raw.frame, raw.label, {})
     made = made[schema.names]
+    for line in unreadable(schema, made):
+        console.print(
+            f"synthetic={cfg.synthetic}: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True
+        )
     frames = split(raw.frame, schema, SHARES, int(cfg.seed))
     data = EvalData(schema, frames["train"], frames["test"], made, int(cfg.seed))
     metrics = [instantiate(node) for node in OmegaConf.load(CONF / "metrics" / "table.yaml").values()]
@@ -58,3 +66,21 @@ def evaluate_tables(cfg: DictConfig, folder: Path, console: Console) -> Measured
         machine=machine(),
     )
     return result, [path for path in plots if path is not None], made.head(10)
+
+
+def unreadable(schema: Schema, made: pd.DataFrame) -> list[str]:
+    """A line for each column of numbers or dates with cells that are none, or without a single value."""
+    lines = []
+    for name in schema.numeric + schema.choices:
+        cells = made[name]
+        numbers = as_numbers(cells, schema[name]) if schema[name].is_numeric else np.zeros(len(cells))
+        wrong = cells.notna().to_numpy() & np.isnan(numbers)
+        if wrong.any():
+            example = f"such as {str(cells[wrong].iloc[0])[:20]!r}"
+            told = (
+                f"cells of column {name!r} could not be read as {schema[name].type} ({example}); they count as missing"
+            )
+            lines.append(f"{int(wrong.sum())} of {len(cells)} {told}")
+        elif cells.isna().all():
+            lines.append(f"column {name!r} has no value at all; it counts as 0")
+    return lines
