@@ -51,3 +51,18 @@ def test_what_is_judged_is_of_every_class(tmp_path, monkeypatch):
     (drawn,) = (plot for plot in plots if plot.name == "neighbours.png")
     with Image.open(drawn) as picture:
         assert {0, 100} <= set(np.unique(np.asarray(picture.convert("L"))).tolist())
+
+
+def test_only_usable_pictures_have_a_say_in_side_and_colour(tmp_path, monkeypatch):
+    for i in range(9):
+        flat(tmp_path / "real" / f"{i}.png", 20 * i, side=40)
+        flat(tmp_path / "made" / f"{i}.png", 20 * i, side=30)
+    flat(tmp_path / "real" / "dot.png", 0, side=1)
+    flat(tmp_path / "real" / "palette.png", 0, "P", side=8)
+    flat(tmp_path / "made" / "cmyk.jpg", 0, "CMYK", side=8)
+    flat(tmp_path / "made" / "cut.bmp", 0, "RGB", side=30)
+    (tmp_path / "made" / "cut.bmp").write_bytes((tmp_path / "made" / "cut.bmp").read_bytes()[:900])
+    flat(tmp_path / "made" / "small.png", 0, side=10)  # can be used: it has a say, but not the last word
+    (sets, *_), result, _, _ = compare(tmp_path, monkeypatch)
+    assert sets.judged.shape == (10, 1, 30, 30)
+    assert [step.rows for step in result.steps if "bad pictures" in step.name] == [2, 2]

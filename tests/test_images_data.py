@@ -370,3 +370,16 @@ def test_sources_can_be_resized():
     raw = SklearnDigits()(None, 16)
     assert isinstance(raw.train, Pictures) and raw.train.x.shape == (1797, 1, 16, 16)
     assert raw.reports[0].name == "resize"
+
+
+def test_pictures_that_are_skipped_do_not_make_a_grey_folder_colour(tmp_path):
+    for i, picture in enumerate(noise(4, 1)):
+        save(tmp_path / f"{i}.png", picture)
+    colour = Image.fromarray(noise(1)[0].transpose(1, 2, 0))
+    colour.quantize(16).save(tmp_path / "palette.png")
+    colour.convert("CMYK").save(tmp_path / "cmyk.jpg")
+    colour.save(tmp_path / "cut.bmp")
+    (tmp_path / "cut.bmp").write_bytes((tmp_path / "cut.bmp").read_bytes()[:300])
+    assert FolderImages(str(tmp_path))(None, 8).train.x.shape == (4, 1, 8, 8)
+    colour.save(tmp_path / "good.bmp")
+    assert FolderImages(str(tmp_path))(None, 8).train.x.shape == (5, 3, 8, 8)

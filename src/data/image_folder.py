@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from src.cache import cache_dir
 from src.data.base import Provenance, StepReport
 from src.data.image_sources import Pictures, RawImages
-from src.data.pictures import FORMATS, BadPicture, PictureFiles, read_picture, square, threads
+from src.data.pictures import FORMATS, BadPicture, PictureFiles, header, read_picture, square, threads
 from src.errors import UserError
 from src.metrics.disk import read_state, write_atomically
 
@@ -130,7 +129,7 @@ def decode(
     Raises:
         UserError: `on_bad` is "error" and there is a bad one, or there is no good one.
     """
-    channels = channels or _channels(files)
+    channels = channels or channels_of(files, headers(files))
     in_memory = len(files) * channels * side * side <= memory_mb * 1e6
     stats = [(str(p.relative_to(folder)), s.st_size, s.st_mtime_ns) for p in files for s in [p.stat()]]
     key = json.dumps([FORMAT, str(folder.resolve()), stats, side, channels, in_memory])
@@ -145,18 +144,29 @@ def decode(
     return Decoded(x, state["kept"], state["bad"], state["sha256"])
 
 
-def _channels(files: Sequence[Path]) -> int:
-    """1 if every picture that can be opened is grey, from the headers alone."""
-
-    def is_colour(path: Path) -> bool:
-        try:
-            with Image.open(path) as picture:
-                return picture.mode not in GREY
-        except Exception:  # noqa: BLE001 (a bad file has no say here; decoding names it)
-            return False
-
+def headers(files: Sequence[Path]) -> list[tuple[str, tuple[int, int]] | None]:
+    """See `header`, of many files."""
     with threads() as pool:
-        return 3 if any(pool.map(is_colour, files)) else 1
+        return list(pool.map(header, files))
+
+
+def channels_of(files: Sequence[Path], found: Sequence[tuple[str, tuple[int, int]] | None]) -> int:
+    """1 if every usable picture is grey, else 3; a bad file has no say.
+
+    Arguments:
+        files: The pictures.
+        found: Their headers.
+    """
+    coloured = (file for file, head in zip(files, found, strict=True) if head is not None and head[0] not in GREY)
+    return 3 if any(_is_whole(file) for file in coloured) else 1  # one sound picture ends the search
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        read_picture(path)
+    except BadPicture:
+        return False
+    return True
 
 
 def _decode_all(folder: Path, files: Sequence[Path], side: int, channels: int, in_memory: bool) -> dict[str, Any]:

@@ -83,6 +83,16 @@ def _check(picture: Image.Image, path: Path) -> None:
         raise BadPicture(f"has only {picture.size[0]} x {picture.size[1]} pixels")
 
 
+def header(path: Path) -> tuple[str, tuple[int, int]] | None:
+    """Pillow's mode and the size of a picture; None where its beginning shows already that it cannot be used."""
+    try:
+        with Image.open(path) as picture:
+            _check(picture, path)
+            return picture.mode, picture.size
+    except Exception:  # noqa: BLE001 (decoding names it and why)
+        return None
+
+
 def _plain(picture: Image.Image) -> Image.Image:
     """L or RGB; what is transparent is laid on white."""
     if picture.mode in ("LA", "RGBA"):

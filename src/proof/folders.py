@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,12 +10,11 @@ from pathlib import Path
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
 from src.cli import CONF
-from src.data.image_folder import decode, find_pictures, report_of
+from src.data.image_folder import channels_of, decode, find_pictures, headers, report_of
 from src.data.pictures import FORMATS, PictureFiles
 from src.errors import UserError
 from src.metrics.evaluate import Result
@@ -50,15 +50,16 @@ class Folder:
 def evaluate_folders(cfg: DictConfig, folder: Path, console: Console) -> Measured:
     """All metrics of pictures; the ceiling is one half of the real folder against the other.
 
-    Both folders are cut to the middle square and brought to one side: the shortest that occurs, at most 299 px. Of
-    both, pictures are taken in a fixed random order, so that n= and every bounded figure see all classes.
+    Both folders are cut to the middle square and brought to one side: the usual shorter side
+    (see `_common`), at most 299 px. Of both, pictures are taken in a fixed random order, so that n= and every bounded
+    figure see all classes.
 
     Raises:
         UserError: A folder holds no usable pictures, or the real one too few.
     """
     paths = [Path(str(cfg.real)), Path(str(cfg.synthetic))]
     found = [find_pictures(path, labels=not any(p.suffix.lower() in FORMATS for p in path.iterdir())) for path in paths]
-    side, channels = _common([file for files, _, _ in found for file in files])
+    side, channels = _common([files for files, _, _ in found])
     with console.status("reading pictures"):
         real, made = (_read(path, *parts, side, channels) for path, parts in zip(paths, found, strict=True))
     made = _shuffled(made, int(cfg.seed))
@@ -92,17 +93,15 @@ def evaluate_folders(cfg: DictConfig, folder: Path, console: Console) -> Measure
     return result, plots, None
 
 
-def _common(files: list[Path]) -> tuple[int, int]:
-    """The shortest side of all pictures, within limits, and 1 channel if all are grey."""
-    sides, colour = [], False
-    for file in files:
-        try:
-            with Image.open(file) as picture:
-                sides.append(min(picture.size))
-                colour |= picture.mode not in ("1", "L", "LA")
-        except Exception:  # noqa: BLE001, S112 (decoding names it and why)
-            continue
-    return max(LEAST, min([MOST, *sides])), 3 if colour else 1
+def _common(folders: list[list[Path]]) -> tuple[int, int]:
+    """A side and a number of channels for the pictures of both folders; those that cannot be used have no say.
+
+    The side is the smaller of the folders' medians of shorter sides, within limits: a single small picture changes it
+    little, and no folder is judged by detail that most pictures of the other cannot have. One channel if all are grey.
+    """
+    found = [headers(files) for files in folders]
+    medians = [statistics.median_low([min(head[1]) for head in part if head]) for part in found if any(part)]
+    return max(LEAST, min([MOST, *medians])), max(map(channels_of, folders, found))
 
 
 def _read(
