@@ -68,14 +68,14 @@ def _write(cfg: DictConfig, synthesizer: Synthesizer, console: Console) -> str:
             assert isinstance(synthesizer.codec, TableCodec)
             balance = balance or target_to_balance(synthesizer.codec, int(cfg.per_class))
             n = int(cfg.per_class) * len(synthesizer.request(condition, balance).classes)
-        write_table(synthesizer, n, str(cfg.out), condition, int(cfg.seed), console, balance)
+        write_table(synthesizer, n, str(cfg.out), condition, int(cfg.seed), console, balance, cfg.overwrite)
     else:
         for key in ("balance", "per_class"):
             if cfg[key] is not None:
                 raise UserError(f"{key}={cfg[key]} is for tables; for pictures say condition.class=...")
         from src.sampling_images import write_images
 
-        walk = {"truncation": cfg.truncation, "interpolate": cfg.interpolate}
+        walk = {"truncation": cfg.truncation, "interpolate": cfg.interpolate, "overwrite": cfg.overwrite}
         write_images(synthesizer, n, str(cfg.out), condition, int(cfg.seed), **walk)
     return counted(n, "sample")
 

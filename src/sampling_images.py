@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from src.atomic import replacing
@@ -19,6 +20,7 @@ from src.plots.grids import ACROSS, grid, save_animation, save_grid
 from src.synthesizer import Synthesizer
 
 MOST_IN_GRID = 4096
+MAKER = "datakiln"  # what numbered PNGs say that made them
 KINDS = "grid.png for one picture of all, FOLDER/ for numbered PNGs, x.npz for an array"
 
 
@@ -30,6 +32,7 @@ def write_images(
     seed: int,
     truncation: float | None = None,
     interpolate: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Writes n pictures as the name of `out` says: `x.png` a grid, `x.npz` an array, anything else a folder of PNGs.
 
@@ -41,24 +44,29 @@ def write_images(
         seed: Same seed, same pictures.
         truncation: Scale of the latents: below 1 trades variety for fidelity. None for 1.
         interpolate: Whether the pictures are steps of a closed walk, written as a strip and an animated GIF.
+        overwrite: Whether a walk's files are replaced, and a folder's PNGs as far as an earlier sample left them.
 
     Raises:
-        UserError: An option that the model or the kind of file cannot follow.
+        UserError: An option that the model or the kind of file cannot follow, or a file that would be lost.
     """
     if truncation is not None and not 0.0 <= truncation <= 2.0:
         raise UserError(f"truncation={truncation} must lie between 0 and 2; 1 or null leaves the latents as they are")
     path = Path(out)
+    suffix = "" if out.endswith("/") or path.is_dir() else path.suffix.lower()
     if interpolate:
-        write_walk(synthesizer, n, path, condition, seed, truncation)
+        if suffix not in ("", ".png", ".gif"):
+            raise UserError(f"out={out}: a walk goes to walk.png and walk.gif; give one of the names, or a folder")
+        base = path / "walk" if suffix == "" else path.with_suffix("")
+        files = base.with_name(f"{base.name}.png"), base.with_name(f"{base.name}.gif")
+        write_walk(synthesizer, n, files, condition, seed, truncation, overwrite)
         return
     pictures = draw_images(synthesizer, n, condition, seed, truncation)
-    suffix = "" if out.endswith("/") or path.is_dir() else path.suffix.lower()
     if suffix == ".png":
         _write_grid(pictures, n, path)
     elif suffix == ".npz":
         _write_array(pictures, n, synthesizer, condition, path)
     elif suffix == "":
-        _write_files(pictures, n, path)
+        _write_files(pictures, n, path, overwrite)
     else:
         raise UserError(f"out={out}: pictures go to {KINDS}")
 
@@ -84,15 +92,37 @@ def _write_grid(pictures: Iterator[np.ndarray], n: int, path: Path) -> None:
     save_grid(np.concatenate(list(pictures)), path, f"{n} synthetic pictures.")
 
 
-def _write_files(pictures: Iterator[np.ndarray], n: int, folder: Path) -> None:
+def _write_files(pictures: Iterator[np.ndarray], n: int, folder: Path, overwrite: bool) -> None:
+    """Numbered PNGs that say of themselves who made them: only such ones are replaced, or removed beyond n."""
+    before = set(folder.glob("*.png"))
+    if before and not overwrite:
+        raise UserError(
+            f"out={folder} holds PNGs already; choose another folder, or overwrite=true for those of a sample"
+        )
+    for path in sorted(before):
+        if not _is_sample(path):
+            raise UserError(f"out={folder} holds {path.name}, which is of no sample; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    if any(folder.glob("*.png")):
-        raise UserError(f"out={folder} holds PNGs already; choose another folder")
+    text = PngInfo()
+    text.add_text("Software", MAKER)
     digits, number = max(5, len(str(n - 1))), 0
     for piece in pictures:
         for picture in piece:
-            _to_image(picture).save(folder / f"{number:0{digits}d}.png")
+            path = folder / f"{number:0{digits}d}.png"
+            with replacing(path) as partial:
+                _to_image(picture).save(partial, format="PNG", pnginfo=text)
+            before.discard(path)
             number += 1
+    for path in before:
+        path.unlink()
+
+
+def _is_sample(path: Path) -> bool:
+    try:
+        with Image.open(path) as picture:
+            return path.stem.isdigit() and picture.info.get("Software") == MAKER
+    except OSError:
+        return False
 
 
 def _to_image(picture: np.ndarray) -> Image.Image:
@@ -117,18 +147,25 @@ def _write_array(
 
 
 def write_walk(
-    synthesizer: Synthesizer, n: int, path: Path, condition: Mapping[str, Any], seed: int, truncation: float | None
+    synthesizer: Synthesizer,
+    n: int,
+    files: tuple[Path, Path],
+    condition: Mapping[str, Any],
+    seed: int,
+    truncation: float | None,
+    overwrite: bool = False,
 ) -> None:
     """A closed walk of n steps through the latent space: a strip (PNG) and an animation (GIF) side by side.
 
     Between random latents it goes along great circles, where the Gaussian's mass is (White, 2016); every eighth step,
     the first of each row of the strip, is such a latent. The class stays the same.
     """
-    if path.suffix.lower() not in ("", ".png", ".gif"):
-        raise UserError(f"out={path}: a walk goes to walk.png and walk.gif; give one of the names, or a folder")
     if n < ACROSS:
         raise UserError(f"n={n}: a walk has at least {ACROSS} steps")
-    base = path / "walk" if path.suffix == "" else path.with_suffix("")
+    for path in files:
+        if path.exists() and not overwrite:
+            raise UserError(f"out={path} exists, and a walk writes it; choose another name, or overwrite=true")
+    strip, animation = files
     generator = torch.Generator().manual_seed(abs(seed))
     z = circle(torch.randn(math.ceil(n / ACROSS), _latent_dim(synthesizer), generator=generator), n)
     given = synthesizer.given_class(condition)
@@ -136,9 +173,9 @@ def write_walk(
     z = z if truncation is None else z * truncation
     parts = z.split(synthesizer.codec.chunk)
     steps = np.concatenate([_decoded(synthesizer, part, None if y is None else y.expand(len(part))) for part in parts])
-    save_grid(steps, base.with_suffix(".png"), f"A walk of {n} steps through the latent space.", ACROSS)
+    save_grid(steps, strip, f"A walk of {n} steps through the latent space.", ACROSS)
     frames = [Image.fromarray(grid(step[None], 1, tile=128)) for step in steps]
-    save_animation(frames, base.with_suffix(".gif"), even=True)
+    save_animation(frames, animation, even=True)
 
 
 def circle(keys: Tensor, n: int) -> Tensor:

@@ -39,8 +39,11 @@ def write_table(
     seed: int,
     console: Console,
     balance: str | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Writes n rows to a .csv or .parquet file, or as parts to a folder (`out` ends in a slash).
+
+    `overwrite` begins a folder anew: it removes parts of an earlier sample, and refuses a folder with anybody else's.
 
     Raises:
         UserError: `out` has another ending, or rows are asked for that the synthesizer cannot give.
@@ -51,6 +54,8 @@ def write_table(
         _refuse_unique(request, n, path)
         asked = {"n": n, "seed": seed, "condition": {k: str(v) for k, v in condition.items()}, "balance": balance}
         given = {"model": fingerprint(synthesizer), "device": synthesizer.model.device.type, "part rows": PART_ROWS}
+        if overwrite:
+            _remove_parts(path)
         _write_parts(synthesizer, n, path, seed, console, request, {**given, **asked})
         return
     if path.suffix not in (".csv", ".parquet"):
@@ -107,6 +112,15 @@ def _check_folder(folder: Path, wanted: Mapping[Path, int], asked: Mapping[str, 
     for partial in folder.glob(".part-*.partial") if folder.is_dir() else ():
         if not _is_running(int(partial.suffixes[-2][1:])):
             partial.unlink()
+
+
+def _remove_parts(folder: Path) -> None:
+    parts = sorted(folder.glob("*.parquet"))
+    for path in parts:
+        if _told(path) is None:
+            raise UserError(f"out={folder}/ holds {path.name}, which is no part of a sample; choose another folder")
+    for path in parts:
+        path.unlink()
 
 
 def _told(path: Path) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from PIL import Image
 
 from src.codecs.image import ImageCodec
 from src.errors import UserError
@@ -62,6 +63,51 @@ def test_devices_that_are_not_there(name, told):
     assert usable_device("cpu").type == "cpu"
     with pytest.raises(UserError, match=told):
         usable_device(name)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize(("out", "existing"), [("w/", "walk.png"), ("w/", "walk.gif"), ("w/walk.png", "walk.gif")])
+def test_a_walk_replaces_no_file_unasked(sample, tmp_path, out, existing):
+    folder = tmp_path / "w"
+    folder.mkdir()
+    (folder / existing).write_bytes(b"mine")
+    words = [f"out={tmp_path}/{out}", "interpolate=true", "n=8"]
+    with pytest.raises(UserError, match=f"{existing} exists, and a walk writes it.*overwrite=true"):
+        sample(*words)
+    assert contents(folder) == {existing: b"mine"}
+    sample(*words, "overwrite=true")
+    assert set(contents(folder)) == {"walk.png", "walk.gif"} and b"mine" not in contents(folder).values()
+
+
+def test_a_walk_keeps_a_dot_in_its_name(sample, tmp_path):
+    sample(f"out={tmp_path}/w2.1/", "interpolate=true", "n=8")
+    sample(f"out={tmp_path}/a.b.png", "interpolate=true", "n=8")
+    assert {"w2.1", "a.b.png", "a.b.gif"} == {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_folder_of_samples_is_replaced_when_asked_for(sample, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    sample(f"out={tmp_path}/", "n=6")
+    first = contents(tmp_path)
+    with pytest.raises(UserError, match="holds PNGs already.*overwrite=true"):
+        sample(f"out={tmp_path}/", "n=4", "seed=1")
+    assert contents(tmp_path) == first
+    sample(f"out={tmp_path}/", "n=4", "seed=1", "overwrite=true")
+    second = contents(tmp_path)
+    assert list(second) == ["00000.png", "00001.png", "00002.png", "00003.png", "notes.txt"]
+    assert all(second[name] != first[name] for name in list(second)[:4])
+
+
+@pytest.mark.parametrize("name", ["holiday.png", "00001.png"])
+def test_pictures_of_a_person_are_never_replaced(sample, tmp_path, name):
+    Image.new("L", (8, 8)).save(tmp_path / name)
+    before = contents(tmp_path)
+    with pytest.raises(UserError, match=f"holds {name}, which is of no sample; choose another folder"):
+        sample(f"out={tmp_path}/", "n=4", "overwrite=true")
+    assert contents(tmp_path) == before
 
 
 def test_the_way_out_of_asking_a_model_for_a_class_that_it_was_not_told():

@@ -122,3 +122,14 @@ def test_unique_rows_over_several_parts_are_refused_before_anything_is_made(tmp_
     with pytest.raises(UserError, match="parts are made apart"):
         run(tmp_path / "parts")
     assert not (tmp_path / "parts").exists()
+
+
+def test_a_folder_of_parts_is_begun_anew_when_asked_for(tmp_path):
+    run(tmp_path)
+    other = contents(run(tmp_path / "other", "seed=1"))
+    assert contents(run(tmp_path, "seed=1", "overwrite=true")) == other
+    (tmp_path / "mine.parquet").write_bytes(b"mine")
+    before = {path.name for path in tmp_path.glob("*.parquet")}
+    with pytest.raises(UserError, match="mine.parquet, which is no part of a sample"):
+        run(tmp_path, "seed=2", "overwrite=true")
+    assert {path.name for path in tmp_path.glob("*.parquet")} == before
