@@ -64,7 +64,7 @@ def write_images(
     if suffix == ".png":
         _write_grid(pictures, n, path)
     elif suffix == ".npz":
-        _write_array(pictures, n, synthesizer, condition, path)
+        _write_array(pictures, n, synthesizer, condition, seed, path)
     elif suffix == "":
         _write_files(pictures, n, path, overwrite)
     else:
@@ -76,14 +76,18 @@ def draw_images(
 ) -> Iterator[np.ndarray]:
     """Pictures in pieces, uint8 (B, C, H, W); without truncation the same as `Synthesizer.sample` gives."""
     if truncation is None:
-        yield from synthesizer.chunks(n, condition, seed)
-        return
-    given = synthesizer.given_class(condition)
+        return iter(synthesizer.chunks(n, condition, seed))
+    return _truncated(synthesizer, n, synthesizer.given_class(condition), seed, truncation)
+
+
+def _truncated(
+    synthesizer: Synthesizer, n: int, given: int | None, seed: int, truncation: float
+) -> Iterator[np.ndarray]:
     for i, start in enumerate(range(0, n, synthesizer.codec.chunk)):
         size = min(synthesizer.codec.chunk, n - start)
         generator = torch.Generator().manual_seed(abs(seed) * 1_000_003 + i)
         z = torch.randn(size, _latent_dim(synthesizer), generator=generator) * truncation
-        yield _decoded(synthesizer, z, _classes(synthesizer, size, given, generator))
+        yield _decoded(synthesizer, z, synthesizer.classes(size, given, (seed, 0, i)))
 
 
 def _write_grid(pictures: Iterator[np.ndarray], n: int, path: Path) -> None:
@@ -130,9 +134,17 @@ def _to_image(picture: np.ndarray) -> Image.Image:
 
 
 def _write_array(
-    pictures: Iterator[np.ndarray], n: int, synthesizer: Synthesizer, condition: Mapping[str, Any], path: Path
+    pictures: Iterator[np.ndarray],
+    n: int,
+    synthesizer: Synthesizer,
+    condition: Mapping[str, Any],
+    seed: int,
+    path: Path,
 ) -> None:
-    """`images`, uint8 (n, H, W, C), written piece by piece; `class` where one was asked for."""
+    """`images`, uint8 (n, H, W, C), written piece by piece; `class` where one was asked for.
+
+    Of a model that is told the classes also `labels` (n,) and the names of the `classes`, as a run's own array.
+    """
     channels, height, width = synthesizer.codec.spec.shape
     header = {"descr": "|u1", "fortran_order": False, "shape": (n, height, width, channels)}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,9 +153,16 @@ def _write_array(
             np.lib.format.write_array_header_1_0(file, header)
             for piece in pictures:
                 file.write(np.ascontiguousarray(piece.transpose(0, 2, 3, 1)).tobytes())
-        if "class" in condition:
-            with archive.open("class.npy", "w") as file:
-                np.lib.format.write_array(file, np.array(str(condition["class"])), allow_pickle=False)
+        for name, array in _told(synthesizer, n, condition, seed).items():
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def _told(synthesizer: Synthesizer, n: int, condition: Mapping[str, Any], seed: int) -> dict[str, np.ndarray]:
+    """What the model was told of its pictures."""
+    labels = synthesizer.labels(n, condition, seed)
+    told = {} if labels is None else {"labels": labels, "classes": np.array(synthesizer.codec.spec.classes)}
+    return {**told, "class": np.array(str(condition["class"]))} if "class" in condition else told
 
 
 def write_walk(
@@ -169,7 +188,7 @@ def write_walk(
     generator = torch.Generator().manual_seed(abs(seed))
     z = circle(torch.randn(math.ceil(n / ACROSS), _latent_dim(synthesizer), generator=generator), n)
     given = synthesizer.given_class(condition)
-    y = _classes(synthesizer, 1, given, generator)
+    y = synthesizer.classes(1, given, (seed, 0, 0))
     z = z if truncation is None else z * truncation
     parts = z.split(synthesizer.codec.chunk)
     steps = np.concatenate([_decoded(synthesizer, part, None if y is None else y.expand(len(part))) for part in parts])
@@ -197,16 +216,6 @@ def _latent_dim(synthesizer: Synthesizer) -> int:
     if not isinstance(latent_dim, int) or not hasattr(model, "decode"):
         raise UserError(f"truncation and interpolate need a model with a latent space, not {type(model).__name__}")
     return latent_dim
-
-
-def _classes(synthesizer: Synthesizer, n: int, given: int | None, generator: torch.Generator) -> Tensor | None:
-    """The class asked for, or classes drawn by their shares; None for a model that is not told."""
-    if synthesizer.model.conditioning != "label":
-        return None
-    if given is not None:
-        return torch.full((n,), given)
-    shares = torch.tensor(synthesizer.codec.spec.class_shares)
-    return torch.multinomial(shares, n, replacement=True, generator=generator)
 
 
 @torch.no_grad()

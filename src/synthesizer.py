@@ -179,8 +179,25 @@ class Synthesizer:
     def _pictures(self, n: int, given: int | None, seeds: tuple[int, int], first_row: int) -> Iterator[Any]:
         for i, start in enumerate(range(0, n, self.codec.chunk)):
             size = min(self.codec.chunk, n - start)
-            told = None if given is None else torch.full((size,), given, dtype=torch.long)
-            yield self._chunk(size, told, (*seeds, i), first_row + start)
+            yield self._chunk(size, self.classes(size, given, (*seeds, i)), (*seeds, i), first_row + start)
+
+    def classes(self, n: int, given: int | None, seeds: Seeds) -> Tensor | None:
+        """Class indices of one piece of pictures, (n,): that given, else drawn by shares; None for an untold model.
+
+        Drawn here and not by the model, so that they are known of every picture.
+        """
+        if self.model.conditioning != "label":
+            return None
+        if given is not None:
+            return torch.full((n,), given, dtype=torch.long)
+        shares = np.asarray(self.codec.spec.class_shares, dtype=np.float64)
+        return torch.from_numpy(_generator((*seeds, 1)).choice(len(shares), size=n, p=shares / shares.sum()))
+
+    def labels(self, n: int, condition: Mapping[str, Any] | None = None, seed: int = 0) -> np.ndarray | None:
+        """Class indices of the pictures that `sample` gives for the same arguments, (n,); None for an untold model."""
+        given, chunk = self.given_class(condition or {}), self.codec.chunk
+        parts = [self.classes(min(chunk, n - start), given, (seed, 0, i)) for i, start in enumerate(range(0, n, chunk))]
+        return np.concatenate([part.numpy() for part in parts if part is not None]) if parts[0] is not None else None
 
     def given_class(self, condition: Mapping[str, Any]) -> int | None:
         """Class index of `condition.class`, the only condition that pictures and series know."""
@@ -227,5 +244,5 @@ def usable_device(name: str) -> torch.device:
     return device
 
 
-def _generator(seeds: Seeds) -> np.random.Generator:
+def _generator(seeds: Sequence[int]) -> np.random.Generator:
     return np.random.default_rng([abs(int(seed)) for seed in seeds])

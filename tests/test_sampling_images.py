@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -108,6 +109,34 @@ def test_pictures_of_a_person_are_never_replaced(sample, tmp_path, name):
     with pytest.raises(UserError, match=f"holds {name}, which is of no sample; choose another folder"):
         sample(f"out={tmp_path}/", "n=4", "overwrite=true")
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("words", [[], ["truncation=0.5"]])
+def test_arrays_keep_the_classes_that_a_model_was_told(sample, tmp_path, words):
+    out, n = tmp_path / "x.npz", 9000  # more than one piece
+    sample(f"out={out}", f"n={n}", *words, conditional=True)
+    made = np.load(out)
+    assert made["labels"].shape == (n,) and list(made["classes"]) == list(CLASSES) and "class" not in made
+    shares = np.bincount(made["labels"], minlength=3) / n
+    np.testing.assert_allclose(shares, (0.5, 0.3, 0.2), atol=4 * 0.5 / np.sqrt(n))
+    means = [made["images"][made["labels"] == k].mean(axis=0) for k in range(3)]
+    mixed = [made["images"][k::3].mean(axis=0) for k in range(3)]
+    # of an untrained net classes differ by little, yet by far more than any third of the pictures from another
+    assert np.abs(means[0] - means[1]).max() > 3 * np.abs(mixed[0] - mixed[1]).max()
+    sample(f"out={tmp_path}/y.npz", "n=4", "condition.class=two", *words, conditional=True)
+    asked = np.load(tmp_path / "y.npz")
+    assert asked["labels"].tolist() == [2] * 4 and str(asked["class"]) == "two"
+    sample(f"out={tmp_path}/z.npz", "n=4", *words)
+    assert set(np.load(tmp_path / "z.npz")) == {"images"}
+
+
+def test_labels_are_those_of_the_pictures():
+    one = synthesizer(conditional=True)
+    pictures, labels = one.sample(50, seed=3), one.labels(50, seed=3)
+    assert (one.sample(50, seed=3) == pictures).all() and set(labels) == {0, 1, 2}
+    told = one._draw(50, torch.from_numpy(labels), (3, 0, 0))
+    assert (one.codec.decode(told, np.random.default_rng(0)) == pictures).all()
+    assert synthesizer().labels(50) is None
 
 
 def test_the_way_out_of_asking_a_model_for_a_class_that_it_was_not_told():
