@@ -8,6 +8,7 @@ import io
 import logging
 import pickle
 import tarfile
+import zlib
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from src.data.image_folder import FolderImages
 from src.data.image_loader import ImageLoader, middle, randomly_cut
 from src.data.image_sources import OfficialImages, Pictures, RawImages, SklearnDigits
 from src.data.images import FolderData, ImageData
-from src.data.pictures import PictureFiles, read_picture, square
+from src.data.pictures import BadPicture, PictureFiles, read_picture, square
 from src.errors import UserError
 
 
@@ -383,3 +384,48 @@ def test_pictures_that_are_skipped_do_not_make_a_grey_folder_colour(tmp_path):
     assert FolderImages(str(tmp_path))(None, 8).train.x.shape == (4, 1, 8, 8)
     colour.save(tmp_path / "good.bmp")
     assert FolderImages(str(tmp_path))(None, 8).train.x.shape == (5, 3, 8, 8)
+
+
+def deep_png(width: int, height: int, colour: int, channels: int) -> bytes:
+    """A PNG of 16 bits a channel, which Pillow cannot write in colour."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return len(content).to_bytes(4, "big") + name + content + zlib.crc32(name + content).to_bytes(4, "big")
+
+    head = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([16, colour, 0, 0, 0])
+    rows = (b"\0" + bytes(2 * channels * width)) * height
+    parts = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+def test_deep_colour_is_refused_by_name(tmp_path):
+    for name, colour, channels in (("rgb", 2, 3), ("la", 4, 2), ("rgba", 6, 4)):
+        (tmp_path / f"{name}.png").write_bytes(deep_png(4, 4, colour, channels))
+    (tmp_path / "deep.ppm").write_bytes(b"P6\n# a comment\n4 4\n65535\n" + bytes(96))
+    for file in tmp_path.iterdir():
+        with Image.open(file) as picture:
+            assert picture.mode in ("RGB", "LA", "RGBA"), "Pillow itself does not tell"
+        with pytest.raises(BadPicture, match="16-bit"):
+            read_picture(file)
+    (tmp_path / "plain.ppm").write_bytes(b"P6 4 4 255\n" + bytes(48))
+    save(tmp_path / "plain.png", noise(1)[0])
+    save(tmp_path / "plain.tif", noise(1)[0])
+    for file in tmp_path.glob("plain.*"):
+        assert read_picture(file)[0].mode == "RGB"
+
+
+def test_a_picture_by_content_with_another_name_is_told(tmp_path, caplog):
+    for name in ("a", "b"):
+        for i, picture in enumerate(noise(3)):
+            save(tmp_path / name / f"{i}.png", picture)
+    photograph = Image.fromarray(noise(1)[0].transpose(1, 2, 0))
+    photograph.save(tmp_path / "a" / "photo.jfif", "JPEG")
+    photograph.save(tmp_path / "b" / "plain", "PNG")
+    photograph.save(tmp_path / "cover", "PNG")
+    (tmp_path / "README").write_text("P6 is no picture here")
+    raw = FolderImages(str(tmp_path))(None, 8)
+    assert raw.train.y.tolist() == [0] * 3 + [1] * 3
+    (told,) = (report for report in raw.reports if report.name == "bad pictures")
+    assert told.rows == 3
+    assert "a/photo.jfif is mis-named: it holds JPEG but its name ends in .jfif; name it .jpg" in told.detail
+    assert "b/plain is mis-named: it holds PNG but its name has no suffix; name it .png" in told.detail

@@ -17,13 +17,13 @@ from torch import Tensor
 from src.cache import cache_dir
 from src.data.base import Provenance, StepReport
 from src.data.image_sources import Pictures, RawImages
-from src.data.pictures import FORMATS, BadPicture, PictureFiles, header, read_picture, square, threads
+from src.data.pictures import FORMATS, BadPicture, PictureFiles, header, holds_picture, read_picture, square, threads
 from src.errors import UserError
 from src.metrics.disk import read_state, write_atomically
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # to be raised when the same files would give other pixels
+FORMAT = 2  # to be raised when the same files would give other pixels
 GREY = {"1", "L", "LA"}
 OnBad = Literal["skip", "error"]
 
@@ -52,8 +52,8 @@ class FolderImages:
         path: The folder; a relative one is looked for in the current folder, then in `data_dir`.
         labels: Whether subfolders are classes.
         channels: 1 or 3; None for 1 if all pictures are grey, else 3.
-        on_bad_image: What to do with a picture that is damaged, empty, named as another format, animated, or has CMYK,
-            palette or 16-bit pixels: "skip" it, or stop with an "error"; both name it.
+        on_bad_image: What to do with a picture that is damaged, empty, named as another format or as no picture,
+            animated, or has CMYK, palette or 16-bit pixels: "skip" it, or stop with an "error"; both name it.
         memory_mb: Decoded pictures that need more than this many MB stay in their files and are read while training.
     """
 
@@ -89,7 +89,7 @@ class FolderImages:
 
 
 def find_pictures(folder: Path, labels: bool) -> tuple[list[Path], list[int], tuple[str, ...]]:
-    """Files with a picture's suffix below a folder, sorted, their class indices (empty without classes), the classes.
+    """Files with a picture's suffix or content below a folder, their class indices (empty without classes), the names.
 
     Raises:
         UserError: No such folder, no picture in it, or pictures both beside and inside of class folders.
@@ -103,17 +103,26 @@ def find_pictures(folder: Path, labels: bool) -> tuple[list[Path], list[int], tu
         raise UserError(f"data.path={folder} holds no picture ({', '.join(sorted(FORMATS))})")
     if not labels or not groups:
         return top + [path for files in groups.values() for path in files], [], ()
-    if top:
+    named = next((path.name for path in top if _is_named(path)), None)
+    if named is not None:
         raise UserError(
-            f"data.path={folder} holds pictures both in subfolders and beside them ({top[0].name}); move these into a "
+            f"data.path={folder} holds pictures both in subfolders and beside them ({named}); move these into a "
             "subfolder of their class, or use data.labels=false to learn all without classes"
         )
     indices = [i for i, files in enumerate(groups.values()) for _ in files]
-    return [path for files in groups.values() for path in files], indices, tuple(groups)
+    # mis-named ones beside the classes will be told and left out, so the class they are given here means nothing
+    return [path for files in groups.values() for path in files] + top, indices + [0] * len(top), tuple(groups)
 
 
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in FORMATS and not path.name.startswith(".") and path.is_file()
+    """By its name, or by its content where the name is another: such a one is told with the bad pictures."""
+    if path.name.startswith(".") or not path.is_file():
+        return False
+    return _is_named(path) or holds_picture(path)
+
+
+def _is_named(path: Path) -> bool:
+    return path.suffix.lower() in FORMATS
 
 
 def _below(folder: Path) -> list[Path]:

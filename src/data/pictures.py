@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 FORMATS = {  # what a suffix promises
@@ -29,6 +30,9 @@ FORMATS = {  # what a suffix promises
 }
 SIXTEEN_BIT = {"I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
 WHITE = 255
+BITS_PER_SAMPLE = 258  # tag of TIFF
+HEAD = 1024  # bytes; comments of a longer header are nobody's
+NETPBM_HIGHEST = re.compile(rb"P[2356](?:(?:\s|#[^\n]*\n)+(\d+)){3}")  # width, height, highest value
 
 log = logging.getLogger(__name__)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of odd metadata, which is not read
@@ -42,8 +46,8 @@ def read_picture(path: Path) -> tuple[Image.Image, bytes]:
     """A whole picture of mode L or RGB, upright, and the bytes it was made of.
 
     Raises:
-        BadPicture: The file cannot be read, is empty, damaged, cut off, named as another format, animated, or has CMYK,
-            palette or 16-bit pixels.
+        BadPicture: The file cannot be read, is empty, damaged, cut off, named as another format or as no picture,
+            animated, or has CMYK, palette or 16-bit pixels.
     """
     try:
         raw = path.read_bytes()
@@ -66,14 +70,18 @@ def read_picture(path: Path) -> tuple[Image.Image, bytes]:
     return _plain(ImageOps.exif_transpose(picture)), raw
 
 
-def _check(picture: Image.Image, path: Path) -> None:
+def _check(picture: ImageFile.ImageFile, path: Path) -> None:
     wanted = FORMATS.get(path.suffix.lower())
-    if wanted is not None and picture.format not in wanted:
+    if wanted is None:
+        suffix = next((suffix for suffix, formats in FORMATS.items() if picture.format in formats), "another")
+        named = f"ends in {path.suffix}" if path.suffix else "has no suffix"
+        raise BadPicture(f"is mis-named: it holds {picture.format} but its name {named}; name it {suffix}")
+    if picture.format not in wanted:
         raise BadPicture(f"is named {path.suffix} but holds {picture.format}")
     frames = getattr(picture, "n_frames", 1)
     if frames > 1 and picture.format != "MPO":  # the first frame of a camera's MPO is the picture, the others previews
         raise BadPicture(f"is animated or has several pages ({frames} frames)")
-    if picture.mode in SIXTEEN_BIT:
+    if picture.mode in SIXTEEN_BIT or _bits(picture) > 8:
         raise BadPicture("has 16-bit or floating-point pixels")
     if picture.mode in ("P", "PA"):
         raise BadPicture("has a colour palette")
@@ -81,6 +89,33 @@ def _check(picture: Image.Image, path: Path) -> None:
         raise BadPicture(f"has {picture.mode} pixels")
     if min(picture.size) < 2:
         raise BadPicture(f"has only {picture.size[0]} x {picture.size[1]} pixels")
+
+
+def _bits(picture: ImageFile.ImageFile) -> int:
+    """Bits a pixel and channel as the file says: of deep colour, Pillow keeps the upper eight and tells nobody."""
+    if picture.format == "TIFF":
+        return max(picture.tag_v2.get(BITS_PER_SAMPLE, (8,)))  # type: ignore[attr-defined]
+    if picture.format not in ("PNG", "PPM"):
+        return 8
+    stream = picture.fp
+    assert stream is not None
+    place = stream.tell()
+    stream.seek(0)
+    head = stream.read(HEAD)
+    stream.seek(place)
+    if picture.format == "PNG":
+        return int(head[24])  # of the header chunk, which comes first
+    highest = NETPBM_HIGHEST.match(head)
+    return 8 if highest is None else int(highest[1]).bit_length()
+
+
+def holds_picture(path: Path) -> bool:
+    """Whether a file is, by its content, a picture of one of `FORMATS`, whatever its name."""
+    try:  # a camera's MPO is a JPEG for Pillow until it is open
+        with Image.open(path, formats=sorted(set().union(*FORMATS.values()) - {"MPO"})):
+            return True
+    except Exception:  # noqa: BLE001 (what cannot be opened is no picture)
+        return False
 
 
 def header(path: Path) -> tuple[str, tuple[int, int]] | None:
