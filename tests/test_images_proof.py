@@ -195,6 +195,18 @@ def test_a_metric_that_cannot_be_had_leaves_the_others():
     ]  # fmt: skip
 
 
+def test_few_pictures_cost_only_the_figures_that_need_more():
+    judged = digits().pictures["val"].x[:5]
+    results = evaluate_images(sets(judged), [functools.partial(image_sets.features, extractor="pixels")])
+    measured = {r.name.partition("/")[0]: r for r in results if r.figure is not None}
+    assert set(measured) == {"fid", "kid", "prd_f8", "prd_f1_8"}
+    assert all(r.ceiling and r.floor and not r.why for r in measured.values())
+    missing = {r.name: r.why for r in results if r.figure is None}
+    assert set(missing) == {"precision", "recall", "coverage", "density", "fid_infinity"}
+    assert "not computed: precision and recall need more than 5" in missing["recall"]
+    assert "at least 100 pictures, not 5" in missing["fid_infinity"]
+
+
 def test_samples_go_to_files(tmp_path, synthesizer):
     write_images(synthesizer, 20, str(tmp_path / "grid.png"), {}, 0)
     with Image.open(tmp_path / "grid.png") as picture:

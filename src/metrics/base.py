@@ -55,6 +55,20 @@ class MetricError(ValueError):
         self.figures = figures
 
 
+class Incomplete(MetricError):
+    """Some figures of a metric cannot be computed on this data.
+
+    Arguments:
+        found: Those that can.
+        missing: The reason for each that cannot, by name.
+    """
+
+    def __init__(self, found: list[Figure], missing: dict[str, str]) -> None:
+        """See the class."""
+        super().__init__("; ".join(dict.fromkeys(missing.values())), *missing)
+        self.found, self.missing = found, missing
+
+
 @dataclass(frozen=True)
 class Figure:
     """One measured number.

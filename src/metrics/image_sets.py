@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from src.errors import UserError
-from src.metrics.base import Direction, Figure, MetricError, metric, traits
+from src.metrics.base import Direction, Figure, Incomplete, MetricError, metric, traits
 from src.metrics.evaluate import Result
 from src.metrics.extractors.classifier import class_probabilities
-from src.metrics.images import figure_name, image_figures
+from src.metrics.images import figure_name, possible_figures
 from src.metrics.pictures import BATCH, ImageSets, first, pieces
 from src.metrics.statistics import STORE, feature_statistics
 
@@ -41,29 +41,38 @@ def evaluate_images(
             progress(name)
         start = time.perf_counter()
         made = {side: _attempt(function, found) for side, found in sides.items()}
-        results += _results(name, made, time.perf_counter() - start)
+        results += _results(made, time.perf_counter() - start)
     return results
 
 
-Attempt = tuple[dict[str, Figure], str]
+Attempt = tuple[dict[str, Figure], dict[str, str]]  # figures by name, and the reason for each that is missing
 
 
 def _attempt(function: Callable[[ImageSets], list[Figure]], sets: ImageSets | str) -> Attempt:
+    name = traits(function).figures[0]
     if isinstance(sets, str):  # why there is nothing to measure
-        return {}, sets
+        return {}, {name: sets}
     try:
-        return {figure.name: figure for figure in function(sets)}, ""
+        return {figure.name: figure for figure in function(sets)}, {}
+    except Incomplete as error:
+        return {figure.name: figure for figure in error.found}, error.missing
     except (MetricError, UserError) as error:  # hours of training are behind: the other figures must not be lost
-        return {}, str(error)
+        return {}, {name: str(error)}
 
 
-def _results(name: str, made: dict[str, Attempt], seconds: float) -> list[Result]:
-    figures, why = made[""]
-    if why:
-        return [Result(name, None, why=f"not computed: {why}", seconds=seconds)]
-    lacks = "; ".join(f"no {side}: {made[side][1]}" for side in ("ceiling", "floor") if made[side][1])
+def _results(made: dict[str, Attempt], seconds: float) -> list[Result]:
+    figures, missing = made[""]
     ceilings, floors = made["ceiling"][0], made["floor"][0]
-    return [Result(n, figure, ceilings.get(n), floors.get(n), lacks, seconds) for n, figure in figures.items()]
+    found = [
+        Result(n, figure, ceilings.get(n), floors.get(n), _lacking(n, made), seconds) for n, figure in figures.items()
+    ]
+    return found + [Result(n, None, why=f"not computed: {why}", seconds=seconds) for n, why in missing.items()]
+
+
+def _lacking(name: str, made: dict[str, Attempt]) -> str:
+    """Which references a figure has not, and why."""
+    whys = {side: dict.fromkeys(made[side][1].values()) for side in ("ceiling", "floor") if name not in made[side][0]}
+    return "; ".join(f"no {side}: {why}" for side, reasons in whys.items() for why in reasons if why)
 
 
 def _asked(sets: ImageSets) -> ImageSets:
@@ -106,7 +115,7 @@ def features(
     n_train: int = 10_000,
     kinds: Sequence[str] | None = None,
 ) -> list[Figure]:
-    """Distances and manifolds in the features of one network: FID, KID, precision, recall (see `image_figures`).
+    """Distances and manifolds in the features of one network: FID, KID, precision, recall (see `possible_figures`).
 
     Arguments:
         sets: The pictures.
@@ -120,7 +129,7 @@ def features(
     network = sets.extractor(extractor, precision, resize)
     real = sets.reference(network, n_train, STORE)
     fake = feature_statistics(network, pieces(sets.judged, n), STORE, sets.seed)
-    return image_figures(real, fake, kinds)
+    return possible_figures(real.to(fake.rows.device), fake, kinds)
 
 
 @metric("judge/class_share_distance", "judge/classes_covered")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 import torch
 from torch import Tensor
 
-from src.metrics.base import Direction, Figure, MetricError
+from src.metrics.base import Direction, Figure, Incomplete, MetricError
 from src.metrics.frechet import frechet_distance, frechet_infinity
 from src.metrics.moments import Scores
 from src.metrics.neighbours import curve_scores, kernel_distance, manifold_metrics
@@ -15,7 +15,12 @@ from src.metrics.precision import full_float32
 from src.metrics.statistics import FeatureStatistics
 
 KINDS = ("fid", "fid_infinity", "kid", "inception_score", "manifold", "curve")
+FIGURES = {
+    "manifold": ("precision", "recall", "coverage", "density"),
+    "curve": ("prd_f8", "prd_f1_8"),
+}  # else as the kind
 MAX_POINTS = 10
+LEAST_INFINITY = 10 * MAX_POINTS
 
 
 def figure_name(metric: str, tag: str, n: int) -> str:
@@ -113,6 +118,37 @@ _MAKERS: dict[str, Callable[[FeatureStatistics, FeatureStatistics], list[Figure]
 )
 
 
+def possible_figures(real: FeatureStatistics, fake: FeatureStatistics, kinds: Collection[str] | None) -> list[Figure]:
+    """All figures of the kinds asked for, which on few pictures may not all be had.
+
+    Arguments:
+        real: See `image_figures`, as for the next.
+        fake: See there.
+        kinds: Some of `KINDS`; None for all that the extractor allows.
+
+    Raises:
+        Incomplete: Some cannot be computed; it holds the others.
+        MetricError: See `image_figures`.
+    """
+    has_classes = fake.scores is not None and real.scores is not None
+    found: list[Figure] = []
+    missing: dict[str, str] = {}
+    for kind in [k for k in KINDS if k != "inception_score" or has_classes] if kinds is None else kinds:
+        try:
+            if kind == "fid_infinity" and kinds is None and len(fake.rows) < LEAST_INFINITY:
+                raise MetricError(
+                    f"fid_infinity is measured of at least {LEAST_INFINITY} pictures, not {len(fake.rows)}"
+                )
+            found += image_figures(real, fake, [kind])
+        except MetricError as error:
+            if kind not in KINDS or real.tag != fake.tag:
+                raise
+            missing |= dict.fromkeys(error.figures or FIGURES.get(kind, (kind,)), str(error))
+    if missing:
+        raise Incomplete(found, missing)
+    return found
+
+
 def image_figures(
     real: FeatureStatistics, fake: FeatureStatistics, kinds: Collection[str] | None = None
 ) -> list[Figure]:
@@ -137,7 +173,7 @@ def image_figures(
         raise MetricError(f"unknown kinds {sorted(unknown)}; known are {', '.join(KINDS)}")
     if kinds is None:
         left_out = {"inception_score"} if fake.scores is None or real.scores is None else set()
-        left_out |= {"fid_infinity"} if len(fake.rows) < 10 * MAX_POINTS else set()
+        left_out |= {"fid_infinity"} if len(fake.rows) < LEAST_INFINITY else set()
         kinds = [kind for kind in KINDS if kind not in left_out]
     real = real.to(fake.rows.device)
     with full_float32(fake.rows.device):
