@@ -66,12 +66,22 @@ class Score:
             self.value, self.why = None, self.why or f"came out as {self.value}"
 
     @property
+    def other_ceiling_n(self) -> int | None:
+        """The ceiling's n where it is another than that of a figure that depends on n, as its name tells; else None."""
+        if self.n is None or self.ceiling_n in (None, self.n) or not self.name.endswith(f"/n{self.n}"):
+            return None
+        return self.ceiling_n
+
+    @property
     def standing(self) -> float | None:
         """Where the value stands between floor (0) and ceiling (1); None where that order has no meaning.
 
         Where there is an ideal, closeness to it counts. For some figures, such as distances to training rows, a naive
-        sample beats a real one: those have no standing. Nor has one whose floor and ceiling lie within chance.
+        sample beats a real one: those have no standing. Nor has one whose floor and ceiling lie within chance, or whose
+        ceiling is of another n, where that changes the figure.
         """
+        if self.other_ceiling_n is not None:
+            return None
         if self.value is None or self.ceiling is None or self.floor is None:
             return None
         if self.ideal is not None:
@@ -123,7 +133,7 @@ class RunResult:
         fit_cpu_seconds: CPU time of the fit, all threads together.
         n_steps: Optimizer steps.
         best_checkpoint: Path relative to the run's folder; empty where there is none.
-        best_epoch: The epoch it was taken at.
+        best_epoch: The epoch it was taken at, from 0 as in metrics.csv; what people read counts from 1.
         created: When the run ended, ISO 8601, UTC.
         format: Version of this structure.
     """

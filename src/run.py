@@ -97,8 +97,9 @@ class Run:
             announce_data(self.data, self.console)
             self.data.prepare_data()
             self.data.setup("fit")
+        one = "picture" if self.data.kind == "image" else "row"
         for report in self.data.reports:
-            touched = ", ".join(counted(n, what) for n, what in ((report.rows, "row"), (report.cells, "cell")) if n)
+            touched = ", ".join(counted(n, what) for n, what in ((report.rows, one), (report.cells, "cell")) if n)
             told = f"  {report.name}: {report.detail} [dim]({touched or 'nothing touched'})[/dim]"
             self.console.print(told, highlight=False)
 

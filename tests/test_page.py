@@ -115,6 +115,32 @@ def test_a_whole_page_holds_everything_and_loads_nothing(written, tmp_path):
     )
 
 
+def test_a_run_of_pictures_is_told_in_words_of_pictures(written):
+    page = written(result(epochs=50, best_epoch=9, steps=[Step("resize", "from 16 to 8 px", rows=5)]))
+    assert "50 epochs, the best was 10" in page.text  # metrics.csv and result.json count from 0
+    assert "Pictures touched" in page.text and "pictures whose pixels are resampled independently" in page.text
+    assert "Cells touched" not in page.text and "columns resampled" not in page.text
+    table = written(sample=pd.DataFrame({"x": [1.0]}))
+    assert "Rows touched Cells touched" in table.text and "of columns resampled independently" in table.text
+
+
+def test_a_comparison_without_training_shows_no_tiles_of_one(written):
+    page = written(result(epochs=0, n_parameters=0, wall_seconds={}, best_epoch=None, objective=None))
+    tiles = page.text[: page.text.index("Main figures")]
+    assert "1,234" in tiles
+    assert not any(word in page.text for word in ("epoch", "parameters", "wall time", "optimizer steps", "Checkpoint"))
+    run = written(result(epochs=1, n_parameters=7))
+    assert "1 epoch, the best was" in run.text and "7 parameters" in run.text and "wall time" in run.text
+
+
+def test_a_long_objective_can_be_wrapped(written, tmp_path):
+    written(result(objective=Objective("val/fid/classifier@10aa0123456789/exact/clean/n2000", 3.0)))
+    text = (tmp_path / "report.html").read_text()
+    assert "val/<wbr>fid/<wbr>classifier@10aa" in text
+    (rule,) = re.findall(r"^\.tile span \{.*\}$", text, flags=re.MULTILINE)
+    assert "overflow-wrap: anywhere" in rule
+
+
 def test_a_bare_page_needs_no_more_than_a_result(written):
     page = written(RunResult("m", "d", 0, Source("files", "x.csv", "00")))
     assert "m on d" in page.text and "Pictures" not in page.text and "Main figures" not in page.text

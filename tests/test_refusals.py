@@ -14,6 +14,7 @@ from src.data.steps import keep_missing
 from src.data.types import infer_schema
 from src.errors import UserError
 from src.explain import explain, unknown_option
+from src.models.base import Diverged
 from src.page import write_page
 from src.results import RunResult, Score, Source
 from src.run_folders import register_resolvers, remove_if_empty
@@ -174,3 +175,7 @@ def test_parts_of_figures_of_pictures_are_no_columns(tmp_path):
     write_page(result, [], None, None, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "Columns, worst first" not in page and "Figures in parts" in page and "covariance" in page
+
+
+def test_epochs_that_people_read_of_count_from_one():
+    assert str(Diverged(9, 40, "try less")).startswith("the loss became NaN or infinite in epoch 10, step 40")

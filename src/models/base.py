@@ -27,8 +27,8 @@ class Diverged(UserError):
     """A loss that is NaN or infinite, with where it happened; `src.train` adds the last good checkpoint."""
 
     def __init__(self, epoch: int, step: int, remedy: str) -> None:
-        """Arguments: epoch and step (optimizer updates) of the loss, and what to try."""
-        super().__init__(f"the loss became NaN or infinite in epoch {epoch}, step {step}; {remedy}")
+        """Arguments: epoch (from 0) and step (optimizer updates) of the loss, and what to try."""
+        super().__init__(f"the loss became NaN or infinite in epoch {epoch + 1}, step {step}; {remedy}")
 
 
 class GenerativeModel(L.LightningModule, abc.ABC):
