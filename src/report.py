@@ -77,7 +77,8 @@ def terminal_table(result: RunResult) -> Table:
     table.add_column("floor to ceiling", overflow="fold")
     for score in headlines(result.figures):
         colour, meter = _meter(score)
-        cells = [f"[{colour}]{number(score.value)}[/]", number(score.floor), number(score.ceiling)]
+        ceiling = number(score.ceiling) + (f" (n{score.other_ceiling_n})" if score.other_ceiling_n else "")
+        cells = [f"[{colour}]{number(score.value)}[/]", number(score.floor), ceiling]
         table.add_row(_named(score.name, score.better), *cells, escape(score.why) if score.value is None else meter)
     return table
 

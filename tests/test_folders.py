@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from src.proof import folders
+from src.report import terminal_table
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +54,39 @@ def test_what_is_judged_is_of_every_class(tmp_path, monkeypatch):
     (drawn,) = (plot for plot in plots if plot.name == "neighbours.png")
     with Image.open(drawn) as picture:
         assert {0, 100} <= set(np.unique(np.asarray(picture.convert("L"))).tolist())
+
+
+def measured_folders(tmp_path, n_real: int, n_made: int):
+    rng = np.random.default_rng(0)
+    for name, count in (("real", n_real), ("made", n_made)):
+        for i in range(count):
+            (tmp_path / name).mkdir(exist_ok=True, parents=True)
+            Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(tmp_path / name / f"{i}.png")
+    cfg = OmegaConf.create({"real": str(tmp_path / "real"), "synthetic": str(tmp_path / "made"), "n": None, "seed": 0})
+    (tmp_path / "out").mkdir()
+    result, _, _ = folders.evaluate_folders(cfg, tmp_path / "out", Console(quiet=True))
+    return {score.name: score for score in result.figures}, result
+
+
+def test_the_ceiling_is_of_the_same_n_or_decides_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("src.metrics.extractors.build._resolve", lambda name, weights: "pixels")
+    scores, result = measured_folders(tmp_path / "enough", 24, 12)
+    measured = [score for score in scores.values() if score.value is not None]
+    assert {"fid", "kid", "precision", "memorisation"} <= {score.name.partition("/")[0] for score in measured}
+    assert all(score.n == score.ceiling_n == 12 and score.other_ceiling_n is None for score in measured)
+    assert any(score.standing is not None for score in measured)
+    assert scores["memorisation/copies/n12"].note == "of 24 training pictures", "copies of any real picture are found"
+    assert any("12 real pictures set aside" in step.detail for step in result.steps)
+    fid = next(score for score in measured if score.name.startswith("fid/"))
+    assert fid.detail["n_real"] == 12, "synthetic and real ones are compared with the same pictures"
+
+    scores, result = measured_folders(tmp_path / "few", 16, 12)
+    measured = [score for score in scores.values() if score.value is not None]
+    assert all((score.n, score.ceiling_n, score.other_ceiling_n) == (12, 8, 8) for score in measured)
+    assert all(score.standing is None for score in measured)
+    console = Console(width=160, record=True, quiet=False, file=io.StringIO())
+    console.print(terminal_table(result))
+    assert "(n8)" in console.export_text()
 
 
 def test_only_usable_pictures_have_a_say_in_side_and_colour(tmp_path, monkeypatch):

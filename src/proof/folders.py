@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.utils import instantiate
@@ -17,6 +18,7 @@ from src.cli import CONF
 from src.data.image_folder import channels_of, decode, find_pictures, headers, report_of
 from src.data.pictures import FORMATS, PictureFiles
 from src.errors import UserError
+from src.metrics.base import traits
 from src.metrics.evaluate import Result
 from src.metrics.extractors.classifier import LabelledImages
 from src.metrics.image_sets import evaluate_images, nearest
@@ -29,6 +31,7 @@ from src.results import RunResult, Source, Step, machine, package_versions
 LEAST, MOST = 8, 299  # no extractor sees more pixels than Inception
 MEMORY_MB = 1000
 ASKED, NEIGHBOURS = 16, 4
+MOST_SET_ASIDE = 10_000  # no metric judges more
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,11 @@ class Folder:
 
 
 def evaluate_folders(cfg: DictConfig, folder: Path, console: Console) -> Measured:
-    """All metrics of pictures; the ceiling is one half of the real folder against the other.
+    """All metrics of pictures; for the ceiling, some real pictures are set aside and judged in place of the synthetic.
+
+    Where there are at least twice as many real ones as synthetic ones, as many as these are set aside, and both are
+    compared with the others: the distances depend on n. Copies are looked for among all real ones. Where there are
+    fewer, one half of the real ones is compared with the other, and the ceiling's n is shown beside it.
 
     Both folders are cut to the middle square and brought to one side: the usual shorter side
     (see `_common`), at most 299 px. Of both, pictures are taken in a fixed random order, so that n= and every bounded
@@ -69,14 +76,16 @@ def evaluate_folders(cfg: DictConfig, folder: Path, console: Console) -> Measure
     judged = made.x if cfg.n is None else made.x[: int(cfg.n)]
     sets = _sets(real, order, judged, _matched(made, real.classes, len(judged)), int(cfg.seed))
     metrics = [instantiate(node) for node in OmegaConf.load(CONF / "metrics" / "image.yaml").values()]
+    aside = _set_aside(len(order), len(judged))
     with console.status("measuring") as status:
-        results = evaluate_images(sets, metrics, lambda name: status.update(f"measuring {name}"))
-        half = len(order) // 2
-        halves = replace(
-            sets, train=lambda n: real.batches(order[:half][:n]), n_train=half, judged=real.x[order[half:]],
-            labels=None if real.y is None else real.y[order[half:]], fingerprint=("", ""),
-        )  # fmt: skip
-        ceilings = evaluate_images(halves, metrics, lambda name: status.update(f"measuring real {name}"), alone=True)
+        tell = lambda name: status.update(f"measuring {name}")  # noqa: E731
+        others = replace(sets, n_train=len(order) - aside)  # a prefix of the same order
+        same_n = aside == min(len(judged), MOST_SET_ASIDE)
+        results = evaluate_images(others if same_n else sets, [m for m in metrics if not _is_of_copies(m)], tell)
+        results += evaluate_images(sets, [m for m in metrics if _is_of_copies(m)], tell)  # of any real picture
+        last = order[len(order) - aside :]
+        real_ones = replace(others, judged=real.x[last], labels=None if real.y is None else real.y[last])
+        ceilings = evaluate_images(real_ones, metrics, lambda name: tell(f"real {name}"), alone=True)
     plots = _plots(real, order, made, folder / "plots")
     result = RunResult(
         model=paths[1].name,
@@ -86,7 +95,7 @@ def evaluate_folders(cfg: DictConfig, folder: Path, console: Console) -> Measure
         figures=scores([_with_ceiling(result, ceilings) for result in results]),
         n_train=len(real.x),
         n_synthetic=len(judged),
-        steps=[*real.steps, *made.steps],
+        steps=[*real.steps, *made.steps, _ceiling_step(len(order), aside, same_n)],
         versions=package_versions(),
         machine=machine(),
     )
@@ -143,11 +152,31 @@ def _matched(made: Folder, classes: tuple[str, ...], n: int) -> Tensor | None:
     return torch.tensor([classes.index(name) for name in made.classes])[made.y][:n]
 
 
+def _set_aside(n_real: int, n_judged: int) -> int:
+    """How many real pictures stand in for the synthetic ones to give the ceiling: as many, or else half."""
+    return min(n_judged, MOST_SET_ASIDE, n_real // 2)
+
+
+def _is_of_copies(metric: Callable[..., Any]) -> bool:
+    return traits(metric).figures[0].startswith("memorisation/")
+
+
+def _ceiling_step(n_real: int, aside: int, same_n: bool) -> Step:
+    compared = f"figures compare with the other {n_real - aside:,}, those of copies with all"
+    fewer = "fewer than synthetic ones: the ceiling is of another n, and no figure is placed beside it"
+    return Step("ceiling", f"{aside:,} real pictures set aside; {compared if same_n else fewer}")
+
+
 def _with_ceiling(result: Result, ceilings: list[Result]) -> Result:
     """The ceiling's name ends in its own n, so figures are matched by what stands before."""
     own = result.name.rpartition("/n")[0]
     other = next((c for c in ceilings if c.name.rpartition("/n")[0] == own and own), None)
-    return replace(result, ceiling=None if other is None else other.figure, why="" if result.figure else result.why)
+    if result.figure is None:
+        return result
+    if other is not None:
+        return replace(result, ceiling=other.figure, why="")
+    lacking = next((c.why for c in ceilings if c.figure is None and f"{own}/".startswith(f"{c.name}/")), "")
+    return replace(result, why=lacking.replace("not computed", "no ceiling", 1))
 
 
 def _plots(real: Folder, order: Tensor, made: Folder, target: Path) -> list[Path]:
