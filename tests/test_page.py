@@ -58,6 +58,7 @@ def result(**changes):
         "overrides": ["latent_dim=5"], "objective": Objective("val/loss", -2.5), "figures": figures, "n_train": 1234,
         "steps": [Step("outliers", "z-score above 3", rows=7, cells=9)], "wall_seconds": {"fit": 61.0, "data": 0.5},
         "versions": {"torch": "2.4.0"}, "machine": {"cpu": "a fast one"}, "peak_memory_mb": 512.3, "best_epoch": 42,
+        "epochs": 300, "n_parameters": 17,
     }  # fmt: skip
     return RunResult(**{**values, **changes})
 
@@ -88,7 +89,7 @@ def test_a_whole_page_holds_everything_and_loads_nothing(written, tmp_path):
         "ab" * 32,
         "1,234",
         "−2.500",
-        "42",
+        "300 epochs, the best was 43",
         "512",
     ):
         assert said in page.text
