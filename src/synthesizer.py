@@ -141,10 +141,11 @@ class Synthesizer:
         Where missing is itself likely for a cell, it is drawn again, `FILL_TRIES` times at most, then left missing.
 
         Raises:
-            UserError: The model cannot be told columns, or the table lacks one.
+            UserError: The model cannot be told columns, or the table lacks one that the model uses.
         """
-        codec = self._told_columns(frame)
-        filled = frame[codec.schema.names].reset_index(drop=True)
+        codec = self._told_columns(frame, ())
+        names = [name for name in codec.schema.names if name in frame]  # ids, text and constants are not needed
+        filled = frame[names].reset_index(drop=True)
         for i in range(FILL_TRIES):
             at = np.flatnonzero(filled.isna().any(axis=1))
             if not len(at):
@@ -154,24 +155,31 @@ class Synthesizer:
             for name in gaps.columns[gaps.isna().any()]:
                 column = gaps[name].where(gaps[name].notna(), drawn[name])
                 filled.loc[at, name] = column.to_numpy()
-        return filled.astype({name: codec.schema[name].dtype for name in codec.schema.names}).set_axis(frame.index)
+        return filled.astype({name: codec.schema[name].dtype for name in names}).set_axis(frame.index)
 
-    def log_prob(self, frame: pd.DataFrame) -> pd.Series:
+    def log_prob(self, frame: pd.DataFrame, unknown: Sequence[str] = ()) -> pd.Series:
         """Log-probability of each row in nats, bins of numbers counted as categories; the lowest are anomalies.
 
+        A category never seen in training counts as unknown, a number outside its range as the nearest within.
+
+        Arguments:
+            frame: Rows in user units.
+            unknown: Columns that are left out of account, whatever their cells.
+
         Raises:
-            UserError: The model has no such likelihood, or the table lacks a column.
+            UserError: The model has no such likelihood, or the table lacks a column that the model uses.
         """
-        codec = self._told_columns(frame)
+        codec = self._told_columns(frame, unknown)
+        cells = {name: frame[name] for name in codec.modelled if name not in unknown}
         with torch.no_grad():
             log_prob: Any = self.model.log_prob  # every model that can be told columns has it
-            nats = log_prob(codec.encode(frame).to(self.model.device))
+            nats = log_prob(codec.encode_known(cells, len(frame)).to(self.model.device))
         return pd.Series(nats.cpu().numpy(), index=frame.index, name="log_prob")
 
-    def _told_columns(self, frame: pd.DataFrame) -> TableCodec:
+    def _told_columns(self, frame: pd.DataFrame, unknown: Sequence[str]) -> TableCodec:
         if not isinstance(self.codec, TableCodec) or self.model.conditioning != "columns":
             raise UserError(f"{type(self.model).__name__} cannot be told columns; train model=tabar or model=mixture")
-        lacking = [name for name in self.codec.schema.names if name not in frame]
+        lacking = [name for name in self.codec.modelled if name not in frame and name not in unknown]
         if lacking:
             raise UserError(f"the table lacks the column {lacking[0]!r}{near(lacking[0], map(str, frame.columns))}")
         return self.codec

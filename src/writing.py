@@ -160,7 +160,8 @@ def _schema(synthesizer: Synthesizer) -> Schema:
 
 def for_csv(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """Whole numbers that pandas keeps as floats, because the column has or had missing cells, written without ".0"."""
-    names = [f.name for f in schema.fields if f.type == "integer" and pd.api.types.is_float_dtype(frame[f.name].dtype)]
+    whole = [field.name for field in schema.fields if field.type == "integer" and field.name in frame]
+    names = [name for name in whole if pd.api.types.is_float_dtype(frame[name].dtype)]
     return frame.astype(dict.fromkeys(names, "Int64"))
 
 

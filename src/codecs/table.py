@@ -117,7 +117,7 @@ class TableCodec(Codec):
 
     def _blocks(self, column: ColumnCodec, start: int) -> tuple[Block, ...]:
         if self.compact and column.size is not None:
-            return (Block(start, start + 1, "code", size=column.size),)
+            return (Block(start, start + 1, "code", size=column.size, ordered=column.ordered),)
         return column.blocks(start)
 
     def _encode_column(self, column: ColumnCodec, series: pd.Series) -> np.ndarray:
@@ -188,7 +188,8 @@ class TableCodec(Codec):
         """As `encode`, with NaN instead of "missing" for missing cells: what a model is to fill in."""
         x = self.encode(frame)
         for column, (start, stop) in zip(self.columns, self._spans, strict=True):
-            x[torch.tensor(frame[column.field.name].isna().to_numpy()), start:stop] = np.nan
+            if stop > start:
+                x[torch.tensor(frame[column.field.name].isna().to_numpy()), start:stop] = np.nan
         return x
 
     def decode(self, x: Tensor, rng: np.random.Generator, first_row: int = 0) -> pd.DataFrame:

@@ -36,9 +36,17 @@ class TableContent(NamedTuple):
 
 
 def read_table_file(
-    path: Path, encoding: str | None = None, delimiter: str | None = None, names: list[str] | None = None
+    path: Path,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    names: list[str] | None = None,
+    least: int = MIN_ROWS,
 ) -> TableContent:
-    """Reads a CSV, TSV or Parquet file, gzipped or not; raises `UserError` with file, fault and way out."""
+    """Reads a CSV, TSV or Parquet file, gzipped or not, of so many rows at least.
+
+    Raises:
+        UserError: With file, fault and way out.
+    """
     raw = _bytes(path)
     sha256 = hashlib.sha256(raw).hexdigest()
     name = path.name
@@ -53,7 +61,7 @@ def read_table_file(
         raise UserError(f"{name}: not a Parquet file (damaged, or cut off at its start)")
     else:
         frame, notes = read_delimited(raw, name, encoding, delimiter, names)
-    _check(frame, name)
+    _check(frame, name, least)
     return TableContent(frame, notes, sha256)
 
 
@@ -89,14 +97,15 @@ def _unpacked(raw: bytes, name: str) -> bytes:
         raise UserError(f"{name}: the gzip file is damaged ({error})") from None
 
 
-def _check(frame: pd.DataFrame, name: str) -> None:
+def _check(frame: pd.DataFrame, name: str, least: int) -> None:
     if not len(frame):
-        raise UserError(f"{name}: the file has a header but no rows; at least {MIN_ROWS} rows are needed")
+        needed = "1 row is" if least == 1 else f"{least} rows are"
+        raise UserError(f"{name}: the file has a header but no rows; at least {needed} needed")
     if not len(frame.columns):
         raise UserError(f"{name}: the file has no columns")
-    if len(frame) < MIN_ROWS:
+    if len(frame) < least:
         rows = "1 row is" if len(frame) == 1 else f"{len(frame)} rows are"
-        raise UserError(f"{name}: {rows} too few for training, validation and test; at least {MIN_ROWS} are needed")
+        raise UserError(f"{name}: {rows} too few for training, validation and test; at least {least} are needed")
     check_finite(frame, name)
 
 

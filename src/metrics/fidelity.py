@@ -4,7 +4,8 @@ Every figure compares the synthetic rows with train. Its ceiling is the holdout 
 columns of train resampled independently, which has perfect columns and no pairs. `n` is the number of synthetic rows.
 Where train has nothing to compare (a constant column has no correlation), a column or pair is left out of the mean as
 in SDMetrics, and the figure's note says so. What only the synthetic table lacks (all cells unreadable, a correlation
-with a constant) counts as 0, where SDMetrics leaves it out: the worst columns would cost nothing. SDMetrics looks at 50,000 sampled rows of a contingency table; here all rows count.
+with a constant) counts as 0, where SDMetrics leaves it out: the worst columns would cost nothing. SDMetrics looks at
+50,000 sampled rows of a contingency table; here all rows count.
 """
 
 from __future__ import annotations
