@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 from rich.console import Console
 
+from src.metrics.image_sets import judge
 from src.proof import folders
 from src.report import terminal_table
 
@@ -87,6 +88,33 @@ def test_the_ceiling_is_of_the_same_n_or_decides_nothing(tmp_path, monkeypatch):
     console = Console(width=160, record=True, quiet=False, file=io.StringIO())
     console.print(terminal_table(result))
     assert "(n8)" in console.export_text()
+
+
+def test_classes_are_named_and_those_without_a_usable_picture_are_none(tmp_path, monkeypatch):
+    for side in ("real", "made"):
+        for level, name in enumerate(("cat", "dog", "elk")):
+            for i in range(6):
+                flat(tmp_path / side / name / f"{i}.png", 100 * level)
+    for i in range(6):
+        flat(tmp_path / "real" / "ant" / f"{i}.png", 0, "P")
+        flat(tmp_path / "made" / "fox" / f"{i}.png", 0, "P")
+    (sets, *_), _, _, _ = compare(tmp_path, monkeypatch)
+    assert tuple(sets.classes) == ("cat", "dog", "elk") and sets.labelled.classes == 3
+    assert torch.equal(sets.labels, (sets.judged[:, 0, 0, 0] // 100).long()), "an unusable class does not forbid labels"
+
+    class Judge:
+        tag, facts = "judge", {"accuracy": 1.0}
+        device = torch.device("cpu")
+
+        def __call__(self, images):
+            return images[:, 0, 0, :1].float()
+
+        def probabilities(self, x):
+            return torch.nn.functional.one_hot((x[:, 0] // 100).long(), 3).float()
+
+    sets.cache[("classifier", "exact", "clean")] = Judge()
+    shares = judge(sets)[0].detail
+    assert shares == {"cat": pytest.approx(1 / 3), "dog": pytest.approx(1 / 3), "elk": pytest.approx(1 / 3)}
 
 
 def test_only_usable_pictures_have_a_say_in_side_and_colour(tmp_path, monkeypatch):

@@ -144,6 +144,7 @@ def training_sets(data: ImageData, device: torch.device) -> ImageSets:
         n_train=len(data.pictures["train"].x),
         judged=data.examples("train", 1)[0],
         labelled=data.labelled(),
+        classes=data.spec.classes,
         fingerprint=data.fingerprint,
         device=device,
     )

@@ -82,7 +82,7 @@ class FolderImages:
             folder = Path(data_dir) / folder
         files, labels, classes = find_pictures(folder, self.labels)
         decoded = decode(folder, files, side or 64, self.channels, self.on_bad_image, self.memory_mb)
-        y, classes = _without_empty(labels, classes, decoded.kept)
+        y, classes = without_empty(labels, classes, decoded.kept)
         report = report_of(decoded, side or 64, self.memory_mb, self.on_bad_image)
         provenance = Provenance("files", str(folder.resolve()), decoded.sha256)
         return RawImages(Pictures(decoded.x, y), None, classes, provenance, tuple(report))
@@ -216,7 +216,7 @@ def _refuse(folder: Path, state: dict[str, Any], on_bad: OnBad, count: int) -> N
         log.warning("skipped: %s %s", folder / name, fault)
 
 
-def _without_empty(labels: list[int], classes: tuple[str, ...], kept: Tensor) -> tuple[Tensor | None, tuple[str, ...]]:
+def without_empty(labels: list[int], classes: tuple[str, ...], kept: Tensor) -> tuple[Tensor | None, tuple[str, ...]]:
     """Labels of the kept pictures, without classes whose pictures were all bad."""
     if not labels:
         return None, ()

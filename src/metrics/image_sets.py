@@ -150,7 +150,8 @@ def judge(sets: ImageSets, n: int = 10_000) -> list[Figure]:
     count = sets.labelled.classes
     shares = torch.bincount(choices, minlength=count).double() / len(choices)
     real = torch.bincount(sets.labelled.labels, minlength=count).double() / len(sets.labelled.labels)
-    parts = {str(i): share for i, share in enumerate(shares.tolist())}
+    names = sets.classes or range(count)
+    parts = {str(names[i]): share for i, share in enumerate(shares.tolist())}
     values: dict[str, tuple[Tensor, Direction]] = {
         "class_share_distance": (0.5 * (shares - real).abs().sum(), "lower"),
         "classes_covered": ((shares >= COVERED * real).double().mean(), "higher"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -55,6 +55,7 @@ class ImageSets:
         seed: Of whatever is drawn.
         device: Where features are made.
         cache: Extractors, built once for all metrics.
+        classes: Names of the classes in the order of the label indices.
     """
 
     train: Callable[[int], Iterable[Tensor]]
@@ -68,6 +69,7 @@ class ImageSets:
     seed: int = 0
     device: torch.device = torch.device("cpu")
     cache: dict[tuple[str, str, str], NetExtractor] = field(default_factory=dict, compare=False, repr=False)
+    classes: Sequence[str] = ()
 
     @property
     def size(self) -> int:

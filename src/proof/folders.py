@@ -15,7 +15,7 @@ from rich.console import Console
 from torch import Tensor
 
 from src.cli import CONF
-from src.data.image_folder import channels_of, decode, find_pictures, headers, report_of
+from src.data.image_folder import channels_of, decode, find_pictures, headers, report_of, without_empty
 from src.data.pictures import FORMATS, PictureFiles
 from src.errors import UserError
 from src.metrics.base import traits
@@ -117,7 +117,7 @@ def _read(
     path: Path, files: list[Path], labels: list[int], classes: tuple[str, ...], side: int, channels: int
 ) -> Folder:
     decoded = decode(path, files, side, channels, "skip", MEMORY_MB)
-    y = torch.tensor(labels, dtype=torch.long)[decoded.kept] if labels else None
+    y, classes = without_empty(labels, classes, decoded.kept)
     reports = report_of(decoded, side, MEMORY_MB, "skip")
     steps = tuple(Step(f"{path.name}: {report.name}", report.detail, report.rows) for report in reports)
     return Folder(decoded.x, y, classes, decoded.sha256, steps)
@@ -140,6 +140,7 @@ def _sets(real: Folder, order: Tensor, judged: Tensor | PictureFiles, labels: Te
         judged=judged,
         labels=labels,
         labelled=labelled,
+        classes=real.classes,
         fingerprint=(f"{real.sha256} {tuple(real.x.shape)}", f"folder, seed {seed}"),
         seed=seed,
     )
