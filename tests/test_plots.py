@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image, ImageColor
 from scipy import stats
 
+from src.plots import training
 from src.plots.association import associations, codes, correlation_ratios, cramers_v, levels
 from src.plots.columns import draw_column
 from src.plots.latent import kl_plot, latent_plot
@@ -20,7 +21,7 @@ from src.plots.marginals import category_shares, density, numbers, spikes, view
 from src.plots.projection import principal_axes
 from src.plots.style import REAL, SYNTHETIC, compact, panels, shorten
 from src.plots.table import column_plots, correlation_plot, embedding_plot
-from src.plots.training import collect, loss_curves
+from src.plots.training import collect, loss_curves, wrapped
 from src.schema import Field, Schema
 
 MOST_BYTES = 200_000
@@ -267,7 +268,8 @@ def test_curves_are_grouped_by_figure():
     curves, unit = collect(history())
     assert unit == "epoch" and list(curves) == ["loss", "kl_dim", "lr"]  # test/iwae alone is a number, not a curve
     assert {stage: len(lines) for stage, lines in curves["kl_dim"].items()} == {"train": 2, "val": 2}
-    assert curves["loss"]["train"][0].tolist() == [10, 9, 8, 7] and curves["loss"]["val"][0].idxmin() == 2
+    assert curves["loss"]["train"][0].tolist() == [10, 9, 8, 7] and curves["loss"]["val"][0].idxmin() == 3
+    assert curves["loss"]["train"][0].index.tolist() == [1, 2, 3, 4]  # the history counts from 0, people from 1
     assert set(curves["loss"]) == {"train", "val", "test"}
 
 
@@ -281,6 +283,24 @@ def test_a_single_epoch_is_drawn_by_step(tmp_path):
     curves, unit = collect(frame)
     assert unit == "step" and curves["loss"]["train"][0].index.tolist() == [10, 20]
     assert loss_curves(frame, tmp_path / "l.png").stat().st_size < MOST_BYTES
+
+
+@pytest.mark.parametrize(("given", "best"), [(None, 3), (0, 1)])
+def test_the_best_epoch_is_counted_from_one(tmp_path, monkeypatch, given, best):
+    figures = []
+    monkeypatch.setattr(training, "save", lambda figure, path, caption: figures.append(figure))
+    loss_curves(history(), tmp_path / "l.png", given)
+    assert f"best epoch ({best})" in [text.get_text() for text in figures[0].legends[0].get_texts()]
+    (line,) = (line for line in figures[0].axes[0].lines if line.get_linestyle() == "--")
+    assert list(line.get_xdata()) == [best, best]
+
+
+def test_long_names_of_figures_keep_their_middle():
+    assert wrapped("wasserstein") == "wasserstein"
+    assert wrapped("fid/classifier@10aa0b1c2d3e-clean-exact/n2000") == "fid/classifier@10aa0b1c2d3e-\nclean-exact/n2000"
+    names = [wrapped(f"fid/classifier@10aa0b1c2d3e4f50-{how}-exact/n2000") for how in ("clean", "tf1", "half_pixel")]
+    assert len(set(names)) == 3 and all("…" not in name for name in names)
+    assert wrapped("a" * 50).count("a") == 35 and "…" in wrapped("a" * 50)  # nowhere to break
 
 
 def test_loss_curves_need_a_figure(tmp_path):

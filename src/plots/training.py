@@ -26,11 +26,13 @@ Curves = dict[str, dict[str, list[pd.Series]]]  # figure -> stage -> one curve f
 def loss_curves(history: pd.DataFrame, path: Path, best_epoch: int | None = None) -> Path:
     """Small multiples of every logged figure over the epochs, training and validation in one panel.
 
+    The history counts epochs from 0, as Lightning does; the picture counts them from 1, as people do.
+
     Arguments:
         history: Columns "epoch" and "step", and figures named "stage/figure" ("train/loss"), with "stage/figure/0" and
             so on for the elements of a vector; NaN where a row does not hold a figure.
         path: The PNG to write.
-        best_epoch: The epoch to mark; None marks the lowest val/loss, if there is one.
+        best_epoch: The epoch to mark, counted as in the history; None marks the lowest val/loss, if there is one.
 
     Raises:
         ValueError: No figure was logged.
@@ -38,7 +40,7 @@ def loss_curves(history: pd.DataFrame, path: Path, best_epoch: int | None = None
     curves, unit = collect(history)
     if not curves:
         raise ValueError("the history holds no figure to draw")
-    best = best_epoch if best_epoch is not None or unit != "epoch" else _lowest(curves)
+    best = _lowest(curves) if best_epoch is None and unit == "epoch" else None if best_epoch is None else best_epoch + 1
     figure, axes = panels(len(curves), height=2.3)
     for panel, (name, stages) in zip(axes, curves.items(), strict=True):
         _panel(panel, name, stages, best)
@@ -58,12 +60,13 @@ def loss_curves(history: pd.DataFrame, path: Path, best_epoch: int | None = None
 
 
 def collect(history: pd.DataFrame) -> tuple[Curves, str]:
-    """Curves by figure and stage, the loss first, means over the rows of an epoch; and what x is, "epoch" or "step"."""
+    """Curves by figure and stage, loss first, means of an epoch's rows; and what x is, "epoch" (from 1) or "step"."""
     unit = "epoch" if "epoch" in history and history["epoch"].nunique() > 1 else "step"
     curves: Curves = {}
     for column in history.columns.drop(["epoch", "step"], errors="ignore"):
         values = pd.to_numeric(history[column], errors="coerce").replace([np.inf, -np.inf], np.nan)
         x = history[unit] if unit in history else history.index.to_series()
+        x = x + 1 if unit == "epoch" else x
         curve = values.groupby(x).mean().dropna()
         stage, name = column.split("/", 1) if column.split("/", 1)[0] in STAGES and "/" in column else ("train", column)
         if len(curve):
@@ -74,7 +77,7 @@ def collect(history: pd.DataFrame) -> tuple[Curves, str]:
 
 def _panel(axes: Axes, name: str, stages: dict[str, list[pd.Series]], best: int | None) -> None:
     elements = max(map(len, stages.values()))
-    axes.set_title(shorten(name, 32) + (f" ({elements} elements)" if elements > 1 else ""))
+    axes.set_title(wrapped(name) + (f" ({elements} elements)" if elements > 1 else ""))
     for stage, lines in stages.items():
         colour, dash = STAGES[stage]
         if stage == "test":
@@ -89,6 +92,16 @@ def _panel(axes: Axes, name: str, stages: dict[str, list[pd.Series]], best: int 
     axes.xaxis.set_major_locator(round_ticks(6, integer=True))
     axes.yaxis.set_major_locator(round_ticks(5))
     _zoom(axes, [line for lines in stages.values() for line in lines])
+
+
+def wrapped(name: str, width: int = 32) -> str:
+    """A name on one line or two, broken after a slash or dash: what stands in its middle tells figures apart."""
+    if len(name) <= width:
+        return name
+    parts = re.findall(r"[^/-]*[/-]|[^/-]+", name)
+    first = next((i for i in range(len(parts), 0, -1) if len("".join(parts[:i])) <= width), 0)
+    lines = ["".join(parts[:first]), "".join(parts[first:])] if first else [name]
+    return "\n".join(shorten(line, width + 4) for line in lines)
 
 
 def _zoom(axes: Axes, lines: list[pd.Series]) -> None:
