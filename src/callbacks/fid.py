@@ -95,7 +95,7 @@ class Fid(L.Callback):
         """Features of training pictures: made once, not at the cost of the budget, and kept on disk for other runs."""
         if self._real is None:
             start = time.perf_counter()
-            self.sets = training_sets(self.data, device)
+            self.sets = training_sets(self.data, device, sampled=self.how[0] == "classifier")
             self.network = self.sets.extractor(*self.how)
             self._real = self.sets.reference(self.network, self.n_train, STORE)
             self._elapsed_before -= time.perf_counter() - start
@@ -137,13 +137,19 @@ class Fid(L.Callback):
         self.seconds, self._elapsed_before = state_dict["seconds"], state_dict["elapsed"]
 
 
-def training_sets(data: ImageData, device: torch.device) -> ImageSets:
-    """The real side of `ImageSets`; what is judged is put in later."""
+def training_sets(data: ImageData, device: torch.device, sampled: bool) -> ImageSets:
+    """The real side of `ImageSets`; what is judged is put in later.
+
+    Arguments:
+        data: Gives the pictures.
+        device: Where features are made.
+        sampled: Whether a sample of labelled pictures is read for a classifier where they stay in their files.
+    """
     return ImageSets(
         train=lambda n: data.batches("train", n),
         n_train=len(data.pictures["train"].x),
         judged=data.examples("train", 1)[0],
-        labelled=data.labelled(),
+        labelled=data.labelled_sample() if sampled else data.labelled(),
         classes=data.spec.classes,
         fingerprint=data.fingerprint,
         device=device,

@@ -12,6 +12,7 @@ from src.codecs.image import ImageCodec
 from src.data.base import GenerativeData, Provenance, StepReport
 from src.data.image_loader import ImageLoader, middle
 from src.data.image_sources import Pictures, RawImages
+from src.data.labelled_sample import labelled_sample, spread_by_class
 from src.data.pictures import PictureFiles
 from src.errors import UserError
 from src.metrics.extractors.classifier import LabelledImages
@@ -151,6 +152,12 @@ class ImageData(GenerativeData):
             return None
         return LabelledImages(middle(part.x, self.spec.shape[1]), part.y, " ".join(self.fingerprint))
 
+    def labelled_sample(self) -> LabelledImages | None:
+        """All training pictures with their classes, or a bounded sample of those in files; None without classes."""
+        return self.labelled() or labelled_sample(
+            self.pictures["train"], self.spec.shape[1], " ".join(self.fingerprint), self.seed
+        )
+
     def batches(self, name: Split, n: int | None = None, batch_size: int = 256) -> Iterator[Tensor]:
         """Pictures of one split in a fixed random order, uint8 (B, C, side, side), for metrics and grids."""
         part = self.pictures[name]
@@ -198,13 +205,8 @@ def _separate(pictures: Pictures, share: float, seed: int) -> tuple[Pictures, Pi
     aside = round(share * n)
     if aside < 1 or n - aside < 2:
         raise UserError(f"{n} pictures are too few to set {share:.0%} of them aside; add pictures")
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    if pictures.y is not None:
-        order = order[pictures.y[order].argsort(stable=True)]
-    # evenly spaced places in the order by class give each class its share
-    places = ((torch.arange(aside, dtype=torch.float64) + 0.5) * n / aside).long()
     chosen = torch.zeros(n, dtype=torch.bool)
-    chosen[order[places]] = True
+    chosen[spread_by_class(pictures.y, n, aside, seed)] = True
     return _take(pictures, (~chosen).nonzero().squeeze(1)), _take(pictures, chosen.nonzero().squeeze(1))
 
 

@@ -50,7 +50,7 @@ class ImageSets:
         labels: Classes they were asked to show, shape (n,); None where nothing was asked.
         holdout: Real pictures that the model has not seen; None where there are none.
         holdout_labels: Their classes, or None.
-        labelled: Training pictures with their classes in memory, for a classifier; None without.
+        labelled: Training pictures with their classes in memory, or a sample of them, for a classifier; None without.
         fingerprint: (hash of the data, how it was split), under which statistics of the training pictures are cached.
         seed: Of whatever is drawn.
         device: Where features are made.
@@ -78,11 +78,14 @@ class ImageSets:
 
     def extractor(self, name: str, precision: str, resize: str) -> NetExtractor:
         """An extractor; "auto" is the classifier for labelled grey pictures, of which ImageNet knows little."""
-        if name == "auto" and self.labelled is not None and self.judged.shape[1] == 1:
+        whole = None if self.labelled is None or self.labelled.is_sample else self.labelled
+        if name == "auto" and whole is not None and self.judged.shape[1] == 1:
             name = "classifier"
         key = (name, precision, resize)
         if key not in self.cache:
-            self.cache[key] = build_extractor(name, precision, resize, self.device, self.labelled)
+            self.cache[key] = build_extractor(
+                name, precision, resize, self.device, self.labelled if name == "classifier" else whole
+            )
         return self.cache[key]
 
     def reference(self, extractor: NetExtractor, n: int, store: int) -> FeatureStatistics:

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from src.cli import CONF
 from src.data.image_folder import channels_of, decode, find_pictures, headers, report_of, without_empty
+from src.data.image_sources import Pictures
+from src.data.labelled_sample import labelled_sample
 from src.data.pictures import FORMATS, PictureFiles
 from src.errors import UserError
 from src.metrics.base import traits
@@ -131,9 +133,11 @@ def _shuffled(folder: Folder, seed: int) -> Folder:
 
 
 def _sets(real: Folder, order: Tensor, judged: Tensor | PictureFiles, labels: Tensor | None, seed: int) -> ImageSets:
-    labelled = None
-    if real.y is not None and isinstance(real.x, Tensor) and len(real.classes) > 1:
-        labelled = LabelledImages(real.x, real.y, f"{real.sha256} {tuple(real.x.shape)}")
+    labelled, sha256 = None, f"{real.sha256} {tuple(real.x.shape)}"
+    if real.y is not None and len(real.classes) > 1 and isinstance(real.x, Tensor):
+        labelled = LabelledImages(real.x, real.y, sha256)
+    elif len(real.classes) > 1:
+        labelled = labelled_sample(Pictures(real.x, real.y), real.x.shape[2], sha256, seed)
     return ImageSets(
         train=lambda n: real.batches(order[:n]),
         n_train=len(real.x),

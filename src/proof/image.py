@@ -62,12 +62,13 @@ class ImageProof(Proof):
 
     def check(self, cfg: DictConfig) -> None:
         """Names and weights of every extractor that will measure, while training or afterwards."""
-        labelled, grey = self.data.labelled() is not None, self.data.spec.shape[0] == 1
+        labelled = bool(self.data.spec.classes)
+        own = self.data.labelled() is not None and self.data.spec.shape[0] == 1
         for group in ("watch", "metrics"):
             for name, node in ((cfg.get(group) or {}).get("image") or {}).items():
                 how = {key: str((node or {}).get(key, default)) for key, default in EXTRACTOR.items()}
                 if node and EXTRACTOR.keys() & node.keys():
-                    _check_extractor(f"{group}.image.{name}", how, labelled, grey)
+                    _check_extractor(f"{group}.image.{name}", how, labelled, own)
 
     def write_synthetic(self, synthesizer: Synthesizer, n: int, seed: int, folder: Path) -> Made:
         """Writes `synthetic.png` and `synthetic.npz`: images (n, H, W, C), and labels where the model was told them."""
@@ -84,7 +85,7 @@ class ImageProof(Proof):
         """Every metric of the config, with a progress line on a terminal."""
         holdout, labels = self.data.examples("test", MOST_HELD_OUT)
         sets = replace(
-            training_sets(self.data, self.data.device), judged=torch.from_numpy(synthetic.pictures),
+            training_sets(self.data, self.data.device, sampled=True), judged=torch.from_numpy(synthetic.pictures),
             labels=None if synthetic.labels is None else torch.from_numpy(synthetic.labels),
             holdout=holdout, holdout_labels=labels, seed=seed,
         )  # fmt: skip
@@ -129,8 +130,8 @@ class ImageProof(Proof):
         """Pictures are no rows."""
 
 
-def _check_extractor(path: str, how: dict[str, str], labelled: bool, grey: bool) -> None:
-    name = "classifier" if how["extractor"] == "auto" and labelled and grey else how["extractor"]
+def _check_extractor(path: str, how: dict[str, str], labelled: bool, own: bool) -> None:
+    name = "classifier" if how["extractor"] == "auto" and own else how["extractor"]
     try:
         check_extractor(name, how["precision"], how["resize"], labelled)
     except UserError as error:

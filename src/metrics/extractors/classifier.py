@@ -32,11 +32,14 @@ class LabelledImages:
         images: Shape (n, C, H, W), uint8.
         labels: Class of each, int64, shape (n,).
         sha256: Hash of the data; with the recipe, the key of the cached network.
+        is_sample: Whether they are a sample of pictures too many for memory: good for a judge that is asked for, but no
+            reason to choose the classifier by itself.
     """
 
     images: Tensor
     labels: Tensor
     sha256: str
+    is_sample: bool = False
 
     @property
     def classes(self) -> int:
