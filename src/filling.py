@@ -36,7 +36,8 @@ def fill_file(synthesizer: Synthesizer, source: str, out: str, seed: int) -> str
     rows = _read(synthesizer, source)
     holes = rows.known.isna()
     filled = synthesizer.impute(rows.known.mask(rows.unseen), seed)
-    kept = {name: rows.frame[name].where(~holes[name], filled[name]) for name in rows.unseen if rows.unseen[name].any()}
+    strange = [str(name) for name in rows.unseen if rows.unseen[name].any()]
+    kept = {name: rows.frame[name].where(~holes[name], filled[name]) for name in strange}
     made = filled.assign(**kept)
     _write(rows.frame.assign(**{name: made[name] for name in made.columns}), out, _codec(synthesizer).schema)
     count, left = int(holes.to_numpy().sum()), int(made.isna().to_numpy().sum())
@@ -103,7 +104,8 @@ def _read(synthesizer: Synthesizer, source: str) -> _Rows:
     columns = [column for column in codec.columns if column.field.name in codec.modelled]
     absent = [name for name in codec.modelled if name not in frame]
     if len(absent) == len(columns):
-        raise UserError(f"{source} has no column of the training table, such as {absent[0]!r}{near(absent[0], frame)}")
+        hint = near(absent[0], map(str, frame.columns))
+        raise UserError(f"{source} has no column of the training table, such as {absent[0]!r}{hint}")
     known = pd.DataFrame(
         {
             c.field.name: _cast(frame[c.field.name], c, source)

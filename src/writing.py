@@ -21,6 +21,7 @@ from rich.progress import track
 from src.atomic import replacing
 from src.codecs.base import CHUNK
 from src.codecs.table import TableCodec
+from src.data.rounding import is_text
 from src.errors import UserError
 from src.rejection import Request
 from src.schema import Schema
@@ -165,6 +166,14 @@ def for_csv(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(names, "Int64"))
 
 
+def for_parquet(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Truths that are kept as text, because some cell is missing, as nullable booleans."""
+    words = {"True": True, "False": False}
+    truths = {field.name: frame[field.name] for field in schema.fields if field.type == "boolean"}
+    named = {name: cells for name, cells in truths.items() if is_text(cells) and cells.dropna().isin(words).all()}
+    return frame.assign(**{name: cells.map(words).astype("boolean") for name, cells in named.items()})
+
+
 def _write_file(
     pieces: Iterable[pd.DataFrame], path: Path, suffix: str, schema: Schema, mark: str | None = None
 ) -> None:
@@ -176,7 +185,8 @@ def _write_file(
     writer: pq.ParquetWriter | None = None
     try:
         for frame in _ahead(pieces):
-            table = pa.Table.from_pandas(frame, preserve_index=False, schema=None if writer is None else writer.schema)
+            known = None if writer is None else writer.schema
+            table = pa.Table.from_pandas(for_parquet(frame, schema), preserve_index=False, schema=known)
             if writer is None:
                 told = {} if mark is None else {MARK: mark.encode()}
                 marked = table.schema.with_metadata({**(table.schema.metadata or {}), **told})

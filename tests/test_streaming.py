@@ -165,7 +165,7 @@ def test_parquet_parts_are_one_table_whose_types_do_not_change_from_part_to_part
         data.setup("fit")
         assert data.read().rows == 300 and len(data.stream.store) == 9
         types = {field.name: (field.type, field.dtype) for field in data.schema.fields}
-        assert types["count"] == ("integer", "float64") and types["flag"] == ("category", "str")
+        assert types["count"] == ("integer", "float64") and types["flag"] == ("boolean", "str")
         assert types["id"] == ("id", "int64") and types["day"] == ("datetime", "str")
         assert data.read().facts["count"].missing == data.read().facts["flag"].missing == 1
     parts[1].drop(columns="few").to_parquet(tmp_path / "part-1.parquet", index=False)

@@ -118,6 +118,8 @@ def _id_reason(name: str, series: pd.Series, facts: Facts) -> str | None:
 
 
 def _words(name: str, dtype: str, present: pd.Series, facts: Facts, is_label: bool) -> Finding:
+    if facts.distinct == 2 and {str(value).lower() for value in present.unique()} == {"true", "false"}:
+        return Finding(Field(name, "boolean", dtype), 2, "true, false or missing" if facts.missing else "true or false")
     format = facts.format
     if format is not None and not is_label:
         return Finding(Field(name, "datetime", dtype, format=format), facts.distinct, f"dates written as {format}")

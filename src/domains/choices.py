@@ -31,14 +31,18 @@ class ChoiceDomain(Domain):
         self.values = values
         self.places = {str(value): i for i, value in enumerate(values)}
         self.everything = Region(positions=frozenset(range(len(values))), missing=missing)
-        self.is_truth = bool(values) and all(isinstance(value, bool) for value in values)
-        self.numbers = None if self.is_truth else _numbers(values)
+        is_truth = bool(values) and all(isinstance(value, bool) for value in values)
+        self.numbers = None if is_truth else _numbers(values)
+        self.truths: dict[bool | None, int] = {}  # positions of true and false in a column of truths
+        if field.type == "boolean" or is_truth:
+            self.truths = {_truth(value): i for i, value in enumerate(values) if _truth(value) is not None}
 
     def find(self, text: str) -> Region | None:
-        """A category by its name; numbers also written otherwise (1 for 1.0), truths in any case."""
-        name = text.capitalize() if self.is_truth else text
-        if name in self.places:
-            return Region(positions=frozenset({self.places[name]}))
+        """A category by its name; numbers also written otherwise (1 for 1.0), truths as true, TRUE or 1."""
+        if text in self.places:
+            return Region(positions=frozenset({self.places[text]}))
+        if (truth := _truth(text)) is not None and truth in self.truths:
+            return Region(positions=frozenset({self.truths[truth]}))
         if text == MISSING:
             return Region(missing=True)
         number = float_in(text)
@@ -93,6 +97,11 @@ class ChoiceDomain(Domain):
         if not self.places:
             return UserError(f"{asked}: the column is missing in every training row")
         return UserError(f"{asked} is not among the training values ({self._shown()}){near(text, self.places)}")
+
+
+def _truth(value: object) -> bool | None:
+    """Whether a cell of a boolean column says true or false; None if neither."""
+    return {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}.get(str(value).lower())
 
 
 def _numbers(values: list[Any]) -> np.ndarray | None:
