@@ -20,6 +20,7 @@ from src.spec import Block
 SPIKE_SHARE = 0.25  # a value held by this share of the rows is a spike
 SPIKE_DISTINCT = 20  # in columns with fewer distinct values every value is common, none is a spike
 CLOCK_STEPS = (86_400.0, 3_600.0, 60.0, 1.0)  # seconds; dates come back as whole days, hours, ... if all of them are
+ROUND_STEPS = tuple(10.0**k for k in range(12, 0, -1))  # numbers as whole thousands, hundreds, tens likewise
 
 
 class NumberColumn(ColumnCodec):
@@ -31,7 +32,7 @@ class NumberColumn(ColumnCodec):
         spikes: Values with a state of their own.
         missing: Whether missing is one of the states.
         limits: Lowest and highest training value, for clipping; None to leave values free.
-        step: Seconds that all training dates are multiples of; 0 for numbers and for dates without such a step.
+        step: What all training values are multiples of: a power of ten from 10, or seconds of dates; 0 without one.
     """
 
     kind = "number"
@@ -69,7 +70,7 @@ class NumberColumn(ColumnCodec):
         free = finite[~np.isin(finite, found)] if found else finite
         encoder.fit(free if len(free) else finite)
         limits = (float(finite.min()), float(finite.max())) if clip and len(finite) else None
-        steps = CLOCK_STEPS if field.type == "datetime" and len(finite) else ()
+        steps = (CLOCK_STEPS if field.type == "datetime" else ROUND_STEPS) if finite.any() else ()
         step = next((step for step in steps if not (finite % step).any()), 0.0)
         return cls(field, encoder, found, missing, limits, step)
 
