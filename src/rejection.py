@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from src.errors import UserError, near
 
 PATIENCE = 2**20  # rows drawn before giving up is considered
 RARE = 1000  # then, fewer than one row in this many is too few
+SECONDS = 60.0  # or without a single row found for so long: slow models would take hours to draw that many
 PIECE = 16_384  # rows handed on together, if there are that many
 
 Seeds = tuple[int, int, int]  # seed, part, chunk
@@ -73,7 +75,7 @@ class Request:
         """
         account = Account.of(n, first_row, len(self.classes))
         pieces: list[pd.DataFrame] = []
-        made = index = 0
+        made, index, start = 0, 0, time.monotonic()
         while account.wanted.any():
             seeds, size = (seed, part, index), account.size(self.codec.chunk)
             frame = self._exact(draw(size, self._told(size, account, seeds), seeds, first_row + made))
@@ -85,7 +87,7 @@ class Request:
             if sum(map(len, pieces)) >= PIECE:
                 yield _joined(pieces)
                 pieces = []
-            self._check_hope(account)
+            self._check_hope(account, time.monotonic() - start)
         if sum(map(len, pieces)):
             yield _joined(pieces)
 
@@ -150,10 +152,12 @@ class Request:
         of_code[self.classes] = np.arange(len(self.classes))
         return of_code[self.column.codes(frame[self.column.field.name])[at]]
 
-    def _check_hope(self, account: Account) -> None:
-        """Raises `UserError` once a class that is still wanted was found too rarely to go on."""
-        is_hopeless = (account.wanted > 0) & (account.hits * RARE * len(self.classes) < account.drawn)
-        if account.drawn < PATIENCE or not is_hopeless.any():
+    def _check_hope(self, account: Account, seconds: float) -> None:
+        """Raises `UserError` once a class that is still wanted was found too rarely to go on, or not for too long."""
+        is_rare = account.hits * RARE * len(self.classes) < account.drawn
+        is_lost = (account.hits == 0) & (seconds >= SECONDS)
+        is_hopeless = (account.wanted > 0) & (is_lost | (is_rare & (account.drawn >= PATIENCE)))
+        if not is_hopeless.any():
             return
         place = int(np.argmax(is_hopeless))
         asked = [str(self.conditions)] if self.conditions.regions else []
@@ -164,10 +168,19 @@ class Request:
         )
         worst = max(account.broken, key=lambda name: account.broken[name], default="")
         if 2 * sum(account.broken.values()) <= account.met:
-            way_out = ", or train a model that can be told, such as model=cvae" if self.conditioning == "none" else ""
-            raise UserError(f"{found}; ask for less{way_out}")
+            raise UserError(f"{found}; ask for less{self._way_out()}")
         raise UserError(
             f"{found}, since {account.broken[worst]} broke the constraint '{worst}'; loosen it, or ask for less"
+        )
+
+    def _way_out(self) -> str:
+        """Models that can be told what is asked, where this one cannot."""
+        asked = {*self.conditions.regions, *([] if self.column is None else [self.column.field.name])}
+        if self.conditioning == "columns" or not asked - {self.told_label}:
+            return ""
+        only_label = self.codec.label_codec is not None and asked == {self.codec.schema.label}
+        return (
+            f", or train a model that can be told, {'such as model=cvae' if only_label else 'model=tabar or mixture'}"
         )
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from stub_tables import people, redrawing
 
+from src import rejection
 from src.errors import UserError
 from src.sample import main as sample
 from src.synthesizer import Synthesizer
@@ -38,3 +39,16 @@ def test_rows_per_class_need_a_target_of_categories(command, label, told):
     with pytest.raises(UserError, match=told) as error:
         command(redrawing(frame=TWO_LABELS, label=label), "per_class=5")
     assert "\n" not in str(error.value) and "balance=" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "condition, way_out",
+    [({"age": "18", "score": "missing", "day": "2020-01-01"}, "model=tabar or mixture"), ({"kind": "rare"}, "cvae")],
+)
+def test_nothing_found_for_too_long_ends_the_search_and_names_a_model(monkeypatch, condition, way_out):
+    monkeypatch.setattr(rejection, "SECONDS", 0.2)
+    synthesizer = redrawing()
+    synthesizer.model.rows = synthesizer.model.rows[(people().kind != "rare").to_numpy() & (people().age > 20)]
+    with pytest.raises(UserError, match=rf"was met by 0 of \d+ rows drawn; ask for less, .*{way_out}"):
+        synthesizer.sample(5, condition)
+    assert synthesizer.model.drawn < rejection.PATIENCE
