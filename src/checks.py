@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from src import choices, signatures
 from src.errors import UserError, near
 from src.nets.sides import doublings
+from src.wording import with_article
 
 WHOLE = {"seed": 0, "epochs": 1, "batch_size": 1, "latent_dim": 1, "n_synthetic": 1, "patience": 1}  # lowest value
 MAY_BE_NULL = ("n_synthetic", "patience", "ema")
@@ -46,7 +47,8 @@ def check_pairing(cfg: DictConfig) -> None:
     targets = {name: str(choices.keys("model", name)["model._target_"]) for name in choices.names("model")}
     fitting = [name for name, target in targets.items() if kind in (signatures.attribute(target, "supports") or ())]
     name, kinds = model.rpartition(".")[2], " or ".join(sorted(supports))
-    raise UserError(f"model {name} is for {kinds} data, but this data is a {kind}; models for it: {', '.join(fitting)}")
+    told = f"model {name} is for {kinds} data, but this data is {with_article(kind)}"
+    raise UserError(f"{told}; models for it: {', '.join(fitting)}")
 
 
 def check_watch(cfg: DictConfig) -> None:
@@ -60,9 +62,8 @@ def check_watch(cfg: DictConfig) -> None:
     if kind is None:
         return
     if watched and kind not in watched:
-        raise UserError(
-            f"watch={','.join(watched)} is for other data than a {kind}; write watch={kind}, or watch=[] for none"
-        )
+        told = f"watch={','.join(watched)} is for other data than {with_article(kind)}"
+        raise UserError(f"{told}; write watch={kind}, or watch=[] for none")
     for name, node in choices.keys("watch", kind).get(f"watch.{kind}", {}).items():
         measured = signatures.attribute(str(node["_target_"]), "figures") or ()
         if cfg.monitor in measured and not (watched.get(kind) or {}).get(name):

@@ -161,4 +161,4 @@ def _gradients(critic: Critic, x: Tensor) -> Tensor:
 
 def _check_smoothing(smoothing: float) -> None:
     if not 0.0 <= smoothing < 0.5:
-        raise ValueError(f"smoothing={smoothing} must lie in [0, 0.5)")
+        raise ValueError(f"model.label_smoothing={smoothing} must lie in [0, 0.5)")

@@ -292,6 +292,8 @@ def test_figures_are_named_directed_and_complete() -> None:
     assert figures["kid"].name == "kid/fake@00000000-clean-exact/n200"
     better = {name for name, figure in figures.items() if figure.better == "lower"}
     assert better == {"fid", "fid_infinity", "kid"}
+    points = [name for name in figures["prd_f8"].detail or {} if "point" in name]
+    assert points[0] == "precision at point 1" and points[-1] == f"recall at point {len(points) // 2}"
     same = {figure.name.split("/")[0]: figure.value for figure in image_figures(real, real)}
     assert same["fid"] == pytest.approx(0, abs=1e-9) and same["precision"] > figures["precision"].value
     assert [figure.name.split("/")[0] for figure in image_figures(real, fake, ["kid"])] == ["kid"]

@@ -17,6 +17,7 @@ from PIL import Image
 
 from src.codecs.image import ImageCodec
 from src.data import image_sources
+from src.data.base import Provenance
 from src.data.image_download import DownloadFailed
 from src.data.image_folder import FolderImages
 from src.data.image_loader import ImageLoader, middle, randomly_cut
@@ -259,6 +260,29 @@ def test_any_size_becomes_the_middle_square(tmp_path):
 def test_mistakes_are_told(tmp_path, make, message):
     with pytest.raises(UserError, match=message):
         make(tmp_path)
+
+
+def few(n: int, classes: int = 0) -> ImageData:
+    x = torch.zeros(n, 1, 8, 8, dtype=torch.uint8)
+    names = tuple(map(str, range(classes)))
+    y = torch.zeros(n, dtype=torch.long) if classes else None
+    return ImageData(lambda *_: RawImages(Pictures(x, y), None, names, Provenance("files", "few", "0")))
+
+
+@pytest.mark.parametrize(("n", "told"), [(1, "1 picture is too few"), (4, "4 pictures are too few")])
+def test_too_few_pictures_are_told_how_many_are_needed(n, told):
+    with pytest.raises(UserError, match=f"{told} .* test and validation; at least") as refused:
+        few(n).setup("fit")
+    least = int(str(refused.value).partition("at least ")[2].split()[0])
+    few(least).setup("fit")
+    with pytest.raises(UserError, match=f"at least {least} are needed"):
+        few(least - 1).setup("fit")
+
+
+def test_one_class_is_one():
+    data = few(20, classes=1)
+    data.setup("fit")
+    assert data.reports[-1].detail.endswith("; 1 class")
 
 
 def idx(pixels: np.ndarray) -> bytes:

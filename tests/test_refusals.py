@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 
-from src.checks import check_arguments, check_side, check_trainer, check_watch
+from src.callbacks.fid import Fid
+from src.checks import check_arguments, check_pairing, check_side, check_trainer, check_watch
 from src.choices import CONF
 from src.codecs.table import TableCodec
 from src.comparison import collect
@@ -14,7 +16,9 @@ from src.data.steps import keep_missing
 from src.data.types import infer_schema
 from src.errors import UserError
 from src.explain import explain, unknown_option
+from src.losses import NonSaturating
 from src.models.base import Diverged
+from src.nets.diffaugment import build_diffaugment
 from src.page import write_page
 from src.results import RunResult, Score, Source
 from src.run_folders import register_resolvers, remove_if_empty
@@ -175,6 +179,31 @@ def test_parts_of_figures_of_pictures_are_no_columns(tmp_path):
     write_page(result, [], None, None, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "Columns, worst first" not in page and "Figures in parts" in page and "covariance" in page
+
+
+def test_wording_of_small_things():
+    with pytest.raises(UserError, match="this data is an image; models for it"):
+        check_pairing(config("model=ctgan", "data=digits"))
+    with pytest.raises(UserError, match="this data is a table; models for it"):
+        check_pairing(config("model=dcgan", "data=iris"))
+    with pytest.raises(ValueError, match=r"^model.label_smoothing=2 must lie"):
+        NonSaturating(2)
+    for option, told in (
+        ({"n": 0}, "watch.image.fid.n=0 must be at least 2"),
+        ({"every": 0}, "fid.every=0 must be at"),
+    ):
+        with pytest.raises(ValueError, match=f"{told}[^=]*$"):
+            Fid(None, **option)  # type: ignore[arg-type]
+
+
+def test_one_augmentation_needs_no_list():
+    x = torch.zeros(2, 3, 8, 8)
+    torch.manual_seed(0)
+    listed = build_diffaugment(["color"])(x)
+    torch.manual_seed(0)
+    assert torch.equal(build_diffaugment("color")(x), listed) and not torch.equal(listed, x)
+    with pytest.raises(UserError, match="model.diffaugment: 'colour' is not among .*did you mean 'color'"):
+        build_diffaugment("colour")
 
 
 def test_epochs_that_people_read_of_count_from_one():

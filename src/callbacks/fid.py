@@ -57,8 +57,9 @@ class Fid(L.Callback):
         seed: int = 0,
     ) -> None:
         """See the class."""
-        if every < 1 or n < 2:
-            raise ValueError(f"every={every} must be at least 1 and n={n} at least 2")
+        for name, value, least in (("every", every, 1), ("n", n, 2)):
+            if value < least:
+                raise ValueError(f"watch.image.fid.{name}={value} must be at least {least}")
         self.data, self.every, self.n, self.n_train = data, every, n, n_train
         self.how = (extractor, precision, resize)
         self.budget, self.widen, self.seed = budget, widen, seed

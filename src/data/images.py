@@ -17,6 +17,7 @@ from src.data.pictures import PictureFiles
 from src.errors import UserError
 from src.metrics.extractors.classifier import LabelledImages
 from src.spec import DataSpec
+from src.wording import counted
 
 CROP_MARGIN = 8  # pictures that are cropped at random are kept larger by one part in this many: 72 px for 64
 DTYPES = {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch.float64}
@@ -83,6 +84,7 @@ class ImageData(GenerativeData):
         self.prepare_data()
         assert self.raw is not None
         train, test, self.raw = self.raw.train, self.raw.test, _emptied(self.raw)
+        _check_count(len(train.x), [self.validation] if test is not None else [self.holdout, self.validation])
         if test is None:
             train, test = _separate(train, self.holdout, self.seed)
         train, val = _separate(train, self.validation, self.seed + 1)
@@ -94,7 +96,9 @@ class ImageData(GenerativeData):
         counts = ", ".join(f"{len(part.x):,} {name}" for name, part in self.pictures.items())
         assert self.raw is not None
         official = "official test" if self.raw.test is not None else "drawn by class"
-        return StepReport("split", f"{counts} pictures ({official}); {len(self.raw.classes)} classes")
+        return StepReport(
+            "split", f"{counts} pictures ({official}); {counted(len(self.raw.classes), 'class', 'classes')}"
+        )
 
     def _shape(self) -> tuple[int, int, int]:
         x = self.pictures["train"].x
@@ -199,12 +203,34 @@ class FolderData(ImageData):
         super().__init__(FolderImages(path, labels, channels, on_bad_image, memory_mb), **options)  # type: ignore[arg-type]
 
 
+def _check_count(n: int, shares: list[float]) -> None:
+    """Refuses pictures too few to set each share of what is left aside, and says how many are needed."""
+    if _is_enough(n, shares):
+        return
+    least, left = 3, 1.0
+    for share in shares:
+        least = max(least, int(0.5 / (share * left)) - 6)  # from just below, for rounding can go either way
+        left *= 1 - share
+    while not _is_enough(least, shares):
+        least += 1
+    parts = "validation" if len(shares) == 1 else "test and validation"
+    told = f"{counted(n, 'picture')} {'is' if n == 1 else 'are'} too few to set some aside for {parts}"
+    raise UserError(f"{told}; at least {least} are needed")
+
+
+def _is_enough(n: int, shares: list[float]) -> bool:
+    for share in shares:
+        aside = round(share * n)
+        if aside < 1 or n - aside < 2:
+            return False
+        n -= aside
+    return True
+
+
 def _separate(pictures: Pictures, share: float, seed: int) -> tuple[Pictures, Pictures]:
     """Sets a share of every class aside, drawn by the seed; order is kept."""
     n = len(pictures.x)
     aside = round(share * n)
-    if aside < 1 or n - aside < 2:
-        raise UserError(f"{n} pictures are too few to set {share:.0%} of them aside; add pictures")
     chosen = torch.zeros(n, dtype=torch.bool)
     chosen[spread_by_class(pictures.y, n, aside, seed)] = True
     return _take(pictures, (~chosen).nonzero().squeeze(1)), _take(pictures, chosen.nonzero().squeeze(1))

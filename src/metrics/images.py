@@ -105,8 +105,8 @@ def _curve(real: FeatureStatistics, fake: FeatureStatistics) -> list[Figure]:
     n = min(len(real.rows), len(fake.rows))
     f8, f_eighth, (precision, recall) = curve_scores(real.rows[:n], fake.rows[:n])
     every = slice(0, None, len(precision) // 20)
-    points = {f"precision{i:02d}": float(p) for i, p in enumerate(precision[every])}
-    points |= {f"recall{i:02d}": float(r) for i, r in enumerate(recall[every])}
+    points = {f"precision at point {i + 1}": float(p) for i, p in enumerate(precision[every])}
+    points |= {f"recall at point {i + 1}": float(r) for i, r in enumerate(recall[every])}
     return [
         _figure("prd_f8", fake, n, f8, "higher", **points),
         _figure("prd_f1_8", fake, n, f_eighth, "higher", **points),

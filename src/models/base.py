@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from src.errors import UserError
 from src.models.meter import Meter
 from src.spec import Batch, DataSpec
+from src.wording import with_article
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 SchedulerFactory = Callable[[torch.optim.Optimizer], Any]
@@ -56,9 +57,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         super().__init__()
         if spec.kind not in self.supports:
             kinds = " or ".join(sorted(self.supports))
-            raise UserError(
-                f"model {type(self).__name__} is for {kinds} data, not for a {spec.kind}; choose another model"
-            )
+            told = f"model {type(self).__name__} is for {kinds} data, not for {with_article(spec.kind)}"
+            raise UserError(f"{told}; choose another model")
         strange = {block.kind for block in spec.blocks} - self.reads
         if strange:
             way = "data.codec.compact=false" if "code" in strange else "encoding=bins data.codec.compact=true"

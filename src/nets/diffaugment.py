@@ -17,15 +17,16 @@ SHIFT, HOLE = 1 / 8, 1 / 2  # of the side (Zhao et al., appendix)
 
 
 def build_diffaugment(names: Sequence[str]) -> Callable[[Tensor], Tensor]:
-    """The augmentations of these names, applied one after another; none for none.
+    """The augmentations of these names, or of one name, applied one after another; none for none.
 
     Raises:
         UserError: A name that is not among them.
     """
+    names = [names] if isinstance(names, str) else names
     for name in names:
         if name not in AUGMENTATIONS:
             known = ",".join(AUGMENTATIONS)
-            raise UserError(f"diffaugment: {name!r} is not among [{known}]{near(name, AUGMENTATIONS)}")
+            raise UserError(f"model.diffaugment: {name!r} is not among [{known}]{near(name, AUGMENTATIONS)}")
 
     def augment(x: Tensor) -> Tensor:
         for name in names:
