@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src import choices, signatures
 from src.errors import UserError, near
-from src.nets.sides import doublings
+from src.sides import doublings
 from src.wording import with_article
 
 WHOLE = {"seed": 0, "epochs": 1, "batch_size": 1, "latent_dim": 1, "n_synthetic": 1, "patience": 1}  # lowest value

@@ -40,6 +40,7 @@ class Block:
         gate: Position of the one-hot element that must be 1 for this value to have been observed, or None if it always
             is. A numeric column with missing cells or spikes is a choice block (its state) and a gated value block.
         size: Number of categories of a code; 0 for the other kinds.
+        ordered: How many of them, from the first, stand for rising numbers; the rest are of no order.
     """
 
     start: int
@@ -47,6 +48,7 @@ class Block:
     kind: BlockKind
     gate: int | None = None
     size: int = 0
+    ordered: int = 0
 
     @property
     def width(self) -> int:

@@ -105,7 +105,7 @@ def test_a_compact_row_has_one_code_per_column():
     amount = made["amount"].dropna()
     assert np.allclose(amount, amount.round(2)) and made["count"].between(0, 1999).all()
     days = pd.to_datetime(made["day"], format="%Y-%m-%d") - pd.to_datetime(frame["day"], format="%Y-%m-%d")
-    assert days.abs().max() < pd.Timedelta(days=20), "600 days in 75 bins"
+    assert days.abs().max() < pd.Timedelta(days=50), "600 days in 24 bins"
 
 
 def test_unknown_cells_are_nan():

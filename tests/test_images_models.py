@@ -20,7 +20,7 @@ from src.models.wgan import WGAN
 from src.models.wgan_gp import WGANGP
 from src.nets.conv_autoencoder import LevelHead
 from src.nets.diffaugment import AUGMENTATIONS, build_diffaugment, color, cutout, translation
-from src.nets.sides import doublings
+from src.sides import doublings
 from src.spec import Batch, DataSpec
 
 FAMILY = (GAN, DCGAN, LSGAN, WGAN, WGANGP, SNGAN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,11 @@ FEW = 20  # up to this many distinct values count as few even where each has two
 REPEATS = 5  # rows a distinct value must have on average to be kept as it is, where there are more of them
 BIN_ROWS = 8  # a bin stands for at least this many training rows
 STEP_ROWS = 4  # and each step of its density for this many, so that no step gives a single row away
+
+
+def _most(rows: int) -> int:
+    """Codes of a column of so many rows: as many as each of them then has rows, for what goes with a code is learnt."""
+    return max(FEW, math.isqrt(rows))
 
 
 class Bins(NumericEncoder):
@@ -47,7 +53,8 @@ class Bins(NumericEncoder):
         self.neutral = float(np.median(values))
         points, counts = np.unique(values, return_counts=True)
         repeats = 2 if len(points) <= FEW else REPEATS
-        if len(points) == 1 or (len(points) <= self.distinct and len(values) >= repeats * len(points)):
+        most = min(self.distinct, _most(len(values)))
+        if len(points) == 1 or (len(points) <= most and len(values) >= repeats * len(points)):
             self._fit_points(points)
         else:
             self._fit_bins(values, points, counts)
@@ -58,7 +65,7 @@ class Bins(NumericEncoder):
         self.edges = (points[1:] + points[:-1]) / 2  # a value not seen in training takes the nearest code
 
     def _fit_bins(self, values: np.ndarray, points: np.ndarray, counts: np.ndarray) -> None:
-        bins = int(np.clip(len(values) // BIN_ROWS, 1, self.bins))
+        bins = int(np.clip(len(values) // BIN_ROWS, 1, min(self.bins, _most(len(values)))))
         spikes = points[counts >= max(len(values) / bins, BIN_ROWS)]
         rest = np.sort(values[~np.isin(values, spikes)])
         bins = int(np.clip(len(rest) // BIN_ROWS, 1, bins))

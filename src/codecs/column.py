@@ -42,6 +42,11 @@ class ColumnCodec(abc.ABC):
         """Number of codes of a column whose every cell is one of finitely many; None for any other column."""
         return None
 
+    @property
+    def ordered(self) -> int:
+        """How many of the codes, from the first, stand for rising numbers."""
+        return 0
+
     def codes(self, series: pd.Series) -> np.ndarray:
         """The code of each cell, -1 for one without; only where `size` is a number."""
         raise TypeError(f"{self.field.name} has no codes")

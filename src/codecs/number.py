@@ -117,6 +117,11 @@ class NumberColumn(ColumnCodec):
         """Codes of the encoder, and one for missing."""
         return None if self.encoder.size is None else self.encoder.size + self.missing
 
+    @property
+    def ordered(self) -> int:
+        """All codes but that for missing."""
+        return self.encoder.size or 0
+
     def codes(self, series: pd.Series) -> np.ndarray:
         """The encoder's codes; missing is the last, or -1 where no training row missed."""
         values = to_numbers(series, self.field)

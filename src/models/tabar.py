@@ -152,7 +152,7 @@ class TabAR(LikelihoodModel):
 
     def _log_probs(self, codes: Tensor, known: Tensor, rank: Tensor) -> Tensor:
         """Log-probability of every known cell given those of lower rank, (B, C); 0 for unknown cells."""
-        embedded = functional.embedding(codes, self.net.embedding)
+        embedded = functional.embedding(codes, self.net.embedding())
         sees = (rank[:, None, :] < rank[:, :, None]) & known[:, None, :]
         features = self.net.features(torch.bmm(sees.to(embedded.dtype), embedded), slice(None))
         cells = codes - self.codes.first

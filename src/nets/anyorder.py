@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from src.nets.codes import Codes
+from src.nets.codetable import CodeTable
 from src.nets.linear import Linear, linear
 
 
@@ -25,11 +26,11 @@ class Network(nn.Module):
         """See the class."""
         super().__init__()
         self.codes = codes
-        self.embedding = nn.Parameter(torch.randn(codes.total, width) * 0.3)
+        self.embedding = CodeTable(codes, width, scale=0.3)
         self.target = nn.Parameter(torch.randn(len(codes), width) * 0.3)
         self.blocks = nn.ModuleList([_Block(width, hidden, dropout) for _ in range(blocks)])
         self.norm = nn.LayerNorm(width)
-        self.out = nn.Parameter(torch.zeros(codes.total, width))
+        self.out = CodeTable(codes, width, scale=0.0)
         self.bias = nn.Parameter(torch.zeros(codes.total))
 
     def features(self, context: Tensor, column: int | slice) -> Tensor:
@@ -43,9 +44,9 @@ class Network(nn.Module):
         """Unnormalised log-probabilities of the column's codes, (B, H) to (B, size); exact unless training."""
         part = self.codes.part(column)
         if self.training:
-            return linear(features, self.out[part]).float() + self.bias[part]
+            return linear(features, self.out.of(column)).float() + self.bias[part]
         with torch.autocast(features.device.type, enabled=False):
-            return linear(features.float(), self.out[part], self.bias[part])
+            return linear(features.float(), self.out.of(column), self.bias[part])
 
 
 class _Block(nn.Module):

@@ -23,6 +23,7 @@ class Codes(nn.Module):
 
     Attributes:
         sizes: Codes of each column.
+        ordered: How many of them, from the first, are in an order, for each column.
         first: Number of each column's code 0, shape (C,).
         column: Column that each code belongs to, shape (T,).
         total: T.
@@ -34,7 +35,7 @@ class Codes(nn.Module):
     def __init__(self, blocks: Sequence[Block]) -> None:
         """See the class."""
         super().__init__()
-        self.sizes = [block.size for block in blocks]
+        self.sizes, self.ordered = [block.size for block in blocks], [block.ordered for block in blocks]
         self.total = sum(self.sizes)
         sizes = torch.tensor(self.sizes)
         self.register_buffer("first", sizes.cumsum(0) - sizes, persistent=False)

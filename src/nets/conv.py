@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from src.nets.sides import doublings
+from src.sides import doublings
 
 Conditional = Literal["none", "concatenation", "acgan", "projection"]
 Norm = Literal["batch", "group", "spectral", "none"]

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from src.heads import Head
 from src.nets.conv import channels, one_hot
 from src.nets.mlp import mlp
-from src.nets.sides import doublings
+from src.sides import doublings
 from src.spec import DataSpec
 
 WIDTH = 32  # channels of the largest map

@@ -26,8 +26,9 @@ class Prefixes:
     def __init__(self, net: Network, n: int, precision: Callable[[], AbstractContextManager[None]]) -> None:
         """See the class."""
         self.net, self.codes, self.precision = net, net.codes, precision
-        self.context = net.embedding.new_zeros(1, net.embedding.shape[1])  # sums of embeddings, (groups, H)
-        self.group = torch.zeros(n, dtype=torch.long, device=net.embedding.device)  # of each row, (n,)
+        self.table: Tensor = net.embedding()
+        self.context = self.table.new_zeros(1, self.table.shape[1])  # sums of embeddings, (groups, H)
+        self.group = torch.zeros(n, dtype=torch.long, device=self.table.device)  # of each row, (n,)
 
     def add(self, column: int, codes: Tensor, counts: Tensor) -> None:
         """Gives rows a code of their own in the column, where `counts` (n,) is true."""
@@ -38,7 +39,7 @@ class Prefixes:
         else:
             key, self.group = torch.unique(key, return_inverse=True)
         parent, code = key // (size + 1), key % (size + 1)
-        added = functional.embedding(code.clamp(max=size - 1) + self.codes.first[column], self.net.embedding)
+        added = functional.embedding(code.clamp(max=size - 1) + self.codes.first[column], self.table)
         if not counts.all():
             added = added.masked_fill((code == size)[:, None], 0.0)
         self.context = added.add_(self.context.index_select(0, parent))
