@@ -17,6 +17,7 @@ from src.codecs.base import Codec
 from src.codecs.image import ImageCodec
 from src.codecs.table import TableCodec
 from src.constraints import Rules
+from src.devices import usable_device
 from src.errors import UserError, near
 from src.models.adversarial import AdversarialModel
 from src.models.base import GenerativeModel
@@ -232,24 +233,6 @@ class Synthesizer:
         with torch.random.fork_rng(devices=cuda):
             torch.manual_seed(int(_generator(seeds).integers(2**62)))
             return self.model.sample(n, None if told is None else told.to(self.model.device))
-
-
-def usable_device(name: str) -> torch.device:
-    """The device of that name; raises `UserError` for one that is unknown or that this machine does not have."""
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = torch.device("meta")
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise UserError(f"device={name} is not known; write cpu, cuda, cuda:1 or mps")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device.type == "cuda" and (device.index or 0) >= count:
-        raise UserError(
-            f"device={name}: torch finds {count or 'no'} CUDA device{'s' * (count != 1)} here; use device=cpu"
-        )
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UserError(f"device={name}: torch finds no such device here; use device=cpu")
-    return device
 
 
 def _generator(seeds: Sequence[int]) -> np.random.Generator:

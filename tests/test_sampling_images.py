@@ -8,11 +8,12 @@ import torch
 from PIL import Image
 
 from src.codecs.image import ImageCodec
+from src.devices import usable_device
 from src.errors import UserError
 from src.models.dcgan import DCGAN
 from src.models.vae import VAE
 from src.sample import main
-from src.synthesizer import Synthesizer, usable_device
+from src.synthesizer import Synthesizer
 
 CLASSES = ("nought", "one", "two")
 
