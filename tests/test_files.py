@@ -151,13 +151,13 @@ def test_words_keep_their_spelling(tmp_path: Path) -> None:
         "column 'long' has whole numbers too long to be exact: kept as text",
     )
     schema = infer_schema(frame, None, {})
-    assert [schema[name].type for name in ("zip", "yes", "true")] == ["id", "category", "category"]
+    assert [schema[name].type for name in ("zip", "yes", "true")] == ["id", "category", "boolean"]
 
 
-def test_true_and_false_with_gaps_stay_words(tmp_path: Path) -> None:
+def test_truths_with_gaps_keep_their_spelling(tmp_path: Path) -> None:
     frame = read(tmp_path, "a,b\n" + lines("{even},{i}") + ",1\n").frame
     assert set(frame["a"].dropna()) == {"True", "False"} and frame["a"].isna().sum() == 1
-    assert infer_schema(frame, None, {})["a"].type == "category"
+    assert infer_schema(frame, None, {})["a"].type == "boolean"
 
 
 def test_blanks_after_the_comma(tmp_path: Path) -> None:
