@@ -29,8 +29,8 @@ class Bins(NumericEncoder):
     function, linear between knots that are several training rows apart: no training value is ever copied.
 
     Arguments:
-        distinct: Most distinct values that are kept as they are.
-        bins: Most bins of a column with more of them.
+        distinct: Most distinct values that are kept as they are; never more than the square root of the rows, or 20.
+        bins: Most bins of a column with more of them; limited likewise.
         steps: Pieces of the quantile function inside a bin.
     """
 

@@ -46,7 +46,7 @@ class StepReport:
     cells: int = 0
 
 
-class Loader:
+class Loader(abc.ABC):
     """What every loader of ours keeps: the epoch, which with the seed decides the order, and where its pass stands.
 
     Arguments:
@@ -63,13 +63,13 @@ class Loader:
         self.sampler = self  # Lightning calls loader.sampler.set_epoch before each epoch
         self.batch_sampler = None
 
+    @abc.abstractmethod
     def __len__(self) -> int:
         """Batches a pass."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def __iter__(self) -> Iterator[Batch]:
         """One pass, from the start or from where a restored state stood."""
-        raise NotImplementedError
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the order of the next pass."""

@@ -118,6 +118,12 @@ _MAKERS: dict[str, Callable[[FeatureStatistics, FeatureStatistics], list[Figure]
 )
 
 
+def _allowed(real: FeatureStatistics, fake: FeatureStatistics) -> list[str]:
+    """All kinds, without the one that needs classes where the extractor tells none."""
+    has_classes = fake.scores is not None and real.scores is not None
+    return [kind for kind in KINDS if has_classes or kind != "inception_score"]
+
+
 def possible_figures(real: FeatureStatistics, fake: FeatureStatistics, kinds: Collection[str] | None) -> list[Figure]:
     """All figures of the kinds asked for, which on few pictures may not all be had.
 
@@ -130,10 +136,9 @@ def possible_figures(real: FeatureStatistics, fake: FeatureStatistics, kinds: Co
         Incomplete: Some cannot be computed; it holds the others.
         MetricError: See `image_figures`.
     """
-    has_classes = fake.scores is not None and real.scores is not None
     found: list[Figure] = []
     missing: dict[str, str] = {}
-    for kind in [k for k in KINDS if k != "inception_score" or has_classes] if kinds is None else kinds:
+    for kind in _allowed(real, fake) if kinds is None else kinds:
         try:
             if kind == "fid_infinity" and kinds is None and len(fake.rows) < LEAST_INFINITY:
                 raise MetricError(
@@ -172,9 +177,8 @@ def image_figures(
     if unknown:
         raise MetricError(f"unknown kinds {sorted(unknown)}; known are {', '.join(KINDS)}")
     if kinds is None:
-        left_out = {"inception_score"} if fake.scores is None or real.scores is None else set()
-        left_out |= {"fid_infinity"} if len(fake.rows) < LEAST_INFINITY else set()
-        kinds = [kind for kind in KINDS if kind not in left_out]
+        is_few = len(fake.rows) < LEAST_INFINITY
+        kinds = [kind for kind in _allowed(real, fake) if not (is_few and kind == "fid_infinity")]
     real = real.to(fake.rows.device)
     with full_float32(fake.rows.device):
         return [figure for kind in kinds for figure in _MAKERS[kind](real, fake)]
