@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from src.results import machine, package_versions
+from datakiln.results import machine, package_versions
 
 SUITES = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
 

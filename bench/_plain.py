@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from src.spec import Block, DataSpec
+from datakiln.spec import Block, DataSpec
 
 LATENT, HIDDEN, BATCH, PAC = 128, 256, 500, 10
 TVAE_HIDDEN = 128

@@ -89,8 +89,8 @@ def codec(source: Sequence[str]) -> dict[str, float]:
     """Seconds of fitting every numeric column, by our codec and by scikit-learn's mixture on all rows."""
     from sklearn.mixture import BayesianGaussianMixture
 
-    from src.codecs.modes import Modes
-    from src.codecs.number import NumberColumn
+    from datakiln.codecs.tables.modes import Modes
+    from datakiln.codecs.tables.number import NumberColumn
 
     data, _ = _composed("ctgan", source)
     frame, names = data.frames["train"], data.schema.numeric
@@ -108,7 +108,7 @@ def codec(source: Sequence[str]) -> dict[str, float]:
 
 def flat(source: Sequence[str], flush: bool) -> dict[str, float]:
     """TVAE on few rows for 300 epochs: seconds of the first and of the last 20, and weights that became denormal."""
-    from src.data.base import TensorLoader
+    from datakiln.data.base import TensorLoader
 
     data, make = _composed("tvae", source)
     torch.set_flush_denormal(flush)
@@ -146,8 +146,8 @@ def _composed(model: str, source: Sequence[str], *options: str) -> tuple[Any, Ca
     from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 
-    from src.choices import CONF
-    from src.run_folders import register_resolvers
+    from datakiln.cli.run_folders import register_resolvers
+    from datakiln.storage import CONF
 
     register_resolvers()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -181,7 +181,7 @@ def _fit(
 
 def _sampled(model: Any, data: Any) -> dict[str, float]:  # noqa: ANN401
     """Rows per second in model space, and as a frame through the synthesizer."""
-    from src.synthesizer import Synthesizer
+    from datakiln.sampling.synthesizer import Synthesizer
 
     synthesizer = Synthesizer(model, data.codec)
     calls = {"model": lambda: model.sample(SAMPLES), "frame": lambda: synthesizer.sample(SAMPLES)}

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from bench._process import Cost, Row, alone, cost_of, row
 
 if TYPE_CHECKING:
-    from src.metrics.extractors.inception_network import FIDInception
-    from src.metrics.statistics import FeatureStatistics
+    from datakiln.metrics.extractors.inception_network import FIDInception
+    from datakiln.metrics.pictures.statistics import FeatureStatistics
 
 IMAGES, SIDE = 48, 64
 DIM, ROWS, FEW = 2048, 4096, 1000
@@ -30,7 +30,7 @@ def run() -> list[Row]:
 
 def random_inception() -> FIDInception:
     """The network without its weights."""
-    from src.metrics.extractors.inception_network import FIDInception
+    from datakiln.metrics.extractors.inception_network import FIDInception
 
     torch.manual_seed(0)
     net = FIDInception()
@@ -45,9 +45,9 @@ def images(n: int = IMAGES) -> Tensor:
 
 def our_inception(precision: str) -> Cost:
     """Images a CPU-second, statistics included; `fell_back` tells that "fast" was refused here."""
-    from src.metrics.extractors.checks import checked_extractor
-    from src.metrics.extractors.inception import as_backbone
-    from src.metrics.statistics import feature_statistics
+    from datakiln.metrics.extractors.checks import checked_extractor
+    from datakiln.metrics.extractors.inception import as_backbone
+    from datakiln.metrics.pictures.statistics import feature_statistics
 
     cpu = torch.device("cpu")
     extractor = checked_extractor(as_backbone(random_inception(), "random", cpu), "clean", precision, cpu)
@@ -109,8 +109,8 @@ def distance(form: str) -> Cost:
 
 
 def _statistics(rows: Tensor) -> FeatureStatistics:
-    from src.metrics.moments import Moments
-    from src.metrics.statistics import FeatureStatistics
+    from datakiln.metrics.pictures.moments import Moments
+    from datakiln.metrics.pictures.statistics import FeatureStatistics
 
     moments = Moments(DIM, sync=False)
     moments.update(rows)
@@ -133,7 +133,7 @@ def _by_eigvals(real: FeatureStatistics, fake: FeatureStatistics) -> float:
 
 
 def _by_factor(real: FeatureStatistics, fake: FeatureStatistics) -> float:
-    from src.metrics.frechet import frechet_distance
+    from datakiln.metrics.pictures.frechet import frechet_distance
 
     return frechet_distance(real.gaussian, fake.gaussian, real.factor, fake.all_rows)
 
@@ -169,7 +169,7 @@ def sample_metric(which: str) -> Cost:
 
 
 def _our_kid(real: Tensor, fake: Tensor) -> float:
-    from src.metrics.neighbours import kernel_distance
+    from datakiln.metrics.pictures.neighbours import kernel_distance
 
     return kernel_distance(real, fake).value
 
@@ -190,7 +190,7 @@ def _their_kid(real: Tensor, fake: Tensor) -> float:
 
 
 def _our_manifold(real: Tensor, fake: Tensor) -> float:
-    from src.metrics.neighbours import manifold_metrics
+    from datakiln.metrics.pictures.neighbours import manifold_metrics
 
     return sum(manifold_metrics(real, fake))
 

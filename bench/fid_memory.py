@@ -37,7 +37,7 @@ class _Generator(nn.Module):
 
     @torch.no_grad()
     def draw(self, n: int) -> Tensor:
-        from src.metrics.statistics import to_uint8
+        from datakiln.metrics.pictures.statistics import to_uint8
 
         return to_uint8(torch.tanh(self.last(self.steps(torch.randn(n, 128, 4, 4)))))
 
@@ -58,12 +58,12 @@ def _flowers() -> Iterator[Tensor]:
 
 def job(name: str, n: int) -> Cost:
     """All figures of n generated images against the flowers, in this process alone."""
-    from src.metrics.extractors.build import build_extractor
-    from src.metrics.extractors.checks import checked_extractor
-    from src.metrics.extractors.inception import as_backbone
-    from src.metrics.feature_cache import StatisticsKey, cached_statistics
-    from src.metrics.images import image_figures
-    from src.metrics.statistics import STORE, feature_statistics, generated
+    from datakiln.metrics.extractors.build import build_extractor
+    from datakiln.metrics.extractors.checks import checked_extractor
+    from datakiln.metrics.extractors.inception import as_backbone
+    from datakiln.metrics.pictures.feature_cache import StatisticsKey, cached_statistics
+    from datakiln.metrics.pictures.images import image_figures
+    from datakiln.metrics.pictures.statistics import STORE, feature_statistics, generated
 
     cpu = torch.device("cpu")
     if name == "inception":

@@ -41,11 +41,11 @@ def plain_loop() -> float:
 
     import torch
 
-    from src.codecs.table import TableCodec
-    from src.data.sources import SklearnTable
-    from src.data.tables import TableData
-    from src.models.vae import VAE
-    from src.schedules import Linear
+    from datakiln.codecs.tables.table import TableCodec
+    from datakiln.data.tables.sources import SklearnTable
+    from datakiln.data.tables.tables import TableData
+    from datakiln.models.vae.vae import VAE
+    from datakiln.nets.schedules import Linear
 
     torch.set_flush_denormal(True)
     data = TableData(SklearnTable("iris"), TableCodec(), outliers=3)
@@ -105,9 +105,9 @@ def sample(folder: str, n: int) -> None:
     """Samples into a file and prints seconds, CPU-seconds and peak megabytes; the model is loaded beforehand."""
     from rich.console import Console
 
-    from src.results import peak_memory_mb
-    from src.synthesizer import Synthesizer
-    from src.writing import write_table
+    from datakiln.results import peak_memory_mb
+    from datakiln.sampling.synthesizer import Synthesizer
+    from datakiln.sampling.writing import write_table
 
     synthesizer = Synthesizer.load(f"{folder}/run")
     start, cpu = time.perf_counter(), time.process_time()

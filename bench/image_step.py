@@ -60,7 +60,7 @@ def ours(precision: str, name: str, count: int) -> Cost:
     import lightning as L
     import torch
 
-    from src.callbacks.ema import Ema
+    from datakiln.callbacks.ema import Ema
 
     torch.set_flush_denormal(True)
     model, loader = built(name)
@@ -99,10 +99,10 @@ def built(name: str) -> tuple[Any, Any]:
     from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 
-    from src.choices import CONF
-    from src.data.image_loader import ImageLoader
-    from src.run_folders import register_resolvers
-    from src.spec import DataSpec
+    from datakiln.cli.run_folders import register_resolvers
+    from datakiln.data.pictures.loaders import ImageLoader
+    from datakiln.spec import DataSpec
+    from datakiln.storage import CONF
 
     side, batch = MODELS[name]
     register_resolvers()
@@ -230,8 +230,8 @@ def our_batches(count: int) -> Cost:
     from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 
-    from src.choices import CONF
-    from src.run_folders import register_resolvers
+    from datakiln.cli.run_folders import register_resolvers
+    from datakiln.storage import CONF
 
     register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):

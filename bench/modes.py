@@ -17,7 +17,7 @@ def run() -> list[dict[str, Any]]:
     """One skewed column, ten modes, CPU-seconds."""
     from sklearn.mixture import BayesianGaussianMixture
 
-    from src.codecs.modes import fit_mixture
+    from datakiln.codecs.tables.modes import fit_mixture
 
     warnings.filterwarnings("ignore", module="sklearn")  # the peer does not converge here, which makes it faster
     values = np.random.default_rng(0).lognormal(0, 1, ROWS)

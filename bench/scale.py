@@ -58,7 +58,7 @@ def write_table(path: Path, n: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from src.data.adult import AdultTable
+    from datakiln.data.sets.adult import AdultTable
 
     frame = AdultTable()(os.environ.get("DATA_DIR")).frame
     rng = np.random.default_rng(0)
@@ -91,8 +91,8 @@ def train(folder: str, n: int, streaming: bool, model: str) -> dict[str, Any]:
     from hydra import compose, initialize_config_dir
     from hydra.utils import instantiate
 
-    from src.choices import CONF
-    from src.run_folders import register_resolvers
+    from datakiln.cli.run_folders import register_resolvers
+    from datakiln.storage import CONF
 
     register_resolvers()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

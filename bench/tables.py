@@ -91,8 +91,8 @@ def _rate(what: str, ours: float, peer: str, ratio: float | str, wanted: float =
 
 def _source(folder: Path) -> tuple[list[str], str]:
     """Options that name the table, and what it is."""
-    from src.cache import cache_dir
-    from src.data.adult import FILES, FOLDERS
+    from datakiln.data.sets.adult import FILES, FOLDERS
+    from datakiln.storage import cache_dir
 
     where = os.environ.get("DATA_DIR")
     places = [*([Path(where) / name for name in FOLDERS] if where else []), cache_dir() / "adult"]

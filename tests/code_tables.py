@@ -11,15 +11,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from src.callbacks.bundle import Bundle
-from src.checkpoints import FORMAT
-from src.codecs.bins import Bins
-from src.codecs.table import TableCodec
-from src.data.base import Provenance
-from src.data.sources import RawTable
-from src.data.tables import TableData
-from src.models.base import GenerativeModel
-from src.spec import Block, Column, DataSpec
+from datakiln.callbacks.bundle import Bundle
+from datakiln.codecs.tables.bins import Bins
+from datakiln.codecs.tables.table import TableCodec
+from datakiln.data.base import Provenance
+from datakiln.data.tables.sources import RawTable
+from datakiln.data.tables.tables import TableData
+from datakiln.models.base import GenerativeModel
+from datakiln.sampling.checkpoints import FORMAT
+from datakiln.spec import Block, Column, DataSpec
 
 
 def spec_of(*sizes: int, rows: int = 1000) -> DataSpec:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import src  # noqa: F401 (the tests of a clone test that clone's package, whatever is installed)
+
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("TQDM_DISABLE", "1")
 

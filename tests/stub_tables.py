@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from src.codecs.table import TableCodec
-from src.constraints import Constraint, Rules
-from src.data.types import infer_schema
-from src.models.base import GenerativeModel
-from src.synthesizer import Synthesizer
+from datakiln.codecs.tables.table import TableCodec
+from datakiln.constraints import Constraint, Rules
+from datakiln.data.tables.types import infer_schema
+from datakiln.models.base import GenerativeModel
+from datakiln.sampling.synthesizer import Synthesizer
 
 ROWS = 600
 

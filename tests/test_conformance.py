@@ -12,11 +12,11 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
-from src.callbacks.bundle import Bundle
-from src.checkpoints import FORMAT, model_arguments
-from src.choices import CONF
-from src.run_folders import register_resolvers
-from src.synthesizer import Synthesizer
+from datakiln.callbacks.bundle import Bundle
+from datakiln.cli.run_folders import register_resolvers
+from datakiln.sampling.checkpoints import FORMAT, model_arguments
+from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.storage import CONF
 
 TOYS = {"table": "toy", "image": "digits"}  # a small data set of each kind
 MODELS = sorted(path.stem for path in (CONF / "model").glob("**/*.yaml"))

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from src.choices import ROOT
-
+ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LONGEST_DEFINITION = 10  # lines
 A_CELL = 300  # seconds, many times what one takes: a hung kernel must end, a busy machine must not fail

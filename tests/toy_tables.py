@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from src.callbacks.ema import Ema
-from src.codecs.table import TableCodec
-from src.data.tables import TableData
-from src.data.toy import ToyTable
-from src.metrics.fidelity import quick_fidelity
-from src.models.base import GenerativeModel
+from datakiln.callbacks.ema import Ema
+from datakiln.codecs.tables.table import TableCodec
+from datakiln.data.sets.toy import ToyTable
+from datakiln.data.tables.tables import TableData
+from datakiln.metrics.tables.fidelity import quick_fidelity
+from datakiln.models.base import GenerativeModel
 
 
 def toy_data(encoder, rows: int = 2000, batch_size: int = 100) -> TableData:

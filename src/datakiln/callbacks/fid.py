@@ -1,0 +1,157 @@
+"""The Frechet distance of samples from training pictures, measured while training within a budget of time."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import lightning as L
+import torch
+
+from datakiln.codecs.pictures import to_levels
+from datakiln.data.pictures.pictures import ImageData
+from datakiln.metrics.pictures.images import image_figures
+from datakiln.metrics.pictures.sets import ImageSets
+from datakiln.metrics.pictures.statistics import STORE, FeatureStatistics, feature_statistics, generated
+from datakiln.models.base import GenerativeModel
+
+log = logging.getLogger(__name__)
+
+MONITOR = "val/fid"
+BATCH = 256
+
+
+class Fid(L.Callback):
+    """Logs the distance every k epochs under its full name, and as `val/fid` for monitors, which it may be the one of.
+
+    The network that makes the features belongs to this callback, so no checkpoint carries it. Averaged weights are
+    measured where there are any. The distance depends on n, so it stands in the name.
+
+    Arguments:
+        data: Gives the training pictures that samples are compared with.
+        every: Epochs between two measurements; the last epoch is always measured.
+        n: Samples drawn for each.
+        n_train: Training pictures at most.
+        extractor: See `build_extractor`; "auto" is a classifier for labelled grey pictures.
+        precision: See `build_extractor`.
+        resize: See `build_extractor`.
+        budget: Share of the training time that it may take; None for any.
+        widen: Whether it measures less often when it takes more than that; else it only says so.
+        seed: Of the samples, the same at every measurement, so that a change is the model's.
+    """
+
+    figures = ("val/fid",)
+
+    def __init__(
+        self,
+        data: ImageData,
+        every: int = 5,
+        n: int = 2000,
+        n_train: int = 10_000,
+        extractor: str = "auto",
+        precision: str = "exact",
+        resize: str = "clean",
+        budget: float | None = 0.1,
+        widen: bool = True,
+        seed: int = 0,
+    ) -> None:
+        """See the class."""
+        for name, value, least in (("every", every, 1), ("n", n, 2)):
+            if value < least:
+                raise ValueError(f"watch.image.fid.{name}={value} must be at least {least}")
+        self.data, self.every, self.n, self.n_train = data, every, n, n_train
+        self.how = (extractor, precision, resize)
+        self.budget, self.widen, self.seed = budget, widen, seed
+        self.next_epoch = every
+        self.seconds = 0.0  # spent on measuring
+        self._elapsed_before = 0.0  # in earlier parts of a resumed run
+        self._began: float | None = None
+        self._real: FeatureStatistics | None = None
+        self.full_names: dict[str, str] = {}  # of the monitor, once it is measured
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Starts the clock that the budget is read against."""
+        self._began = time.perf_counter()
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Measures, if it is this epoch's turn; training's own random numbers are left untouched."""
+        assert isinstance(pl_module, GenerativeModel)
+        epoch = trainer.current_epoch + 1
+        if not trainer.state.fn == "fit" or (epoch < self.next_epoch and epoch != trainer.max_epochs):
+            return
+        real = self._reference(pl_module.device)
+        start = time.perf_counter()
+        name, value = self._measure(pl_module, real)
+        self.seconds += time.perf_counter() - start
+        pl_module.publish("val", {name: value})
+        # the monitor's name is the same for all; only the full name goes to the loggers, where runs are compared
+        pl_module.fresh[MONITOR] = value
+        self.full_names[MONITOR] = f"val/{name}"
+        trainer.callback_metrics[MONITOR] = torch.tensor(value)
+        self.next_epoch = epoch + self.every
+        self._keep_to_budget(epoch)
+
+    def _reference(self, device: torch.device) -> FeatureStatistics:
+        """Features of training pictures: made once, not at the cost of the budget, and kept on disk for other runs."""
+        if self._real is None:
+            start = time.perf_counter()
+            self.sets = training_sets(self.data, device, sampled=self.how[0] == "classifier")
+            self.network = self.sets.extractor(*self.how)
+            self._real = self.sets.reference(self.network, self.n_train, STORE)
+            self._elapsed_before -= time.perf_counter() - start
+        return self._real
+
+    def _measure(self, model: GenerativeModel, real: FeatureStatistics) -> tuple[str, float]:
+        device = model.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(self.seed)
+            samples = generated(lambda size: to_levels(model.sample(size)), self.n, min(BATCH, self.data.codec.chunk))
+            fake = feature_statistics(self.network, samples, self.n)
+        figure = image_figures(real, fake, ("fid",))[0]
+        return figure.name, figure.value
+
+    @property
+    def _elapsed(self) -> float:
+        return self._elapsed_before + (0.0 if self._began is None else time.perf_counter() - self._began)
+
+    def _keep_to_budget(self, epoch: int) -> None:
+        training = max(self._elapsed - self.seconds, 1e-9)
+        share = self.seconds / training
+        if self.budget is None or share <= self.budget:
+            return
+        if not self.widen:
+            log.warning("FID takes %.0f %% of the training time; raise watch.image.fid.every or lower n", 100 * share)
+            return
+        # the next one when training has earned it: after as many epochs as bring its share down to the budget
+        self.every = max(self.every + 1, round(epoch * (share / self.budget - 1)))
+        self.next_epoch = epoch + self.every
+        log.warning("FID takes %.0f %% of the training time: from now on every %d epochs", 100 * share, self.every)
+
+    def state_dict(self) -> dict[str, Any]:
+        """When it is due, and the time spent, so that a resumed run keeps to the same budget."""
+        return {"every": self.every, "next": self.next_epoch, "seconds": self.seconds, "elapsed": self._elapsed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on as `state_dict` says."""
+        self.every, self.next_epoch = state_dict["every"], state_dict["next"]
+        self.seconds, self._elapsed_before = state_dict["seconds"], state_dict["elapsed"]
+
+
+def training_sets(data: ImageData, device: torch.device, sampled: bool) -> ImageSets:
+    """The real side of `ImageSets`; what is judged is put in later.
+
+    Arguments:
+        data: Gives the pictures.
+        device: Where features are made.
+        sampled: Whether a sample of labelled pictures is read for a classifier where they stay in their files.
+    """
+    return ImageSets(
+        train=lambda n: data.batches("train", n),
+        n_train=len(data.pictures["train"].x),
+        judged=data.examples("train", 1)[0],
+        labelled=data.labelled_sample() if sampled else data.labelled(),
+        classes=data.spec.classes,
+        fingerprint=data.fingerprint,
+        device=device,
+    )

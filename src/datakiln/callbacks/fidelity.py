@@ -1,0 +1,46 @@
+"""How faithful a table model's samples are, measured on the validation rows while it trains."""
+
+from __future__ import annotations
+
+import time
+
+import lightning as L
+import numpy as np
+import torch
+
+from datakiln.data.tables.tables import TableData
+from datakiln.metrics.tables.fidelity import quick_fidelity
+from datakiln.models.base import GenerativeModel
+
+
+class TableFidelity(L.Callback):
+    """Logs `val/shape`, `val/trend` and their mean `val/fidelity` (higher is better, 1 is perfect) every k epochs.
+
+    Arguments:
+        data: Gives the codec, and the validation rows in user units.
+        every: Epochs between two measurements; the last epoch is always measured.
+        rows: Rows drawn for each.
+        seed: Of the draws, the same at every measurement, so that a change is the model's.
+    """
+
+    figures = ("val/shape", "val/trend", "val/fidelity")
+
+    def __init__(self, data: TableData, every: int = 25, rows: int = 1000, seed: int = 0) -> None:
+        """See the class."""
+        self.codec, self.real = data.codec, data.frames["val"]
+        self.every, self.rows, self.seed = every, rows, seed
+        self.seconds = 0.0
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Measures, if it is this epoch's turn; training's own random numbers are left untouched."""
+        assert isinstance(pl_module, GenerativeModel)
+        epoch = trainer.current_epoch + 1
+        if not trainer.state.fn == "fit" or (epoch % self.every and epoch != trainer.max_epochs):
+            return
+        start = time.perf_counter()
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            x = pl_module.sample(self.rows)
+        synthetic = self.codec.decode(x, np.random.default_rng(self.seed))
+        pl_module.publish("val", quick_fidelity(self.codec.schema, self.real, synthetic))
+        self.seconds += time.perf_counter() - start

@@ -1,0 +1,211 @@
+"""What can be told of a config before any data is read: values out of range, and options that reach nothing."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from datakiln.cli import choices, signatures
+from datakiln.errors import UserError, near
+from datakiln.spec import doublings
+from datakiln.wording import with_article
+
+WHOLE = {"seed": 0, "epochs": 1, "batch_size": 1, "latent_dim": 1, "n_synthetic": 1, "patience": 1}  # lowest value
+MAY_BE_NULL = ("n_synthetic", "patience", "ema")
+GIVEN = ("spec",)  # arguments that the program adds to what the yaml says
+
+
+def check(cfg: DictConfig) -> None:
+    """Everything that can be told of a config without importing what it names.
+
+    Raises:
+        UserError: The first thing that is wrong, in one line.
+    """
+    check_values(cfg)
+    check_pairing(cfg)
+    check_reach(cfg)
+    check_watch(cfg)
+    check_side(cfg)
+    check_trainer(cfg)
+    check_arguments(cfg, only_ours=True)
+
+
+def check_values(cfg: DictConfig) -> None:
+    """Refuses options without a value and values no model could use; imports nothing.
+
+    Raises:
+        UserError: The option, its value and what it may be.
+    """
+    missing = sorted(OmegaConf.missing_keys(cfg))
+    if missing:
+        raise UserError(f"{missing[0]}= is missing; for example {missing[0]}=VALUE")
+    for key, low in WHOLE.items():
+        _check(cfg, key, f"a whole number of at least {low}", lambda v, low=low: isinstance(v, int) and v >= low)
+    _check(cfg, "ema", "a number between 0 and 1", lambda v: isinstance(v, int | float) and 0 < v < 1)
+    _check(cfg, "save_every_seconds", "a number of seconds", lambda v: isinstance(v, int | float) and v >= 0)
+    _check(cfg, "mode", "min or max", lambda v: v in ("min", "max"))
+
+
+def check_pairing(cfg: DictConfig) -> None:
+    """Refuses a model on a kind of data that it cannot model; imports nothing.
+
+    Raises:
+        UserError: The pair, and the models that fit the data.
+    """
+    model, kind = str(cfg.model._target_), signatures.attribute(str(cfg.data._target_), "kind")
+    supports = signatures.attribute(model, "supports")
+    if kind is None or supports is None or kind in supports:
+        return  # a class that is not ours is asked when it is built
+    targets = {name: str(choices.keys("model", name)["model._target_"]) for name in choices.names("model")}
+    fitting = [name for name, target in targets.items() if kind in (signatures.attribute(target, "supports") or ())]
+    name, kinds = model.rpartition(".")[2], " or ".join(sorted(supports))
+    told = f"model {name} is for {kinds} data, but this data is {with_article(kind)}"
+    raise UserError(f"{told}; models for it: {', '.join(fitting)}")
+
+
+def check_watch(cfg: DictConfig) -> None:
+    """Refuses to watch another kind of data than there is, and a monitor whose measurement is off; imports nothing.
+
+    Raises:
+        UserError: The option, and the way out.
+    """
+    kind = signatures.attribute(str(cfg.data._target_), "kind")
+    watched: Any = cfg.get("watch") or {}
+    if kind is None:
+        return
+    if watched and kind not in watched:
+        told = f"watch={','.join(watched)} is for other data than {with_article(kind)}"
+        raise UserError(f"{told}; write watch={kind}, or watch=[] for none")
+    for name, node in choices.keys("watch", kind).get(f"watch.{kind}", {}).items():
+        measured = signatures.attribute(str(node["_target_"]), "figures") or ()
+        if cfg.monitor in measured and not (watched.get(kind) or {}).get(name):
+            raise UserError(
+                f"monitor={cfg.monitor} is measured by watch.{kind}.{name}, which is off; leave it on, or choose "
+                "another monitor="
+            )
+
+
+def check_side(cfg: DictConfig) -> None:
+    """Refuses a side that pictures cannot have, or that the model's nets do not reach, before pictures are decoded.
+
+    Raises:
+        UserError: The side, and those that fit.
+    """
+    side = cfg.data.get("side")
+    if side is None:
+        return
+    if isinstance(side, bool) or not isinstance(side, int) or side < 2:
+        raise UserError(f"data.side={side} must be a whole number of pixels, at least 2")
+    if signatures.attribute(str(cfg.model._target_), "doubles"):
+        doublings(side)
+
+
+def check_trainer(cfg: DictConfig) -> None:
+    """Refuses trainer options that a model which alternates two optimizers cannot follow; imports nothing.
+
+    Lightning would say so late, in its own terms, or quietly train in another precision than was asked for.
+
+    Raises:
+        UserError: The option, its value, and the way out.
+    """
+    target = str(cfg.model._target_)
+    precisions = signatures.attribute(target, "precisions")
+    if precisions is None:
+        return
+    name, trainer = target.rpartition(".")[2], cfg.trainer
+    precision = str(trainer.get("precision") or "32-true")
+    if precision not in precisions:
+        raise UserError(f"trainer.precision={precision}: {name} trains in 32-true or bf16-mixed; choose one of them")
+    if trainer.get("gradient_clip_val"):
+        told = f"trainer.gradient_clip_val={trainer.gradient_clip_val}: {name} does not clip gradients"
+        way_out = "model.critic_optimizer.lr, model.generator_optimizer.lr"
+        raise UserError(f"{told}; leave it at null, and against large steps lower {way_out}")
+    batches = trainer.get("accumulate_grad_batches")
+    if batches not in (None, 1):
+        told = f"trainer.accumulate_grad_batches={batches}: {name} updates after every batch"
+        raise UserError(f"{told}; for larger batches in the same memory raise batch_size and set model.accumulate")
+
+
+def check_arguments(cfg: DictConfig, only_ours: bool = False) -> None:
+    """Refuses an option that is no argument of the class it is for, and a class that lacks one.
+
+    Arguments:
+        cfg: The config.
+        only_ours: Whether to leave out classes of other packages, which must be imported for it.
+
+    Raises:
+        UserError: The option, the class, and the argument that was meant.
+    """
+    for path, node in _targets(OmegaConf.to_container(cfg, resolve=False)):
+        target = str(node["_target_"])
+        if target.startswith("src."):
+            now = signatures.where(target.rpartition(".")[2])
+            way_out = f"it is now {now}" if now else "nothing of that name is left"
+            raise UserError(f"{path}._target_={target} is of before this package was called datakiln; {way_out}")
+        if target.startswith("datakiln.") and not signatures.is_ours(target):
+            module, _, name = target.rpartition(".")
+            there = signatures.names(module)
+            told = f"; known there: {', '.join(sorted(there))}" if there else f": there is no module {module}"
+            raise UserError(f"{path}._target_={target} is not known{near(name, there) or told}")
+        if only_ours and not signatures.is_ours(target):
+            continue
+        known, required, is_open = _taken(target)
+        for key in node:
+            if not str(key).startswith("_") and key not in known and not is_open:
+                raise UserError(f"{path}.{key} is no argument of {target}{near(str(key), known)}")
+        lacking = [] if node.get("_partial_") else sorted(required - set(node) - set(GIVEN))
+        if lacking and not node.get("_args_"):
+            others = [name for name in choices.names(path) if choices.is_complete(path, name)]
+            way_out = f"; complete choices of {path}=: {', '.join(others)}" if others else ""
+            raise UserError(f"{path}.{lacking[0]} is missing: {target} cannot do without it{way_out}")
+
+
+def check_reach(cfg: DictConfig) -> None:
+    """Refuses a top-level option, such as latent_dim, that does not reach the model; imports nothing.
+
+    Raises:
+        UserError: The option and both values.
+    """
+    for key in map(str, cfg):
+        value = cfg[key]
+        if key not in cfg.model or cfg.model[key] == value:
+            continue
+        if not OmegaConf.is_config(value):
+            told = f"{key}={value} does not reach the model, whose {key} is {cfg.model[key]}"
+            raise UserError(f"{told}; set {key}= and not model.{key}=")
+        if "_target_" not in cfg.model[key]:
+            raise UserError(f"model.{key} is taken from {key}; write {key}.{next(iter(cfg.model[key]))}=VALUE")
+
+
+def _check(cfg: DictConfig, key: str, what: str, is_good: Any) -> None:  # noqa: ANN401 (a predicate)
+    if key not in cfg or (cfg[key] is None and key in MAY_BE_NULL):
+        return
+    if isinstance(cfg[key], bool) or not is_good(cfg[key]):
+        raise UserError(f"{key}={cfg[key]} must be {what}{' or null' if key in MAY_BE_NULL else ''}")
+
+
+def _targets(node: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:  # noqa: ANN401 (any yaml value)
+    if isinstance(node, list):
+        for i, part in enumerate(node):
+            yield from _targets(part, f"{path}[{i}]")
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield path, node
+        for key, part in node.items():
+            yield from _targets(part, f"{path}.{key}".lstrip("."))
+
+
+def _taken(target: str) -> tuple[set[str], set[str], bool]:
+    """Argument names, those without a default, and whether any other name is taken as well."""
+    if signatures.is_ours(target):
+        known = signatures.arguments(target)
+        return set(known), {name for name, (default, _) in known.items() if not default}, signatures.is_open(target)
+    from hydra.utils import get_object
+
+    parameters = inspect.signature(get_object(target)).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    required = {p.name for p in parameters if p.default is p.empty and p.kind in kinds}
+    return {p.name for p in parameters}, required, any(p.kind == p.VAR_KEYWORD for p in parameters)

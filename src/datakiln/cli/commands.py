@@ -1,0 +1,167 @@
+"""What the commands share: options, one-line errors, what to do when asked to stop. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from datakiln.cli.explain import explain, is_mistake
+from datakiln.errors import UserError, near
+from datakiln.storage import CONF
+
+
+def run_hydra(
+    task: Callable[[DictConfig], float | None], config_name: str, compare: Callable[[list[str]], None]
+) -> None:
+    """Runs a task under Hydra, once or as a sweep; every error becomes one line unless `debug=true`.
+
+    Arguments:
+        task: One job, from its config to the figure a sweep ranks by.
+        config_name: File in `conf`.
+        compare: What prints the table after a sweep, given arguments as `src.report` takes them.
+    """
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        from datakiln.cli.usage import usage
+
+        with one_line_errors(sys.argv[1:], config_name):
+            print(usage(sys.argv[1:], config_name), flush=True)
+        return
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from datakiln.cli.free_names import spell_out
+    from datakiln.cli.run_folders import forget, remove_if_empty
+    from datakiln.cli.sweeps import Sweep
+
+    caught: list[Exception] = []
+    flags_first = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))  # or argparse is lost
+    sys.argv[1:] = spell_out(flags_first)
+    Sweep.current = sweep = Sweep(sys.argv[1:])
+
+    def job(cfg: DictConfig) -> float | None:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            return sweep.run(task, cfg)
+        try:
+            return task(cfg)
+        except Exception as error:
+            folder = Path(HydraConfig.get().runtime.output_dir)
+            remove_if_empty(folder, refused=isinstance(error, UserError))
+            caught.append(error)  # raised below: Hydra would print a line of its own about it
+            return None
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors reach us instead of Hydra's own printing
+    forget()
+    with one_line_errors(sys.argv[1:], config_name):
+        _refuse_flags(sys.argv[1:])
+        try:
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
+        except Exception:
+            if sweep.folder is not None:
+                remove_if_empty(sweep.folder)
+            if not sweep.failed():  # Optuna without a single finished trial: what failed in them says more
+                raise
+        if caught:
+            raise caught[0]
+        if sweep.folder is not None:
+            sweep.close(compare)
+
+
+def _refuse_flags(argv: Sequence[str]) -> None:
+    """Refuses `--epochs 5`, which Hydra's parser would answer with a page of its own."""
+    from hydra._internal.utils import get_args_parser
+
+    known = [flag for action in get_args_parser()._actions for flag in action.option_strings]
+    for word in argv:
+        flag = word.partition("=")[0]
+        if flag.startswith("--") and flag not in known:
+            raise UserError(f"unknown flag {flag}{near(flag, known)}; options are written name=value, without dashes")
+
+
+def options(argv: Sequence[str], config_name: str) -> DictConfig:
+    """key=value options over the defaults in `conf/<config_name>.yaml`; free keys, as text, below `condition`.
+
+    Raises:
+        UserError: Something that is not key=value, or a key that is not there.
+    """
+    path = CONF / f"{config_name}.yaml"
+    if any(arg in ("-h", "--help") for arg in argv):
+        print(path.read_text(encoding="utf-8"), end="")
+        raise SystemExit(0)
+    config = OmegaConf.load(path)
+    assert isinstance(config, DictConfig)
+    for arg in argv:
+        key, sign, value = arg.partition("=")
+        head = key.partition(".")[0]
+        if not sign:
+            raise UserError(f"{arg!r} is not key=value{near(arg, map(str, config))}")
+        if head not in config.keys():  # noqa: SIM118 (a missing value, ???, is not `in` an OmegaConf)
+            raise UserError(
+                f"unknown option {key!r}{near(head, map(str, config))}; known: {', '.join(map(str, config))}"
+            )
+        config = set_option(config, key, value if head == "condition" else _parsed(key, value))
+    return config
+
+
+def _parsed(key: str, value: str) -> Any:  # noqa: ANN401 (any yaml value)
+    try:
+        return OmegaConf.from_dotlist([f"value={value}"])["value"]
+    except Exception as error:
+        raise UserError(f"option {key}={value!r} cannot be read ({type(error).__name__}); quote it") from None
+
+
+def set_option(config: DictConfig, key: str, value: Any) -> DictConfig:  # noqa: ANN401 (any yaml value)
+    """Sets `a` or `a.name`, where a name may hold spaces and further dots, as columns do."""
+    head, dot, rest = key.partition(".")
+    if dot:
+        inner = dict(config[head] or {})
+        if rest in inner:
+            raise UserError(f"{key} is given twice; one text can hold several comparisons: {key}='>60&<=70' or 'a|b'")
+        inner[rest] = value
+        config[head] = inner
+    else:
+        config[head] = value
+    return config
+
+
+def command(main: Callable[[list[str]], None]) -> None:
+    """Runs a plain key=value command with one-line errors."""
+    with one_line_errors(sys.argv[1:], ""):
+        main([arg for arg in sys.argv[1:] if arg != "debug=true"])
+
+
+class one_line_errors:  # noqa: N801 (a context manager reads as a verb)
+    """Turns any error into one line on stderr and exit code 1 (2 for a mistake of the person), unless `debug=true`.
+
+    Arguments:
+        argv: The command line.
+        config_name: The config that its options are for.
+    """
+
+    def __init__(self, argv: Sequence[str], config_name: str) -> None:
+        """See the class."""
+        self.debug = any(arg.lstrip("+") == "debug=true" for arg in argv)
+        self.argv, self.config_name = argv, config_name
+
+    def __enter__(self) -> None:
+        """Nothing to prepare."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:  # noqa: ANN401
+        """Tells the error and leaves."""
+        if error is None or self.debug or isinstance(error, SystemExit):
+            return
+        if isinstance(error, KeyboardInterrupt):
+            print("stopped", file=sys.stderr)
+            sys.exit(130)
+        if isinstance(error, BrokenPipeError):
+            sys.exit(141)
+        if hasattr(error, "exit_code"):
+            print(explain(error), file=sys.stderr, flush=True)
+            sys.exit(error.exit_code)
+        print(f"error: {explain(error, self.argv, self.config_name)}", file=sys.stderr, flush=True)
+        sys.exit(2 if is_mistake(error) else 1)

@@ -1,0 +1,124 @@
+"""`python -m src.evaluate run=outputs/...`: a run on fresh samples; or two tables, or two folders of pictures."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from datakiln.cli.commands import command, options
+from datakiln.errors import UserError
+from datakiln.storage import CONF
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+    from datakiln.results import RunResult
+
+USAGE = "usage: python -m src.evaluate run=FOLDER, or real=... synthetic=..."
+
+
+def main(argv: list[str]) -> None:
+    """Checks the options, then measures.
+
+    Raises:
+        UserError: An option is missing, unknown or impossible.
+    """
+    cfg = options(argv, "evaluate")
+    if (cfg.run is None) == (cfg.real is None):
+        raise UserError(f"give either run= or real= and synthetic=; {USAGE}")
+    if cfg.real is not None and cfg.synthetic is None:
+        raise UserError(f"synthetic= is missing beside real={cfg.real}; {USAGE}")
+    if cfg.n is not None and (not isinstance(cfg.n, int) or cfg.n < 1):
+        raise UserError(f"n={cfg.n} must be a whole number of at least 1")
+    from rich.console import Console
+
+    if cfg.run is not None:
+        evaluate_run(cfg, Console())
+    else:
+        evaluate_pair(cfg, Console())
+
+
+def evaluate_run(cfg: DictConfig, console: Console) -> None:
+    """Reads the run's data again, samples its model anew and writes a report of its own; the run stays as it is.
+
+    Raises:
+        UserError: The folder is no finished run, or its data has changed since.
+    """
+    from hydra.utils import instantiate
+
+    from datakiln.proof.base import build_proof
+    from datakiln.results import RunResult
+    from datakiln.sampling.synthesizer import Synthesizer
+
+    run = Path(str(cfg.run))
+    synthesizer = Synthesizer.load(run)
+    result = RunResult.load(run / "result.json")
+    stored = OmegaConf.load(run / "config" / "config.yaml")
+    data = instantiate(stored.data, _convert_="all")
+    data.prepare_data()
+    data.setup("fit")
+    if data.provenance.sha256 != result.provenance.sha256:
+        raise UserError(
+            f"the data of {run} has changed since ({data.provenance.detail} has sha256 {data.provenance.sha256[:12]}, "
+            f"the run had {result.provenance.sha256[:12]}); bring the old data back, or train again"
+        )
+    proof = build_proof(data)
+    folder = _new_folder(cfg, run)
+    synthetic = proof.write_synthetic(synthesizer, int(cfg.n or data.n_synthetic), int(cfg.seed), folder)
+    metrics = [instantiate(node) for node in stored.metrics[data.kind].values()]
+    result.figures = proof.figures(synthetic, metrics, int(cfg.seed), console)
+    result.n_synthetic = len(synthetic)
+    result.seed = int(cfg.seed)
+    plots = proof.plots(synthesizer, synthetic, folder)
+    _write(result, plots, proof.preview(synthetic), folder, console)
+
+
+def evaluate_pair(cfg: DictConfig, console: Console) -> None:
+    """Measures synthetic data from anywhere against real data: two tables, or two folders of pictures."""
+    real, synthetic = Path(str(cfg.real)), Path(str(cfg.synthetic))
+    for key, path in (("real", real), ("synthetic", synthetic)):
+        if not path.exists():
+            raise UserError(f"{key}={path} does not exist")
+    if real.is_dir() != synthetic.is_dir():
+        raise UserError(f"real={real} and synthetic={synthetic} must be two tables or two folders of pictures")
+    if real.is_dir():
+        from datakiln.proof.folders import evaluate_folders as measure
+    else:
+        from datakiln.proof.pair import evaluate_tables as measure
+    metrics = default_metrics("image" if real.is_dir() else "table")
+    folder = _new_folder(cfg, Path())
+    result, plots, preview = measure(cfg, metrics, folder, console)
+    _write(result, plots, preview, folder, console)
+
+
+def default_metrics(kind: str) -> list[Any]:
+    """The metrics of `conf/metrics` for a kind of data."""
+    from hydra.utils import instantiate
+
+    return [instantiate(node) for node in OmegaConf.load(CONF / "metrics" / f"{kind}.yaml").values()]
+
+
+def _new_folder(cfg: DictConfig, parent: Path) -> Path:
+    folder = Path(str(cfg.out)) if cfg.out is not None else parent / time.strftime("evaluation-%Y%m%d-%H%M%S")
+    if (folder / "result.json").exists():
+        raise UserError(f"{folder} holds results already; choose another out=")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _write(result: RunResult, plots: list[Path], preview: pd.DataFrame | None, folder: Path, console: Console) -> None:
+    from datakiln.jobs.announce import announce_result
+    from datakiln.reports.page import write_page
+
+    result.save(folder / "result.json")
+    write_page(result, plots, preview, None, folder / "report.html")
+    announce_result(result, folder / "report.html", console)
+
+
+def run() -> None:
+    """The command."""
+    command(main)

@@ -1,0 +1,152 @@
+"""Any error as one line for a person: what is wrong and, where it can be told, the way out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from omegaconf.errors import OmegaConfBaseException
+
+from datakiln.cli import choices, signatures
+from datakiln.errors import UserError, near
+
+EXTRAS = {"hydra/sweeper/optuna": "sweep"}  # choices that a plain installation lacks, and the extra that brings them
+
+
+def is_mistake(error: BaseException) -> bool:
+    """Whether the person can mend it: exit code 2, and no hint at a traceback."""
+    return isinstance(error, UserError | OmegaConfBaseException) or type(error).__module__.startswith("hydra.")
+
+
+def explain(error: BaseException, argv: Sequence[str] = (), config_name: str = "train") -> str:
+    """One line.
+
+    Arguments:
+        error: What was raised, by us, by Hydra or by a library.
+        argv: The command line, to tell what an option could have meant.
+        config_name: The config it was meant for.
+    """
+    name, text = type(error).__name__, " ".join(str(error).split())
+    if isinstance(error, UserError) or hasattr(error, "exit_code"):
+        return text
+    if isinstance(error.__cause__, UserError):
+        return _with_key(error, text)
+    if match := re.match(r"\w+ raised while resolving interpolation: (.*?)(?: full_key: .*)?$", text):
+        return match[1]
+    if name == "InstantiationException" and error.__cause__ is not None:
+        return _with_key(error, text)
+    if name == "ConfigCompositionException" and "'" in text:
+        return _composition(text, argv, config_name)
+    if name == "MissingConfigException" and "'" in text:
+        return _missing_choice(text)
+    if name == "OverrideParseException":
+        return _unreadable(text, argv, config_name)
+    if name == "MissingMandatoryValue":
+        key = text.rpartition("full_key: ")[2].split()[0]
+        return f"{key}= is missing; for example {key}=VALUE"
+    if isinstance(error, ValueError | OSError) or is_mistake(error):
+        return text or name
+    return f"{name}: {text} (debug=true shows where)"
+
+
+def unknown_option(key: str, argv: Sequence[str] = (), config_name: str = "train") -> str:
+    """What is wrong with an option that the composed config does not have."""
+    if key.startswith("hydra."):
+        return f"unknown option {key!r}; --hydra-help lists Hydra's own"
+    chosen = choices.chosen(argv, config_name)
+    known = choices.config_keys(config_name)
+    for group, current in chosen.items():
+        for name in set(current) & set(choices.names(group)):
+            known |= choices.keys(group, name)
+    if key in choices.groups():
+        taken = " ".join(f"{group}={','.join(chosen[group])}" for group in ("model", "data") if group in chosen)
+        return f"{key}= is no choice of {taken}"
+    parent, _, last = key.rpartition(".")
+    target = str(known.get(f"{parent}._target_", ""))
+    if last in signatures.arguments(target):
+        fitting = _with_option(key, chosen)
+        return f"{key} is left at its default by the yaml; to set it write +{key}=VALUE{fitting and f', or {fitting}'}"
+    if fitting := _with_option(f"model.{key}", chosen):
+        return f"unknown option {key!r}; choose {fitting}"
+    for group, current in chosen.items():
+        others = [name for name in choices.names(group) if name not in current and key in _own(group, name)]
+        if others:
+            return f"{key} is no option of {group}={','.join(current)}; {group}= with it: {', '.join(others)}"
+    groups = [group for group in choices.groups() if _value(key, argv) in choices.names(group)]
+    hint = near(key, groups) or near(key, known) or _near_end(last, known)
+    if target and not target.startswith("datakiln."):
+        return f"unknown option {key!r}{hint}; other arguments of {target} are written +{key}=VALUE"
+    return f"unknown option {key!r}{hint or '; --help lists the options'}"
+
+
+def _with_option(key: str, chosen: dict[str, list[str]]) -> str:
+    """A choice of the same class whose yaml sets the option, such as "model=cvae" for model.conditional; or ""."""
+    group = key.partition(".")[0]
+    current = chosen.get(group, [])
+    targets = {choices.keys(group, name).get(f"{group}._target_") for name in current if name in choices.names(group)}
+    for name in choices.names(group) if targets else []:
+        declared = choices.keys(group, name)
+        if name not in current and key in declared and declared.get(f"{group}._target_") in targets:
+            return f"{group}={name}"
+    return ""
+
+
+def _own(group: str, name: str) -> set[str]:
+    return set(choices.keys(group, name)) - {group}
+
+
+def _value(key: str, argv: Sequence[str]) -> str:
+    values = (word.partition("=")[2] for word in argv if word.lstrip("+~").startswith(f"{key}="))
+    return next(values, "").partition(",")[0]
+
+
+def _near_end(name: str, known: Sequence[str] | dict[str, object]) -> str:
+    """A hint at an option whose last part is meant, such as "lr" for "model.optimizer.lr"."""
+    ends: dict[str, str] = {}
+    for key in known:
+        ends.setdefault(key.rpartition(".")[2], key)
+    match = near(name, ends).removeprefix("; did you mean '").removesuffix("'?")
+    return f"; did you mean {ends[match]!r}?" if match else ""
+
+
+def _composition(text: str, argv: Sequence[str], config_name: str) -> str:
+    key = text.split("'")[1]
+    if text.startswith("Ambiguous value"):
+        return f"{key} names several values; add -m to run one job for each combination"
+    if text.startswith("Could not append"):
+        return f"{key} exists already: write {key}=VALUE, without +"
+    return unknown_option(key.lstrip("+~").partition("@")[0], argv, config_name)
+
+
+def _missing_choice(text: str) -> str:
+    path = text.split("'")[3 if text.startswith("In '") else 1]
+    group, _, name = path.rpartition("/")
+    if path in EXTRAS:
+        return f"{group}={name} needs the extra [{EXTRAS[path]}]: pip install -e '.[{EXTRAS[path]}]'"
+    listed = re.search(r"Available options in '[^']*': (.*?) Config search path", text)
+    known = listed.group(1).split() if listed else choices.names(group)
+    known = [one for one in known if one not in choices.names(group) or choices.is_complete(group, one)]
+    return f"{group}={name} is not known{near(name, known)}; known: {', '.join(known) or 'none'}"
+
+
+def _unreadable(text: str, argv: Sequence[str], config_name: str) -> str:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    for word in argv:
+        key, sign, value = word.partition("=")
+        try:
+            OverridesParser.create().parse_override(word)
+        except HydraException:
+            if not sign:
+                return f"{word!r} is not name=value{near(word, choices.config_keys(config_name))}"
+            return f"{word!r} cannot be read; quote what has special characters: '{key}=\"{value}\"'"
+    return text
+
+
+def _with_key(error: BaseException, text: str) -> str:
+    """The cause's line, after the place in the config that it came from, where the line does not tell."""
+    assert error.__cause__ is not None
+    line = explain(error.__cause__)
+    key = text.rpartition("full_key: ")[2].split()[0] if "full_key: " in text else ""
+    return line if not key or key.startswith("hydra.") or key.partition(".")[0] in line else f"{key}: {line}"

@@ -1,0 +1,115 @@
+"""Where runs and sweeps are put, and where an unfinished one is found again."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from datakiln.errors import UserError
+
+SWEEP_VARIABLE = "DATAKILN_SWEEP_DIR"  # tells parallel workers which folder their sweep writes to
+CONFIG_FILES = ("config.yaml", "overrides.yaml")  # in the folder `config` of every run
+NOT_IDENTITY = ("ckpt_path=", "hydra.", "debug=")  # options that do not make another run
+
+
+def run_dir(root: str, name: str, ckpt_path: str | None, overrides: Any) -> str:  # noqa: ANN401 (OmegaConf list)
+    """The folder of a run: a new one, or with ckpt_path=last that of the newest unfinished run with these options."""
+    return _run_dir(root, name, ckpt_path == "last", tuple(overrides))
+
+
+@functools.cache
+def _run_dir(root: str, name: str, go_on: bool, overrides: tuple[str, ...]) -> str:
+    if go_on:
+        return str(unfinished_run(Path(root), name, overrides))
+    return str(fresh_folder(Path(root), name))
+
+
+def sweep_dir(root: str) -> str:
+    """The folder of a sweep, the same in all its worker processes."""
+    if SWEEP_VARIABLE not in os.environ:
+        os.environ[SWEEP_VARIABLE] = str(fresh_folder(Path(root), "sweep"))
+    return os.environ[SWEEP_VARIABLE]
+
+
+def sweep_name() -> str | None:
+    """The name of the running sweep, None outside one."""
+    return Path(os.environ[SWEEP_VARIABLE]).name if SWEEP_VARIABLE in os.environ else None
+
+
+def forget() -> None:
+    """Starts anew: the next run or sweep of this process gets a folder of its own."""
+    os.environ.pop(SWEEP_VARIABLE, None)
+    _run_dir.cache_clear()
+
+
+def fresh_folder(root: Path, name: str) -> Path:
+    """Makes `root/<date>/<time>-<name>`, with a number behind it where that exists already."""
+    day, moment = time.strftime("%Y-%m-%d"), time.strftime("%H-%M-%S")
+    for suffix in ("", *(f"-{i}" for i in range(2, 1000))):
+        folder = root / day / f"{moment}-{name}{suffix}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise UserError(f"{root / day} is full of runs of this second; try again")
+
+
+def unfinished_run(root: Path, name: str, overrides: Sequence[str]) -> Path:
+    """The newest run below root with this name and these overrides that has no result yet.
+
+    Raises:
+        UserError: There is none.
+    """
+    wanted = identity(overrides)
+    for folder in sorted(root.glob(f"*/*-{name}*"), reverse=True):
+        stored = folder / "config" / "overrides.yaml"
+        if stored.is_file() and not (folder / "result.json").exists():
+            if identity(OmegaConf.load(stored)) == wanted:
+                return folder
+    told = " ".join(sorted(wanted)) or "the default options"
+    raise UserError(
+        f"ckpt_path=last: no unfinished run with {told} below {root}; give hydra.run.dir=FOLDER or a .ckpt file"
+    )
+
+
+def identity(overrides: Iterable[Any]) -> set[str]:
+    """The overrides that tell one run from another."""
+    return {str(o) for o in overrides if not str(o).startswith(NOT_IDENTITY)}
+
+
+def remove_if_empty(folder: Path, refused: bool = False) -> None:
+    """Takes back the folder of a run or sweep, and its day's, if no job has written to them.
+
+    Arguments:
+        folder: Of the run or sweep.
+        refused: Whether the run was refused, so that the config it left there is of no use to anybody.
+    """
+    stored = [folder / "config" / name for name in CONFIG_FILES]
+    if refused and {*folder.rglob("*")} <= {folder / "config", *stored}:
+        for path in stored:
+            path.unlink(missing_ok=True)
+        if (folder / "config").is_dir():
+            (folder / "config").rmdir()
+    if [path.name for path in folder.iterdir()] == ["multirun.yaml"]:
+        (folder / "multirun.yaml").unlink()
+    for path in (folder, folder.parent):
+        if any(path.iterdir()):
+            return
+        path.rmdir()
+
+
+def register_resolvers() -> None:
+    """Makes `${run_dir:...}`, `${sweep_dir:...}`, `${sweep_name:}` and `${stem:PATH}` known to OmegaConf."""
+    for resolver in (run_dir, sweep_dir, sweep_name):
+        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+    OmegaConf.register_new_resolver("stem", lambda path: Path(str(path)).stem if path else "", replace=True)
+
+
+register_resolvers()  # at import, so that the worker processes of a parallel sweep know them too

@@ -1,0 +1,51 @@
+"""`python -m src.train model=vae data=adhd latent_dim=5`: data, spec, model, fit, synthetic data, figures, report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from datakiln.cli.checks import check, check_arguments
+from datakiln.cli.commands import run_hydra
+
+if TYPE_CHECKING:
+    from datakiln.jobs.run import Run
+
+
+def train(cfg: DictConfig) -> float | None:
+    """Runs one training job and returns the figure named by `objective`."""
+    check(cfg)
+    # torch and Lightning take seconds to import; a wrong option or --help should not wait for them
+    from datakiln.jobs.run import Run
+
+    return complete(Run(cfg))
+
+
+def complete(run: Run) -> float | None:
+    """Every phase of a job in order; returns the figure named by `objective`."""
+    import torch
+
+    check_arguments(run.cfg)  # those of other packages' classes too, which are imported for it
+    threads = torch.get_num_threads()
+    try:
+        run.check()
+        run.load_data()
+        run.fit()
+        run.synthesize()
+        run.prove()
+        return run.finish()
+    finally:
+        torch.set_num_threads(threads)  # a small net takes one: the next job of a sweep may be large
+
+
+def compare(arguments: list[str]) -> None:
+    """The table that ends a sweep."""
+    from datakiln.cli.report import main
+
+    main(arguments)
+
+
+def run() -> None:
+    """The command."""
+    run_hydra(train, "train", compare)

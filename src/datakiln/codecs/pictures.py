@@ -1,0 +1,90 @@
+"""Pictures as tensors in [-1, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datakiln.codecs.base import Codec
+from datakiln.errors import UserError, near
+from datakiln.spec import DataSpec
+
+CHUNK_PIXELS = 2**19  # pixels drawn at a time, at most; part of what a seed means, so it is no option
+
+
+class ImageCodec(Codec):
+    """uint8 (n, C, H, W) to [-1, 1] and back; level k is at k / 127.5 - 1.
+
+    Arguments:
+        shape: Channels (1 or 3), height and width.
+        classes: Names of the classes in the order of the label indices; empty without labels.
+        class_shares: Share of each class among the training pictures.
+        size: Number of training pictures.
+    """
+
+    kind = "image"
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        classes: Sequence[str] = (),
+        class_shares: Sequence[float] = (),
+        size: int = 0,
+    ) -> None:
+        """See the class."""
+        self.spec = DataSpec(
+            kind="image", shape=shape, classes=tuple(classes), class_shares=tuple(class_shares), size=size
+        )
+
+    @property
+    def chunk(self) -> int:
+        """Pictures drawn at a time."""
+        return max(1, CHUNK_PIXELS // (self.spec.shape[1] * self.spec.shape[2]))
+
+    def encode(self, data: np.ndarray | Tensor) -> Tensor:
+        """Pictures of shape (n, C, H, W) and type uint8 to float32, on the device they are on."""
+        pictures = torch.from_numpy(data) if isinstance(data, np.ndarray) else data
+        return to_model_space(pictures)
+
+    def decode(self, x: Tensor, rng: np.random.Generator, first_row: int = 0) -> np.ndarray:
+        """Model space to the nearest of the 256 levels, uint8 (n, C, H, W)."""
+        return to_levels(x).cpu().numpy()
+
+    def class_index(self, value: object) -> int:
+        """Index of a class given by its name; raises `UserError` naming the known ones."""
+        classes = self.spec.classes
+        if not classes:
+            raise UserError(f"condition.class={value}: the training pictures had no classes")
+        if str(value) in classes:
+            return classes.index(str(value))
+        known = ", ".join(classes[:20]) + (", ..." if len(classes) > 20 else "")
+        raise UserError(f"condition.class={value} is not among the classes ({known}){near(str(value), classes)}")
+
+    def state(self) -> dict[str, Any]:
+        """Shape, classes, shares and size."""
+        spec = self.spec
+        return {
+            "shape": list(spec.shape),
+            "classes": list(spec.classes),
+            "class_shares": list(spec.class_shares),
+            "size": spec.size,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> ImageCodec:
+        """Inverse of `state`."""
+        return cls(tuple(state["shape"]), state["classes"], state["class_shares"], state["size"])
+
+
+def to_model_space(pictures: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Levels 0 to 255 to [-1, 1]."""
+    return pictures.to(dtype, copy=True).div_(127.5).sub_(1.0)
+
+
+def to_levels(x: Tensor) -> Tensor:
+    """[-1, 1] to the nearest level, uint8; what lies outside is clipped."""
+    return x.detach().float().add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)

@@ -1,0 +1,1 @@
+"""Columns of a table to positions of a row and back."""

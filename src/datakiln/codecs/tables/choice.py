@@ -1,0 +1,131 @@
+"""Choice columns: one-hot vectors, with one shared position for the rarest of very many categories."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from datakiln.codecs.tables.column import ColumnCodec
+from datakiln.codecs.tables.values import choice_array, choice_dtype, in_order, plain_cells, plain_value
+from datakiln.schema import Field
+from datakiln.spec import Block
+
+
+class ChoiceColumn(ColumnCodec):
+    """A boolean, category or ordinal column.
+
+    Arguments:
+        field: The column in user units.
+        values: Categories with a position of their own, as plain Python values.
+        missing: Whether missing is a further category.
+        pool: Rare categories that share one last position, drawn back by `pool_shares`.
+        pool_shares: Their relative frequencies.
+        open_pool: Whether every other category counts as one of the pool, because there were too many to list.
+    """
+
+    kind = "choice"
+
+    def __init__(
+        self,
+        field: Field,
+        values: list[Any],
+        missing: bool,
+        pool: list[Any],
+        pool_shares: list[float],
+        open_pool: bool = False,
+    ) -> None:
+        """See the class."""
+        super().__init__(field)
+        self.values = values
+        self.missing = missing
+        self.pool = pool
+        self.pool_shares = pool_shares
+        self.open_pool = open_pool
+        self.width = len(values) + missing + bool(pool)
+        self._dtype = choice_dtype(field, [*values, *pool])
+        self._take = choice_array([*values, *([None] if missing else [])], self._dtype)
+
+    @classmethod
+    def fit(cls, field: Field, series: pd.Series, limit: int) -> ChoiceColumn:
+        """Learns the categories of the training rows; beyond `limit` of them the rarest share one position."""
+        counts = plain_cells(series).value_counts(sort=True)
+        return cls.from_counts(field, counts, bool(series.isna().any()), limit)
+
+    @classmethod
+    def from_counts(
+        cls, field: Field, counts: pd.Series, missing: bool, limit: int, is_complete: bool = True
+    ) -> ChoiceColumn:
+        """The same from the number of rows of each category, the most frequent first.
+
+        Arguments:
+            field: The column in user units.
+            counts: Rows by category.
+            missing: Whether any cell is missing.
+            limit: Categories that have a position of their own; beyond, the rarest share one.
+            is_complete: Whether all categories are there, or the rarest ones were left out.
+        """
+        counts = counts[counts > 0]  # a categorical counts the categories that no row has, too
+        values = [plain_value(value) for value in counts.index]
+        keep = values if len(values) <= limit else values[: limit - 1]
+        keep = in_order(keep, field.order)
+        pool = values[len(keep) :] if len(values) > limit else []
+        shares = counts.to_numpy(dtype=float)[len(values) - len(pool) :]
+        return cls(field, keep, missing, pool, (shares / shares.sum()).tolist() if pool else [], not is_complete)
+
+    def blocks(self, start: int) -> tuple[Block, ...]:
+        """One choice block."""
+        return (Block(start, start + self.width, "choice"),)
+
+    def codes(self, series: pd.Series) -> np.ndarray:
+        """Position of each cell's category, -1 for one never seen in training."""
+        series = plain_cells(series)
+        codes = pd.Index(self.values, dtype=object).get_indexer(pd.Index(series.astype(object)))
+        if self.pool:
+            pooled = series.isin(self.pool).to_numpy()
+            codes[pooled | (codes < 0) if self.open_pool else pooled] = self.width - 1
+        missing = series.isna().to_numpy()
+        codes[missing] = len(self.values) if self.missing else -1
+        return codes
+
+    def encode(self, series: pd.Series) -> np.ndarray:
+        """One-hot rows; a category never seen in training is a row of zeros, which no likelihood counts."""
+        table = np.vstack([np.eye(self.width, dtype=np.float32), np.zeros((1, self.width), dtype=np.float32)])
+        return table[self.codes(series)]
+
+    def decode(self, x: np.ndarray, rng: np.random.Generator, first_row: int) -> pd.Series:
+        """The category of the largest position."""
+        return self.from_codes(x.argmax(axis=1), rng)
+
+    @property
+    def size(self) -> int:
+        """Number of positions."""
+        return self.width
+
+    def from_codes(self, codes: np.ndarray, rng: np.random.Generator) -> pd.Series:
+        """The category of each code; one of the pool is drawn by its share."""
+        if not self.pool:
+            return pd.Series(self._take.take(codes), name=self.field.name, dtype=self._take.dtype)
+        is_pool = codes == self.width - 1
+        values = self._take.take(np.where(is_pool, 0, codes)).astype(object)
+        drawn = rng.choice(len(self.pool), size=int(is_pool.sum()), p=self.pool_shares)
+        values[is_pool] = np.asarray(self.pool, dtype=object)[drawn]
+        return pd.Series(values, name=self.field.name, dtype=object).astype(self._dtype)
+
+    def state(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "values": self.values,
+            "missing": self.missing,
+            "pool": self.pool,
+            "pool_shares": self.pool_shares,
+            "open_pool": self.open_pool,
+        }
+
+    @classmethod
+    def from_state(cls, field: Field, state: dict[str, Any]) -> ChoiceColumn:
+        """Inverse of `state`."""
+        return cls(
+            field, state["values"], state["missing"], state["pool"], state["pool_shares"], state.get("open_pool", False)
+        )

@@ -1,0 +1,242 @@
+"""A table as rows of numbers: each column's codec side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from datakiln.codecs.base import Codec
+from datakiln.codecs.tables.choice import ChoiceColumn
+from datakiln.codecs.tables.column import ColumnCodec
+from datakiln.codecs.tables.generated import GeneratedColumn
+from datakiln.codecs.tables.number import NumberColumn
+from datakiln.codecs.tables.scaling import MinMax, NumericEncoder
+from datakiln.codecs.tables.tally import Tally
+from datakiln.errors import UserError, near
+from datakiln.schema import Field, Schema
+from datakiln.spec import Block, Column, DataSpec
+from datakiln.wording import counted
+
+COLUMN_KINDS: dict[str, type[ColumnCodec]] = {cls.kind: cls for cls in (NumberColumn, ChoiceColumn, GeneratedColumn)}
+
+
+class TableCodec(Codec):
+    """Rows of a frame to vectors of shape (D,) and back.
+
+    Arguments:
+        numeric: Makes one encoder per numeric column.
+        clip: Whether decoded numbers stay inside the training range.
+        spikes: Whether a value that holds a large share of a numeric column gets a state of its own.
+        max_categories: Categories beyond this many share one position and are drawn back by frequency.
+        compact: Whether a column of finitely many codes takes one position, its code, instead of one for each code.
+    """
+
+    kind = "table"
+    schema: Schema
+    columns: list[ColumnCodec]
+
+    def __init__(
+        self,
+        numeric: Callable[[], NumericEncoder] = MinMax,
+        clip: bool = True,
+        spikes: bool = True,
+        max_categories: int = 256,
+        compact: bool = False,
+    ) -> None:
+        """See the class."""
+        self.numeric = numeric
+        self.clip = clip
+        self.spikes = spikes
+        self.max_categories = max_categories
+        self.compact = compact
+
+    def fit(
+        self, frame: pd.DataFrame, schema: Schema, tallies: Mapping[str, Tally] | None = None, rows: int | None = None
+    ) -> TableCodec:
+        """Learns every column from the training rows and publishes the spec.
+
+        Arguments:
+            frame: The training rows, or a uniform sample of them.
+            schema: Their columns.
+            tallies: Of all training rows, where `frame` is a sample.
+            rows: Number of training rows, where `frame` is a sample.
+        """
+        self.schema = schema
+        known = tallies or {}
+        self.columns = [self._fitted(field, frame[field.name], known.get(field.name)) for field in schema.fields]
+        self._lay_out(len(frame) if rows is None else rows, self._shares(frame, known))
+        if self.spec.shape[0] == 0:
+            types = ", ".join(sorted({field.type for field in schema.fields}))
+            raise UserError(f"no column left to model (the columns are {types}); set data.types to say what they are")
+        return self
+
+    def _fitted(self, field: Field, series: pd.Series, tally: Tally | None) -> ColumnCodec:
+        if field.is_choice:
+            is_label = field.name == self.schema.label
+            if tally is None:
+                return ChoiceColumn.fit(field, series, len(series) if is_label else self.max_categories)
+            counts = tally.counts.sort_values(ascending=False, kind="stable")
+            limit = len(counts) if is_label else self.max_categories
+            return ChoiceColumn.from_counts(field, counts, tally.has_missing, limit, not tally.is_pruned)
+        series = series if tally is None else tally.completed(series)
+        if field.is_numeric:
+            return NumberColumn.fit(field, series, self.numeric(), self.clip, self.spikes)
+        return GeneratedColumn.fit(field, series)
+
+    def _shares(self, frame: pd.DataFrame, tallies: Mapping[str, Tally]) -> tuple[float, ...]:
+        label = self.label_codec
+        if label is None:
+            return ()
+        name = label.field.name
+        if name in tallies:
+            found = tallies[name].counts
+            counts = np.bincount(label.codes(pd.Series(found.index)), weights=found.to_numpy(), minlength=label.width)
+        else:
+            counts = np.bincount(label.codes(frame[name]), minlength=label.width)
+        return tuple((counts / counts.sum()).tolist())
+
+    def _lay_out(self, size: int, shares: tuple[float, ...]) -> None:
+        start, laid = 0, []
+        self._spans: list[tuple[int, int]] = []
+        for column in self.columns:
+            blocks = self._blocks(column, start)
+            stop = blocks[-1].stop if blocks else start
+            self._spans.append((start, stop))
+            if blocks:
+                laid.append(Column(column.field.name, blocks, column.field.name == self.schema.label))
+            start = stop
+        label = self.label_codec
+        names = [] if label is None else [str(v) for v in label.values] + (["missing"] if label.missing else [])
+        self.spec = DataSpec(
+            kind="table", shape=(start,), columns=tuple(laid), classes=tuple(names), class_shares=shares, size=size
+        )
+
+    def _blocks(self, column: ColumnCodec, start: int) -> tuple[Block, ...]:
+        if self.compact and column.size is not None:
+            return (Block(start, start + 1, "code", size=column.size, ordered=column.ordered),)
+        return column.blocks(start)
+
+    def _encode_column(self, column: ColumnCodec, series: pd.Series) -> np.ndarray:
+        if not (self.compact and column.size is not None):
+            return column.encode(series)
+        codes = column.codes(series)
+        return np.where(codes < 0, np.nan, codes).astype(np.float32)[:, None]
+
+    def _decode_column(self, column: ColumnCodec, x: np.ndarray, rng: np.random.Generator, first_row: int) -> pd.Series:
+        if self.compact and column.size is not None:
+            return column.from_codes(x[:, 0].astype(np.int64), rng)
+        return column.decode(x, rng, first_row)
+
+    @property
+    def label_codec(self) -> ChoiceColumn | None:
+        """The codec of the label column, if there is a label with classes."""
+        for column in self.columns:
+            if column.field.name == self.schema.label and isinstance(column, ChoiceColumn):
+                return column
+        return None
+
+    def encode(self, data: pd.DataFrame) -> Tensor:
+        """A frame with the schema's columns to (n, D) float32."""
+        modelled = [c for c, (start, stop) in zip(self.columns, self._spans, strict=True) if stop > start]
+        parts = [self._encode_column(column, data[column.field.name]) for column in modelled]
+        return torch.from_numpy(np.ascontiguousarray(np.concatenate(parts, axis=1), dtype=np.float32))
+
+    @property
+    def modelled(self) -> list[str]:
+        """Names of the columns that take part in the encoding."""
+        return [column.name for column in self.spec.columns]
+
+    def labels(self, frame: pd.DataFrame) -> Tensor | None:
+        """Class index of every row, shape (n,); None without a label; raises `UserError` for an unknown class."""
+        label = self.label_codec
+        if label is None:
+            return None
+        codes = label.codes(frame[label.field.name])
+        if (codes < 0).any():
+            value = frame[label.field.name].iloc[int(np.argmax(codes < 0))]
+            self.class_index(value)
+        return torch.from_numpy(codes.astype(np.int64))
+
+    def class_index(self, value: object) -> int:
+        """Index of a label value given as itself or as text; raises `UserError` naming the known ones."""
+        if str(value) in self.spec.classes:
+            return self.spec.classes.index(str(value))
+        known = ", ".join(self.spec.classes[:20])
+        raise UserError(
+            f"{self.schema.label}={value} is not among the training labels ({known})"
+            f"{near(str(value), self.spec.classes)}"
+        )
+
+    def encode_known(self, cells: Mapping[str, pd.Series], n: int) -> Tensor:
+        """Rows of model space where only some columns are known, (n, D) float32, NaN elsewhere.
+
+        Arguments:
+            cells: A series of length n or 1 for each column that is known.
+            n: Rows.
+        """
+        rows = np.full((n, self.spec.shape[0]), np.nan, dtype=np.float32)
+        for column, (start, stop) in zip(self.columns, self._spans, strict=True):
+            if column.field.name in cells:
+                rows[:, start:stop] = self._encode_column(column, cells[column.field.name])
+        return torch.from_numpy(rows)
+
+    def encode_gaps(self, frame: pd.DataFrame) -> Tensor:
+        """As `encode`, with NaN instead of "missing" for missing cells: what a model is to fill in."""
+        x = self.encode(frame)
+        for column, (start, stop) in zip(self.columns, self._spans, strict=True):
+            if stop > start:
+                x[torch.tensor(frame[column.field.name].isna().to_numpy()), start:stop] = np.nan
+        return x
+
+    def decode(self, x: Tensor, rng: np.random.Generator, first_row: int = 0) -> pd.DataFrame:
+        """(n, D) to a frame with the schema's column order and dtypes."""
+        rows = x.detach().to("cpu", torch.float32).numpy()
+        series = {
+            column.field.name: self._decode_column(column, rows[:, start:stop], rng, first_row)
+            for column, (start, stop) in zip(self.columns, self._spans, strict=True)
+        }
+        return pd.DataFrame(series, copy=False)
+
+    def renew_ids(self, frame: pd.DataFrame, rng: np.random.Generator, first_row: int) -> pd.DataFrame:
+        """The same rows with ids that count from `first_row`, for rows that were chosen from among more."""
+        rows = np.zeros((len(frame), 0), dtype=np.float32)
+        ids = [c for c in self.columns if isinstance(c, GeneratedColumn) and c.field.type != "constant"]
+        return frame.assign(**{column.field.name: column.decode(rows, rng, first_row) for column in ids})
+
+    def describe(self) -> str:
+        """One line on how numbers and categories are encoded."""
+        encoders = [type(column.encoder).__name__ for column in self.columns if isinstance(column, NumberColumn)]
+        choices = [column for column in self.columns if isinstance(column, ChoiceColumn)]
+        pooled = [f"{c.field.name} ({counted(len(c.pool), 'rare value')} pooled)" for c in choices if c.pool]
+        names, how = " and ".join(sorted(set(encoders))), "codes" if self.compact else "one-hot"
+        parts = [f"{names} encoding of {counted(len(encoders), 'numeric column')}"] if encoders else []
+        parts += [f"{how} of {counted(len(choices), 'categorical column')}"] if choices else []
+        text = ", ".join([*parts, counted(self.spec.shape[0], "position")])
+        return text + (f"; {', '.join(pooled)}" if pooled else "")
+
+    def state(self) -> dict[str, Any]:
+        """Schema, columns and spec as plain values."""
+        return {
+            "schema": self.schema.state(),
+            "columns": [{"kind": column.kind, **column.state()} for column in self.columns],
+            "compact": self.compact,
+            "size": self.spec.size,
+            "class_shares": list(self.spec.class_shares),
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> TableCodec:
+        """Inverse of `state`; the result decodes and encodes, it is not meant to be fitted again."""
+        codec = cls(compact=state.get("compact", False))
+        codec.schema = Schema.from_state(state["schema"])
+        codec.columns = [
+            COLUMN_KINDS[column["kind"]].from_state(field, column)
+            for field, column in zip(codec.schema.fields, state["columns"], strict=True)
+        ]
+        codec._lay_out(state["size"], tuple(state["class_shares"]))
+        return codec

@@ -1,0 +1,1 @@
+"""Pictures: found, decoded, split, served."""

@@ -1,0 +1,250 @@
+"""A folder of pictures of any sizes: checked once, decoded once, kept in memory where they fit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from datakiln.data.base import Provenance, StepReport
+from datakiln.data.pictures.files import (
+    FORMATS,
+    BadPicture,
+    PictureFiles,
+    header,
+    holds_picture,
+    read_picture,
+    square,
+    threads,
+)
+from datakiln.data.pictures.sources import Pictures, RawImages
+from datakiln.errors import UserError
+from datakiln.storage import cache_dir, read_state, write_atomically
+
+log = logging.getLogger(__name__)
+
+FORMAT = 2  # to be raised when the same files would give other pixels
+GREY = {"1", "L", "LA"}
+OnBad = Literal["skip", "error"]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The good ones of a list of files.
+
+    Attributes:
+        x: Their pixels, uint8 (n, C, side, side), or the files where all pixels would not fit in memory.
+        kept: Their positions in the list, shape (n,).
+        bad: (name, reason) of the others.
+        sha256: Hash of the contents of all good files, in order.
+    """
+
+    x: Tensor | PictureFiles
+    kept: Tensor
+    bad: list[list[str]]
+    sha256: str
+
+
+class FolderImages:
+    """A person's own pictures; the first level of subfolders, where there are any, gives the classes.
+
+    Arguments:
+        path: The folder; a relative one is looked for in the current folder, then in `data_dir`.
+        labels: Whether subfolders are classes.
+        channels: 1 or 3; None for 1 if all pictures are grey, else 3.
+        on_bad_image: What to do with a picture that is damaged, empty, named as another format or as no picture,
+            animated, or has CMYK, palette or 16-bit pixels: "skip" it, or stop with an "error"; both name it.
+        memory_mb: Decoded pictures that need more than this many MB stay in their files and are read while training.
+    """
+
+    def __init__(
+        self,
+        path: str | None,
+        labels: bool = True,
+        channels: Literal[1, 3] | None = None,
+        on_bad_image: OnBad = "skip",
+        memory_mb: float = 2000,
+    ) -> None:
+        """Raises `UserError` without a path or for a choice that does not exist."""
+        if not path:
+            raise UserError("data=image_folder needs a folder of pictures: data.path=DIR")
+        if on_bad_image not in ("skip", "error"):
+            raise UserError(f"data.on_bad_image={on_bad_image} must be skip or error")
+        if channels not in (None, 1, 3):
+            raise UserError(f"data.channels={channels} must be 1 (grey), 3 (colour), or null to see for itself")
+        self.path, self.labels, self.channels = Path(path).expanduser(), labels, channels
+        self.on_bad_image, self.memory_mb = on_bad_image, memory_mb
+
+    def __call__(self, data_dir: str | None = None, side: int | None = None) -> RawImages:
+        """The middle square of every good picture, resized to `side` (64 by default)."""
+        folder = self.path
+        if data_dir is not None and not folder.is_absolute() and not folder.exists():
+            folder = Path(data_dir) / folder
+        files, labels, classes = find_pictures(folder, self.labels)
+        decoded = decode(folder, files, side or 64, self.channels, self.on_bad_image, self.memory_mb)
+        y, classes = without_empty(labels, classes, decoded.kept)
+        report = report_of(decoded, side or 64, self.memory_mb, self.on_bad_image)
+        provenance = Provenance("files", str(folder.resolve()), decoded.sha256)
+        return RawImages(Pictures(decoded.x, y), None, classes, provenance, tuple(report))
+
+
+def find_pictures(folder: Path, labels: bool) -> tuple[list[Path], list[int], tuple[str, ...]]:
+    """Files with a picture's suffix or content below a folder, their class indices (empty without classes), the names.
+
+    Raises:
+        UserError: No such folder, no picture in it, or pictures both beside and inside of class folders.
+    """
+    if not folder.is_dir():
+        raise UserError(f"data.path={folder}: no such folder (looked from {Path.cwd()})")
+    top = sorted(p for p in folder.iterdir() if _is_picture(p))
+    groups = {d.name: _below(d) for d in sorted(folder.iterdir()) if d.is_dir() and not d.name.startswith(".")}
+    groups = {name: files for name, files in groups.items() if files}
+    if not top and not groups:
+        raise UserError(f"data.path={folder} holds no picture ({', '.join(sorted(FORMATS))})")
+    if not labels or not groups:
+        return top + [path for files in groups.values() for path in files], [], ()
+    named = next((path.name for path in top if _is_named(path)), None)
+    if named is not None:
+        raise UserError(
+            f"data.path={folder} holds pictures both in subfolders and beside them ({named}); move these into a "
+            "subfolder of their class, or use data.labels=false to learn all without classes"
+        )
+    indices = [i for i, files in enumerate(groups.values()) for _ in files]
+    # mis-named ones beside the classes will be told and left out, so the class they are given here means nothing
+    return [path for files in groups.values() for path in files] + top, indices + [0] * len(top), tuple(groups)
+
+
+def _is_picture(path: Path) -> bool:
+    """By its name, or by its content where the name is another: such a one is told with the bad pictures."""
+    if path.name.startswith(".") or not path.is_file():
+        return False
+    return _is_named(path) or holds_picture(path)
+
+
+def _is_named(path: Path) -> bool:
+    return path.suffix.lower() in FORMATS
+
+
+def _below(folder: Path) -> list[Path]:
+    found = (Path(root) / name for root, _, names in os.walk(folder) for name in names)
+    return sorted(path for path in found if _is_picture(path))
+
+
+def decode(
+    folder: Path, files: Sequence[Path], side: int, channels: int | None, on_bad: OnBad, memory_mb: float
+) -> Decoded:
+    """Checks and decodes files, once: the outcome is cached under their names, sizes and times.
+
+    Raises:
+        UserError: `on_bad` is "error" and there is a bad one, or there is no good one.
+    """
+    channels = channels or channels_of(files, headers(files))
+    in_memory = len(files) * channels * side * side <= memory_mb * 1e6
+    stats = [(str(p.relative_to(folder)), s.st_size, s.st_mtime_ns) for p in files for s in [p.stat()]]
+    key = json.dumps([FORMAT, str(folder.resolve()), stats, side, channels, in_memory])
+    path = cache_dir() / "pictures" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.pt"
+    state = read_state(path)
+    if state is None:
+        state = _decode_all(folder, files, side, channels, in_memory)
+        if len(state["kept"]):
+            write_atomically(path, state)
+    _refuse(folder, state, on_bad, len(files))
+    x = state["x"] if in_memory else PictureFiles([files[i] for i in state["kept"].tolist()], side, channels)
+    return Decoded(x, state["kept"], state["bad"], state["sha256"])
+
+
+def headers(files: Sequence[Path]) -> list[tuple[str, tuple[int, int]] | None]:
+    """See `header`, of many files."""
+    with threads() as pool:
+        return list(pool.map(header, files))
+
+
+def channels_of(files: Sequence[Path], found: Sequence[tuple[str, tuple[int, int]] | None]) -> int:
+    """1 if every usable picture is grey, else 3; a bad file has no say.
+
+    Arguments:
+        files: The pictures.
+        found: Their headers.
+    """
+    coloured = (file for file, head in zip(files, found, strict=True) if head is not None and head[0] not in GREY)
+    return 3 if any(_is_whole(file) for file in coloured) else 1  # one sound picture ends the search
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        read_picture(path)
+    except BadPicture:
+        return False
+    return True
+
+
+def _decode_all(folder: Path, files: Sequence[Path], side: int, channels: int, in_memory: bool) -> dict[str, Any]:
+    from rich.console import Console
+    from rich.progress import track
+
+    x = torch.zeros(len(files) if in_memory else 0, channels, side, side, dtype=torch.uint8)
+    pixels = x.numpy()
+
+    def one(i: int) -> tuple[str, str]:
+        try:
+            picture, raw = read_picture(files[i])
+            if in_memory:
+                pixels[i] = square(picture, side, channels)
+            return hashlib.sha256(raw).hexdigest(), ""
+        except BadPicture as fault:
+            return "", str(fault)
+
+    console = Console(stderr=True)
+    with threads() as pool:
+        done = pool.map(one, range(len(files)))
+        shown = {"console": console, "transient": True, "disable": not console.is_terminal}
+        outcomes = list(track(done, "reading pictures", len(files), **shown))  # type: ignore[arg-type]
+    kept = torch.tensor([i for i, (_, fault) in enumerate(outcomes) if not fault], dtype=torch.long)
+    bad = [[str(files[i].relative_to(folder)), fault] for i, (_, fault) in enumerate(outcomes) if fault]
+    digest = hashlib.sha256("".join(good for good, _ in outcomes).encode()).hexdigest()
+    return {"x": x if not bad or not in_memory else x[kept], "kept": kept, "bad": bad, "sha256": digest}
+
+
+def _refuse(folder: Path, state: dict[str, Any], on_bad: OnBad, count: int) -> None:
+    bad = state["bad"]
+    if not len(state["kept"]):
+        raise UserError(f"none of the {count} pictures in {folder} can be used; the first, {bad[0][0]}, {bad[0][1]}")
+    if bad and on_bad == "error":
+        others = f" (and {len(bad) - 1} more are bad)" if len(bad) > 1 else ""
+        raise UserError(f"{folder / bad[0][0]} {bad[0][1]}{others}; mend or remove it, or use data.on_bad_image=skip")
+    for name, fault in bad:
+        log.warning("skipped: %s %s", folder / name, fault)
+
+
+def without_empty(labels: list[int], classes: tuple[str, ...], kept: Tensor) -> tuple[Tensor | None, tuple[str, ...]]:
+    """Labels of the kept pictures, without classes whose pictures were all bad."""
+    if not labels:
+        return None, ()
+    found, y = torch.tensor(labels, dtype=torch.long)[kept].unique(return_inverse=True)
+    return y, tuple(classes[i] for i in found.tolist())
+
+
+def report_of(decoded: Decoded, side: int, memory_mb: float, on_bad: OnBad) -> list[StepReport]:
+    """What was read and how it is kept, and which pictures were left out."""
+    x, n = decoded.x, len(decoded.x)
+    if isinstance(x, Tensor):
+        channels, how = x.shape[1], f"kept in memory ({x.numel() / 1e6:.0f} MB)"
+    else:
+        channels = x.channels
+        how = f"read from files while training ({n * channels * side**2 / 1e6:.0f} MB, over memory_mb={memory_mb:g})"
+    colours = "grey" if channels == 1 else "colour"
+    detail = f"{n:,} {colours} pictures, middle square resized to {side} x {side} px, {how}"
+    reports = [StepReport("pictures", detail)]
+    if decoded.bad:
+        names = ", ".join(f"{name} {fault}" for name, fault in decoded.bad[:5])
+        more = f", and {len(decoded.bad) - 5} more (all named in the log)" if len(decoded.bad) > 5 else ""
+        reports.append(StepReport("bad pictures", f"{on_bad}: {names}{more}", rows=len(decoded.bad)))
+    return reports

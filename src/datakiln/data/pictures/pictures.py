@@ -1,0 +1,248 @@
+"""Pictures from any source: split, kept as uint8, served in model space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from datakiln.codecs.pictures import ImageCodec
+from datakiln.data.base import GenerativeData, Provenance, StepReport
+from datakiln.data.pictures.files import PictureFiles
+from datakiln.data.pictures.labelled_sample import labelled_sample, spread_by_class
+from datakiln.data.pictures.loaders import ImageLoader, middle
+from datakiln.data.pictures.sources import Pictures, RawImages
+from datakiln.errors import UserError
+from datakiln.spec import DataSpec, LabelledImages
+from datakiln.wording import counted
+
+CROP_MARGIN = 8  # pictures that are cropped at random are kept larger by one part in this many: 72 px for 64
+DTYPES = {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch.float64}
+Split = Literal["train", "val", "test"]
+
+
+class ImageData(GenerativeData):
+    """Square pictures of one size; what the source has as test pictures is the holdout.
+
+    Arguments:
+        source: Reads the pictures; called with `data_dir` and the side to resize to, if there is one.
+        data_dir: Folder with downloaded data sets, or None.
+        batch_size: Pictures a training batch.
+        side: Height and width of the pictures a model sees; None for those of the source.
+        crop: Whether training sees random windows of slightly larger pictures instead of their middle.
+        flip: Whether training sees half the pictures mirrored.
+        validation: Share of the training pictures set aside for validation.
+        holdout: Share of all pictures held out as test pictures where the source has none.
+        seed: Of the splits, the order, the crops and the mirrorings.
+    """
+
+    kind = "image"
+    codec: ImageCodec
+
+    def __init__(
+        self,
+        source: Callable[[str | None, int | None], RawImages],
+        data_dir: str | None = None,
+        batch_size: int = 128,
+        side: int | None = None,
+        crop: bool = False,
+        flip: bool = False,
+        validation: float = 0.1,
+        holdout: float = 0.15,
+        seed: int = 0,
+    ) -> None:
+        """See the class; raises `UserError` for values that cannot work together."""
+        super().__init__()
+        if batch_size < 2:
+            raise UserError(f"batch_size={batch_size} must be at least 2: pictures are learnt in batches")
+        if side is not None and (isinstance(side, bool) or not isinstance(side, int) or side < 2):
+            raise UserError(f"data.side={side} must be a whole number of pixels, at least 2")
+        if crop and side is None:
+            raise UserError("data.crop=true needs data.side, the side of the windows")
+        for name, share in (("validation", validation), ("holdout", holdout)):
+            if not 0.0 < share < 0.9:
+                raise UserError(f"data.{name}={share} must lie between 0 and 0.9")
+        self.source, self.data_dir, self.batch_size = source, data_dir, batch_size
+        self.side, self.crop, self.flip = side, crop, flip
+        self.validation, self.holdout, self.seed = validation, holdout, seed
+        self.raw: RawImages | None = None
+
+    def prepare_data(self) -> None:
+        """Reads the pictures, once."""
+        if self.raw is None:
+            kept = self.side + self.side // CROP_MARGIN if self.side and self.crop else self.side
+            self.raw = self.source(self.data_dir, kept)
+            self.provenance: Provenance = self.raw.provenance
+
+    def setup(self, stage: str) -> None:
+        """Splits by class, seeded, and publishes the spec."""
+        if hasattr(self, "pictures"):
+            return
+        self.prepare_data()
+        assert self.raw is not None
+        train, test, self.raw = self.raw.train, self.raw.test, _emptied(self.raw)
+        _check_count(len(train.x), [self.validation] if test is not None else [self.holdout, self.validation])
+        if test is None:
+            train, test = _separate(train, self.holdout, self.seed)
+        train, val = _separate(train, self.validation, self.seed + 1)
+        self.pictures: dict[str, Pictures] = {"train": train, "val": val, "test": test}
+        self.reports = [*self.raw.reports, self._split_report()]
+        self.codec = ImageCodec(self._shape(), self.raw.classes, self._shares(), len(train.x))
+
+    def _split_report(self) -> StepReport:
+        counts = ", ".join(f"{len(part.x):,} {name}" for name, part in self.pictures.items())
+        assert self.raw is not None
+        official = "official test" if self.raw.test is not None else "drawn by class"
+        return StepReport(
+            "split", f"{counts} pictures ({official}); {counted(len(self.raw.classes), 'class', 'classes')}"
+        )
+
+    def _shape(self) -> tuple[int, int, int]:
+        x = self.pictures["train"].x
+        channels, height = (x.shape[1], x.shape[2]) if isinstance(x, Tensor) else (x.channels, x.side)
+        side = self.side or height
+        if side > height:
+            raise UserError(f"data.side={side}: these pictures have only {height} px; use data.side={height} or null")
+        return channels, side, side
+
+    def _shares(self) -> tuple[float, ...]:
+        y = self.pictures["train"].y
+        if y is None or self.raw is None:
+            return ()
+        counts = torch.bincount(y, minlength=len(self.raw.classes)).double()
+        return tuple((counts / counts.sum()).tolist())
+
+    @property
+    def spec(self) -> DataSpec:  # type: ignore[override]
+        """What one encoded picture looks like."""
+        return self.codec.spec
+
+    def loader(self, name: Split, batch_size: int, shuffle: bool) -> ImageLoader:
+        """Batches of one split on the device that trains, in the type that the training step computes in."""
+        part, device = self.pictures[name], self.device
+        x = part.x.to(device) if isinstance(part.x, Tensor) else part.x
+        y = None if part.y is None else part.y.to(device)
+        precision = str(self.trainer.precision) if self.trainer is not None else ""
+        dtype = DTYPES.get(precision, torch.float32)
+        return ImageLoader(x, y, batch_size, shuffle, self.spec.shape[1], self.flip, device, dtype, self.seed)
+
+    def train_dataloader(self) -> ImageLoader:
+        """Shuffled training batches."""
+        return self.loader("train", self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> ImageLoader:
+        """Validation batches: nothing is learnt from them, so they may be larger."""
+        return self.loader("val", max(self.batch_size, self.codec.chunk), shuffle=False)
+
+    def test_dataloader(self) -> ImageLoader:
+        """Test batches."""
+        return self.loader("test", max(self.batch_size, self.codec.chunk), shuffle=False)
+
+    @property
+    def fingerprint(self) -> tuple[str, str]:
+        """What statistics of the training pictures depend on: the data as it was read, and how it was cut and split."""
+        shape = "x".join(map(str, self.spec.shape))
+        kept = "crop" if self.crop else "whole"
+        shares = f"validation {self.validation:g}, holdout {self.holdout:g}, seed {self.seed}"
+        return f"{self.provenance.sha256} {shape} {kept}", f"train of {shares}"
+
+    def labelled(self, name: Split = "train") -> LabelledImages | None:
+        """Training pictures with their classes, for a classifier; None without classes or where files hold them."""
+        part = self.pictures[name]
+        if part.y is None or not isinstance(part.x, Tensor):
+            return None
+        return LabelledImages(middle(part.x, self.spec.shape[1]), part.y, " ".join(self.fingerprint))
+
+    def labelled_sample(self) -> LabelledImages | None:
+        """All training pictures with their classes, or a bounded sample of those in files; None without classes."""
+        return self.labelled() or labelled_sample(
+            self.pictures["train"], self.spec.shape[1], " ".join(self.fingerprint), self.seed
+        )
+
+    def batches(self, name: Split, n: int | None = None, batch_size: int = 256) -> Iterator[Tensor]:
+        """Pictures of one split in a fixed random order, uint8 (B, C, side, side), for metrics and grids."""
+        part = self.pictures[name]
+        order = torch.randperm(len(part.x), generator=torch.Generator().manual_seed(self.seed))
+        for at in order[:n].split(batch_size):
+            yield middle(part.x[at], self.spec.shape[1])
+
+    def examples(self, name: Split, n: int) -> tuple[Tensor, Tensor | None]:
+        """The first n pictures that `batches` gives, and their label indices."""
+        part = self.pictures[name]
+        order = torch.randperm(len(part.x), generator=torch.Generator().manual_seed(self.seed))[:n]
+        return middle(part.x[order], self.spec.shape[1]), None if part.y is None else part.y[order]
+
+
+class FolderData(ImageData):
+    """A person's own folder of pictures.
+
+    Arguments:
+        path: The folder.
+        labels: See `FolderImages`, as for the next three.
+        channels: See there.
+        on_bad_image: See there.
+        memory_mb: See there.
+        **options: See `ImageData`.
+    """
+
+    def __init__(
+        self,
+        path: str | None,
+        labels: bool = True,
+        channels: Literal[1, 3] | None = None,
+        on_bad_image: Literal["skip", "error"] = "skip",
+        memory_mb: float = 2000,
+        **options: object,
+    ) -> None:
+        """See the class."""
+        from datakiln.data.pictures.folder import FolderImages
+
+        super().__init__(FolderImages(path, labels, channels, on_bad_image, memory_mb), **options)  # type: ignore[arg-type]
+
+
+def _check_count(n: int, shares: list[float]) -> None:
+    """Refuses pictures too few to set each share of what is left aside, and says how many are needed."""
+    if _is_enough(n, shares):
+        return
+    least, left = 3, 1.0
+    for share in shares:
+        least = max(least, int(0.5 / (share * left)) - 6)  # from just below, for rounding can go either way
+        left *= 1 - share
+    while not _is_enough(least, shares):
+        least += 1
+    parts = "validation" if len(shares) == 1 else "test and validation"
+    told = f"{counted(n, 'picture')} {'is' if n == 1 else 'are'} too few to set some aside for {parts}"
+    raise UserError(f"{told}; at least {least} are needed")
+
+
+def _is_enough(n: int, shares: list[float]) -> bool:
+    for share in shares:
+        aside = round(share * n)
+        if aside < 1 or n - aside < 2:
+            return False
+        n -= aside
+    return True
+
+
+def _separate(pictures: Pictures, share: float, seed: int) -> tuple[Pictures, Pictures]:
+    """Sets a share of every class aside, drawn by the seed; order is kept."""
+    n = len(pictures.x)
+    aside = round(share * n)
+    chosen = torch.zeros(n, dtype=torch.bool)
+    chosen[spread_by_class(pictures.y, n, aside, seed)] = True
+    return _take(pictures, (~chosen).nonzero().squeeze(1)), _take(pictures, chosen.nonzero().squeeze(1))
+
+
+def _take(pictures: Pictures, rows: Tensor) -> Pictures:
+    x = pictures.x.subset(rows) if isinstance(pictures.x, PictureFiles) else pictures.x[rows]
+    return Pictures(x, None if pictures.y is None else pictures.y[rows])
+
+
+def _emptied(raw: RawImages) -> RawImages:
+    """The same without its pixels, which the splits hold."""
+    import dataclasses
+
+    empty = Pictures(torch.zeros(0))
+    return dataclasses.replace(raw, train=empty, test=None if raw.test is None else empty)

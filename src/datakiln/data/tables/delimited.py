@@ -1,0 +1,240 @@
+"""CSV and its kin to a frame: encoding, delimiter and column types are found, and every oddity is an error or a note.
+
+All cells are first read as text (by Arrow, in parallel), then each column becomes integers, floats, booleans or stays
+text as a whole: so `007` keeps its zeros, `true` stays `true`, and a stray word in a column of numbers can be named.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+
+from datakiln.data.tables.cells import MISSING_CELLS, Evidence, Reading, convert
+from datakiln.errors import UserError
+
+BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+DELIMITERS = {"\t": "tab", ";": "semicolon", "|": "bar", ",": "comma"}  # on a tie the rarer in prose wins
+SAMPLE = 65_536  # bytes that the delimiter is found from, or the whole first line if it is longer
+BLOCK = 1 << 24  # bytes parsed at once; no row may be longer
+
+
+def read_delimited(
+    raw: bytes, name: str, encoding: str | None = None, delimiter: str | None = None, names: list[str] | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """A frame and what the person should know about how it was read.
+
+    Arguments:
+        raw: The bytes of the file.
+        name: What errors call the file.
+        encoding: Text encoding; None to take UTF-8, or what a byte order mark says.
+        delimiter: Character between fields; None to find it.
+        names: Column names of a file without a header; None to read them from the first line.
+    """
+    text, notes = to_utf8(raw, name, encoding)
+    first_break = text.find(b"\n")
+    sample = text[: max(SAMPLE, first_break + 1)].decode("utf-8", errors="ignore")
+    if not sample.strip():
+        raise UserError(f"{name}: the file is empty")
+    if delimiter is None:
+        delimiter = find_delimiter(sample)
+        if delimiter != ",":
+            notes.append(f"fields are separated by a {DELIMITERS[delimiter]}")
+    table = _all_text(text, sample, name, delimiter)
+    if names is None:
+        names = header([column[0].as_py() for column in table.columns])
+        table = table.slice(1)
+    check_names(names, table.num_columns, name)
+    evidence = [Evidence() for _ in names]
+    for found, column in zip(evidence, table.columns, strict=True):
+        found.update(column)
+    kept = keep(names, evidence, name, notes)
+    readings = judge(kept, evidence, delimiter, notes)
+    columns = {column: convert(table.column(i), readings[column]) for column, i in kept.items()}
+    return pa.table(columns).to_pandas(), notes
+
+
+def judge(
+    kept: Mapping[str, int], evidence: Sequence[Evidence], delimiter: str, notes: list[str]
+) -> dict[str, Reading]:
+    """How each column is to be read; what was not plain is added to the notes."""
+    told: list[str] = []
+    readings = {column: evidence[i].reading(column, delimiter, told) for column, i in kept.items()}
+    if "padded" in readings.values():
+        notes.append("the blanks after the commas are no part of the cells")
+    notes += told
+    return readings
+
+
+def header(cells: Sequence[str | None]) -> list[str]:
+    """Column names from the cells of the first line."""
+    return [str(cell or "").strip() for cell in cells]
+
+
+def check_names(names: Sequence[str], width: int, name: str) -> None:
+    """Raises `UserError` where `data.names` has another length than the rows."""
+    if len(names) != width:
+        raise UserError(f"{name}: data.names has {len(names)} names for {width} columns")
+
+
+def to_utf8(raw: bytes, name: str, encoding: str | None) -> tuple[bytes, list[str]]:
+    """The text as UTF-8 without byte order mark, and a note if it was anything else."""
+    chosen = choose_encoding(raw[:4096], name, encoding)
+    try:
+        text = raw.decode(chosen)
+    except UnicodeError as error:
+        raise UserError(not_decodable(raw, name, chosen, error)) from None
+    if codecs.lookup(chosen).name == "utf-8":
+        return raw.removeprefix(codecs.BOM_UTF8), []
+    return text.lstrip("\ufeff").encode(), [f"read as {chosen} text"]
+
+
+def choose_encoding(head: bytes, name: str, encoding: str | None = None) -> str:
+    """The encoding of a text that begins so: as said, or as a byte order mark says, or UTF-8."""
+    marked = next((known for mark, known in BYTE_ORDER_MARKS if head.startswith(mark)), None)
+    if encoding is None and marked is None and b"\0" in head:
+        raise UserError(
+            f"{name}: this is no text file; give a CSV, TSV or Parquet file (UTF-16 text needs data.encoding=utf-16)"
+        )
+    chosen = encoding or marked or "utf-8"
+    try:
+        codecs.lookup(chosen)
+    except LookupError:
+        raise UserError(f"data.encoding={encoding} is no known encoding; try utf-8, cp1252 or latin-1") from None
+    return chosen
+
+
+def not_decodable(raw: bytes, name: str, encoding: str, error: UnicodeError, lines: int = 0) -> str:
+    """What is wrong with bytes that follow so many lines, where, and which encoding would do."""
+    place = ""
+    if isinstance(error, UnicodeDecodeError):
+        line = lines + raw.count(b"\n", 0, error.start) + 1
+        place = f" (byte 0x{raw[error.start]:02x} in line {line})"
+    try:
+        raw.decode("cp1252")
+        hint = "cp1252"
+    except UnicodeError:
+        hint = "latin-1"
+    return f"{name}: not {encoding} text{place}; name its encoding, such as data.encoding={hint}"
+
+
+def find_delimiter(sample: str) -> str:
+    """The delimiter under which most lines have as many fields as the first; a comma where no candidate splits it."""
+    lines = sample.splitlines(keepends=True)
+    if len(sample.encode()) >= SAMPLE and len(lines) > 1:
+        lines.pop()  # cut off in the middle
+    best, best_score = ",", (0.0, 0)
+    for candidate in DELIMITERS:
+        widths = [len(row) for row in _rows(lines, candidate) if row]
+        if not widths or widths[0] < 2:
+            continue
+        score = (round(sum(w == widths[0] for w in widths) / len(widths), 1), widths[0])
+        if score > best_score:
+            best, best_score = candidate, score
+    return best
+
+
+def _rows(lines: list[str], delimiter: str) -> list[list[str]]:
+    try:
+        return list(itertools.islice(csv.reader(lines, delimiter=delimiter), 200))
+    except csv.Error:
+        return []
+
+
+def _all_text(text: bytes, sample: str, name: str, delimiter: str) -> pa.Table:
+    width = width_of(sample, delimiter)
+    ragged: list[arrow_csv.InvalidRow] = []
+
+    def remember(row: arrow_csv.InvalidRow) -> str:
+        ragged.append(row)
+        return "skip"
+
+    try:
+        table = arrow_csv.read_csv(
+            pa.BufferReader(text),
+            read_options=arrow_csv.ReadOptions(autogenerate_column_names=True, block_size=BLOCK),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=delimiter, newlines_in_values=b'"' in text, invalid_row_handler=remember
+            ),
+            convert_options=as_text(width),
+        )
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{name}: cannot be read as delimited text ({str(error).splitlines()[0]})") from None
+    if ragged:
+        lines = io.StringIO(text.decode(), newline="")
+        raise UserError(ragged_line(lines, name, delimiter, table.num_columns, len(ragged)))
+    return table
+
+
+def width_of(sample: str, delimiter: str) -> int:
+    """Number of fields of the first line."""
+    first = next(iter(_rows(sample.splitlines(keepends=True), delimiter)), None)
+    return len(first) if first else sample.count(delimiter) + 1
+
+
+def as_text(width: int) -> arrow_csv.ConvertOptions:
+    """All cells as text, and which of them are missing."""
+    return arrow_csv.ConvertOptions(
+        column_types={f"f{i}": pa.string() for i in range(width)},
+        null_values=list(MISSING_CELLS),
+        strings_can_be_null=True,
+        check_utf8=False,
+    )
+
+
+def ragged_line(text: Iterable[str], name: str, delimiter: str, width: int, count: int) -> str:
+    """What is wrong with the first line that has another number of fields, of `count` such lines."""
+    reader = csv.reader(text, delimiter=delimiter)
+    place = "one line"
+    for row in reader:
+        if row and len(row) != width:
+            place = f"line {reader.line_num} has {len(row)}"
+            break
+    more = f" ({count} such lines)" if count > 1 else ""
+    return f"{name}: the first line has {width} fields, {place}{more}; mend the line or quote its field"
+
+
+def keep(names: Sequence[str], evidence: Sequence[Evidence], name: str, notes: list[str]) -> dict[str, int]:
+    """{name: place} of the columns; an unnamed row number or empty column is left out, another unnamed one is named."""
+    kept: dict[str, int] = {}
+    for i, column_name in enumerate(names):
+        found = evidence[i]
+        if not column_name:
+            if found.missing == found.rows:
+                notes.append(f"column {i + 1} has neither name nor values: left out")
+                continue
+            if i == 0 and found.counts_rows:
+                notes.append("the first column has no name and counts the rows: left out as an index")
+                continue
+            column_name = f"column_{i + 1}"
+            notes.append(f"column {i + 1} has no name: called {column_name}")
+        if column_name in kept:
+            places = [str(j + 1) for j, other in enumerate(names) if other == column_name]
+            raise UserError(
+                f"{name}: the column name {column_name!r} occurs {len(places)} times"
+                f" (columns {', '.join(places)}); rename all but one"
+            )
+        kept[column_name] = i
+    if kept and all(_is_number(column_name) for column_name in kept):
+        notes.append("the first line, taken as column names, holds only numbers; give data.names if there is no header")
+    return kept
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

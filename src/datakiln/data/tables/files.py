@@ -1,0 +1,177 @@
+"""A table file to a frame: Parquet or delimited text, told apart by content; what is wrong with it, in one line."""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import hashlib
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet
+
+from datakiln.data.tables.delimited import read_delimited
+from datakiln.errors import UserError
+
+
+def plain_column(column: pa.ChunkedArray, column_name: str, name: str, has_nulls: bool) -> pa.ChunkedArray:
+    """Decimals as floats, dates as timestamps, times as text, booleans as text where some cell is missing.
+
+    Arguments:
+        column: The column, or a part of it.
+        column_name: What errors call it.
+        name: What errors call its file.
+        has_nulls: Whether any cell of the whole column is missing.
+
+    Raises:
+        UserError: Its values are no numbers, categories, text or dates.
+    """
+    kind = column.type
+    if pa.types.is_decimal(kind) or pa.types.is_float16(kind) or pa.types.is_null(kind):
+        return pc.cast(column, pa.float64())
+    if pa.types.is_date(kind):
+        return pc.cast(column, pa.timestamp("s"))
+    if pa.types.is_time(kind) or (pa.types.is_boolean(kind) and has_nulls):
+        return _as_text(column)
+    if pa.types.is_nested(kind) or pa.types.is_duration(kind) or _is_bytes(kind):
+        raise UserError(
+            f"{name}: column {column_name!r} holds values of type {kind}, which is no number, category, text or date;"
+            " leave the column out or store it as one of these"
+        )
+    return column
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if not pa.types.is_boolean(column.type):
+        return pc.cast(column, pa.string())
+    return pc.if_else(column, "True", "False")  # as a CSV file with empty cells would give them
+
+
+MIN_ROWS = 10  # fewer cannot be split into training, validation and test rows
+SUFFIXES = {".csv", ".tsv", ".txt", ".parquet", ".pq", ".gz"}
+FOREIGN = {
+    b"PK\x03\x04": "an Excel workbook or a zip archive",
+    b"\x89HDF": "an HDF5 file",
+    b"SQLite f": "an SQLite database",
+}
+
+
+class TableContent(NamedTuple):
+    """What a file holds: the frame, notes for the person, and the SHA-256 of its bytes."""
+
+    frame: pd.DataFrame
+    notes: list[str]
+    sha256: str
+
+
+def read_table_file(
+    path: Path,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    names: list[str] | None = None,
+    least: int = MIN_ROWS,
+) -> TableContent:
+    """Reads a CSV, TSV or Parquet file, gzipped or not, of so many rows at least.
+
+    Raises:
+        UserError: With file, fault and way out.
+    """
+    raw = _bytes(path)
+    sha256 = hashlib.sha256(raw).hexdigest()
+    name = path.name
+    if raw.startswith(b"\x1f\x8b"):
+        raw = _unpacked(raw, name)
+    foreign = next((what for magic, what in FOREIGN.items() if raw.startswith(magic)), None)
+    if foreign:
+        raise UserError(f"{name}: this is {foreign}; save the table as CSV or Parquet")
+    if raw.startswith(b"PAR1"):
+        frame, notes = _read_parquet(raw, name)
+    elif path.suffix.lower() in {".parquet", ".pq"} and b"\0" in raw[:4096]:
+        raise UserError(f"{name}: not a Parquet file (damaged, or cut off at its start)")
+    else:
+        frame, notes = read_delimited(raw, name, encoding, delimiter, names)
+    _check(frame, name, least)
+    return TableContent(frame, notes, sha256)
+
+
+def _bytes(path: Path) -> bytes:
+    if path.is_dir():
+        inside = sorted(p.name for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        which = f"; give one of its files, such as data.path={path / inside[0]}" if inside else ""
+        raise UserError(f"{path}: this is a folder, not a table file{which}")
+    check_exists(path)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    if not raw:
+        raise UserError(f"{path.name}: the file is empty (0 bytes)")
+    return raw
+
+
+def check_exists(path: Path) -> None:
+    """Raises `UserError` with the name that was meant where there is no such file."""
+    if path.exists():
+        return
+    others = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, others, n=1)
+    hint = f"; did you mean {path.parent / close[0]}?" if close else f" (looked from {Path.cwd()})"
+    raise UserError(f"data.path={path}: there is no such file{hint}")
+
+
+def _unpacked(raw: bytes, name: str) -> bytes:
+    try:
+        return gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{name}: the gzip file is damaged ({error})") from None
+
+
+def _check(frame: pd.DataFrame, name: str, least: int) -> None:
+    if not len(frame):
+        needed = "1 row is" if least == 1 else f"{least} rows are"
+        raise UserError(f"{name}: the file has a header but no rows; at least {needed} needed")
+    if not len(frame.columns):
+        raise UserError(f"{name}: the file has no columns")
+    if len(frame) < least:
+        rows = "1 row is" if len(frame) == 1 else f"{len(frame)} rows are"
+        raise UserError(f"{name}: {rows} too few for training, validation and test; at least {least} are needed")
+    check_finite(frame, name)
+
+
+def check_finite(frame: pd.DataFrame, name: str) -> None:
+    """Raises `UserError` for a column with infinite cells."""
+    for column in frame.columns[[pd.api.types.is_float_dtype(dtype) for dtype in frame.dtypes]]:
+        infinite = int(np.isinf(frame[column].to_numpy(dtype=np.float64, na_value=np.nan)).sum())
+        if infinite:
+            raise UserError(
+                f"{name}: column {column!r} has {infinite} infinite {'cell' if infinite == 1 else 'cells'};"
+                " make them empty or give them a finite value"
+            )
+
+
+def _read_parquet(raw: bytes, name: str) -> tuple[pd.DataFrame, list[str]]:
+    try:
+        table = parquet.read_table(pa.BufferReader(raw))
+    except (pa.ArrowException, OSError):
+        raise UserError(f"{name}: the Parquet file is damaged or cut off; write or download it again") from None
+    names = table.column_names
+    for column in names:
+        if names.count(column) > 1:
+            raise UserError(f"{name}: {names.count(column)} columns are named {column!r}; rename all but one")
+    notes: list[str] = []
+    columns = {}
+    for column in names:
+        if column.startswith("__index_level_"):
+            notes.append("the stored pandas index is left out")
+            continue
+        columns[str(column)] = plain_column(table[column], column, name, bool(table[column].null_count))
+    return pa.table(columns).to_pandas(ignore_metadata=True), notes

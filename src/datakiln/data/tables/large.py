@@ -1,0 +1,292 @@
+"""Table files of any size as row groups on disk: Parquet as it is, text converted once and kept in a cache folder."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet
+
+from datakiln.data.tables.conversion import GROUP, Text, text_to_parquet, unpacked, write_groups
+from datakiln.data.tables.files import FOREIGN, check_exists, plain_column
+from datakiln.errors import UserError
+
+GROUPS = (  # most and used bytes of a control group, which a container's limit is
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+
+
+def available_memory() -> int:
+    """Bytes that this process could still take, as the system says, or a container's limit if that is less."""
+    rooms = [_of_system()]
+    for most, used in GROUPS:
+        try:
+            rooms.append(max(int(Path(most).read_text()) - int(Path(used).read_text()), 0))
+        except (OSError, ValueError):  # no such group, or "max"
+            continue
+    return min(rooms)
+
+
+def _of_system() -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
+    except (OSError, StopIteration):  # no Linux: half of what there is
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+@dataclass(frozen=True)
+class Group:
+    """A row group: which file, its place there, its rows, and the rows of all groups before it."""
+
+    file: int
+    place: int
+    rows: int
+    first: int
+
+
+class RowStore:
+    """Rows in one or several Parquet files with the same columns.
+
+    Arguments:
+        paths: The files, in order.
+
+    Attributes:
+        groups: Their row groups, in order.
+        rows: Number of rows.
+        names: Column names.
+
+    Raises:
+        UserError: A damaged file, files whose columns differ, columns of the same name, or a type that cannot be used.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        """See the class."""
+        self.paths = list(paths)
+        self._files = [_opened(path) for path in self.paths]
+        schema = self._files[0].schema_arrow
+        self.names = [name for name in schema.names if not name.startswith("__index_level_")]
+        self._check(schema)
+        self.groups: list[Group] = []
+        self.rows = 0
+        for i, file in enumerate(self._files):
+            for place in range(file.metadata.num_row_groups):
+                size = file.metadata.row_group(place).num_rows
+                if size:
+                    self.groups.append(Group(i, place, size, self.rows))
+                self.rows += size
+        self._has_nulls = {name: self._nulls(name) for name in self.names}
+
+    def _check(self, schema: pa.Schema) -> None:
+        for name in self.names:
+            if self.names.count(name) > 1:
+                raise UserError(f"{self.paths[0].name}: several columns are named {name!r}; rename all but one")
+        for path, file in zip(self.paths, self._files, strict=True):
+            other = file.schema_arrow
+            for name in {*schema.names, *other.names}:
+                if name not in other.names or name not in schema.names:
+                    raise UserError(f"{path.name}: its columns are not those of {self.paths[0].name} ({name!r})")
+                if not other.field(name).type.equals(schema.field(name).type):
+                    kinds = f"{other.field(name).type} and not {schema.field(name).type}"
+                    raise UserError(f"{path.name}: column {name!r} is {kinds} as in {self.paths[0].name}")
+
+    def _nulls(self, name: str) -> bool:
+        """Whether any cell is missing: types must not change from group to group."""
+        for group in self.groups:
+            metadata = self._files[group.file].metadata.row_group(group.place)
+            stored = [metadata.column(i) for i in range(metadata.num_columns)]
+            statistics = next((c.statistics for c in stored if c.path_in_schema == name), None)
+            if statistics is None or not statistics.has_null_count:
+                if self._files[group.file].read_row_group(group.place, [name])[name].null_count:
+                    return True
+            elif statistics.null_count:
+                return True
+        return False
+
+    def __len__(self) -> int:
+        """Number of row groups."""
+        return len(self.groups)
+
+    def places(self, group: int) -> np.ndarray:
+        """Row numbers of a group, counted through the whole table."""
+        found = self.groups[group]
+        return np.arange(found.first, found.first + found.rows)
+
+    def frame(self, group: int, names: Sequence[str] | None = None) -> pd.DataFrame:
+        """The rows of a group; integers are floats in all groups if any of them misses a cell."""
+        found = self.groups[group]
+        wanted = list(self.names if names is None else names)
+        try:
+            table = self._files[found.file].read_row_group(found.place, wanted, use_threads=False)
+        except (pa.ArrowException, OSError):
+            raise UserError(f"{self.paths[found.file].name}: the Parquet file is damaged or cut off") from None
+        return pa.table({name: self._column(table[name], name) for name in wanted}).to_pandas(ignore_metadata=True)
+
+    def _column(self, column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+        if pa.types.is_dictionary(column.type):
+            column = pc.cast(column, column.type.value_type)
+        column = plain_column(column, name, self.paths[0].name, self._has_nulls[name])
+        if self._has_nulls[name] and pa.types.is_integer(column.type):
+            return pc.cast(column, pa.float64(), safe=False)
+        return column
+
+    def frames(self, names: Sequence[str] | None = None) -> Iterator[tuple[int, pd.DataFrame]]:
+        """Each group's number and rows."""
+        for group in range(len(self.groups)):
+            yield group, self.frame(group, names)
+
+    @property
+    def largest(self) -> int:
+        """Rows of the largest group."""
+        return max((group.rows for group in self.groups), default=0)
+
+
+def _opened(path: Path) -> parquet.ParquetFile:
+    try:
+        return parquet.ParquetFile(path)
+    except (pa.ArrowException, OSError):
+        raise UserError(f"{path.name}: the Parquet file is damaged or cut off; write or download it again") from None
+
+
+def files_sha256(paths: Sequence[Path]) -> str:
+    """SHA-256 of a file, or of the hashes of several."""
+    digests = []
+    for path in paths:
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+VERSION = 1  # of what a conversion makes; another one is another entry of the cache
+PARQUET = (".parquet", ".pq")
+MOST_GROUP = 1 << 20  # rows of a row group that is read at once; a file with larger ones is written anew
+TEXT, GZIP, CELL = 12, 60, 80  # bytes of memory that a table takes until it trains: for each byte of text, or a cell
+SHARE = 0.5  # of the available memory that a table may take
+
+
+class Opened(NamedTuple):
+    """A table on disk, what the person should know about it, and the hash of the bytes it came from."""
+
+    store: RowStore
+    notes: list[str]
+    sha256: str
+
+
+def parts_of(path: Path) -> list[Path] | None:
+    """The Parquet files that a folder or a pattern such as parts/*.parquet stands for; None for any other path."""
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in PARQUET and not p.name.startswith("."))
+        return found or None
+    if path.exists() or not glob.has_magic(str(path)):
+        return None
+    found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
+    if not found:
+        raise UserError(f"data.path={path} matches no file")
+    strange = next((p for p in found if p.suffix.lower() not in PARQUET), None)
+    if strange is not None:
+        raise UserError(f"data.path={path} matches {strange.name}; several files are read together if they are Parquet")
+    return found
+
+
+def is_too_large(path: Path) -> bool:
+    """Whether reading the file whole would take more memory than is to be spared."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(4)
+    size = path.stat().st_size * (GZIP if head.startswith(b"\x1f\x8b") else TEXT)
+    if head == b"PAR1":
+        try:
+            metadata = parquet.read_metadata(path)
+        except (pa.ArrowException, OSError):  # damaged: said where it is read
+            return False
+        size = metadata.num_rows * metadata.num_columns * CELL
+    return size > SHARE * available_memory()
+
+
+def open_parts(paths: list[Path]) -> Opened:
+    """Several Parquet files as one table."""
+    store = RowStore(paths)
+    _check_groups(store, paths[0])
+    return Opened(store, [f"{len(paths)} Parquet files are read as one table"], files_sha256(paths))
+
+
+def open_file(path: Path, cache: Path, encoding: str | None, delimiter: str | None, names: list[str] | None) -> Opened:
+    """A Parquet file as it is, or what a conversion made of any other.
+
+    Arguments:
+        path: The file.
+        cache: Folder for conversions; one is used again while the file has the same size and time of change.
+        encoding: See `read_delimited`.
+        delimiter: See `read_delimited`.
+        names: See `read_delimited`.
+
+    Raises:
+        UserError: Whatever is wrong with the file.
+    """
+    check_exists(path)
+    with unpacked(path) as file:
+        head = file.read(8)
+    foreign = next((what for magic, what in FOREIGN.items() if head.startswith(magic)), None)
+    if foreign:
+        raise UserError(f"{path.name}: this is {foreign}; save the table as CSV or Parquet")
+    is_parquet = head.startswith(b"PAR1")
+    if is_parquet and path.suffix.lower() == ".gz":
+        raise UserError(f"{path.name}: a gzipped Parquet file cannot be read in pieces; unpack it first")
+    if is_parquet:
+        store = RowStore([path])
+        if store.largest <= MOST_GROUP:
+            return Opened(store, [], files_sha256([path]))
+    folder = cache / f"{path.stem}-{_key(path, encoding, delimiter, names)}"
+    if not (folder / "about.json").exists():
+        _convert(path, folder, is_parquet, Text(path, encoding, delimiter, names) if not is_parquet else None)
+    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    where = f"converted to row groups in {folder}, which can be deleted afterwards"
+    return Opened(RowStore([folder / "table.parquet"]), [*about["notes"], where], about["sha256"])
+
+
+def _check_groups(store: RowStore, path: Path) -> None:
+    if store.largest > MOST_GROUP:
+        raise UserError(f"{path.parent}: a row group has {store.largest} rows; write files with at most {MOST_GROUP}")
+
+
+def _key(path: Path, *options: Any) -> str:  # noqa: ANN401 (plain values)
+    stat = path.stat()
+    known = [VERSION, str(path.resolve()), stat.st_size, stat.st_mtime_ns, *options]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
+
+
+def _convert(path: Path, folder: Path, is_parquet: bool, text: Text | None) -> None:
+    """Fills the folder, which appears when all is there."""
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    partial.mkdir(parents=True)
+    try:
+        if text is None:
+            notes: list[str] = []
+            write_groups(_regrouped(path), partial / "table.parquet")
+        else:
+            notes = text_to_parquet(text, partial / "table.parquet")
+        about = {"source": str(path), "sha256": files_sha256([path]), "notes": notes}
+        (partial / "about.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
+        if folder.exists():  # somebody else was faster, or an older attempt ended halfway
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _regrouped(path: Path) -> Iterator[pa.Table]:
+    for batch in parquet.ParquetFile(path).iter_batches(GROUP, use_threads=False):
+        yield pa.Table.from_batches([batch])

@@ -1,0 +1,169 @@
+"""Where tables come from. A source is a callable configured in yaml: `source(data_dir) -> RawTable`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from datakiln.data.base import Provenance
+from datakiln.data.tables.facts import Facts
+from datakiln.data.tables.large import RowStore
+from datakiln.errors import UserError, near
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A table as it was read.
+
+    Attributes:
+        frame: Rows and columns; missing cells are NaN.
+        label: Column that classes are taken from, or None.
+        provenance: Where the rows come from.
+        types: Column types the source knows for sure, {column: one of `datakiln.schema.COLUMN_TYPES`}.
+        notes: Lines that the person should see.
+        holdout: Rows that the data set's authors set apart for testing; None where they did not.
+        store: Where the rows are if they are not in `frame`, which then is empty, and later a sample of them.
+        facts: Of the columns of a store, once it has been read.
+    """
+
+    frame: pd.DataFrame
+    label: str | None
+    provenance: Provenance
+    types: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    holdout: pd.DataFrame | None = None
+    store: RowStore | None = None
+    facts: Mapping[str, Facts] | None = None
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of the whole table."""
+        return len(self.frame) if self.store is None else self.store.rows
+
+    def only(self, columns: Sequence[str]) -> RawTable:
+        """The table with these columns, in this order, and the label; raises `UserError` for one it does not have."""
+        keep = [*columns, *([self.label] if self.label and self.label not in columns else [])]
+        unknown = [name for name in keep if name not in self.frame.columns]
+        if unknown:
+            raise UserError(f"data.columns={unknown[0]!r} is not a column of {self.provenance.detail}")
+        return replace(self, frame=self.frame[keep], holdout=None if self.holdout is None else self.holdout[keep])
+
+
+class SklearnTable:
+    """One of the small tables inside scikit-learn, with its class names as the label.
+
+    Arguments:
+        name: "iris", "wine" or "breast_cancer".
+    """
+
+    LABELS = {"iris": "species", "wine": "cultivar", "breast_cancer": "diagnosis"}
+
+    def __init__(self, name: str) -> None:
+        """Raises `UserError` for an unknown name."""
+        if name not in self.LABELS:
+            raise UserError(f"data.source.name={name} must be one of {', '.join(self.LABELS)}{near(name, self.LABELS)}")
+        self.name = name
+
+    def __call__(self, data_dir: str | None = None) -> RawTable:
+        """The table; `data_dir` is not needed."""
+        import sklearn
+        from sklearn import datasets
+
+        bunch = getattr(datasets, f"load_{self.name}")(as_frame=True)
+        label = self.LABELS[self.name]
+        frame = bunch.data.copy()
+        frame[label] = pd.Series([str(name) for name in bunch.target_names], dtype="str").take(bunch.target).array
+        detail = f"{self.name}, embedded in scikit-learn {sklearn.__version__}"
+        return RawTable(frame, label, Provenance("embedded", detail, frame_sha256(frame)), {label: "category"})
+
+
+class TableFile:
+    """A person's own CSV, TSV or Parquet file, or a folder of Parquet files.
+
+    Arguments:
+        path: The file, or a folder or pattern of Parquet files; a relative one is looked for in the current folder,
+            then in `data_dir`.
+        target: Column that classes are taken from; None for a table without a label.
+        encoding: Text encoding; None to take UTF-8, or what a byte order mark says.
+        delimiter: Character between the fields of a text file; None to find it.
+        names: Column names of a text file without a header line.
+        streaming: Whether rows stay on disk; "auto" if they would take more than half of the available memory. Several
+            Parquet files always do.
+        cache: Folder for what text files are converted to where rows stay on disk.
+    """
+
+    def __init__(
+        self,
+        path: str | None,
+        target: str | None = None,
+        encoding: str | None = None,
+        delimiter: str | None = None,
+        names: list[str] | None = None,
+        streaming: bool | Literal["auto"] = "auto",
+        cache: str = "outputs/cache",
+    ) -> None:
+        """Raises `UserError` without a path, or for an option that is none."""
+        if not path:
+            raise UserError("data=csv needs a table: data.path=FILE.csv (or .tsv, .parquet)")
+        if delimiter is not None and len(delimiter) != 1:
+            raise UserError(f"data.delimiter={delimiter!r} must be a single character")
+        if streaming not in (True, False, "auto"):
+            raise UserError(f"data.streaming={streaming} must be auto, true or false")
+        self.path, self.streaming, self.cache = Path(path).expanduser(), streaming, Path(cache)
+        self.target, self.encoding, self.delimiter = target, encoding, delimiter
+        self.names = None if names is None else [str(name) for name in names]
+
+    def __call__(self, data_dir: str | None = None) -> RawTable:
+        """Reads the file; raises `UserError` with file, fault and way out."""
+        from datakiln.data.tables.files import read_table_file
+        from datakiln.data.tables.large import is_too_large, parts_of
+
+        path = find_file(self.path, data_dir)
+        parts = parts_of(path)
+        if parts is not None or self.streaming is True or (self.streaming == "auto" and is_too_large(path)):
+            return self._on_disk(path, parts)
+        content = read_table_file(path, self.encoding, self.delimiter, self.names)
+        self._check_target(list(content.frame.columns), path.name)
+        provenance = Provenance("files", str(path.resolve()), content.sha256)
+        return RawTable(content.frame, self.target, provenance, notes=tuple(content.notes))
+
+    def _on_disk(self, path: Path, parts: list[Path] | None) -> RawTable:
+        from datakiln.data.tables.large import open_file, open_parts
+
+        if parts is None:
+            opened = open_file(path, self.cache, self.encoding, self.delimiter, self.names)
+        elif self.streaming is False:
+            raise UserError(f"data.streaming=false, but {path} is several files, which are read from disk only")
+        else:
+            opened = open_parts(parts)
+        self._check_target(opened.store.names, path.name)
+        size = sum(p.stat().st_size for p in parts or [path]) / 1e6
+        why = f"the table ({size:.0f} MB) is read from disk while it trains; memory does not grow with its rows"
+        provenance = Provenance("files", str(path.resolve()), opened.sha256)
+        empty = pd.DataFrame(columns=opened.store.names)
+        return RawTable(empty, self.target, provenance, notes=(*opened.notes, why), store=opened.store)
+
+    def _check_target(self, columns: Sequence[str], name: str) -> None:
+        if self.target is not None and self.target not in columns:
+            known = ", ".join(map(str, columns[:20])) + (", ..." if len(columns) > 20 else "")
+            raise UserError(
+                f"data.target={self.target} is not a column of {name} ({known}){near(self.target, columns)}"
+            )
+
+
+def find_file(path: str | Path, data_dir: str | None) -> Path:
+    """A relative path in the current folder, or in `data_dir` if only there it exists."""
+    here = Path(path).expanduser()
+    if data_dir is None or here.is_absolute() or here.exists() or not (Path(data_dir) / here).exists():
+        return here
+    return Path(data_dir) / here
+
+
+def frame_sha256(frame: pd.DataFrame) -> str:
+    """SHA-256 of a frame written as CSV: the hash of data that comes from no file."""
+    return hashlib.sha256(frame.to_csv(index=False).encode()).hexdigest()

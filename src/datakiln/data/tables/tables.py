@@ -1,0 +1,269 @@
+"""Tables from any source: read, cleaned, split, encoded once, and served from memory; larger ones from disk."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import pandas as pd
+from torch import Tensor
+
+from datakiln.codecs.tables.table import TableCodec
+from datakiln.constraints import Constraint, Rules
+from datakiln.data.base import GenerativeData, Loader, StepReport, TensorLoader
+from datakiln.data.tables import steps
+from datakiln.data.tables.loaders import StreamLoader
+from datakiln.data.tables.metadata import read_metadata
+from datakiln.data.tables.sources import RawTable, TableFile, find_file
+from datakiln.data.tables.streaming import Fitted, Stream
+from datakiln.data.tables.types import infer_schema
+from datakiln.errors import UserError
+from datakiln.spec import DataSpec
+
+
+class TableData(GenerativeData):
+    """A table's rows as tensors, after named, switchable and reported preprocessing steps.
+
+    Arguments:
+        source: Reads the raw table; called with `data_dir`.
+        codec: Encodes rows; fitted on the training rows.
+        data_dir: Folder with downloaded data sets, or None.
+        batch_size: Rows a training batch.
+        types: Column types that override what is found, {column: type}.
+        metadata: File with column types, which `types` override: SDV's metadata JSON or a Frictionless Table Schema.
+        constraints: What every row must meet; violations in training rows are reported, synthetic rows drawn again.
+        columns: Columns to keep, in this order, besides the label; None for all.
+        duplicates: Whether equal rows are removed.
+        missing: "drop", "impute" or "model" (missingness is learnt and reproduced).
+        outliers: z-score beyond which training rows are left out; None to keep all.
+        balance: "none", "over" or "under" sampling of the training classes.
+        split: Shares of train, validation and test; where the data set has official test rows, those are the test.
+        validation: "apart", or "shared" to train on the validation rows as well, for a last fit on all rows when
+            nothing is left to choose: the figures of validation then are no longer of unseen rows.
+        seed: Of the split, of balancing and of the batch order.
+        sample: Rows that stand for a table on disk where all of them cannot: see `datakiln.data.tables.streaming`.
+    """
+
+    kind = "table"
+    codec: TableCodec
+
+    def __init__(
+        self,
+        source: Callable[[str | None], RawTable],
+        codec: TableCodec,
+        data_dir: str | None = None,
+        batch_size: int = 32,
+        types: dict[str, Any] | None = None,
+        metadata: str | None = None,
+        constraints: Sequence[Constraint] = (),
+        columns: list[str] | None = None,
+        duplicates: bool = False,
+        missing: Literal["drop", "impute", "model"] = "model",
+        outliers: float | None = None,
+        balance: Literal["none", "over", "under"] = "none",
+        split: tuple[float, float, float] = (0.7, 0.15, 0.15),
+        validation: Literal["apart", "shared"] = "apart",
+        seed: int = 0,
+        sample: int = 200_000,
+    ) -> None:
+        """See the class."""
+        super().__init__()
+        steps.check_options(missing, balance, outliers, split, batch_size, validation, sample)
+        self.source, self.codec, self.data_dir, self.batch_size = source, codec, data_dir, batch_size
+        self.types, self.metadata, self.columns = dict(types or {}), metadata, columns
+        self.constraints = constraints
+        self.duplicates, self.missing, self.outliers, self.balance = duplicates, missing, outliers, balance
+        self.split_shares, self.seed = (split[0], split[1], split[2]), seed
+        self.validation = validation
+        self.raw: RawTable | None = None
+        self.sample = sample
+        self.stream: Stream | None = None  # of a table on disk
+        self.fitted: Fitted | None = None
+
+    def read(self) -> RawTable:
+        """The raw table, read once, its columns chosen."""
+        if self.raw is None:
+            whole = self.source(self.data_dir)
+            raw = self.raw = self._scanned(whole if self.columns is None else whole.only(self.columns))
+            self.provenance = raw.provenance
+            known = {name: kind for name, kind in raw.types.items() if name in raw.frame.columns}
+            described: dict[str, Any] = {}
+            if self.metadata is not None:
+                described = read_metadata(find_file(self.metadata, self.data_dir), raw.frame, whole.frame.columns)
+            self.schema = infer_schema(raw.frame, raw.label, {**known, **described, **self.types}, raw.facts)
+            self.rules = Rules(self.constraints, self.schema)
+        return self.raw
+
+    def _scanned(self, raw: RawTable) -> RawTable:
+        """The table with a sample of its rows and what is known of all of them, if they are on disk."""
+        if raw.store is None:
+            return raw
+        steps.refuse_on_disk(self.duplicates, self.missing, self.outliers, self.balance)
+        names, shared = list(raw.frame.columns), self.validation == "shared"
+        self.stream = Stream(raw.store, names, raw.label, self.split_shares, shared, self.sample, self.seed)
+        frame, facts = self.stream.scan()
+        return dataclasses.replace(raw, frame=frame, facts=facts)
+
+    def setup(self, stage: str) -> None:
+        """Reads, cleans, splits and encodes; the order is split first, then everything that is fitted."""
+        if hasattr(self, "frames"):
+            return
+        frame = self.read().frame
+        self.reports = []
+        if self.stream is not None:
+            self._setup_from_disk(self.stream)
+            return
+        if self.duplicates:
+            frame = self._report(steps.drop_duplicates(frame))
+        frame = self._drop_unlabelled(frame)
+        frames = self._split(frame)
+        frames = self._report(steps.MISSING[self.missing](frames, self.schema))
+        if frames["train"].empty:
+            raise UserError("data.missing=drop leaves no training row; use data.missing=model or data.missing=impute")
+        for constraint, count in self.rules.fit(frames["train"]):
+            self.reports.append(StepReport("constraint", f"{constraint}; training rows that break it", rows=count))
+        if self.outliers is not None:
+            frames["train"] = self._report(steps.drop_outliers(frames["train"], self.schema, self.outliers))
+        if self.balance != "none":
+            frames["train"] = self._report(steps.balance_classes(frames["train"], self.schema, self.balance, self.seed))
+        self._encode(self._seen_labels(frames))
+
+    def _setup_from_disk(self, stream: Stream) -> None:
+        """The same for a table whose training rows stay on disk."""
+        fitted = self.fitted = stream.fit(self.schema, self.missing == "drop", self.rules)
+        self.reports.append(stream.report(fitted))
+        if not len(fitted.sample):
+            raise UserError("data.missing=drop leaves no training row; use data.missing=model")
+        for constraint, count in self.rules.fit(fitted.sample):
+            self.reports.append(StepReport("constraint", f"{constraint}; sampled rows that break it", rows=count))
+        for learning, rows in fitted.combinations:
+            learning.fit(rows, self.schema)
+        self._encode(self._seen_labels(fitted.frames))
+
+    def _split(self, frame: pd.DataFrame) -> steps.Frames:
+        holdout = self.read().holdout
+        if holdout is None:
+            frames = steps.split(frame, self.schema, self.split_shares, self.seed)
+        else:
+            if self.schema.label is not None:
+                holdout = holdout.dropna(subset=[self.schema.label]).reset_index(drop=True)
+            frames = steps.split_with_holdout(frame, holdout, self.schema, self.split_shares, self.seed)
+        if self.validation == "shared":
+            frames["train"] = pd.concat([frames["train"], frames["val"]], ignore_index=True)
+            detail = "shared: validation rows are training rows as well, their figures are not of unseen rows"
+            self.reports.append(StepReport("validation", detail, rows=len(frames["val"])))
+        return frames
+
+    def _report(self, outcome: tuple[Any, StepReport]) -> Any:  # noqa: ANN401 (whatever the step made)
+        made, report = outcome
+        self.reports.append(report)
+        return made
+
+    def _drop_unlabelled(self, frame: pd.DataFrame) -> pd.DataFrame:
+        label = self.schema.label
+        if label is None or not frame[label].isna().any():
+            return frame
+        report = StepReport("labels", f"rows without {label} are left out", rows=int(frame[label].isna().sum()))
+        return self._report((frame.dropna(subset=[label]).reset_index(drop=True), report))
+
+    def _seen_labels(self, frames: steps.Frames) -> steps.Frames:
+        """Leaves out validation and test rows of a class without a training row (dropping rows can cause that)."""
+        label = self.schema.label
+        if label is None or not self.schema[label].is_choice:
+            return frames
+        tallies = self.fitted.tallies if self.fitted is not None else None
+        seen = frames["train"][label].unique() if tallies is None else list(tallies[label].counts.index)
+        kept = {name: frame[frame[label].isin(seen)].reset_index(drop=True) for name, frame in frames.items()}
+        gone = sum(len(frames[name]) - len(kept[name]) for name in frames)
+        if gone:
+            self.reports.append(
+                StepReport("unseen", f"rows of a {label} without training rows are left out", rows=gone)
+            )
+        return kept
+
+    def _encode(self, frames: steps.Frames) -> None:
+        self.frames = frames
+        for name, frame in frames.items():
+            if frame.empty:
+                raise UserError(f"no {name} rows are left after preprocessing; switch a step off (data.missing=model)")
+        if self.fitted is None:
+            self.codec.fit(frames["train"], self.schema)
+        else:
+            self.codec.fit(self.fitted.sample, self.schema, self.fitted.tallies, sum(self.fitted.sizes))
+        self.reports.append(StepReport("encode", f"{self.codec.describe()}", rows=self.codec.spec.size))
+        self.tensors = {name: (self.codec.encode(frame), self.codec.labels(frame)) for name, frame in frames.items()}
+
+    def declared(self) -> dict[str, Any]:
+        """The constraints, with what they have learnt."""
+        return {"constraints": self.rules.state()}
+
+    @property
+    def spec(self) -> DataSpec:  # type: ignore[override]
+        """What one encoded row looks like."""
+        return self.codec.spec
+
+    def loader(self, name: str, batch_size: int, shuffle: bool) -> TensorLoader:
+        """Batches of one split on the device that trains."""
+        x, y = self.tensors[name]
+        return TensorLoader(
+            x.to(self.device), None if y is None else y.to(self.device), batch_size, shuffle, seed=self.seed
+        )
+
+    @property
+    def n_synthetic(self) -> int:
+        """As many rows as there are training rows in memory."""
+        return len(self.frames["train"])
+
+    def train_dataloader(self) -> Loader:
+        """Shuffled training batches."""
+        if self.fitted is not None:
+            sizes, sample, width = self.fitted.sizes, self.fitted.sample, self.spec.shape[0]
+            sampled = functools.partial(self.codec.encode, sample)
+            return StreamLoader(sizes, self._read_group, width, self.batch_size, self.seed, sampled)
+        return self.loader("train", self.batch_size, shuffle=True)
+
+    def _read_group(self, group: int) -> tuple[Tensor, Tensor | None]:
+        assert self.stream is not None
+        frame = self.stream.training(group, self.codec.modelled)
+        return self.codec.encode(frame), self.codec.labels(frame)
+
+    def val_dataloader(self) -> TensorLoader:
+        """Validation rows in large batches: nothing is learnt from them."""
+        return self.loader("val", max(self.batch_size, 4096), shuffle=False)
+
+    def test_dataloader(self) -> TensorLoader:
+        """Test rows in large batches."""
+        return self.loader("test", max(self.batch_size, 4096), shuffle=False)
+
+
+class FileData(TableData):
+    """A person's own CSV, TSV or Parquet file.
+
+    Arguments:
+        path: The file; a relative one is also looked for under `data_dir`.
+        codec: See `TableData`.
+        target: Label column, or None.
+        encoding: Of a text file that is not UTF-8.
+        delimiter: Between the fields of a text file; None to find it.
+        names: Column names of a text file without a header.
+        streaming: See `TableFile`.
+        cache: See `TableFile`.
+        **options: See `TableData`.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        codec: TableCodec,
+        target: str | None = None,
+        encoding: str | None = None,
+        delimiter: str | None = None,
+        names: list[str] | None = None,
+        streaming: bool | Literal["auto"] = "auto",
+        cache: str = "outputs/cache",
+        **options: Any,
+    ) -> None:
+        """See the class."""
+        super().__init__(TableFile(path, target, encoding, delimiter, names, streaming, cache), codec, **options)

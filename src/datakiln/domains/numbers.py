@@ -1,0 +1,118 @@
+"""What a column of numbers or dates can hold."""
+
+from __future__ import annotations
+
+import math
+from functools import reduce
+
+import numpy as np
+import pandas as pd
+
+from datakiln.codecs.tables.number import NumberColumn
+from datakiln.codecs.tables.values import from_numbers, to_numbers
+from datakiln.domains.base import MISSING, Domain, Region
+from datakiln.domains.intervals import Interval
+from datakiln.errors import UserError
+from datakiln.schema import Field
+
+
+class NumberDomain(Domain):
+    """A number or date between the lowest and highest of the training rows, unless the codec does not clip.
+
+    Arguments:
+        column: Fitted.
+    """
+
+    def __init__(self, column: NumberColumn) -> None:
+        """See the class."""
+        super().__init__(column.field)
+        limits = Interval() if column.limits is None else Interval(*column.limits)
+        self.everything = Region((limits,), missing=column.missing)
+        if column.field.type == "datetime":
+            self.per_unit = 1.0 / column.step if column.step else None
+        else:
+            self.per_unit = None if column.field.decimals is None else 10.0**column.field.decimals
+
+    def find(self, text: str) -> Region | None:
+        """A number, a date, or "missing"."""
+        if text == MISSING:
+            return Region(missing=True)
+        number = self.number(text)
+        return None if number is None else self._snapped(Interval(number, number))
+
+    def number(self, text: str) -> float | None:
+        """The number or date that the text says, dates in seconds since 1970."""
+        return number_in(text, self.field)
+
+    def compare(self, sign: str, text: str) -> Region:
+        """The numbers on one side, or on both, of the one given."""
+        number = self.number(text)
+        if number is None:
+            raise self.refuse(text)
+        below = Interval(high=number, open_high=sign != "<=")
+        above = Interval(low=number, open_low=sign != ">=")
+        parts = {"<": (below,), "<=": (below,), ">": (above,), ">=": (above,), "!=": (below, above)}[sign]
+        return reduce(Region.__or__, map(self._snapped, parts))
+
+    def _snapped(self, interval: Interval) -> Region:
+        """Without what rounding to the column's decimals, or to its days or hours, never gives."""
+        snapped = interval if self.per_unit is None else interval.on_grid(self.per_unit)
+        return Region(() if snapped.is_empty else (snapped,))
+
+    def holds(self, region: Region, series: pd.Series) -> np.ndarray:
+        """Which cells lie in one of the intervals, or are missing if that is in the region."""
+        values = to_numbers(series, self.field)
+        inside = np.isnan(values) if region.missing else np.zeros(len(values), dtype=bool)
+        return reduce(np.logical_or, (interval.holds(values) for interval in region.intervals), inside)
+
+    def single(self, region: Region) -> pd.Series | None:
+        """The number, if the region is a single point, or missing."""
+        ends = {end for interval in region.intervals for end in (interval.low, interval.high)}
+        if len(ends) + region.missing != 1:
+            return None
+        return from_numbers(np.array([ends.pop() if ends else np.nan]), self.field)
+
+    def describe(self) -> str:
+        """Range and rounding."""
+        (limits,) = self.everything.intervals
+        low, high = self._shown(limits.low), self._shown(limits.high)
+        known = "never missing" if not self.everything.missing else "or missing"
+        kind = "date" if self.field.type == "datetime" else "number"
+        between = f"any {kind}" if math.isinf(limits.low) else f"between {low} and {high}"
+        digits = {None: "", 0: " in whole numbers"}.get(self.field.decimals, f" with {self.field.decimals} decimals")
+        return f"{between}{digits if self.field.type != 'datetime' else ''}, {known}"
+
+    def _shown(self, number: float) -> str:
+        if self.field.type != "datetime" or math.isinf(number):
+            return f"{number:.15g}"
+        return pd.Timestamp(number, unit="s").isoformat(sep=" ").removesuffix(" 00:00:00")
+
+    def refuse(self, text: str) -> UserError:
+        """The text is no number."""
+        kind, example = ("date", ">2020-01-31") if self.field.type == "datetime" else ("number", ">60")
+        name = self.field.name
+        return UserError(f"condition.{name}={text}: {name} is a {kind}; write one, or a comparison such as '{example}'")
+
+
+def number_in(text: str, field: Field) -> float | None:
+    """The number in a text, or for a date column the date, in seconds since 1970; None if there is none."""
+    if field.type != "datetime":
+        return float_in(text)
+    for form in dict.fromkeys((field.format, None)):
+        try:
+            date = pd.to_datetime(pd.Series([text]), format=form or "ISO8601")
+        except (ValueError, OverflowError):
+            continue
+        if "," in field.dtype and date.dt.tz is None:  # datetime64[us, Europe/Paris]: the column's own clock
+            date = date.dt.tz_localize(field.dtype.rpartition(", ")[2].rstrip("]"))
+        return float(to_numbers(date, Field(field.name, "datetime", str(date.dtype)))[0])
+    return None
+
+
+def float_in(text: str) -> float | None:
+    """The number that a text is, None if it is none."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return None if math.isnan(number) or "_" in text else number

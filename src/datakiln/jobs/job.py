@@ -1,0 +1,55 @@
+"""The state of one training job, from its config to its figures: what every phase reads and adds to."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from omegaconf import DictConfig
+from rich.console import Console
+
+from datakiln.callbacks.bundle import Bundle
+from datakiln.data.base import GenerativeData
+from datakiln.models.base import GenerativeModel
+from datakiln.proof.base import Proof
+from datakiln.results import Score
+from datakiln.sampling.synthesizer import Synthesizer
+
+
+class Job:
+    """The state of one job.
+
+    Arguments:
+        cfg: The composed config of `src.train`.
+        console: Where to say what happens.
+    """
+
+    data: GenerativeData
+    model: GenerativeModel
+    proof: Proof
+    bundle: Bundle
+    trainer: L.Trainer
+    loggers: list[Any]
+    synthesizer: Synthesizer
+    synthetic: Any
+    figures: list[Score]
+    plots: list[Path]
+
+    def __init__(self, cfg: DictConfig, console: Console | None = None) -> None:
+        """See the class."""
+        self.cfg, self.console = cfg, console or Console()
+        self.folder = Path(cfg.output_dir)
+        self.seconds: dict[str, float] = {}
+        self.cpu_seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Times one phase."""
+        start, cpu = time.perf_counter(), time.process_time()
+        yield
+        self.seconds[name] = round(time.perf_counter() - start, 3)
+        self.cpu_seconds[name] = round(time.process_time() - cpu, 3)

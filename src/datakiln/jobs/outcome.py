@@ -1,0 +1,125 @@
+"""What a finished run amounts to: its figures gathered into a `RunResult`."""
+
+from __future__ import annotations
+
+import lightning as L
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from datakiln.errors import UserError, near
+from datakiln.jobs.job import Job
+from datakiln.results import (
+    Better,
+    Objective,
+    RunResult,
+    Score,
+    Source,
+    Step,
+    machine,
+    package_versions,
+    peak_memory_mb,
+)
+
+
+def monitored(job: Job) -> Score:
+    """The monitor at its best epoch."""
+    score = job.bundle.best_score
+    why = "" if score is not None else "the monitor was never measured"
+    return Score(f"best/{_full_name(job)}", score, _direction(job.cfg), why=why)
+
+
+def _full_name(job: Job) -> str:
+    """The monitor's name with what its values depend on, such as extractor and n, where a callback tells."""
+    name = str(job.cfg.monitor)
+    told = [getattr(callback, "full_names", {}) for callback in job.trainer.callbacks]  # type: ignore[attr-defined]
+    return next((str(names[name]) for names in told if name in names), name)
+
+
+def tested(job: Job) -> list[Score]:
+    """The model's own losses on the test data, with the best weights."""
+    model = job.synthesizer.model
+    tester = L.Trainer(
+        accelerator=model.device.type,
+        devices=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    torch.manual_seed(int(job.cfg.seed))
+    tester.test(model, job.data.test_dataloader(), verbose=False)
+    measured = {name: value for name, value in model.fresh.items() if name.startswith("test/")}
+    return [Score(name, value, model.directions.get(name[5:], "none")) for name, value in measured.items()]
+
+
+def build_result(job: Job) -> RunResult:
+    """Everything `result.json` holds."""
+    source, bundle = job.data.provenance, job.bundle
+    return RunResult(
+        model=choice(job.cfg, "model"),
+        data=choice(job.cfg, "data"),
+        seed=int(job.cfg.seed),
+        provenance=Source(source.kind, source.detail, source.sha256),
+        overrides=overrides(),
+        objective=_objective(job),
+        figures=job.figures,
+        n_train=job.data.spec.size,
+        n_holdout=job.proof.n_holdout,
+        n_synthetic=len(job.synthetic),
+        stand_in=source.is_stand_in,
+        steps=[Step(report.name, report.detail, report.rows, report.cells) for report in job.data.reports],
+        versions=package_versions(),
+        machine=machine(str(job.model.device)),
+        wall_seconds=job.seconds,
+        cpu_seconds=job.cpu_seconds,
+        fit_cpu_seconds=job.cpu_seconds["fit"],
+        peak_memory_mb=peak_memory_mb(),
+        epochs=job.trainer.current_epoch,
+        n_steps=job.model.steps,
+        n_parameters=sum(p.numel() for p in job.model.parameters()),
+        best_checkpoint="checkpoints/best.ckpt" if bundle.best_path.exists() else "checkpoints/last.ckpt",
+        best_epoch=bundle.best_epoch,
+    )
+
+
+def _objective(job: Job) -> Objective:
+    """The figure a sweep ranks by, without a value if no figure of the run has that name."""
+    name = str(job.cfg.objective)
+    if name == job.cfg.monitor:
+        return Objective(_full_name(job), job.bundle.best_score, _direction(job.cfg))
+    for score in job.figures:
+        if score.name == name:
+            return Objective(name, score.value, _direction(job.cfg) if score.better == "none" else score.better)
+    return Objective(name, None, _direction(job.cfg))
+
+
+def objective_value(result: RunResult) -> float | None:
+    """The objective of a finished run, once everything is written; raises `UserError` if no figure has its name."""
+    objective = result.objective
+    if objective is None or objective.value is not None:
+        return None if objective is None else objective.value
+    names = [score.name for score in result.figures]
+    if objective.name in names or f"best/{objective.name}" in names:
+        return None
+    known = ", ".join(names[:12])
+    raise UserError(
+        f"objective={objective.name} is no figure of this run{near(objective.name, names)}; known: {known}, ..."
+    )
+
+
+def _direction(cfg: DictConfig) -> Better:
+    return "lower" if cfg.mode == "min" else "higher"
+
+
+def overrides() -> list[str]:
+    """The command line's choices, or none outside Hydra."""
+    return [str(o) for o in HydraConfig.get().overrides.task] if HydraConfig.initialized() else []
+
+
+def choice(cfg: DictConfig, group: str) -> str:
+    """The name that was chosen from a config group; without Hydra running, the end of its class path."""
+    if HydraConfig.initialized():
+        return str(HydraConfig.get().runtime.choices[group])
+    return str(cfg[group]._target_).rpartition(".")[2].lower()

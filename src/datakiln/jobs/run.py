@@ -1,0 +1,162 @@
+"""One training job from config to report, phase by phase; what each phase does lives elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from datakiln.callbacks.bundle import Bundle
+from datakiln.callbacks.ema import Ema
+from datakiln.callbacks.progress import TrainingBar
+from datakiln.callbacks.stopping import Stopped, on_termination
+from datakiln.errors import UserError
+from datakiln.jobs.announce import announce_data, announce_result
+from datakiln.jobs.job import Job
+from datakiln.jobs.outcome import build_result, choice, monitored, objective_value, overrides, tested
+from datakiln.jobs.resuming import checkpoint_to_go_on_from
+from datakiln.models.base import Diverged
+from datakiln.proof.base import build_proof
+from datakiln.results import forget_peak_memory
+from datakiln.sampling.checkpoints import FORMAT, model_arguments
+from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.wording import counted
+
+ONE_THREAD_PARAMETERS = 200_000
+CHATTER = ("lightning.pytorch", "lightning.fabric")
+
+
+class Run(Job):
+    """The phases of one job; see `Job` for its arguments."""
+
+    def check(self) -> None:
+        """Claims the run's folder; what can be told of the config itself, `datakiln.cli.checks` has told before.
+
+        Raises:
+            UserError: The folder holds a run.
+        """
+        forget_peak_memory()
+        cfg = self.cfg
+        if (self.folder / "result.json").exists():
+            raise UserError(f"{self.folder} holds a finished run; choose another hydra.run.dir, nothing is overwritten")
+        if (self.folder / "checkpoints" / "last.ckpt").exists() and cfg.ckpt_path is None:
+            raise UserError(f"{self.folder} holds an unfinished run; go on with ckpt_path=last or choose another one")
+        self._store_config()
+
+    def _store_config(self) -> None:
+        (self.folder / "config").mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.cfg, self.folder / "config" / "config.yaml", resolve=True)
+        OmegaConf.save(OmegaConf.create(overrides()), self.folder / "config" / "overrides.yaml")
+
+    def load_data(self) -> None:
+        """Reads, splits and encodes the data; says where it is from and what its columns are."""
+        with self.phase("data"):
+            L.seed_everything(int(self.cfg.seed), verbose=False)
+            self.data = instantiate(self.cfg.data, _convert_="all")
+            announce_data(self.data, self.console)
+            self.data.prepare_data()
+            self.data.setup("fit")
+        one = "picture" if self.data.kind == "image" else "row"
+        for report in self.data.reports:
+            touched = ", ".join(counted(n, what) for n, what in ((report.rows, one), (report.cells, "cell")) if n)
+            told = f"  {report.name}: {report.detail} [dim]({touched or 'nothing touched'})[/dim]"
+            self.console.print(told, highlight=False)
+
+    def fit(self) -> None:
+        """Trains, from the start or from a checkpoint, and keeps the last and the best state."""
+        cfg = self.cfg
+        for name in CHATTER:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", module="lightning")
+        torch.set_flush_denormal(True)  # denormal floats have made trained nets several times slower
+        self.model = instantiate(cfg.model, _partial_=True, _convert_="all")(spec=self.data.spec)
+        self.proof = build_proof(self.data)
+        self.proof.check(cfg)
+        self.bundle = Bundle(
+            self.folder / "checkpoints", self._identity(), cfg.monitor, cfg.mode, cfg.save_every_seconds, cfg.patience
+        )
+        self.loggers = [instantiate(node, _convert_="all") for node in (cfg.get("logger") or {}).values()]
+        for logger in self.loggers:
+            logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
+        self.trainer = instantiate(
+            cfg.trainer, logger=self.loggers, callbacks=self._callbacks(), default_root_dir=str(self.folder)
+        )
+        self._choose_threads()
+        start = checkpoint_to_go_on_from(cfg.ckpt_path, self.folder, self.console, self._identity())
+        on_termination(self._ask_to_stop)
+        with self.phase("fit"):
+            try:
+                self.trainer.fit(self.model, datamodule=self.data, ckpt_path=start, weights_only=True)
+            except Diverged as error:
+                good = self.bundle.last_path if self.bundle.last_path.exists() else "none was written yet"
+                raise UserError(f"{error}; the last good checkpoint: {good}") from None
+
+    def _choose_threads(self) -> None:
+        """A small net is faster on one core: sharing its little work costs more than doing it."""
+        if self.model.device.type == "cpu" and sum(p.numel() for p in self.model.parameters()) < ONE_THREAD_PARAMETERS:
+            torch.set_num_threads(1)
+
+    def _ask_to_stop(self, reason: str) -> None:
+        if self.trainer.training or self.trainer.validating:
+            self.bundle.stop_requested = reason
+        else:
+            raise Stopped(reason, self.bundle.last_path)
+
+    def _callbacks(self) -> list[L.Callback]:
+        cfg = self.cfg
+        watch = (cfg.get("watch") or {}).get(self.data.kind) or {}
+        callbacks: list[L.Callback] = [] if cfg.ema is None else [Ema(cfg.ema)]
+        callbacks += [instantiate(node, _convert_="all")(data=self.data) for node in watch.values() if node]
+        return [*callbacks, TrainingBar(self.console), self.bundle]
+
+    def _identity(self) -> dict[str, Any]:
+        config = OmegaConf.to_container(self.cfg.model, resolve=True)
+        assert isinstance(config, dict)
+        origin = {"model": choice(self.cfg, "model"), "data": choice(self.cfg, "data"), "seed": int(self.cfg.seed)}
+        source = self.data.provenance
+        return {
+            "format": FORMAT,
+            "model": model_arguments(config),  # type: ignore[arg-type]
+            "spec": self.data.spec.state(),
+            "codec": {"kind": self.data.codec.kind, "state": self.data.codec.state()},
+            **self.data.declared(),
+            "origin": {**origin, "source": [source.kind, source.detail, source.sha256]},
+        }
+
+    def synthesize(self) -> None:
+        """Samples the best model into the run's folder."""
+        with self.phase("sample"), self.console.status("sampling"):
+            best = self.bundle.best_path if self.bundle.best_path.exists() else self.bundle.last_path
+            self.synthesizer = Synthesizer.load(best, device=str(self.model.device))
+            n = self.cfg.n_synthetic or self.data.n_synthetic
+            self.synthetic = self.proof.write_synthetic(self.synthesizer, int(n), int(self.cfg.seed), self.folder)
+
+    def prove(self) -> None:
+        """Measures the synthetic data and the model, and draws them."""
+        with self.phase("evaluate"):
+            metrics = [instantiate(node) for node in (self.cfg.metrics.get(self.data.kind) or {}).values()]
+            self.figures = self.proof.figures(self.synthetic, metrics, int(self.cfg.seed), self.console)
+            self.figures += [monitored(self), *tested(self)]
+        with self.phase("plots"), self.console.status("drawing"):
+            self.plots = self.proof.plots(self.synthesizer, self.synthetic, self.folder)
+
+    def finish(self) -> float | None:
+        """Writes result.json and report.html, tells the loggers, prints the main figures; returns the objective."""
+        from datakiln.reports.page import write_page
+
+        result = build_result(self)
+        result.save(self.folder / "result.json")
+        report = self.folder / "report.html"
+        history = self.proof.history(self.folder / "metrics.csv")
+        config = (self.folder / "config" / "config.yaml").read_text(encoding="utf-8")
+        write_page(result, self.plots, self.proof.preview(self.synthetic), history, report, config)
+        for logger in self.loggers:
+            if hasattr(logger, "conclude"):
+                logger.conclude(result, self.plots, self.bundle.best_path)
+        announce_result(result, report, self.console)
+        return objective_value(result)

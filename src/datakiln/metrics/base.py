@@ -1,0 +1,150 @@
+"""What every metric takes and gives: frozen data in, named and directed figures out.
+
+A metric is a function `(data: EvalData, ...) -> list[Figure]`, named in `conf/metrics/*.yaml`. It raises `MetricError`
+when it cannot be computed. Each figure is read between two others, the same metric with other rows in place of the
+synthetic: the ceiling (real rows) and the floor (a naive generator's rows).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+import pandas as pd
+
+from datakiln.schema import Schema
+
+Direction = Literal["higher", "lower", "none"]
+
+
+@dataclass(frozen=True)
+class EvalData:
+    """Everything a table metric may look at, in user units.
+
+    Attributes:
+        schema: Types of the columns.
+        train: The rows the model and its codec were fitted on.
+        holdout: Real rows that neither model nor codec has seen.
+        synthetic: Generated rows, same columns and dtypes.
+        seed: Seeds every resampling and every classifier of a metric.
+        cache: Work that several metrics share, such as encoded columns; filled as they go, part of no comparison.
+    """
+
+    schema: Schema
+    train: pd.DataFrame
+    holdout: pd.DataFrame
+    synthetic: pd.DataFrame
+    seed: int = 0
+    cache: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+
+class MetricError(ValueError):
+    """A metric that cannot be computed on this data; the message says why and what would make it possible.
+
+    Arguments:
+        reason: One line for the report.
+        figures: Names of the figures that are missing for it; by default all of the metric's.
+    """
+
+    def __init__(self, reason: str, *figures: str) -> None:
+        """See the class."""
+        super().__init__(reason)
+        self.figures = figures
+
+
+class Incomplete(MetricError):
+    """Some figures of a metric cannot be computed on this data.
+
+    Arguments:
+        found: Those that can.
+        missing: The reason for each that cannot, by name.
+    """
+
+    def __init__(self, found: list[Figure], missing: dict[str, str]) -> None:
+        """See the class."""
+        super().__init__("; ".join(dict.fromkeys(missing.values())), *missing)
+        self.found, self.missing = found, missing
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number.
+
+    Attributes:
+        name: Slash path such as "fidelity/shape" or "utility/tstr_auc".
+        value: The number; never NaN or infinite.
+        better: Whether higher or lower is better, or "none" where neither is.
+        low: Lowest possible value, None if unbounded.
+        high: Highest possible value, None if unbounded.
+        detail: Optional named parts, such as one value per column, worst first.
+        ideal: The value of a perfect generator where that is neither `low` nor `high`, such as 0.5 for a two-sample
+            AUC.
+        n: Number of judged rows: synthetic ones, or of each class, or of the holdout, as the metric says.
+        note: What a reader must know of this very value, such as the columns it could not include.
+        noise: Standard error of the value by chance alone, where it is known: smaller differences say nothing.
+
+    Raises:
+        MetricError: The value is NaN or infinite.
+    """
+
+    name: str
+    value: float
+    better: Direction
+    low: float | None = 0.0
+    high: float | None = 1.0
+    detail: dict[str, float] | None = None
+    ideal: float | None = None
+    n: int | None = None
+    note: str = ""
+    noise: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses a value that no report could show."""
+        if not math.isfinite(self.value):
+            raise MetricError(f"it came out as {self.value}", self.name)
+
+
+Metric = Callable[[EvalData], list[Figure]]
+Reference = Callable[[EvalData], EvalData]
+F = TypeVar("F", bound=Callable[..., list[Figure]])
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What is known of a metric before it runs.
+
+    Attributes:
+        figures: Names of its figures; they stand in the report even where it cannot be computed.
+        ceiling: Puts real data in place of the synthetic; None for the holdout.
+        floor: Puts a naive generator's rows in place of the synthetic; None for independently resampled columns.
+    """
+
+    figures: tuple[str, ...]
+    ceiling: Reference | None = None
+    floor: Reference | None = None
+
+
+def metric(*figures: str, ceiling: Reference | None = None, floor: Reference | None = None) -> Callable[[F], F]:
+    """Decorates a metric with its `Traits`; a metric without them is named after its module and function."""
+
+    def mark(function: F) -> F:
+        function.traits = Traits(figures, ceiling, floor)  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def traits(function: Callable[..., Any]) -> Traits:
+    """The traits of a metric, also inside the partials that yaml makes of it."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    name = f"{function.__module__.rsplit('.', 1)[-1]}/{function.__name__}"
+    return getattr(function, "traits", Traits((name,)))
+
+
+def worst_first(parts: dict[str, float], better: Direction) -> dict[str, float]:
+    """The parts of a figure sorted so that the first one is the one to look at."""
+    return dict(sorted(parts.items(), key=lambda part: part[1], reverse=better == "lower"))

@@ -1,0 +1,114 @@
+"""The door to the extractors: a name, a precision and a resize in, an extractor out."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+
+from datakiln.errors import UserError, near
+from datakiln.metrics.extractors.base import Backbone, NetExtractor, check_precision
+from datakiln.metrics.extractors.checks import CHECKED, checked_extractor
+from datakiln.metrics.extractors.classifier import classifier_backbone
+from datakiln.metrics.extractors.efficientnet import efficientnet_backbone, find_efficientnet
+from datakiln.metrics.extractors.inception import WEIGHTS, inception_backbone
+from datakiln.metrics.extractors.pixels import pixels_backbone
+from datakiln.metrics.extractors.resize import check_rule
+from datakiln.metrics.extractors.weights import find_weights
+from datakiln.spec import LabelledImages
+
+log = logging.getLogger(__name__)
+
+NAMES = ("auto", "inception", "efficientnet_lite0", "classifier", "pixels")
+NO_LABELS = "extractor=classifier: needs data with labels; use efficientnet_lite0, inception or pixels"
+
+
+def check_extractor(name: str, precision: str, resize: str, labelled: bool) -> None:
+    """Whether `build_extractor` would give one, told before there is anything to measure; fetches missing weights.
+
+    Arguments:
+        name: See `build_extractor`, as for the next two.
+        precision: See there.
+        resize: See there.
+        labelled: Whether there will be labelled pictures.
+
+    Raises:
+        UserError: For an unknown name, rule or precision, and where weights or labels are missing.
+    """
+    _check_name(name)
+    check_precision(precision)
+    check_rule(resize)
+    if name == "classifier" and not labelled:
+        raise UserError(NO_LABELS)
+    if name == "inception" or (name == "auto" and WEIGHTS.found() is not None):
+        find_weights(WEIGHTS)
+    elif name in ("auto", "efficientnet_lite0"):
+        find_efficientnet()
+
+
+def _check_name(name: str) -> None:
+    if name not in NAMES:
+        raise UserError(f"extractor={name}: known are {', '.join(NAMES)}{near(name, NAMES)}")
+
+
+def _resolve(name: str, weights: str | Path | None) -> str:
+    """What "auto" means here: Inception where its weights lie, else EfficientNet-Lite0, said loudly."""
+    _check_name(name)
+    if name != "auto":
+        return name
+    if weights is not None or WEIGHTS.found() is not None:
+        return "inception"
+    log.warning(
+        "Inception's weights are absent: image metrics use efficientnet_lite0, whose figures must not be compared with "
+        "published FIDs; put %s at %s, or set extractor=inception to download it",
+        WEIGHTS.url,
+        WEIGHTS.home,
+    )
+    return "efficientnet_lite0"
+
+
+def _backbone(
+    name: str, device: torch.device, data: LabelledImages | None, weights: str | Path | None, download: bool
+) -> Backbone:
+    if name == "inception":
+        return inception_backbone(weights, download, device)
+    if weights is not None:
+        raise UserError(f"weights={weights}: only extractor=inception takes a file; leave it out for {name}")
+    if name == "efficientnet_lite0":
+        return efficientnet_backbone(device)
+    if name == "pixels":
+        return pixels_backbone()
+    if data is None:
+        raise UserError(NO_LABELS)
+    return classifier_backbone(data, device)
+
+
+def build_extractor(
+    name: str = "auto",
+    precision: str = "exact",
+    resize: str = "clean",
+    device: torch.device | str = "cpu",
+    data: LabelledImages | None = None,
+    weights: str | Path | None = None,
+    download: bool = True,
+) -> NetExtractor:
+    """An extractor, ready to run; the caller's random state stays as it was.
+
+    Arguments:
+        name: One of `NAMES`; "auto" takes Inception where its weights lie and EfficientNet-Lite0 elsewhere.
+        precision: "exact", "fast" (checked, with a fall-back that is said) or "bf16".
+        resize: "tf1", "clean" or "half_pixel".
+        device: Where it runs.
+        data: Labelled training images, for the classifier; where given, a fast precision is checked on them.
+        weights: A file with Inception's weights, instead of the cache.
+        download: Whether "inception" may fetch its weights.
+
+    Raises:
+        UserError: For an unknown name, rule or precision, and where weights or labels are missing.
+    """
+    device = torch.device(device)
+    images = data.images[:CHECKED] if data is not None and len(data.images) >= CHECKED else None
+    with torch.random.fork_rng(devices=[]):  # weights are drawn before they are loaded; training must not notice
+        backbone = _backbone(_resolve(name, weights), device, data, weights, download)
+        return checked_extractor(backbone, resize, precision, device, images)

@@ -1,0 +1,1 @@
+"""How faithful synthetic pictures are."""

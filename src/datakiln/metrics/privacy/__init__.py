@@ -1,0 +1,1 @@
+"""Whether synthetic data gives its training examples away."""

@@ -1,0 +1,173 @@
+"""Does the synthetic table give its training rows away? Distances to train, read against what unseen real rows have.
+
+The distance between two rows is L1: numbers scaled to [0, 1] over train (a missing number stands at the median and
+costs a category's difference more), 1 for every category that differs; ids and free text do not count. So copies are 0
+apart, and 1 is one category or the whole range of one number.
+
+Being near to training rows is no fault where real people are just as near to each other. So every figure needs a
+holdout, and its ceiling is the holdout in place of the synthetic; better than the ceiling is not better. The floor is
+the columns of train resampled independently, which is private and useless. `n` is the number of synthetic rows. More
+than `rows` rows of a table are cut to a random sample of that size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datakiln.metrics.base import EvalData, Figure, MetricError, metric
+from datakiln.metrics.references import split_holdout
+from datakiln.metrics.tables.columns import Coded, tables
+from datakiln.metrics.tables.nearest import Nearest, nearest, windowed
+from datakiln.metrics.tables.space import Distances, Points, Space
+
+ROWS = 50_000
+
+
+@metric("privacy/copies")
+def copies(data: EvalData) -> list[Figure]:
+    """Share of synthetic rows equal to a training row in every column; no row is left out, however large the tables."""
+    t = tables(data)
+    _need_holdout(data)
+    copied = _is_in(t.synthetic, t.train)
+    note = f"{int(copied.sum())} rows" if copied.any() else ""
+    return [Figure("privacy/copies", float(copied.mean()), "lower", n=len(copied), note=note)]
+
+
+@metric("privacy/closer_to_train", ceiling=split_holdout)
+def closer_to_train(data: EvalData, repeats: int = 5, rows: int = ROWS) -> list[Figure]:
+    """Share of synthetic rows nearer to train than to as many unseen real rows; 0.5 shows no memory of train.
+
+    The larger of train and holdout is cut to the size of the other, `repeats` times at random, and ties count half.
+    Above 0.5 the model has kept something of its very training rows. Copies of train do not reach 1 where train is cut,
+    but what the note tells: the larger train is beside the holdout, the more a little above 0.5 means.
+    Below 0.5 is not better: chance, or a holdout that is not like train. The ceiling compares one half of the holdout
+    with the other.
+
+    Arguments:
+        data: The tables.
+        repeats: Random cuts to average over.
+        rows: Most rows of each table.
+    """
+    _need_holdout(data)
+    space, train, holdout, synthetic = _points(data, rows)
+    size = min(len(train), len(holdout))
+    to_train = _cut_distances(space, synthetic, train, size, repeats)
+    to_holdout = _cut_distances(space, synthetic, holdout, size, repeats)
+    ties = to_train == to_holdout
+    shares = ((to_train < to_holdout) + 0.5 * ties).mean(axis=1)
+    copier = 0.5 + 0.5 * size / len(data.train)  # only copies of rows that the cut leaves in stand out
+    note = f"{float(ties.mean()):.1%} ties; train and holdout cut to {size:,} rows each"
+    note += f"; copies of train would score {copier:.2f}"
+    detail = {f"cut {i}": float(share) for i, share in enumerate(shares, start=1)}
+    value = float(shares.mean())
+    return [Figure("privacy/closer_to_train", value, "lower", detail=detail, ideal=0.5, n=len(synthetic), note=note)]
+
+
+@metric("privacy/dcr_median", "privacy/dcr_p5")
+def dcr(data: EvalData, rows: int = ROWS) -> list[Figure]:
+    """Distance to the closest training record: median and 5th percentile over the synthetic rows."""
+    _need_holdout(data)
+    found = _to_train(data, rows).synthetic.first
+    return [
+        Figure(f"privacy/dcr_{name}", float(np.percentile(found, q)), "higher", high=None, n=len(found))
+        for name, q in (("median", 50), ("p5", 5))
+    ]
+
+
+@metric("privacy/dcr_ratio")
+def dcr_ratio(data: EvalData, percentile: float = 50.0, rows: int = ROWS) -> list[Figure]:
+    """Distance to the closest training record of synthetic rows, divided by that of holdout rows; 1 is as real ones.
+
+    Arguments:
+        data: The tables.
+        percentile: Which percentile of both is compared; it is part of the figure's name unless it is the median.
+        rows: Most rows of each table.
+
+    Raises:
+        MetricError: No holdout, or one that is as near as 0 to train at that percentile.
+    """
+    name = "privacy/dcr_ratio" + ("" if percentile == 50.0 else f"_p{percentile:g}")
+    _need_holdout(data, name)
+    found = _to_train(data, rows)
+    synthetic, holdout = (float(np.percentile(x.first, percentile)) for x in (found.synthetic, found.holdout))
+    if holdout == 0.0:
+        raise MetricError(f"{percentile:g} % of the holdout rows or more are equal to training rows: no ratio", name)
+    detail = {"synthetic": synthetic, "holdout": holdout}
+    return [
+        Figure(name, synthetic / holdout, "higher", high=None, detail=detail, ideal=1.0, n=len(found.synthetic.first))
+    ]
+
+
+@metric("privacy/nndr_median", "privacy/nndr_p5")
+def nndr(data: EvalData, rows: int = ROWS) -> list[Figure]:
+    """Distance to the closest training record divided by that to the second closest: median and 5th percentile.
+
+    Near 0 a synthetic row singles out one training row. A row equal to two or more training rows singles out none: 1.
+    """
+    _need_holdout(data)
+    found = _to_train(data, rows).synthetic
+    if not np.isfinite(found.second).all():
+        raise MetricError("train has one row only")
+    ratio = np.where(found.second > 0, found.first / np.where(found.second > 0, found.second, 1.0), 1.0)
+    return [
+        Figure(f"privacy/nndr_{name}", float(np.percentile(ratio, q)), "higher", n=len(ratio))
+        for name, q in (("median", 50), ("p5", 5))
+    ]
+
+
+@dataclass(frozen=True)
+class _ToTrain:
+    """Nearest training rows of the synthetic and of the holdout rows."""
+
+    synthetic: Nearest
+    holdout: Nearest
+
+
+def _to_train(data: EvalData, rows: int) -> _ToTrain:
+    key = f"to train {rows}"
+    if key not in data.cache:
+        space, train, holdout, synthetic = _points(data, rows)
+        found = nearest(space, synthetic, train)
+        same = data.synthetic is data.holdout
+        data.cache[key] = _ToTrain(found, found if same else nearest(space, holdout, train))
+    return data.cache[key]  # type: ignore[no-any-return]
+
+
+def _points(data: EvalData, rows: int) -> tuple[Space, Points, Points, Points]:
+    """Space and train, holdout and synthetic rows in random order, at most `rows` of each."""
+    t = tables(data)
+    rng = np.random.default_rng([data.seed, 4])
+    space = Space.by_range(t)
+    train, holdout, synthetic = (part.take(rng.permutation(len(part))[:rows]) for part in t.parts)
+    return space, space.points(train), space.points(holdout), space.points(synthetic)
+
+
+def _cut_distances(space: Space, queries: Points, base: Points, size: int, repeats: int) -> Distances:
+    """Distance of each query to the nearest of `size` base rows, for several such cuts, shape (repeats, n).
+
+    The base is in random order, so that successive rows are a random cut, and one pass over the distances serves all.
+    """
+    if size == len(base):
+        return np.tile(nearest(space, queries, base).first, (repeats, 1))
+    return windowed(space, queries, base, size, np.arange(repeats) * len(base) // repeats)
+
+
+def _is_in(rows: Coded, others: Coded) -> NDArray[np.bool_]:
+    both = [_bytes(part) for part in (rows, others)]
+    return np.isin(both[0], both[1])
+
+
+def _bytes(part: Coded) -> NDArray[Any]:
+    """Every row as one value that is equal exactly where all cells are."""
+    numbers = np.where(np.isnan(part.numbers), np.nan, part.numbers + 0.0)  # one kind of NaN, and no negative zero
+    cells = np.ascontiguousarray(np.concatenate([numbers, part.codes.astype(np.float64)], axis=1))
+    return cells.view(np.dtype((np.void, cells.dtype.itemsize * cells.shape[1]))).ravel()
+
+
+def _need_holdout(data: EvalData, *figures: str) -> None:
+    if len(data.holdout) == 0:
+        raise MetricError("without a holdout there is no privacy claim; keep rows aside (data.split)", *figures)

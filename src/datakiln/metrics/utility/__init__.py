@@ -1,0 +1,1 @@
+"""Whether synthetic data serves where real data would."""

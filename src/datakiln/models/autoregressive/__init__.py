@@ -1,0 +1,1 @@
+"""Autoregressive models: one part of an example after another."""

@@ -1,0 +1,243 @@
+"""The interface every generative model has, and the training loop its family shares.
+
+A model knows its `DataSpec` and tensors in model space; files, frames and pictures are other people's business.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Literal
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from datakiln.errors import UserError
+from datakiln.models.meter import Meter
+from datakiln.spec import Batch, DataSpec
+from datakiln.wording import with_article
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+SchedulerFactory = Callable[[torch.optim.Optimizer], Any]
+Conditioning = Literal["none", "label", "categories", "columns"]
+
+
+class Diverged(UserError):
+    """A loss that is NaN or infinite, with where it happened; `src.train` adds the last good checkpoint."""
+
+    def __init__(self, epoch: int, step: int, remedy: str) -> None:
+        """Arguments: epoch (from 0) and step (optimizer updates) of the loss, and what to try."""
+        super().__init__(f"the loss became NaN or infinite in epoch {epoch + 1}, step {step}; {remedy}")
+
+
+class GenerativeModel(L.LightningModule, abc.ABC):
+    """A trainable sampler over tensors of shape (B, *spec.shape).
+
+    Attributes:
+        supports: Kinds of `DataSpec` the model can be built on.
+        reads: Kinds of `Block` that the model can read.
+        conditioning: What `draw` can be told: "none"; "label", class indices of shape (n,) and dtype long; "columns",
+            encoded rows of shape (n, *spec.shape) with NaN where the model is free, all of which it meets;
+            "categories", such rows of which it goes by the categories alone, and may fail to meet some.
+        spec: What one example looks like.
+        directions: Which of its logged figures are better "lower" or "higher".
+        remedy: What to try when a loss is not finite.
+    """
+
+    supports: ClassVar[frozenset[str]]
+    reads: ClassVar[frozenset[str]] = frozenset({"value", "choice"})
+    directions: ClassVar[dict[str, Literal["higher", "lower"]]] = {"loss": "lower"}
+    remedy: ClassVar[str] = "try a lower model.optimizer.lr or trainer.gradient_clip_val=1"
+    conditioning: Conditioning = "none"
+
+    def __init__(self, spec: DataSpec) -> None:
+        """Arguments: spec: what one example looks like; raises `UserError` for a kind the model cannot model."""
+        super().__init__()
+        if spec.kind not in self.supports:
+            kinds = " or ".join(sorted(self.supports))
+            told = f"model {type(self).__name__} is for {kinds} data, not for {with_article(spec.kind)}"
+            raise UserError(f"{told}; choose another model")
+        strange = {block.kind for block in spec.blocks} - self.reads
+        if strange:
+            way = "data.codec.compact=false" if "code" in strange else "encoding=bins data.codec.compact=true"
+            raise UserError(f"model {type(self).__name__} cannot read this encoding of the table; use {way}")
+        self.spec = spec
+        self.meter = Meter()
+        self._bad_step: Tensor | None = None
+        self.fresh: dict[str, float] = {}  # figures of the running epoch, for monitors that must not see stale ones
+
+    @abc.abstractmethod
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Values to log, scalars or vectors (one figure per element); "loss" is the one minimised."""
+
+    @abc.abstractmethod
+    def draw(self, n: int, condition: Tensor | None) -> Tensor:
+        """One chunk of samples in model space, shape (n, *spec.shape); see `conditioning` for the condition."""
+
+    @torch.no_grad()
+    def sample(self, n: int, condition: Tensor | None = None) -> Tensor:
+        """Samples in model space, shape (n, *spec.shape), in eval mode and chunks; draws from torch's global generator.
+
+        Chunks are sized so that the activations stay in the processor's cache: twice as fast as large ones.
+
+        Raises:
+            ValueError: n is not positive, the condition has another length than n, or the model takes none.
+        """
+        if n <= 0:
+            raise ValueError(f"n={n} must be positive")
+        if condition is not None:
+            if self.conditioning == "none":
+                raise ValueError(f"{type(self).__name__} takes no condition")
+            if len(condition) != n:
+                raise ValueError(f"condition has {len(condition)} rows, n={n}")
+        training = self.training
+        chunk = self.rows_at_once
+        self.eval()
+        try:
+            parts = [
+                self.draw(min(chunk, n - i), None if condition is None else condition[i : i + chunk])
+                for i in range(0, n, chunk)
+            ]
+        finally:
+            self.train(training)
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def impute(self, x: Tensor) -> Tensor:
+        """Rows with NaN for unknown cells, filled by a draw given the known ones; for conditioning by "columns"."""
+        if self.conditioning != "columns":
+            raise ValueError(f"{type(self).__name__} cannot be told columns")
+        return self.sample(len(x), x)
+
+    @property
+    def rows_at_once(self) -> int:
+        """Most examples that `sample` asks `draw` for together."""
+        return min(max(2**20 // math.prod(self.spec.shape), 16), 16_384)
+
+    @property
+    def progress(self) -> float:
+        """Share of training done, in [0, 1]; 1 outside a training run."""
+        if self._trainer is None:
+            return 1.0
+        trainer = self.trainer
+        if trainer.max_steps > 0:
+            return min(self.steps / trainer.max_steps, 1.0)
+        if not trainer.max_epochs or trainer.max_epochs < 0 or trainer.num_training_batches == float("inf"):
+            return 1.0
+        batches = trainer.num_training_batches
+        done = trainer.current_epoch * batches + trainer.fit_loop.epoch_loop.batch_progress.current.completed % batches
+        return min(done / (trainer.max_epochs * batches), 1.0)
+
+    def averaged(self) -> nn.Module:
+        """The part whose weights an EMA averages: what `draw` needs."""
+        return self
+
+    def epoch_figures(self) -> dict[str, float]:
+        """Further figures at the end of a training epoch, named without their stage."""
+        return {}
+
+    def on_train_epoch_end(self) -> None:
+        """Logs the epoch's means once."""
+        self.raise_if_diverged()
+        self.publish("train", {**self.meter.pop("train"), **self.epoch_figures()})
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the validation means once."""
+        self.publish("val", self.meter.pop("val"))
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the test means once."""
+        self.publish("test", self.meter.pop("test"))
+
+    def publish(self, stage: str, figures: dict[str, float]) -> None:
+        """Hands figures to loggers and monitors under "stage/name", once an epoch.
+
+        Not through `self.log`: its bookkeeping took as long as the training of a small table did.
+        """
+        named = {f"{stage}/{name}": value for name, value in figures.items()}
+        self.fresh.update(named)
+        self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in named.items()})
+        for logger in self.trainer.loggers:
+            logger.log_metrics({**named, "epoch": self.current_epoch}, step=self.steps)
+
+    def on_train_epoch_start(self) -> None:
+        """A new epoch has no figures yet."""
+        self.fresh.clear()
+
+    @property
+    def steps(self) -> int:
+        """Updates of the sampling network so far; Lightning's `global_step` counts those of every optimizer."""
+        return self.global_step
+
+    def check_finite(self, loss: Tensor) -> None:
+        """Remembers the first step whose loss is NaN or infinite; on a CPU, where looking is free, raises at once."""
+        if loss.device.type == "cpu":
+            if not math.isfinite(loss.item()):
+                raise Diverged(self.current_epoch, self.steps, self.remedy)
+            return
+        if self._bad_step is None:
+            self._bad_step = torch.full((), -1, dtype=torch.long, device=loss.device)
+        is_first = (self._bad_step < 0) & ~torch.isfinite(loss.detach())
+        self._bad_step = torch.where(is_first, torch.full_like(self._bad_step, self.steps), self._bad_step)
+
+    def raise_if_diverged(self) -> None:
+        """Raises `Diverged` if any loss so far was not finite; called before anything is saved and once an epoch."""
+        if self._bad_step is not None and int(self._bad_step) >= 0:
+            raise Diverged(self.current_epoch, int(self._bad_step), self.remedy)
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Batches made on the device pass through untouched."""
+        if batch.x.device == device:
+            return batch
+        return Batch(batch.x.to(device, non_blocking=True), None if batch.y is None else batch.y.to(device))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps the half-done epoch's sums, so that a run resumed inside an epoch reports the same means."""
+        checkpoint["meter"] = self.meter.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restores the half-done epoch's sums."""
+        self.meter.load(checkpoint.get("meter", {}))
+
+
+class LikelihoodModel(GenerativeModel, abc.ABC):
+    """A model with one loss and one optimizer: VAEs, autoregressive models, flows, diffusion.
+
+    Arguments:
+        spec: What one example looks like.
+        optimizer: Factory from parameters to an optimizer; None for a model that only samples.
+        scheduler: Factory from the optimizer to a learning-rate scheduler stepped every epoch; None for a fixed rate.
+    """
+
+    def __init__(
+        self, spec: DataSpec, optimizer: OptimizerFactory | None = None, scheduler: SchedulerFactory | None = None
+    ) -> None:
+        """See the class."""
+        super().__init__(spec)
+        self.optimizer_factory = optimizer
+        self.scheduler_factory = scheduler
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One loss; the sums for the log stay on the device until the epoch ends."""
+        losses = self.losses(batch)
+        self.check_finite(losses["loss"])
+        self.meter.add("train", losses, len(batch.x))
+        return losses["loss"]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """The same figures on the validation split."""
+        self.meter.add("val", self.losses(batch), len(batch.x))
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """The same figures on the test split."""
+        self.meter.add("test", self.losses(batch), len(batch.x))
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401 (Lightning's union of five forms)
+        """The optimizer, and its scheduler where there is one."""
+        if self.optimizer_factory is None:
+            raise UserError(f"{type(self).__name__} was built without an optimizer: it can sample, not train")
+        optimizer = self.optimizer_factory(self.parameters())
+        if self.scheduler_factory is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": self.scheduler_factory(optimizer)}

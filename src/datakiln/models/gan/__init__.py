@@ -1,0 +1,1 @@
+"""Adversarial models: a critic judges what a generator makes."""

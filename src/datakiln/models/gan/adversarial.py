@@ -1,0 +1,222 @@
+"""The training loop of models in which a critic judges what a generator makes."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from datakiln.errors import UserError
+from datakiln.models.base import GenerativeModel, OptimizerFactory, SchedulerFactory
+from datakiln.models.gan.health import EXAMPLES, Health, diversity
+from datakiln.spec import Batch, DataSpec
+
+MEASUREMENTS = 200  # times in a run that the diversity of samples is looked at, which for a small net costs like a step
+
+
+class AdversarialModel(GenerativeModel, abc.ABC):
+    """Alternates updates of `critic` and of `generator`, each with its own optimizer and rate.
+
+    Every batch makes one critic update; after `critic_steps` of them, counted over the whole run, follows one generator
+    update. Critic updates carry no graph of the generator, generator updates no gradients of the critic. `steps`, and
+    with it Lightning's `global_step` and `trainer.max_steps`, counts generator updates.
+
+    Arguments:
+        spec: What one example looks like.
+        generator: Makes samples; its weights are what an EMA averages.
+        critic: Scores samples.
+        critic_steps: Critic updates for each generator update.
+        accumulate: Pieces that each batch is worked through in; memory falls, the gradients stay those of the whole
+            batch but for what depends on other rows of it, such as BatchNorm.
+        generator_optimizer: Factory from parameters to an optimizer; None for a model that only samples.
+        critic_optimizer: The same for the critic.
+        generator_scheduler: Factory from the optimizer to a learning-rate scheduler stepped every epoch; None for a
+            fixed rate.
+        critic_scheduler: The same for the critic.
+    """
+
+    precisions: ClassVar[frozenset[str]] = frozenset({"32-true", "32", "bf16-mixed", "bf16"})  # of `trainer.precision`
+    directions = {}  # a critic's loss measures it against its generator, not the samples
+    remedy: ClassVar[str] = "try lower learning rates (model.critic_optimizer.lr, model.generator_optimizer.lr)"
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        generator: nn.Module,
+        critic: nn.Module,
+        critic_steps: int = 1,
+        accumulate: int = 1,
+        generator_optimizer: OptimizerFactory | None = None,
+        critic_optimizer: OptimizerFactory | None = None,
+        generator_scheduler: SchedulerFactory | None = None,
+        critic_scheduler: SchedulerFactory | None = None,
+    ) -> None:
+        """See the class."""
+        super().__init__(spec)
+        if critic_steps < 1:
+            raise ValueError(f"critic_steps={critic_steps} must be at least 1")
+        if accumulate < 1:
+            raise ValueError(f"accumulate={accumulate} must be at least 1")
+        self.automatic_optimization = False
+        self.generator, self.critic = generator, critic
+        self.critic_steps, self.accumulate = critic_steps, accumulate
+        self.optimizer_factories = (critic_optimizer, generator_optimizer)
+        self.scheduler_factories = (critic_scheduler, generator_scheduler)
+        self.critic_updates = 0
+        self.generator_updates = 0
+        self.real_diversity: float | None = None
+        self.health = Health()
+
+    @abc.abstractmethod
+    def critic_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Scalars to log for one batch; "loss" is what the critic minimises. Make the fakes with `detached_fakes`.
+
+        Where gradients are disabled, as in validation, penalties on gradients are left out.
+        """
+
+    @abc.abstractmethod
+    def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Scalars to log; "loss" is what the generator minimises with fresh samples, as many as the batch has rows."""
+
+    def averaged(self) -> nn.Module:
+        """The generator."""
+        return self.generator
+
+    @property
+    def steps(self) -> int:
+        """Generator updates so far."""
+        return self.generator_updates
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Both sides' figures; "loss" is their sum, which reaches every parameter but is no measure of quality."""
+        critic, generator = self.critic_losses(batch), self.generator_losses(batch)
+        total = critic.pop("loss"), generator.pop("loss")
+        return {"loss": total[0] + total[1], "critic_loss": total[0], "generator_loss": total[1], **critic, **generator}
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One critic update and, when it is its turn, one generator update."""
+        if self.real_diversity is None:
+            self.real_diversity = float(diversity(batch.x[:EXAMPLES]))
+        # the plain optimizer: Lightning's wrapper would count the critic's updates into `global_step`
+        critic_optimizer = self.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
+        self._update("critic", batch, critic_optimizer)
+        self.after_critic_update()
+        self.critic_updates += 1
+        if self.critic_updates % self.critic_steps == 0:
+            self.critic.requires_grad_(False)
+            try:
+                self._update("generator", batch, self.optimizers()[1])  # type: ignore[index]
+            finally:
+                self.critic.requires_grad_(True)
+            self.generator_updates += 1
+
+    def _update(self, side: str, batch: Batch, optimizer: Any) -> None:  # noqa: ANN401 (torch's or Lightning's)
+        compute = self.critic_losses if side == "critic" else self.generator_losses
+        net = self.critic if side == "critic" else self.generator
+        optimizer.zero_grad(set_to_none=True)
+        for piece in _pieces(batch, self.accumulate):
+            figures = compute(piece)
+            loss = figures.pop("loss")
+            self.check_finite(loss)
+            self.manual_backward(loss * (len(piece.x) / len(batch.x)) if self.accumulate > 1 else loss)
+            self.meter.add("train", {f"{side}_loss": loss, **figures}, len(piece.x))
+        self.meter.add("train", {f"{side}_gradient": gradient_norm(net)}, len(batch.x))
+        optimizer.step()
+        # autocast keeps its bf16 copies of weights until the step ends; these weights have just changed
+        torch.clear_autocast_cache()
+
+    def after_critic_update(self) -> None:
+        """Called after each critic update, for constraints on its weights."""
+
+    def detached_fakes(self, *args: Any) -> Tensor:  # noqa: ANN401 (whatever the generator takes)
+        """Samples without a graph, for the critic."""
+        with torch.no_grad():
+            fakes: Tensor = self.generator(*args)
+        # autocast's copies of weights were made without a graph here; the generator's own update shall make its own
+        torch.clear_autocast_cache()
+        return fakes
+
+    def on_fit_start(self) -> None:
+        """Refuses scaled gradients, which penalties and norms would misread, and nets of another type than latents."""
+        if str(self.trainer.precision) not in self.precisions:
+            told = f"trainer.precision={self.trainer.precision}"
+            raise UserError(f"{told}: {type(self).__name__} trains in 32-true or bf16-mixed; choose one of them")
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """The same figures on the validation split: a critic that remembers the training data scores it lower."""
+        self._measure("val", batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """The same figures on the test split."""
+        self._measure("test", batch)
+
+    def _measure(self, stage: str, batch: Batch) -> None:
+        figures = self.losses(batch)
+        del figures["loss"]  # a sum of two opponents' losses: lower is not better
+        self.meter.add(stage, figures, len(batch.x))
+
+    def epoch_figures(self) -> dict[str, float]:
+        """`diversity`: mean distance between samples of a fixed batch, over the same of real examples."""
+        epochs = self.trainer.max_epochs or 0
+        every = max(1, epochs // MEASUREMENTS)
+        if not self.real_diversity or (self.current_epoch + 1) % every:
+            return {}
+        cuda = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):
+            torch.manual_seed(0)
+            samples = self.sample(EXAMPLES)
+        return {"diversity": float(diversity(samples)) / self.real_diversity}
+
+    def on_train_epoch_end(self) -> None:
+        """Logs the epoch's means, warns of trouble, moves the learning rates."""
+        self.raise_if_diverged()
+        figures = {**self.meter.pop("train"), **self.epoch_figures()}
+        self.publish("train", figures)
+        self.health.look(figures, self.steps)
+        for config in self.trainer.lr_scheduler_configs:
+            config.scheduler.step()  # type: ignore[call-arg]
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401 (Lightning's union of forms)
+        """The critic's optimizer and the generator's, with their schedulers."""
+        if None in self.optimizer_factories:
+            raise UserError(f"{type(self).__name__} was built without optimizers: it can sample, not train")
+        nets = (self.critic, self.generator)
+        optimizers = [
+            make(net.parameters()) for make, net in zip(self.optimizer_factories, nets, strict=True) if make is not None
+        ]
+        made = zip(self.scheduler_factories, optimizers, strict=True)
+        return optimizers, [make(optimizer) for make, optimizer in made if make is not None]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps the counters, which decide whose turn it is, beside what the base keeps."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["adversarial"] = {
+            "critic_updates": self.critic_updates,
+            "generator_updates": self.generator_updates,
+            "real_diversity": self.real_diversity,
+            "health": self.health.state(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restores the counters."""
+        super().on_load_checkpoint(checkpoint)
+        state = checkpoint["adversarial"]
+        self.critic_updates, self.generator_updates = state["critic_updates"], state["generator_updates"]
+        self.real_diversity = state["real_diversity"]
+        self.health.load(state["health"])
+
+
+@torch.no_grad()
+def gradient_norm(net: nn.Module) -> Tensor:
+    """Norm of all gradients of a net together, a scalar."""
+    gradients = [p.grad for p in net.parameters() if p.grad is not None]
+    return torch.stack(torch._foreach_norm(gradients)).norm()
+
+
+def _pieces(batch: Batch, count: int) -> list[Batch]:
+    if count == 1:
+        return [batch]
+    labels = [None] * count if batch.y is None else batch.y.chunk(count)
+    return [Batch(x, y) for x, y in zip(batch.x.chunk(count), labels, strict=False)]

@@ -1,0 +1,154 @@
+"""What the adversarial models of pictures share: latents, labels, augmentation, the two sides' losses."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from datakiln.errors import UserError
+from datakiln.models.gan.adversarial import AdversarialModel
+from datakiln.nets.conv import Conditional, Verdict, to_channels_last
+from datakiln.nets.diffaugment import build_diffaugment
+from datakiln.nets.losses import AdversarialLoss, r1_penalty
+from datakiln.spec import Batch, DataSpec
+
+WAYS: tuple[Conditional, ...] = ("concatenation", "acgan", "projection")
+
+
+class ImageGAN(AdversarialModel, abc.ABC):
+    """Pictures from z ~ N(0, I), conditional on the class where that was asked for.
+
+    Arguments:
+        spec: What one picture looks like.
+        generator: (z, y) to pictures.
+        critic: (x, y) to a `Verdict`.
+        loss: What either side minimises.
+        latent_dim: Size of z.
+        conditional: How the class comes in; see `way_of`.
+        label_weight: Weight of the classes' cross-entropy in an auxiliary classifier GAN.
+        r1: Weight gamma of the R1 penalty (Mescheder et al., 2018); 0 for none.
+        diffaugment: Differentiable augmentations for small sets: some of "color", "translation", "cutout".
+        channels_last: Whether weights and maps are laid out channels last, which is faster on most machines.
+        **training: See `AdversarialModel`.
+    """
+
+    supports = frozenset({"image"})
+    doubles: ClassVar[bool] = True  # whether its nets reach the side of a picture by doubling
+    class_shares: Tensor
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        generator: nn.Module,
+        critic: nn.Module,
+        loss: AdversarialLoss,
+        latent_dim: int,
+        conditional: Conditional,
+        label_weight: float = 1.0,
+        r1: float = 0.0,
+        diffaugment: Sequence[str] = (),
+        channels_last: bool = True,
+        **training: Any,  # noqa: ANN401
+    ) -> None:
+        """See the class."""
+        super().__init__(spec, generator, critic, **training)
+        if r1 < 0:
+            raise ValueError(f"r1={r1} must not be negative")
+        self.loss, self.latent_dim, self.way = loss, latent_dim, conditional
+        self.label_weight, self.r1 = label_weight, r1
+        self.augment = build_diffaugment(diffaugment)
+        if conditional != "none":
+            self.conditioning = "label"
+        if channels_last:
+            to_channels_last(generator)
+            to_channels_last(critic)
+        shares = torch.tensor(spec.class_shares or (1.0,), dtype=torch.float32)
+        self.register_buffer("class_shares", shares, persistent=False)
+
+    def latents(self, n: int) -> Tensor:
+        """z, shape (n, latent_dim)."""
+        return torch.randn(n, self.latent_dim, device=self.device)
+
+    def draw(self, n: int, condition: Tensor | None) -> Tensor:
+        """Pictures of the given classes, or of classes drawn by their shares, shape (n, C, H, W)."""
+        return self.decode(self.latents(n), condition)
+
+    def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Pictures of these latents, shape (B, C, H, W) and float32."""
+        if self.way != "none" and y is None:
+            y = torch.multinomial(self.class_shares, len(z), replacement=True)
+        return self.generator(z, y).float()
+
+    def critic_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The critic's loss with its penalties, and what it makes of real and of generated pictures."""
+        y = self._labels(batch)
+        real = self.augment(batch.x)
+        fake = self.augment(self.detached_fakes(self.latents(len(batch.x)), y))
+        of_real, of_fake = self.critic(real, y), self.critic(fake, y)
+        penalties = self.penalties(real, fake, y) if torch.is_grad_enabled() else {}
+        figures = {**self._judged(of_real.score, of_fake.score), **penalties}
+        loss = self.loss.critic(of_real.score, of_fake.score)
+        if y is not None and self.way == "acgan":
+            figures["class_accuracy"] = (of_real.logits.argmax(dim=1) == y).float().mean()
+            loss = loss + self.label_weight * (_class_loss(of_real, y) + _class_loss(of_fake, y))
+        for penalty in penalties.values():
+            loss = loss + penalty
+        return {"loss": loss, **figures}
+
+    def penalties(self, real: Tensor, fake: Tensor, y: Tensor | None) -> dict[str, Tensor]:
+        """Weighted penalties on the critic's gradients, by name."""
+        if not self.r1:
+            return {}
+        return {"r1_penalty": self.r1 * r1_penalty(lambda x: self.critic(x, y).score, real)}
+
+    def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The generator's loss on as many fresh pictures, of the same classes."""
+        y = self._labels(batch)
+        verdict = self.critic(self.augment(self.generator(self.latents(len(batch.x)), y)), y)
+        loss = self.loss.generator(verdict.score)
+        if y is not None and self.way == "acgan":
+            loss = loss + self.label_weight * _class_loss(verdict, y)
+        return {"loss": loss}
+
+    def _labels(self, batch: Batch) -> Tensor | None:
+        return None if self.way == "none" else batch.y
+
+    def _judged(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """How far apart the scores are, and the share of either kind that is taken for what it is."""
+        real, fake = real.detach().float(), fake.detach().float()
+        gap = real.mean() - fake.mean()
+        if self.loss.threshold is None:
+            return {"wasserstein": gap}
+        right = (real > self.loss.threshold).float().mean(), (fake <= self.loss.threshold).float().mean()
+        return {"score_gap": gap, "real_accuracy": right[0], "fake_accuracy": right[1]}
+
+
+def way_of(conditional: bool | str, own: Conditional, spec: DataSpec) -> tuple[Conditional, int]:
+    """How the class comes in, and the number of classes (0 without).
+
+    Arguments:
+        conditional: False; True for the model's own way; or "concatenation", "acgan" or "projection".
+        own: The model's own way.
+        spec: Of the data.
+
+    Raises:
+        UserError: An unknown way, or data without classes.
+    """
+    if not conditional:
+        return "none", 0
+    way = own if conditional is True else conditional
+    if way not in WAYS:
+        raise UserError(f"conditional={conditional} must be true, false, {', '.join(WAYS)}")
+    if not spec.classes:
+        raise UserError("conditional needs pictures with classes: subfolders of data.path, or a labelled data set")
+    return way, len(spec.classes)  # type: ignore[return-value]
+
+
+def _class_loss(verdict: Verdict, y: Tensor) -> Tensor:
+    assert verdict.logits is not None
+    return F.cross_entropy(verdict.logits.float(), y)

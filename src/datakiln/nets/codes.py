@@ -1,0 +1,141 @@
+"""Rows of codes: the vocabulary of all columns side by side, and evenly spread draws from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from datakiln.spec import Block
+
+GOLDEN = 0.6180339887498949  # multiples of it, modulo 1, are spread evenly at every length
+
+SCALE = 2**32
+
+
+class Codes(nn.Module):
+    """The codes of C columns numbered through from 0 to T.
+
+    Arguments:
+        blocks: Code blocks, one for each column.
+
+    Attributes:
+        sizes: Codes of each column.
+        ordered: How many of them, from the first, are in an order, for each column.
+        first: Number of each column's code 0, shape (C,).
+        column: Column that each code belongs to, shape (T,).
+        total: T.
+    """
+
+    first: Tensor
+    column: Tensor
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        """See the class."""
+        super().__init__()
+        self.sizes, self.ordered = [block.size for block in blocks], [block.ordered for block in blocks]
+        self.total = sum(self.sizes)
+        sizes = torch.tensor(self.sizes)
+        self.register_buffer("first", sizes.cumsum(0) - sizes, persistent=False)
+        self.register_buffer("column", torch.repeat_interleave(torch.arange(len(sizes)), sizes), persistent=False)
+
+    def __len__(self) -> int:
+        """C."""
+        return len(self.sizes)
+
+    def read(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows with NaN where unknown, (B, C), to numbers of codes (0 for the unknown) and whether each is known."""
+        known = ~torch.isnan(x)
+        return torch.where(known, x, 0.0).long() + self.first, known
+
+    def part(self, column: int) -> slice:
+        """The numbers of one column's codes."""
+        start = sum(self.sizes[:column])
+        return slice(start, start + self.sizes[column])
+
+    def sums(self, values: Tensor) -> Tensor:
+        """(T, *) to sums over the codes of each column, (C, *)."""
+        return values.new_zeros(len(self), *values.shape[1:]).index_add_(0, self.column, values)
+
+    def counts(self, codes: Tensor, known: Tensor) -> Tensor:
+        """How often each code occurs, shape (T,), dtype long."""
+        return torch.bincount(codes[known], minlength=self.total)
+
+
+def invert(weights: Tensor, group: Tensor, uniforms: Tensor) -> Tensor:
+    """Draws from G distributions by inversion, with one search in their distribution functions laid end to end.
+
+    Arguments:
+        weights: Of the K outcomes of each distribution, any scale, shape (G, K).
+        group: Which distribution each row draws from, shape (n,).
+        uniforms: Numbers in [0, 1), shape (n,).
+
+    Returns:
+        Outcomes, shape (n,), dtype long.
+    """
+    size = weights.shape[1]
+    ends = weights.cumsum(dim=1) if size < 8 else weights @ torch.ones_like(weights[0].expand(size, size)).triu_()
+    # whole numbers add without error, so that one row's function begins where the last one's ends
+    scaled = (ends / ends[:, -1:] * SCALE).long() + torch.arange(len(ends), device=ends.device)[:, None] * SCALE
+    found = torch.searchsorted(scaled.flatten(), (uniforms * SCALE).long() + group * SCALE, right=True)
+    return (found - group * size).clamp_(0, size - 1)
+
+
+class Strata:
+    """Uniform numbers for n rows that are drawn column by column, spread evenly among rows that are alike so far.
+
+    Array randomised quasi-Monte Carlo (L'Ecuyer, Lecot and Tuffin, 2008): before each column the rows are sorted by
+    what they hold already, the latest column first, and the numbers run along them as a randomly shifted golden-ratio
+    sequence. Each row by itself is drawn exactly as with independent numbers; together, the shares of codes and of
+    pairs of codes vary less.
+
+    Arguments:
+        n: Rows.
+        device: Where the rows are.
+        even: Whether to do so; independent numbers if not.
+    """
+
+    def __init__(self, n: int, device: torch.device, even: bool = True) -> None:
+        """See the class."""
+        self.n, self.device, self.even = n, device, even
+        self.order = torch.randperm(n).to(device) if even else None
+
+    def uniforms(self) -> Tensor:
+        """Numbers in [0, 1), shape (n,)."""
+        if self.order is None:
+            return torch.rand(self.n, device=self.device)
+        points = (torch.rand(1, dtype=torch.float64) + torch.arange(self.n) * GOLDEN) % 1.0
+        return (
+            torch.empty(self.n, device=self.device)
+            .scatter_(0, self.order, points.float().to(self.device))
+            .clamp_(max=1.0 - 2**-24)
+        )
+
+    def sort(self, codes: Tensor) -> None:
+        """Rows that have the same code, shape (n,), stand together from now on, in their former order."""
+        if self.order is not None:
+            self.order = self.order[codes[self.order].argsort(stable=True)]
+
+
+def resample(log_odds: Tensor, group: Tensor, n: int) -> Tensor:
+    """Systematic resampling of candidates within groups of equally many for each of the n rows wanted.
+
+    Arguments:
+        log_odds: Of each candidate, up to a constant, shape (n * P,).
+        group: Of each candidate, in ascending order.
+        n: Rows wanted; a group gets one for every P candidates.
+
+    Returns:
+        The chosen candidates, in ascending order, shape (n,).
+    """
+    groups = int(group[-1]) + 1
+    top = torch.full((groups,), -math.inf, device=group.device).scatter_reduce_(0, group, log_odds, "amax")
+    odds = (log_odds - top[group]).double().exp()
+    total = torch.zeros(groups, dtype=torch.float64, device=group.device).index_add_(0, group, odds)
+    wanted = torch.bincount(group, minlength=groups) * n // len(group)
+    ends = (odds * (wanted / total)[group]).cumsum(0)
+    offset = float(torch.rand((), dtype=torch.float64).clamp(1e-6, 1 - 1e-6))  # off the borders between groups
+    at = torch.arange(n, dtype=torch.float64, device=group.device) + offset
+    return torch.searchsorted(ends, at).clamp_(max=len(group) - 1)

@@ -1,0 +1,126 @@
+"""Pictures of a latent space: where the rows lie in it, and which of its dimensions carry anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from datakiln.plots.marginals import Floats
+from datakiln.plots.style import MUTED, PALETTE, SEQUENTIAL, colours, new_figure, save, shorten, styled
+
+
+def principal_axes(x: Floats, count: int = 2) -> tuple[Floats, Floats, Floats]:
+    """Principal components of the rows of x, shape (n, d), by an eigendecomposition of their covariance.
+
+    Returns:
+        The mean, shape (d,); the axes as columns, shape (d, count), each with its largest entry positive so that a
+        picture does not flip between runs; and the share of the variance along each, shape (count,).
+    """
+    mean = x.mean(0)
+    centred = x - mean
+    variance, axes = np.linalg.eigh(centred.T @ centred / max(len(x) - 1, 1))
+    axes = axes[:, ::-1][:, :count]
+    axes = axes * np.where(np.take_along_axis(axes, np.abs(axes).argmax(0)[None], 0)[0] < 0, -1.0, 1.0)
+    return mean, axes, variance[::-1][:count].clip(min=0) / max(variance.clip(min=0).sum(), 1e-300)
+
+
+MOST_POINTS, MOST_CLASSES = 4_000, 20
+ACTIVE_NATS = 0.01
+
+
+@styled
+def latent_plot(z: Floats, labels: NDArray[np.generic] | None, path: Path, title: str = "label") -> Path:
+    """Latent codes coloured by label: the dimensions as they are, or the first two principal axes of more than two.
+
+    Arguments:
+        z: One finite code a row, shape (n, latent).
+        labels: One label a row; more than 20 different numbers become a colour scale.
+        path: The PNG to write.
+        title: What the labels are called.
+    """
+    chosen = np.random.default_rng(0).permutation(len(z))[:MOST_POINTS]
+    plane, names, which = _plane(np.asarray(z, dtype=np.float64))
+    figure = new_figure(7.4, 5.2)
+    axes = figure.subplots()
+    axes.set(xlabel=names[0], ylabel=names[1])
+    if z.shape[1] == 1:
+        axes.set_yticks([])
+    if labels is None:
+        axes.scatter(
+            plane[chosen, 0], plane[chosen, 1], s=_size(len(chosen)), color=PALETTE[0], alpha=0.6, linewidths=0
+        )
+    else:
+        _coloured(figure, axes, plane[chosen], np.asarray(labels)[chosen], title)
+    drawn = f"{len(chosen):,} of {len(z):,} rows" if len(chosen) < len(z) else f"{len(z):,} rows"
+    by = "" if labels is None else f", coloured by {title}"
+    return save(figure, path, f"Latent space{by}: {which}; {drawn}.")
+
+
+@styled
+def kl_plot(kl_per_dim: Floats, path: Path, active: NDArray[np.bool_] | None = None) -> Path:
+    """KL divergence of each latent dimension from the prior, in nats, largest first, active units in colour.
+
+    Arguments:
+        kl_per_dim: Mean over rows, shape (latent,).
+        path: The PNG to write.
+        active: Which units are active, shape (latent,); None for those above 0.01 nats.
+    """
+    kl = np.asarray(kl_per_dim, dtype=np.float64)
+    used = kl > ACTIVE_NATS if active is None else np.asarray(active, dtype=bool)
+    order = np.argsort(-kl, kind="stable")
+    figure = new_figure(float(np.clip(2.2 + 0.42 * len(kl), 5.0, 12.0)), 3.4)
+    axes = figure.subplots()
+    bars = axes.bar(np.arange(len(kl)), kl[order], 0.72, color=[PALETTE[0] if used[i] else "#c3ccd5" for i in order])
+    axes.set_xticks(np.arange(len(kl)), [f"z{i}" for i in order], fontsize=8 if len(kl) <= 24 else 5)
+    found = f"{used.sum()} of {len(kl)} units active, {kl.sum():.2f} nats in all"
+    axes.set(ylabel="KL, nats", title=found)
+    axes.set_xlim(-0.7, len(kl) - 0.3)
+    axes.grid(axis="x", visible=False)
+    if len(kl) <= 24:
+        axes.margins(y=0.12)
+        axes.bar_label(bars, [f"{value:.2f}" for value in kl[order]], padding=2, fontsize=8, color=MUTED)
+    rule = f"above {ACTIVE_NATS} nats" if active is None else "by the variance of their means"
+    caption = f"KL divergence of each latent dimension from the prior: {found}; active units ({rule}) in blue."
+    return save(figure, path, caption)
+
+
+def _plane(z: Floats) -> tuple[Floats, tuple[str, str], str]:
+    """Points of shape (n, 2), the names of both axes, and which view this is."""
+    if z.shape[1] == 1:
+        spread = np.random.default_rng(0).uniform(-1, 1, len(z))
+        return np.column_stack([z[:, 0], spread]), ("z0", "(spread at random)"), "its only dimension"
+    if z.shape[1] == 2:
+        return z, ("z0", "z1"), "both dimensions"
+    mean, axes, shares = principal_axes(z)
+    names = (f"principal axis 1 ({shares[0]:.0%})", f"principal axis 2 ({shares[1]:.0%})")
+    return (z - mean) @ axes, names, f"the first two principal axes of {z.shape[1]} dimensions"
+
+
+def _coloured(figure: Figure, axes: Axes, points: Floats, labels: NDArray[np.generic], title: str) -> None:
+    codes, names = pd.factorize(labels, sort=True)
+    if np.issubdtype(labels.dtype, np.number) and len(names) > MOST_CLASSES:
+        cloud = axes.scatter(
+            points[:, 0], points[:, 1], s=_size(len(points)), c=labels, cmap=SEQUENTIAL, alpha=0.75, linewidths=0
+        )
+        figure.colorbar(cloud, ax=axes, label=title, aspect=30).outline.set_visible(False)
+        return
+    counts = np.bincount(codes[codes >= 0], minlength=len(names))
+    kept = np.sort(np.argsort(-counts, kind="stable")[:MOST_CLASSES])
+    shades = dict(zip(kept, colours(len(kept)), strict=True))
+    entries = [(shades[i], f"{shorten(names[i])} ({counts[i]:,})") for i in kept]
+    if others := len(codes) - counts[kept].sum():
+        entries.append((MUTED, f"others ({others:,})"))
+    points_in = [shades.get(code, MUTED) for code in codes]
+    axes.scatter(points[:, 0], points[:, 1], s=_size(len(points)), c=points_in, alpha=0.7, linewidths=0)
+    handles = [Line2D([], [], marker="o", linestyle="", color=shade, markersize=6) for shade, _ in entries]
+    figure.legend(handles, [text for _, text in entries], loc="outside right upper", title=shorten(title))
+
+
+def _size(points: int) -> float:
+    return float(np.clip(9_000 / max(points, 1), 6, 24))

@@ -1,0 +1,95 @@
+"""The end of a run, whatever the data: synthetic data, figures, pictures."""
+
+from __future__ import annotations
+
+import abc
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig
+from rich.console import Console
+
+from datakiln.data.base import GenerativeData
+from datakiln.metrics.base import Figure
+from datakiln.metrics.evaluate import Result
+from datakiln.results import RunResult, Score
+from datakiln.sampling.synthesizer import Synthesizer
+
+Measured = tuple[RunResult, list[Path], pd.DataFrame | None]  # figures, plots, and a few rows if it has rows
+KINDS = {"table": "datakiln.proof.tables.TableProof", "image": "datakiln.proof.pictures.ImageProof"}
+
+
+class Proof(abc.ABC):
+    """Shows how good synthetic data is, beside real data the model never saw and a naive floor.
+
+    Arguments:
+        data: The run's data module, after `setup`.
+    """
+
+    def __init__(self, data: GenerativeData) -> None:
+        """See the class."""
+        self.data = data
+
+    @property
+    @abc.abstractmethod
+    def n_holdout(self) -> int:
+        """Number of real examples that neither model nor codec has seen."""
+
+    def check(self, cfg: DictConfig) -> None:  # noqa: B027 (most kinds have nothing to refuse)
+        """Refuses, before anything is trained, what could not be measured afterwards; raises `UserError`."""
+
+    @abc.abstractmethod
+    def write_synthetic(self, synthesizer: Synthesizer, n: int, seed: int, folder: Path) -> Any:  # noqa: ANN401
+        """Samples n examples, writes them into the folder, returns them in user units."""
+
+    @abc.abstractmethod
+    def figures(self, synthetic: Any, metrics: Sequence[Any], seed: int, console: Console) -> list[Score]:  # noqa: ANN401
+        """All figures of the synthetic data, each with ceiling and floor."""
+
+    @abc.abstractmethod
+    def plots(self, synthesizer: Synthesizer, synthetic: Any, folder: Path) -> list[Path]:  # noqa: ANN401
+        """Draws into `folder/plots`."""
+
+    @abc.abstractmethod
+    def preview(self, synthetic: Any) -> pd.DataFrame | None:  # noqa: ANN401
+        """A few rows for the report, if rows are what the data has."""
+
+    def history(self, path: Path) -> pd.DataFrame | None:
+        """The curves of the run, if it left any."""
+        return pd.read_csv(path) if path.exists() else None
+
+
+def scores(results: Sequence[Result]) -> list[Score]:
+    """Metric results as rows of result.json; one that could not be computed stays, with its reason."""
+    return [_score(result) for result in results]
+
+
+def _score(result: Result) -> Score:
+    figure, (ceiling, ceiling_n), (floor, floor_n) = result.figure, _read(result.ceiling), _read(result.floor)
+    seconds = round(result.seconds, 3)
+    if figure is None:
+        return Score(
+            result.name, None, why=result.why, seconds=seconds,
+            ceiling=ceiling, floor=floor, ceiling_n=ceiling_n, floor_n=floor_n,
+        )  # fmt: skip
+    found = (figure, result.ceiling, result.floor)
+    noises = [other.noise for other in found if other is not None and other.noise is not None]
+    return Score(
+        figure.name, figure.value, figure.better, figure.low, figure.high, ceiling, floor, result.why,
+        detail=None if figure.detail is None else dict(figure.detail), ideal=figure.ideal, n=figure.n, note=figure.note,
+        ceiling_n=ceiling_n, floor_n=floor_n, seconds=seconds, noise=max(noises, default=None),
+    )  # fmt: skip
+
+
+def _read(figure: Figure | None) -> tuple[float | None, int | None]:
+    """A reference's value and the number of examples behind it."""
+    return (None, None) if figure is None else (figure.value, figure.n)
+
+
+def build_proof(data: GenerativeData) -> Proof:
+    """The proof for this kind of data; imported late, since each kind needs other heavy libraries."""
+    module, _, name = KINDS[data.kind].rpartition(".")
+    return getattr(importlib.import_module(module), name)(data)

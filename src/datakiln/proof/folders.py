@@ -1,0 +1,191 @@
+"""Two folders of pictures from anywhere: real ones, and synthetic ones to be judged by them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from torch import Tensor
+
+from datakiln.data.pictures.files import FORMATS, PictureFiles
+from datakiln.data.pictures.folder import channels_of, decode, find_pictures, headers, report_of, without_empty
+from datakiln.data.pictures.labelled_sample import labelled_sample
+from datakiln.data.pictures.sources import Pictures
+from datakiln.errors import UserError
+from datakiln.metrics.base import traits
+from datakiln.metrics.evaluate import Result
+from datakiln.metrics.pictures.evaluate import evaluate_images, nearest
+from datakiln.metrics.pictures.sets import BATCH, ImageSets
+from datakiln.plots.grids import ACROSS
+from datakiln.plots.images import beside, neighbours
+from datakiln.proof.base import Measured, scores
+from datakiln.results import RunResult, Source, Step, machine, package_versions
+from datakiln.spec import LabelledImages
+
+LEAST, MOST = 8, 299  # no extractor sees more pixels than Inception
+MEMORY_MB = 1000
+ASKED, NEIGHBOURS = 16, 4
+MOST_SET_ASIDE = 10_000  # no metric judges more
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The good pictures of a folder, their classes and labels where subfolders give them, and what reading them did."""
+
+    x: Tensor | PictureFiles
+    y: Tensor | None
+    classes: tuple[str, ...]
+    sha256: str
+    steps: tuple[Step, ...]
+
+    def batches(self, rows: Tensor) -> Iterator[Tensor]:
+        """Pictures by index, in batches."""
+        for at in rows.split(BATCH):
+            yield self.x[at]
+
+
+def evaluate_folders(cfg: DictConfig, metrics: Sequence[Any], folder: Path, console: Console) -> Measured:
+    """All metrics of pictures; for the ceiling, some real pictures are set aside and judged in place of the synthetic.
+
+    Where there are at least twice as many real ones as synthetic ones, as many as these are set aside, and both are
+    compared with the others: the distances depend on n. Copies are looked for among all real ones. Where there are
+    fewer, one half of the real ones is compared with the other, and the ceiling's n is shown beside it.
+
+    Both folders are cut to the middle square and brought to one side: the usual shorter side
+    (see `_common`), at most 299 px. Of both, pictures are taken in a fixed random order, so that n= and every bounded
+    figure see all classes.
+
+    Raises:
+        UserError: A folder holds no usable pictures, or the real one too few.
+    """
+    paths = [Path(str(cfg.real)), Path(str(cfg.synthetic))]
+    found = [find_pictures(path, labels=not any(p.suffix.lower() in FORMATS for p in path.iterdir())) for path in paths]
+    side, channels = _common([files for files, _, _ in found])
+    with console.status("reading pictures"):
+        real, made = (_read(path, *parts, side, channels) for path, parts in zip(paths, found, strict=True))
+    made = _shuffled(made, int(cfg.seed))
+    if len(real.x) < 4 or len(made.x) < 4:
+        raise UserError(f"real={paths[0]} and synthetic={paths[1]} must hold at least 4 usable pictures each")
+    order = torch.randperm(len(real.x), generator=torch.Generator().manual_seed(int(cfg.seed)))
+    judged = made.x if cfg.n is None else made.x[: int(cfg.n)]
+    sets = _sets(real, order, judged, _matched(made, real.classes, len(judged)), int(cfg.seed))
+    aside = _set_aside(len(order), len(judged))
+    with console.status("measuring") as status:
+        tell = lambda name: status.update(f"measuring {name}")  # noqa: E731
+        others = replace(sets, n_train=len(order) - aside)  # a prefix of the same order
+        same_n = aside == min(len(judged), MOST_SET_ASIDE)
+        results = evaluate_images(others if same_n else sets, [m for m in metrics if not _is_of_copies(m)], tell)
+        results += evaluate_images(sets, [m for m in metrics if _is_of_copies(m)], tell)  # of any real picture
+        last = order[len(order) - aside :]
+        real_ones = replace(others, judged=real.x[last], labels=None if real.y is None else real.y[last])
+        ceilings = evaluate_images(real_ones, metrics, lambda name: tell(f"real {name}"), alone=True)
+    plots = _plots(real, order, made, folder / "plots")
+    result = RunResult(
+        model=paths[1].name,
+        data=paths[0].name,
+        seed=int(cfg.seed),
+        provenance=Source("files", str(paths[0].resolve()), real.sha256),
+        figures=scores([_with_ceiling(result, ceilings) for result in results]),
+        n_train=len(real.x),
+        n_synthetic=len(judged),
+        steps=[*real.steps, *made.steps, _ceiling_step(len(order), aside, same_n)],
+        versions=package_versions(),
+        machine=machine(),
+    )
+    return result, plots, None
+
+
+def _common(folders: list[list[Path]]) -> tuple[int, int]:
+    """A side and a number of channels for the pictures of both folders; those that cannot be used have no say.
+
+    The side is the smaller of the folders' medians of shorter sides, within limits: a single small picture changes it
+    little, and no folder is judged by detail that most pictures of the other cannot have. One channel if all are grey.
+    """
+    found = [headers(files) for files in folders]
+    medians = [statistics.median_low([min(head[1]) for head in part if head]) for part in found if any(part)]
+    return max(LEAST, min([MOST, *medians])), max(map(channels_of, folders, found))
+
+
+def _read(
+    path: Path, files: list[Path], labels: list[int], classes: tuple[str, ...], side: int, channels: int
+) -> Folder:
+    decoded = decode(path, files, side, channels, "skip", MEMORY_MB)
+    y, classes = without_empty(labels, classes, decoded.kept)
+    reports = report_of(decoded, side, MEMORY_MB, "skip")
+    steps = tuple(Step(f"{path.name}: {report.name}", report.detail, report.rows) for report in reports)
+    return Folder(decoded.x, y, classes, decoded.sha256, steps)
+
+
+def _shuffled(folder: Folder, seed: int) -> Folder:
+    """The same in a fixed random order: files come sorted by class, so the first ones would be of one class."""
+    order = torch.randperm(len(folder.x), generator=torch.Generator().manual_seed(seed))
+    x = folder.x[order] if isinstance(folder.x, Tensor) else folder.x.subset(order)
+    return replace(folder, x=x, y=None if folder.y is None else folder.y[order])
+
+
+def _sets(real: Folder, order: Tensor, judged: Tensor | PictureFiles, labels: Tensor | None, seed: int) -> ImageSets:
+    labelled, sha256 = None, f"{real.sha256} {tuple(real.x.shape)}"
+    if real.y is not None and len(real.classes) > 1 and isinstance(real.x, Tensor):
+        labelled = LabelledImages(real.x, real.y, sha256)
+    elif len(real.classes) > 1:
+        labelled = labelled_sample(Pictures(real.x, real.y), real.x.shape[2], sha256, seed)
+    return ImageSets(
+        train=lambda n: real.batches(order[:n]),
+        n_train=len(real.x),
+        judged=judged,
+        labels=labels,
+        labelled=labelled,
+        classes=real.classes,
+        fingerprint=(f"{real.sha256} {tuple(real.x.shape)}", f"folder, seed {seed}"),
+        seed=seed,
+    )
+
+
+def _matched(made: Folder, classes: tuple[str, ...], n: int) -> Tensor | None:
+    """Labels of the synthetic pictures in the real folder's order of classes; None unless the classes are the same."""
+    if made.y is None or not set(made.classes) <= set(classes):
+        return None
+    return torch.tensor([classes.index(name) for name in made.classes])[made.y][:n]
+
+
+def _set_aside(n_real: int, n_judged: int) -> int:
+    """How many real pictures stand in for the synthetic ones to give the ceiling: as many, or else half."""
+    return min(n_judged, MOST_SET_ASIDE, n_real // 2)
+
+
+def _is_of_copies(metric: Callable[..., Any]) -> bool:
+    return traits(metric).figures[0].startswith("memorisation/")
+
+
+def _ceiling_step(n_real: int, aside: int, same_n: bool) -> Step:
+    compared = f"figures compare with the other {n_real - aside:,}, those of copies with all"
+    fewer = "fewer than synthetic ones: the ceiling is of another n, and no figure is placed beside it"
+    return Step("ceiling", f"{aside:,} real pictures set aside; {compared if same_n else fewer}")
+
+
+def _with_ceiling(result: Result, ceilings: list[Result]) -> Result:
+    """The ceiling's name ends in its own n, so figures are matched by what stands before."""
+    own = result.name.rpartition("/n")[0]
+    other = next((c for c in ceilings if c.name.rpartition("/n")[0] == own and own), None)
+    if result.figure is None:
+        return result
+    if other is not None:
+        return replace(result, ceiling=other.figure, why="")
+    lacking = next((c.why for c in ceilings if c.figure is None and f"{own}/".startswith(f"{c.name}/")), "")
+    return replace(result, why=lacking.replace("not computed", "no ceiling", 1))
+
+
+def _plots(real: Folder, order: Tensor, made: Folder, target: Path) -> list[Path]:
+    target.mkdir(exist_ok=True)
+    shown = ACROSS * ACROSS
+    drawn = [beside(real.x[order[:shown]].numpy(), made.x[:shown].numpy(), target / "beside.png")]
+    samples = made.x[:ASKED]
+    distances, found = nearest(samples, real.batches(order), NEIGHBOURS)
+    drawn.append(neighbours(samples.numpy(), found.numpy(), distances.numpy(), target / "neighbours.png"))
+    return drawn

@@ -1,0 +1,172 @@
+"""The proof for pictures: synthetic.npz, a grid, distances and a judge, neighbours, samples over the epochs, curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from torch import Tensor
+
+from datakiln.callbacks.fid import MONITOR, training_sets
+from datakiln.data.pictures.pictures import ImageData
+from datakiln.errors import UserError
+from datakiln.metrics.base import Figure
+from datakiln.metrics.extractors.build import check_extractor
+from datakiln.metrics.pictures.evaluate import evaluate_images, nearest
+from datakiln.metrics.pictures.sets import ImageSets
+from datakiln.models.vae.vae import VAE
+from datakiln.plots.grids import ACROSS, save_grid
+from datakiln.plots.images import beside, filmstrip, neighbours
+from datakiln.plots.latent import kl_plot, latent_plot
+from datakiln.plots.training import loss_curves
+from datakiln.proof.base import Proof, scores
+from datakiln.results import Score
+from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.spec import Batch
+
+SHOWN, NEIGHBOURS, ASKED = ACROSS * ACROSS, 4, 16
+MOST_HELD_OUT = 10_000
+ENCODED = 4000
+EXTRACTOR = {"extractor": "auto", "precision": "exact", "resize": "clean"}  # options, and what their absence means
+Metric = Callable[[ImageSets], list[Figure]]
+
+
+@dataclass(frozen=True)
+class Made:
+    """Synthetic pictures, uint8 (n, C, H, W), and the classes they were asked to show, (n,), or None."""
+
+    pictures: np.ndarray
+    labels: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.pictures)
+
+
+class ImageProof(Proof):
+    """See `Proof`."""
+
+    data: ImageData
+
+    @property
+    def n_holdout(self) -> int:
+        """Test pictures."""
+        return len(self.data.pictures["test"].x)
+
+    def check(self, cfg: DictConfig) -> None:
+        """Names and weights of every extractor that will measure, while training or afterwards."""
+        labelled = bool(self.data.spec.classes)
+        own = self.data.labelled() is not None and self.data.spec.shape[0] == 1
+        for group in ("watch", "metrics"):
+            for name, node in ((cfg.get(group) or {}).get("image") or {}).items():
+                how = {key: str((node or {}).get(key, default)) for key, default in EXTRACTOR.items()}
+                if node and EXTRACTOR.keys() & node.keys():
+                    _check_extractor(f"{group}.image.{name}", how, labelled, own)
+
+    def write_synthetic(self, synthesizer: Synthesizer, n: int, seed: int, folder: Path) -> Made:
+        """Writes `synthetic.png` and `synthetic.npz`: images (n, H, W, C), and labels where the model was told them."""
+        made = sampled(synthesizer, n, seed)
+        content: dict[str, Any] = {"images": made.pictures.transpose(0, 2, 3, 1)}
+        if made.labels is not None:
+            content |= {"labels": made.labels, "classes": np.array(synthesizer.codec.spec.classes)}
+        np.savez_compressed(folder / "synthetic.npz", **content)
+        first = made.pictures[:SHOWN]
+        save_grid(first, folder / "synthetic.png", f"The first {len(first)} of {len(made):,} synthetic pictures.")
+        return made
+
+    def figures(self, synthetic: Made, metrics: Sequence[Metric], seed: int, console: Console) -> list[Score]:
+        """Every metric of the config, with a progress line on a terminal."""
+        holdout, labels = self.data.examples("test", MOST_HELD_OUT)
+        sets = replace(
+            training_sets(self.data, self.data.device, sampled=True), judged=torch.from_numpy(synthetic.pictures),
+            labels=None if synthetic.labels is None else torch.from_numpy(synthetic.labels),
+            holdout=holdout, holdout_labels=labels, seed=seed,
+        )  # fmt: skip
+        with console.status("measuring") as status:
+            return scores(evaluate_images(sets, metrics, lambda name: status.update(f"measuring {name}")))
+
+    def plots(self, synthesizer: Synthesizer, synthetic: Made, folder: Path) -> list[Path]:
+        """Samples, real beside synthetic, neighbours, samples over the epochs, curves."""
+        target = folder / "plots"
+        target.mkdir(exist_ok=True)
+        pictures = synthetic.pictures
+        real = self.data.examples("train", SHOWN)[0].numpy()
+        drawn: list[Path | None] = [beside(real, pictures[:SHOWN], target / "beside.png")]
+        drawn.append(self._neighbours(torch.from_numpy(pictures[:ASKED]), target / "neighbours.png"))
+        if synthetic.labels is not None:
+            drawn.append(_by_class(synthetic, self.data.spec.classes, target / "classes.png"))
+        drawn.append(filmstrip(sorted((folder / "samples").glob("epoch-*.png")), target / "epochs.png"))
+        if isinstance(synthesizer.model, VAE):
+            drawn += self._latent_plots(synthesizer.model, target)
+        history = self.history(folder / "metrics.csv")
+        if history is not None and len(history):
+            drawn.append(loss_curves(history, target / "curves.png", _best_epoch(history)))
+        return [path for path in drawn if path is not None]
+
+    def _neighbours(self, samples: Tensor, path: Path) -> Path:
+        distances, found = nearest(samples, self.data.batches("train"), NEIGHBOURS)
+        return neighbours(samples.numpy(), found.numpy(), distances.numpy(), path)
+
+    @torch.no_grad()
+    def _latent_plots(self, model: VAE, target: Path) -> list[Path]:
+        pictures, y = self.data.examples("train", ENCODED)
+        labels = None if y is None else y.to(model.device)
+        mean, log_var = model.encode(Batch(self.data.codec.encode(pictures).to(model.device), labels))
+        kl = 0.5 * (mean.square() + log_var.exp() - 1.0 - log_var).mean(dim=0)
+        names = None if y is None else np.asarray(self.data.spec.classes)[y.numpy()]
+        return [
+            latent_plot(mean.cpu().numpy(), names, target / "latent.png", title="class"),
+            kl_plot(kl.cpu().numpy(), target / "kl_per_dimension.png"),
+        ]
+
+    def preview(self, synthetic: Made) -> None:
+        """Pictures are no rows."""
+
+
+def _check_extractor(path: str, how: dict[str, str], labelled: bool, own: bool) -> None:
+    name = "classifier" if how["extractor"] == "auto" and own else how["extractor"]
+    try:
+        check_extractor(name, how["precision"], how["resize"], labelled)
+    except UserError as error:
+        told = str(error)
+        key = "" if told.startswith(tuple(f"{key}=" for key in how)) else f"extractor={how['extractor']}: "
+        raise UserError(f"{path}.{key}{told}") from None
+
+
+def sampled(synthesizer: Synthesizer, n: int, seed: int) -> Made:
+    """Samples n pictures; of a model that is told the class, as many of each as among the training pictures."""
+    spec = synthesizer.codec.spec
+    if synthesizer.model.conditioning != "label":
+        return Made(synthesizer.sample(n, seed=seed))
+    # cumulative rounding gives every class its share and exactly n together
+    ends = np.rint(np.cumsum(spec.class_shares) * n).astype(int)
+    counts = np.diff(ends, prepend=0)
+    asked = [(k, int(count)) for k, count in enumerate(counts) if count]
+    parts = [synthesizer.sample(count, {"class": spec.classes[k]}, seed=seed * len(counts) + k) for k, count in asked]
+    labels = np.repeat([k for k, _ in asked], [count for _, count in asked])
+    order = np.random.default_rng(seed).permutation(len(labels))
+    return Made(np.concatenate(parts)[order], labels[order])
+
+
+def _best_epoch(history: pd.DataFrame) -> int | None:
+    """The epoch with the lowest distance; None where none was measured."""
+    measured = next((name for name in history if str(name).startswith(f"{MONITOR}/")), None)
+    lowest = history[measured].min() if measured is not None else float("nan")
+    return None if lowest != lowest else int(history["epoch"][history[measured] == lowest].iloc[0])
+
+
+def _by_class(made: Made, classes: Sequence[str], path: Path) -> Path:
+    """A row of samples for each of the first ten classes."""
+    assert made.labels is not None
+    rows = [np.flatnonzero(made.labels == k)[:ACROSS] for k in range(min(len(classes), 10))]
+    full = [row for row in rows if len(row) == ACROSS]
+    chosen = np.concatenate(full) if full else np.arange(min(SHOWN, len(made)))
+    names = ", ".join(classes[: len(rows)])
+    return save_grid(made.pictures[chosen], path, f"Samples by the class asked for, a row each: {names}.", ACROSS)

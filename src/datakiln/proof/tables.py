@@ -1,0 +1,89 @@
+"""The proof for tables: synthetic.csv, fidelity, utility and privacy figures, plots of columns, pairs and latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from datakiln.data.tables.metadata import write_metadata
+from datakiln.data.tables.tables import TableData
+from datakiln.metrics.base import EvalData, Figure
+from datakiln.metrics.evaluate import evaluate_table
+from datakiln.models.vae.vae import ACTIVE_VARIANCE, VAE
+from datakiln.plots.latent import kl_plot, latent_plot
+from datakiln.plots.table import column_plots, correlation_plot, embedding_plot
+from datakiln.plots.training import loss_curves
+from datakiln.proof.base import Proof, scores
+from datakiln.results import Score
+from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.sampling.writing import for_csv
+from datakiln.spec import Batch
+
+PREVIEW_ROWS = 10
+Metric = Callable[[EvalData], list[Figure]]
+
+
+class TableProof(Proof):
+    """See `Proof`."""
+
+    data: TableData
+
+    @property
+    def n_holdout(self) -> int:
+        """Test rows."""
+        return len(self.data.frames["test"])
+
+    def write_synthetic(self, synthesizer: Synthesizer, n: int, seed: int, folder: Path) -> pd.DataFrame:
+        """Writes `synthetic.csv`, and `metadata.json` that says what its columns are."""
+        frame: pd.DataFrame = synthesizer.sample(n, seed=seed)
+        for_csv(frame, self.data.schema).to_csv(folder / "synthetic.csv", index=False)
+        write_metadata(self.data.schema, frame, folder / "metadata.json")
+        return frame
+
+    def figures(self, synthetic: pd.DataFrame, metrics: Sequence[Metric], seed: int, console: Console) -> list[Score]:
+        """Every metric of the config, with a progress bar on a terminal."""
+        frames = self.data.frames
+        data = EvalData(self.data.schema, frames["train"], frames["test"], synthetic, seed)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task("measuring", total=len(metrics))
+            results = evaluate_table(data, metrics, progress=lambda name: bar.advance(task))
+        return scores(results)
+
+    def plots(self, synthesizer: Synthesizer, synthetic: pd.DataFrame, folder: Path) -> list[Path]:
+        """Columns, correlations, embedding, curves; for a VAE its latent space and the KL of each dimension."""
+        target = folder / "plots"
+        target.mkdir(exist_ok=True)
+        schema, train = self.data.schema, self.data.frames["train"]
+        drawn: list[Path | None] = [*column_plots(schema, train, synthetic, target)]
+        drawn.append(correlation_plot(schema, train, synthetic, target / "correlations.png"))
+        drawn.append(embedding_plot(schema, train, synthetic, target / "embedding.png"))
+        history = self.history(folder / "metrics.csv")
+        if history is not None and len(history):
+            drawn.append(loss_curves(history, target / "curves.png"))
+        if isinstance(synthesizer.model, VAE):
+            drawn += self._latent_plots(synthesizer.model, target)
+        return [path for path in drawn if path is not None]
+
+    @torch.no_grad()
+    def _latent_plots(self, model: VAE, target: Path) -> list[Path]:
+        x, y = self.data.tensors["train"]
+        rows = torch.arange(len(x))[:5000]
+        batch = Batch(x[rows].to(model.device), None if y is None else y[rows].to(model.device))
+        mean, log_var = model.encode(batch)
+        kl = 0.5 * (mean.square() + log_var.exp() - 1.0 - log_var).mean(dim=0)
+        labels = None if y is None else np.asarray(model.spec.classes)[y[rows].cpu().numpy()]
+        active = (mean.var(dim=0) > ACTIVE_VARIANCE).cpu().numpy()
+        return [
+            latent_plot(mean.cpu().numpy(), labels, target / "latent.png", title=self.data.schema.label or ""),
+            kl_plot(kl.cpu().numpy(), target / "kl_per_dimension.png", active=active),
+        ]
+
+    def preview(self, synthetic: pd.DataFrame) -> pd.DataFrame:
+        """The first rows."""
+        return synthetic.head(PREVIEW_ROWS)

@@ -1,0 +1,259 @@
+"""What a run measured and where it ran, as `result.json` keeps it."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import typing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from datakiln import strictjson
+from datakiln.errors import UserError
+
+FORMAT = 1
+PACKAGES = ("torch", "lightning", "hydra-core", "numpy", "pandas", "scikit-learn", "datakiln")
+Better = Literal["higher", "lower", "none"]
+
+
+@dataclass
+class Score:
+    """One figure of a run, beside what real data and a naive resampling reach on it.
+
+    Attributes:
+        name: Slash path such as "fidelity/shape"; figures that are not comparable have different names.
+        value: The number, or None where it could not be computed; a number that is not finite becomes None.
+        better: Whether higher or lower is better, or "none" where neither is.
+        low: Lowest possible value, None if unbounded.
+        high: Highest possible value, None if unbounded.
+        ceiling: The same figure of another real sample, None where there is none.
+        floor: The same figure of columns resampled independently, None where there is none.
+        why: Why there is no value; empty otherwise.
+        detail: Named parts, such as one value per column.
+        ideal: The value of a perfect generator where that is neither `low` nor `high`.
+        n: Number of rows or examples that the value was measured on.
+        note: What a reader must know of this very value.
+        ceiling_n: The number of examples behind the ceiling.
+        floor_n: The number of examples behind the floor.
+        seconds: Time it took, references included.
+        noise: Standard error of the value by chance alone, where it is known.
+    """
+
+    name: str
+    value: float | None
+    better: Better = "none"
+    low: float | None = None
+    high: float | None = None
+    ceiling: float | None = None
+    floor: float | None = None
+    why: str = ""
+    detail: dict[str, float | None] | None = None
+    ideal: float | None = None
+    n: int | None = None
+    note: str = ""
+    ceiling_n: int | None = None
+    floor_n: int | None = None
+    seconds: float | None = None
+    noise: float | None = None
+
+    def __post_init__(self) -> None:
+        """Keeps a number that JSON cannot hold out of the file, and says so."""
+        if self.value is not None and not math.isfinite(self.value):
+            self.value, self.why = None, self.why or f"came out as {self.value}"
+
+    @property
+    def other_ceiling_n(self) -> int | None:
+        """The ceiling's n where it is another than that of a figure that depends on n, as its name tells; else None."""
+        if self.n is None or self.ceiling_n in (None, self.n) or not self.name.endswith(f"/n{self.n}"):
+            return None
+        return self.ceiling_n
+
+    @property
+    def standing(self) -> float | None:
+        """Where the value stands between floor (0) and ceiling (1); None where that order has no meaning.
+
+        Where there is an ideal, closeness to it counts. For some figures, such as distances to training rows, a naive
+        sample beats a real one: those have no standing. Nor has one whose floor and ceiling lie within chance, or whose
+        ceiling is of another n, where that changes the figure.
+        """
+        if self.other_ceiling_n is not None:
+            return None
+        if self.value is None or self.ceiling is None or self.floor is None:
+            return None
+        if self.ideal is not None:
+            value, ceiling, floor = (-abs(x - self.ideal) for x in (self.value, self.ceiling, self.floor))
+        else:
+            sign = {"higher": 1, "lower": -1, "none": 0}[self.better]
+            value, ceiling, floor = sign * self.value, sign * self.ceiling, sign * self.floor
+        return (value - floor) / (ceiling - floor) if ceiling - floor > 2 * (self.noise or 0.0) else None
+
+
+@dataclass
+class Objective:
+    """The figure that a sweep ranks by, and its value in this run (None where it could not be computed)."""
+
+    name: str
+    value: float | None
+    direction: Better = "lower"
+
+
+@dataclass
+class Source:
+    """Where the data came from: kind ("files", "stand-in", ...), one line for people, the hash of the data as read."""
+
+    kind: str
+    detail: str
+    sha256: str
+
+
+@dataclass
+class Step:
+    """What one preprocessing step did: its name and settings, and how many rows or cells it touched."""
+
+    name: str
+    detail: str = ""
+    rows: int = 0
+    cells: int = 0
+
+
+@dataclass
+class RunResult:
+    """Everything a run leaves behind as figures; the structure of `result.json`.
+
+    Attributes:
+        overrides: The run's command-line choices, each "key=value".
+        objective: What a sweep ranks by, None where the run names nothing.
+        stand_in: Whether the data was simulated in place of real data that could not be had.
+        wall_seconds: Of each phase: "data", "fit", "sample", "evaluate", "plots".
+        cpu_seconds: CPU time of the same phases, all threads together.
+        fit_cpu_seconds: CPU time of the fit, all threads together.
+        n_steps: Optimizer steps.
+        best_checkpoint: Path relative to the run's folder; empty where there is none.
+        best_epoch: The epoch it was taken at, from 0 as in metrics.csv; what people read counts from 1.
+        created: When the run ended, ISO 8601, UTC.
+        format: Version of this structure.
+    """
+
+    model: str
+    data: str
+    seed: int
+    provenance: Source
+    overrides: list[str] = field(default_factory=list)
+    objective: Objective | None = None
+    figures: list[Score] = field(default_factory=list)
+    n_train: int = 0
+    n_holdout: int = 0
+    n_synthetic: int = 0
+    stand_in: bool = False
+    steps: list[Step] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
+    machine: dict[str, str | int | float] = field(default_factory=dict)
+    wall_seconds: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
+    fit_cpu_seconds: float | None = None
+    peak_memory_mb: float | None = None
+    epochs: int = 0
+    n_steps: int = 0
+    n_parameters: int = 0
+    best_checkpoint: str = ""
+    best_epoch: int | None = None
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    format: int = FORMAT
+
+    def save(self, path: Path) -> None:
+        """Writes strict JSON, atomically."""
+        strictjson.write(self, path)
+
+    @classmethod
+    def load(cls, path: Path) -> RunResult:
+        """Reads what `save` wrote.
+
+        Raises:
+            UserError: The file is missing, is no JSON, or is not the result of a run.
+        """
+        try:
+            state = strictjson.parse(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); give the folder of a finished run") from None
+        except ValueError as error:
+            raise UserError(f"{path}: damaged, no JSON ({error}); run again or take it away") from None
+        written = state.get("format") if isinstance(state, dict) else None
+        if isinstance(written, int) and written > FORMAT:
+            raise UserError(f"{path}: its format {written} is newer than this program's {FORMAT}; update the program")
+        try:
+            return typing.cast(RunResult, strictjson.read(cls, state))
+        except ValueError as error:
+            raise UserError(f"{path}: not the result of a run ({error}); take it away or run again") from None
+
+
+def headlines(figures: list[Score], a_group: int = 4) -> list[Score]:
+    """The figures to show first: those with a direction, at most `a_group` of each first-level group, in order."""
+    seen: dict[str, int] = {}
+    chosen = []
+    for score in figures:
+        group = score.name.partition("/")[0]
+        if score.better != "none" and seen.get(group, 0) < a_group:
+            seen[group] = seen.get(group, 0) + 1
+            chosen.append(score)
+    return chosen
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of python and of the packages that decide a run's figures."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def machine(device: str = "cpu") -> dict[str, str | int | float]:
+    """The processor, the cores this process may use, memory in GB, the system, and the device that trained.
+
+    Arguments:
+        device: As torch writes it: "cpu", "cuda:0", "mps".
+    """
+    name = device
+    if device.startswith("cuda"):
+        import torch
+
+        name = torch.cuda.get_device_name(torch.device(device))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found: dict[str, str | int | float] = {"cpu": _processor(), "cores": cores, "device": name}
+    found["system"] = platform.platform()
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", ()):
+        found["memory_gb"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1)
+    return found
+
+
+def forget_peak_memory() -> None:
+    """From now on `peak_memory_mb` is counted anew: a job of a sweep should not answer for those before it (Linux)."""
+    reset = Path("/proc/self/clear_refs")
+    if reset.exists() and os.access(reset, os.W_OK):
+        reset.write_text("5")
+
+
+def peak_memory_mb() -> float:
+    """Most resident memory this process has held, in MB (10^6 bytes)."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would, on Linux, count the parent's peak from before this program was started
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    import resource
+
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,1 @@
+"""From a checkpoint to synthetic data in user units."""

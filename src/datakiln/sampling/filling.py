@@ -1,0 +1,181 @@
+"""A person's rows and a model that can be told columns: missing cells filled in, or a log-likelihood for every row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from datakiln.codecs.tables.choice import ChoiceColumn
+from datakiln.codecs.tables.column import ColumnCodec
+from datakiln.codecs.tables.number import NumberColumn
+from datakiln.codecs.tables.table import TableCodec
+from datakiln.codecs.tables.values import plain_cells, plain_value, to_numbers
+from datakiln.data.tables.files import read_table_file
+from datakiln.data.tables.sources import find_file
+from datakiln.errors import UserError, near
+from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.sampling.writing import for_csv
+from datakiln.schema import Schema
+from datakiln.storage import replacing
+from datakiln.wording import counted
+
+FAR = 0.1  # of the training range: new rows often reach a little beyond the old ones, seldom as far as that
+
+
+def unseen_cells(columns: Sequence[ColumnCodec], frame: pd.DataFrame) -> pd.DataFrame:
+    """Which cells are impossible, one boolean column for each modelled column of the frame; missing cells never are.
+
+    Arguments:
+        columns: Fitted.
+        frame: Rows in user units, with some of the columns.
+    """
+    found = {c.field.name: _unseen(c, frame[c.field.name]) for c in columns if c.field.name in frame}
+    return pd.DataFrame(found, index=frame.index, dtype=bool)
+
+
+def _unseen(column: ColumnCodec, series: pd.Series) -> np.ndarray:
+    there = series.notna().to_numpy()
+    if isinstance(column, ChoiceColumn):
+        return there & (column.codes(series) < 0)
+    if not isinstance(column, NumberColumn) or column.limits is None:
+        return np.zeros(len(series), dtype=bool)
+    low, high = column.limits
+    margin, values = FAR * (high - low), to_numbers(series, column.field)
+    return there & ~((values >= low - margin) & (values <= high + margin))
+
+
+SCORE = "log_prob"
+
+
+def fill_file(synthesizer: Synthesizer, source: str, out: str, seed: int) -> str:
+    """Writes the table with its missing cells drawn given the known cells of their row; says how many there were.
+
+    Columns that the file lacks are filled as a whole; columns that the model does not use stay as they are.
+
+    Raises:
+        UserError: The file cannot be read or does not fit the model, or the model cannot be told columns.
+    """
+    rows = _read(synthesizer, source)
+    holes = rows.known.isna()
+    filled = synthesizer.impute(rows.known.mask(rows.unseen), seed)
+    strange = [str(name) for name in rows.unseen if rows.unseen[name].any()]
+    kept = {name: rows.frame[name].where(~holes[name], filled[name]) for name in strange}
+    made = filled.assign(**kept)
+    _write(rows.frame.assign(**{name: made[name] for name in made.columns}), out, _codec(synthesizer).schema)
+    count, left = int(holes.to_numpy().sum()), int(made.isna().to_numpy().sum())
+    rest = f"; {left} are left missing, as the model expects them to be" if left else ""
+    return f"{count - left} of {count} missing cells filled in {counted(len(made), 'row')}{rest}{rows.notes('filled')}"
+
+
+def score_file(synthesizer: Synthesizer, source: str, out: str) -> str:
+    """Writes the table with one more column, the log-likelihood of each row in nats, lowest first; says the lowest.
+
+    A row with a category never seen in training, or with a number far outside its range, has likelihood zero: these
+    rows come first, and among them those whose other cells are the least likely.
+
+    Raises:
+        UserError: See `fill_file`; or the table has a column of that name.
+    """
+    rows = _read(synthesizer, source)
+    if SCORE in rows.frame:
+        raise UserError(f"score={source} has a column {SCORE!r} already; rename it")
+    likely = synthesizer.log_prob(rows.known, unknown=rows.absent)
+    nats = likely.mask(rows.unseen.any(axis=1), -np.inf)
+    order = np.lexsort((likely.to_numpy(), nats.to_numpy()))
+    _write(rows.frame.assign(**{SCORE: nats}).iloc[order], out, _codec(synthesizer).schema)
+    scored = f"{counted(len(nats), 'row')} scored, from {nats.min():.1f} to {nats.max():.1f} nats"
+    return f"{scored}, the least likely first{rows.notes('counted as unknown')}"
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """A person's table beside a model.
+
+    Attributes:
+        frame: As it was read.
+        known: The columns that the model uses, in the dtypes of the training table; absent ones are missing throughout.
+        absent: Which of them the file lacks.
+        unseen: Cells of `known` that no training row could have.
+    """
+
+    frame: pd.DataFrame
+    known: pd.DataFrame
+    absent: list[str]
+    unseen: pd.DataFrame
+
+    def notes(self, fate: str) -> str:
+        """What the person should know: absent columns and what became of them, impossible cells by column."""
+        notes = [f"; the file lacks {', '.join(self.absent)}: {fate}"] if self.absent else []
+        cells = self.unseen.sum().sort_values(ascending=False, kind="stable")
+        if cells.any():
+            where = ", ".join(f"{name} {count}" for name, count in cells[cells > 0].items())
+            told = f"{counted(int(cells.sum()), 'cell')} never seen in training or far outside its range ({where})"
+            notes.append(f"; {told}, kept as they are")
+        return "".join(notes)
+
+
+def _codec(synthesizer: Synthesizer) -> TableCodec:
+    if not isinstance(synthesizer.codec, TableCodec):
+        raise UserError("fill= and score= are for tables; this run's model makes pictures")
+    return synthesizer.codec
+
+
+def _read(synthesizer: Synthesizer, source: str) -> _Rows:
+    codec = _codec(synthesizer)
+    frame = read_table_file(find_file(source, None), least=1).frame
+    columns = [column for column in codec.columns if column.field.name in codec.modelled]
+    absent = [name for name in codec.modelled if name not in frame]
+    if len(absent) == len(columns):
+        hint = near(absent[0], map(str, frame.columns))
+        raise UserError(f"{source} has no column of the training table, such as {absent[0]!r}{hint}")
+    known = pd.DataFrame(
+        {
+            c.field.name: _cast(frame[c.field.name], c, source)
+            if c.field.name in frame
+            else pd.Series(np.nan, index=frame.index, dtype=object)
+            for c in columns
+        }
+    )
+    return _Rows(frame, known, absent, unseen_cells(columns, known))
+
+
+def _cast(series: pd.Series, column: ColumnCodec, source: str) -> pd.Series:
+    field = column.field
+    if isinstance(column, ChoiceColumn):
+        return _as_categories(series, column)
+    dtype = pd.api.types.pandas_dtype(field.dtype)
+    if pd.api.types.is_integer_dtype(dtype) and series.isna().any():
+        dtype = np.dtype("float64")  # what pandas keeps whole numbers with holes as
+    try:
+        return series.astype(dtype)
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"{source}: column {field.name!r} is not {field.type} as in the training table ({error})"
+        ) from None
+
+
+def _as_categories(series: pd.Series, column: ChoiceColumn) -> pd.Series:
+    """Cells as the categories that they read like, since few rows may look like another type; others as they are."""
+    values = {str(value): value for value in [*column.values, *column.pool]}
+    read = {}
+    for cell in plain_cells(series).dropna().unique():
+        text = str(plain_value(cell))
+        whole = text.removesuffix(".0")  # whole numbers beside missing cells are read as floats
+        read[cell] = values.get(text, values.get(whole, values.get(f"{text}.0", cell)))
+    return plain_cells(series).astype(object).map(read, na_action="ignore").astype(object)
+
+
+def _write(frame: pd.DataFrame, out: str, schema: Schema) -> None:
+    path = Path(out)
+    if path.suffix not in (".csv", ".parquet"):
+        raise UserError(f"out={out} must end in .csv or .parquet")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        if path.suffix == ".csv":
+            for_csv(frame, schema).to_csv(partial, index=False)
+        else:
+            frame.to_parquet(partial, index=False)

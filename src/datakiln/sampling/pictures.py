@@ -1,0 +1,227 @@
+"""Synthetic pictures to files: a grid, numbered files, an array, or a walk through the latent space."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from datakiln.errors import UserError
+from datakiln.plots.grids import ACROSS, grid, save_animation, save_grid
+from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.storage import replacing
+
+MOST_IN_GRID = 4096
+MAKER = "datakiln"  # what numbered PNGs say that made them
+KINDS = "grid.png for one picture of all, FOLDER/ for numbered PNGs, x.npz for an array"
+
+
+def write_images(
+    synthesizer: Synthesizer,
+    n: int,
+    out: str,
+    condition: Mapping[str, Any],
+    seed: int,
+    truncation: float | None = None,
+    interpolate: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Writes n pictures as the name of `out` says: `x.png` a grid, `x.npz` an array, anything else a folder of PNGs.
+
+    Arguments:
+        synthesizer: A trained model of pictures.
+        n: Pictures, or steps of a walk.
+        out: Where to.
+        condition: {"class": name}, or empty.
+        seed: Same seed, same pictures.
+        truncation: Scale of the latents: below 1 trades variety for fidelity. None for 1.
+        interpolate: Whether the pictures are steps of a closed walk, written as a strip and an animated GIF.
+        overwrite: Whether a walk's files are replaced, and a folder's PNGs as far as an earlier sample left them.
+
+    Raises:
+        UserError: An option that the model or the kind of file cannot follow, or a file that would be lost.
+    """
+    if truncation is not None and not 0.0 <= truncation <= 2.0:
+        raise UserError(f"truncation={truncation} must lie between 0 and 2; 1 or null leaves the latents as they are")
+    path = Path(out)
+    suffix = "" if out.endswith("/") or path.is_dir() else path.suffix.lower()
+    if interpolate:
+        if suffix not in ("", ".png", ".gif"):
+            raise UserError(f"out={out}: a walk goes to walk.png and walk.gif; give one of the names, or a folder")
+        base = path / "walk" if suffix == "" else path.with_suffix("")
+        files = base.with_name(f"{base.name}.png"), base.with_name(f"{base.name}.gif")
+        write_walk(synthesizer, n, files, condition, seed, truncation, overwrite)
+        return
+    pictures = draw_images(synthesizer, n, condition, seed, truncation)
+    if suffix == ".png":
+        _write_grid(pictures, n, path)
+    elif suffix == ".npz":
+        _write_array(pictures, n, synthesizer, condition, seed, path)
+    elif suffix == "":
+        _write_files(pictures, n, path, overwrite)
+    else:
+        raise UserError(f"out={out}: pictures go to {KINDS}")
+
+
+def draw_images(
+    synthesizer: Synthesizer, n: int, condition: Mapping[str, Any], seed: int, truncation: float | None
+) -> Iterator[np.ndarray]:
+    """Pictures in pieces, uint8 (B, C, H, W); without truncation the same as `Synthesizer.sample` gives."""
+    if truncation is None:
+        return iter(synthesizer.chunks(n, condition, seed))
+    return _truncated(synthesizer, n, synthesizer.given_class(condition), seed, truncation)
+
+
+def _truncated(
+    synthesizer: Synthesizer, n: int, given: int | None, seed: int, truncation: float
+) -> Iterator[np.ndarray]:
+    for i, start in enumerate(range(0, n, synthesizer.codec.chunk)):
+        size = min(synthesizer.codec.chunk, n - start)
+        generator = torch.Generator().manual_seed(abs(seed) * 1_000_003 + i)
+        z = torch.randn(size, _latent_dim(synthesizer), generator=generator) * truncation
+        yield _decoded(synthesizer, z, synthesizer.classes(size, given, (seed, 0, i)))
+
+
+def _write_grid(pictures: Iterator[np.ndarray], n: int, path: Path) -> None:
+    if n > MOST_IN_GRID:
+        raise UserError(f"n={n} is too many for one grid (at most {MOST_IN_GRID}); use out=FOLDER/ or out=x.npz")
+    save_grid(np.concatenate(list(pictures)), path, f"{n} synthetic pictures.")
+
+
+def _write_files(pictures: Iterator[np.ndarray], n: int, folder: Path, overwrite: bool) -> None:
+    """Numbered PNGs that say of themselves who made them: only such ones are replaced, or removed beyond n."""
+    before = set(folder.glob("*.png"))
+    if before and not overwrite:
+        raise UserError(
+            f"out={folder} holds PNGs already; choose another folder, or overwrite=true for those of a sample"
+        )
+    for path in sorted(before):
+        if not _is_sample(path):
+            raise UserError(f"out={folder} holds {path.name}, which is of no sample; choose another folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    text = PngInfo()
+    text.add_text("Software", MAKER)
+    digits, number = max(5, len(str(n - 1))), 0
+    for piece in pictures:
+        for picture in piece:
+            path = folder / f"{number:0{digits}d}.png"
+            with replacing(path) as partial:
+                _to_image(picture).save(partial, format="PNG", pnginfo=text)
+            before.discard(path)
+            number += 1
+    for path in before:
+        path.unlink()
+
+
+def _is_sample(path: Path) -> bool:
+    try:
+        with Image.open(path) as picture:
+            return path.stem.isdigit() and picture.info.get("Software") == MAKER
+    except OSError:
+        return False
+
+
+def _to_image(picture: np.ndarray) -> Image.Image:
+    return Image.fromarray(picture[0] if len(picture) == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0)))
+
+
+def _write_array(
+    pictures: Iterator[np.ndarray],
+    n: int,
+    synthesizer: Synthesizer,
+    condition: Mapping[str, Any],
+    seed: int,
+    path: Path,
+) -> None:
+    """`images`, uint8 (n, H, W, C), written piece by piece; `class` where one was asked for.
+
+    Of a model that is told the classes also `labels` (n,) and the names of the `classes`, as a run's own array.
+    """
+    channels, height, width = synthesizer.codec.spec.shape
+    header = {"descr": "|u1", "fortran_order": False, "shape": (n, height, width, channels)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("images.npy", "w", force_zip64=True) as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            for piece in pictures:
+                file.write(np.ascontiguousarray(piece.transpose(0, 2, 3, 1)).tobytes())
+        for name, array in _told(synthesizer, n, condition, seed).items():
+            with archive.open(f"{name}.npy", "w") as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def _told(synthesizer: Synthesizer, n: int, condition: Mapping[str, Any], seed: int) -> dict[str, np.ndarray]:
+    """What the model was told of its pictures."""
+    labels = synthesizer.labels(n, condition, seed)
+    told = {} if labels is None else {"labels": labels, "classes": np.array(synthesizer.codec.spec.classes)}
+    return {**told, "class": np.array(str(condition["class"]))} if "class" in condition else told
+
+
+def write_walk(
+    synthesizer: Synthesizer,
+    n: int,
+    files: tuple[Path, Path],
+    condition: Mapping[str, Any],
+    seed: int,
+    truncation: float | None,
+    overwrite: bool = False,
+) -> None:
+    """A closed walk of n steps through the latent space: a strip (PNG) and an animation (GIF) side by side.
+
+    Between random latents it goes along great circles, where the Gaussian's mass is (White, 2016); every eighth step,
+    the first of each row of the strip, is such a latent. The class stays the same.
+    """
+    if n < ACROSS:
+        raise UserError(f"n={n}: a walk has at least {ACROSS} steps")
+    for path in files:
+        if path.exists() and not overwrite:
+            raise UserError(f"out={path} exists, and a walk writes it; choose another name, or overwrite=true")
+    strip, animation = files
+    generator = torch.Generator().manual_seed(abs(seed))
+    z = circle(torch.randn(math.ceil(n / ACROSS), _latent_dim(synthesizer), generator=generator), n)
+    given = synthesizer.given_class(condition)
+    y = synthesizer.classes(1, given, (seed, 0, 0))
+    z = z if truncation is None else z * truncation
+    parts = z.split(synthesizer.codec.chunk)
+    steps = np.concatenate([_decoded(synthesizer, part, None if y is None else y.expand(len(part))) for part in parts])
+    save_grid(steps, strip, f"A walk of {n} steps through the latent space.", ACROSS)
+    frames = [Image.fromarray(grid(step[None], 1, tile=128)) for step in steps]
+    save_animation(frames, animation, even=True)
+
+
+def circle(keys: Tensor, n: int) -> Tensor:
+    """Gives n latents on the way from key to key and back to the first, by spherical interpolation, (n, latent)."""
+    place = torch.arange(n, dtype=torch.float64) * len(keys) / n
+    first = place.long()
+    share = (place - first).unsqueeze(1)
+    start, stop = keys[first].double(), keys[(first + 1) % len(keys)].double()
+    cosine = torch.nn.functional.cosine_similarity(start, stop, dim=1).clamp(-1 + 1e-9, 1 - 1e-9).unsqueeze(1)
+    angle = torch.arccos(cosine)
+    between = (torch.sin((1 - share) * angle) * start + torch.sin(share * angle) * stop) / torch.sin(angle)
+    # with a single key the way has no length
+    return torch.where(angle < 1e-3, start, between).float()
+
+
+def _latent_dim(synthesizer: Synthesizer) -> int:
+    model = synthesizer.model
+    latent_dim = getattr(model, "latent_dim", None)
+    if not isinstance(latent_dim, int) or not hasattr(model, "decode"):
+        raise UserError(f"truncation and interpolate need a model with a latent space, not {type(model).__name__}")
+    return latent_dim
+
+
+@torch.no_grad()
+def _decoded(synthesizer: Synthesizer, z: Tensor, y: Tensor | None) -> np.ndarray:
+    model = synthesizer.model
+    with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+        torch.manual_seed(0)  # of what a decoder draws beside z
+        x = model.decode(z.to(model.device), None if y is None else y.to(model.device))  # type: ignore[operator]
+    return synthesizer.codec.decode(x, np.random.default_rng(0))

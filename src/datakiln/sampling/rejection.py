@@ -1,0 +1,296 @@
+"""Rows that meet conditions and constraints: the model is told what it can be told, and asked again for the rest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from datakiln.codecs.tables.choice import ChoiceColumn
+from datakiln.codecs.tables.table import TableCodec
+from datakiln.constraints import Constraint, Rules, Unique
+from datakiln.errors import UserError, near
+from datakiln.sampling.conditions import Conditions
+
+FEWEST = 1024  # rows drawn at a time, after the first
+
+
+@dataclass
+class Account:
+    """What has been drawn so far.
+
+    Attributes:
+        wanted: Rows of each class still to be found.
+        hits: Rows of each class that met conditions and constraints.
+        drawn: Rows drawn.
+        met: Rows that met the conditions.
+        broken: Rows that met the conditions but broke a constraint, by constraint.
+        seen: Keys of the rows that were kept, for each constraint that forbids to repeat them.
+    """
+
+    wanted: np.ndarray
+    hits: np.ndarray
+    drawn: int = 0
+    met: int = 0
+    broken: dict[str, int] = field(default_factory=dict)
+    seen: list[np.ndarray] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, n: int, first_row: int, classes: int) -> Account:
+        """For rows first_row to first_row + n, when row i is of class i modulo their number."""
+        place = np.arange(classes)
+        wanted = (first_row + n - place + classes - 1) // classes - (first_row - place + classes - 1) // classes
+        return cls(wanted, np.zeros(classes, dtype=np.int64))
+
+    def size(self, most: int) -> int:
+        """Rows to draw: first as many as are wanted, then so many more as the share that was kept asks for."""
+        wanted = int(self.wanted.sum())
+        if self.drawn:
+            wanted = max(FEWEST, round(wanted * (self.drawn + 1) / (int(self.hits.sum()) + 1)))
+        return min(most, wanted)
+
+    def blame(self, constraint: Constraint, rows: int) -> None:
+        """Counts rows that a constraint alone kept out."""
+        self.broken[str(constraint)] = self.broken.get(str(constraint), 0) + rows
+
+    def take(self, at: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """The first rows of each class, up to what is wanted of it.
+
+        Arguments:
+            at: Rows that met conditions and constraints, shape (n,).
+            places: Class of each, -1 for none.
+        """
+        at, places = at[places >= 0], places[places >= 0]
+        self.hits += np.bincount(places, minlength=len(self.hits))
+        earlier = pd.Series(places).groupby(places).cumcount().to_numpy()
+        is_wanted = earlier < self.wanted[places]
+        self.wanted = self.wanted - np.bincount(places[is_wanted], minlength=len(self.hits))
+        return at[is_wanted]
+
+    def not_seen(self, frame: pd.DataFrame, at: np.ndarray, unique: Sequence[Unique]) -> np.ndarray:
+        """Without rows that repeat another where the constraints forbid it."""
+        self.seen = self.seen or [np.zeros(0, dtype=np.uint64) for _ in unique]
+        for constraint, seen in zip(unique, self.seen, strict=True):
+            keys, counts = constraint.keys(frame.take(at))
+            is_new = ~pd.Series(keys).duplicated().to_numpy() & ~np.isin(keys, seen)
+            self.blame(constraint, int((counts & ~is_new).sum()))
+            at = at[is_new | ~counts]
+        return at
+
+    def remember(self, frame: pd.DataFrame, at: np.ndarray, unique: Sequence[Unique]) -> None:
+        """Keeps the keys of rows that were kept."""
+        for i, constraint in enumerate(unique):
+            keys, counts = constraint.keys(frame.take(at))
+            self.seen[i] = np.concatenate([self.seen[i], keys[counts]])
+
+
+PATIENCE = 2**20  # rows drawn before giving up is considered
+RARE = 1000  # then, fewer than one row in this many is too few
+SECONDS = 60.0  # or without a single row found for so long: slow models would take hours to draw that many
+PIECE = 16_384  # rows handed on together, if there are that many
+
+Seeds = tuple[int, int, int]  # seed, part, chunk
+Draw = Callable[[int, Tensor | None, Seeds, int], pd.DataFrame]  # rows, what the model is told, seeds, rows made before
+
+
+class Request:
+    """What rows are wanted of a fitted table.
+
+    Arguments:
+        codec: Of the table.
+        conditioning: What the model can be told: see `GenerativeModel`.
+        condition: {column: what `Domain.read` understands}.
+        balance: Column whose categories come equally often, "label" for the label; None for the model's own shares.
+        rules: Constraints that every row meets.
+
+    Raises:
+        UserError: What cannot be asked of this table, or never met.
+    """
+
+    def __init__(
+        self, codec: TableCodec, conditioning: str, condition: Mapping[str, Any], balance: str | None, rules: Rules
+    ) -> None:
+        """See the class."""
+        self.codec, self.conditioning, self.rules = codec, conditioning, rules
+        self.conditions = Conditions(codec, condition, rules)
+        self.column = None if balance is None else _balanced_column(codec, balance)
+        self.classes = [0] if self.column is None else self._classes(self.column)
+        label = codec.label_codec
+        self.told_label = label.field.name if label is not None and conditioning == "label" else None
+        self.is_certain = self.column is None and not condition and not rules.constraints
+
+    def _classes(self, column: ChoiceColumn) -> list[int]:
+        """Positions of the categories to balance; rows where the column is missing belong to none."""
+        found = [i for i in self.conditions.classes(column.field.name) if i < len(column.values)]
+        if not found:
+            raise UserError(f"balance={column.field.name}: the condition {self.conditions} leaves no category")
+        return found
+
+    def rows(self, n: int, draw: Draw, seed: int, part: int, first_row: int) -> Iterator[pd.DataFrame]:
+        """The rows in pieces: as many draws as it takes, each with seeds of its own.
+
+        Arguments:
+            n: Rows.
+            draw: Asks the model once.
+            seed: Of the whole sample.
+            part: A further seed, for parts of one sample that are made apart.
+            first_row: Rows made before this part, so that ids do not repeat and classes go on in turn.
+
+        Raises:
+            UserError: Hardly any row meets what is asked.
+        """
+        account = Account.of(n, first_row, len(self.classes))
+        pieces: list[pd.DataFrame] = []
+        made, index, start = 0, 0, time.monotonic()
+        while account.wanted.any():
+            seeds, size = (seed, part, index), account.size(self.codec.chunk)
+            frame = self._exact(draw(size, self._told(size, account, seeds), seeds, first_row + made))
+            index += 1
+            kept = frame if self.is_certain else self._kept(frame, account, first_row + made, seeds)
+            account.wanted[0] -= len(kept) if self.is_certain else 0
+            made += len(kept)
+            pieces.append(kept)
+            if sum(map(len, pieces)) >= PIECE:
+                yield _joined(pieces)
+                pieces = []
+            self._check_hope(account, time.monotonic() - start)
+        if sum(map(len, pieces)):
+            yield _joined(pieces)
+
+    def _told(self, n: int, account: Account, seeds: Seeds) -> Tensor | None:
+        """What the model is told of n rows: class indices, or rows with NaN where it is free."""
+        rng = np.random.default_rng([*(abs(s) for s in seeds), 1])
+        open_classes = np.asarray(self.classes)[account.wanted > 0]
+        in_turn = open_classes[np.arange(n) % len(open_classes)]
+        if self.told_label is not None:
+            return self._told_label(in_turn, rng)
+        if self.conditioning not in ("categories", "columns"):
+            return None
+        cells = self.conditions.known()
+        if self.column is not None:
+            values = pd.Series(self.column.values, dtype=object)
+            cells[self.column.field.name] = values.take(in_turn).reset_index(drop=True)
+        return self.codec.encode_known(cells, n) if cells else None
+
+    def _exact(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Known cells exactly as asked for: one code may stand for a bin of numbers, or for several rare categories."""
+        known = self.conditions.known()
+        if self.conditioning == "columns":
+            return frame.assign(**{name: _repeated(cell, frame[name]) for name, cell in known.items()})
+        if self.conditioning == "categories":  # of which it may have missed some, and was told no numbers
+            for column in self.codec.columns:
+                if isinstance(column, ChoiceColumn) and column.pool and (name := column.field.name) in known:
+                    is_met = column.codes(frame[name]) == column.codes(known[name])[0]
+                    frame[name] = frame[name].where(~is_met, _repeated(known[name], frame[name]))
+        return frame
+
+    def _told_label(self, in_turn: np.ndarray, rng: np.random.Generator) -> Tensor | None:
+        """Class indices: in turn if the label is balanced, else by their shares among those allowed."""
+        if self.column is not None and self.column.field.name == self.told_label:
+            return torch.from_numpy(in_turn)
+        if self.told_label not in self.conditions.regions:
+            return None
+        allowed = np.asarray(self.conditions.classes(self.told_label))
+        shares = np.asarray(self.codec.spec.class_shares)[allowed]
+        return torch.from_numpy(rng.choice(allowed, size=len(in_turn), p=shares / shares.sum()))
+
+    def _kept(self, frame: pd.DataFrame, account: Account, first_row: int, seeds: Seeds) -> pd.DataFrame:
+        """The rows that are wanted, with ids of their own."""
+        met = self.conditions.holds(frame)
+        account.drawn, account.met = account.drawn + len(frame), account.met + int(met.sum())
+        for constraint in self.rules.rowwise:
+            holds = constraint.holds(frame, self.rules.schema)
+            account.blame(constraint, int((met & ~holds).sum()))
+            met = met & holds
+        at = account.not_seen(frame, np.flatnonzero(met), self.rules.unique)
+        at = account.take(at, self._places(frame, at))
+        account.remember(frame, at, self.rules.unique)
+        if len(at) == len(frame):
+            return frame
+        rng = np.random.default_rng([*(abs(s) for s in seeds), 2])
+        return self.codec.renew_ids(frame.take(at).reset_index(drop=True), rng, first_row)
+
+    def _places(self, frame: pd.DataFrame, at: np.ndarray) -> np.ndarray:
+        """Class of each of these rows among those to balance, -1 for none, shape (n,)."""
+        if self.column is None:
+            return np.zeros(len(at), dtype=np.int64)
+        of_code = np.full(self.column.width + 1, -1)  # the last is for code -1
+        of_code[self.classes] = np.arange(len(self.classes))
+        return of_code[self.column.codes(frame[self.column.field.name])[at]]
+
+    def _check_hope(self, account: Account, seconds: float) -> None:
+        """Raises `UserError` once a class that is still wanted was found too rarely to go on, or not for too long."""
+        is_rare = account.hits * RARE * len(self.classes) < account.drawn
+        is_lost = (account.hits == 0) & (seconds >= SECONDS)
+        is_hopeless = (account.wanted > 0) & (is_lost | (is_rare & (account.drawn >= PATIENCE)))
+        if not is_hopeless.any():
+            return
+        place = int(np.argmax(is_hopeless))
+        asked = [str(self.conditions)] if self.conditions.regions else []
+        if self.column is not None:
+            asked.append(f"{self.column.field.name}={self.column.values[self.classes[place]]}")
+        found = (
+            f"{' with '.join(asked) or 'what is asked'} was met by {account.hits[place]} of {account.drawn} rows drawn"
+        )
+        worst = max(account.broken, key=lambda name: account.broken[name], default="")
+        if 2 * sum(account.broken.values()) <= account.met:
+            raise UserError(f"{found}; ask for less{self._way_out()}")
+        raise UserError(
+            f"{found}, since {account.broken[worst]} broke the constraint '{worst}'; loosen it, or ask for less"
+        )
+
+    def _way_out(self) -> str:
+        """Models that can be told what is asked, where this one cannot."""
+        asked = {*self.conditions.regions, *([] if self.column is None else [self.column.field.name])}
+        if self.conditioning == "columns" or not asked - {self.told_label}:
+            return ""
+        only_label = self.codec.label_codec is not None and asked == {self.codec.schema.label}
+        return (
+            f", or train a model that can be told, {'such as model=cvae' if only_label else 'model=tabar or mixture'}"
+        )
+
+
+def _balanced_column(codec: TableCodec, balance: str) -> ChoiceColumn:
+    """The column to balance; raises `UserError` for one without a fixed set of categories."""
+    choices = {column.field.name: column for column in codec.columns if isinstance(column, ChoiceColumn)}
+    known = ", ".join(choices) or "there is none"
+    # the word means the target; only a table without one may have a plain column of that name
+    is_plain = codec.schema.label is None and "label" in codec.schema.names
+    name = codec.schema.label if balance == "label" and not is_plain else balance
+    if name is None:
+        raise UserError(f"balance=label: the table has no label; name a category column: {known}")
+    if name not in codec.schema.names:
+        raise UserError(f"balance={balance}: no such column{near(name, codec.schema.names)}; category columns: {known}")
+    if name not in choices:
+        raise UserError(f"balance={balance}: {name} is of type {codec.schema[name].type}; category columns: {known}")
+    if choices[name].pool:
+        count = len(choices[name].values) + len(choices[name].pool)
+        raise UserError(
+            f"balance={balance}: {name} has {count} categories, the rarest of which are pooled; take another"
+        )
+    return choices[name]
+
+
+def target_to_balance(codec: TableCodec, per_class: int) -> str:
+    """The target's name, for `per_class` without `balance`; raises `UserError` without a target of categories."""
+    if codec.label_codec is not None:
+        return codec.label_codec.field.name
+    known = ", ".join(column.field.name for column in codec.columns if isinstance(column, ChoiceColumn))
+    label = codec.schema.label
+    why = "the table has no target" if label is None else f"the target {label} is of type {codec.schema[label].type}"
+    raise UserError(f"per_class={per_class}: {why}; name a category column with balance=: {known or 'there is none'}")
+
+
+def _repeated(cell: pd.Series, like: pd.Series) -> pd.Series:
+    return pd.Series([cell.iloc[0]] * len(like), dtype=like.dtype)
+
+
+def _joined(pieces: list[pd.DataFrame]) -> pd.DataFrame:
+    pieces = [piece for piece in pieces if len(piece)]
+    return pieces[0] if len(pieces) == 1 else pd.concat(pieces, ignore_index=True)

@@ -1,0 +1,255 @@
+"""The single door from a checkpoint to synthetic data: for evaluation, notebooks, the command line and the API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from datakiln.codecs.base import Codec
+from datakiln.codecs.pictures import ImageCodec
+from datakiln.codecs.tables.table import TableCodec
+from datakiln.constraints import Rules
+from datakiln.errors import UserError, near
+from datakiln.models.base import GenerativeModel
+from datakiln.models.gan.adversarial import AdversarialModel
+from datakiln.sampling.checkpoints import build, find_checkpoint, read_checkpoint
+from datakiln.sampling.rejection import Request, Seeds
+from datakiln.spec import DataSpec
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of that name; raises `UserError` for one that is unknown or that this machine does not have."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UserError(f"device={name} is not known; write cpu, cuda, cuda:1 or mps")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise UserError(
+            f"device={name}: torch finds {count or 'no'} CUDA device{'s' * (count != 1)} here; use device=cpu"
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError(f"device={name}: torch finds no such device here; use device=cpu")
+    return device
+
+
+CODECS: dict[str, type[Codec]] = {TableCodec.kind: TableCodec, ImageCodec.kind: ImageCodec}
+
+FILL_TRIES = 20  # draws for a cell that is to be filled, until one is not missing again
+
+
+class Synthesizer:
+    """A trained model with its codec: samples in user units.
+
+    Arguments:
+        model: Trained.
+        codec: Fitted on the model's training data.
+        origin: What the checkpoint says of its run (data source, model name, ...).
+        constraints: What every row of a table must meet, as `Rules.state` gives it.
+    """
+
+    def __init__(
+        self,
+        model: GenerativeModel,
+        codec: Codec,
+        origin: Mapping[str, Any] | None = None,
+        constraints: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """See the class."""
+        self.model, self.codec = model.eval(), codec
+        self.origin = dict(origin or {})
+        if isinstance(codec, TableCodec):
+            self.rules = Rules.from_state(constraints, codec.schema)
+
+    @classmethod
+    def load(cls, run: str | Path, device: str = "cpu", raw: bool = False) -> Synthesizer:
+        """Reads a run folder (its best checkpoint) or a checkpoint file.
+
+        Arguments:
+            run: Folder or file.
+            device: Where the model samples: "cpu", "cuda", "cuda:1" or "mps".
+            raw: Whether to take the raw weights where an average (EMA) was kept beside them.
+
+        Raises:
+            UserError: See `datakiln.sampling.checkpoints`; or this machine has no such device.
+        """
+        place = usable_device(device)
+        path = find_checkpoint(run)
+        content = read_checkpoint(path)
+        own = content["datakiln"]
+        try:
+            model = build(own["model"], spec=DataSpec.from_state(own["spec"]))
+            model.load_state_dict(content["state_dict"])
+            if content.get("averaged") and not raw:
+                model.averaged().load_state_dict(content["averaged"])
+            codec = CODECS[own["codec"]["kind"]].from_state(own["codec"]["state"])
+        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+            told = f"checkpoint {path} is damaged, or of another version of the program: its parts do not fit together"
+            raise UserError(f"{told} ({(str(error).splitlines() or [''])[0][:80]}); use another") from error
+        return cls(model.to(place), codec, own.get("origin"), own.get("constraints", ()))
+
+    def sample(
+        self, n: int, condition: Mapping[str, Any] | None = None, seed: int = 0, balance: str | None = None
+    ) -> Any:  # noqa: ANN401
+        """Synthetic data in user units: a frame for tables, an array for images and series.
+
+        Arguments:
+            n: Rows, pictures or series.
+            condition: {column: value or comparison} that every row must meet, such as {"sex": "Female", "age": ">60"}:
+                see `Domain.read`. A model that can be told is told; others are asked again until enough rows fit.
+            seed: Same seed, same data on the same machine.
+            balance: Column of a table whose categories come equally often; "label" for its label.
+
+        Raises:
+            UserError: n is not positive, or a condition is unknown, impossible or practically never met.
+        """
+        chunks = list(self.chunks(n, condition, seed, balance=balance))
+        if isinstance(chunks[0], pd.DataFrame):
+            return pd.concat(chunks, ignore_index=True) if len(chunks) > 1 else chunks[0]
+        return np.concatenate(chunks)
+
+    def chunks(
+        self,
+        n: int,
+        condition: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        part: int = 0,
+        first_row: int = 0,
+        balance: str | None = None,
+    ) -> Iterator[Any]:
+        """The same data in pieces, so that memory stays constant however large n is; wrong requests raise at once.
+
+        Arguments:
+            n: See `sample`.
+            condition: See `sample`.
+            seed: See `sample`.
+            part: A further seed, for parts of one large sample that are made apart.
+            first_row: Rows made before this part, so that ids do not repeat.
+            balance: See `sample`.
+        """
+        if n <= 0:
+            raise UserError(f"n={n} must be at least 1")
+        if isinstance(self.codec, TableCodec):
+            return self.rows(self.request(condition, balance), n, seed, part, first_row)
+        if balance is not None:
+            raise UserError(f"balance={balance} is for tables")
+        return self._pictures(n, self.given_class(condition or {}), (seed, part), first_row)
+
+    def request(self, condition: Mapping[str, Any] | None = None, balance: str | None = None) -> Request:
+        """What is wanted of a table, checked; raises `UserError` for what it cannot give."""
+        assert isinstance(self.codec, TableCodec)
+        return Request(self.codec, self.model.conditioning, condition or {}, balance, self.rules)
+
+    def rows(self, request: Request, n: int, seed: int, part: int = 0, first_row: int = 0) -> Iterator[pd.DataFrame]:
+        """The rows of a checked request, in pieces; arguments as for `chunks`."""
+        return request.rows(n, self._chunk, seed, part, first_row)
+
+    def impute(self, frame: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+        """A table with its missing cells filled by a draw given the known cells of their row; known cells stay.
+
+        Where missing is itself likely for a cell, it is drawn again, `FILL_TRIES` times at most, then left missing.
+
+        Raises:
+            UserError: The model cannot be told columns, or the table lacks one that the model uses.
+        """
+        codec = self._told_columns(frame, ())
+        names = [name for name in codec.schema.names if name in frame]  # ids, text and constants are not needed
+        filled = frame[names].reset_index(drop=True)
+        for i in range(FILL_TRIES):
+            at = np.flatnonzero(filled.isna().any(axis=1))
+            if not len(at):
+                break
+            gaps = filled.iloc[at].reset_index(drop=True)
+            drawn = codec.decode(self._draw(len(at), codec.encode_gaps(gaps), (seed, 0, i)), _generator((seed, 0, i)))
+            for name in gaps.columns[gaps.isna().any()]:
+                column = gaps[name].where(gaps[name].notna(), drawn[name])
+                filled.loc[at, name] = column.to_numpy()
+        return filled.astype({name: codec.schema[name].dtype for name in names}).set_axis(frame.index)
+
+    def log_prob(self, frame: pd.DataFrame, unknown: Sequence[str] = ()) -> pd.Series:
+        """Log-probability of each row in nats, bins of numbers counted as categories; the lowest are anomalies.
+
+        A category never seen in training counts as unknown, a number outside its range as the nearest within.
+
+        Arguments:
+            frame: Rows in user units.
+            unknown: Columns that are left out of account, whatever their cells.
+
+        Raises:
+            UserError: The model has no such likelihood, or the table lacks a column that the model uses.
+        """
+        codec = self._told_columns(frame, unknown)
+        cells = {name: frame[name] for name in codec.modelled if name not in unknown}
+        with torch.no_grad():
+            log_prob: Any = self.model.log_prob  # every model that can be told columns has it
+            nats = log_prob(codec.encode_known(cells, len(frame)).to(self.model.device))
+        return pd.Series(nats.cpu().numpy(), index=frame.index, name="log_prob")
+
+    def _told_columns(self, frame: pd.DataFrame, unknown: Sequence[str]) -> TableCodec:
+        if not isinstance(self.codec, TableCodec) or self.model.conditioning != "columns":
+            raise UserError(f"{type(self.model).__name__} cannot be told columns; train model=tabar or model=mixture")
+        lacking = [name for name in self.codec.modelled if name not in frame and name not in unknown]
+        if lacking:
+            raise UserError(f"the table lacks the column {lacking[0]!r}{near(lacking[0], map(str, frame.columns))}")
+        return self.codec
+
+    def _pictures(self, n: int, given: int | None, seeds: tuple[int, int], first_row: int) -> Iterator[Any]:
+        for i, start in enumerate(range(0, n, self.codec.chunk)):
+            size = min(self.codec.chunk, n - start)
+            yield self._chunk(size, self.classes(size, given, (*seeds, i)), (*seeds, i), first_row + start)
+
+    def classes(self, n: int, given: int | None, seeds: Seeds) -> Tensor | None:
+        """Class indices of one piece of pictures, (n,): that given, else drawn by shares; None for an untold model.
+
+        Drawn here and not by the model, so that they are known of every picture.
+        """
+        if self.model.conditioning != "label":
+            return None
+        if given is not None:
+            return torch.full((n,), given, dtype=torch.long)
+        shares = np.asarray(self.codec.spec.class_shares, dtype=np.float64)
+        return torch.from_numpy(_generator((*seeds, 1)).choice(len(shares), size=n, p=shares / shares.sum()))
+
+    def labels(self, n: int, condition: Mapping[str, Any] | None = None, seed: int = 0) -> np.ndarray | None:
+        """Class indices of the pictures that `sample` gives for the same arguments, (n,); None for an untold model."""
+        given, chunk = self.given_class(condition or {}), self.codec.chunk
+        parts = [self.classes(min(chunk, n - start), given, (seed, 0, i)) for i, start in enumerate(range(0, n, chunk))]
+        return np.concatenate([part.numpy() for part in parts if part is not None]) if parts[0] is not None else None
+
+    def given_class(self, condition: Mapping[str, Any]) -> int | None:
+        """Class index of `condition.class`, the only condition that pictures and series know."""
+        for name in condition:
+            if name != "class":
+                raise UserError(f"condition.{name} is unknown; for this data it is condition.class=...")
+        if "class" not in condition:
+            return None
+        assert isinstance(self.codec, ImageCodec)
+        if self.model.conditioning != "label":
+            way_out = "conditional=true" if isinstance(self.model, AdversarialModel) else "model=cvae"
+            if not self.codec.spec.classes:
+                self.codec.class_index(condition["class"])  # says that there were none
+            told = f"condition.class={condition['class']}: this model was not told the classes"
+            raise UserError(f"{told}; train with {way_out}")
+        return self.codec.class_index(condition["class"])
+
+    def _chunk(self, n: int, told: Tensor | None, seeds: Seeds, first_row: int) -> Any:  # noqa: ANN401
+        """One draw of the model in user units; `told` is what `GenerativeModel.draw` takes as its condition."""
+        return self.codec.decode(self._draw(n, told, seeds), _generator(seeds), first_row)
+
+    def _draw(self, n: int, told: Tensor | None, seeds: Seeds) -> Tensor:
+        cuda = [self.model.device] if self.model.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda):
+            torch.manual_seed(int(_generator(seeds).integers(2**62)))
+            return self.model.sample(n, None if told is None else told.to(self.model.device))
+
+
+def _generator(seeds: Sequence[int]) -> np.random.Generator:
+    return np.random.default_rng([abs(int(seed)) for seed in seeds])

@@ -1,0 +1,61 @@
+"""Where files are kept, and files that are whole or absent."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+PACKAGE = Path(__file__).resolve().parent
+# beside the package's rooms in a wheel, at the top of a clone; found by file, since an editable install maps no `conf`
+CONF = next((place for place in (PACKAGE / "conf", PACKAGE.parents[1] / "conf") if place.is_dir()), PACKAGE / "conf")
+
+
+def cache_dir() -> Path:
+    """`$DATAKILN_CACHE`, or `datakiln` in the user's cache folder; not created here."""
+    chosen = os.environ.get("DATAKILN_CACHE")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "datakiln"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; it takes the final name if the block ends well, else it is removed."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, state: Any) -> bool:  # noqa: ANN401 (what torch can save)
+    """Saves tensors so that a reader sees the old file or the new one, never a part; False where that is impossible."""
+    import torch
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as partial:
+            torch.save(state, partial)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        log.warning("cannot write %s (%s); set DATAKILN_CACHE to a folder with room", path, error)
+        return False
+    return True
+
+
+def read_state(path: Path) -> Any | None:  # noqa: ANN401 (what torch has saved)
+    """What `write_atomically` saved; None, said in the log, where the file is damaged."""
+    import torch
+
+    if not path.is_file():
+        return None
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        log.warning("%s is damaged (%s) and will be made again", path, str(error).splitlines()[0])
+        return None

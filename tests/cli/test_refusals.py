@@ -1,0 +1,213 @@
+"""Options that fit no other or nothing at all are refused in one line, before any data is read; wording of messages."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from datakiln.callbacks.fid import Fid
+from datakiln.cli.checks import check_arguments, check_pairing, check_side, check_trainer, check_watch
+from datakiln.cli.explain import explain, unknown_option
+from datakiln.cli.run_folders import register_resolvers, remove_if_empty
+from datakiln.codecs.tables.table import TableCodec
+from datakiln.data.tables.steps import keep_missing
+from datakiln.data.tables.types import infer_schema
+from datakiln.errors import UserError
+from datakiln.models.base import Diverged
+from datakiln.nets.diffaugment import build_diffaugment
+from datakiln.nets.losses import NonSaturating
+from datakiln.reports.comparison import collect
+from datakiln.reports.page import write_page
+from datakiln.results import RunResult, Score, Source
+from datakiln.storage import CONF
+from datakiln.wording import counted
+
+
+def config(*options: str):
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", overrides=["output_dir=unused", *options])
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["data=iris", "watch=image"], "watch=image is for other data than a table; write watch=table, or watch="),
+        (["model=dcgan", "data=digits", "watch.image.fid=null"], "monitor=val/fid is measured by watch.image.fid"),
+        (["model=dcgan", "data=digits", "~watch.image.fid"], "watch.image.fid, which is off"),
+        (["model=ctgan", "watch.table.fidelity=null"], "monitor=val/fidelity is measured by watch.table.fidelity"),
+    ],
+)
+def test_what_cannot_be_watched(options, told):
+    with pytest.raises(UserError, match=told):
+        check_watch(config(*options))
+
+
+@pytest.mark.parametrize("options", [[], ["model=ctgan"], ["model=dcgan", "data=digits"], ["watch=[]"]])
+def test_what_can_be_watched(options):
+    check_watch(config(*options))
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("trainer.precision=16-mixed", "trainer.precision=16-mixed: DCGAN trains in 32-true or bf16-mixed"),
+        ("trainer.precision=bf16-true", "trainer.precision=bf16-true: DCGAN"),
+        ("trainer.precision=64-true", "trainer.precision=64-true: DCGAN"),
+        ("trainer.gradient_clip_val=1", "trainer.gradient_clip_val=1: DCGAN .*leave it at null.*critic_optimizer.lr"),
+        ("+trainer.accumulate_grad_batches=4", "accumulate_grad_batches=4: DCGAN .*model.accumulate"),
+    ],
+)
+def test_what_two_optimizers_cannot_follow_is_refused_before_any_data_is_read(option, told):
+    with pytest.raises(UserError, match=told):
+        check_trainer(config("model=dcgan", "data=digits", option))
+    check_trainer(config("model=vae", "data=digits", option))
+
+
+@pytest.mark.parametrize("side", ["-8", "0", "12.5", "abc", "true", "130"])
+@pytest.mark.parametrize("model", ["dcgan", "vae"])
+def test_sides_that_pictures_cannot_have_are_refused_before_any_is_read(side, model):
+    with pytest.raises(
+        UserError, match=f"({side.title() if side == 'true' else side}.*whole number|of 130 px; set data.side)"
+    ):
+        check_side(config(f"model={model}", "data=image_folder", "data.path=nowhere", f"data.side={side}"))
+
+
+@pytest.mark.parametrize("options", [["model=gan", "data.side=130"], ["model=dcgan", "data.side=56"], ["data=iris"]])
+def test_sides_that_fit(options):
+    check_side(config("data=digits", *options))
+
+
+@pytest.mark.parametrize("precision", ["32-true", "32", "bf16-mixed"])
+def test_precisions_of_two_optimizers(precision):
+    check_trainer(config("model=ctgan", f"trainer.precision={precision}"))
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        (
+            "datakiln.constraints.Rnage",
+            "datakiln.constraints.Rnage is not known; did you mean 'Range'",
+        ),
+        ("datakiln.constraints.Zebra", "known there: .*Expression.*Range.*Unique"),
+        ("datakiln.constraintz.Range", "there is no module datakiln.constraintz"),
+        ("src.constraints.Range", "is of before .* it is now datakiln.constraints.Range"),
+        ("src.models.vae.VAE", "it is now datakiln.models.vae.vae.VAE"),
+        ("src.gone.Zebra", "is of before"),
+    ],
+)
+def test_misspelt_classes(target, told):
+    cfg = config(f"data.constraints=[{{_target_: {target}, column: x, low: 0}}]")
+    for only_ours in (True, False):
+        with pytest.raises(UserError, match=told):
+            check_arguments(cfg, only_ours=only_ours)
+
+
+def test_bases_of_data_sets_are_no_choices():
+    with pytest.raises(UserError, match="data.source is missing.*complete choices of data=: .*iris"):
+        check_arguments(config("data=table"))
+    with pytest.raises(Exception, match="tabel") as caught:
+        config("data=tabel")
+    known = explain(caught.value).rpartition("known: ")[2].split(", ")
+    assert {"iris", "csv", "mnist"} <= set(known) and not {"table", "images"} & set(known)
+
+
+def test_an_option_that_another_choice_of_the_same_class_brings():
+    assert unknown_option("conditional", ["model=vae", "conditional=true"]).endswith("choose model=cvae")
+    told = unknown_option("model.conditional", ["model=vae", "model.conditional=true"])
+    assert "+model.conditional=VALUE" in told and told.endswith("or model=cvae")
+
+
+def test_the_folder_of_a_refused_run_goes_and_others_stay(tmp_path):
+    def run(name: str, *files: str):
+        for file in ("config/config.yaml", "config/overrides.yaml", *files):
+            (tmp_path / "day" / name / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "day" / name / file).touch()
+        return tmp_path / "day" / name
+
+    trained, noted, kept, refused = run("a", "metrics.csv"), run("b", "config/note.txt"), run("c"), run("d")
+    for folder in (trained, noted, refused):
+        remove_if_empty(folder, refused=True)
+    remove_if_empty(kept)  # what failed otherwise can be looked into
+    assert sorted(path.name for path in (tmp_path / "day").iterdir()) == ["a", "b", "c"]
+    assert all((folder / "config" / "config.yaml").exists() for folder in (trained, noted, kept))
+
+
+def test_reports_of_what_is_not_there(tmp_path):
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "notes.txt").touch()
+    for path, told in (
+        ("nope", r"nope does not exist; give"),
+        ("output", r"output does not exist; did you mean 'outputs'"),
+        ("notes.txt", "notes.txt is no result.json"),
+    ):
+        with pytest.raises(UserError, match=told):
+            collect([tmp_path / path])
+
+
+def test_numbers_and_their_nouns():
+    assert [counted(n, "row") for n in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]
+    assert counted(2, "class", "classes") == "2 classes" and counted(1, "class", "classes") == "1 class"
+    for cells, told in (([1.0, 2.0], "no cell is missing"), ([1.0, None], "1 missing cell is learnt")):
+        frame = pd.DataFrame({"x": [*cells, 3.5, 4.5], "g": list("abab")})
+        schema = infer_schema(frame, None, {})
+        assert told in keep_missing({"train": frame}, schema)[1].detail
+        text = TableCodec().fit(frame, schema).describe()
+        assert "of 1 numeric column, one-hot of 1 categorical column, " in text
+
+
+def test_floor_and_ceiling_within_chance_of_each_other_judge_nothing():
+    near = {"ideal": 0.5, "ceiling": 0.501, "floor": 0.498}
+    assert Score("a", 0.47, "lower", noise=0.01, **near).standing is None
+    assert Score("a", 0.47, "lower", noise=0.0001, **near).standing < 0
+    assert Score("a", 0.6, "lower", noise=0.01, ideal=0.5, ceiling=0.5, floor=0.9).standing == pytest.approx(0.75)
+
+
+def test_noise_of_a_two_sample_auc_is_that_of_rows_alike():
+    import numpy as np
+    from sklearn.metrics import roc_auc_score
+
+    n, rng = 40, np.random.default_rng(0)
+    labels = np.repeat([0, 1], n)
+    seen = np.std([roc_auc_score(labels, rng.random(2 * n)) for _ in range(1000)])
+    assert np.sqrt((2 * n + 1) / 12) / n == pytest.approx(seen, rel=0.07)  # 3 standard errors of a deviation of 1000
+
+
+def test_parts_of_figures_of_pictures_are_no_columns(tmp_path):
+    score = Score("fid/pixels@x/n60", 3.0, "lower", detail={"mean": 1.0, "covariance": 2.0})
+    result = RunResult("dcgan", "digits", 0, Source("embedded", "digits", "0" * 64), figures=[score])
+    write_page(result, [], None, None, tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "Columns, worst first" not in page and "Figures in parts" in page and "covariance" in page
+
+
+def test_wording_of_small_things():
+    with pytest.raises(UserError, match="this data is an image; models for it"):
+        check_pairing(config("model=ctgan", "data=digits"))
+    with pytest.raises(UserError, match="this data is a table; models for it"):
+        check_pairing(config("model=dcgan", "data=iris"))
+    with pytest.raises(ValueError, match=r"^model.label_smoothing=2 must lie"):
+        NonSaturating(2)
+    for option, told in (
+        ({"n": 0}, "watch.image.fid.n=0 must be at least 2"),
+        ({"every": 0}, "fid.every=0 must be at"),
+    ):
+        with pytest.raises(ValueError, match=f"{told}[^=]*$"):
+            Fid(None, **option)  # type: ignore[arg-type]
+
+
+def test_one_augmentation_needs_no_list():
+    x = torch.zeros(2, 3, 8, 8)
+    torch.manual_seed(0)
+    listed = build_diffaugment(["color"])(x)
+    torch.manual_seed(0)
+    assert torch.equal(build_diffaugment("color")(x), listed) and not torch.equal(listed, x)
+    with pytest.raises(UserError, match="model.diffaugment: 'colour' is not among .*did you mean 'color'"):
+        build_diffaugment("colour")
+
+
+def test_epochs_that_people_read_of_count_from_one():
+    assert str(Diverged(9, 40, "try less")).startswith("the loss became NaN or infinite in epoch 10, step 40")

@@ -1,0 +1,27 @@
+"""Numbers rounded to the left of the point stay so."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from datakiln.codecs.tables.bins import Bins
+from datakiln.codecs.tables.scaling import MinMax
+from datakiln.codecs.tables.table import TableCodec
+from datakiln.data.tables.types import infer_schema
+
+
+@pytest.mark.parametrize("encoder", [MinMax, Bins])
+@pytest.mark.parametrize("step", [10, 100, 1000])
+@pytest.mark.parametrize("dtype", ["int64", "float64"])
+def test_rounding_to_tens_hundreds_and_thousands_is_kept(encoder, step, dtype):
+    rng = np.random.default_rng(0)
+    pay = np.where(rng.random(3000) < 0.3, 0, rng.integers(1, 2000, 3000)).astype(dtype) * step
+    frame = pd.DataFrame({"pay": pay, "free": rng.integers(0, 9000, 3000)})
+    fitted = TableCodec(encoder).fit(frame, infer_schema(frame, None, {}))
+    codec = TableCodec.from_state(fitted.state())
+    x = codec.encode(frame)
+    made = codec.decode(x + 0.01 * torch.randn(x.shape, generator=torch.manual_seed(0)), np.random.default_rng(0))
+    assert (made.pay % step == 0).all() and (made.pay % (10 * step) != 0).any() and made.pay.dtype == dtype
+    assert made.pay.between(0, pay.max()).all() and abs((made.pay == 0).mean() - (pay == 0).mean()) < 0.05
+    assert (made.free % 10 != 0).mean() > 0.8

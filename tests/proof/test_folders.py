@@ -1,0 +1,133 @@
+"""Two folders of pictures compared: what is read of them, in which order, and what stands beside what."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+from rich.console import Console
+
+from datakiln.cli.evaluate import default_metrics
+from datakiln.metrics.pictures.evaluate import judge
+from datakiln.proof import folders
+from datakiln.reports.terminal import terminal_table
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("DATAKILN_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def flat(path, level: int, mode: str = "L", side: int = 12) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (side, side), level).convert(mode).save(path)
+
+
+def compare(tmp_path, monkeypatch, n: int | None = None):
+    """What `evaluate real= synthetic=` hands to the metrics, which are left out here, and the result."""
+    seen = []
+
+    def measure(sets, metrics, progress, alone=False):
+        seen.append(sets)
+        return []
+
+    monkeypatch.setattr(folders, "evaluate_images", measure)
+    cfg = OmegaConf.create({"real": str(tmp_path / "real"), "synthetic": str(tmp_path / "made"), "n": n, "seed": 0})
+    (tmp_path / "out").mkdir(exist_ok=True)
+    return seen, *folders.evaluate_folders(cfg, default_metrics("image"), tmp_path / "out", Console(quiet=True))
+
+
+def test_what_is_judged_is_of_every_class(tmp_path, monkeypatch):
+    """Files come sorted by class; half of them must not be the first class alone."""
+    for level, name in enumerate("ab"):
+        for i in range(20):
+            flat(tmp_path / "real" / name / f"{i}.png", 100 * level)
+            flat(tmp_path / "made" / name / f"{i}.png", 100 * level)
+    (sets, *_), _, plots, _ = compare(tmp_path, monkeypatch, n=20)
+    levels = sets.judged[:, 0, 0, 0]
+    assert len(levels) == 20 and 4 <= int((levels == 100).sum()) <= 16  # of 10 expected, standard deviation 1.6
+    assert torch.equal(sets.labels, (levels == 100).long()), "labels go with their pictures"
+    again = compare(tmp_path, monkeypatch, n=20)[0][0]
+    assert torch.equal(again.judged, sets.judged)
+    (drawn,) = (plot for plot in plots if plot.name == "neighbours.png")
+    with Image.open(drawn) as picture:
+        assert {0, 100} <= set(np.unique(np.asarray(picture.convert("L"))).tolist())
+
+
+def measured_folders(tmp_path, n_real: int, n_made: int):
+    rng = np.random.default_rng(0)
+    for name, count in (("real", n_real), ("made", n_made)):
+        for i in range(count):
+            (tmp_path / name).mkdir(exist_ok=True, parents=True)
+            Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8)).save(tmp_path / name / f"{i}.png")
+    cfg = OmegaConf.create({"real": str(tmp_path / "real"), "synthetic": str(tmp_path / "made"), "n": None, "seed": 0})
+    (tmp_path / "out").mkdir()
+    result, _, _ = folders.evaluate_folders(cfg, default_metrics("image"), tmp_path / "out", Console(quiet=True))
+    return {score.name: score for score in result.figures}, result
+
+
+def test_the_ceiling_is_of_the_same_n_or_decides_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("datakiln.metrics.extractors.build._resolve", lambda name, weights: "pixels")
+    scores, result = measured_folders(tmp_path / "enough", 24, 12)
+    measured = [score for score in scores.values() if score.value is not None]
+    assert {"fid", "kid", "precision", "memorisation"} <= {score.name.partition("/")[0] for score in measured}
+    assert all(score.n == score.ceiling_n == 12 and score.other_ceiling_n is None for score in measured)
+    assert any(score.standing is not None for score in measured)
+    assert scores["memorisation/copies/n12"].note == "of 24 training pictures", "copies of any real picture are found"
+    assert any("12 real pictures set aside" in step.detail for step in result.steps)
+    fid = next(score for score in measured if score.name.startswith("fid/"))
+    assert fid.detail["n_real"] == 12, "synthetic and real ones are compared with the same pictures"
+
+    scores, result = measured_folders(tmp_path / "few", 16, 12)
+    measured = [score for score in scores.values() if score.value is not None]
+    assert all((score.n, score.ceiling_n, score.other_ceiling_n) == (12, 8, 8) for score in measured)
+    assert all(score.standing is None for score in measured)
+    console = Console(width=160, record=True, quiet=False, file=io.StringIO())
+    console.print(terminal_table(result))
+    assert "(n8)" in console.export_text()
+
+
+def test_classes_are_named_and_those_without_a_usable_picture_are_none(tmp_path, monkeypatch):
+    for side in ("real", "made"):
+        for level, name in enumerate(("cat", "dog", "elk")):
+            for i in range(6):
+                flat(tmp_path / side / name / f"{i}.png", 100 * level)
+    for i in range(6):
+        flat(tmp_path / "real" / "ant" / f"{i}.png", 0, "P")
+        flat(tmp_path / "made" / "fox" / f"{i}.png", 0, "P")
+    (sets, *_), _, _, _ = compare(tmp_path, monkeypatch)
+    assert tuple(sets.classes) == ("cat", "dog", "elk") and sets.labelled.classes == 3
+    assert torch.equal(sets.labels, (sets.judged[:, 0, 0, 0] // 100).long()), "an unusable class does not forbid labels"
+
+    class Judge:
+        tag, facts = "judge", {"accuracy": 1.0}
+        device = torch.device("cpu")
+
+        def __call__(self, images):
+            return images[:, 0, 0, :1].float()
+
+        def probabilities(self, x):
+            return torch.nn.functional.one_hot((x[:, 0] // 100).long(), 3).float()
+
+    sets.cache[("classifier", "exact", "clean")] = Judge()
+    shares = judge(sets)[0].detail
+    assert shares == {"cat": pytest.approx(1 / 3), "dog": pytest.approx(1 / 3), "elk": pytest.approx(1 / 3)}
+
+
+def test_only_usable_pictures_have_a_say_in_side_and_colour(tmp_path, monkeypatch):
+    for i in range(9):
+        flat(tmp_path / "real" / f"{i}.png", 20 * i, side=40)
+        flat(tmp_path / "made" / f"{i}.png", 20 * i, side=30)
+    flat(tmp_path / "real" / "dot.png", 0, side=1)
+    flat(tmp_path / "real" / "palette.png", 0, "P", side=8)
+    flat(tmp_path / "made" / "cmyk.jpg", 0, "CMYK", side=8)
+    flat(tmp_path / "made" / "cut.bmp", 0, "RGB", side=30)
+    (tmp_path / "made" / "cut.bmp").write_bytes((tmp_path / "made" / "cut.bmp").read_bytes()[:900])
+    flat(tmp_path / "made" / "small.png", 0, side=10)  # can be used: it has a say, but not the last word
+    (sets, *_), result, _, _ = compare(tmp_path, monkeypatch)
+    assert sets.judged.shape == (10, 1, 30, 30)
+    assert [step.rows for step in result.steps if "bad pictures" in step.name] == [2, 2]

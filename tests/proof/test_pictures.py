@@ -1,0 +1,323 @@
+"""What a run of pictures measures, draws and writes; sampling to files; two folders compared."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datakiln.callbacks.ema import Ema
+from datakiln.callbacks.fid import MONITOR, Fid
+from datakiln.callbacks.samples import SampleGrids
+from datakiln.data.pictures.pictures import ImageData
+from datakiln.data.pictures.sources import SklearnDigits
+from datakiln.errors import UserError
+from datakiln.metrics.pictures import evaluate as image_sets
+from datakiln.metrics.pictures.evaluate import ImageSets, evaluate_images, independent_pixels, memorisation, nearest
+from datakiln.models.gan.dcgan import DCGAN
+from datakiln.plots.grids import ACROSS, grid
+from datakiln.sampling.pictures import circle, write_images
+from datakiln.sampling.synthesizer import Synthesizer
+
+ADAM = functools.partial(torch.optim.Adam, lr=2e-3, betas=(0.5, 0.99))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(cache, monkeypatch):
+    monkeypatch.setenv("DATAKILN_CACHE", str(cache))
+
+
+@functools.cache
+def digits() -> ImageData:
+    data = ImageData(SklearnDigits(), batch_size=128)
+    data.setup("fit")
+    return data
+
+
+def train(folder, callbacks, epochs: int = 3, conditional: bool = False) -> tuple[DCGAN, L.Trainer]:
+    torch.manual_seed(0)
+    model = DCGAN(
+        digits().spec, latent_dim=8, width=8, conditional=conditional, generator_optimizer=ADAM, critic_optimizer=ADAM
+    )
+    trainer = L.Trainer(
+        max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=str(folder), callbacks=callbacks,
+        use_distributed_sampler=False,
+    )  # fmt: skip
+    trainer.fit(model, datamodule=digits())
+    return model, trainer
+
+
+@pytest.fixture(scope="module")
+def synthesizer(tmp_path_factory) -> Synthesizer:
+    model, _ = train(tmp_path_factory.mktemp("run"), [], 1, conditional=True)
+    return Synthesizer(model, digits().codec)
+
+
+def test_watching_changes_nothing_and_leaves_grids(tmp_path):
+    fid = Fid(digits(), every=2, n=64, n_train=200, extractor="pixels", budget=None)
+    watched, trainer = train(tmp_path, [Ema(0.9), SampleGrids(digits(), grids=2), fid])
+    plain, _ = train(tmp_path / "plain", [])
+    assert all(torch.equal(a, b) for a, b in zip(watched.parameters(), plain.parameters(), strict=True))
+    files = sorted(path.name for path in (tmp_path / "samples").iterdir())
+    assert files == ["epoch-0001.png", "epoch-0002.png", "epoch-0003.png", "training.gif"]
+    with Image.open(tmp_path / "samples" / "training.gif") as animation:
+        assert animation.n_frames == 3
+    assert float(trainer.callback_metrics[MONITOR]) > 0
+    named = [name for name in trainer.callback_metrics if name.startswith("val/fid/pixels@") and name.endswith("/n64")]
+    assert len(named) == 1 and trainer.callback_metrics[named[0]] == trainer.callback_metrics[MONITOR]
+    assert not [name for name, _ in watched.named_modules() if "extractor" in name.lower() or "network" in name]
+
+
+def test_fid_keeps_to_its_budget(tmp_path, caplog):
+    fid = Fid(digits(), every=1, n=256, n_train=200, extractor="pixels", budget=1e-6)
+    with caplog.at_level(logging.WARNING, logger="datakiln.callbacks.fid"):
+        train(tmp_path, [fid])
+    assert "of the training time: from now on every" in caplog.text and fid.every > 1000
+    state = fid.state_dict()
+    again = Fid(digits())
+    again.load_state_dict(state)
+    assert again.every == fid.every and again.next_epoch == fid.next_epoch
+    caplog.clear()
+    fixed = Fid(digits(), every=1, n=64, n_train=200, extractor="pixels", budget=1e-6, widen=False)
+    with caplog.at_level(logging.WARNING, logger="datakiln.callbacks.fid"):
+        train(tmp_path, [fixed], epochs=1)
+    assert "raise watch.image.fid.every" in caplog.text and fixed.every == 1
+
+
+def sets(judged: torch.Tensor, labels: torch.Tensor | None = None) -> ImageSets:
+    data = digits()
+    holdout, holdout_labels = data.examples("test", 1000)
+    return ImageSets(
+        lambda n: data.batches("train", n), len(data.pictures["train"].x), judged, labels, holdout, holdout_labels,
+        data.labelled(), data.fingerprint,
+    )  # fmt: skip
+
+
+def test_real_pictures_beat_noise_on_every_figure():
+    """Judged: real validation digits with their labels; they must lie by the ceiling and far from the floor."""
+    part = digits().pictures["val"]
+    metrics = [image_sets.features, image_sets.judge, image_sets.memorisation]
+    results = {r.name.rpartition("/n")[0]: r for r in evaluate_images(sets(part.x, part.y), metrics)}
+    tag = next(name for name in results if name.startswith("fid/")).removeprefix("fid/")
+    assert tag.startswith("classifier@"), "labelled grey pictures are judged by their own classifier"
+    fid = results[f"fid/{tag}"]
+    assert fid.figure.value < 0.1 * fid.floor.value and fid.ceiling.value < 0.1 * fid.floor.value
+    assert results[f"precision/{tag}"].figure.value > 0.85 and results[f"recall/{tag}"].figure.value > 0.85
+    accuracy = results[f"judge/accuracy/{tag}"]
+    assert accuracy.figure.value > 0.9 and accuracy.ceiling.value > 0.9 and accuracy.floor.value < 0.5
+    shares = results[f"judge/class_share_distance/{tag}"].figure
+    assert shares.value < 0.1 and sum(shares.detail.values()) == pytest.approx(1.0)
+    assert results[f"judge/classes_covered/{tag}"].figure.value == 1.0
+    assert results["memorisation/copies"].figure.value == 0.0
+    assert {r.figure.name.rpartition("/n")[2] for r in results.values()} == {"153"}, "the same n for all three sides"
+    assert all(r.why == "" and r.ceiling is not None and r.floor is not None for r in results.values())
+
+
+def test_copies_are_seen():
+    train_pictures = digits().pictures["train"].x
+    noisy = (train_pictures[:50].int() + 1).clamp(max=255).to(torch.uint8)  # one grey level away is a copy still
+    mixed = torch.cat([noisy, digits().pictures["val"].x[:50]])
+    nearest_distance, copies = memorisation(sets(mixed))
+    assert copies.value == 0.5
+    distances, found = nearest(noisy, digits().batches("train"), k=3)
+    assert torch.equal(found[:, 0], train_pictures[:50]) and (distances[:, 0] <= 1.0).all()
+    assert (distances.diff(dim=1) >= 0).all()
+
+
+def test_nearest_agrees_with_comparing_all():
+    queries, real = digits().pictures["val"].x[:20], torch.cat(list(digits().batches("train")))
+    distances, _ = nearest(queries, digits().batches("train"), k=4)
+    brute = (queries[:, None].float() - real[None].float()).square().flatten(2).mean(dim=2).sqrt()
+    torch.testing.assert_close(distances, brute.sort(dim=1).values[:, :4], rtol=1e-5, atol=1e-4)
+
+
+def test_the_floor_keeps_every_pixels_values_and_no_relation():
+    real = torch.tensor([[0, 0], [255, 255]], dtype=torch.uint8).reshape(2, 1, 1, 2).repeat(100, 1, 1, 1)
+    floor = independent_pixels([real], 4000, seed=0).float().flatten(1)
+    assert set(floor.unique().tolist()) == {0.0, 255.0}
+    assert floor.mean(dim=0).tolist() == pytest.approx([127.5, 127.5], abs=10)  # standard error 2
+    assert abs(torch.corrcoef(floor.T)[0, 1]) < 0.08  # standard error 0.016, in the real pictures 1
+
+
+def test_without_labels_there_is_no_judge():
+    import dataclasses
+
+    results = evaluate_images(dataclasses.replace(sets(digits().pictures["val"].x), labelled=None), [image_sets.judge])
+    assert [r.figure for r in results] == [None] and "needs pictures with classes" in results[0].why
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("metrics.image.features.extractor=resnet", "metrics.image.features.extractor=resnet: known are auto"),
+        ("metrics.image.features.resize=cleen", "metrics.image.features.resize=cleen: .*did you mean 'clean'"),
+        ("watch.image.fid.precision=exakt", "watch.image.fid.precision=exakt: .*did you mean 'exact'"),
+        ("metrics.image.features.extractor=inception", "metrics.image.features.extractor=inception: cannot download"),
+    ],
+)
+def test_what_could_not_measure_is_refused_before_training(tmp_path, monkeypatch, option, said):
+    from hydra import compose, initialize_config_dir
+
+    from datakiln.cli.run_folders import register_resolvers
+    from datakiln.jobs.run import Run
+    from datakiln.metrics.extractors import build
+    from datakiln.metrics.extractors.weights import WeightsFile
+    from datakiln.storage import CONF
+
+    register_resolvers()
+    monkeypatch.setattr(build, "WEIGHTS", WeightsFile("x.pth", (tmp_path / "nowhere").as_uri(), "0" * 64))
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        job = Run(compose("train", overrides=["model=dcgan", "data=digits", f"output_dir={tmp_path}", option]))
+    job.load_data()
+    with pytest.raises(UserError, match=said):
+        job.fit()
+    assert not hasattr(job, "trainer")
+
+
+def test_a_metric_that_cannot_be_had_leaves_the_others():
+    broken = functools.partial(image_sets.features, extractor="resnet")
+    results = evaluate_images(sets(digits().pictures["val"].x), [broken, image_sets.memorisation])
+    assert results[0].figure is None and "extractor=resnet: known are" in results[0].why
+    assert [r.name.rpartition("/n")[0] for r in results if r.figure] == [
+        "memorisation/nearest_distance", "memorisation/copies"
+    ]  # fmt: skip
+
+
+def test_few_pictures_cost_only_the_figures_that_need_more():
+    judged = digits().pictures["val"].x[:5]
+    results = evaluate_images(sets(judged), [functools.partial(image_sets.features, extractor="pixels")])
+    measured = {r.name.partition("/")[0]: r for r in results if r.figure is not None}
+    assert set(measured) == {"fid", "kid", "prd_f8", "prd_f1_8"}
+    assert all(r.ceiling and r.floor and not r.why for r in measured.values())
+    missing = {r.name: r.why for r in results if r.figure is None}
+    assert set(missing) == {"precision", "recall", "coverage", "density", "fid_infinity"}
+    assert "not computed: precision and recall need more than 5" in missing["recall"]
+    assert "at least 100 pictures, not 5" in missing["fid_infinity"]
+
+
+def test_samples_go_to_files(tmp_path, synthesizer):
+    write_images(synthesizer, 20, str(tmp_path / "grid.png"), {}, 0)
+    with Image.open(tmp_path / "grid.png") as picture:
+        assert picture.size == (5 * (56 + 2) + 2, 4 * (56 + 2) + 2)
+        assert "20 synthetic pictures" in picture.info["Description"]
+    write_images(synthesizer, 12, str(tmp_path / "folder") + "/", {"class": "3"}, 0)
+    files = sorted((tmp_path / "folder").iterdir())
+    assert [file.name for file in files[:2]] == ["00000.png", "00001.png"] and len(files) == 12
+    write_images(synthesizer, 12, str(tmp_path / "x.npz"), {"class": "3"}, 0)
+    array = np.load(tmp_path / "x.npz")
+    assert array["images"].shape == (12, 8, 8, 1) and str(array["class"]) == "3"
+    assert (np.asarray(Image.open(files[5])) == array["images"][5, ..., 0]).all()
+    assert (array["images"].transpose(0, 3, 1, 2) == synthesizer.sample(12, {"class": "3"}, seed=0)).all()
+
+
+def test_truncation_makes_samples_more_alike(tmp_path, synthesizer):
+    spread = {}
+    for scale in (None, 1.0, 0.1, 0.0):
+        write_images(synthesizer, 64, str(tmp_path / f"{scale}.npz"), {"class": "1"}, 0, truncation=scale)
+        images = np.load(tmp_path / f"{scale}.npz")["images"].astype(float)
+        spread[scale] = images.std(axis=0).mean()
+    assert spread[0.0] == 0.0 < spread[0.1] < 0.5 * spread[1.0]
+    assert spread[None] == pytest.approx(spread[1.0], rel=0.3)
+
+
+def test_a_walk_is_closed_smooth_and_animated(tmp_path, synthesizer):
+    write_images(synthesizer, 24, str(tmp_path / "walk.png"), {}, 0, interpolate=True)
+    with Image.open(tmp_path / "walk.gif") as animation:
+        assert animation.n_frames == 24 and animation.info["loop"] == 0
+    assert (tmp_path / "walk.png").exists()
+    keys = torch.randn(3, 50)
+    way = circle(keys, 24)
+    torch.testing.assert_close(way[[0, 8, 16]], keys)
+    steps = (way - way.roll(1, 0)).norm(dim=1)
+    assert steps.max() < 2.5 * steps.min()
+    norms = way.norm(dim=1)
+    assert norms.min() > 0.9 * keys.norm(dim=1).min(), "great circles stay where the Gaussian's mass is"
+
+
+@pytest.mark.parametrize(
+    ("out", "options", "message"),
+    [
+        ("x.jpg", {}, "pictures go to grid.png"),
+        ("x.npz", {"truncation": -1.0}, "truncation=-1.0"),
+        ("x.npz", {"condition": {"class": "elf"}}, "condition.class=elf"),
+        ("x.npz", {"condition": {"colour": "red"}}, "condition.colour is unknown"),
+        ("x.npz", {"interpolate": True}, "a walk goes to"),
+        ("x.png", {"interpolate": True, "n": 3}, "at least 8 steps"),
+        ("x.png", {"n": 5000}, "too many for one grid"),
+    ],
+)
+def test_mistakes_are_told(tmp_path, synthesizer, out, options, message):
+    n, condition = options.pop("n", 10), options.pop("condition", {})
+    with pytest.raises(UserError, match=message):
+        write_images(synthesizer, n, str(tmp_path / out), condition, 0, **options)
+        options["n"], options["condition"] = n, condition
+
+
+def test_a_grid_holds_the_pictures_in_order():
+    pictures = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((6, 3, 60, 60), dtype=np.uint8)
+    sheet = grid(pictures, columns=3)
+    assert sheet.shape == (2 * 62 + 2, 3 * 62 + 2, 3)
+    assert [int(sheet[2 + 62 * (i // 3), 2 + 62 * (i % 3), 0]) for i in range(6)] == list(range(6))
+    assert sheet[0, 0, 0] == 255 and ACROSS == 8
+
+
+def test_the_command_from_training_to_folders(tmp_path, monkeypatch, capsys):
+    """Train, sample to a folder, and compare it with a folder of real digits: what a person does."""
+    from hydra import compose, initialize_config_dir
+
+    from datakiln.cli import evaluate
+    from datakiln.cli.run_folders import register_resolvers
+    from datakiln.jobs.run import Run
+    from datakiln.storage import CONF
+
+    register_resolvers()
+    run = tmp_path / "run"
+    run.mkdir()
+    options = [
+        "model=dcgan", "data=digits", "epochs=2", f"output_dir={run}", "model.width=4", "conditional=true",
+        "n_synthetic=300", "watch.image.fid.every=1", "watch.image.fid.n=200",
+    ]  # fmt: skip
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        job = Run(compose("train", overrides=options))
+    job.check()
+    job.load_data()
+    job.fit()
+    job.synthesize()
+    job.prove()
+    names = {path.name for path in (run / "plots").iterdir()}
+    assert {"beside.png", "neighbours.png", "classes.png", "epochs.png", "curves.png"} <= names
+    made = np.load(run / "synthetic.npz")
+    assert made["images"].shape == (300, 8, 8, 1) and len(made["labels"]) == 300
+    figures = {score.name.partition("/")[0] for score in job.figures}
+    assert {"fid", "kid", "precision", "recall", "judge", "memorisation", "best"} <= figures
+    (name,) = (score.name for score in job.figures if score.name.startswith("best/"))
+    assert name.startswith("best/val/fid/") and name.endswith("/n200")  # extractor and n, as in the logs
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["monitor"] == "val/fid" and best["averaged"].keys() == job.model.generator.state_dict().keys()
+
+    write_images(job.synthesizer, 60, str(tmp_path / "made") + "/", {}, 0)
+    real = tmp_path / "real"
+    real.mkdir()
+    for i, picture in enumerate(digits().pictures["test"].x[:80, 0].numpy()):
+        Image.fromarray(picture).save(real / f"{i}.png")
+    (real / "bad.png").write_bytes(b"")
+    monkeypatch.setattr(
+        "datakiln.metrics.extractors.build._resolve", lambda name, weights: "pixels"
+    )  # no package with weights is needed
+    evaluate.main([f"real={real}", f"synthetic={tmp_path / 'made'}", f"out={tmp_path / 'compared'}"])
+    result = json.loads((tmp_path / "compared" / "result.json").read_text())
+    fid = next(figure for figure in result["figures"] if figure["name"].startswith("fid/"))
+    assert fid["name"].endswith("/n60") and fid["ceiling"] < fid["value"]
+    assert any("bad pictures" in step["name"] and step["rows"] == 1 for step in result["steps"])

@@ -1,0 +1,135 @@
+"""Files whose missing cells are filled and whose rows are scored, as `src.sample fill=` and `score=` do it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from datakiln.cli.commands import options
+from datakiln.cli.sample import _check
+from datakiln.errors import UserError
+from datakiln.models.statistical.mixture import Mixture
+from datakiln.sampling.filling import SCORE, fill_file, score_file
+from datakiln.sampling.synthesizer import Synthesizer
+from tests.code_tables import data_of, related, train
+
+
+@pytest.fixture(scope="module")
+def synthesizer() -> Synthesizer:
+    torch.manual_seed(0)
+    data = data_of(related(2000), "kind")
+    return Synthesizer(train(Mixture(data.spec, classes=[8], smoothing=[1.0]), data, 8), data.codec)
+
+
+@pytest.fixture
+def holes() -> pd.DataFrame:
+    frame = related(200, seed=5).assign(remark="as it was")
+    frame.loc[frame.index % 4 == 0, "twin"] = None
+    frame.loc[frame.index % 5 == 0, "size"] = None
+    return frame
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_file_is_filled_and_keeps_what_it_had(synthesizer, holes, tmp_path, suffix):
+    holes.to_csv(tmp_path / "holes.csv", index=False)
+    out = tmp_path / "new" / f"filled.{suffix}"
+    said = fill_file(synthesizer, str(tmp_path / "holes.csv"), str(out), seed=1)
+    assert said == "90 of 90 missing cells filled in 200 rows"
+    filled = pd.read_csv(out) if suffix == "csv" else pd.read_parquet(out)
+    assert list(filled.columns) == list(holes.columns) and (filled["remark"] == "as it was").all()
+    assert filled.notna().all(axis=None)
+    assert filled["size"].astype(str).str.fullmatch(r"\d+").all(), "whole numbers stay whole"
+    there = holes["twin"].notna()
+    assert (filled.loc[there, "twin"] == holes.loc[there, "twin"]).all()
+    right = related(200, seed=5)["twin"]
+    assert (filled.loc[~there, "twin"] == right[~there]).mean() > 0.9, "the twin follows from the kind"
+
+
+def test_the_strangest_rows_stand_first(synthesizer, tmp_path):
+    frame = related(100, seed=6)
+    frame.loc[[17, 60], "twin"] = frame.loc[[17, 60], "kind"]  # never so in training
+    frame.to_csv(tmp_path / "rows.csv", index=True, index_label="row")
+    said = score_file(synthesizer, str(tmp_path / "rows.csv"), str(tmp_path / "scored.csv"))
+    assert said.startswith("100 rows scored")
+    scored = pd.read_csv(tmp_path / "scored.csv")
+    assert {17, 60} <= set(scored["row"][:6]), "beside what is rare of itself"
+    assert scored["log_prob"].is_monotonic_increasing
+
+
+def test_what_cannot_be_is_said_in_one_line(synthesizer, tmp_path):
+    pd.DataFrame({"twine": ["a"]}).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(UserError, match="a.csv has no column of the training table, such as 'kind'"):
+        fill_file(synthesizer, str(tmp_path / "a.csv"), str(tmp_path / "x.csv"), 0)
+    related(20).assign(size="much").to_csv(tmp_path / "b.csv", index=False)
+    with pytest.raises(UserError, match="b.csv: column 'size' is not integer as in the training table"):
+        score_file(synthesizer, str(tmp_path / "b.csv"), str(tmp_path / "x.csv"))
+    with pytest.raises(UserError, match=r"out=.*x\.xls must end in"):
+        score_file(synthesizer, _written(tmp_path), str(tmp_path / "x.xls"))
+    assert not (tmp_path / "x.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["fill=a.csv", "n=3"], ["fill=a.csv", "score=b.csv"], ["score=a.csv", "condition.x=1"]]
+)
+def test_options_that_contradict_each_other(words, tmp_path):
+    with pytest.raises(UserError, match="works on the rows of that file; leave out"):
+        _check(options(["run=r", f"out={tmp_path}/x.csv", *words], "sample"))
+
+
+def test_a_single_row_is_enough(synthesizer, tmp_path):
+    (tmp_path / "one.csv").write_text("kind,twin,size,noise\nb,,,0.5\n")
+    assert fill_file(synthesizer, str(tmp_path / "one.csv"), str(tmp_path / "x.csv"), 0).startswith("2 of 2 missing")
+    filled = pd.read_csv(tmp_path / "x.csv")
+    assert filled["twin"].tolist() == ["c"] and filled["size"].dtype == "int64" and filled["kind"].tolist() == ["b"]
+    said = score_file(synthesizer, str(tmp_path / "x.csv"), str(tmp_path / "y.csv"))
+    assert said.startswith("1 row scored") and np.isfinite(pd.read_csv(tmp_path / "y.csv")[SCORE]).all()
+    (tmp_path / "none.csv").write_text("kind,twin,size,noise\n")
+    with pytest.raises(UserError, match="no rows; at least 1 row is needed"):
+        fill_file(synthesizer, str(tmp_path / "none.csv"), str(tmp_path / "x.csv"), 0)
+
+
+def test_what_the_model_does_not_use_is_not_demanded_and_what_it_uses_may_be_unknown(tmp_path):
+    torch.manual_seed(0)
+    table = related(2000).assign(person=[f"P-{i:05}" for i in range(2000)], constant="x", member=lambda f: f.kind < "b")
+    data = data_of(table, "kind")
+    assert data.schema["person"].type == "id"
+    told = Synthesizer(train(Mixture(data.spec, classes=[8], smoothing=[1.0]), data, 8), data.codec)
+    rows = related(50, seed=3)[["kind", "size"]].assign(person="anybody", extra=1.5, member="")
+    rows.loc[:9, "member"] = "False"
+    rows.to_csv(tmp_path / "some.csv", index=False)
+    said = fill_file(told, str(tmp_path / "some.csv"), str(tmp_path / "x.csv"), 0)
+    assert said == "140 of 140 missing cells filled in 50 rows; the file lacks twin, noise: filled"
+    filled = pd.read_csv(tmp_path / "x.csv")
+    assert list(filled.columns) == ["kind", "size", "person", "extra", "member", "twin", "noise"]
+    assert (filled["person"] == "anybody").all() and (filled["extra"] == 1.5).all()
+    assert not filled["member"][:10].any() and (filled["member"] == (filled["kind"] == "a"))[10:].mean() > 0.9
+    assert (filled["twin"] == related(50, seed=3)["twin"])[10:].mean() > 0.9
+    said = score_file(told, str(tmp_path / "some.csv"), str(tmp_path / "y.csv"))
+    assert said.endswith("the file lacks twin, noise: counted as unknown")
+    scored = pd.read_csv(tmp_path / "y.csv")
+    full = told.log_prob(table.head(50))
+    assert len(scored) == 50 and scored[SCORE].mean() > full.mean() + 1.0, "unknown cells cost nothing"
+
+
+def test_rows_with_impossible_cells_come_first(synthesizer, tmp_path):
+    frame = related(60, seed=6)
+    frame.loc[17, "kind"], frame.loc[23, "noise"], frame.loc[41, "twin"] = "never", 1e6, None
+    frame.loc[23, "twin"] = "neither"
+    edge = frame["noise"].drop(23).idxmax()
+    frame.loc[edge, "noise"] = float(related(2000)["noise"].max()) + 0.02  # a little beyond is no wonder
+    frame.to_csv(tmp_path / "rows.csv", index=True, index_label="row")
+    said = score_file(synthesizer, str(tmp_path / "rows.csv"), str(tmp_path / "scored.csv"))
+    scored = pd.read_csv(tmp_path / "scored.csv")
+    assert set(scored["row"][:2]) == {17, 23} and np.isneginf(scored[SCORE]).sum() == 2
+    assert sorted(said.split("(")[1].split(")")[0].split(", ")) == ["kind 1", "noise 1", "twin 1"]
+    assert said.endswith("kept as they are") and "3 cells never seen in training" in said
+    said = fill_file(synthesizer, str(tmp_path / "rows.csv"), str(tmp_path / "filled.csv"), 0)
+    filled = pd.read_csv(tmp_path / "filled.csv")
+    assert "1 of 1 missing cells filled" in said and said.endswith("kept as they are")
+    assert filled.loc[17, "kind"] == "never" and filled.loc[23, "noise"] == 1e6 and filled.loc[23, "twin"] == "neither"
+    pd.testing.assert_frame_equal(filled.drop(columns="twin"), pd.read_csv(tmp_path / "rows.csv").drop(columns="twin"))
+
+
+def _written(folder):
+    related(20).to_csv(folder / "c.csv", index=False)
+    return str(folder / "c.csv")
