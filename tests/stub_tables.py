@@ -91,7 +91,7 @@ class Redraws(GenerativeModel):
     def losses(self, batch):
         raise NotImplementedError
 
-    def draw(self, n, condition):
+    def draw(self, n, condition, options=None):
         self.drawn += n
         if condition is None:
             return self.rows[torch.randint(len(self.rows), (n,))]

@@ -7,28 +7,104 @@ Nothing here knows about files, frames or networks.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from datakiln.errors import UserError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 Kind = Literal["table", "image", "series"]
 BlockKind = Literal["value", "choice", "code"]
+NOUNS: dict[str, str] = {"table": "row", "image": "picture", "series": "sequence"}  # one example of each kind
 
 
 class Batch(NamedTuple):
-    """Encoded examples in model space.
+    """Encoded examples in model space. Every field but `x` is None where the data has no such thing.
 
     Attributes:
         x: Examples, shape (B, *spec.shape).
-        y: Label indices into `spec.classes`, shape (B,), dtype long; None where the data has no label.
+        y: Label indices into `spec.classes`, shape (B,), dtype long; -1 where the label of an example is unknown.
+        mask: Which positions of `x` were observed, shape of `x` or of its first dimensions, dtype bool.
+        length: Steps of each sequence that count, shape (B,), dtype long.
+        static: What holds for a whole sequence, encoded, shape (B, S).
+        other: Examples of a second domain, shape (B, *): what a translation is to look like, or what it starts from.
     """
 
     x: Tensor
     y: Tensor | None = None
+    mask: Tensor | None = None
+    length: Tensor | None = None
+    static: Tensor | None = None
+    other: Tensor | None = None
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The same change made to every field that is there."""
+        return Batch(*(None if part is None else change(part) for part in self))  # type: ignore[arg-type]
+
+    def to(self, device: torch.device | str) -> Batch:
+        """On a device; copies from pinned memory do not wait."""
+        return self.each(lambda part: part.to(device, non_blocking=True))
+
+    def rows(self, at: slice | Tensor) -> Batch:
+        """Some of the examples."""
+        return self.each(lambda part: part[at])
+
+    def pieces(self, count: int) -> list[Batch]:
+        """At most `count` batches of about equal size, in order."""
+        size = -(-len(self.x) // count)
+        return [self.rows(slice(start, start + size)) for start in range(0, len(self.x), size)]
+
+    @staticmethod
+    def joined(batches: Sequence[Batch]) -> Batch:
+        """One batch of several that have the same fields."""
+        import torch
+
+        return Batch(*(None if parts[0] is None else torch.cat(parts) for parts in zip(*batches, strict=True)))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How samples are drawn; None leaves a choice to the model, which refuses those that mean nothing to it.
+
+    Attributes:
+        steps: Steps of a sampler that works in steps, at least 1.
+        guidance: How far samples are pushed towards their class; 0 not beyond what was learnt of it (Ho and Salimans,
+            2022).
+        temperature: Above 0; below 1 likelier samples, above 1 more various ones.
+        truncation: Scale of the latents, 0 to 2; below 1 trades variety for quality (Brock et al., 2019).
+        mean: Whether a decoder's mean is shown in place of a draw from what it says.
+    """
+
+    steps: int | None = None
+    guidance: float | None = None
+    temperature: float | None = None
+    truncation: float | None = None
+    mean: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses values that no model could use."""
+        for name, value in self.given().items():
+            low, high = RANGES.get(name, (None, None))
+            if name == "mean":
+                if not isinstance(value, bool):
+                    raise UserError(f"mean={value} must be true, false or null")
+            elif isinstance(value, bool) or not isinstance(value, int if name == "steps" else int | float):
+                raise UserError(f"{name}={value} must be {'a whole number' if name == 'steps' else 'a number'} or null")
+            elif not low <= value <= high or (name == "temperature" and value == 0):  # type: ignore[operator]
+                above = "above 0 and at most 100" if name == "temperature" else f"between {low:g} and {high:g}"
+                raise UserError(f"{name}={value} must be {above}, or null for the model's own")
+
+    def given(self) -> dict[str, int | float | bool]:
+        """The choices that were made, by name."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+
+
+RANGES = {"steps": (1, 100_000), "guidance": (0, 100), "temperature": (0, 100), "truncation": (0, 2)}
+PLAIN = Sampling()
 
 
 @dataclass(frozen=True)

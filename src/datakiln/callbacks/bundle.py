@@ -162,6 +162,7 @@ class Bundle(Checkpoint):
             "monitor": self.monitor,
             "score": self.best_score,
             "state_dict": _clone(module.state_dict()),
+            "frozen": module.frozen_hashes(),
             "datakiln": self.identity,
         }
         for callback in trainer.callbacks:  # type: ignore[attr-defined]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from datakiln.cli.commands import command, options
 from datakiln.errors import UserError
+from datakiln.spec import NOUNS, Sampling
 from datakiln.wording import counted
 
 if TYPE_CHECKING:
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
 
     from datakiln.sampling.synthesizer import Synthesizer
 
+Maker = Callable[..., str]
+OPTIONS = ("steps", "guidance", "temperature", "truncation", "mean")  # as the fields of `Sampling`
+OF_DRAWS = ("n", "per_class", "balance")  # options of samples that are drawn
+WHOLE_FILES = ("fill", "score", "translate")  # options that name what to work on
 DEFAULT_ROWS, DEFAULT_PICTURES, DEFAULT_STEPS = 1000, 64, 32  # of a table, of a grid or folder, of a walk
 
 
@@ -37,7 +43,7 @@ def main(argv: list[str]) -> None:
     try:
         done = _write(cfg, synthesizer, console)
     except OSError as error:
-        if error.filename is not None and str(error.filename) in (str(cfg.fill), str(cfg.score)):
+        if error.filename is not None and str(error.filename) in (str(cfg[key]) for key in WHOLE_FILES):
             raise
         path = Path(str(cfg.out))
         file = next((p for p in (path, *path.parents) if p.is_file()), None)
@@ -48,36 +54,90 @@ def main(argv: list[str]) -> None:
 
 def _write(cfg: DictConfig, synthesizer: Synthesizer, console: Console) -> str:
     """Makes what was asked for; says what that was."""
+    kind = synthesizer.codec.kind
+    options = Sampling(*(cfg[name] for name in OPTIONS))
+    condition = {str(name): value for name, value in cfg.condition.items()}
+    for key, makers in (("fill", FILLERS), ("score", SCORERS), ("translate", TRANSLATORS)):
+        if cfg[key] is not None:
+            _check_ability(key, synthesizer)
+            return _of_kind(makers, kind, f"{key}={cfg[key]}")(cfg, synthesizer, condition, options)
+    return _of_kind(WRITERS, kind, "sampling")(cfg, synthesizer, condition, options, console)
+
+
+def _check_ability(key: str, synthesizer: Synthesizer) -> None:
+    """Whether the model can do what is asked is another question than what kind of data it is of."""
+    model = synthesizer.model
+    if key == "fill" and not model.can_fill:
+        raise UserError(f"fill=: {type(model).__name__} cannot be told a part of an example and draw the rest")
+    if key == "score":
+        synthesizer.check_likelihood()
+    if key == "translate" and not model.can_transform:
+        raise UserError(f"translate=: {type(model).__name__} takes no input, it draws; leave translate= out")
+
+
+def _of_kind(makers: Mapping[str, Maker], kind: str, what: str) -> Maker:
+    if kind not in makers:
+        raise UserError(
+            f"{what} is not there for {NOUNS[kind]}s; it is for {' and '.join(NOUNS[k] + 's' for k in makers)}"
+        )
+    return makers[kind]
+
+
+def _fill_table(cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str, Any], options: Sampling) -> str:
+    from datakiln.sampling.filling import fill_file
+
+    return fill_file(synthesizer, str(cfg.fill), str(cfg.out), int(cfg.seed)) + ";"
+
+
+def _score_table(cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str, Any], options: Sampling) -> str:
+    from datakiln.sampling.filling import score_file
+
+    return score_file(synthesizer, str(cfg.score), str(cfg.out)) + ";"
+
+
+def _translate_pictures(cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str, Any], options: Sampling) -> str:
+    from datakiln.sampling.pictures import translate_folder
+
+    source, out = Path(str(cfg.translate)), Path(str(cfg.out))
+    return translate_folder(synthesizer, source, out, condition, int(cfg.seed), options, bool(cfg.overwrite))
+
+
+def _write_table(
+    cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str, Any], options: Sampling, console: Console
+) -> str:
     from datakiln.codecs.tables.table import TableCodec
     from datakiln.sampling.rejection import target_to_balance
     from datakiln.sampling.writing import write_table
 
-    if cfg.fill is not None or cfg.score is not None:
-        from datakiln.sampling.filling import fill_file, score_file
-
-        if cfg.fill is not None:
-            return fill_file(synthesizer, str(cfg.fill), str(cfg.out), int(cfg.seed)) + ";"
-        return score_file(synthesizer, str(cfg.score), str(cfg.out)) + ";"
-    condition = {str(name): value for name, value in cfg.condition.items()}
-    is_table = synthesizer.codec.kind == "table"
-    default = DEFAULT_ROWS if is_table else DEFAULT_STEPS if cfg.interpolate else DEFAULT_PICTURES
-    n = default if cfg.n is None else int(cfg.n)
-    if is_table:
-        balance = None if cfg.balance is None else str(cfg.balance)
-        if cfg.per_class is not None:
-            assert isinstance(synthesizer.codec, TableCodec)
-            balance = balance or target_to_balance(synthesizer.codec, int(cfg.per_class))
-            n = int(cfg.per_class) * len(synthesizer.request(condition, balance).classes)
-        write_table(synthesizer, n, str(cfg.out), condition, int(cfg.seed), console, balance, cfg.overwrite)
-    else:
-        for key in ("balance", "per_class"):
-            if cfg[key] is not None:
-                raise UserError(f"{key}={cfg[key]} is for tables; for pictures say condition.class=...")
-        from datakiln.sampling.pictures import write_images
-
-        walk = {"truncation": cfg.truncation, "interpolate": cfg.interpolate, "overwrite": cfg.overwrite}
-        write_images(synthesizer, n, str(cfg.out), condition, int(cfg.seed), **walk)
+    n = DEFAULT_ROWS if cfg.n is None else int(cfg.n)
+    balance = None if cfg.balance is None else str(cfg.balance)
+    if cfg.per_class is not None:
+        assert isinstance(synthesizer.codec, TableCodec)
+        balance = balance or target_to_balance(synthesizer.codec, int(cfg.per_class))
+        n = int(cfg.per_class) * len(synthesizer.request(condition, balance).classes)
+    write_table(synthesizer, n, str(cfg.out), condition, int(cfg.seed), console, balance, cfg.overwrite, options)
     return counted(n, "sample")
+
+
+def _write_pictures(
+    cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str, Any], options: Sampling, console: Console
+) -> str:
+    for key in ("balance", "per_class"):
+        if cfg[key] is not None:
+            raise UserError(f"{key}={cfg[key]} is for tables; for pictures say condition.class=...")
+    from datakiln.sampling.pictures import write_images
+
+    n = int(cfg.n or (DEFAULT_STEPS if cfg.interpolate else DEFAULT_PICTURES))
+    walk = {"interpolate": cfg.interpolate, "overwrite": cfg.overwrite}
+    write_images(synthesizer, n, str(cfg.out), condition, int(cfg.seed), options, **walk)
+    return counted(n, "sample")
+
+
+# by kind of data; a kind that is not named here is refused by name
+WRITERS: dict[str, Maker] = {"table": _write_table, "image": _write_pictures}
+FILLERS: dict[str, Maker] = {"table": _fill_table}
+SCORERS: dict[str, Maker] = {"table": _score_table}
+TRANSLATORS: dict[str, Maker] = {"image": _translate_pictures}
 
 
 def _check(cfg: DictConfig) -> None:
@@ -89,14 +149,16 @@ def _check(cfg: DictConfig) -> None:
             raise UserError(f"{key}={cfg[key]} must be a whole number of at least 1")
     if cfg.n is not None and cfg.per_class is not None:
         raise UserError(f"n={cfg.n} and per_class={cfg.per_class} cannot both be met; give one of them")
-    for key in ("fill", "score"):
-        others = [other for other in ("n", "per_class", "balance", "score") if other != key and cfg[other] is not None]
-        if cfg[key] is not None and (others or cfg.condition):
+    for key in WHOLE_FILES:
+        others = [
+            other for other in ("n", "per_class", "balance", *WHOLE_FILES) if other != key and cfg[other] is not None
+        ]
+        told = cfg.condition and key != "translate"
+        if cfg[key] is not None and (others or told):
             raise UserError(f"{key}={cfg[key]} works on the rows of that file; leave out {(*others, 'condition')[0]}=")
     if not isinstance(cfg.seed, int):
         raise UserError(f"seed={cfg.seed} must be a whole number")
-    if cfg.truncation is not None and (isinstance(cfg.truncation, bool) or not isinstance(cfg.truncation, int | float)):
-        raise UserError(f"truncation={cfg.truncation} must be a number between 0 and 2, or null")
+    Sampling(*(cfg[name] for name in OPTIONS))  # refuses values that no model could use
     for key in ("interpolate", "overwrite"):
         if not isinstance(cfg[key], bool):
             raise UserError(f"{key}={cfg[key]} must be true or false")

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from datakiln.spec import DataSpec
+from datakiln.errors import UserError, near
+from datakiln.spec import NOUNS, DataSpec
 
 CHUNK = 131_072
 
@@ -35,6 +36,16 @@ class Codec(abc.ABC):
     @abc.abstractmethod
     def decode(self, x: Tensor, rng: np.random.Generator, first_row: int = 0) -> Any:  # noqa: ANN401
         """Model space to user units; `rng` draws what the encoding does not hold; ids count from `first_row`."""
+
+    def class_index(self, value: object) -> int:
+        """Index of a class given by its name; raises `UserError` naming the known ones."""
+        classes = self.spec.classes
+        if not classes:
+            raise UserError(f"condition.class={value}: the training {NOUNS[self.kind]}s had no classes")
+        if str(value) in classes:
+            return classes.index(str(value))
+        known = ", ".join(classes[:20]) + (", ..." if len(classes) > 20 else "")
+        raise UserError(f"condition.class={value} is not among the classes ({known}){near(str(value), classes)}")
 
     @abc.abstractmethod
     def state(self) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from datakiln.codecs.base import Codec
-from datakiln.errors import UserError, near
 from datakiln.spec import DataSpec
 
 CHUNK_PIXELS = 2**19  # pixels drawn at a time, at most; part of what a seed means, so it is no option
@@ -53,16 +52,6 @@ class ImageCodec(Codec):
     def decode(self, x: Tensor, rng: np.random.Generator, first_row: int = 0) -> np.ndarray:
         """Model space to the nearest of the 256 levels, uint8 (n, C, H, W)."""
         return to_levels(x).cpu().numpy()
-
-    def class_index(self, value: object) -> int:
-        """Index of a class given by its name; raises `UserError` naming the known ones."""
-        classes = self.spec.classes
-        if not classes:
-            raise UserError(f"condition.class={value}: the training pictures had no classes")
-        if str(value) in classes:
-            return classes.index(str(value))
-        known = ", ".join(classes[:20]) + (", ..." if len(classes) > 20 else "")
-        raise UserError(f"condition.class={value} is not among the classes ({known}){near(str(value), classes)}")
 
     def state(self) -> dict[str, Any]:
         """Shape, classes, shares and size."""

@@ -25,6 +25,7 @@ from datakiln.proof.base import build_proof
 from datakiln.results import forget_peak_memory
 from datakiln.sampling.checkpoints import FORMAT, model_arguments
 from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.spec import NOUNS
 from datakiln.wording import counted
 
 ONE_THREAD_PARAMETERS = 200_000
@@ -61,7 +62,7 @@ class Run(Job):
             announce_data(self.data, self.console)
             self.data.prepare_data()
             self.data.setup("fit")
-        one = "picture" if self.data.kind == "image" else "row"
+        one = NOUNS[self.data.kind]
         for report in self.data.reports:
             touched = ", ".join(counted(n, what) for n, what in ((report.rows, one), (report.cells, "cell")) if n)
             told = f"  {report.name}: {report.detail} [dim]({touched or 'nothing touched'})[/dim]"

@@ -6,8 +6,11 @@ A model knows its `DataSpec` and tensors in model space; files, frames and pictu
 from __future__ import annotations
 
 import abc
+import hashlib
+import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
 import lightning as L
@@ -16,7 +19,7 @@ from torch import Tensor, nn
 
 from datakiln.errors import UserError
 from datakiln.models.meter import Meter
-from datakiln.spec import Batch, DataSpec
+from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 from datakiln.wording import with_article
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
@@ -41,6 +44,9 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         conditioning: What `draw` can be told: "none"; "label", class indices of shape (n,) and dtype long; "columns",
             encoded rows of shape (n, *spec.shape) with NaN where the model is free, all of which it meets;
             "categories", such rows of which it goes by the categories alone, and may fail to meet some.
+        likelihood: What `log_prob` can tell of: "none"; "whole", examples without gaps; "partial", the known cells of
+            an example with NaN where it is unknown.
+        options: Names of `Sampling` that its samples follow.
         spec: What one example looks like.
         directions: Which of its logged figures are better "lower" or "higher".
         remedy: What to try when a loss is not finite.
@@ -50,6 +56,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     reads: ClassVar[frozenset[str]] = frozenset({"value", "choice"})
     directions: ClassVar[dict[str, Literal["higher", "lower"]]] = {"loss": "lower"}
     remedy: ClassVar[str] = "try a lower model.optimizer.lr or trainer.gradient_clip_val=1"
+    options: ClassVar[frozenset[str]] = frozenset()
+    likelihood: ClassVar[Literal["none", "whole", "partial"]] = "none"
     conditioning: Conditioning = "none"
 
     def __init__(self, spec: DataSpec) -> None:
@@ -65,6 +73,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
             raise UserError(f"model {type(self).__name__} cannot read this encoding of the table; use {way}")
         self.spec = spec
         self.meter = Meter()
+        self._frozen: list[str] = []
         self._bad_step: Tensor | None = None
         self.fresh: dict[str, float] = {}  # figures of the running epoch, for monitors that must not see stale ones
 
@@ -72,48 +81,166 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Values to log, scalars or vectors (one figure per element); "loss" is the one minimised."""
 
-    @abc.abstractmethod
-    def draw(self, n: int, condition: Tensor | None) -> Tensor:
+    def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """One chunk of samples in model space, shape (n, *spec.shape); see `conditioning` for the condition."""
+        raise UserError(f"{type(self).__name__} draws nothing by itself: it takes an input; use translate=")
+
+    def transform(self, x: Tensor, target: Tensor | None, options: Sampling = PLAIN) -> Tensor:
+        """One chunk of examples made from others: translated, upscaled, restored.
+
+        Arguments:
+            x: Inputs in model space, shape (B, *), of a shape the model was trained to take.
+            target: Index of what each is to become, a class or a domain, shape (B,); None where there is no choice.
+            options: See `Sampling`.
+
+        Returns:
+            Examples in model space, shape (B, *spec.shape).
+        """
+        raise UserError(f"{type(self).__name__} takes no input, it draws: leave out translate=")
+
+    def walk(self, keys: Tensor, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
+        """Examples at given latents, shape (n, latent_dim) to (n, *spec.shape): the steps of a walk between some."""
+        raise UserError(f"interpolate needs a model with a latent space, not {type(self).__name__}")
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-probability, or a lower bound on it, of encoded examples (B, *spec.shape), in nats, shape (B,)."""
+        raise UserError(f"{type(self).__name__} has no likelihood")
+
+    @property
+    def takes(self) -> tuple[int, ...]:
+        """Shape of one input of `transform`; that of an example unless a model says otherwise."""
+        return self.spec.shape
+
+    @property
+    def can_draw(self) -> bool:
+        """Whether it makes examples by itself."""
+        return type(self).draw is not GenerativeModel.draw
+
+    @property
+    def can_transform(self) -> bool:
+        """Whether it makes examples from others."""
+        return type(self).transform is not GenerativeModel.transform
+
+    @property
+    def can_walk(self) -> bool:
+        """Whether it has a latent space to walk through."""
+        return type(self).walk is not GenerativeModel.walk
+
+    @property
+    def can_fill(self) -> bool:
+        """Whether it can be told any part of an example and draw the rest."""
+        return self.conditioning == "columns"
+
+    def check_options(self, options: Sampling) -> None:
+        """Refuses a choice that would do nothing here.
+
+        Raises:
+            UserError: The option, its value, and those that the model follows.
+        """
+        for name, value in options.given().items():
+            if name not in self.options:
+                known = f"it follows {', '.join(sorted(self.options))}" if self.options else "it follows none of them"
+                raise UserError(f"{name}={value} changes nothing about samples of {type(self).__name__}; {known}")
 
     @torch.no_grad()
-    def sample(self, n: int, condition: Tensor | None = None) -> Tensor:
+    def sample(self, n: int, condition: Tensor | None = None, options: Sampling = PLAIN) -> Tensor:
         """Samples in model space, shape (n, *spec.shape), in eval mode and chunks; draws from torch's global generator.
 
         Chunks are sized so that the activations stay in the processor's cache: twice as fast as large ones.
 
         Raises:
             ValueError: n is not positive, the condition has another length than n, or the model takes none.
+            UserError: An option that the model does not follow, or a model that only transforms.
         """
         if n <= 0:
             raise ValueError(f"n={n} must be positive")
+        self.check_options(options)
         if condition is not None:
             if self.conditioning == "none":
                 raise ValueError(f"{type(self).__name__} takes no condition")
             if len(condition) != n:
                 raise ValueError(f"condition has {len(condition)} rows, n={n}")
-        training = self.training
         chunk = self.rows_at_once
+        sizes = [min(chunk, n - start) for start in range(0, n, chunk)]
+        told = [None] * len(sizes) if condition is None else condition.split(chunk)
+        with self._evaluating():
+            parts = [self.draw(size, part, options) for size, part in zip(sizes, told, strict=True)]
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    @torch.no_grad()
+    def transformed(self, x: Tensor, target: Tensor | None = None, options: Sampling = PLAIN) -> Tensor:
+        """`transform` in eval mode and chunks, shape (n, *spec.shape).
+
+        Raises:
+            UserError: An option that the model does not follow, or a model that takes no input.
+        """
+        self.check_options(options)
+        chunk = self.rows_at_once
+        targets = [None] * -(-len(x) // chunk) if target is None else target.split(chunk)
+        with self._evaluating():
+            parts = [self.transform(part, told, options) for part, told in zip(x.split(chunk), targets, strict=True)]
+        return torch.cat(parts)
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        training = self.training
         self.eval()
         try:
-            parts = [
-                self.draw(min(chunk, n - i), None if condition is None else condition[i : i + chunk])
-                for i in range(0, n, chunk)
-            ]
+            yield
         finally:
             self.train(training)
-        return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def impute(self, x: Tensor) -> Tensor:
         """Rows with NaN for unknown cells, filled by a draw given the known ones; for conditioning by "columns"."""
-        if self.conditioning != "columns":
+        if not self.can_fill:
             raise ValueError(f"{type(self).__name__} cannot be told columns")
         return self.sample(len(x), x)
 
     @property
+    def activations(self) -> int:
+        """Numbers that the widest layer holds for one example; as many as the example has unless a model says more."""
+        return math.prod(self.spec.shape)
+
+    @property
     def rows_at_once(self) -> int:
-        """Most examples that `sample` asks `draw` for together."""
-        return min(max(2**20 // math.prod(self.spec.shape), 16), 16_384)
+        """Most examples that `sample` asks `draw` for together, bounded by their activations."""
+        return min(max(2**20 // self.activations, 16), 16_384)
+
+    def hold_still(self, *names: str) -> None:
+        """Holds parts still: no gradients, always in eval mode, in no optimizer, average or checkpoint.
+
+        A checkpoint keeps their hash alone: building the model brings the very same weights again, or it is refused.
+
+        Arguments:
+            *names: Of submodules, such as "features"; called in the constructor, once they are there.
+        """
+        for name in names:
+            part = self.get_submodule(name).requires_grad_(False).eval()
+            part.register_state_dict_post_hook(_left_out)
+            part.register_load_state_dict_pre_hook(_brought_along)
+            self._frozen.append(name)
+
+    def frozen_hashes(self) -> dict[str, str]:
+        """SHA-256 of the weights of every frozen part, by name."""
+        return {name: _hash_of(self.get_submodule(name)) for name in self._frozen}
+
+    def check_frozen(self, hashes: Mapping[str, str]) -> None:
+        """Refuses frozen parts that are others than those a checkpoint was trained with; raises `UserError`."""
+        for name, found in self.frozen_hashes().items():
+            if hashes.get(name) != found:
+                told = f"the frozen part {name} of {type(self).__name__} has other weights than it was trained with"
+                raise UserError(f"{told} ({found[:12]}, then {hashes.get(name, 'none')[:12]}); bring those back")
+
+    def train(self, mode: bool = True) -> GenerativeModel:
+        """Training or eval mode; frozen parts stay in eval mode."""
+        super().train(mode)
+        for name in self._frozen:
+            self.get_submodule(name).eval()
+        return self
+
+    def trainable(self) -> list[nn.Parameter]:
+        """The parameters that an optimizer may move, in order."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     @property
     def progress(self) -> float:
@@ -188,17 +315,17 @@ class GenerativeModel(L.LightningModule, abc.ABC):
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Batches made on the device pass through untouched."""
-        if batch.x.device == device:
-            return batch
-        return Batch(batch.x.to(device, non_blocking=True), None if batch.y is None else batch.y.to(device))
+        return batch if batch.x.device == device else batch.to(device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the half-done epoch's sums, so that a run resumed inside an epoch reports the same means."""
         checkpoint["meter"] = self.meter.state()
+        checkpoint["frozen"] = self.frozen_hashes()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restores the half-done epoch's sums."""
         self.meter.load(checkpoint.get("meter", {}))
+        self.check_frozen(checkpoint.get("frozen", {}))
 
 
 class LikelihoodModel(GenerativeModel, abc.ABC):
@@ -237,7 +364,32 @@ class LikelihoodModel(GenerativeModel, abc.ABC):
         """The optimizer, and its scheduler where there is one."""
         if self.optimizer_factory is None:
             raise UserError(f"{type(self).__name__} was built without an optimizer: it can sample, not train")
-        optimizer = self.optimizer_factory(self.parameters())
+        optimizer = self.optimizer_factory(self.trainable())
         if self.scheduler_factory is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": self.scheduler_factory(optimizer)}
+
+
+def scaled(z: Tensor, options: Sampling) -> Tensor:
+    """Latents at the scale that was asked for."""
+    return z if options.truncation is None else z * options.truncation
+
+
+def _left_out(part: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
+    """Takes a frozen part's weights out of a state that is being gathered."""
+    for name in [name for name in state if name.startswith(prefix)]:
+        del state[name]
+
+
+def _brought_along(part: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:  # noqa: ANN401
+    """Puts the weights that a frozen part has into a state that is being loaded: they are in no checkpoint."""
+    own = itertools.chain(part.named_parameters(), part.named_buffers())
+    state.update({f"{prefix}{name}": value.detach() for name, value in own})
+
+
+def _hash_of(part: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(itertools.chain(part.named_parameters(), part.named_buffers())):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

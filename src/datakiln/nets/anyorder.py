@@ -122,11 +122,14 @@ class Prefixes:
         net: The network.
         n: Rows.
         precision: What the network's matrix products are worked out under.
+        temperature: What the log-probabilities of codes are divided by before they are normalised again.
     """
 
-    def __init__(self, net: Network, n: int, precision: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(
+        self, net: Network, n: int, precision: Callable[[], AbstractContextManager[None]], temperature: float = 1.0
+    ) -> None:
         """See the class."""
-        self.net, self.codes, self.precision = net, net.codes, precision
+        self.net, self.codes, self.precision, self.temperature = net, net.codes, precision, temperature
         self.table: Tensor = net.embedding()
         self.context = self.table.new_zeros(1, self.table.shape[1])  # sums of embeddings, (groups, H)
         self.group = torch.zeros(n, dtype=torch.long, device=self.table.device)  # of each row, (n,)
@@ -154,7 +157,10 @@ class Prefixes:
             with self.precision():
                 features = self.net.features(self.context[start:stop], column)
             rows = order[ends[start - 1] if start else 0 : ends[stop - 1]]
-            share = self.net.logits(features, column).softmax(dim=1, dtype=torch.float32)
+            logits = self.net.logits(features, column)
+            if self.temperature != 1.0:
+                logits = logits / self.temperature
+            share = logits.softmax(dim=1, dtype=torch.float32)
             yield rows, share, self.group[rows] - start
 
 
@@ -171,14 +177,18 @@ class Ancestral:
     """
 
     def __init__(
-        self, net: Network, order: Sequence[int], precision: Callable[[], AbstractContextManager[None]]
+        self,
+        net: Network,
+        order: Sequence[int],
+        precision: Callable[[], AbstractContextManager[None]],
+        temperature: float = 1.0,
     ) -> None:
         """See the class."""
-        self.net, self.order, self.precision = net, order, precision
+        self.net, self.order, self.precision, self.temperature = net, order, precision, temperature
 
     def log_prob(self, codes: Tensor) -> Tensor:
         """Log-probability of whole rows of codes (n, C), shape (n,)."""
-        prefixes = Prefixes(self.net, len(codes), self.precision)
+        prefixes = Prefixes(self.net, len(codes), self.precision, self.temperature)
         total = torch.zeros(len(codes), device=codes.device)
         everywhere = torch.ones(len(codes), dtype=torch.bool, device=codes.device)
         for j in self.order:
@@ -199,7 +209,7 @@ class Ancestral:
         Returns:
             The log-probability that the unknown cells were drawn with, (n,).
         """
-        prefixes = Prefixes(self.net, len(codes), self.precision)
+        prefixes = Prefixes(self.net, len(codes), self.precision, self.temperature)
         for j in range(codes.shape[1]):
             if known[:, j].any():
                 prefixes.add(j, codes[:, j], known[:, j])

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from datakiln.errors import UserError
+from datakiln.nets.conv import one_hot
 from datakiln.nets.conv_autoencoder import ImageAutoencoder
 from datakiln.nets.heads import TableHead
 from datakiln.nets.linear import mlp
@@ -47,9 +47,7 @@ class TableAutoencoder(nn.Module):
     def _given(self, x: Tensor, y: Tensor | None) -> Tensor:
         if not self.classes:
             return x
-        if y is None:
-            raise ValueError("a conditional model needs labels")
-        return torch.cat([x, F.one_hot(y, self.classes).to(x.dtype)], dim=1)
+        return torch.cat([x, one_hot(y, self.classes, x)], dim=1)
 
     def encode(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Mean and log-variance side by side, shape (B, 2 * latent_dim)."""
@@ -61,7 +59,13 @@ class TableAutoencoder(nn.Module):
 
     def draw(self, z: Tensor, y: Tensor | None) -> Tensor:
         """A draw from p(x | z), shape (B, D), with the given label written into its place."""
-        part = self.head.draw(self.decoder(self._given(z, y)))
+        return self._whole(self.head.draw(self.decoder(self._given(z, y))), y)
+
+    def mean(self, z: Tensor, y: Tensor | None) -> Tensor:
+        """The means of p(x | z) and its likeliest categories, shape (B, D)."""
+        return self._whole(self.head.mean(self.decoder(self._given(z, y))), y)
+
+    def _whole(self, part: Tensor, y: Tensor | None) -> Tensor:
         if not self.is_partial or y is None:
             return part
         x = part.new_zeros(len(part), self.row_width)

@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from datakiln.spec import doublings
@@ -35,10 +34,17 @@ def channels(width: int, count: int) -> list[int]:
 
 
 def one_hot(y: Tensor | None, classes: int, like: Tensor) -> Tensor:
-    """Labels as vectors, shape (B, classes); a conditional net needs them."""
+    """Labels as vectors, shape (B, classes), zeros for an unknown label (-1); a conditional net needs them."""
     if y is None:
         raise ValueError("a conditional net needs labels")
-    return F.one_hot(y, classes).to(like.dtype)
+    return (y.unsqueeze(1) == torch.arange(classes, device=y.device)).to(like.dtype)
+
+
+def embedded(table: nn.Embedding, y: Tensor | None) -> Tensor:
+    """The learnt vector of each label, shape (B, width), zeros for an unknown one (-1)."""
+    if y is None:
+        raise ValueError("a conditional net needs labels")
+    return table(y.clamp(min=0)) * (y >= 0).unsqueeze(1)
 
 
 class ConvGenerator(nn.Module):
@@ -120,9 +126,7 @@ class ConvCritic(nn.Module):
     def forward(self, x: Tensor, y: Tensor | None = None) -> Verdict:
         """Pictures, shape (B, C, H, W), and labels (B,) to a verdict."""
         if self.plane is not None:
-            if y is None:
-                raise ValueError("a conditional net needs labels")
-            x = torch.cat([x, self.plane(y).unflatten(1, (1, *x.shape[2:])).to(x.dtype)], dim=1)
+            x = torch.cat([x, embedded(self.plane, y).unflatten(1, (1, *x.shape[2:])).to(x.dtype)], dim=1)
         return self.head(self.layers(x.contiguous(memory_format=self.memory_format)), y)
 
 
@@ -147,9 +151,7 @@ class CriticHead(nn.Module):
         """Features, shape (B, F), and labels (B,) to a verdict."""
         score = self.score(h).squeeze(1)
         if self.embedding is not None:
-            if y is None:
-                raise ValueError("a conditional net needs labels")
-            score = score + (self.embedding(y).to(h.dtype) * h).sum(dim=1)
+            score = score + (embedded(self.embedding, y).to(h.dtype) * h).sum(dim=1)
         return Verdict(score, None if self.classify is None else self.classify(h))
 
 

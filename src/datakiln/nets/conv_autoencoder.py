@@ -54,7 +54,11 @@ class LevelHead(Head):
         location, log_scale = self._logistic(parameters)
         u = torch.rand_like(location).clamp(1e-6, 1 - 1e-6)
         x = location + torch.exp(log_scale) * torch.logit(u)
-        return ((x + 1.0) * 127.5).round().clamp(0, 255) / 127.5 - 1.0
+        return _at_levels(x)
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        """The locations, at level centres, shape (B, C, H, W): what remains of a picture without its pixels' noise."""
+        return _at_levels(self._logistic(parameters)[0])
 
 
 class ImageAutoencoder(nn.Module):
@@ -97,6 +101,14 @@ class ImageAutoencoder(nn.Module):
     def draw(self, z: Tensor, y: Tensor | None) -> Tensor:
         """A draw from p(x | z), shape (B, C, H, W)."""
         return self.head.draw(self._decode(z, y))
+
+    def mean(self, z: Tensor, y: Tensor | None) -> Tensor:
+        """The means of p(x | z), shape (B, C, H, W)."""
+        return self.head.mean(self._decode(z, y))
+
+
+def _at_levels(x: Tensor) -> Tensor:
+    return ((x + 1.0) * 127.5).round().clamp(0, 255) / 127.5 - 1.0
 
 
 def _strided(widths: Sequence[int]) -> list[nn.Module]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from datakiln.nets.conv import embedded
 from datakiln.nets.linear import Linear
 
 FREQUENCIES = 64
@@ -49,7 +50,7 @@ class Denoiser(nn.Module):
         """(B, width_in), times (B,), labels (B,) to (B, width_out)."""
         h = self.enter(x) + self.time(time_features(t))
         if self.label is not None:
-            h = h + self.label(y)
+            h = h + embedded(self.label, y)
         for layer in self.layers:
             new = self.dropout(nn.functional.silu(layer(h)))
             h = h + new if h.shape == new.shape else new

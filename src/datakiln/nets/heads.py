@@ -30,6 +30,10 @@ class Head(nn.Module, abc.ABC):
     def draw(self, parameters: Tensor) -> Tensor:
         """One example for each row of parameters."""
 
+    @abc.abstractmethod
+    def mean(self, parameters: Tensor) -> Tensor:
+        """What is expected of each row of parameters; of a choice the likeliest."""
+
 
 class TableHead(Head):
     """Gaussian values with a learnt noise scale per column, categorical choices; columns independent given the decoder.
@@ -88,6 +92,17 @@ class TableHead(Head):
             x.index_copy_(1, self.choices.at, self.choices.one_hot(picks).to(x.dtype))
         mean = self._means(parameters)
         values = torch.addcmul(mean, torch.randn_like(mean), self.log_sigma.clamp(min=self.min_log_sigma).exp())
+        if self.has_gates:
+            values = values * self._gates(x)
+        return x.index_copy_(1, self.value_at, values)
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        """Means and likeliest choices, shape (B, D): values 0 where their gate is closed."""
+        x = torch.zeros_like(parameters)
+        if self.choices.count:
+            likeliest = self.choices.largest(self.choices.take(parameters))
+            x.index_copy_(1, self.choices.at, self.choices.one_hot(likeliest).to(x.dtype))
+        values = self._means(parameters)
         if self.has_gates:
             values = values * self._gates(x)
         return x.index_copy_(1, self.value_at, values)

@@ -23,17 +23,19 @@ class AdversarialLoss(abc.ABC):
 
     Attributes:
         threshold: Score from which a sample counts as taken for real; None where scores have no natural zero.
+        sees_real: Whether the generator's loss depends on the scores of real samples.
     """
 
     threshold: ClassVar[float | None] = 0.0
+    sees_real: ClassVar[bool] = False
 
     @abc.abstractmethod
     def critic(self, real: Tensor, fake: Tensor) -> Tensor:
         """The critic's loss, a scalar, from its scores of real and of generated samples."""
 
     @abc.abstractmethod
-    def generator(self, fake: Tensor) -> Tensor:
-        """The generator's loss, a scalar, from the critic's scores of its samples."""
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        """The generator's loss, a scalar, from the scores of its samples; of real ones too where it `sees_real`."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class NonSaturating(AdversarialLoss):
         taken = F.softplus(-real) + self.smoothing * real  # = -(1 - s) log sigmoid(D) - s log(1 - sigmoid(D))
         return taken.mean() + F.softplus(fake).mean()
 
-    def generator(self, fake: Tensor) -> Tensor:
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """-log sigmoid(D(G(z))): a gradient where the critic is sure, unlike `Minimax`."""
         return F.softplus(-fake.float()).mean()
 
@@ -65,7 +67,7 @@ class NonSaturating(AdversarialLoss):
 class Minimax(NonSaturating):
     """The zero-sum game itself: the generator minimises log(1 - sigmoid(D(G(z)))) (Goodfellow et al., 2014, eq. 1)."""
 
-    def generator(self, fake: Tensor) -> Tensor:
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """log(1 - sigmoid(D(G(z)))), whose gradient vanishes when the critic is sure."""
         return -F.softplus(fake.float()).mean()
 
@@ -89,7 +91,7 @@ class LeastSquares(AdversarialLoss):
         """Half the squared distances from the targets."""
         return 0.5 * (real.float() - (1.0 - self.smoothing)).square().mean() + 0.5 * fake.float().square().mean()
 
-    def generator(self, fake: Tensor) -> Tensor:
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """Half the squared distance from the target of real samples."""
         return 0.5 * (fake.float() - 1.0).square().mean()
 
@@ -104,7 +106,7 @@ class Wasserstein(AdversarialLoss):
         """The negative estimate of the distance."""
         return fake.float().mean() - real.float().mean()
 
-    def generator(self, fake: Tensor) -> Tensor:
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """Mean score of generated samples, negated."""
         return -fake.float().mean()
 
@@ -117,9 +119,26 @@ class Hinge(AdversarialLoss):
         """Hinge of real scores below 1 and of generated ones above -1."""
         return F.relu(1.0 - real.float()).mean() + F.relu(1.0 + fake.float()).mean()
 
-    def generator(self, fake: Tensor) -> Tensor:
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
         """Mean score of generated samples, negated."""
         return -fake.float().mean()
+
+
+@dataclass(frozen=True)
+class Relativistic(AdversarialLoss):
+    """How much more real a real sample looks than a generated one (Jolicoeur-Martineau, 2019, eq. 5, its pairs)."""
+
+    threshold = None
+    sees_real = True
+
+    def critic(self, real: Tensor, fake: Tensor) -> Tensor:
+        """-log sigmoid(D(x) - D(G(z))) over pairs."""
+        return F.softplus(fake.float() - real.float()).mean()
+
+    def generator(self, fake: Tensor, real: Tensor | None = None) -> Tensor:
+        """The same with the sides exchanged."""
+        assert real is not None
+        return F.softplus(real.float() - fake.float()).mean()
 
 
 def gradient_penalty(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:

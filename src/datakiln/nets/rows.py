@@ -46,7 +46,9 @@ class Rows(nn.Module):
         self.label_start = None if label is None else label.blocks[0].start
         self.register_buffer("kept", torch.tensor(positions), persistent=False)
         self.register_buffer("shares", torch.tensor(spec.class_shares or (1.0,)), persistent=False)
-        self.register_buffer("identity", torch.eye(self.classes), persistent=False)
+        self.register_buffer(
+            "identity", torch.cat([torch.eye(self.classes), torch.zeros(1, self.classes)]), persistent=False
+        )
 
     def take(self, x: Tensor) -> Tensor:
         """Rows (B, D) to their modelled part (B, width)."""
@@ -64,7 +66,8 @@ class Rows(nn.Module):
 
     def given(self, y: Tensor | None, n: int) -> Tensor:
         """What the model is told, one-hot, shape (n, classes); labels that are not given are drawn by their shares."""
-        return self.identity.index_select(0, self.labels(y, n))  # F.one_hot checks every index, which costs a step dear
+        at = self.labels(y, n) % len(self.identity)  # an unknown label, -1, is the last row: zeros
+        return self.identity.index_select(0, at)  # F.one_hot checks every index, which costs a step dear
 
     def labels(self, y: Tensor | None, n: int) -> Tensor:
         """The labels, or n drawn by their training shares."""

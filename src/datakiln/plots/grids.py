@@ -45,9 +45,16 @@ def grid(pictures: Pixels, columns: int | None = None, tile: int = TILE) -> Pixe
     return sheet
 
 
-def save_grid(pictures: Pixels, path: Path, caption: str, columns: int | None = None, tile: int = TILE) -> Path:
-    """Writes a grid as a PNG with its caption in the file; returns the path."""
-    text = PngInfo()
+def save_grid(
+    pictures: Pixels,
+    path: Path,
+    caption: str,
+    columns: int | None = None,
+    tile: int = TILE,
+    note: PngInfo | None = None,
+) -> Path:
+    """Writes a grid as a PNG with its caption, and a note where there is one, in the file; returns the path."""
+    text = note or PngInfo()
     text.add_text("Description", caption)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:

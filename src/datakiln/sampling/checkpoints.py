@@ -12,9 +12,13 @@ from typing import Any
 import torch
 
 from datakiln.errors import UserError
+from datakiln.spec import DataSpec
 from datakiln.storage import PACKAGE
 
 FORMAT = 2  # 1: of before the package was called datakiln
+
+
+_REGISTERED: dict[str, type] = {}
 
 
 def find_checkpoint(run: str | Path) -> Path:
@@ -115,11 +119,24 @@ def _built(value: Any, where: str, more: Mapping[str, Any]) -> Any:  # noqa: ANN
     odd = [key for key in arguments if str(key).startswith("_")]
     if odd:
         raise UserError(f"the checkpoint's {where} holds {odd[0]!r}, which no model has; refused")
+    if where != "model" and isinstance(arguments.get("spec"), dict):  # a first stage, with a spec of its own
+        arguments["spec"] = DataSpec.from_state(arguments["spec"])
     return found(**arguments, **more)
+
+
+def register(cls: type) -> type:
+    """Makes checkpoints of a person's own model or net loadable in this process; also usable as a decorator.
+
+    What a checkpoint names is built only if it is datakiln's or was registered: never because the file says so.
+    """
+    _REGISTERED[f"{cls.__module__}.{cls.__qualname__}"] = cls
+    return cls
 
 
 def _ours(target: str) -> type | None:
     """The class of that name if it is defined in a module of the models or nets, not merely imported there."""
+    if target in _REGISTERED:
+        return _REGISTERED[target]
     module_name, _, name = target.rpartition(".")
     if not module_name.startswith(("datakiln.models.", "datakiln.nets.")):
         return None
@@ -130,10 +147,14 @@ def _ours(target: str) -> type | None:
     return found if isinstance(found, type) and found.__module__ == module_name else None
 
 
+def _is_ours(target: str) -> bool:
+    return target.startswith("datakiln.") or target in _REGISTERED
+
+
 def model_arguments(config: dict[str, Any]) -> dict[str, Any]:
-    """The part of a model's config that sampling needs: no optimizers and schedulers, which are torch's classes."""
+    """The part of a model's config that sampling needs: no optimizers and schedulers, which are classes of others."""
     return {
         key: value
         for key, value in config.items()
-        if not (isinstance(value, dict) and not str(value.get("_target_", "datakiln.")).startswith("datakiln."))
+        if not (isinstance(value, dict) and "_target_" in value and not _is_ours(str(value["_target_"])))
     }

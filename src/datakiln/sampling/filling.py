@@ -119,8 +119,7 @@ class _Rows:
 
 
 def _codec(synthesizer: Synthesizer) -> TableCodec:
-    if not isinstance(synthesizer.codec, TableCodec):
-        raise UserError("fill= and score= are for tables; this run's model makes pictures")
+    assert isinstance(synthesizer.codec, TableCodec)
     return synthesizer.codec
 
 

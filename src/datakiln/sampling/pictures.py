@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -14,10 +15,14 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from datakiln.data.pictures.files import BadPicture, read_picture, square
+from datakiln.data.pictures.folder import find_pictures
 from datakiln.errors import UserError
 from datakiln.plots.grids import ACROSS, grid, save_animation, save_grid
 from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.spec import PLAIN, Sampling
 from datakiln.storage import replacing
+from datakiln.wording import counted
 
 MOST_IN_GRID = 4096
 MAKER = "datakiln"  # what numbered PNGs say that made them
@@ -30,7 +35,7 @@ def write_images(
     out: str,
     condition: Mapping[str, Any],
     seed: int,
-    truncation: float | None = None,
+    options: Sampling = PLAIN,
     interpolate: bool = False,
     overwrite: bool = False,
 ) -> None:
@@ -42,15 +47,14 @@ def write_images(
         out: Where to.
         condition: {"class": name}, or empty.
         seed: Same seed, same pictures.
-        truncation: Scale of the latents: below 1 trades variety for fidelity. None for 1.
+        options: See `Sampling`; recorded in every file.
         interpolate: Whether the pictures are steps of a closed walk, written as a strip and an animated GIF.
         overwrite: Whether a walk's files are replaced, and a folder's PNGs as far as an earlier sample left them.
 
     Raises:
         UserError: An option that the model or the kind of file cannot follow, or a file that would be lost.
     """
-    if truncation is not None and not 0.0 <= truncation <= 2.0:
-        raise UserError(f"truncation={truncation} must lie between 0 and 2; 1 or null leaves the latents as they are")
+    asked = {"seed": seed, "condition": {name: str(value) for name, value in condition.items()}, **options.given()}
     path = Path(out)
     suffix = "" if out.endswith("/") or path.is_dir() else path.suffix.lower()
     if interpolate:
@@ -58,45 +62,28 @@ def write_images(
             raise UserError(f"out={out}: a walk goes to walk.png and walk.gif; give one of the names, or a folder")
         base = path / "walk" if suffix == "" else path.with_suffix("")
         files = base.with_name(f"{base.name}.png"), base.with_name(f"{base.name}.gif")
-        write_walk(synthesizer, n, files, condition, seed, truncation, overwrite)
+        write_walk(synthesizer, n, files, condition, seed, options, overwrite)
         return
-    pictures = draw_images(synthesizer, n, condition, seed, truncation)
+    pictures = iter(synthesizer.chunks(n, condition, seed, options=options))
     if suffix == ".png":
-        _write_grid(pictures, n, path)
+        _write_grid(pictures, n, path, asked)
     elif suffix == ".npz":
-        _write_array(pictures, n, synthesizer, condition, seed, path)
+        _write_array(pictures, n, synthesizer, condition, seed, path, asked)
     elif suffix == "":
-        _write_files(pictures, n, path, overwrite)
+        _write_files(pictures, n, path, overwrite, asked)
     else:
         raise UserError(f"out={out}: pictures go to {KINDS}")
 
 
-def draw_images(
-    synthesizer: Synthesizer, n: int, condition: Mapping[str, Any], seed: int, truncation: float | None
-) -> Iterator[np.ndarray]:
-    """Pictures in pieces, uint8 (B, C, H, W); without truncation the same as `Synthesizer.sample` gives."""
-    if truncation is None:
-        return iter(synthesizer.chunks(n, condition, seed))
-    return _truncated(synthesizer, n, synthesizer.given_class(condition), seed, truncation)
-
-
-def _truncated(
-    synthesizer: Synthesizer, n: int, given: int | None, seed: int, truncation: float
-) -> Iterator[np.ndarray]:
-    for i, start in enumerate(range(0, n, synthesizer.codec.chunk)):
-        size = min(synthesizer.codec.chunk, n - start)
-        generator = torch.Generator().manual_seed(abs(seed) * 1_000_003 + i)
-        z = torch.randn(size, _latent_dim(synthesizer), generator=generator) * truncation
-        yield _decoded(synthesizer, z, synthesizer.classes(size, given, (seed, 0, i)))
-
-
-def _write_grid(pictures: Iterator[np.ndarray], n: int, path: Path) -> None:
+def _write_grid(pictures: Iterator[np.ndarray], n: int, path: Path, asked: Mapping[str, Any]) -> None:
     if n > MOST_IN_GRID:
         raise UserError(f"n={n} is too many for one grid (at most {MOST_IN_GRID}); use out=FOLDER/ or out=x.npz")
-    save_grid(np.concatenate(list(pictures)), path, f"{n} synthetic pictures.")
+    save_grid(np.concatenate(list(pictures)), path, f"{n} synthetic pictures.", note=_note(asked))
 
 
-def _write_files(pictures: Iterator[np.ndarray], n: int, folder: Path, overwrite: bool) -> None:
+def _write_files(
+    pictures: Iterator[np.ndarray], n: int, folder: Path, overwrite: bool, asked: Mapping[str, Any]
+) -> None:
     """Numbered PNGs that say of themselves who made them: only such ones are replaced, or removed beyond n."""
     before = set(folder.glob("*.png"))
     if before and not overwrite:
@@ -104,11 +91,10 @@ def _write_files(pictures: Iterator[np.ndarray], n: int, folder: Path, overwrite
             f"out={folder} holds PNGs already; choose another folder, or overwrite=true for those of a sample"
         )
     for path in sorted(before):
-        if not _is_sample(path):
+        if not (path.stem.isdigit() and _is_sample(path)):
             raise UserError(f"out={folder} holds {path.name}, which is of no sample; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    text = PngInfo()
-    text.add_text("Software", MAKER)
+    text = _note(asked)
     digits, number = max(5, len(str(n - 1))), 0
     for piece in pictures:
         for picture in piece:
@@ -124,7 +110,7 @@ def _write_files(pictures: Iterator[np.ndarray], n: int, folder: Path, overwrite
 def _is_sample(path: Path) -> bool:
     try:
         with Image.open(path) as picture:
-            return path.stem.isdigit() and picture.info.get("Software") == MAKER
+            return picture.info.get("Software") == MAKER
     except OSError:
         return False
 
@@ -140,10 +126,12 @@ def _write_array(
     condition: Mapping[str, Any],
     seed: int,
     path: Path,
+    asked: Mapping[str, Any],
 ) -> None:
     """`images`, uint8 (n, H, W, C), written piece by piece; `class` where one was asked for.
 
-    Of a model that is told the classes also `labels` (n,) and the names of the `classes`, as a run's own array.
+    Of a model that is told the classes also `labels` (n,) and the names of the `classes`, as a run's own array. How it
+    was sampled is `sampling`, JSON in text.
     """
     channels, height, width = synthesizer.codec.spec.shape
     header = {"descr": "|u1", "fortran_order": False, "shape": (n, height, width, channels)}
@@ -153,7 +141,8 @@ def _write_array(
             np.lib.format.write_array_header_1_0(file, header)
             for piece in pictures:
                 file.write(np.ascontiguousarray(piece.transpose(0, 2, 3, 1)).tobytes())
-        for name, array in _told(synthesizer, n, condition, seed).items():
+        told = {**_told(synthesizer, n, condition, seed), "sampling": np.array(json.dumps(asked, sort_keys=True))}
+        for name, array in told.items():
             with archive.open(f"{name}.npy", "w") as file:
                 np.lib.format.write_array(file, array, allow_pickle=False)
 
@@ -171,7 +160,7 @@ def write_walk(
     files: tuple[Path, Path],
     condition: Mapping[str, Any],
     seed: int,
-    truncation: float | None,
+    options: Sampling = PLAIN,
     overwrite: bool = False,
 ) -> None:
     """A closed walk of n steps through the latent space: a strip (PNG) and an animation (GIF) side by side.
@@ -184,15 +173,20 @@ def write_walk(
     for path in files:
         if path.exists() and not overwrite:
             raise UserError(f"out={path} exists, and a walk writes it; choose another name, or overwrite=true")
+    if not synthesizer.model.can_walk:
+        raise UserError(f"interpolate needs a model with a latent space, not {type(synthesizer.model).__name__}")
+    synthesizer.model.check_options(options)
     strip, animation = files
     generator = torch.Generator().manual_seed(abs(seed))
-    z = circle(torch.randn(math.ceil(n / ACROSS), _latent_dim(synthesizer), generator=generator), n)
+    latent_dim: Any = synthesizer.model.latent_dim  # every model that walks has one
+    z = circle(torch.randn(math.ceil(n / ACROSS), latent_dim, generator=generator), n)
     given = synthesizer.given_class(condition)
     y = synthesizer.classes(1, given, (seed, 0, 0))
-    z = z if truncation is None else z * truncation
     parts = z.split(synthesizer.codec.chunk)
-    steps = np.concatenate([_decoded(synthesizer, part, None if y is None else y.expand(len(part))) for part in parts])
-    save_grid(steps, strip, f"A walk of {n} steps through the latent space.", ACROSS)
+    told = [None if y is None else y.expand(len(part)) for part in parts]
+    steps = np.concatenate([_walked(synthesizer, part, of, options) for part, of in zip(parts, told, strict=True)])
+    asked = {"seed": seed, "condition": {name: str(value) for name, value in condition.items()}, **options.given()}
+    save_grid(steps, strip, f"A walk of {n} steps through the latent space.", ACROSS, note=_note(asked))
     frames = [Image.fromarray(grid(step[None], 1, tile=128)) for step in steps]
     save_animation(frames, animation, even=True)
 
@@ -210,18 +204,67 @@ def circle(keys: Tensor, n: int) -> Tensor:
     return torch.where(angle < 1e-3, start, between).float()
 
 
-def _latent_dim(synthesizer: Synthesizer) -> int:
-    model = synthesizer.model
-    latent_dim = getattr(model, "latent_dim", None)
-    if not isinstance(latent_dim, int) or not hasattr(model, "decode"):
-        raise UserError(f"truncation and interpolate need a model with a latent space, not {type(model).__name__}")
-    return latent_dim
-
-
 @torch.no_grad()
-def _decoded(synthesizer: Synthesizer, z: Tensor, y: Tensor | None) -> np.ndarray:
+def _walked(synthesizer: Synthesizer, z: Tensor, y: Tensor | None, options: Sampling) -> np.ndarray:
     model = synthesizer.model
     with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
         torch.manual_seed(0)  # of what a decoder draws beside z
-        x = model.decode(z.to(model.device), None if y is None else y.to(model.device))  # type: ignore[operator]
+        x = model.walk(z.to(model.device), None if y is None else y.to(model.device), options)
     return synthesizer.codec.decode(x, np.random.default_rng(0))
+
+
+def _note(asked: Mapping[str, Any]) -> PngInfo:
+    """What a PNG says of itself: who made it, and how."""
+    text = PngInfo()
+    text.add_text("Software", MAKER)
+    text.add_text("Sampling", json.dumps(asked, sort_keys=True))
+    return text
+
+
+def translate_folder(
+    synthesizer: Synthesizer,
+    source: Path,
+    out: Path,
+    condition: Mapping[str, Any],
+    seed: int,
+    options: Sampling = PLAIN,
+    overwrite: bool = False,
+) -> str:
+    """Writes what the model makes of each picture of a folder, under the same name; says how many.
+
+    Pictures are cut to the middle square and brought to the side that the model takes. Those that cannot be read are
+    named and left out.
+
+    Raises:
+        UserError: No such folder, no usable picture in it, or files that would be lost.
+    """
+    files, _, _ = find_pictures(source, labels=False, option="translate")
+    out.mkdir(parents=True, exist_ok=True)
+    names = [path.relative_to(source).with_suffix(".png") for path in files]
+    if len(set(names)) < len(names):  # a.jpg beside a.png
+        names = [path.relative_to(source).with_name(f"{path.name}.png") for path in files]
+    taken = [name for name in names if (out / name).exists() and not (overwrite and _is_sample(out / name))]
+    if taken:
+        raise UserError(f"out={out} holds {taken[0]} already; choose another folder, or overwrite=true for a sample's")
+    channels, side = synthesizer.model.takes[0], synthesizer.model.takes[1]
+    asked = {"seed": seed, "condition": {name: str(value) for name, value in condition.items()}, **options.given()}
+    done, left = 0, []
+    for start in range(0, len(files), synthesizer.codec.chunk):
+        pixels, good = [], []
+        for path, name in zip(files[start:], names[start : start + synthesizer.codec.chunk], strict=False):
+            try:
+                pixels.append(square(read_picture(path)[0], side, channels))
+                good.append(name)
+            except BadPicture as fault:
+                left.append(f"{path.name} {fault}")
+        if not pixels:
+            continue
+        for name, picture in zip(good, synthesizer.transform(np.stack(pixels), condition, seed, options), strict=True):
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            with replacing(out / name) as partial:
+                _to_image(picture).save(partial, format="PNG", pnginfo=_note({**asked, "from": str(name)}))
+            done += 1
+    if not done:
+        raise UserError(f"translate={source}: no picture could be read ({left[0]})")
+    told = f"; left out: {', '.join(left[:3])}{', ...' if len(left) > 3 else ''}" if left else ""
+    return f"{counted(done, 'picture')} translated{told};"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,6 @@ import torch
 from torch import Tensor
 
 from datakiln.codecs.base import Codec
-from datakiln.codecs.pictures import ImageCodec
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.constraints import Rules
 from datakiln.errors import UserError, near
@@ -20,7 +22,7 @@ from datakiln.models.base import GenerativeModel
 from datakiln.models.gan.adversarial import AdversarialModel
 from datakiln.sampling.checkpoints import build, find_checkpoint, read_checkpoint
 from datakiln.sampling.rejection import Request, Seeds
-from datakiln.spec import DataSpec
+from datakiln.spec import PLAIN, DataSpec, Sampling
 
 
 def usable_device(name: str) -> torch.device:
@@ -41,9 +43,18 @@ def usable_device(name: str) -> torch.device:
     return device
 
 
-CODECS: dict[str, type[Codec]] = {TableCodec.kind: TableCodec, ImageCodec.kind: ImageCodec}
+CODECS = {  # by kind; a kind's codec is imported when a checkpoint holds one
+    "table": "datakiln.codecs.tables.table.TableCodec",
+    "image": "datakiln.codecs.pictures.ImageCodec",
+}
 
 FILL_TRIES = 20  # draws for a cell that is to be filled, until one is not missing again
+
+
+def codec_of(kind: str) -> type[Codec]:
+    """The codec of a kind of data."""
+    module, _, name = CODECS[kind].rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 class Synthesizer:
@@ -88,16 +99,22 @@ class Synthesizer:
         try:
             model = build(own["model"], spec=DataSpec.from_state(own["spec"]))
             model.load_state_dict(content["state_dict"])
+            model.check_frozen(content.get("frozen", {}))
             if content.get("averaged") and not raw:
                 model.averaged().load_state_dict(content["averaged"])
-            codec = CODECS[own["codec"]["kind"]].from_state(own["codec"]["state"])
+            codec = codec_of(own["codec"]["kind"]).from_state(own["codec"]["state"])
         except (KeyError, TypeError, AttributeError, RuntimeError) as error:
             told = f"checkpoint {path} is damaged, or of another version of the program: its parts do not fit together"
             raise UserError(f"{told} ({(str(error).splitlines() or [''])[0][:80]}); use another") from error
         return cls(model.to(place), codec, own.get("origin"), own.get("constraints", ()))
 
     def sample(
-        self, n: int, condition: Mapping[str, Any] | None = None, seed: int = 0, balance: str | None = None
+        self,
+        n: int,
+        condition: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        balance: str | None = None,
+        options: Sampling = PLAIN,
     ) -> Any:  # noqa: ANN401
         """Synthetic data in user units: a frame for tables, an array for images and series.
 
@@ -107,11 +124,13 @@ class Synthesizer:
                 see `Domain.read`. A model that can be told is told; others are asked again until enough rows fit.
             seed: Same seed, same data on the same machine.
             balance: Column of a table whose categories come equally often; "label" for its label.
+            options: See `Sampling`; those that the model does not follow are refused.
 
         Raises:
-            UserError: n is not positive, or a condition is unknown, impossible or practically never met.
+            UserError: n is not positive, an option changes nothing, or a condition is unknown, impossible or
+                practically never met.
         """
-        chunks = list(self.chunks(n, condition, seed, balance=balance))
+        chunks = list(self.chunks(n, condition, seed, balance=balance, options=options))
         if isinstance(chunks[0], pd.DataFrame):
             return pd.concat(chunks, ignore_index=True) if len(chunks) > 1 else chunks[0]
         return np.concatenate(chunks)
@@ -124,6 +143,7 @@ class Synthesizer:
         part: int = 0,
         first_row: int = 0,
         balance: str | None = None,
+        options: Sampling = PLAIN,
     ) -> Iterator[Any]:
         """The same data in pieces, so that memory stays constant however large n is; wrong requests raise at once.
 
@@ -134,23 +154,60 @@ class Synthesizer:
             part: A further seed, for parts of one large sample that are made apart.
             first_row: Rows made before this part, so that ids do not repeat.
             balance: See `sample`.
+            options: See `sample`.
         """
         if n <= 0:
             raise UserError(f"n={n} must be at least 1")
+        self.check(options)
         if isinstance(self.codec, TableCodec):
-            return self.rows(self.request(condition, balance), n, seed, part, first_row)
+            return self.rows(self.request(condition, balance), n, seed, part, first_row, options)
         if balance is not None:
             raise UserError(f"balance={balance} is for tables")
-        return self._pictures(n, self.given_class(condition or {}), (seed, part), first_row)
+        return self._examples(n, self.given_class(condition or {}), (seed, part), first_row, options)
+
+    def check(self, options: Sampling = PLAIN) -> None:
+        """Refuses to draw from a model that only transforms, and options that it does not follow."""
+        if not self.model.can_draw:
+            told = f"{type(self.model).__name__} draws nothing by itself: it takes an input"
+            raise UserError(f"{told}; give one with translate=")
+        self.model.check_options(options)
+
+    def transform(
+        self, data: Any, condition: Mapping[str, Any] | None = None, seed: int = 0, options: Sampling = PLAIN
+    ) -> Any:  # noqa: ANN401
+        """Examples made from others by a model that takes an input: translated, upscaled, restored.
+
+        Arguments:
+            data: Inputs in user units; pictures uint8 (n, C, H, W) of the shape `model.takes`.
+            condition: {"class": name} of what they are to become, where the model has a choice.
+            seed: Same seed, same results on the same machine.
+            options: See `sample`.
+
+        Raises:
+            UserError: The model takes no input, or an option changes nothing.
+        """
+        if not self.model.can_transform:
+            raise UserError(f"{type(self.model).__name__} takes no input, it draws; leave out translate=")
+        given = (condition or {}).get("class")
+        parts = []
+        for i, start in enumerate(range(0, len(data), self.codec.chunk)):
+            x = self.codec.encode(data[start : start + self.codec.chunk]).to(self.model.device)
+            target = None if given is None else torch.full((len(x),), self.codec.class_index(given)).to(x.device)
+            with self._seeded((seed, 0, i)):
+                made = self.model.transformed(x, target, options)
+            parts.append(self.codec.decode(made, _generator((seed, 0, i)), start))
+        return pd.concat(parts, ignore_index=True) if isinstance(parts[0], pd.DataFrame) else np.concatenate(parts)
 
     def request(self, condition: Mapping[str, Any] | None = None, balance: str | None = None) -> Request:
         """What is wanted of a table, checked; raises `UserError` for what it cannot give."""
         assert isinstance(self.codec, TableCodec)
         return Request(self.codec, self.model.conditioning, condition or {}, balance, self.rules)
 
-    def rows(self, request: Request, n: int, seed: int, part: int = 0, first_row: int = 0) -> Iterator[pd.DataFrame]:
+    def rows(
+        self, request: Request, n: int, seed: int, part: int = 0, first_row: int = 0, options: Sampling = PLAIN
+    ) -> Iterator[pd.DataFrame]:
         """The rows of a checked request, in pieces; arguments as for `chunks`."""
-        return request.rows(n, self._chunk, seed, part, first_row)
+        return request.rows(n, functools.partial(self._chunk, options=options), seed, part, first_row)
 
     def impute(self, frame: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         """A table with its missing cells filled by a draw given the known cells of their row; known cells stay.
@@ -160,7 +217,9 @@ class Synthesizer:
         Raises:
             UserError: The model cannot be told columns, or the table lacks one that the model uses.
         """
-        codec = self._told_columns(frame, ())
+        if not self.model.can_fill:
+            raise UserError(f"{type(self.model).__name__} cannot be told columns; train model=tabar or model=mixture")
+        codec = self._with_columns(frame, ())
         names = [name for name in codec.schema.names if name in frame]  # ids, text and constants are not needed
         filled = frame[names].reset_index(drop=True)
         for i in range(FILL_TRIES):
@@ -186,25 +245,41 @@ class Synthesizer:
         Raises:
             UserError: The model has no such likelihood, or the table lacks a column that the model uses.
         """
-        codec = self._told_columns(frame, unknown)
+        self.check_likelihood()
+        whole = self.model.likelihood == "whole"
+        codec = self._with_columns(frame, () if whole else unknown)
         cells = {name: frame[name] for name in codec.modelled if name not in unknown}
         with torch.no_grad():
-            log_prob: Any = self.model.log_prob  # every model that can be told columns has it
-            nats = log_prob(codec.encode_known(cells, len(frame)).to(self.model.device))
+            if whole:
+                x = self._whole_rows(codec, frame)
+            else:
+                x = codec.encode_known(cells, len(frame))
+            nats = self.model.log_prob(x.to(self.model.device))
         return pd.Series(nats.cpu().numpy(), index=frame.index, name="log_prob")
 
-    def _told_columns(self, frame: pd.DataFrame, unknown: Sequence[str]) -> TableCodec:
-        if not isinstance(self.codec, TableCodec) or self.model.conditioning != "columns":
-            raise UserError(f"{type(self.model).__name__} cannot be told columns; train model=tabar or model=mixture")
+    def check_likelihood(self) -> None:
+        """Refuses a model that cannot tell how likely an example is; raises `UserError`."""
+        if self.model.likelihood == "none":
+            raise UserError(f"{type(self.model).__name__} has no likelihood; train model=tabar, mixture or nsf")
+
+    def _whole_rows(self, codec: TableCodec, frame: pd.DataFrame) -> Tensor:
+        """Rows of a model whose likelihood is of whole rows alone."""
+        return codec.encode(frame[list(codec.schema.names)])
+
+    def _with_columns(self, frame: pd.DataFrame, unknown: Sequence[str]) -> TableCodec:
+        assert isinstance(self.codec, TableCodec)
         lacking = [name for name in self.codec.modelled if name not in frame and name not in unknown]
         if lacking:
             raise UserError(f"the table lacks the column {lacking[0]!r}{near(lacking[0], map(str, frame.columns))}")
         return self.codec
 
-    def _pictures(self, n: int, given: int | None, seeds: tuple[int, int], first_row: int) -> Iterator[Any]:
+    def _examples(
+        self, n: int, given: int | None, seeds: tuple[int, int], first_row: int, options: Sampling
+    ) -> Iterator[Any]:
         for i, start in enumerate(range(0, n, self.codec.chunk)):
             size = min(self.codec.chunk, n - start)
-            yield self._chunk(size, self.classes(size, given, (*seeds, i)), (*seeds, i), first_row + start)
+            told = self.classes(size, given, (*seeds, i))
+            yield self._chunk(size, told, (*seeds, i), first_row + start, options)
 
     def classes(self, n: int, given: int | None, seeds: Seeds) -> Tensor | None:
         """Class indices of one piece of pictures, (n,): that given, else drawn by shares; None for an untold model.
@@ -231,7 +306,6 @@ class Synthesizer:
                 raise UserError(f"condition.{name} is unknown; for this data it is condition.class=...")
         if "class" not in condition:
             return None
-        assert isinstance(self.codec, ImageCodec)
         if self.model.conditioning != "label":
             way_out = "conditional=true" if isinstance(self.model, AdversarialModel) else "model=cvae"
             if not self.codec.spec.classes:
@@ -240,15 +314,20 @@ class Synthesizer:
             raise UserError(f"{told}; train with {way_out}")
         return self.codec.class_index(condition["class"])
 
-    def _chunk(self, n: int, told: Tensor | None, seeds: Seeds, first_row: int) -> Any:  # noqa: ANN401
+    def _chunk(self, n: int, told: Tensor | None, seeds: Seeds, first_row: int, options: Sampling = PLAIN) -> Any:  # noqa: ANN401
         """One draw of the model in user units; `told` is what `GenerativeModel.draw` takes as its condition."""
-        return self.codec.decode(self._draw(n, told, seeds), _generator(seeds), first_row)
+        return self.codec.decode(self._draw(n, told, seeds, options), _generator(seeds), first_row)
 
-    def _draw(self, n: int, told: Tensor | None, seeds: Seeds) -> Tensor:
-        cuda = [self.model.device] if self.model.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda):
+    def _draw(self, n: int, told: Tensor | None, seeds: Seeds, options: Sampling = PLAIN) -> Tensor:
+        with self._seeded(seeds):
+            return self.model.sample(n, None if told is None else told.to(self.model.device), options)
+
+    @contextmanager
+    def _seeded(self, seeds: Seeds) -> Iterator[None]:
+        """Torch's generators at these seeds; the caller's own afterwards."""
+        with torch.random.fork_rng(devices=[self.model.device] if self.model.device.type == "cuda" else []):
             torch.manual_seed(int(_generator(seeds).integers(2**62)))
-            return self.model.sample(n, None if told is None else told.to(self.model.device))
+            yield
 
 
 def _generator(seeds: Sequence[int]) -> np.random.Generator:

@@ -18,6 +18,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
+from datakiln import strictjson
 from datakiln.codecs.base import CHUNK
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.data.tables.facts import is_text
@@ -25,6 +26,7 @@ from datakiln.errors import UserError
 from datakiln.sampling.rejection import Request
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.schema import Schema
+from datakiln.spec import PLAIN, Sampling
 from datakiln.storage import replacing
 
 PART_ROWS = 8 * CHUNK  # rows of one part of a folder of Parquet parts
@@ -41,30 +43,36 @@ def write_table(
     console: Console,
     balance: str | None = None,
     overwrite: bool = False,
+    options: Sampling = PLAIN,
 ) -> None:
     """Writes n rows to a .csv or .parquet file, or as parts to a folder (`out` ends in a slash).
 
     `overwrite` begins a folder anew: it removes parts of an earlier sample, and refuses a folder with anybody else's.
+    Parquet files say how they were sampled; beside a CSV, which cannot, lies a .json where options were given.
 
     Raises:
         UserError: `out` has another ending, or rows are asked for that the synthesizer cannot give.
     """
     path = Path(out)
+    synthesizer.check(options)
+    told = {k: str(v) for k, v in condition.items()}
+    asked = {"n": n, "seed": seed, "condition": told, "balance": balance, **options.given()}
     if out.endswith("/") or path.is_dir():
         request = synthesizer.request(condition, balance)
         _refuse_unique(request, n, path)
-        asked = {"n": n, "seed": seed, "condition": {k: str(v) for k, v in condition.items()}, "balance": balance}
         given = {"model": fingerprint(synthesizer), "device": synthesizer.model.device.type, "part rows": PART_ROWS}
         if overwrite:
             _remove_parts(path)
-        _write_parts(synthesizer, n, path, seed, console, request, {**given, **asked})
+        _write_parts(synthesizer, n, path, seed, console, request, {**given, **asked}, options)
         return
     if path.suffix not in (".csv", ".parquet"):
         raise UserError(f"out={out} must end in .csv or .parquet, or in / for a folder of Parquet parts")
-    pieces = synthesizer.chunks(n, condition, seed, balance=balance)
+    pieces = synthesizer.chunks(n, condition, seed, balance=balance, options=options)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
-        _write_file(pieces, partial, path.suffix, _schema(synthesizer))
+        _write_file(pieces, partial, path.suffix, _schema(synthesizer), json.dumps(asked, sort_keys=True))
+    if path.suffix == ".csv" and options.given():
+        strictjson.write(asked, path.with_suffix(".csv.json"))
 
 
 def _refuse_unique(request: Request, n: int, folder: Path) -> None:
@@ -81,6 +89,7 @@ def _write_parts(
     console: Console,
     request: Request,
     asked: Mapping[str, Any],
+    options: Sampling,
 ) -> None:
     """Part k depends on (seed, k) alone, and appears when complete: the same command again makes what is missing.
 
@@ -94,7 +103,7 @@ def _write_parts(
     for k in track(range(len(starts)), "sampling", console=console, disable=not console.is_terminal):
         if not paths[k].exists():
             with replacing(paths[k]) as partial:
-                pieces = synthesizer.rows(request, rows[k], seed, part=k, first_row=starts[k])
+                pieces = synthesizer.rows(request, rows[k], seed, part=k, first_row=starts[k], options=options)
                 _write_file(pieces, partial, ".parquet", _schema(synthesizer), json.dumps(asked, sort_keys=True))
 
 

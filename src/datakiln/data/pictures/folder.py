@@ -96,25 +96,32 @@ class FolderImages:
         return RawImages(Pictures(decoded.x, y), None, classes, provenance, tuple(report))
 
 
-def find_pictures(folder: Path, labels: bool) -> tuple[list[Path], list[int], tuple[str, ...]]:
+def find_pictures(
+    folder: Path, labels: bool, option: str = "data.path"
+) -> tuple[list[Path], list[int], tuple[str, ...]]:
     """Files with a picture's suffix or content below a folder, their class indices (empty without classes), the names.
+
+    Arguments:
+        folder: Where to look.
+        labels: Whether subfolders are classes.
+        option: What errors call it.
 
     Raises:
         UserError: No such folder, no picture in it, or pictures both beside and inside of class folders.
     """
     if not folder.is_dir():
-        raise UserError(f"data.path={folder}: no such folder (looked from {Path.cwd()})")
+        raise UserError(f"{option}={folder}: no such folder (looked from {Path.cwd()})")
     top = sorted(p for p in folder.iterdir() if _is_picture(p))
     groups = {d.name: _below(d) for d in sorted(folder.iterdir()) if d.is_dir() and not d.name.startswith(".")}
     groups = {name: files for name, files in groups.items() if files}
     if not top and not groups:
-        raise UserError(f"data.path={folder} holds no picture ({', '.join(sorted(FORMATS))})")
+        raise UserError(f"{option}={folder} holds no picture ({', '.join(sorted(FORMATS))})")
     if not labels or not groups:
         return top + [path for files in groups.values() for path in files], [], ()
     named = next((path.name for path in top if _is_named(path)), None)
     if named is not None:
         raise UserError(
-            f"data.path={folder} holds pictures both in subfolders and beside them ({named}); move these into a "
+            f"{option}={folder} holds pictures both in subfolders and beside them ({named}); move these into a "
             "subfolder of their class, or use data.labels=false to learn all without classes"
         )
     indices = [i for i, files in enumerate(groups.values()) for _ in files]

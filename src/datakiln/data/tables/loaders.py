@@ -119,5 +119,4 @@ class StreamLoader(Loader):
 def _joined(left: Batch | None, right: Batch) -> Batch:
     if left is None:
         return right
-    y = None if left.y is None or right.y is None else torch.cat([left.y, right.y])
-    return Batch(torch.cat([left.x, right.x]), y)
+    return Batch.joined([left, right])

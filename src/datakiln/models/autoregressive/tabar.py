@@ -23,7 +23,7 @@ from datakiln.models.base import LikelihoodModel, OptimizerFactory
 from datakiln.nets.anyorder import Ancestral, Network
 from datakiln.nets.codes import Codes, resample
 from datakiln.nets.linear import half_precision
-from datakiln.spec import Batch, DataSpec
+from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
 WARM_UP = 0.1  # share of training over which the rate rises
 FIRST, LAST = 0.1, 0.001  # of the highest rate, where training begins and ends
@@ -57,6 +57,8 @@ class TabAR(LikelihoodModel):
 
     supports = frozenset({"table"})
     reads = frozenset({"code"})
+    options = frozenset({"temperature"})
+    likelihood = "partial"
     rank: Tensor
     counted: Tensor
 
@@ -166,7 +168,7 @@ class TabAR(LikelihoodModel):
         rank = self.rank.expand(1, -1)
         return torch.cat([self._log_probs(*self.codes.read(rows), rank).sum(dim=1) for rows in x.split(ROWS)])
 
-    def draw(self, n: int, condition: Tensor | None) -> Tensor:
+    def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Column after column in the fixed order; known cells count from the start.
 
         What follows from cells given out of order is learnt from a part of training only, and badly for rare values,
@@ -174,17 +176,18 @@ class TabAR(LikelihoodModel):
         are taken from those of the same condition with the odds of their likelihood over the probability they were
         drawn with (Rubin, 1988, sampling importance resampling).
         """
+        ancestral = self._ancestral(options.temperature)
         if condition is None:
-            return self._drawn(torch.full((n, len(self.codes)), math.nan, device=self.device))[0].float()
-        return torch.cat([self._chosen(rows) for rows in condition.split(max(CHUNK // self.candidates, 1))])
+            return self._drawn(torch.full((n, len(self.codes)), math.nan, device=self.device), ancestral)[0].float()
+        return torch.cat([self._chosen(rows, ancestral) for rows in condition.split(max(CHUNK // self.candidates, 1))])
 
-    def _chosen(self, condition: Tensor) -> Tensor:
+    def _chosen(self, condition: Tensor, ancestral: Ancestral) -> Tensor:
         if self.candidates == 1:
-            return self._drawn(condition)[0].to(condition.dtype)
+            return self._drawn(condition, ancestral)[0].to(condition.dtype)
         _, alike = torch.unique(condition.nan_to_num(-1.0), dim=0, return_inverse=True)
         order = alike.argsort(stable=True)
-        codes, log_q = self._drawn(condition[order].repeat_interleave(self.candidates, dim=0))
-        log_odds = self._ancestral().log_prob(codes) - log_q
+        codes, log_q = self._drawn(condition[order].repeat_interleave(self.candidates, dim=0), ancestral)
+        log_odds = ancestral.log_prob(codes) - log_q
         chosen = resample(log_odds, alike[order].repeat_interleave(self.candidates), len(order))
         # those chosen more than once stand together: mix them among the rows of their condition
         mixed = torch.randperm(len(order), device=order.device)
@@ -193,14 +196,14 @@ class TabAR(LikelihoodModel):
         drawn[order[mixed]] = codes[chosen].to(condition.dtype)
         return drawn
 
-    def _drawn(self, condition: Tensor) -> tuple[Tensor, Tensor]:
+    def _drawn(self, condition: Tensor, ancestral: Ancestral) -> tuple[Tensor, Tensor]:
         """Rows of codes (n, C), and the log-probability that their unknown cells were drawn with, (n,)."""
         codes, known = self.codes.read(condition)
         codes -= self.codes.first
-        return codes, self._ancestral().draw(codes, known, self.even)
+        return codes, ancestral.draw(codes, known, self.even)
 
-    def _ancestral(self) -> Ancestral:
-        return Ancestral(self.net, self.rank.argsort().tolist(), self._precision)
+    def _ancestral(self, temperature: float | None = None) -> Ancestral:
+        return Ancestral(self.net, self.rank.argsort().tolist(), self._precision, temperature or 1.0)
 
     def _precision(self) -> AbstractContextManager[None]:
         return half_precision(self.device, self.bf16)

@@ -19,11 +19,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from datakiln.errors import UserError
 from datakiln.models.base import LikelihoodModel, OptimizerFactory, SchedulerFactory
 from datakiln.nets.denoiser import Denoiser, cosine_alpha_bar
 from datakiln.nets.rows import Rows
 from datakiln.nets.segments import Segments
-from datakiln.spec import Batch, DataSpec
+from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
 SCALE = 3.0  # encodings put a third of a unit variance into model space
 LIMIT = 6.0  # predicted numbers, in standard deviations: the noise leaves them undetermined at first
@@ -49,6 +50,7 @@ class TabDDPM(LikelihoodModel):
     """
 
     supports = frozenset({"table"})
+    options = frozenset({"steps"})
     directions = {"loss": "lower", "gaussian": "lower", "multinomial": "lower"}
     value_at: Tensor
     gate_at: Tensor
@@ -179,11 +181,14 @@ class TabDDPM(LikelihoodModel):
         a = self.a[-1]
         return 0.5 * (a * v.square() - a - torch.log1p(-a)).sum(dim=1)
 
-    def draw(self, n: int, condition: Tensor | None) -> Tensor:
+    def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Backwards from noise in `sampling_steps` strides; labels that are not given are drawn by their shares."""
         y = self.rows.labels(condition, n) if self.rows.classes else None
         v, c = torch.randn(n, self.n_values, device=self.device), self._uniform_draw(n)
-        times = torch.linspace(self.T, 0, self.sampling_steps + 1, device=self.device).round().long()
+        strides = options.steps or self.sampling_steps
+        if strides > self.T:
+            raise UserError(f"steps={strides}: TabDDPM has {self.T} steps to visit; give at most as many")
+        times = torch.linspace(self.T, 0, strides + 1, device=self.device).round().long()
         before: tuple[Tensor, Tensor] | None = None
         for t, s in zip(times[:-1], times[1:], strict=True):
             noise, logits = self._predict(v, c, t[None], y)

@@ -24,7 +24,7 @@ from datakiln.nets.heads import TableHead
 from datakiln.nets.linear import half_precision
 from datakiln.nets.rows import Rows
 from datakiln.nets.tokens import TokenAutoencoder
-from datakiln.spec import Batch, DataSpec
+from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
 SIGMA_MIN, SIGMA_MAX = 0.002, 20.0  # noise levels, in standard deviations of a latent; pictures need 80, rows do not
 CURVE = 7.0  # rho of eq. 5 there: how much closer together the steps are at low noise
@@ -57,6 +57,7 @@ class TabSyn(LikelihoodModel):
     """
 
     supports = frozenset({"table"})
+    options = frozenset({"steps"})
     directions = {"loss": "lower", "reconstruction": "higher", "kl": "lower"}
     mean: Tensor
     variance: Tensor
@@ -182,11 +183,11 @@ class TabSyn(LikelihoodModel):
         last = 0.5 * u.shape[1] * (math.log(2 * math.pi * SIGMA_MIN**2) + 1.0)
         return diffusion + prior + last
 
-    def draw(self, n: int, condition: Tensor | None) -> Tensor:
+    def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Latents by Heun's method (Karras et al., 2022, algorithm 1), decoded; labels not given are drawn by share."""
         y = self.rows.labels(condition, n) if self.rows.classes else None
         u = SIGMA_MAX * torch.randn(n, self.vae.latent_dim, device=self.device)
-        sigmas = noise_levels(self.sampling_steps).to(u.device)
+        sigmas = noise_levels(options.steps or self.sampling_steps).to(u.device)
         for sigma, after in zip(sigmas[:-1], sigmas[1:], strict=True):
             slope = (u - self._denoise(u, sigma.view(1, 1), y)) / sigma
             ahead = u + (after - sigma) * slope

@@ -23,7 +23,7 @@ from zuko.utils import unpack
 from datakiln.models.base import LikelihoodModel, OptimizerFactory, SchedulerFactory
 from datakiln.nets.dequantise import Dequantise
 from datakiln.nets.rows import Rows
-from datakiln.spec import Batch, DataSpec
+from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
 
 class NSF(LikelihoodModel):
@@ -42,6 +42,8 @@ class NSF(LikelihoodModel):
     """
 
     supports = frozenset({"table"})
+    options = frozenset({"temperature"})
+    likelihood = "whole"
     directions = {"loss": "lower"}
 
     def __init__(
@@ -89,15 +91,25 @@ class NSF(LikelihoodModel):
         context = self.rows.given(batch.y, len(v)) if self.rows.classes else None
         return self.flow(context).log_prob(v) - log_q
 
+    def log_prob(self, x: Tensor) -> Tensor:
+        """A bound on log p(row), the label's share included where the model is told it, in nats, shape (B,)."""
+        if not self.rows.classes:
+            return self.log_likelihood(Batch(x))
+        start = self.rows.label_start
+        assert start is not None
+        y = x[:, start : start + self.rows.classes].argmax(dim=1)
+        return self.log_likelihood(Batch(x, y)) + self.rows.shares[y].log()
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The mean negative log-likelihood in nats a row."""
         return {"loss": -self.log_likelihood(batch).mean()}
 
-    def draw(self, n: int, condition: Tensor | None) -> Tensor:
+    def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Noise through the inverse flow; labels that are not given are drawn by their shares."""
         y = self.rows.labels(condition, n) if self.rows.classes else None
         context = None if y is None else self.rows.given(y, n)
-        v = torch.randn(n, self.dequantise.features, device=self.device)
+        temperature = 1.0 if options.temperature is None else options.temperature
+        v = temperature * torch.randn(n, self.dequantise.features, device=self.device)
         for transform in reversed(self.flow.transform.transforms):
             v = invert(transform, v, context)
         return self.rows.put(self.dequantise.inverse(v), y)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -30,6 +32,8 @@ class AdversarialModel(GenerativeModel, abc.ABC):
         critic_steps: Critic updates for each generator update.
         accumulate: Pieces that each batch is worked through in; memory falls, the gradients stay those of the whole
             batch but for what depends on other rows of it, such as BatchNorm.
+        lazy: Critic updates from one penalty on its gradients to the next, whose weight grows as much (Karras et al.,
+            2020, appendix B); 1 for one at every update.
         generator_optimizer: Factory from parameters to an optimizer; None for a model that only samples.
         critic_optimizer: The same for the critic.
         generator_scheduler: Factory from the optimizer to a learning-rate scheduler stepped every epoch; None for a
@@ -48,6 +52,7 @@ class AdversarialModel(GenerativeModel, abc.ABC):
         critic: nn.Module,
         critic_steps: int = 1,
         accumulate: int = 1,
+        lazy: int = 1,
         generator_optimizer: OptimizerFactory | None = None,
         critic_optimizer: OptimizerFactory | None = None,
         generator_scheduler: SchedulerFactory | None = None,
@@ -61,7 +66,9 @@ class AdversarialModel(GenerativeModel, abc.ABC):
             raise ValueError(f"accumulate={accumulate} must be at least 1")
         self.automatic_optimization = False
         self.generator, self.critic = generator, critic
-        self.critic_steps, self.accumulate = critic_steps, accumulate
+        if lazy < 1:
+            raise ValueError(f"lazy={lazy} must be at least 1")
+        self.critic_steps, self.accumulate, self.lazy = critic_steps, accumulate, lazy
         self.optimizer_factories = (critic_optimizer, generator_optimizer)
         self.scheduler_factories = (critic_scheduler, generator_scheduler)
         self.critic_updates = 0
@@ -79,6 +86,19 @@ class AdversarialModel(GenerativeModel, abc.ABC):
     @abc.abstractmethod
     def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars to log; "loss" is what the generator minimises with fresh samples, as many as the batch has rows."""
+
+    def critic_parameters(self) -> list[nn.Parameter]:
+        """What the critic's optimizer moves, asked once before training."""
+        return [parameter for parameter in self.critic.parameters() if parameter.requires_grad]
+
+    def generator_parameters(self) -> list[nn.Parameter]:
+        """What the generator's optimizer moves: also a net beside it that trains with it, such as InfoGAN's Q."""
+        return [parameter for parameter in self.generator.parameters() if parameter.requires_grad]
+
+    @property
+    def is_penalty_due(self) -> bool:
+        """Whether this critic update pays a lazy penalty, `lazy` times its weight; counts critic updates."""
+        return torch.is_grad_enabled() and self.critic_updates % self.lazy == 0
 
     def averaged(self) -> nn.Module:
         """The generator."""
@@ -105,24 +125,33 @@ class AdversarialModel(GenerativeModel, abc.ABC):
         self.after_critic_update()
         self.critic_updates += 1
         if self.critic_updates % self.critic_steps == 0:
-            self.critic.requires_grad_(False)
-            try:
+            with self._resting(critic_optimizer, self.optimizers(use_pl_optimizer=False)[1]):  # type: ignore[index]
                 self._update("generator", batch, self.optimizers()[1])  # type: ignore[index]
-            finally:
-                self.critic.requires_grad_(True)
             self.generator_updates += 1
+
+    @contextmanager
+    def _resting(self, critic: torch.optim.Optimizer, generator: torch.optim.Optimizer) -> Iterator[None]:
+        """The critic's own parameters take no gradients in the generator's update; shared ones do."""
+        moving = {id(parameter) for group in generator.param_groups for parameter in group["params"]}
+        resting = [p for group in critic.param_groups for p in group["params"] if id(p) not in moving]
+        for parameter in resting:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in resting:
+                parameter.requires_grad_(True)
 
     def _update(self, side: str, batch: Batch, optimizer: Any) -> None:  # noqa: ANN401 (torch's or Lightning's)
         compute = self.critic_losses if side == "critic" else self.generator_losses
-        net = self.critic if side == "critic" else self.generator
         optimizer.zero_grad(set_to_none=True)
-        for piece in _pieces(batch, self.accumulate):
+        for piece in batch.pieces(self.accumulate):
             figures = compute(piece)
             loss = figures.pop("loss")
             self.check_finite(loss)
             self.manual_backward(loss * (len(piece.x) / len(batch.x)) if self.accumulate > 1 else loss)
             self.meter.add("train", {f"{side}_loss": loss, **figures}, len(piece.x))
-        self.meter.add("train", {f"{side}_gradient": gradient_norm(net)}, len(batch.x))
+        self.meter.add("train", {f"{side}_gradient": gradient_norm(optimizer)}, len(batch.x))
         optimizer.step()
         # autocast keeps its bf16 copies of weights until the step ends; these weights have just changed
         torch.clear_autocast_cache()
@@ -182,9 +211,9 @@ class AdversarialModel(GenerativeModel, abc.ABC):
         """The critic's optimizer and the generator's, with their schedulers."""
         if None in self.optimizer_factories:
             raise UserError(f"{type(self).__name__} was built without optimizers: it can sample, not train")
-        nets = (self.critic, self.generator)
+        sides = (self.critic_parameters(), self.generator_parameters())
         optimizers = [
-            make(net.parameters()) for make, net in zip(self.optimizer_factories, nets, strict=True) if make is not None
+            make(side) for make, side in zip(self.optimizer_factories, sides, strict=True) if make is not None
         ]
         made = zip(self.scheduler_factories, optimizers, strict=True)
         return optimizers, [make(optimizer) for make, optimizer in made if make is not None]
@@ -209,14 +238,7 @@ class AdversarialModel(GenerativeModel, abc.ABC):
 
 
 @torch.no_grad()
-def gradient_norm(net: nn.Module) -> Tensor:
-    """Norm of all gradients of a net together, a scalar."""
-    gradients = [p.grad for p in net.parameters() if p.grad is not None]
+def gradient_norm(optimizer: Any) -> Tensor:  # noqa: ANN401 (torch's or Lightning's)
+    """Norm of all gradients that an optimizer goes by, a scalar."""
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
     return torch.stack(torch._foreach_norm(gradients)).norm()
-
-
-def _pieces(batch: Batch, count: int) -> list[Batch]:
-    if count == 1:
-        return [batch]
-    labels = [None] * count if batch.y is None else batch.y.chunk(count)
-    return [Batch(x, y) for x, y in zip(batch.x.chunk(count), labels, strict=False)]

@@ -21,7 +21,7 @@ from datakiln.nets.conditional import Conditions
 from datakiln.nets.ctgan import FoldedGenerator, PackedCritic, RowGenerator
 from datakiln.nets.linear import has_bf16
 from datakiln.nets.losses import Wasserstein, between, far_from_one
-from datakiln.spec import Batch, DataSpec
+from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
 PIECE = 2048  # rows made at a time, so that the layers stay in the processor's cache
 FEW = 1024  # rows drawn again together at least: fewer cost hardly less
@@ -38,8 +38,6 @@ class CTGAN(AdversarialModel):
         critic_hidden: Widths of the critic's hidden layers.
         pac: Rows the critic judges together; of a batch, the largest multiple of it is used.
         penalty: Weight of the gradient penalty.
-        lazy: Critic updates from one gradient penalty to the next, whose weight grows as much (Karras et al., 2020,
-            appendix B); 1 for the paper's.
         fast_sampling: Whether samples are worked out in bfloat16, which some processors do several times faster; None
             for yes where they do.
         **options: See `AdversarialModel`.
@@ -58,12 +56,11 @@ class CTGAN(AdversarialModel):
         critic_hidden: Sequence[int] = (256, 256),
         pac: int = 10,
         penalty: float = 10.0,
-        lazy: int = 1,
         fast_sampling: bool | None = None,
         **options: Any,  # noqa: ANN401
     ) -> None:
         """See the class."""
-        for name, value in (("latent_dim", latent_dim), ("pac", pac), ("lazy", lazy)):
+        for name, value in (("latent_dim", latent_dim), ("pac", pac)):
             if value < 1:
                 raise ValueError(f"{name}={value} must be at least 1")
         conditions = Conditions(spec.columns)
@@ -72,7 +69,7 @@ class CTGAN(AdversarialModel):
         super().__init__(spec, generator, critic, **options)
         self.conditions = conditions
         self.conditioning = "categories" if conditions.columns else "none"
-        self.latent_dim, self.pac, self.penalty, self.lazy = latent_dim, pac, penalty, lazy
+        self.latent_dim, self.pac, self.penalty = latent_dim, pac, penalty
         self.fast_sampling = fast_sampling
         self.loss = Wasserstein()
         at = torch.searchsorted(generator.choices.at, conditions.segments.at)  # conditions among the choice positions
@@ -114,7 +111,7 @@ class CTGAN(AdversarialModel):
         fake = self.critic.pack(self.detached_fakes(self._noise(len(x)), condition))
         twice = None if condition is None else torch.cat([condition, condition])
         loss = self.loss.critic(*self.critic(torch.cat([real, fake]), twice).chunk(2))
-        if not torch.is_grad_enabled() or self.critic_updates % self.lazy:
+        if not self.is_penalty_due:
             return {"loss": loss, "distance": -loss}
         penalty = far_from_one(self.critic.slopes(between(real, fake), condition).float())
         return {"loss": loss + self.penalty * self.lazy * penalty, "distance": -loss, "penalty": penalty}
@@ -134,7 +131,7 @@ class CTGAN(AdversarialModel):
         asked = -log_p.gather(1, self.asked_at[condition].unsqueeze(1)).mean()
         return {"loss": loss + asked, "asked": asked}
 
-    def draw(self, n: int, condition: Tensor | None) -> Tensor:
+    def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Rows that meet what they are asked for: the given categories, or else one drawn by its training share.
 
         Of several given categories the generator is told the rarest. Numbers cannot be told; what a row was asked for

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datakiln.errors import UserError
+from datakiln.models.base import scaled
 from datakiln.models.gan.adversarial import AdversarialModel
 from datakiln.nets.conv import Conditional, Verdict, to_channels_last
 from datakiln.nets.diffaugment import build_diffaugment
 from datakiln.nets.losses import AdversarialLoss, r1_penalty
-from datakiln.spec import Batch, DataSpec
+from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
 WAYS: tuple[Conditional, ...] = ("concatenation", "acgan", "projection")
 
@@ -38,6 +39,7 @@ class ImageGAN(AdversarialModel, abc.ABC):
     """
 
     supports = frozenset({"image"})
+    options = frozenset({"truncation"})
     doubles: ClassVar[bool] = True  # whether its nets reach the side of a picture by doubling
     class_shares: Tensor
 
@@ -74,9 +76,13 @@ class ImageGAN(AdversarialModel, abc.ABC):
         """z, shape (n, latent_dim)."""
         return torch.randn(n, self.latent_dim, device=self.device)
 
-    def draw(self, n: int, condition: Tensor | None) -> Tensor:
+    def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Pictures of the given classes, or of classes drawn by their shares, shape (n, C, H, W)."""
-        return self.decode(self.latents(n), condition)
+        return self.decode(scaled(self.latents(n), options), condition)
+
+    def walk(self, keys: Tensor, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
+        """Pictures of these latents."""
+        return self.decode(scaled(keys, options), condition)
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Pictures of these latents, shape (B, C, H, W) and float32."""
@@ -90,14 +96,14 @@ class ImageGAN(AdversarialModel, abc.ABC):
         real = self.augment(batch.x)
         fake = self.augment(self.detached_fakes(self.latents(len(batch.x)), y))
         of_real, of_fake = self.critic(real, y), self.critic(fake, y)
-        penalties = self.penalties(real, fake, y) if torch.is_grad_enabled() else {}
+        penalties = self.penalties(real, fake, y) if self.is_penalty_due else {}
         figures = {**self._judged(of_real.score, of_fake.score), **penalties}
         loss = self.loss.critic(of_real.score, of_fake.score)
         if y is not None and self.way == "acgan":
-            figures["class_accuracy"] = (of_real.logits.argmax(dim=1) == y).float().mean()
+            figures["class_accuracy"] = (of_real.logits.argmax(dim=1) == y)[y >= 0].float().mean()
             loss = loss + self.label_weight * (_class_loss(of_real, y) + _class_loss(of_fake, y))
         for penalty in penalties.values():
-            loss = loss + penalty
+            loss = loss + self.lazy * penalty
         return {"loss": loss, **figures}
 
     def penalties(self, real: Tensor, fake: Tensor, y: Tensor | None) -> dict[str, Tensor]:
@@ -110,7 +116,11 @@ class ImageGAN(AdversarialModel, abc.ABC):
         """The generator's loss on as many fresh pictures, of the same classes."""
         y = self._labels(batch)
         verdict = self.critic(self.augment(self.generator(self.latents(len(batch.x)), y)), y)
-        loss = self.loss.generator(verdict.score)
+        real = None
+        if self.loss.sees_real:
+            with torch.no_grad():
+                real = self.critic(self.augment(batch.x), y).score
+        loss = self.loss.generator(verdict.score, real)
         if y is not None and self.way == "acgan":
             loss = loss + self.label_weight * _class_loss(verdict, y)
         return {"loss": loss}
@@ -151,4 +161,5 @@ def way_of(conditional: bool | str, own: Conditional, spec: DataSpec) -> tuple[C
 
 def _class_loss(verdict: Verdict, y: Tensor) -> Tensor:
     assert verdict.logits is not None
-    return F.cross_entropy(verdict.logits.float(), y)
+    known = y >= 0
+    return F.cross_entropy(verdict.logits.float(), y, ignore_index=-1, reduction="sum") / known.sum().clamp(min=1)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from datakiln.models.statistical.closed_form import ClosedFormModel
 from datakiln.nets.codes import Strata
-from datakiln.spec import DataSpec
+from datakiln.spec import PLAIN, DataSpec, Sampling
 
 PSEUDO = 0.01  # rows that every code is credited with, so that a code without rows has a probability
 
@@ -46,7 +46,7 @@ class Bootstrap(ClosedFormModel):
         codes, known = self.codes.read(x)
         return torch.where(known, self.log_p[codes], 0.0).sum(dim=1)
 
-    def draw(self, n: int, condition: Tensor | None) -> Tensor:
+    def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Cells one by one; given cells stay as they are and tell nothing about the others."""
         strata = Strata(n, self.device, even=False)
         x = torch.empty(n, len(self.codes), device=self.device)

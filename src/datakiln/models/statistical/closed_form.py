@@ -25,6 +25,7 @@ class ClosedFormModel(GenerativeModel, abc.ABC):
 
     supports = frozenset({"table"})
     reads = frozenset({"code"})
+    likelihood = "partial"
     gathered: Tensor
 
     def __init__(self, spec: DataSpec) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from datakiln.models.statistical.closed_form import ClosedFormModel
-from datakiln.spec import DataSpec
+from datakiln.spec import PLAIN, DataSpec, Sampling
 
 PSEUDO = 0.01  # rows that every code is credited with, so that a code without rows has a probability
 TINY = 1e-30
@@ -116,7 +116,7 @@ class Copula(ClosedFormModel):
         weights = [self._simulate(rows, self.draws)[1] for rows in x.split(ROWS)]
         return torch.cat([torch.logsumexp(weight, dim=0) - math.log(self.draws) for weight in weights])
 
-    def draw(self, n: int, condition: Tensor | None) -> Tensor:
+    def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Normal numbers to codes; given cells by taking one of several simulated draws, each by its weight."""
         if condition is None:
             return self._cells(torch.randn(n, len(self.codes), device=self.device) @ self._root().T)

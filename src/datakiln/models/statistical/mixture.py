@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from datakiln.models.statistical.closed_form import ClosedFormModel
 from datakiln.nets.codes import Strata, invert
-from datakiln.spec import Batch, DataSpec
+from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
 DECAY = 0.7  # the step of update t is (t + 2) to the power of minus this, but at least the batch's share of the rows
 START = 0.3  # how far a class begins from the columns' own shares towards the row it is seeded with
@@ -173,7 +173,7 @@ class Mixture(ClosedFormModel):
         rows = x.split(ROWS)
         return torch.cat([torch.logsumexp(self._joint(*self.codes.read(piece), part), dim=1) for piece in rows])
 
-    def draw(self, n: int, condition: Tensor | None) -> Tensor:
+    def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """A class from its probability given the known cells, then the unknown cells given the class."""
         strata = Strata(n, self.device, self.even)
         part = self._part(int(self.chosen))

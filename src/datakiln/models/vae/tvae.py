@@ -12,11 +12,11 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from datakiln.models.base import LikelihoodModel, OptimizerFactory, SchedulerFactory
+from datakiln.models.base import LikelihoodModel, OptimizerFactory, SchedulerFactory, scaled
 from datakiln.nets.heads import TableHead
 from datakiln.nets.linear import Linear, half_precision
 from datakiln.nets.rows import Rows
-from datakiln.spec import Batch, DataSpec
+from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
 
 class TVAE(LikelihoodModel):
@@ -37,6 +37,7 @@ class TVAE(LikelihoodModel):
     """
 
     supports = frozenset({"table"})
+    options = frozenset({"truncation", "mean"})
     directions = {"loss": "lower", "elbo": "higher"}
 
     def __init__(
@@ -83,11 +84,12 @@ class TVAE(LikelihoodModel):
     def _precision(self) -> AbstractContextManager[None]:
         return half_precision(self.device, self.bf16 if self.training else False)
 
-    def draw(self, n: int, condition: Tensor | None) -> Tensor:
+    def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Z from the prior, then a row from p(row | z); labels that are not given are drawn by their shares."""
         y = self.rows.labels(condition, n) if self.rows.classes else None
-        z = torch.randn(n, self.latent_dim, device=self.device)
-        return self.rows.put(self.head.draw(self.decoder(self._told(z, y))), y)
+        z = scaled(torch.randn(n, self.latent_dim, device=self.device), options)
+        parameters = self.decoder(self._told(z, y))
+        return self.rows.put(self.head.mean(parameters) if options.mean else self.head.draw(parameters), y)
 
 
 def _mlp(width_in: int, hidden: Sequence[int], width_out: int) -> nn.Sequential:

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from datakiln.models.base import LikelihoodModel, OptimizerFactory, SchedulerFactory
+from datakiln.models.base import LikelihoodModel, OptimizerFactory, SchedulerFactory, scaled
 from datakiln.nets.autoencoder import build_autoencoder
 from datakiln.nets.schedules import Constant, Schedule
-from datakiln.spec import Batch, DataSpec
+from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
 EVALUATION_DRAWS = 16  # draws of z a row outside training, for tables
 ACTIVE_VARIANCE = (
@@ -46,6 +46,7 @@ class VAE(LikelihoodModel):
     """
 
     supports = frozenset({"table", "image"})
+    options = frozenset({"truncation", "mean"})
     doubles = True  # as of `ImageGAN`
     directions = {"loss": "lower", "elbo": "higher", "iwae": "higher"}
     class_shares: Tensor
@@ -82,9 +83,9 @@ class VAE(LikelihoodModel):
         mean, log_var = self.net.encode(batch.x, batch.y).chunk(2, dim=1)
         return mean, log_var.clamp(-10.0, 10.0)
 
-    def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """A draw from p(x | z) in model space, shape (B, *spec.shape)."""
-        return self.net.draw(z, y)
+    def decode(self, z: Tensor, y: Tensor | None = None, options: Sampling = PLAIN) -> Tensor:
+        """A draw from p(x | z), or its mean, in model space, shape (B, *spec.shape)."""
+        return self.net.mean(z, y) if options.mean else self.net.draw(z, y)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The loss, the ELBO and its parts in nats a row, the KL of each latent dimension."""
@@ -123,12 +124,16 @@ class VAE(LikelihoodModel):
         variances = [moments[f"square/{i}"] - moments[f"mean/{i}"] ** 2 for i in range(self.latent_dim)]
         return {"active_units": float(sum(variance > ACTIVE_VARIANCE for variance in variances))}
 
-    def draw(self, n: int, condition: Tensor | None) -> Tensor:
+    def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Draws z from the prior, then x from p(x | z); without a condition, labels are drawn by share."""
-        z = torch.randn(n, self.latent_dim, device=self.device)
+        z = scaled(torch.randn(n, self.latent_dim, device=self.device), options)
         if self.conditional and condition is None:
             condition = torch.multinomial(self.class_shares, n, replacement=True)
-        return self.decode(z, condition)
+        return self.decode(z, condition, options)
+
+    def walk(self, keys: Tensor, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
+        """Examples of these latents."""
+        return self.decode(scaled(keys, options), condition, options)
 
     @torch.no_grad()
     def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
