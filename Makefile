@@ -53,7 +53,7 @@ notebooks: install ## execute the notebooks
 	$(BIN)/python -m pytest -m '' tests/test_notebooks.py
 
 docs: install ## the site, into outputs/site; open its index.html
-	$(BIN)/python -m mkdocs build --strict --quiet --config-file docs/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file docs/mkdocs.yml
 
 clean: ## remove caches and the environment, never outputs
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .import_linter_cache *.egg-info
