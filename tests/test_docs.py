@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import configparser
+import math
 import os
 import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -23,6 +28,9 @@ from datakiln.cli.commands import options
 from datakiln.cli.free_names import spell_out
 from datakiln.cli.report import OPTIONS
 from datakiln.cli.run_folders import register_resolvers
+from datakiln.metrics import base
+from datakiln.schema import Field, Schema
+from datakiln.spec import Batch, DataSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "pages"
@@ -80,6 +88,35 @@ def test_files_and_modules_that_are_named_exist():
             assert (ROOT / "src" / path).is_file(), f"{text.name}: {path}"
         for module in re.findall(r"\bfrom (datakiln[\w.]+) import", content):
             assert (ROOT / "src" / module.replace(".", "/")).with_suffix(".py").is_file(), f"{text.name}: {module}"
+
+
+def excerpt(first: str, last: str) -> str:
+    """Code of the page on adding one's own, from one text to another, without its indentation."""
+    page = (PAGES / "add-your-own.md").read_text(encoding="utf-8")
+    start = page.index(first)
+    return textwrap.dedent("    " + page[start : page.index(last, start) + len(last)])
+
+
+def test_the_model_on_the_page_is_one():
+    import torch
+
+    made: dict[str, Any] = {"__name__": "page"}
+    exec(compile(excerpt('"""One normal', "clamp(*self.spec.bounds)"), "add-your-own.md", "exec"), made)
+    model = made["Normal"](DataSpec("image", (1, 4, 4)))
+    x = torch.zeros(8, 1, 4, 4)
+    assert model.losses(Batch(x))["loss"].item() == pytest.approx(16 * 0.5 * math.log(2 * math.pi))
+    assert model.sample(5).shape == (5, 1, 4, 4)
+    target = yaml.safe_load(excerpt("# @package _global_\n    # One", "lr: 1e-2}"))["model"]["_target_"]
+    assert target == "datakiln.models.statistical.x.Normal"
+
+
+def test_the_metric_on_the_page_is_one():
+    made = {name: getattr(base, name) for name in ("metric", "EvalData", "Figure", "MetricError")}
+    exec(compile(excerpt("@metric", "n=len(data.synthetic))]"), "add-your-own.md", "exec"), made)
+    frame = pd.DataFrame({"a": [0.0, 1.0, 2.0], "b": ["x", "y", "x"]})
+    schema = Schema((Field("a", "numeric", "float64"), Field("b", "category", "str")))
+    (figure,) = made["mean_error"](base.EvalData(schema, frame, frame, frame.assign(a=frame.a + 0.5)))
+    assert (figure.name, figure.value, figure.better) == ("fidelity/mean_error", 0.5, "lower")
 
 
 def lines(text: str) -> Iterator[str]:

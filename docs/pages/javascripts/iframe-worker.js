@@ -7,10 +7,11 @@ if (location.protocol === "file:")
       frame.hidden = true
       document.body.append(frame)
       const inside = frame.contentWindow
+      const base = new URL(url, document.baseURI)
       const load = address =>
         new Promise((done, failed) => {
           const script = inside.document.createElement("script")
-          script.src = new URL(address, url)
+          script.src = new URL(address, base)
           script.onload = done
           script.onerror = failed
           inside.document.head.append(script)
@@ -19,7 +20,7 @@ if (location.protocol === "file:")
         for (const address of addresses) await load(address)
       }
       inside.postMessage = data => this.dispatchEvent(new MessageEvent("message", { data }))
-      const ready = load(url)
+      const ready = load(base)
       this.postMessage = data => ready.then(() => inside.dispatchEvent(new inside.MessageEvent("message", { data })))
     }
   }
