@@ -20,9 +20,9 @@ from datakiln.constraints import Rules
 from datakiln.errors import UserError, near
 from datakiln.models.base import GenerativeModel
 from datakiln.models.gan.adversarial import AdversarialModel
-from datakiln.sampling.checkpoints import build, find_checkpoint, read_checkpoint
+from datakiln.sampling.checkpoints import find_checkpoint, load_model, read_checkpoint
 from datakiln.sampling.rejection import Request, Seeds
-from datakiln.spec import PLAIN, DataSpec, Sampling
+from datakiln.spec import PLAIN, Sampling
 
 
 def usable_device(name: str) -> torch.device:
@@ -97,11 +97,7 @@ class Synthesizer:
         content = read_checkpoint(path)
         own = content["datakiln"]
         try:
-            model = build(own["model"], spec=DataSpec.from_state(own["spec"]))
-            model.load_state_dict(content["state_dict"])
-            model.check_frozen(content.get("frozen", {}))
-            if content.get("averaged") and not raw:
-                model.averaged().load_state_dict(content["averaged"])
+            model = load_model(content, raw)
             codec = codec_of(own["codec"]["kind"]).from_state(own["codec"]["state"])
         except (KeyError, TypeError, AttributeError, RuntimeError) as error:
             told = f"checkpoint {path} is damaged, or of another version of the program: its parts do not fit together"
