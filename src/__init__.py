@@ -23,7 +23,13 @@ class Clone(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """The package's spec; None for every other name."""
+        """The package's spec; None for every other name.
+
+        Raises:
+            ImportError: The package is asked for as a part of `src`, which would load all of it a second time.
+        """
+        if fullname == f"{__name__}.datakiln":
+            raise ImportError(f"{fullname} is imported as datakiln")
         if fullname != "datakiln":
             return None
         return importlib.util.spec_from_file_location(
@@ -31,5 +37,7 @@ class Clone(importlib.abc.MetaPathFinder):
         )
 
 
-if not any(type(finder).__qualname__ == "Clone" and type(finder).__module__ == __name__ for finder in sys.meta_path):
-    sys.meta_path.insert(0, Clone())
+_loaded = getattr(sys.modules.get("datakiln"), "__file__", None)
+if _loaded is not None and Path(_loaded).resolve().parent != PACKAGE:
+    raise ImportError(f"datakiln was imported from {Path(_loaded).parent} before {PACKAGE}; import src first")
+sys.meta_path.insert(0, Clone())

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 Maker = Callable[..., str]
 OPTIONS = ("steps", "guidance", "temperature", "truncation", "mean")  # as the fields of `Sampling`
-OF_DRAWS = ("n", "per_class", "balance")  # options of samples that are drawn
 WHOLE_FILES = ("fill", "score", "translate")  # options that name what to work on
 DEFAULT_ROWS, DEFAULT_PICTURES, DEFAULT_STEPS = 1000, 64, 32  # of a table, of a grid or folder, of a walk
 

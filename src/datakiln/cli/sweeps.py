@@ -141,6 +141,7 @@ class Announce(Callback):
         sweep.total, sweep.figures = _count(config), list(config.get("sweep_figures") or [])
         for name in ("hydra_plugins.hydra_optuna_sweeper._impl", "optuna.study", "optuna.storages"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # they repeat what our lines say
+        _bring_clone_along(config.hydra.launcher)
         signal.signal(signal.SIGTERM, _end)  # ending by itself would leave parallel workers behind, at work
         print(f"{sweep.total} jobs, each with its log.txt, go to {sweep.folder}", flush=True)
 
@@ -170,6 +171,18 @@ def _share_cores(launcher: DictConfig) -> None:
 
     side_by_side = joblib.effective_n_jobs(launcher.n_jobs)
     torch.set_num_threads(max(1, min(torch.get_num_threads(), joblib.cpu_count() // side_by_side)))
+
+
+def _bring_clone_along(launcher: DictConfig) -> None:
+    """Parallel workers start as bare interpreters: those of `python -m src.train` first import `src`, as it did.
+
+    So they run this clone's code and not whatever `datakiln` is installed, if any.
+    """
+    started_as = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", "")
+    if "n_jobs" in launcher and started_as.startswith("src."):
+        from joblib.externals.loky.backend.context import set_start_method
+
+        set_start_method("loky_init_main", force=True)
 
 
 def _is_finished(folder: Path, overrides: Sequence[str]) -> bool:

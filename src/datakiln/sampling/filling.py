@@ -84,11 +84,13 @@ def score_file(synthesizer: Synthesizer, source: str, out: str) -> str:
     if SCORE in rows.frame:
         raise UserError(f"score={source} has a column {SCORE!r} already; rename it")
     likely = synthesizer.log_prob(rows.known, unknown=rows.absent)
-    nats = likely.mask(rows.unseen.any(axis=1), -np.inf)
+    nats = likely.mask(rows.unseen.any(axis=1) & likely.notna(), -np.inf)
     order = np.lexsort((likely.to_numpy(), nats.to_numpy()))
     _write(rows.frame.assign(**{SCORE: nats}).iloc[order], out, _codec(synthesizer).schema)
-    scored = f"{counted(len(nats), 'row')} scored, from {nats.min():.1f} to {nats.max():.1f} nats"
-    return f"{scored}, the least likely first{rows.notes('counted as unknown')}"
+    told = nats.notna().sum()
+    scored = f"{counted(int(told), 'row')} scored, from {nats.min():.1f} to {nats.max():.1f} nats"
+    gaps = f"; {counted(len(nats) - int(told), 'row')} with missing cells cannot be scored and stand last"
+    return f"{scored}, the least likely first{gaps if told < len(nats) else ''}{rows.notes('counted as unknown')}"
 
 
 @dataclass(frozen=True)

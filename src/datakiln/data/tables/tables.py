@@ -237,6 +237,12 @@ class TableData(GenerativeData):
         """Test rows in large batches."""
         return self.loader("test", max(self.batch_size, 4096), shuffle=False)
 
+    def inputs(self, split: Literal["train", "val", "test"], n: int, shape: tuple[int, ...]) -> Tensor:
+        """See `GenerativeData`; rows have one shape."""
+        if tuple(shape) != self.spec.shape:
+            return super().inputs(split, n, shape)
+        return self.tensors[split][0][:n]
+
 
 class FileData(TableData):
     """A person's own CSV, TSV or Parquet file.
