@@ -21,6 +21,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.utils import get_class
 
 from datakiln.cli import choices
 from datakiln.cli.checks import check_arguments, check_pairing, check_reach, check_values
@@ -30,7 +31,7 @@ from datakiln.cli.report import OPTIONS
 from datakiln.cli.run_folders import register_resolvers
 from datakiln.metrics import base
 from datakiln.schema import Field, Schema
-from datakiln.spec import Batch, DataSpec
+from datakiln.spec import Batch, DataSpec, Sampling
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "pages"
@@ -66,6 +67,18 @@ def test_every_metric_has_a_line_and_a_direction():
     metrics = {key for kind in choices.names("metrics") for key in choices._load(choices.CONF / f"metrics/{kind}.yaml")}
     assert {name for name, _ in rows} == metrics
     assert all(re.match(r"higher|lower|neither", better) for _, better in rows)
+
+
+def test_sampling_options_are_told_of_the_models_that_follow_them():
+    models: dict[str, Any] = {}
+    for name in choices.names("model"):
+        models[name] = get_class(str(choices.keys("model", name)["model._target_"]))
+    pictures = {name for name, model in models.items() if model.supports == {"image"}}
+    page = (PAGES / "first-run.md").read_text(encoding="utf-8")
+    for option, told in re.findall(r"^\| `(\w+)=(?:true)?` \|[^|]+\| ([^|]+) \|$", page, flags=re.MULTILINE):
+        said = set(re.findall(r"`(\w+)`", told)) | (pictures if "every GAN of pictures" in told else set())
+        assert said == {name for name, model in models.items() if option in model.options}, option
+    assert set(Sampling.__dataclass_fields__) <= set(re.findall(r"^\| `(\w+)=", page, flags=re.MULTILINE))
 
 
 def test_the_design_page_has_every_room_on_its_floor():
