@@ -257,7 +257,7 @@ def test_the_site_is_built_and_read_without_a_network(tmp_path):
         ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9"
     )
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(ROOT / "docs" / "mkdocs.yml")]
-    environment = {**os.environ, **nowhere, "NO_PROXY": "", "no_proxy": ""}
+    environment = {**os.environ, **nowhere, "NO_PROXY": "", "no_proxy": "", "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(
         [*command, "--site-dir", str(tmp_path / "site")],
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False,
