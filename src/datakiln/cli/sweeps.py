@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from datakiln.cli.calling import shim
 from datakiln.cli.explain import explain
 from datakiln.cli.run_folders import SWEEP_VARIABLE, identity
 from datakiln.errors import UserError
@@ -139,6 +140,8 @@ class Announce(Callback):
         sweep.folder = Path(config.hydra.sweep.dir)
         os.environ[SWEEP_VARIABLE] = str(sweep.folder)  # also where the person has chosen the folder
         sweep.total, sweep.figures = _count(config), list(config.get("sweep_figures") or [])
+        if "n_jobs" in config.hydra.launcher and shim():
+            _workers_of_this_clone()
         for name in ("hydra_plugins.hydra_optuna_sweeper._impl", "optuna.study", "optuna.storages"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # they repeat what our lines say
         signal.signal(signal.SIGTERM, _end)  # ending by itself would leave parallel workers behind, at work
@@ -147,6 +150,13 @@ class Announce(Callback):
 
 def _end(number: int, frame: Any) -> None:  # noqa: ANN401 (a frame)
     raise SweepEnded(f"sweep stopped by {signal.Signals(number).name}", 128 + number)
+
+
+def _workers_of_this_clone() -> None:
+    """Workers import `src.train` before anything else, and with it find this clone's `datakiln`."""
+    from joblib.externals.loky.backend.context import set_start_method
+
+    set_start_method("loky_init_main", force=True)
 
 
 def _count(config: DictConfig) -> int:
