@@ -27,10 +27,10 @@ class Clone(importlib.abc.MetaPathFinder):
         """The package's spec; None for every other name.
 
         Raises:
-            ImportError: The package is asked for as a part of `src`: every class of it would then be there twice.
+            ImportError: The package is asked for as a part of `src`, which would load all of it a second time.
         """
         if fullname == f"{__name__}.datakiln":
-            raise ImportError(f"{fullname} is never loaded; import datakiln", name=fullname)
+            raise ImportError(f"{fullname} is imported as datakiln")
         if fullname != "datakiln":
             return None
         return importlib.util.spec_from_file_location(
@@ -49,8 +49,7 @@ def _refuse_another() -> None:
     places = [Path(place).resolve() for place in getattr(loaded, "__path__", [])]
     if loaded is None or places == [PACKAGE]:
         return
-    found = ", ".join(map(str, places)) or "elsewhere"
-    told = f"datakiln was imported from {found} before this clone's could be; import src first, or use that one alone"
+    told = f"datakiln was imported from {', '.join(map(str, places)) or 'elsewhere'} before {PACKAGE}; import src first"
     if sys.argv[:1] == ["-m"]:  # what python says while it looks for the module to run
         raise SystemExit(f"error: {told}")
     raise ImportError(told, name="datakiln")

@@ -1,8 +1,10 @@
-"""How this program was called, and so how its messages tell a person to call it. Imports nothing."""
+"""How this program was called, and so how its messages tell a person to call it."""
 
 from __future__ import annotations
 
 import sys
+
+from datakiln.storage import CONF, PACKAGE
 
 IN_A_CLONE = "python -m src."  # as the first comments of the yaml files are written, too
 
@@ -31,7 +33,8 @@ def as_called(text: str) -> str:
 
 def with_extra(extra: str) -> str:
     """The command that brings an extra's packages."""
-    return f"pip install -e '.[{extra}]'" if shim() else f"pip install 'datakiln[{extra}]'"
+    in_a_clone = CONF.parent != PACKAGE
+    return f"pip install -e '.[{extra}]'" if in_a_clone else f"pip install 'datakiln[{extra}]'"
 
 
 def _main() -> str:

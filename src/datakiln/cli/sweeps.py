@@ -140,23 +140,15 @@ class Announce(Callback):
         sweep.folder = Path(config.hydra.sweep.dir)
         os.environ[SWEEP_VARIABLE] = str(sweep.folder)  # also where the person has chosen the folder
         sweep.total, sweep.figures = _count(config), list(config.get("sweep_figures") or [])
-        if "n_jobs" in config.hydra.launcher and shim():
-            _workers_of_this_clone()
         for name in ("hydra_plugins.hydra_optuna_sweeper._impl", "optuna.study", "optuna.storages"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # they repeat what our lines say
+        _bring_clone_along(config.hydra.launcher)
         signal.signal(signal.SIGTERM, _end)  # ending by itself would leave parallel workers behind, at work
         print(f"{sweep.total} jobs, each with its log.txt, go to {sweep.folder}", flush=True)
 
 
 def _end(number: int, frame: Any) -> None:  # noqa: ANN401 (a frame)
     raise SweepEnded(f"sweep stopped by {signal.Signals(number).name}", 128 + number)
-
-
-def _workers_of_this_clone() -> None:
-    """Workers import `src.train` before anything else, and with it find this clone's `datakiln`."""
-    from joblib.externals.loky.backend.context import set_start_method
-
-    set_start_method("loky_init_main", force=True)
 
 
 def _count(config: DictConfig) -> int:
@@ -180,6 +172,17 @@ def _share_cores(launcher: DictConfig) -> None:
 
     side_by_side = joblib.effective_n_jobs(launcher.n_jobs)
     torch.set_num_threads(max(1, min(torch.get_num_threads(), joblib.cpu_count() // side_by_side)))
+
+
+def _bring_clone_along(launcher: DictConfig) -> None:
+    """Parallel workers start as bare interpreters: those of `python -m src.train` first import `src`, as it did.
+
+    So they run this clone's code and not whatever `datakiln` is installed, if any.
+    """
+    if "n_jobs" in launcher and shim():
+        from joblib.externals.loky.backend.context import set_start_method
+
+        set_start_method("loky_init_main", force=True)
 
 
 def _is_finished(folder: Path, overrides: Sequence[str]) -> bool:
