@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from datakiln.cli.calling import shim
 from datakiln.cli.explain import explain
 from datakiln.cli.run_folders import SWEEP_VARIABLE, identity
 from datakiln.errors import UserError
@@ -178,8 +179,7 @@ def _bring_clone_along(launcher: DictConfig) -> None:
 
     So they run this clone's code and not whatever `datakiln` is installed, if any.
     """
-    started_as = getattr(getattr(sys.modules["__main__"], "__spec__", None), "name", "")
-    if "n_jobs" in launcher and started_as.startswith("src."):
+    if "n_jobs" in launcher and shim():
         from joblib.externals.loky.backend.context import set_start_method
 
         set_start_method("loky_init_main", force=True)

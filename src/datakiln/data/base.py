@@ -134,7 +134,7 @@ class TensorLoader(Loader):
 
 
 class GenerativeData(L.LightningDataModule, abc.ABC):
-    """A data module that `src.train` can use.
+    """A data module that a job can use.
 
     Attributes:
         spec: What one encoded example looks like; set by `setup`.

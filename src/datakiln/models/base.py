@@ -28,7 +28,7 @@ Conditioning = Literal["none", "label", "categories", "columns"]
 
 
 class Diverged(UserError):
-    """A loss that is NaN or infinite, with where it happened; `src.train` adds the last good checkpoint."""
+    """A loss that is NaN or infinite, with where it happened; the command adds the last good checkpoint."""
 
     def __init__(self, epoch: int, step: int, remedy: str) -> None:
         """Arguments: epoch (from 0) and step (optimizer updates) of the loss, and what to try."""

@@ -15,7 +15,7 @@ from datakiln.codecs.tables.number import NumberColumn
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.codecs.tables.values import plain_cells, plain_value, to_numbers
 from datakiln.data.tables.files import read_table_file
-from datakiln.data.tables.sources import find_file
+from datakiln.data.tables.finding import find_file
 from datakiln.errors import UserError, near
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.sampling.writing import for_csv

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -194,6 +194,8 @@ class FolderData(ImageData):
         memory_mb: See there.
         **options: See `ImageData`.
     """
+
+    reads: ClassVar[str] = "pictures"  # what its path names
 
     def __init__(
         self,

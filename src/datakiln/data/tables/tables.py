@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
 from torch import Tensor
@@ -14,9 +14,10 @@ from datakiln.codecs.tables.table import TableCodec
 from datakiln.constraints import Constraint, Rules
 from datakiln.data.base import GenerativeData, Loader, StepReport, TensorLoader
 from datakiln.data.tables import steps
+from datakiln.data.tables.finding import find_file
 from datakiln.data.tables.loaders import StreamLoader
 from datakiln.data.tables.metadata import read_metadata
-from datakiln.data.tables.sources import RawTable, TableFile, find_file
+from datakiln.data.tables.sources import RawTable, TableFile
 from datakiln.data.tables.streaming import Fitted, Stream
 from datakiln.data.tables.types import infer_schema
 from datakiln.errors import UserError
@@ -258,6 +259,8 @@ class FileData(TableData):
         cache: See `TableFile`.
         **options: See `TableData`.
     """
+
+    reads: ClassVar[str] = "table"  # what its path names
 
     def __init__(
         self,
