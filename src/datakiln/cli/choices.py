@@ -12,6 +12,7 @@ import yaml
 from datakiln.cli.signatures import arguments
 from datakiln.storage import CONF
 
+ALIASES = {"hparams_search": "sweep"}  # groups under the names that people know them by from elsewhere
 GLOBAL = "# @package _global_"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where the yaml library brings it
 

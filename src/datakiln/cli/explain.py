@@ -10,8 +10,6 @@ from omegaconf.errors import OmegaConfBaseException
 from datakiln.cli import choices, signatures
 from datakiln.errors import UserError, near
 
-EXTRAS = {"hydra/sweeper/optuna": "sweep"}  # choices that a plain installation lacks, and the extra that brings them
-
 
 def is_mistake(error: BaseException) -> bool:
     """Whether the person can mend it: exit code 2, and no hint at a traceback."""
@@ -51,10 +49,15 @@ def explain(error: BaseException, argv: Sequence[str] = (), config_name: str = "
 
 def unknown_option(key: str, argv: Sequence[str] = (), config_name: str = "train") -> str:
     """What is wrong with an option that the composed config does not have."""
+    if key.startswith(("hydra.sweeper.", "hydra/sweeper/")):
+        optuna = [name.replace("/", ".") for name in choices.keys("hydra/sweeper", "optuna")]
+        hint = "; it is one of sweep=optuna" if key in optuna else near(key.replace("/", "."), optuna)
+        if hint:
+            return f"unknown option {key!r}{hint}"
     if key.startswith("hydra."):
         return f"unknown option {key!r}; --hydra-help lists Hydra's own"
     chosen = choices.chosen(argv, config_name)
-    known = choices.config_keys(config_name)
+    known = choices.config_keys(config_name) | choices.ALIASES
     for group, current in chosen.items():
         for name in set(current) & set(choices.names(group)):
             known |= choices.keys(group, name)
@@ -121,8 +124,6 @@ def _composition(text: str, argv: Sequence[str], config_name: str) -> str:
 def _missing_choice(text: str) -> str:
     path = text.split("'")[3 if text.startswith("In '") else 1]
     group, _, name = path.rpartition("/")
-    if path in EXTRAS:
-        return f"{group}={name} needs the extra [{EXTRAS[path]}]: pip install -e '.[{EXTRAS[path]}]'"
     listed = re.search(r"Available options in '[^']*': (.*?) Config search path", text)
     known = listed.group(1).split() if listed else choices.names(group)
     known = [one for one in known if one not in choices.names(group) or choices.is_complete(group, one)]
