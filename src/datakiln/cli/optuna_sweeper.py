@@ -23,8 +23,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from datakiln.callbacks.pruning import PRUNED, Judge
-from datakiln.cli.explain import explain
-from datakiln.cli.search_space import SearchSpace
+from datakiln.cli.search_space import EXAMPLE, SearchSpace
 from datakiln.errors import UserError, near
 
 if TYPE_CHECKING:
@@ -68,6 +67,12 @@ class Settings:
             if not is_whole and not (value is None and may_be_null):
                 null = " or null" if may_be_null else ""
                 raise UserError(f"hydra.sweeper.{name}={value} must be a whole number of at least {low}{null}")
+        for name in ("storage", "study_name"):
+            value = getattr(self, name)
+            if not isinstance(value, str | None) or value == "":
+                raise UserError(f"hydra.sweeper.{name}={value!r} must be text or null; put it in quotes: '\"{value}\"'")
+        if not isinstance(self.params, Mapping | None):
+            raise UserError(f"hydra.sweeper.params={self.params} must name options, like {EXAMPLE}")
         _check_choice("direction", self.direction, [*DIRECTIONS.values(), None])
         _check_choice("sampler", self.sampler, list(SAMPLERS))
         _check_choice("pruner", self.pruner, [*PRUNERS, "none", None])
@@ -384,7 +389,8 @@ def _instantiate(name: Literal["sampler", "pruner"], node: Mapping[str, Any]) ->
     try:
         found = instantiate(dict(node))
     except HydraException as error:
-        raise UserError(f"hydra.sweeper.{name}: {explain(error)}") from None
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise UserError(f"hydra.sweeper.{name}._target_={node['_target_']}: {reason}") from None
     if not isinstance(found, base):
         raise UserError(f"hydra.sweeper.{name}._target_={node['_target_']} is no {name} of Optuna's")
     return found
