@@ -7,7 +7,7 @@ SWEEP ?= sweep=latent model=vae data=adhd
 export DATA_DIR ?= $(if $(wildcard ../shared/data),../shared/data,)
 
 .DEFAULT_GOAL := help
-.PHONY: help install train sweep test test-all lint format bench smoke evaluate notebooks clean
+.PHONY: help install train sweep test test-all lint format bench smoke evaluate notebooks docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,7 +15,7 @@ help: ## list the targets
 install: .venv/installed ## make .venv and install the project with its tools
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,sweep,notebooks]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,sweep,notebooks,docs]'
 	touch $@
 
 train: install ## train a model: make train ARGS="model=vae data=iris"
@@ -51,6 +51,9 @@ bench: install ## speed and memory, beside plain loops and other libraries
 
 notebooks: install ## execute the notebooks
 	$(BIN)/python -m pytest -m '' tests/test_notebooks.py
+
+docs: install ## the site, into outputs/site; open its index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file docs/mkdocs.yml
 
 clean: ## remove caches and the environment, never outputs
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .import_linter_cache *.egg-info

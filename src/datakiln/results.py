@@ -16,7 +16,7 @@ from datakiln import strictjson
 from datakiln.errors import UserError
 
 FORMAT = 1
-PACKAGES = ("torch", "lightning", "hydra-core", "numpy", "pandas", "scikit-learn", "datakiln")
+PACKAGES = ("torch", "lightning", "hydra-core", "numpy", "pandas", "scikit-learn")
 Better = Literal["higher", "lower", "none"]
 
 
@@ -204,12 +204,15 @@ def headlines(figures: list[Score], a_group: int = 4) -> list[Score]:
 
 def package_versions() -> dict[str, str]:
     """Versions of python and of the packages that decide a run's figures."""
+    from datakiln import __version__
+
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = "not installed"
+    versions["datakiln"] = __version__  # of this code: what is installed may be another
     return versions
 
 

@@ -6,12 +6,15 @@ import pytest
 import torch
 
 from datakiln.cli.commands import options
-from datakiln.cli.sample import _check
+from datakiln.cli.sample import _check, main
+from datakiln.codecs.tables.scaling import Standard
 from datakiln.errors import UserError
+from datakiln.models.flow.nsf import NSF
 from datakiln.models.statistical.mixture import Mixture
 from datakiln.sampling.filling import SCORE, fill_file, score_file
 from datakiln.sampling.synthesizer import Synthesizer
 from tests.code_tables import data_of, related, train
+from tests.toy_tables import toy_data
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +136,36 @@ def test_rows_with_impossible_cells_come_first(synthesizer, tmp_path):
 def _written(folder):
     related(20).to_csv(folder / "c.csv", index=False)
     return str(folder / "c.csv")
+
+
+def test_a_model_of_whole_rows_scores_them_and_says_what_it_cannot(tmp_path):
+    """A flow has a likelihood and cannot be told columns: two abilities."""
+    torch.manual_seed(0)
+    data = toy_data(Standard)
+    scorer = Synthesizer(NSF(data.spec, conditional=False).eval(), data.codec)
+    frame = data.frames["test"].head(20)
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    said = score_file(scorer, str(tmp_path / "rows.csv"), str(tmp_path / "scored.csv"))
+    scored = pd.read_csv(tmp_path / "scored.csv")
+    assert said.startswith("20 rows scored") and scored[SCORE].is_monotonic_increasing
+    known = next(c.field.name for c in data.codec.columns if getattr(c, "missing", True) is False)
+    frame.assign(**{known: frame[known].mask(frame.index == frame.index[3])}).to_csv(tmp_path / "gap.csv", index=False)
+    said = score_file(scorer, str(tmp_path / "gap.csv"), str(tmp_path / "scored.csv"))
+    assert "19 rows scored" in said and "1 row with missing cells cannot be scored and stand last" in said
+    assert pd.read_csv(tmp_path / "scored.csv")[SCORE].isna().tolist() == [False] * 19 + [True]
+    frame.drop(columns=known).to_csv(tmp_path / "less.csv", index=False)
+    with pytest.raises(UserError, match=f"lacks the column '{known}', and NSF scores whole rows"):
+        score_file(scorer, str(tmp_path / "less.csv"), str(tmp_path / "scored.csv"))
+    with pytest.raises(UserError, match="NSF cannot be told columns"):
+        fill_file(scorer, str(tmp_path / "rows.csv"), str(tmp_path / "filled.csv"), seed=0)
+
+
+def test_a_third_kind_is_refused_by_name_until_it_is_there(monkeypatch, tmp_path, synthesizer):
+    monkeypatch.setattr(type(synthesizer.codec), "kind", "series")
+    monkeypatch.setattr(Synthesizer, "load", lambda *_, **__: synthesizer)
+    for words, told in (
+        ([], "sampling is not there for sequences; it is for rows and pictures"),
+        (["fill=x.csv"], "fill=x.csv is not there for sequences; it is for rows"),
+    ):
+        with pytest.raises(UserError, match=told):
+            main(["run=any", f"out={tmp_path / 'x.csv'}", *words])

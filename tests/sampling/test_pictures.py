@@ -38,8 +38,13 @@ def sample(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["truncation=abc"], "truncation=abc must be a number between 0 and 2"),
+        (["truncation=abc"], "truncation=abc must be a number or null"),
         (["truncation=true"], "truncation=True must be a number"),
+        (["truncation=3"], "truncation=3 must be between 0 and 2"),
+        (["steps=5"], "steps=5 changes nothing about samples of DCGAN; it follows truncation"),
+        (["translate=/nowhere"], "DCGAN takes no input, it draws"),
+        (["score=/nowhere"], "DCGAN has no likelihood"),
+        (["fill=/nowhere"], "DCGAN cannot be told a part"),
         (["interpolate=maybe"], "interpolate=maybe must be true or false"),
         (["overwrite=1"], "overwrite=1 must be true or false"),
     ],
@@ -127,7 +132,7 @@ def test_arrays_keep_the_classes_that_a_model_was_told(sample, tmp_path, words):
     asked = np.load(tmp_path / "y.npz")
     assert asked["labels"].tolist() == [2] * 4 and str(asked["class"]) == "two"
     sample(f"out={tmp_path}/z.npz", "n=4", *words)
-    assert set(np.load(tmp_path / "z.npz")) == {"images"}
+    assert set(np.load(tmp_path / "z.npz")) == {"images", "sampling"}
 
 
 def test_labels_are_those_of_the_pictures():

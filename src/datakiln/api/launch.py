@@ -26,7 +26,7 @@ WIDTH = 100  # characters of the default console
 
 
 def train(overrides: Sequence[str], folder: str | Path, console: Console | None = None) -> Run:
-    """Does in this process what `python -m src.train` does with the same overrides.
+    """Does in this process what `datakiln train` does with the same overrides.
 
     Arguments:
         overrides: As on the command line, such as `["model=vae", "data=iris", "epochs=100"]`.

@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from datakiln.callbacks.making import examples_of
 from datakiln.codecs.pictures import to_levels
 from datakiln.data.pictures.pictures import ImageData
 from datakiln.metrics.pictures.images import image_figures
@@ -106,8 +107,13 @@ class Fid(L.Callback):
         device = model.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(self.seed)
-            samples = generated(lambda size: to_levels(model.sample(size)), self.n, min(BATCH, self.data.codec.chunk))
-            fake = feature_statistics(self.network, samples, self.n)
+            if model.can_draw:
+                size = min(BATCH, self.data.codec.chunk)
+                samples, n = generated(lambda size: to_levels(model.sample(size)), self.n, size), self.n
+            else:
+                made = to_levels(examples_of(model, self.data, self.n))
+                samples, n = iter(made.split(BATCH)), len(made)
+            fake = feature_statistics(self.network, samples, n)
         figure = image_figures(real, fake, ("fid",))[0]
         return figure.name, figure.value
 

@@ -8,6 +8,7 @@ import lightning as L
 import numpy as np
 import torch
 
+from datakiln.callbacks.making import examples_of
 from datakiln.data.tables.tables import TableData
 from datakiln.metrics.tables.fidelity import quick_fidelity
 from datakiln.models.base import GenerativeModel
@@ -27,7 +28,7 @@ class TableFidelity(L.Callback):
 
     def __init__(self, data: TableData, every: int = 25, rows: int = 1000, seed: int = 0) -> None:
         """See the class."""
-        self.codec, self.real = data.codec, data.frames["val"]
+        self.data, self.codec, self.real = data, data.codec, data.frames["val"]
         self.every, self.rows, self.seed = every, rows, seed
         self.seconds = 0.0
 
@@ -40,7 +41,7 @@ class TableFidelity(L.Callback):
         start = time.perf_counter()
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
-            x = pl_module.sample(self.rows)
+            x = examples_of(pl_module, self.data, self.rows)
         synthetic = self.codec.decode(x, np.random.default_rng(self.seed))
         pl_module.publish("val", quick_fidelity(self.codec.schema, self.real, synthetic))
         self.seconds += time.perf_counter() - start

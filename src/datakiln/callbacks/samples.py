@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from datakiln.callbacks.making import examples_of
 from datakiln.data.pictures.pictures import ImageData
 from datakiln.models.base import GenerativeModel
 from datakiln.plots.grids import ACROSS, save_animation, save_grid
@@ -31,7 +32,7 @@ class SampleGrids(L.Callback):
         """See the class."""
         if grids < 1:
             raise ValueError(f"grids={grids} must be at least 1; for none at all use watch.image.samples=null")
-        self.codec, self.grids, self.seed = data.codec, grids, seed
+        self.data, self.codec, self.grids, self.seed = data, data.codec, grids, seed
         self.seconds = 0.0
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -43,7 +44,7 @@ class SampleGrids(L.Callback):
         device = pl_module.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(self.seed)
-            x = pl_module.sample(ACROSS * ACROSS, self._classes(pl_module))
+            x = examples_of(pl_module, self.data, ACROSS * ACROSS, self._classes(pl_module))
         pictures = self.codec.decode(x, np.random.default_rng(self.seed))
         epoch = trainer.current_epoch + 1
         path = save_grid(pictures, _folder(trainer) / f"epoch-{epoch:04d}.png", f"Samples after epoch {epoch}.", ACROSS)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from datakiln.cli import choices, signatures
+from datakiln.data.pictures import finding
+from datakiln.data.tables.finding import check_table, find_file
 from datakiln.errors import UserError, near
 from datakiln.spec import doublings
 from datakiln.wording import with_article
@@ -31,6 +34,7 @@ def check(cfg: DictConfig) -> None:
     check_side(cfg)
     check_trainer(cfg)
     check_arguments(cfg, only_ours=True)
+    check_path(cfg)
 
 
 def check_values(cfg: DictConfig) -> None:
@@ -59,7 +63,9 @@ def check_pairing(cfg: DictConfig) -> None:
     supports = signatures.attribute(model, "supports")
     if kind is None or supports is None or kind in supports:
         return  # a class that is not ours is asked when it is built
-    targets = {name: str(choices.keys("model", name)["model._target_"]) for name in choices.names("model")}
+    folders = _folders()
+    names = choices.names("model", folders)
+    targets = {name: str(choices.keys("model", name, folders).get("model._target_", "")) for name in names}
     fitting = [name for name, target in targets.items() if kind in (signatures.attribute(target, "supports") or ())]
     name, kinds = model.rpartition(".")[2], " or ".join(sorted(supports))
     told = f"model {name} is for {kinds} data, but this data is {with_article(kind)}"
@@ -101,6 +107,20 @@ def check_side(cfg: DictConfig) -> None:
         raise UserError(f"data.side={side} must be a whole number of pixels, at least 2")
     if signatures.attribute(str(cfg.model._target_), "doubles"):
         doublings(side)
+
+
+def check_path(cfg: DictConfig) -> None:
+    """Refuses a path without a table or pictures, in the words of the data that would read it; imports nothing heavy.
+
+    Raises:
+        UserError: The path, and what is wrong with it.
+    """
+    reads = signatures.attribute(str(cfg.data._target_), "reads")
+    path, data_dir = cfg.data.get("path"), cfg.data.get("data_dir")
+    if reads == "pictures" and path:
+        finding.check_pictures(finding.find_folder(str(path), data_dir), bool(cfg.data.get("labels", True)))
+    if reads == "table" and path:
+        check_table(find_file(str(path), data_dir))
 
 
 def check_trainer(cfg: DictConfig) -> None:
@@ -158,7 +178,8 @@ def check_arguments(cfg: DictConfig, only_ours: bool = False) -> None:
                 raise UserError(f"{path}.{key} is no argument of {target}{near(str(key), known)}")
         lacking = [] if node.get("_partial_") else sorted(required - set(node) - set(GIVEN))
         if lacking and not node.get("_args_"):
-            others = [name for name in choices.names(path) if choices.is_complete(path, name)]
+            folders = _folders()
+            others = [name for name in choices.names(path, folders) if choices.is_complete(path, name, folders)]
             way_out = f"; complete choices of {path}=: {', '.join(others)}" if others else ""
             raise UserError(f"{path}.{lacking[0]} is missing: {target} cannot do without it{way_out}")
 
@@ -178,6 +199,15 @@ def check_reach(cfg: DictConfig) -> None:
             raise UserError(f"{told}; set {key}= and not model.{key}=")
         if "_target_" not in cfg.model[key]:
             raise UserError(f"model.{key} is taken from {key}; write {key}.{next(iter(cfg.model[key]))}=VALUE")
+
+
+def _folders() -> choices.Folders:
+    """Where this config was composed from, a person's own folders included."""
+    from hydra.core.hydra_config import HydraConfig
+
+    sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
+    own = [Path(source.path) for source in sources if source.schema == "file"]
+    return (*choices.OURS, *(folder for folder in own if folder != choices.CONF))
 
 
 def _check(cfg: DictConfig, key: str, what: str, is_good: Any) -> None:  # noqa: ANN401 (a predicate)

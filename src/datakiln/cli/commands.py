@@ -10,6 +10,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from datakiln.cli import choices
+from datakiln.cli.calling import as_called
 from datakiln.cli.explain import explain, is_mistake
 from datakiln.errors import UserError, near
 from datakiln.storage import CONF
@@ -23,7 +25,7 @@ def run_hydra(
     Arguments:
         task: One job, from its config to the figure a sweep ranks by.
         config_name: File in `conf`.
-        compare: What prints the table after a sweep, given arguments as `src.report` takes them.
+        compare: What prints the table after a sweep, given arguments as the command `report` takes them.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
         from datakiln.cli.usage import usage
@@ -60,6 +62,7 @@ def run_hydra(
     forget()
     with one_line_errors(sys.argv[1:], config_name):
         _refuse_flags(sys.argv[1:])
+        choices.folders(sys.argv[1:])  # refuses a --config-dir that is none
         register()
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
@@ -92,7 +95,7 @@ def options(argv: Sequence[str], config_name: str) -> DictConfig:
     """
     path = CONF / f"{config_name}.yaml"
     if any(arg in ("-h", "--help") for arg in argv):
-        print(path.read_text(encoding="utf-8"), end="")
+        print(as_called(path.read_text(encoding="utf-8")), end="")
         raise SystemExit(0)
     config = OmegaConf.load(path)
     assert isinstance(config, DictConfig)

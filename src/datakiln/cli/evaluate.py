@@ -1,4 +1,4 @@
-"""`python -m src.evaluate run=outputs/...`: a run on fresh samples; or two tables, or two folders of pictures."""
+"""`datakiln evaluate run=outputs/...`: a run on fresh samples; or two tables, or two folders of pictures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from datakiln.cli.calling import called_as
 from datakiln.cli.commands import command, options
 from datakiln.errors import UserError
 from datakiln.storage import CONF
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from datakiln.results import RunResult
 
-USAGE = "usage: python -m src.evaluate run=FOLDER, or real=... synthetic=..."
-
 
 def main(argv: list[str]) -> None:
     """Checks the options, then measures.
@@ -28,10 +27,11 @@ def main(argv: list[str]) -> None:
         UserError: An option is missing, unknown or impossible.
     """
     cfg = options(argv, "evaluate")
+    usage = f"usage: {called_as('evaluate')} run=FOLDER, or real=... synthetic=..."
     if (cfg.run is None) == (cfg.real is None):
-        raise UserError(f"give either run= or real= and synthetic=; {USAGE}")
+        raise UserError(f"give either run= or real= and synthetic=; {usage}")
     if cfg.real is not None and cfg.synthetic is None:
-        raise UserError(f"synthetic= is missing beside real={cfg.real}; {USAGE}")
+        raise UserError(f"synthetic= is missing beside real={cfg.real}; {usage}")
     if cfg.n is not None and (not isinstance(cfg.n, int) or cfg.n < 1):
         raise UserError(f"n={cfg.n} must be a whole number of at least 1")
     from rich.console import Console

@@ -36,7 +36,7 @@ def explain(error: BaseException, argv: Sequence[str] = (), config_name: str = "
     if name == "ConfigCompositionException" and "'" in text:
         return _composition(text, argv, config_name)
     if name == "MissingConfigException" and "'" in text:
-        return _missing_choice(text)
+        return _missing_choice(text, argv)
     if name == "OverrideParseException":
         return _unreadable(text, argv, config_name)
     if name == "MissingMandatoryValue":
@@ -56,46 +56,48 @@ def unknown_option(key: str, argv: Sequence[str] = (), config_name: str = "train
             return f"unknown option {key!r}{hint}"
     if key.startswith("hydra."):
         return f"unknown option {key!r}; --hydra-help lists Hydra's own"
-    chosen = choices.chosen(argv, config_name)
+    folders = choices.folders(argv)
+    chosen = choices.chosen(argv, config_name, folders)
     known = choices.config_keys(config_name) | choices.ALIASES
     for group, current in chosen.items():
-        for name in set(current) & set(choices.names(group)):
-            known |= choices.keys(group, name)
-    if key in choices.groups():
+        for name in set(current) & set(choices.names(group, folders)):
+            known |= choices.keys(group, name, folders)
+    if key in choices.groups(folders):
         taken = " ".join(f"{group}={','.join(chosen[group])}" for group in ("model", "data") if group in chosen)
         return f"{key}= is no choice of {taken}"
     parent, _, last = key.rpartition(".")
     target = str(known.get(f"{parent}._target_", ""))
     if last in signatures.arguments(target):
-        fitting = _with_option(key, chosen)
+        fitting = _with_option(key, chosen, folders)
         return f"{key} is left at its default by the yaml; to set it write +{key}=VALUE{fitting and f', or {fitting}'}"
-    if fitting := _with_option(f"model.{key}", chosen):
+    if fitting := _with_option(f"model.{key}", chosen, folders):
         return f"unknown option {key!r}; choose {fitting}"
     for group, current in chosen.items():
-        others = [name for name in choices.names(group) if name not in current and key in _own(group, name)]
+        others = [n for n in choices.names(group, folders) if n not in current and key in _own(group, n, folders)]
         if others:
             return f"{key} is no option of {group}={','.join(current)}; {group}= with it: {', '.join(others)}"
-    groups = [group for group in choices.groups() if _value(key, argv) in choices.names(group)]
+    groups = [group for group in choices.groups(folders) if _value(key, argv) in choices.names(group, folders)]
     hint = near(key, groups) or near(key, known) or _near_end(last, known)
     if target and not target.startswith("datakiln."):
         return f"unknown option {key!r}{hint}; other arguments of {target} are written +{key}=VALUE"
     return f"unknown option {key!r}{hint or '; --help lists the options'}"
 
 
-def _with_option(key: str, chosen: dict[str, list[str]]) -> str:
+def _with_option(key: str, chosen: dict[str, list[str]], folders: choices.Folders) -> str:
     """A choice of the same class whose yaml sets the option, such as "model=cvae" for model.conditional; or ""."""
     group = key.partition(".")[0]
     current = chosen.get(group, [])
-    targets = {choices.keys(group, name).get(f"{group}._target_") for name in current if name in choices.names(group)}
-    for name in choices.names(group) if targets else []:
-        declared = choices.keys(group, name)
+    names = choices.names(group, folders)
+    targets = {choices.keys(group, name, folders).get(f"{group}._target_") for name in current if name in names}
+    for name in names if targets else []:
+        declared = choices.keys(group, name, folders)
         if name not in current and key in declared and declared.get(f"{group}._target_") in targets:
             return f"{group}={name}"
     return ""
 
 
-def _own(group: str, name: str) -> set[str]:
-    return set(choices.keys(group, name)) - {group}
+def _own(group: str, name: str, folders: choices.Folders) -> set[str]:
+    return set(choices.keys(group, name, folders)) - {group}
 
 
 def _value(key: str, argv: Sequence[str]) -> str:
@@ -121,12 +123,14 @@ def _composition(text: str, argv: Sequence[str], config_name: str) -> str:
     return unknown_option(key.lstrip("+~").partition("@")[0], argv, config_name)
 
 
-def _missing_choice(text: str) -> str:
+def _missing_choice(text: str, argv: Sequence[str]) -> str:
     path = text.split("'")[3 if text.startswith("In '") else 1]
     group, _, name = path.rpartition("/")
     listed = re.search(r"Available options in '[^']*': (.*?) Config search path", text)
-    known = listed.group(1).split() if listed else choices.names(group)
-    known = [one for one in known if one not in choices.names(group) or choices.is_complete(group, one)]
+    folders = choices.folders(argv)
+    ours = choices.names(group, folders)
+    known = listed.group(1).split() if listed else ours
+    known = [one for one in known if one not in ours or choices.is_complete(group, one, folders)]
     return f"{group}={name} is not known{near(name, known)}; known: {', '.join(known) or 'none'}"
 
 

@@ -2,43 +2,48 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
-from datakiln.cli.commands import one_line_errors
-from datakiln.errors import UserError, near
+from datakiln.cli.calling import program
 
 COMMANDS = {
     "train": "train a model, or sweep",
     "sample": "synthetic data from a trained run",
     "evaluate": "measure a run again, or two tables, or two folders of pictures",
     "report": "compare finished runs",
+    "version": "the version of this program and of what decides its figures",
+    "completion": 'for the shell: eval "$(datakiln completion bash)"; also zsh and fish',
 }
-USAGE = "\n".join(
-    [
-        "datakiln COMMAND [OPTION=VALUE ...]",
-        "",
-        *(f"  {name:<10}{meaning}" for name, meaning in COMMANDS.items()),
-        "  version   the version of this program and of what decides its figures",
-        "",
-        "datakiln COMMAND --help tells the options; datakiln train model=vae data=iris is a first run.",
-    ]
-)
+USAGE = """\
+{program} COMMAND [OPTION=VALUE ...]
+
+{commands}
+
+{program} COMMAND --help tells the options; {program} train model=vae data=iris is a first run.
+Classes of your own, _target_: mine.Model, are found in the current folder after all that is installed."""
 
 
 def main() -> None:
     """The console command: hands the other words to one of the commands."""
     words = sys.argv[1:]
     if not words or words[0] in ("-h", "--help", "help"):
-        print(USAGE)
+        listed = "\n".join(f"  {name:<12}{meaning}" for name, meaning in COMMANDS.items())
+        print(USAGE.format(program=program(), commands=listed))
         return
-    name = words[0]
-    if name in ("version", "--version", "-V"):
+    name, rest = {"--version": "version", "-V": "version"}.get(words[0], words[0]), words[1:]
+    if name == "completion":
+        _complete(rest)
+        return
+    from datakiln.cli.commands import one_line_errors
+
+    with one_line_errors(words, ""):
+        _refuse(name)
+    if name == "version":
         _version()
         return
-    with one_line_errors(words, ""):
-        if name not in COMMANDS:
-            raise UserError(f"unknown command {name!r}{near(name, [*COMMANDS, 'version'])}; datakiln --help lists them")
-    sys.argv = [f"datakiln {name}", *words[1:]]
+    sys.argv = [f"{program()} {name}", *rest]
+    _find_own_classes()
     if name == "train":
         from datakiln.cli.train import run
     elif name == "sample":
@@ -50,10 +55,37 @@ def main() -> None:
     run()
 
 
+def _refuse(name: str) -> None:
+    from datakiln.errors import UserError, near
+
+    if name not in COMMANDS:
+        raise UserError(f"unknown command {name!r}{near(name, COMMANDS)}; {program()} --help lists them")
+
+
+def _find_own_classes() -> None:
+    """The current folder comes last: what lies there by chance, such as a `src` or an `evaluate`, shadows nothing."""
+    here = os.getcwd()
+    if not sys.flags.safe_path and here not in sys.path:
+        sys.path.append(here)
+
+
+def _complete(words: list[str]) -> None:
+    from datakiln.cli.completion import answer, script
+
+    if words[:1] == ["answer"]:  # asked by the scripts
+        for found in answer(" ".join(words[1:]), COMMANDS):
+            print(found)
+        return
+    from datakiln.cli.commands import one_line_errors
+
+    with one_line_errors(words, ""):
+        print(script(" ".join(words)))
+
+
 def _version() -> None:
-    from datakiln import __version__
     from datakiln.results import package_versions
 
-    print(f"datakiln {__version__}")
-    for name, version in package_versions().items():
+    versions = package_versions()
+    print(f"datakiln {versions.pop('datakiln')}")
+    for name, version in versions.items():
         print(f"  {name} {version}")

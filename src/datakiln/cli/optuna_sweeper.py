@@ -23,6 +23,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from datakiln.callbacks.pruning import PRUNED, Judge
+from datakiln.cli.calling import with_extra
 from datakiln.cli.search_space import EXAMPLE, SearchSpace
 from datakiln.errors import UserError, near
 
@@ -36,7 +37,6 @@ TARGET = "hydra_plugins.datakiln.OptunaSweeper"  # in conf/hydra/sweeper/optuna.
 SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler", "cmaes": "CmaEsSampler", "gp": "GPSampler"}
 PRUNERS = {"median": "MedianPruner", "hyperband": "HyperbandPruner"}
 DIRECTIONS = {"min": "minimize", "max": "maximize"}
-INSTALL = "pip install -e '.[sweep]'"
 BEST = "optimization_results.yaml"  # the name that Hydra's own plugin for Optuna gives it
 
 
@@ -77,7 +77,7 @@ class Settings:
         _check_choice("sampler", self.sampler, list(SAMPLERS))
         _check_choice("pruner", self.pruner, [*PRUNERS, "none", None])
         if self.sampler == "cmaes" and importlib.util.find_spec("cmaes") is None:
-            raise UserError(f"hydra.sweeper.sampler=cmaes needs the extra [sweep]: {INSTALL}")
+            raise UserError(f"hydra.sweeper.sampler=cmaes needs the extra [sweep]: {with_extra('sweep')}")
 
     @classmethod
     def of(cls, node: DictConfig) -> Settings:
@@ -363,7 +363,7 @@ def import_optuna() -> Any:  # noqa: ANN401 (a module)
         import optuna.storages.journal  # since optuna 4
     except ImportError as error:
         found = "" if error.name == "optuna" else f" ({error})"
-        raise UserError(f"hydra/sweeper=optuna needs the extra [sweep]: {INSTALL}{found}") from None
+        raise UserError(f"hydra/sweeper=optuna needs the extra [sweep]: {with_extra('sweep')}{found}") from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     return optuna

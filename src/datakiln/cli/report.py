@@ -1,4 +1,4 @@
-"""`python -m src.report PATH...`: finished runs compared."""
+"""`datakiln report PATH...`: finished runs compared."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from datakiln.cli.calling import as_called, called_as
 from datakiln.cli.commands import command
 from datakiln.errors import UserError, near
 from datakiln.wording import counted
@@ -68,7 +69,7 @@ def _arguments(argv: Sequence[str]) -> tuple[list[Path], dict[str, str]]:
         else:
             options[key] = value
     if not paths:
-        raise UserError("no folder given; for example: python -m src.report outputs")
+        raise UserError(f"no folder given; for example: {called_as('report')} outputs")
     return paths, options
 
 
@@ -82,6 +83,6 @@ def _common_folder(paths: Sequence[Path]) -> Path:
 def run() -> None:
     """The command."""
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(USAGE)
+        print(as_called(USAGE))
     else:
         command(main)

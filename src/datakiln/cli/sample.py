@@ -1,4 +1,4 @@
-"""`python -m src.sample run=outputs/... n=1000 out=x.csv`: synthetic data from a trained run, at constant memory."""
+"""`datakiln sample run=outputs/... n=1000 out=x.csv`: synthetic data from a trained run, at constant memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from datakiln.cli.calling import called_as
 from datakiln.cli.commands import command, options
 from datakiln.errors import UserError
 from datakiln.spec import NOUNS, Sampling
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 Maker = Callable[..., str]
 OPTIONS = ("steps", "guidance", "temperature", "truncation", "mean")  # as the fields of `Sampling`
-OF_DRAWS = ("n", "per_class", "balance")  # options of samples that are drawn
 WHOLE_FILES = ("fill", "score", "translate")  # options that name what to work on
 DEFAULT_ROWS, DEFAULT_PICTURES, DEFAULT_STEPS = 1000, 64, 32  # of a table, of a grid or folder, of a walk
 
@@ -143,7 +143,7 @@ TRANSLATORS: dict[str, Maker] = {"image": _translate_pictures}
 def _check(cfg: DictConfig) -> None:
     for key in ("run", "out"):
         if OmegaConf.is_missing(cfg, key):
-            raise UserError(f"{key}= is missing; usage: python -m src.sample run=FOLDER n=1000 out=x.csv")
+            raise UserError(f"{key}= is missing; usage: {called_as('sample')} run=FOLDER n=1000 out=x.csv")
     for key in ("n", "per_class"):
         if cfg[key] is not None and (not isinstance(cfg[key], int) or isinstance(cfg[key], bool) or cfg[key] < 1):
             raise UserError(f"{key}={cfg[key]} must be a whole number of at least 1")

@@ -21,6 +21,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from datakiln.callbacks.pruning import PRUNED, Judge, Pruned, judged_by
+from datakiln.cli.calling import shim
 from datakiln.cli.explain import explain, is_mistake
 from datakiln.cli.optuna_sweeper import check, is_ours, judge_of
 from datakiln.cli.run_folders import (
@@ -205,6 +206,7 @@ class Announce(Callback):
         except Exception as error:  # Hydra would warn of it and go on
             code = 2 if is_mistake(error) else 1
             raise SweepEnded(f"error: {explain(error, sweep.argv)}", code) from error
+        _bring_clone_along(config.hydra.launcher)
         signal.signal(signal.SIGTERM, _end)  # ending by itself would leave parallel workers behind, at work
 
 
@@ -238,6 +240,17 @@ def _share_cores(launcher: DictConfig) -> None:
 
     side_by_side = joblib.effective_n_jobs(launcher.n_jobs)
     torch.set_num_threads(max(1, min(torch.get_num_threads(), joblib.cpu_count() // side_by_side)))
+
+
+def _bring_clone_along(launcher: DictConfig) -> None:
+    """Parallel workers start as bare interpreters: those of `python -m src.train` first import `src`, as it did.
+
+    So they run this clone's code and not whatever `datakiln` is installed, if any.
+    """
+    if "n_jobs" in launcher and shim():
+        from joblib.externals.loky.backend.context import set_start_method
+
+        set_start_method("loky_init_main", force=True)
 
 
 def _is_finished(folder: Path, overrides: Sequence[str]) -> bool:

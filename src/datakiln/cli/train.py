@@ -1,4 +1,4 @@
-"""`python -m src.train model=vae data=adhd latent_dim=5`: data, spec, model, fit, synthetic data, figures, report."""
+"""`datakiln train model=vae data=adhd latent_dim=5`: data, spec, model, fit, synthetic data, figures, report."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from datakiln.cli import choices, signatures
+from datakiln.cli.calling import as_called
 
 EXAMPLES = """\
 datakiln trains a generative model, samples it, measures and draws the samples, and writes a report: one command.
@@ -24,9 +25,10 @@ FLAGS = """\
 Flags
   -m                        one job for each combination of values with commas between them
   --cfg job                 print the whole config and stop
-  -sc install=bash          with eval "$(...)": completes these options in the shell; also zsh and fish
+  --config-dir DIR          your own DIR/model/NAME.yaml, DIR/data/NAME.yaml, DIR/experiment/NAME.yaml are choices too
   --hydra-help              Hydra's own flags and groups
   debug=true                show where an error came from
+  eval "$(datakiln completion bash)"     completes commands, choices and options in this shell; also zsh and fish
 
 Afterwards, each with its own --help
   python -m src.sample      run=outputs/... n=1000 out=x.csv
@@ -40,22 +42,23 @@ HIDDEN = ("trainer", "watch", "metrics")  # made for the others, seldom chosen b
 
 def usage(argv: Sequence[str], config_name: str) -> str:
     """The whole page, with the options of those models and data sets that the command line names."""
-    named = dict(arg.partition("=")[::2] for arg in argv)
+    named, folders = dict(arg.partition("=")[::2] for arg in argv), choices.folders(argv)
     defaults = choices.defaults(config_name)
     parts = [EXAMPLES, "Choices, name=value; * is taken where nothing is chosen"]
-    groups = sorted(set(choices.groups()) - {*FIRST, *HIDDEN})
-    parts += [_group(group, defaults.get(group, [])) for group in (*FIRST, *groups)]
+    groups = sorted(set(choices.groups(folders)) - {*FIRST, *HIDDEN})
+    parts += [_group(group, defaults.get(group, []), folders) for group in (*FIRST, *groups)]
     parts += ["Options, name=value", *_commented(config_name), ""]
     for group in ("model", "data"):
-        if named.get(group) in choices.names(group):
-            parts += [f"Options of {group}={named[group]}", *_options(group, named[group]), ""]
-    return "\n".join([*parts, FLAGS])
+        if named.get(group) in choices.names(group, folders):
+            parts += [f"Options of {group}={named[group]}", *_options(group, named[group], folders), ""]
+    return as_called("\n".join([*parts, FLAGS]))
 
 
-def _group(group: str, default: Sequence[str]) -> str:
+def _group(group: str, default: Sequence[str], folders: choices.Folders) -> str:
     lines = [f"  {group}"]
-    for name in filter(lambda name: choices.is_complete(group, name), choices.names(group)):
-        lines += _line(f"  {'*' if name in default else ' '} {name}", choices.title(group, name))
+    for name in choices.names(group, folders):
+        if choices.is_complete(group, name, folders):
+            lines += _line(f"  {'*' if name in default else ' '} {name}", choices.title(group, name, folders))
     return "\n".join([*lines, ""])
 
 
@@ -66,10 +69,11 @@ def _commented(config_name: str) -> Iterator[str]:
             yield from _line(f"  {match[1]}={match[2]}", match[3] or "")
 
 
-def _options(group: str, name: str) -> Iterator[str]:
+def _options(group: str, name: str, folders: choices.Folders) -> Iterator[str]:
     """Options that the yaml of a choice declares, then those its class has besides."""
-    declared = {key: value for key, value in choices.keys(group, name).items() if key != group}
-    known, said = signatures.arguments(str(declared.get(f"{group}._target_", ""))), choices.comments(group, name)
+    declared = {key: value for key, value in choices.keys(group, name, folders).items() if key != group}
+    known = signatures.arguments(str(declared.get(f"{group}._target_", "")))
+    said = choices.comments(group, name, folders)
     for key, value in declared.items():
         linked = isinstance(value, str) and value.startswith("${")  # set by the top-level option of that name
         if not (isinstance(value, dict) and value) and not linked and not key.rpartition(".")[2].startswith("_"):

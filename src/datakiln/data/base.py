@@ -5,14 +5,15 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import lightning as L
 import torch
 from torch import Tensor
 
 from datakiln.codecs.base import Codec
-from datakiln.spec import Batch, DataSpec
+from datakiln.errors import UserError
+from datakiln.spec import NOUNS, Batch, DataSpec
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class TensorLoader(Loader):
     def __iter__(self) -> Iterator[Batch]:
         """One pass, from the start or from where a restored state stood."""
         for at in self.plan():
-            yield Batch(self.x[at], None if self.y is None else self.y[at])
+            yield Batch(self.x, self.y).rows(at)
 
     def plan(self) -> Iterator[slice | Tensor]:
         """The rows of each batch of one pass; keeps account of where the pass stands."""
@@ -133,7 +134,7 @@ class TensorLoader(Loader):
 
 
 class GenerativeData(L.LightningDataModule, abc.ABC):
-    """A data module that `src.train` can use.
+    """A data module that a job can use.
 
     Attributes:
         spec: What one encoded example looks like; set by `setup`.
@@ -156,6 +157,19 @@ class GenerativeData(L.LightningDataModule, abc.ABC):
     def n_synthetic(self) -> int:
         """Size of the synthetic data unless it is said: as many as training examples."""
         return self.spec.size
+
+    def inputs(self, split: Literal["train", "val", "test"], n: int, shape: tuple[int, ...]) -> Tensor:
+        """At most n encoded examples of a split, brought to a shape, for models that make examples from others.
+
+        Arguments:
+            split: Of the data.
+            n: How many.
+            shape: That of one input; for pictures (C, H, W).
+
+        Raises:
+            UserError: This kind of data cannot be brought to that shape.
+        """
+        raise UserError(f"a model that takes {NOUNS[self.kind]}s of shape {shape} cannot be trained on this data")
 
     @property
     def device(self) -> torch.device:

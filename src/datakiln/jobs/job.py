@@ -24,7 +24,7 @@ class Job:
     """The state of one job.
 
     Arguments:
-        cfg: The composed config of `src.train`.
+        cfg: The composed config of a job.
         console: Where to say what happens.
     """
 

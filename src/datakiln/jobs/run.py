@@ -24,12 +24,13 @@ from datakiln.jobs.resuming import checkpoint_to_go_on_from
 from datakiln.models.base import Diverged
 from datakiln.proof.base import build_proof
 from datakiln.results import forget_peak_memory
-from datakiln.sampling.checkpoints import FORMAT, model_arguments
+from datakiln.sampling.checkpoints import FORMAT, model_arguments, stage_of
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import NOUNS
 from datakiln.wording import counted
 
 ONE_THREAD_PARAMETERS = 200_000
+STAGES = ("first_stage",)  # options of a model that name a run, whose model becomes a part of it
 CHATTER = ("lightning.pytorch", "lightning.fabric")
 
 
@@ -76,7 +77,9 @@ class Run(Job):
             logging.getLogger(name).setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", module="lightning")
         torch.set_flush_denormal(True)  # denormal floats have made trained nets several times slower
-        self.model = instantiate(cfg.model, _partial_=True, _convert_="all")(spec=self.data.spec)
+        self.stages = {name: stage_of(str(cfg.model[name])) for name in STAGES if cfg.model.get(name) is not None}
+        parts = {name: model for name, (model, _) in self.stages.items()}
+        self.model = instantiate(cfg.model, _partial_=True, _convert_="all")(spec=self.data.spec, **parts)
         self.proof = build_proof(self.data)
         self.proof.check(cfg)
         self.bundle = Bundle(
@@ -125,6 +128,7 @@ class Run(Job):
     def _identity(self) -> dict[str, Any]:
         config = OmegaConf.to_container(self.cfg.model, resolve=True)
         assert isinstance(config, dict)
+        config |= {name: built for name, (_, built) in self.stages.items()}
         origin = {"model": choice(self.cfg, "model"), "data": choice(self.cfg, "data"), "seed": int(self.cfg.seed)}
         source = self.data.provenance
         return {

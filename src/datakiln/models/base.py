@@ -28,7 +28,7 @@ Conditioning = Literal["none", "label", "categories", "columns"]
 
 
 class Diverged(UserError):
-    """A loss that is NaN or infinite, with where it happened; `src.train` adds the last good checkpoint."""
+    """A loss that is NaN or infinite, with where it happened; the command adds the last good checkpoint."""
 
     def __init__(self, epoch: int, step: int, remedy: str) -> None:
         """Arguments: epoch (from 0) and step (optimizer updates) of the loss, and what to try."""
@@ -73,7 +73,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
             raise UserError(f"model {type(self).__name__} cannot read this encoding of the table; use {way}")
         self.spec = spec
         self.meter = Meter()
-        self._frozen: list[str] = []
+        self._still: list[str] = []
+        self._frozen: list[str] = []  # those of them that no checkpoint holds
         self._bad_step: Tensor | None = None
         self.fresh: dict[str, float] = {}  # figures of the running epoch, for monitors that must not see stale ones
 
@@ -206,22 +207,25 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         """Most examples that `sample` asks `draw` for together, bounded by their activations."""
         return min(max(2**20 // self.activations, 16), 16_384)
 
-    def hold_still(self, *names: str) -> None:
-        """Holds parts still: no gradients, always in eval mode, in no optimizer, average or checkpoint.
-
-        A checkpoint keeps their hash alone: building the model brings the very same weights again, or it is refused.
+    def hold_still(self, *names: str, in_checkpoint: bool = False) -> None:
+        """Holds parts still: no gradients, always in eval mode, in no optimizer.
 
         Arguments:
             *names: Of submodules, such as "features"; called in the constructor, once they are there.
+            in_checkpoint: Whether averages and checkpoints hold their weights, as they do of a first stage. Otherwise
+                they hold none, and a checkpoint keeps their hash: building the model brings the very same weights
+                again, as published ones of a package, or the checkpoint is refused.
         """
         for name in names:
             part = self.get_submodule(name).requires_grad_(False).eval()
-            part.register_state_dict_post_hook(_left_out)
-            part.register_load_state_dict_pre_hook(_brought_along)
-            self._frozen.append(name)
+            self._still.append(name)
+            if not in_checkpoint:
+                part.register_state_dict_post_hook(_left_out)
+                part.register_load_state_dict_pre_hook(_brought_along)
+                self._frozen.append(name)
 
     def frozen_hashes(self) -> dict[str, str]:
-        """SHA-256 of the weights of every frozen part, by name."""
+        """SHA-256 of the weights of every part that checkpoints leave out, by name."""
         return {name: _hash_of(self.get_submodule(name)) for name in self._frozen}
 
     def check_frozen(self, hashes: Mapping[str, str]) -> None:
@@ -234,7 +238,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     def train(self, mode: bool = True) -> GenerativeModel:
         """Training or eval mode; frozen parts stay in eval mode."""
         super().train(mode)
-        for name in self._frozen:
+        for name in self._still:
             self.get_submodule(name).eval()
         return self
 

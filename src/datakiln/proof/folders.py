@@ -13,8 +13,9 @@ from omegaconf import DictConfig
 from rich.console import Console
 from torch import Tensor
 
-from datakiln.data.pictures.files import FORMATS, PictureFiles
-from datakiln.data.pictures.folder import channels_of, decode, find_pictures, headers, report_of, without_empty
+from datakiln.data.pictures.files import PictureFiles
+from datakiln.data.pictures.finding import FORMATS, find_pictures
+from datakiln.data.pictures.folder import channels_of, decode, headers, report_of, without_empty
 from datakiln.data.pictures.labelled_sample import labelled_sample
 from datakiln.data.pictures.sources import Pictures
 from datakiln.errors import UserError

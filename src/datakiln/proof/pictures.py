@@ -15,6 +15,7 @@ from rich.console import Console
 from torch import Tensor
 
 from datakiln.callbacks.fid import MONITOR, training_sets
+from datakiln.codecs.pictures import to_levels
 from datakiln.data.pictures.pictures import ImageData
 from datakiln.errors import UserError
 from datakiln.metrics.base import Figure
@@ -71,8 +72,11 @@ class ImageProof(Proof):
                     _check_extractor(f"{group}.image.{name}", how, labelled, own)
 
     def write_synthetic(self, synthesizer: Synthesizer, n: int, seed: int, folder: Path) -> Made:
-        """Writes `synthetic.png` and `synthetic.npz`: images (n, H, W, C), and labels where the model was told them."""
-        made = sampled(synthesizer, n, seed)
+        """Writes `synthetic.png` and `synthetic.npz`: images (n, H, W, C), and labels where the model was told them.
+
+        A model that only transforms makes them of the held-out pictures.
+        """
+        made = sampled(synthesizer, n, seed) if synthesizer.model.can_draw else self._transformed(synthesizer, n, seed)
         content: dict[str, Any] = {"images": made.pictures.transpose(0, 2, 3, 1)}
         if made.labels is not None:
             content |= {"labels": made.labels, "classes": np.array(synthesizer.codec.spec.classes)}
@@ -80,6 +84,11 @@ class ImageProof(Proof):
         first = made.pictures[:SHOWN]
         save_grid(first, folder / "synthetic.png", f"The first {len(first)} of {len(made):,} synthetic pictures.")
         return made
+
+    def _transformed(self, synthesizer: Synthesizer, n: int, seed: int) -> Made:
+        """What a model that takes an input makes of the held-out pictures, as many as there are."""
+        x = to_levels(self.data.inputs("test", n, synthesizer.model.takes))
+        return Made(synthesizer.transform(x, seed=seed))
 
     def figures(self, synthetic: Made, metrics: Sequence[Metric], seed: int, console: Console) -> list[Score]:
         """Every metric of the config, with a progress line on a terminal."""

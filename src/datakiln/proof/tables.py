@@ -41,7 +41,10 @@ class TableProof(Proof):
 
     def write_synthetic(self, synthesizer: Synthesizer, n: int, seed: int, folder: Path) -> pd.DataFrame:
         """Writes `synthetic.csv`, and `metadata.json` that says what its columns are."""
-        frame: pd.DataFrame = synthesizer.sample(n, seed=seed)
+        if synthesizer.model.can_draw:
+            frame: pd.DataFrame = synthesizer.sample(n, seed=seed)
+        else:
+            frame = synthesizer.transform(self.data.frames["test"].head(n), seed=seed)
         for_csv(frame, self.data.schema).to_csv(folder / "synthetic.csv", index=False)
         write_metadata(self.data.schema, frame, folder / "metadata.json")
         return frame

@@ -124,6 +124,31 @@ def _built(value: Any, where: str, more: Mapping[str, Any]) -> Any:  # noqa: ANN
     return found(**arguments, **more)
 
 
+def load_model(content: Mapping[str, Any], raw: bool = False) -> Any:  # noqa: ANN401 (a GenerativeModel)
+    """The model of a checkpoint that `read_checkpoint` gave, with its averaged weights unless the raw ones are wanted.
+
+    Raises:
+        UserError: See `build`; or a frozen part has other weights than it was trained with.
+    """
+    own = content["datakiln"]
+    model = build(own["model"], spec=DataSpec.from_state(own["spec"]))
+    model.load_state_dict(content["state_dict"])
+    model.check_frozen(content.get("frozen", {}))
+    if content.get("averaged") and not raw:
+        model.averaged().load_state_dict(content["averaged"])
+    return model
+
+
+def stage_of(path: str | Path) -> tuple[Any, dict[str, Any]]:
+    """A trained model as the first stage of another, and the config that builds it again from the other's checkpoint.
+
+    Its weights are then part of the other's: a two-stage model keeps its first stage inside and needs no second file.
+    """
+    content = read_checkpoint(find_checkpoint(path))
+    own = content["datakiln"]
+    return load_model(content), {**own["model"], "spec": own["spec"]}
+
+
 def register(cls: type) -> type:
     """Makes checkpoints of a person's own model or net loadable in this process; also usable as a decorator.
 

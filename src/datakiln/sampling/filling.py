@@ -15,7 +15,7 @@ from datakiln.codecs.tables.number import NumberColumn
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.codecs.tables.values import plain_cells, plain_value, to_numbers
 from datakiln.data.tables.files import read_table_file
-from datakiln.data.tables.sources import find_file
+from datakiln.data.tables.finding import find_file
 from datakiln.errors import UserError, near
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.sampling.writing import for_csv
@@ -84,11 +84,13 @@ def score_file(synthesizer: Synthesizer, source: str, out: str) -> str:
     if SCORE in rows.frame:
         raise UserError(f"score={source} has a column {SCORE!r} already; rename it")
     likely = synthesizer.log_prob(rows.known, unknown=rows.absent)
-    nats = likely.mask(rows.unseen.any(axis=1), -np.inf)
+    nats = likely.mask(rows.unseen.any(axis=1) & likely.notna(), -np.inf)
     order = np.lexsort((likely.to_numpy(), nats.to_numpy()))
     _write(rows.frame.assign(**{SCORE: nats}).iloc[order], out, _codec(synthesizer).schema)
-    scored = f"{counted(len(nats), 'row')} scored, from {nats.min():.1f} to {nats.max():.1f} nats"
-    return f"{scored}, the least likely first{rows.notes('counted as unknown')}"
+    told = nats.notna().sum()
+    scored = f"{counted(int(told), 'row')} scored, from {nats.min():.1f} to {nats.max():.1f} nats"
+    gaps = f"; {counted(len(nats) - int(told), 'row')} with missing cells cannot be scored and stand last"
+    return f"{scored}, the least likely first{gaps if told < len(nats) else ''}{rows.notes('counted as unknown')}"
 
 
 @dataclass(frozen=True)

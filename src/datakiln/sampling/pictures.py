@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from datakiln.data.pictures.files import BadPicture, read_picture, square
-from datakiln.data.pictures.folder import find_pictures
+from datakiln.data.pictures.finding import find_pictures
 from datakiln.errors import UserError
 from datakiln.plots.grids import ACROSS, grid, save_animation, save_grid
 from datakiln.sampling.synthesizer import Synthesizer

@@ -20,9 +20,9 @@ from datakiln.constraints import Rules
 from datakiln.errors import UserError, near
 from datakiln.models.base import GenerativeModel
 from datakiln.models.gan.adversarial import AdversarialModel
-from datakiln.sampling.checkpoints import build, find_checkpoint, read_checkpoint
+from datakiln.sampling.checkpoints import find_checkpoint, load_model, read_checkpoint
 from datakiln.sampling.rejection import Request, Seeds
-from datakiln.spec import PLAIN, DataSpec, Sampling
+from datakiln.spec import PLAIN, Sampling
 
 
 def usable_device(name: str) -> torch.device:
@@ -97,11 +97,7 @@ class Synthesizer:
         content = read_checkpoint(path)
         own = content["datakiln"]
         try:
-            model = build(own["model"], spec=DataSpec.from_state(own["spec"]))
-            model.load_state_dict(content["state_dict"])
-            model.check_frozen(content.get("frozen", {}))
-            if content.get("averaged") and not raw:
-                model.averaged().load_state_dict(content["averaged"])
+            model = load_model(content, raw)
             codec = codec_of(own["codec"]["kind"]).from_state(own["codec"]["state"])
         except (KeyError, TypeError, AttributeError, RuntimeError) as error:
             told = f"checkpoint {path} is damaged, or of another version of the program: its parts do not fit together"
@@ -236,7 +232,8 @@ class Synthesizer:
     def log_prob(self, frame: pd.DataFrame, unknown: Sequence[str] = ()) -> pd.Series:
         """Log-probability of each row in nats, bins of numbers counted as categories; the lowest are anomalies.
 
-        A category never seen in training counts as unknown, a number outside its range as the nearest within.
+        A category never seen in training counts as unknown, a number outside its range as the nearest within. A model
+        of whole rows gives NaN for a row with a missing cell where no training row had one.
 
         Arguments:
             frame: Rows in user units.
@@ -247,7 +244,10 @@ class Synthesizer:
         """
         self.check_likelihood()
         whole = self.model.likelihood == "whole"
-        codec = self._with_columns(frame, () if whole else unknown)
+        if whole and unknown:
+            name = type(self.model).__name__
+            raise UserError(f"the table lacks the column {unknown[0]!r}, and {name} scores whole rows; try model=tabar")
+        codec = self._with_columns(frame, unknown)
         cells = {name: frame[name] for name in codec.modelled if name not in unknown}
         with torch.no_grad():
             if whole:
@@ -255,7 +255,8 @@ class Synthesizer:
             else:
                 x = codec.encode_known(cells, len(frame))
             nats = self.model.log_prob(x.to(self.model.device))
-        return pd.Series(nats.cpu().numpy(), index=frame.index, name="log_prob")
+        scores = pd.Series(nats.cpu().numpy(), index=frame.index, name="log_prob")
+        return scores.mask(self._has_gaps(codec, frame)) if whole else scores
 
     def check_likelihood(self) -> None:
         """Refuses a model that cannot tell how likely an example is; raises `UserError`."""
@@ -263,8 +264,13 @@ class Synthesizer:
             raise UserError(f"{type(self.model).__name__} has no likelihood; train model=tabar, mixture or nsf")
 
     def _whole_rows(self, codec: TableCodec, frame: pd.DataFrame) -> Tensor:
-        """Rows of a model whose likelihood is of whole rows alone."""
-        return codec.encode(frame[list(codec.schema.names)])
+        """Rows of a model whose likelihood is of whole rows alone; columns that it does not use may lack."""
+        return codec.encode(frame.reindex(columns=list(codec.schema.names)))
+
+    def _has_gaps(self, codec: TableCodec, frame: pd.DataFrame) -> pd.Series:
+        """Rows with a missing cell where no training row had one."""
+        whole = [column.field.name for column in codec.columns if not getattr(column, "missing", True)]
+        return frame[[name for name in whole if name in frame]].isna().any(axis=1)
 
     def _with_columns(self, frame: pd.DataFrame, unknown: Sequence[str]) -> TableCodec:
         assert isinstance(self.codec, TableCodec)

@@ -16,18 +16,8 @@ import torch
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-FORMATS = {  # what a suffix promises
-    ".jpg": {"JPEG", "MPO"},
-    ".jpeg": {"JPEG", "MPO"},
-    ".png": {"PNG"},
-    ".bmp": {"BMP", "DIB"},
-    ".gif": {"GIF"},
-    ".webp": {"WEBP"},
-    ".tif": {"TIFF"},
-    ".tiff": {"TIFF"},
-    ".ppm": {"PPM"},
-    ".pgm": {"PPM"},
-}
+from datakiln.data.pictures.finding import FORMATS
+
 SIXTEEN_BIT = {"I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
 WHITE = 255
 BITS_PER_SAMPLE = 258  # tag of TIFF
@@ -107,15 +97,6 @@ def _bits(picture: ImageFile.ImageFile) -> int:
         return int(head[24])  # of the header chunk, which comes first
     highest = NETPBM_HIGHEST.match(head)
     return 8 if highest is None else int(highest[1]).bit_length()
-
-
-def holds_picture(path: Path) -> bool:
-    """Whether a file is, by its content, a picture of one of `FORMATS`, whatever its name."""
-    try:  # a camera's MPO is a JPEG for Pillow until it is open
-        with Image.open(path, formats=sorted(set().union(*FORMATS.values()) - {"MPO"})):
-            return True
-    except Exception:  # noqa: BLE001 (what cannot be opened is no picture)
-        return False
 
 
 def header(path: Path) -> tuple[str, tuple[int, int]] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +14,8 @@ import torch
 from torch import Tensor
 
 from datakiln.data.base import Provenance, StepReport
-from datakiln.data.pictures.files import (
-    FORMATS,
-    BadPicture,
-    PictureFiles,
-    header,
-    holds_picture,
-    read_picture,
-    square,
-    threads,
-)
+from datakiln.data.pictures.files import BadPicture, PictureFiles, header, read_picture, square, threads
+from datakiln.data.pictures.finding import find_folder, find_pictures
 from datakiln.data.pictures.sources import Pictures, RawImages
 from datakiln.errors import UserError
 from datakiln.storage import cache_dir, read_state, write_atomically
@@ -85,64 +76,13 @@ class FolderImages:
 
     def __call__(self, data_dir: str | None = None, side: int | None = None) -> RawImages:
         """The middle square of every good picture, resized to `side` (64 by default)."""
-        folder = self.path
-        if data_dir is not None and not folder.is_absolute() and not folder.exists():
-            folder = Path(data_dir) / folder
+        folder = find_folder(self.path, data_dir)
         files, labels, classes = find_pictures(folder, self.labels)
         decoded = decode(folder, files, side or 64, self.channels, self.on_bad_image, self.memory_mb)
         y, classes = without_empty(labels, classes, decoded.kept)
         report = report_of(decoded, side or 64, self.memory_mb, self.on_bad_image)
         provenance = Provenance("files", str(folder.resolve()), decoded.sha256)
         return RawImages(Pictures(decoded.x, y), None, classes, provenance, tuple(report))
-
-
-def find_pictures(
-    folder: Path, labels: bool, option: str = "data.path"
-) -> tuple[list[Path], list[int], tuple[str, ...]]:
-    """Files with a picture's suffix or content below a folder, their class indices (empty without classes), the names.
-
-    Arguments:
-        folder: Where to look.
-        labels: Whether subfolders are classes.
-        option: What errors call it.
-
-    Raises:
-        UserError: No such folder, no picture in it, or pictures both beside and inside of class folders.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{option}={folder}: no such folder (looked from {Path.cwd()})")
-    top = sorted(p for p in folder.iterdir() if _is_picture(p))
-    groups = {d.name: _below(d) for d in sorted(folder.iterdir()) if d.is_dir() and not d.name.startswith(".")}
-    groups = {name: files for name, files in groups.items() if files}
-    if not top and not groups:
-        raise UserError(f"{option}={folder} holds no picture ({', '.join(sorted(FORMATS))})")
-    if not labels or not groups:
-        return top + [path for files in groups.values() for path in files], [], ()
-    named = next((path.name for path in top if _is_named(path)), None)
-    if named is not None:
-        raise UserError(
-            f"{option}={folder} holds pictures both in subfolders and beside them ({named}); move these into a "
-            "subfolder of their class, or use data.labels=false to learn all without classes"
-        )
-    indices = [i for i, files in enumerate(groups.values()) for _ in files]
-    # mis-named ones beside the classes will be told and left out, so the class they are given here means nothing
-    return [path for files in groups.values() for path in files] + top, indices + [0] * len(top), tuple(groups)
-
-
-def _is_picture(path: Path) -> bool:
-    """By its name, or by its content where the name is another: such a one is told with the bad pictures."""
-    if path.name.startswith(".") or not path.is_file():
-        return False
-    return _is_named(path) or holds_picture(path)
-
-
-def _is_named(path: Path) -> bool:
-    return path.suffix.lower() in FORMATS
-
-
-def _below(folder: Path) -> list[Path]:
-    found = (Path(root) / name for root, _, names in os.walk(folder) for name in names)
-    return sorted(path for path in found if _is_picture(path))
 
 
 def decode(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from datakiln.codecs.pictures import ImageCodec
 from datakiln.data.base import GenerativeData, Provenance, StepReport
@@ -174,6 +175,13 @@ class ImageData(GenerativeData):
         order = torch.randperm(len(part.x), generator=torch.Generator().manual_seed(self.seed))[:n]
         return middle(part.x[order], self.spec.shape[1]), None if part.y is None else part.y[order]
 
+    def inputs(self, split: Split, n: int, shape: tuple[int, ...]) -> Tensor:
+        """See `GenerativeData`; a smaller side by the mean of the pixels it covers."""
+        x = self.codec.encode(self.examples(split, n)[0])
+        if shape[0] != x.shape[1] or len(shape) != 3:
+            return super().inputs(split, n, shape)
+        return x if tuple(x.shape[1:]) == tuple(shape) else F.interpolate(x, shape[1:], mode="area")
+
 
 class FolderData(ImageData):
     """A person's own folder of pictures.
@@ -186,6 +194,8 @@ class FolderData(ImageData):
         memory_mb: See there.
         **options: See `ImageData`.
     """
+
+    reads: ClassVar[str] = "pictures"  # what its path names
 
     def __init__(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import gzip
 import hashlib
 import zlib
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from datakiln.data.tables.delimited import read_delimited
+from datakiln.data.tables.finding import check_is_file
 from datakiln.errors import UserError
 
 
@@ -57,7 +57,6 @@ def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 MIN_ROWS = 10  # fewer cannot be split into training, validation and test rows
-SUFFIXES = {".csv", ".tsv", ".txt", ".parquet", ".pq", ".gz"}
 FOREIGN = {
     b"PK\x03\x04": "an Excel workbook or a zip archive",
     b"\x89HDF": "an HDF5 file",
@@ -104,11 +103,7 @@ def read_table_file(
 
 
 def _bytes(path: Path) -> bytes:
-    if path.is_dir():
-        inside = sorted(p.name for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-        which = f"; give one of its files, such as data.path={path / inside[0]}" if inside else ""
-        raise UserError(f"{path}: this is a folder, not a table file{which}")
-    check_exists(path)
+    check_is_file(path)
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -116,16 +111,6 @@ def _bytes(path: Path) -> bytes:
     if not raw:
         raise UserError(f"{path.name}: the file is empty (0 bytes)")
     return raw
-
-
-def check_exists(path: Path) -> None:
-    """Raises `UserError` with the name that was meant where there is no such file."""
-    if path.exists():
-        return
-    others = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.name, others, n=1)
-    hint = f"; did you mean {path.parent / close[0]}?" if close else f" (looked from {Path.cwd()})"
-    raise UserError(f"data.path={path}: there is no such file{hint}")
 
 
 def _unpacked(raw: bytes, name: str) -> bytes:

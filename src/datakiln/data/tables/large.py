@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
@@ -19,7 +18,8 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from datakiln.data.tables.conversion import GROUP, Text, text_to_parquet, unpacked, write_groups
-from datakiln.data.tables.files import FOREIGN, check_exists, plain_column
+from datakiln.data.tables.files import FOREIGN, plain_column
+from datakiln.data.tables.finding import check_exists
 from datakiln.errors import UserError
 
 GROUPS = (  # most and used bytes of a control group, which a container's limit is
@@ -170,7 +170,6 @@ def files_sha256(paths: Sequence[Path]) -> str:
 
 
 VERSION = 1  # of what a conversion makes; another one is another entry of the cache
-PARQUET = (".parquet", ".pq")
 MOST_GROUP = 1 << 20  # rows of a row group that is read at once; a file with larger ones is written anew
 TEXT, GZIP, CELL = 12, 60, 80  # bytes of memory that a table takes until it trains: for each byte of text, or a cell
 SHARE = 0.5  # of the available memory that a table may take
@@ -182,22 +181,6 @@ class Opened(NamedTuple):
     store: RowStore
     notes: list[str]
     sha256: str
-
-
-def parts_of(path: Path) -> list[Path] | None:
-    """The Parquet files that a folder or a pattern such as parts/*.parquet stands for; None for any other path."""
-    if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in PARQUET and not p.name.startswith("."))
-        return found or None
-    if path.exists() or not glob.has_magic(str(path)):
-        return None
-    found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
-    if not found:
-        raise UserError(f"data.path={path} matches no file")
-    strange = next((p for p in found if p.suffix.lower() not in PARQUET), None)
-    if strange is not None:
-        raise UserError(f"data.path={path} matches {strange.name}; several files are read together if they are Parquet")
-    return found
 
 
 def is_too_large(path: Path) -> bool:

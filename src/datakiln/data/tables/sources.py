@@ -12,6 +12,7 @@ import pandas as pd
 
 from datakiln.data.base import Provenance
 from datakiln.data.tables.facts import Facts
+from datakiln.data.tables.finding import find_file, parts_of
 from datakiln.data.tables.large import RowStore
 from datakiln.errors import UserError, near
 
@@ -121,7 +122,7 @@ class TableFile:
     def __call__(self, data_dir: str | None = None) -> RawTable:
         """Reads the file; raises `UserError` with file, fault and way out."""
         from datakiln.data.tables.files import read_table_file
-        from datakiln.data.tables.large import is_too_large, parts_of
+        from datakiln.data.tables.large import is_too_large
 
         path = find_file(self.path, data_dir)
         parts = parts_of(path)
@@ -154,14 +155,6 @@ class TableFile:
             raise UserError(
                 f"data.target={self.target} is not a column of {name} ({known}){near(self.target, columns)}"
             )
-
-
-def find_file(path: str | Path, data_dir: str | None) -> Path:
-    """A relative path in the current folder, or in `data_dir` if only there it exists."""
-    here = Path(path).expanduser()
-    if data_dir is None or here.is_absolute() or here.exists() or not (Path(data_dir) / here).exists():
-        return here
-    return Path(data_dir) / here
 
 
 def frame_sha256(frame: pd.DataFrame) -> str:

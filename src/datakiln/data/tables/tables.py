@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
 from torch import Tensor
@@ -14,9 +14,10 @@ from datakiln.codecs.tables.table import TableCodec
 from datakiln.constraints import Constraint, Rules
 from datakiln.data.base import GenerativeData, Loader, StepReport, TensorLoader
 from datakiln.data.tables import steps
+from datakiln.data.tables.finding import find_file
 from datakiln.data.tables.loaders import StreamLoader
 from datakiln.data.tables.metadata import read_metadata
-from datakiln.data.tables.sources import RawTable, TableFile, find_file
+from datakiln.data.tables.sources import RawTable, TableFile
 from datakiln.data.tables.streaming import Fitted, Stream
 from datakiln.data.tables.types import infer_schema
 from datakiln.errors import UserError
@@ -237,6 +238,12 @@ class TableData(GenerativeData):
         """Test rows in large batches."""
         return self.loader("test", max(self.batch_size, 4096), shuffle=False)
 
+    def inputs(self, split: Literal["train", "val", "test"], n: int, shape: tuple[int, ...]) -> Tensor:
+        """See `GenerativeData`; rows have one shape."""
+        if tuple(shape) != self.spec.shape:
+            return super().inputs(split, n, shape)
+        return self.tensors[split][0][:n]
+
 
 class FileData(TableData):
     """A person's own CSV, TSV or Parquet file.
@@ -252,6 +259,8 @@ class FileData(TableData):
         cache: See `TableFile`.
         **options: See `TableData`.
     """
+
+    reads: ClassVar[str] = "table"  # what its path names
 
     def __init__(
         self,

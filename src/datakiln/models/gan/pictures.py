@@ -61,6 +61,8 @@ class ImageGAN(AdversarialModel, abc.ABC):
         super().__init__(spec, generator, critic, **training)
         if r1 < 0:
             raise ValueError(f"r1={r1} must not be negative")
+        if self.lazy > 1 and not r1 and type(self).penalties is ImageGAN.penalties:
+            raise ValueError(f"lazy={self.lazy} spaces out a penalty, and there is none; set model.r1, or lazy=1")
         self.loss, self.latent_dim, self.way = loss, latent_dim, conditional
         self.label_weight, self.r1 = label_weight, r1
         self.augment = build_diffaugment(diffaugment)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from datakiln.models.gan.pictures import ImageGAN, way_of
-from datakiln.nets.conv import ConvCritic, ConvGenerator
+from datakiln.models.gan.conv import conv_nets
+from datakiln.models.gan.pictures import ImageGAN
 from datakiln.nets.losses import Hinge
 from datakiln.spec import DataSpec
 
@@ -30,7 +30,5 @@ class SNGAN(ImageGAN):
         **options: Any,  # noqa: ANN401
     ) -> None:
         """See the class."""
-        way, classes = way_of(conditional, "projection", spec)
-        generator = ConvGenerator(spec.shape, latent_dim, width, classes)
-        critic = ConvCritic(spec.shape, width, "spectral", classes, way, offset=False)
+        generator, critic, way = conv_nets(spec, latent_dim, width, conditional, "projection", "spectral", offset=False)
         super().__init__(spec, generator, critic, Hinge(), latent_dim, way, **options)

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from datakiln.models.gan.pictures import ImageGAN, way_of
-from datakiln.nets.conv import ConvCritic, ConvGenerator
+from datakiln.models.gan.conv import conv_nets
+from datakiln.models.gan.pictures import ImageGAN
 from datakiln.nets.losses import Wasserstein
 from datakiln.spec import DataSpec
 
@@ -37,9 +37,7 @@ class WGAN(ImageGAN):
         """See the class."""
         if clip <= 0:
             raise ValueError(f"clip={clip} must be positive")
-        way, classes = way_of(conditional, "concatenation", spec)
-        generator = ConvGenerator(spec.shape, latent_dim, width, classes)
-        critic = ConvCritic(spec.shape, width, "batch", classes, way, offset=False)
+        generator, critic, way = conv_nets(spec, latent_dim, width, conditional, offset=False)
         super().__init__(spec, generator, critic, Wasserstein(), latent_dim, way, **options)
         self.clip = clip
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
-from datakiln.models.gan.pictures import ImageGAN, way_of
-from datakiln.nets.conv import ConvCritic, ConvGenerator
+from datakiln.models.gan.conv import conv_nets
+from datakiln.models.gan.pictures import ImageGAN
 from datakiln.nets.losses import Wasserstein, gradient_penalty
 from datakiln.spec import DataSpec
 
@@ -37,9 +37,7 @@ class WGANGP(ImageGAN):
         **options: Any,  # noqa: ANN401
     ) -> None:
         """See the class."""
-        way, classes = way_of(conditional, "concatenation", spec)
-        generator = ConvGenerator(spec.shape, latent_dim, width, classes)
-        critic = ConvCritic(spec.shape, width, "group", classes, way, offset=False)
+        generator, critic, way = conv_nets(spec, latent_dim, width, conditional, "concatenation", "group", offset=False)
         super().__init__(spec, generator, critic, Wasserstein(), latent_dim, way, **options)
         self.penalty = penalty
 

@@ -127,13 +127,16 @@ class VAE(LikelihoodModel):
     def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Draws z from the prior, then x from p(x | z); without a condition, labels are drawn by share."""
         z = scaled(torch.randn(n, self.latent_dim, device=self.device), options)
-        if self.conditional and condition is None:
-            condition = torch.multinomial(self.class_shares, n, replacement=True)
-        return self.decode(z, condition, options)
+        return self.decode(z, self._told(condition, n), options)
 
     def walk(self, keys: Tensor, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Examples of these latents."""
-        return self.decode(scaled(keys, options), condition, options)
+        return self.decode(scaled(keys, options), self._told(condition, len(keys)), options)
+
+    def _told(self, condition: Tensor | None, n: int) -> Tensor | None:
+        if self.conditional and condition is None:
+            return torch.multinomial(self.class_shares, n, replacement=True)
+        return condition
 
     @torch.no_grad()
     def log_likelihood(self, batch: Batch, samples: int) -> Tensor:
