@@ -166,12 +166,7 @@ def test_optuna_is_not_sent_the_wrong_way(sweep):
 
 @pytest.mark.parametrize("words", [["sweep=optuna"], ["-m", "hydra/sweeper=optuna", "seed=1,2"]], ids=" ".join)
 def test_a_missing_extra_is_named(sweep, monkeypatch, words):
-    """As if the plugin were not installed."""
-    from hydra.core.config_store import ConfigStore
-
-    group = ConfigStore.instance().repo["hydra"]["sweeper"]
-    if "optuna.yaml" in group:
-        monkeypatch.delitem(group, "optuna.yaml")
+    monkeypatch.setitem(sys.modules, "optuna", None)  # as if it were not installed
     done = sweep(*words)
     assert done.code == 2
     assert done.err == "error: hydra/sweeper=optuna needs the extra [sweep]: pip install -e '.[sweep]'\n"

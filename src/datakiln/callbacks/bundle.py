@@ -18,6 +18,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
+from datakiln.callbacks.pruning import Judge, Pruned
 from datakiln.callbacks.stopping import Stopped
 from datakiln.errors import UserError, near
 from datakiln.loggers.csv import Csv
@@ -34,6 +35,7 @@ class Bundle(Checkpoint):
         mode: Whether the best is its "min" or "max".
         every_seconds: `last.ckpt` is written after the first epoch, whenever this much time has passed, and last.
         patience: Measurements of the monitor without a new best after which training ends; None for never.
+        judge: Told each finite measurement of the monitor, says whether to end a run that looks hopeless; None: nobody.
     """
 
     def __init__(
@@ -44,14 +46,16 @@ class Bundle(Checkpoint):
         mode: Literal["min", "max"] = "min",
         every_seconds: float = 10.0,
         patience: int | None = None,
+        judge: Judge | None = None,
     ) -> None:
         """See the class."""
-        self.folder, self.identity = Path(folder), identity
+        self.folder, self.identity, self.judge = Path(folder), identity, judge
         self.monitor, self.mode, self.every_seconds, self.patience = monitor, mode, every_seconds, patience
         self.best_score: float | None = None
         self.best_epoch: int | None = None
         self.waited = 0
         self.stop_requested: str | None = None
+        self._verdict: str | None = None
         self._best: dict[str, Any] | None = None
         self._saved_at = 0.0
         self._has_saved = False
@@ -129,6 +133,14 @@ class Bundle(Checkpoint):
             self.waited += 1
             if self._is_over:
                 trainer.should_stop = True
+        if score is not None:
+            self._ask_judge(trainer, score)
+
+    def _ask_judge(self, trainer: L.Trainer, score: float) -> None:
+        epochs = trainer.current_epoch + 1
+        if self.judge is not None and math.isfinite(score) and self.judge(epochs, score):
+            self._verdict = f"pruned after epoch {epochs}: {self.monitor} {score:.5g}"
+            trainer.should_stop = True
 
     @property
     def _is_over(self) -> bool:
@@ -147,6 +159,8 @@ class Bundle(Checkpoint):
         """Saves the end."""
         self.save(trainer)
         self._leave_if_asked()
+        if self._verdict is not None:
+            raise Pruned(self._verdict)
 
     def _is_better(self, score: float) -> bool:
         if not math.isfinite(score):

@@ -19,6 +19,7 @@ from datakiln.storage import CONF
 Folders = tuple[Path, ...]
 OURS: Folders = (CONF,)
 OWN_FOLDER = ("--config-dir", "-cd")  # Hydra's flag
+ALIASES = {"hparams_search": "sweep"}  # groups under the names that people know them by from elsewhere
 GLOBAL = "# @package _global_"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where the yaml library brings it
 

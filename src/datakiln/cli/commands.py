@@ -38,6 +38,7 @@ def run_hydra(
     from hydra.types import RunMode
 
     from datakiln.cli.free_names import spell_out
+    from datakiln.cli.optuna_sweeper import register
     from datakiln.cli.run_folders import forget, remove_if_empty
     from datakiln.cli.sweeps import Sweep
 
@@ -46,7 +47,7 @@ def run_hydra(
     sys.argv[1:] = spell_out(flags_first)
     Sweep.current = sweep = Sweep(sys.argv[1:])
 
-    def job(cfg: DictConfig) -> float | None:
+    def job(cfg: DictConfig) -> float | str | None:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             return sweep.run(task, cfg)
         try:
@@ -62,13 +63,13 @@ def run_hydra(
     with one_line_errors(sys.argv[1:], config_name):
         _refuse_flags(sys.argv[1:])
         choices.folders(sys.argv[1:])  # refuses a --config-dir that is none
+        register()
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
         except Exception:
             if sweep.folder is not None:
                 remove_if_empty(sweep.folder)
-            if not sweep.failed():  # Optuna without a single finished trial: what failed in them says more
-                raise
+            raise
         if caught:
             raise caught[0]
         if sweep.folder is not None:

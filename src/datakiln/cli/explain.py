@@ -8,10 +8,7 @@ from collections.abc import Sequence
 from omegaconf.errors import OmegaConfBaseException
 
 from datakiln.cli import choices, signatures
-from datakiln.cli.calling import with_extra
 from datakiln.errors import UserError, near
-
-EXTRAS = {"hydra/sweeper/optuna": "sweep"}  # choices that a plain installation lacks, and the extra that brings them
 
 
 def is_mistake(error: BaseException) -> bool:
@@ -52,11 +49,16 @@ def explain(error: BaseException, argv: Sequence[str] = (), config_name: str = "
 
 def unknown_option(key: str, argv: Sequence[str] = (), config_name: str = "train") -> str:
     """What is wrong with an option that the composed config does not have."""
+    if key.startswith(("hydra.sweeper.", "hydra/sweeper/")):
+        optuna = [name.replace("/", ".") for name in choices.keys("hydra/sweeper", "optuna")]
+        hint = "; it is one of sweep=optuna" if key in optuna else near(key.replace("/", "."), optuna)
+        if hint:
+            return f"unknown option {key!r}{hint}"
     if key.startswith("hydra."):
         return f"unknown option {key!r}; --hydra-help lists Hydra's own"
     folders = choices.folders(argv)
     chosen = choices.chosen(argv, config_name, folders)
-    known = choices.config_keys(config_name)
+    known = choices.config_keys(config_name) | choices.ALIASES
     for group, current in chosen.items():
         for name in set(current) & set(choices.names(group, folders)):
             known |= choices.keys(group, name, folders)
@@ -124,8 +126,6 @@ def _composition(text: str, argv: Sequence[str], config_name: str) -> str:
 def _missing_choice(text: str, argv: Sequence[str]) -> str:
     path = text.split("'")[3 if text.startswith("In '") else 1]
     group, _, name = path.rpartition("/")
-    if path in EXTRAS:
-        return f"{group}={name} needs the extra [{EXTRAS[path]}]: {with_extra(EXTRAS[path])}"
     listed = re.search(r"Available options in '[^']*': (.*?) Config search path", text)
     folders = choices.folders(argv)
     ours = choices.names(group, folders)

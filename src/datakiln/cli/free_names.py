@@ -13,6 +13,8 @@ from urllib.parse import quote, unquote
 
 from omegaconf import OmegaConf
 
+from datakiln.cli.choices import ALIASES
+
 PARENTS = ("data.types",)  # their names are columns
 PLAIN = re.compile(r"[\w./:+ -]*", flags=re.ASCII)  # values that need no look
 HYDRA = re.compile(r"[\[{(\"']|(choice|range|interval|glob|sort|shuffle|tag|int|float|str|bool|json_str|extend_list)\(")
@@ -20,8 +22,11 @@ SPECIAL = re.compile(r"([\\()\[\]{}:=,])")
 
 
 def spell_out(argv: Sequence[str]) -> list[str]:
-    """The command line with `data.types.NAME=TYPE` as one override of `data.types`, and odd values in quotes."""
-    rest, spelt = list(argv), []
+    """The command line with `data.types.NAME=TYPE` as one override of `data.types`, and odd values in quotes.
+
+    Groups get our names for them: `hparams_search=optuna` is `sweep=optuna`.
+    """
+    rest, spelt = [_renamed(word) for word in argv], []
     for parent in PARENTS:
         found: dict[str, str] = {}
         for word in list(rest):
@@ -32,6 +37,12 @@ def spell_out(argv: Sequence[str]) -> list[str]:
                 rest.remove(word)
         spelt += [f"++{parent}={_dictionary(found)}"] if found else []
     return [_quoted(word) for word in rest] + spelt
+
+
+def _renamed(word: str) -> str:
+    key, sign, value = word.partition("=")
+    own = ALIASES.get(key.lstrip("+"))
+    return f"{own}={value}" if sign and own else word
 
 
 def _quoted(word: str) -> str:

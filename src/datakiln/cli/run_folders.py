@@ -9,13 +9,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 
+from datakiln.cli.choices import LOADER
 from datakiln.errors import UserError
 
 SWEEP_VARIABLE = "DATAKILN_SWEEP_DIR"  # tells parallel workers which folder their sweep writes to
 CONFIG_FILES = ("config.yaml", "overrides.yaml")  # in the folder `config` of every run
+PRUNED_FILE = "pruned.txt"  # in the folder of a job that a pruner has ended, with the reason
 NOT_IDENTITY = ("ckpt_path=", "hydra.", "debug=")  # options that do not make another run
+SWEEPER = ("hydra.sweeper.", "hydra/sweeper")  # options of Hydra's that make another sweep, but for the next two:
+NOT_SWEEPER = ("hydra.sweeper.n_trials=", "hydra.sweeper.n_jobs=")  # how many jobs there are, and how many at a time
 
 
 def run_dir(root: str, name: str, ckpt_path: str | None, overrides: Any) -> str:  # noqa: ANN401 (OmegaConf list)
@@ -77,6 +82,42 @@ def unfinished_run(root: Path, name: str, overrides: Sequence[str]) -> Path:
     raise UserError(
         f"ckpt_path=last: no unfinished run with {told} below {root}; give hydra.run.dir=FOLDER or a .ckpt file"
     )
+
+
+def unfinished_sweep(root: Path, overrides: Sequence[str], total: int) -> Path:
+    """The newest sweep below root with these overrides that has less than `total` jobs done, or one that failed.
+
+    Raises:
+        UserError: There is none.
+    """
+    wanted = sweep_identity(overrides)
+    for folder in sorted(root.glob("*/*-sweep*"), reverse=True):
+        if len(jobs_done(folder)) < total and sweep_identity(sweep_overrides(folder)) == wanted:
+            return folder
+    told = " ".join(sorted(wanted)) or "the default options"
+    raise UserError(f"ckpt_path=last: no unfinished sweep with {told} below {root}; give hydra.sweep.dir=FOLDER")
+
+
+def sweep_overrides(folder: Path) -> list[str]:
+    """The command line of a sweep, its options before Hydra's; empty for a folder that holds none."""
+    stored = folder / "multirun.yaml"
+    if not stored.is_file():
+        return []
+    overrides = yaml.load(stored.read_text(encoding="utf-8"), LOADER)["hydra"]["overrides"]
+    return [*overrides["task"], *overrides["hydra"]]
+
+
+def jobs_done(folder: Path) -> set[str]:
+    """The jobs of a sweep that need no other start: they have a result, or a pruner has ended them."""
+    done = {path.parent.name for name in ("result.json", PRUNED_FILE) for path in folder.glob(f"*/{name}")}
+    return done - {path.parent.name for path in folder.glob("*/error.txt")}
+
+
+def sweep_identity(overrides: Sequence[str]) -> set[str]:
+    """The overrides that tell one sweep from another."""
+    hydra = {str(o) for o in overrides if str(o).startswith(("hydra.", "hydra/"))}
+    own = {word for word in hydra if word.startswith(SWEEPER) and not word.startswith(NOT_SWEEPER)}
+    return own | (identity(overrides) - hydra)
 
 
 def identity(overrides: Iterable[Any]) -> set[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import sys
@@ -15,12 +14,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 
+from datakiln.callbacks.pruning import PRUNED, Judge, Pruned, judged_by
 from datakiln.cli.calling import shim
-from datakiln.cli.explain import explain
-from datakiln.cli.run_folders import SWEEP_VARIABLE, identity
+from datakiln.cli.explain import explain, is_mistake
+from datakiln.cli.optuna_sweeper import check, is_ours, judge_of
+from datakiln.cli.run_folders import (
+    PRUNED_FILE,
+    SWEEP_VARIABLE,
+    identity,
+    jobs_done,
+    sweep_overrides,
+    unfinished_sweep,
+)
 from datakiln.errors import UserError
 
 Task = Callable[[DictConfig], float | None]
@@ -49,6 +60,7 @@ class Sweep:
         folder: Where the jobs' folders are; None until the sweep has begun.
         total: Number of jobs.
         figures: What the table at the end shows; empty for the main figures.
+        direction: Whether the objective is to "minimize" or "maximize", None where nothing depends on it.
         started: When, in seconds since the epoch.
     """
 
@@ -56,28 +68,72 @@ class Sweep:
     folder: Path | None = None
     total: int = 0
     figures: Sequence[str] = ()
+    direction: str | None = None
     started: float = field(default_factory=time.time)
     current: ClassVar[Sweep | None] = None  # the one of this process, for Hydra's callback
 
-    def run(self, task: Task, cfg: DictConfig) -> float | None:
-        """One job: its output goes to log.txt in its folder, one line to the terminal; None if it failed."""
+    def begin(self, config: DictConfig) -> None:
+        """Chooses the folder, before there are jobs, and says how many of them go there.
+
+        Raises:
+            UserError: Nothing to go on with, or options that the sweeper cannot follow.
+        """
+        go_on, folders = config.get("ckpt_path") == "last", OmegaConf.to_container(config.hydra.sweep, resolve=False)
+        assert isinstance(folders, dict)
+        if is_ours(config.hydra.sweeper):
+            settings = check(config, GlobalHydra.instance().config_loader())
+            self.total, self.direction = settings.n_trials, settings.direction_of(config)
+        else:
+            self.total = _combinations(config)
+        self.figures = list(config.get("sweep_figures") or [])
+        overrides = config.hydra.overrides
+        if go_on and "${sweep_dir:" in str(folders["dir"]):  # and the person has chosen none
+            found = unfinished_sweep(Path(config.root), [*overrides.task, *overrides.hydra], self.total)
+            os.environ[SWEEP_VARIABLE] = str(found)
+        self.folder = Path(config.hydra.sweep.dir)
+        os.environ[SWEEP_VARIABLE] = str(self.folder)  # also where the person has chosen the folder
+        if go_on and self.folder.is_dir():
+            with flag_override(config, "readonly", False):
+                overrides.task = _in_the_order_of(sweep_overrides(self.folder), overrides.task)
+            done = len(jobs_done(self.folder))
+            print(f"going on in {self.folder}: {done} of {self.total} jobs are finished", flush=True)
+        else:
+            print(f"{self.total} jobs, each with its log.txt, go to {self.folder}", flush=True)
+
+    def run(self, task: Task, cfg: DictConfig) -> float | str | None:
+        """One job: its output goes to log.txt in its folder, one line to the terminal.
+
+        Returns:
+            The objective; None if the job failed or the objective has no value; `PRUNED` if a pruner has ended it.
+        """
         from hydra.core.hydra_config import HydraConfig
 
         hydra = HydraConfig.get()
         folder, told = Path(hydra.runtime.output_dir), self._told(hydra)
+        has_failed = (folder / "error.txt").exists()
         (folder / "error.txt").unlink(missing_ok=True)
         _share_cores(hydra.launcher)
         start = time.perf_counter()
         try:
-            if cfg.get("ckpt_path") == "last" and _is_finished(folder, hydra.overrides.task):
-                return self._finished(folder, hydra, told, "finished before")
+            if cfg.get("ckpt_path") == "last":
+                if (folder / PRUNED_FILE).exists():
+                    print(f"{told}pruned before", flush=True)
+                    return PRUNED
+                if _is_finished(folder, hydra.overrides.task):
+                    if not has_failed:
+                        return self._finished(folder, hydra, told, "finished before")
+                    (folder / "result.json").unlink()  # it failed after this was written: what is missing is done again
             with (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log):
-                task(cfg)
+                with judged_by(self._judge(hydra, cfg)):
+                    task(cfg)
             return self._finished(folder, hydra, told, f"{time.perf_counter() - start:.1f} s")
+        except Pruned as sentence:
+            (folder / PRUNED_FILE).write_text(f"{' '.join(hydra.overrides.task)}\n{sentence}\n", encoding="utf-8")
+            print(f"{told}{sentence}  ({time.perf_counter() - start:.1f} s)", flush=True)
+            return PRUNED
         except Exception as error:
             if hasattr(error, "exit_code"):  # somebody asked to stop, and meant the sweep
-                way_on = f"for the whole sweep with hydra.sweep.dir={folder.parent}"
-                raise SweepEnded(f"{explain(error)}, {way_on}", error.exit_code) from None
+                raise SweepEnded(f"{explain(error)}, with the same options as the sweep", error.exit_code) from None
             _keep(error, folder, " ".join(hydra.overrides.task))
             print(f"{told}failed: {explain(error, hydra.overrides.task)}", file=sys.stderr, flush=True)
             return None
@@ -103,7 +159,9 @@ class Sweep:
             found = OmegaConf.to_container(OmegaConf.load(best))
             assert isinstance(found, dict)
             chosen = " ".join(f"{name}={value}" for name, value in (found.get("best_params") or {}).items())
-            print(f"best of {self.total} trials: {chosen} ({found.get('best_value')})")
+            pruned = len(list(self.folder.glob(f"*/{PRUNED_FILE}")))
+            told = f"{self.total} trials" + (f", {pruned} of them pruned" if pruned else "")
+            print(f"best of {told}: {chosen} ({found.get('best_value')})")
         if failed := self.failed():
             listed = ", ".join(failed[:3]) + (", ..." if len(failed) > 3 else "")
             raise UserError(f"{len(failed)} of {self.total} jobs failed ({listed}); see error.txt in their folders")
@@ -114,6 +172,12 @@ class Sweep:
         found = [f.parent.name for f in files if f.stat().st_mtime >= self.started - 1]
         return sorted(found, key=lambda name: (len(name.partition("-")[0]), name))  # 2-vae-iris before 10-vae-iris
 
+    def _judge(self, hydra: Any, cfg: DictConfig) -> Judge | None:  # noqa: ANN401 (Hydra's config node)
+        if not is_ours(hydra.sweeper):
+            return None
+        assert self.folder is not None
+        return judge_of(hydra.sweeper, self.folder, int(hydra.job.num), cfg)
+
     def _told(self, hydra: Any) -> str:  # noqa: ANN401 (Hydra's config node)
         fixed = {word.lower() for word in self.argv}  # Hydra writes true as True
         own = [override for override in hydra.overrides.task if override.lower() not in fixed]
@@ -123,7 +187,7 @@ class Sweep:
     def _finished(self, folder: Path, hydra: Any, told: str, remark: str) -> float | None:  # noqa: ANN401
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         objective = result["objective"]
-        _check_direction(hydra.sweeper.get("direction"), objective)
+        _check_direction(self.direction, objective)
         value = "has no value" if objective["value"] is None else f"{objective['value']:.5g}"
         stand_in = ", stand-in data" if result["stand_in"] else ""
         print(f"{told}{objective['name']} {value}  ({remark}{stand_in})", flush=True)
@@ -131,36 +195,40 @@ class Sweep:
 
 
 class Announce(Callback):
-    """Hydra's notice that a sweep begins: counts its jobs and says where they go."""
+    """Hydra's notice that a sweep begins."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401 (Hydra's interface)
         """Completes `Sweep.current`."""
         sweep = Sweep.current
         assert sweep is not None
-        sweep.folder = Path(config.hydra.sweep.dir)
-        os.environ[SWEEP_VARIABLE] = str(sweep.folder)  # also where the person has chosen the folder
-        sweep.total, sweep.figures = _count(config), list(config.get("sweep_figures") or [])
-        for name in ("hydra_plugins.hydra_optuna_sweeper._impl", "optuna.study", "optuna.storages"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)  # they repeat what our lines say
+        try:
+            sweep.begin(config)
+        except Exception as error:  # Hydra would warn of it and go on
+            code = 2 if is_mistake(error) else 1
+            raise SweepEnded(f"error: {explain(error, sweep.argv)}", code) from error
         _bring_clone_along(config.hydra.launcher)
         signal.signal(signal.SIGTERM, _end)  # ending by itself would leave parallel workers behind, at work
-        print(f"{sweep.total} jobs, each with its log.txt, go to {sweep.folder}", flush=True)
 
 
 def _end(number: int, frame: Any) -> None:  # noqa: ANN401 (a frame)
-    raise SweepEnded(f"sweep stopped by {signal.Signals(number).name}", 128 + number)
+    told = f"sweep stopped by {signal.Signals(number).name}; ckpt_path=last with the same options goes on"
+    raise SweepEnded(told, 128 + number)
 
 
-def _count(config: DictConfig) -> int:
-    """Number of jobs: of trials if a sampler chooses, of combinations otherwise."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.override_parser.overrides_parser import OverridesParser
+def _combinations(config: DictConfig) -> int:
+    """Number of jobs, where no sampler chooses them."""
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    words = [f"{name}={value}" for name, value in (config.hydra.sweeper.params or {}).items()]
+    overrides = parser.parse_overrides([*words, *config.hydra.overrides.task])
+    for override in overrides:
+        if override.is_interval_sweep():
+            raise UserError(f"{override.input_line}: an interval has no end of values; sweep=optuna chooses among them")
+    return len(BasicSweeper.split_arguments(overrides, None)[0])
 
-    sweeper = config.hydra.sweeper
-    if "n_trials" in sweeper:
-        return int(sweeper.n_trials)
-    words = [f"{name}={value}" for name, value in (sweeper.params or {}).items()] + list(config.hydra.overrides.task)
-    return len(BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(words), None)[0])
+
+def _in_the_order_of(stored: Sequence[str], words: Sequence[str]) -> list[str]:
+    """The words as they were put when the sweep began: in another order its jobs would have other numbers."""
+    return sorted(words, key=lambda word: stored.index(word) if word in stored else len(stored))
 
 
 def _share_cores(launcher: DictConfig) -> None:
@@ -193,14 +261,13 @@ def _is_finished(folder: Path, overrides: Sequence[str]) -> bool:
     return identity(json.loads(file.read_text(encoding="utf-8"))["overrides"]) == identity(overrides)
 
 
-def _check_direction(direction: Any, objective: dict[str, Any]) -> None:  # noqa: ANN401 (Optuna's enum, or text)
+def _check_direction(direction: str | None, objective: dict[str, Any]) -> None:
     """A sampler that maximises a loss wastes every trial, so the first one ends the sweep."""
     right = {"lower": "minimize", "higher": "maximize"}.get(objective["direction"])
-    given = getattr(direction, "name", direction)
-    if isinstance(given, str) and right is not None and given != right:
+    if None not in (direction, right) and direction != right:
         raise SweepEnded(
-            f"objective={objective['name']} is better {objective['direction']}, but hydra.sweeper.direction={given}; "
-            f"add hydra.sweeper.direction={right}"
+            f"objective={objective['name']} is better {objective['direction']}, but hydra.sweeper.direction="
+            f"{direction}; add hydra.sweeper.direction={right}"
         )
 
 

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from datakiln.callbacks.bundle import Bundle
 from datakiln.callbacks.ema import Ema
 from datakiln.callbacks.progress import TrainingBar
+from datakiln.callbacks.pruning import current_judge
 from datakiln.callbacks.stopping import Stopped, on_termination
 from datakiln.errors import UserError
 from datakiln.jobs.announce import announce_data, announce_result
@@ -82,7 +83,13 @@ class Run(Job):
         self.proof = build_proof(self.data)
         self.proof.check(cfg)
         self.bundle = Bundle(
-            self.folder / "checkpoints", self._identity(), cfg.monitor, cfg.mode, cfg.save_every_seconds, cfg.patience
+            self.folder / "checkpoints",
+            self._identity(),
+            cfg.monitor,
+            cfg.mode,
+            cfg.save_every_seconds,
+            cfg.patience,
+            current_judge(),
         )
         self.loggers = [instantiate(node, _convert_="all") for node in (cfg.get("logger") or {}).values()]
         for logger in self.loggers:
