@@ -80,7 +80,9 @@ class Schema:
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Schema:
         """Inverse of `state`."""
-        fields = [
-            {key: tuple(v) if isinstance(v, list) else v for key, v in field.items()} for field in state["fields"]
-        ]
-        return cls(tuple(Field(**field) for field in fields), state["label"])
+        return cls(tuple(Field(**_with_tuples(field)) for field in state["fields"]), state["label"])
+
+
+def _with_tuples(state: dict[str, Any]) -> Any:  # noqa: ANN401 (the arguments of a field)
+    """Lists, as files keep tuples, as such again."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in state.items()}

@@ -88,6 +88,7 @@ def fit(
         outcome = trained(cfg, progress, keep=folder is not None)
     if outcome.stopped_by == "SIGTERM":
         signal.raise_signal(signal.SIGTERM)  # the process is asked to end, not this training alone
+        raise UserError("stopped by SIGTERM, which this program caught; the model is not kept")
     if outcome.model is None:
         raise KeyboardInterrupt
     if outcome.note:
@@ -130,8 +131,7 @@ def _enter(cfg: DictConfig, source: dict[str, Any]) -> None:
 
     with open_dict(cfg):
         cfg.data.source = source
-    told = HydraConfig.instance().cfg
-    assert told is not None
+    told: Any = HydraConfig.instance().cfg
     with read_write(told.hydra), open_dict(told.hydra):
         told.hydra.runtime.choices.data = FRAME
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from datakiln.api.process import as_it_was, quietly
+from datakiln.codecs.tables.table import TableCodec
 from datakiln.data.tables.memory import checked
 from datakiln.errors import UserError, near
 from datakiln.results import RunResult
@@ -206,6 +207,7 @@ class Model:
             channels, height, width = spec.shape
             classes = f", {counted(len(spec.classes), 'class', 'classes')}" if spec.classes else ""
             return f"{height} x {width} px, {'grey' if channels == 1 else 'colour'}{classes}"
+        assert isinstance(self.synthesizer.codec, TableCodec)
         names = self.synthesizer.codec.schema.names
         shown = ", ".join(names[:SHOWN_COLUMNS]) + (", ..." if len(names) > SHOWN_COLUMNS else "")
         return f"{counted(len(names), 'column')} ({shown})"
@@ -227,7 +229,7 @@ def _check_whole(name: str, value: Any, least: int) -> None:  # noqa: ANN401 (wh
 def model_of(path: Path, device: str, history: pd.DataFrame | None = None) -> Model:
     """The model of a checkpoint file."""
     content = read_checkpoint(path)
-    facts = {key: content[key] for key in ("epoch", "monitor", "score") if key in content}
+    facts = {str(key): content[key] for key in ("epoch", "monitor", "score") if key in content}
     return Model(Synthesizer.load(path, device), path.read_bytes(), facts, history)
 
 

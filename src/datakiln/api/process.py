@@ -117,7 +117,7 @@ def _set_torch(before: dict[str, Any]) -> None:
     import torch
 
     now = _torch_settings()
-    setters = {
+    setters: dict[str, Any] = {
         "threads": torch.set_num_threads,
         "grad": torch.set_grad_enabled,
         "dtype": torch.set_default_dtype,

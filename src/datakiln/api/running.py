@@ -8,6 +8,7 @@ from pathlib import Path
 
 import lightning as L
 import pandas as pd
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 
 from datakiln.api.model import Model, model_of
@@ -85,6 +86,8 @@ def trained(cfg: DictConfig, progress: bool, keep: bool) -> Outcome:
         if reason != "SIGINT" or not run.bundle.best_path.exists():
             return Outcome(None, reason)
         return Outcome(_model(run, None), reason, _told(run))
+    except SIGTERMException:  # Lightning hears of SIGTERM too, and may be the first to stop
+        return Outcome(None, "SIGTERM")
     except SystemExit as end:  # how Lightning ends at an interrupt that comes as an exception
         if not isinstance(end.__context__, KeyboardInterrupt):
             raise

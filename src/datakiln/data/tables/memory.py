@@ -82,7 +82,7 @@ def _plain_objects(series: pd.Series, name: str) -> pd.Series:
 
 
 def _check_categories(series: pd.Series, name: str) -> None:
-    values = list(series.dtype.categories)
+    values = list(series.cat.categories)
     strange = next((value for value in values if not isinstance(value, PLAIN)), None)
     if strange is not None:
         told = f"{name}: column {series.name!r} has categories of type {type(strange).__name__}"
