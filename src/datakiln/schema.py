@@ -25,6 +25,7 @@ class Field:
         decimals: Digits after the point that numbers are rounded to (0 for integers); None for unrounded floats.
         order: Categories of an ordinal column from lowest to highest; empty for other types.
         format: strptime format of a date kept as text; None for real datetime dtypes and for other types.
+        categories: All that a categorical dtype declares, whether a row has them or not; empty for other dtypes.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Field:
     decimals: int | None = None
     order: tuple[str, ...] = ()
     format: str | None = None
+    categories: tuple[Any, ...] = ()
 
     @property
     def is_numeric(self) -> bool:
@@ -78,5 +80,9 @@ class Schema:
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Schema:
         """Inverse of `state`."""
-        fields = tuple(Field(**{**field, "order": tuple(field["order"])}) for field in state["fields"])
-        return cls(fields, state["label"])
+        return cls(tuple(Field(**_with_tuples(field)) for field in state["fields"]), state["label"])
+
+
+def _with_tuples(state: dict[str, Any]) -> Any:  # noqa: ANN401 (the arguments of a field)
+    """Lists, as files keep tuples, as such again."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in state.items()}

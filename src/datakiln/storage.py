@@ -7,6 +7,7 @@ import os
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,19 @@ def cache_dir() -> Path:
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "datakiln"
 
 
+_traces: ContextVar[bool] = ContextVar("traces", default=True)
+
+
+@contextmanager
+def leaving_no_trace() -> Iterator[None]:
+    """Inside, `write_atomically` writes nothing: what a cache holds already is still read."""
+    token = _traces.set(False)
+    try:
+        yield
+    finally:
+        _traces.reset(token)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to; it takes the final name if the block ends well, else it is removed."""
@@ -35,9 +49,14 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, state: Any) -> bool:  # noqa: ANN401 (what torch can save)
-    """Saves tensors so that a reader sees the old file or the new one, never a part; False where that is impossible."""
+    """Saves tensors so that a reader sees the old file or the new one, never a part; False where that is impossible.
+
+    It is also False inside of `leaving_no_trace`.
+    """
     import torch
 
+    if not _traces.get():
+        return False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:

@@ -18,7 +18,9 @@ def train(cfg: DictConfig) -> float | None:
     check(cfg)
     # torch and Lightning take seconds to import; a wrong option or --help should not wait for them
     from datakiln.jobs.run import Run
+    from datakiln.results import forget_peak_memory
 
+    forget_peak_memory()  # that of an earlier job of a sweep
     return complete(Run(cfg))
 
 

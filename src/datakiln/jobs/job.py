@@ -48,8 +48,10 @@ class Job:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Times one phase."""
+        """Times one phase, also one that is left early."""
         start, cpu = time.perf_counter(), time.process_time()
-        yield
-        self.seconds[name] = round(time.perf_counter() - start, 3)
-        self.cpu_seconds[name] = round(time.process_time() - cpu, 3)
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(time.perf_counter() - start, 3)
+            self.cpu_seconds[name] = round(time.process_time() - cpu, 3)

@@ -23,7 +23,6 @@ from datakiln.jobs.outcome import build_result, choice, monitored, objective_val
 from datakiln.jobs.resuming import checkpoint_to_go_on_from
 from datakiln.models.base import Diverged
 from datakiln.proof.base import build_proof
-from datakiln.results import forget_peak_memory
 from datakiln.sampling.checkpoints import FORMAT, model_arguments, stage_of
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import NOUNS
@@ -43,7 +42,6 @@ class Run(Job):
         Raises:
             UserError: The folder holds a run.
         """
-        forget_peak_memory()
         cfg = self.cfg
         if (self.folder / "result.json").exists():
             raise UserError(f"{self.folder} holds a finished run; choose another hydra.run.dir, nothing is overwritten")
@@ -123,7 +121,11 @@ class Run(Job):
         watch = (cfg.get("watch") or {}).get(self.data.kind) or {}
         callbacks: list[L.Callback] = [] if cfg.ema is None else [Ema(cfg.ema)]
         callbacks += [instantiate(node, _convert_="all")(data=self.data) for node in watch.values() if node]
-        return [*callbacks, TrainingBar(self.console), self.bundle]
+        return [*callbacks, self._bar(), self.bundle]
+
+    def _bar(self) -> L.Callback:
+        """What shows how far training is."""
+        return TrainingBar(self.console)
 
     def _identity(self) -> dict[str, Any]:
         config = OmegaConf.to_container(self.cfg.model, resolve=True)
@@ -150,12 +152,16 @@ class Run(Job):
 
     def prove(self) -> None:
         """Measures the synthetic data and the model, and draws them."""
+        self.measure()
+        with self.phase("plots"), self.console.status("drawing"):
+            self.plots = self.proof.plots(self.synthesizer, self.synthetic, self.folder)
+
+    def measure(self) -> None:
+        """Every figure of the synthetic data and of the model."""
         with self.phase("evaluate"):
             metrics = [instantiate(node) for node in (self.cfg.metrics.get(self.data.kind) or {}).values()]
             self.figures = self.proof.figures(self.synthetic, metrics, int(self.cfg.seed), self.console)
             self.figures += [monitored(self), *tested(self)]
-        with self.phase("plots"), self.console.status("drawing"):
-            self.plots = self.proof.plots(self.synthesizer, self.synthetic, self.folder)
 
     def finish(self) -> float | None:
         """Writes result.json and report.html, tells the loggers, prints the main figures; returns the objective."""

@@ -6,6 +6,7 @@ colour blindness). Each picture carries its caption as PNG text, so that whoever
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,11 +69,29 @@ RC: Any = {
 styled = rc_context(RC)  # a decorator: the look holds inside the function and nowhere else
 
 
+class Drawing(Figure):
+    """A figure that a notebook shows without pyplot, which would choose a backend for the whole process."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        FigureCanvasAgg(self).print_png(buffer)
+        return buffer.getvalue()
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure, sizes in inches, that lays itself out."""
-    return Figure(
+    return Drawing(
         figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, wspace=0.03, hspace=0.05)
     )
+
+
+def plain_figure(pixels: np.ndarray, dpi: float) -> Figure:
+    """A picture of shape (H, W, 3) at its own size, with nothing around it."""
+    figure = Drawing(figsize=(pixels.shape[1] / dpi, pixels.shape[0] / dpi), dpi=dpi)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(pixels, interpolation="nearest")
+    axes.set_axis_off()
+    return figure
 
 
 def panels(count: int, height: float) -> tuple[Figure, list[Axes]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from datakiln.plots.association import associations, codes, levels
@@ -23,17 +25,30 @@ MEASURES = "Pearson's r between numeric columns; Cramér's V between choice colu
 
 
 @styled
+def column_figure(schema: Schema, names: Sequence[str], real: pd.DataFrame, synthetic: pd.DataFrame) -> Figure:
+    """A panel for each of these columns; ids, free text and constants have none."""
+    (a, b), _ = _thinned(real, synthetic)
+    figure, axes = panels(len(names), height=2.6)
+    for panel, name in zip(axes, names, strict=True):
+        draw_column(panel, schema[name], a[name], b[name])
+    legend_on_top(figure, len(real), len(synthetic))
+    return figure
+
+
+def shown_columns(schema: Schema) -> list[str]:
+    """The columns that have a panel."""
+    return [field.name for field in schema.fields if field.is_numeric or field.is_choice]
+
+
+@styled
 def column_plots(schema: Schema, real: pd.DataFrame, synthetic: pd.DataFrame, folder: Path) -> list[Path]:
     """Writes columns.png, or columns-01.png and so on at twelve columns a page; generated columns are left out."""
-    fields = [field for field in schema.fields if field.is_numeric or field.is_choice]
-    (a, b), remark = _thinned(real, synthetic)
-    pages = [fields[i : i + PAGE] for i in range(0, len(fields), PAGE)]
+    names = shown_columns(schema)
+    remark = _thinned(real, synthetic)[1]
+    pages = [names[i : i + PAGE] for i in range(0, len(names), PAGE)]
     paths = []
     for number, page in enumerate(pages, start=1):
-        figure, axes = panels(len(page), height=2.6)
-        for panel, field in zip(axes, page, strict=True):
-            draw_column(panel, field, a[field.name], b[field.name])
-        legend_on_top(figure, len(real), len(synthetic))
+        figure = column_figure(schema, page, real, synthetic)
         name = "columns.png" if len(pages) == 1 else f"columns-{number:02d}.png"
         which = "" if len(pages) == 1 else f" (page {number} of {len(pages)})"
         caption = f"Every column, real against synthetic{which}: densities of numbers, shares of what is counted."

@@ -14,13 +14,13 @@ from rich.console import Console
 from datakiln.data.tables.sources import TableFile
 from datakiln.data.tables.steps import split
 from datakiln.data.tables.types import infer_schema
-from datakiln.errors import UserError
+from datakiln.errors import UserError, near
 from datakiln.metrics.base import EvalData
 from datakiln.metrics.evaluate import evaluate_table
 from datakiln.metrics.tables.columns import as_numbers
 from datakiln.plots.table import column_plots, correlation_plot, embedding_plot
 from datakiln.proof.base import Measured, scores
-from datakiln.results import RunResult, Source, machine, package_versions
+from datakiln.results import RunResult, Score, Source, machine, package_versions
 from datakiln.schema import Schema
 
 SHARES = (0.7, 0.15, 0.15)  # the middle part is not used: the same split as a run's, so that figures compare
@@ -34,37 +34,76 @@ def evaluate_tables(cfg: DictConfig, metrics: Sequence[Any], folder: Path, conso
     """
     raw = TableFile(str(cfg.real), cfg.target)(None)
     made = TableFile(str(cfg.synthetic), None)(None).frame
-    missing = [name for name in raw.frame.columns if name not in made.columns]
-    if missing:
-        raise UserError(f"synthetic={cfg.synthetic} has no column {missing[0]!r}, which real={cfg.real} has")
-    schema = infer_schema(raw.frame, raw.label, {})
-    made = made[schema.names]
-    for line in unreadable(schema, made):
-        console.print(
-            f"synthetic={cfg.synthetic}: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True
-        )
-    frames = split(raw.frame, schema, SHARES, int(cfg.seed))
-    data = EvalData(schema, frames["train"], frames["test"], made, int(cfg.seed))
+    names = (f"real={cfg.real}", f"synthetic={cfg.synthetic}")
+    data = paired(raw.frame, made, raw.label, int(cfg.seed), names=names)
+    for line in unreadable(data.schema, data.synthetic):
+        console.print(f"{names[1]}: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     with console.status("measuring"):
         figures = scores(evaluate_table(data, metrics))
-    target = folder / "plots"
-    target.mkdir(exist_ok=True)
-    plots: list[Path | None] = [*column_plots(schema, frames["train"], made, target)]
-    plots.append(correlation_plot(schema, frames["train"], made, target / "correlations.png"))
-    plots.append(embedding_plot(schema, frames["train"], made, target / "embedding.png"))
-    result = RunResult(
-        model=Path(str(cfg.synthetic)).name,
-        data=Path(str(cfg.real)).name,
-        seed=int(cfg.seed),
-        provenance=Source(raw.provenance.kind, raw.provenance.detail, raw.provenance.sha256),
+    titles = (Path(str(cfg.real)).name, Path(str(cfg.synthetic)).name)
+    source = Source(raw.provenance.kind, raw.provenance.detail, raw.provenance.sha256)
+    return result_of(data, figures, titles, source), draw(data, folder), data.synthetic.head(10)
+
+
+def paired(
+    real: pd.DataFrame,
+    made: pd.DataFrame,
+    label: str | None,
+    seed: int,
+    holdout: pd.DataFrame | None = None,
+    names: tuple[str, str] = ("real", "synthetic"),
+) -> EvalData:
+    """Synthetic rows beside real ones.
+
+    Arguments:
+        real: Rows that the generator may have seen; without a holdout they are split as those of a run are.
+        made: Synthetic rows.
+        label: Column that classes are taken from, or None.
+        seed: Of the split and of every resampling.
+        holdout: Real rows that the generator has not seen: all of `real` then counts as what it has learnt from.
+        names: What errors call the two tables.
+
+    Raises:
+        UserError: A table lacks a column of the real one.
+    """
+    others = [(names[1], made)] + ([] if holdout is None else [("holdout", holdout)])
+    for name, frame in others:
+        missing = [column for column in real.columns if column not in frame.columns]
+        if missing:
+            hint = near(missing[0], map(str, frame.columns))
+            raise UserError(f"{name} has no column {missing[0]!r}, which {names[0]} has{hint}")
+    schema = infer_schema(real, label, {})
+    made = made[schema.names]
+    if holdout is not None:
+        return EvalData(schema, real, holdout[schema.names], made, seed)
+    frames = split(real, schema, SHARES, seed)
+    return EvalData(schema, frames["train"], frames["test"], made, seed)
+
+
+def result_of(data: EvalData, figures: list[Score], names: tuple[str, str], source: Source) -> RunResult:
+    """The figures as the result of a run, whose data and model are called by `names`."""
+    return RunResult(
+        model=names[1],
+        data=names[0],
+        seed=data.seed,
+        provenance=source,
         figures=figures,
-        n_train=len(frames["train"]),
-        n_holdout=len(frames["test"]),
-        n_synthetic=len(made),
+        n_train=len(data.train),
+        n_holdout=len(data.holdout),
+        n_synthetic=len(data.synthetic),
         versions=package_versions(),
         machine=machine(),
     )
-    return result, [path for path in plots if path is not None], made.head(10)
+
+
+def draw(data: EvalData, folder: Path) -> list[Path]:
+    """Columns, correlations and embedding, into `folder/plots`."""
+    target = folder / "plots"
+    target.mkdir(exist_ok=True)
+    plots: list[Path | None] = [*column_plots(data.schema, data.train, data.synthetic, target)]
+    plots.append(correlation_plot(data.schema, data.train, data.synthetic, target / "correlations.png"))
+    plots.append(embedding_plot(data.schema, data.train, data.synthetic, target / "embedding.png"))
+    return [path for path in plots if path is not None]
 
 
 def unreadable(schema: Schema, made: pd.DataFrame) -> list[str]:

@@ -60,15 +60,62 @@ def fill_file(synthesizer: Synthesizer, source: str, out: str, seed: int) -> str
         UserError: The file cannot be read or does not fit the model, or the model cannot be told columns.
     """
     rows = _read(synthesizer, source)
-    holes = rows.known.isna()
-    filled = synthesizer.impute(rows.known.mask(rows.unseen), seed)
-    strange = [str(name) for name in rows.unseen if rows.unseen[name].any()]
-    kept = {name: rows.frame[name].where(~holes[name], filled[name]) for name in strange}
-    made = filled.assign(**kept)
+    holes, made = rows.known.isna(), _filled(synthesizer, rows, seed)
     _write(rows.frame.assign(**{name: made[name] for name in made.columns}), out, _codec(synthesizer).schema)
     count, left = int(holes.to_numpy().sum()), int(made.isna().to_numpy().sum())
     rest = f"; {left} are left missing, as the model expects them to be" if left else ""
     return f"{count - left} of {count} missing cells filled in {counted(len(made), 'row')}{rest}{rows.notes('filled')}"
+
+
+def _filled(synthesizer: Synthesizer, rows: _Rows, seed: int) -> pd.DataFrame:
+    """The columns that the model uses, filled; cells that no training row could have count as unknown and are kept."""
+    filled = synthesizer.impute(rows.known.mask(rows.unseen), seed)
+    strange = [str(name) for name in rows.unseen if rows.unseen[name].any()]
+    return filled.assign(**{name: rows.frame[name].where(~rows.known[name].isna(), filled[name]) for name in strange})
+
+
+def fill_frame(synthesizer: Synthesizer, frame: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The frame with its missing cells drawn given the known cells of their row; a given cell never changes.
+
+    A filled column takes the dtype of the training table if that holds all its given cells, else it keeps its own, or
+    becomes one of objects. Columns that are missing altogether are added behind the others.
+
+    Raises:
+        UserError: See `fill_file`.
+    """
+    rows = _beside(synthesizer, frame, "the table")
+    made, done = _filled(synthesizer, rows, seed), frame.copy()
+    for name in made.columns:
+        if name not in frame:
+            done[name] = made[name]
+        elif frame[name].isna().any():
+            done[name] = _joined(frame[name], made[name])
+    return done
+
+
+def _joined(given: pd.Series, made: pd.Series) -> pd.Series:
+    """The given cells, and those that were made where none was."""
+    there = given.notna()
+    cells = given.astype(object).where(there, made.astype(object))
+    for dtype in (made.dtype, given.dtype):
+        try:
+            cast = cells.astype(dtype)
+        except (ValueError, TypeError):
+            continue
+        if (cast.notna() == cells.notna()).all() and (cast[there].astype(object) == given[there].astype(object)).all():
+            return cast
+    return cells
+
+
+def score_frame(synthesizer: Synthesizer, frame: pd.DataFrame) -> pd.Series:
+    """The log-likelihood of each row, in nats and in the order of the frame; see `score_file`."""
+    return _scores(synthesizer, _beside(synthesizer, frame, "the table"))[0]
+
+
+def _scores(synthesizer: Synthesizer, rows: _Rows) -> tuple[pd.Series, pd.Series]:
+    """Log-likelihoods, minus infinity for impossible rows; and those of what is possible of each."""
+    likely = synthesizer.log_prob(rows.known, unknown=rows.absent)
+    return likely.mask(rows.unseen.any(axis=1) & likely.notna(), -np.inf), likely
 
 
 def score_file(synthesizer: Synthesizer, source: str, out: str) -> str:
@@ -83,8 +130,7 @@ def score_file(synthesizer: Synthesizer, source: str, out: str) -> str:
     rows = _read(synthesizer, source)
     if SCORE in rows.frame:
         raise UserError(f"score={source} has a column {SCORE!r} already; rename it")
-    likely = synthesizer.log_prob(rows.known, unknown=rows.absent)
-    nats = likely.mask(rows.unseen.any(axis=1) & likely.notna(), -np.inf)
+    nats, likely = _scores(synthesizer, rows)
     order = np.lexsort((likely.to_numpy(), nats.to_numpy()))
     _write(rows.frame.assign(**{SCORE: nats}).iloc[order], out, _codec(synthesizer).schema)
     told = nats.notna().sum()
@@ -126,8 +172,11 @@ def _codec(synthesizer: Synthesizer) -> TableCodec:
 
 
 def _read(synthesizer: Synthesizer, source: str) -> _Rows:
+    return _beside(synthesizer, read_table_file(find_file(source, None), least=1).frame, source)
+
+
+def _beside(synthesizer: Synthesizer, frame: pd.DataFrame, source: str) -> _Rows:
     codec = _codec(synthesizer)
-    frame = read_table_file(find_file(source, None), least=1).frame
     columns = [column for column in codec.columns if column.field.name in codec.modelled]
     absent = [name for name in codec.modelled if name not in frame]
     if len(absent) == len(columns):

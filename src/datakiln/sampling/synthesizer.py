@@ -16,6 +16,7 @@ from torch import Tensor
 
 from datakiln.codecs.base import Codec
 from datakiln.codecs.tables.table import TableCodec
+from datakiln.codecs.tables.values import choice_dtype
 from datakiln.constraints import Rules
 from datakiln.errors import UserError, near
 from datakiln.models.base import GenerativeModel
@@ -227,7 +228,9 @@ class Synthesizer:
             for name in gaps.columns[gaps.isna().any()]:
                 column = gaps[name].where(gaps[name].notna(), drawn[name])
                 filled.loc[at, name] = column.to_numpy()
-        return filled.astype({name: codec.schema[name].dtype for name in names}).set_axis(frame.index)
+        fields = [codec.schema[name] for name in names]
+        dtypes = {field.name: choice_dtype(field, []) if field.categories else field.dtype for field in fields}
+        return filled.astype(dtypes).set_axis(frame.index)
 
     def log_prob(self, frame: pd.DataFrame, unknown: Sequence[str] = ()) -> pd.Series:
         """Log-probability of each row in nats, bins of numbers counted as categories; the lowest are anomalies.

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from datakiln.codecs.tables.column import ColumnCodec
-from datakiln.codecs.tables.values import plain_cells, plain_value
+from datakiln.codecs.tables.values import choice_dtype, plain_cells, plain_value
 from datakiln.schema import Field
 from datakiln.spec import Block
 
@@ -57,7 +57,8 @@ class GeneratedColumn(ColumnCodec):
         else:
             words = rng.integers(0, 2**63, size=n, dtype=np.int64)
             values = pd.Series([f"{self.field.name}-{first_row + i:x}-{word:016x}" for i, word in enumerate(words)])
-        dtype: Any = self.field.dtype
+        known = [] if self.constant is None else [self.constant]
+        dtype: Any = choice_dtype(self.field, known) if self.field.type == "constant" else self.field.dtype
         return values.rename(self.field.name).astype(dtype)
 
     def state(self) -> dict[str, Any]:

@@ -27,7 +27,8 @@ def from_numbers(values: np.ndarray, field: Field) -> pd.Series:
     if field.decimals is not None:
         values = np.round(values, field.decimals)
     if field.type != "datetime":
-        if pd.api.types.is_integer_dtype(field.dtype) and field.dtype[0] in "iu" and np.isfinite(values).all():
+        is_plain = isinstance(pd.api.types.pandas_dtype(field.dtype), np.dtype)
+        if is_plain and pd.api.types.is_integer_dtype(field.dtype) and np.isfinite(values).all():
             return pd.Series(_to_integers(values, np.dtype(field.dtype)), name=field.name)
         return pd.Series(values, name=field.name).astype(dtype)
     dates = pd.Series(pd.to_datetime(values, unit="s"), name=field.name)
@@ -50,6 +51,8 @@ def choice_dtype(field: Field, values: list[Any]) -> Any:  # noqa: ANN401 (a dty
     """The dtype of a choice column; a categorical one knows all categories, so that chunks of a sample agree."""
     if field.dtype != "category":
         return field.dtype
+    if field.categories:
+        return pd.CategoricalDtype(list(field.categories), ordered=bool(field.order))
     return pd.CategoricalDtype(in_order(values, field.order), ordered=bool(field.order))
 
 

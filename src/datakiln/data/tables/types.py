@@ -12,7 +12,7 @@ import pandas as pd
 
 from datakiln.data.tables.facts import Facts, SeriesFacts, find_decimals, find_format, is_text
 from datakiln.errors import UserError, near
-from datakiln.schema import COLUMN_TYPES, NUMERIC_TYPES, Field, Schema
+from datakiln.schema import COLUMN_TYPES, NUMERIC_TYPES, ColumnType, Field, Schema
 
 LABEL_CLASSES = 20  # a numeric label with at most this many values is a category
 LABEL_REPEATS = 3  # and if each value occurs this often on average
@@ -48,15 +48,17 @@ def find(series: pd.Series, is_label: bool = False, facts: Facts | None = None) 
     facts = facts or SeriesFacts(series)
     distinct = facts.distinct
     if distinct == 0:
-        return Finding(Field(name, "constant", dtype), 0, "no values at all")
+        return Finding(Field(name, "constant", dtype, **_declared(series)), 0, "no values at all")
     if distinct == 1:
         if not facts.missing:
-            return Finding(Field(name, "constant", dtype), 1, "a single value")
-        return Finding(Field(name, "category", dtype), 1, "a single value, or missing")
+            return Finding(Field(name, "constant", dtype, **_declared(series)), 1, "a single value")
+        return Finding(Field(name, "category", dtype, **_declared(series)), 1, "a single value, or missing")
     if pd.api.types.is_bool_dtype(series.dtype):
         return Finding(Field(name, "boolean", dtype), distinct, "true or false")
     if isinstance(series.dtype, pd.CategoricalDtype):
-        return _categorical(name, series.dtype, distinct)
+        kind: ColumnType = "ordinal" if series.dtype.ordered else "category"
+        why = "an ordered categorical" if series.dtype.ordered else f"{distinct} distinct, a categorical"
+        return Finding(Field(name, kind, dtype, **_declared(series)), distinct, why)
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
         return Finding(Field(name, "datetime", dtype), distinct, "dates")
     if is_text(series):
@@ -72,11 +74,12 @@ def float_values(series: pd.Series) -> np.ndarray:
     return numbers.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
-def _categorical(name: str, dtype: pd.CategoricalDtype, distinct: int) -> Finding:
-    if dtype.ordered:
-        order = tuple(str(value) for value in dtype.categories)
-        return Finding(Field(name, "ordinal", "category", order=order), distinct, "an ordered categorical")
-    return Finding(Field(name, "category", "category"), distinct, f"{distinct} distinct, a categorical")
+def _declared(series: pd.Series) -> dict[str, Any]:
+    """What a categorical dtype says beyond the values that are there: all categories, and their order if it has one."""
+    if not isinstance(series.dtype, pd.CategoricalDtype):
+        return {}
+    declared = tuple(value.item() if isinstance(value, np.generic) else value for value in series.dtype.categories)
+    return {"order": tuple(map(str, declared)) if series.dtype.ordered else (), "categories": declared}
 
 
 def _numbers(name: str, series: pd.Series, facts: Facts, is_label: bool) -> Finding:
@@ -272,7 +275,8 @@ def _overridden(series: pd.Series, wanted: _Wanted) -> Field:
         return _number(series, wanted)
     if wanted.type in {"id", "text"} and (pd.api.types.is_datetime64_any_dtype(series.dtype) or dtype == "bool"):
         raise UserError(f"data.types.{name}={wanted.type}, but new ones cannot be made up for a column of {dtype}")
-    return Field(name, wanted.type, dtype)  # type: ignore[arg-type]
+    declared = _declared(series) if wanted.type in {"category", "constant"} else {}
+    return Field(name, wanted.type, dtype, **declared)  # type: ignore[arg-type]
 
 
 def _order(series: pd.Series, order: tuple[str, ...]) -> tuple[str, ...]:
