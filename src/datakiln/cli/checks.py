@@ -172,7 +172,7 @@ def check_arguments(cfg: DictConfig, only_ours: bool = False) -> None:
             raise UserError(f"{path}._target_={target} is not known{near(name, there) or told}")
         if only_ours and not signatures.is_ours(target):
             continue
-        known, required, is_open = _taken(target)
+        known, required, is_open = _taken(target, path)
         for key in node:
             if not str(key).startswith("_") and key not in known and not is_open:
                 raise UserError(f"{path}.{key} is no argument of {target}{near(str(key), known)}")
@@ -228,14 +228,18 @@ def _targets(node: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]
             yield from _targets(part, f"{path}.{key}".lstrip("."))
 
 
-def _taken(target: str) -> tuple[set[str], set[str], bool]:
+def _taken(target: str, path: str) -> tuple[set[str], set[str], bool]:
     """Argument names, those without a default, and whether any other name is taken as well."""
     if signatures.is_ours(target):
         known = signatures.arguments(target)
         return set(known), {name for name, (default, _) in known.items() if not default}, signatures.is_open(target)
-    from hydra.utils import get_object
+    from hydra._internal.utils import _locate  # get_object would write a page to the log before it raises
 
-    parameters = inspect.signature(get_object(target)).parameters.values()
+    try:
+        parameters = inspect.signature(_locate(target)).parameters.values()
+    except ImportError as error:
+        told = f"{path}._target_={target} cannot be imported ({error.__cause__ or error})"
+        raise UserError(f"{told}; your own modules are found in the current folder and in PYTHONPATH") from error
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     required = {p.name for p in parameters if p.default is p.empty and p.kind in kinds}
     return {p.name for p in parameters}, required, any(p.kind == p.VAR_KEYWORD for p in parameters)

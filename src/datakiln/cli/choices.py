@@ -45,12 +45,18 @@ def folders(argv: Sequence[str]) -> Folders:
 
 
 def own_folder(argv: Sequence[str]) -> Path | None:
-    """What `--config-dir DIR`, in any of its spellings, says; None without."""
+    """What `--config-dir DIR`, in any of its spellings, says; None without.
+
+    Raises:
+        UserError: The flag comes without a folder.
+    """
     found = None
     for i, word in enumerate(argv):
         flag, sign, value = word.partition("=")
-        if flag in OWN_FOLDER and (sign or argv[i + 1 :]):
-            found = value if sign else argv[i + 1]
+        if flag in OWN_FOLDER:
+            found = value if sign else next(iter(argv[i + 1 :]), "")
+            if not found:
+                raise UserError(f"{flag} needs a folder: {flag} DIR")
     return None if found is None else Path(found)
 
 
@@ -172,7 +178,9 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), LOADER) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is no yaml: {error}") from None
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}{place}: no yaml ({getattr(error, 'problem', None) or error})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold options, each as name: value")
     return content

@@ -167,5 +167,9 @@ class one_line_errors:  # noqa: N801 (a context manager reads as a verb)
         if hasattr(error, "exit_code"):
             print(explain(error), file=sys.stderr, flush=True)
             sys.exit(error.exit_code)
-        print(f"error: {explain(error, self.argv, self.config_name)}", file=sys.stderr, flush=True)
+        try:
+            told = explain(error, self.argv, self.config_name)
+        except UserError as fault:  # in a person's own choices, among which the one that was meant is looked for
+            told = explain(fault)
+        print(f"error: {told}", file=sys.stderr, flush=True)
         sys.exit(2 if is_mistake(error) else 1)

@@ -13,7 +13,9 @@ from datakiln.errors import UserError, near
 
 def is_mistake(error: BaseException) -> bool:
     """Whether the person can mend it: exit code 2, and no hint at a traceback."""
-    return isinstance(error, UserError | OmegaConfBaseException) or type(error).__module__.startswith("hydra.")
+    return isinstance(error, UserError | OmegaConfBaseException) or type(error).__module__.startswith(
+        ("hydra.", "yaml.")
+    )
 
 
 def explain(error: BaseException, argv: Sequence[str] = (), config_name: str = "train") -> str:

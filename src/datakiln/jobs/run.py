@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
 from datakiln.callbacks.bundle import Bundle
@@ -23,7 +23,7 @@ from datakiln.jobs.outcome import build_result, choice, monitored, objective_val
 from datakiln.jobs.resuming import checkpoint_to_go_on_from
 from datakiln.models.base import Diverged
 from datakiln.proof.base import build_proof
-from datakiln.sampling.checkpoints import FORMAT, model_arguments, stage_of
+from datakiln.sampling.checkpoints import FORMAT, model_arguments, register, stage_of
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import NOUNS
 from datakiln.wording import counted
@@ -77,6 +77,8 @@ class Run(Job):
         torch.set_flush_denormal(True)  # denormal floats have made trained nets several times slower
         self.stages = {name: stage_of(str(cfg.model[name])) for name in STAGES if cfg.model.get(name) is not None}
         parts = {name: model for name, (model, _) in self.stages.items()}
+        target = str(cfg.model._target_)
+        register(get_object(target), target)  # who trains a class of their own trusts it to be loaded, in this process
         self.model = instantiate(cfg.model, _partial_=True, _convert_="all")(spec=self.data.spec, **parts)
         self.proof = build_proof(self.data)
         self.proof.check(cfg)

@@ -149,12 +149,16 @@ def stage_of(path: str | Path) -> tuple[Any, dict[str, Any]]:
     return load_model(content), {**own["model"], "spec": own["spec"]}
 
 
-def register(cls: type) -> type:
+def register(cls: type, name: str = "") -> type:
     """Makes checkpoints of a person's own model or net loadable in this process; also usable as a decorator.
 
     What a checkpoint names is built only if it is datakiln's or was registered: never because the file says so.
+
+    Arguments:
+        cls: The class.
+        name: What checkpoints call it; by default where it is defined.
     """
-    _REGISTERED[f"{cls.__module__}.{cls.__qualname__}"] = cls
+    _REGISTERED[name or f"{cls.__module__}.{cls.__qualname__}"] = cls
     return cls
 
 
