@@ -59,7 +59,7 @@ def test_it_is_shown_saved_and_drawn(report, tmp_path, capsys):
     assert "<table>" in report._repr_html_()
     report.save(tmp_path / "new" / "r.html"), report.save(tmp_path / "r.json")
     page = (tmp_path / "new" / "r.html").read_text()
-    assert page.count("data:image/png") >= 3 and "fidelity/shape" in page
+    assert page.count("data:image/png") >= 3 and "fidelity/<wbr>shape" in page
     assert len(json.loads((tmp_path / "r.json").read_text())["figures"]) == len(report.figures)
     assert report.detail("fidelity/shape").index.tolist()
     for name in ("age", "income", None, "embedding"):
