@@ -69,3 +69,38 @@ def test_workers_run_the_clones_code(clone, tmp_path, isolated):
     assert done.returncode == 0, done.stderr
     found = [path.read_text() for path in notes.iterdir()]
     assert len(found) >= 2 and set(found) == {str(clone / "src" / "datakiln" / "jobs" / "run.py")}
+
+
+def test_another_that_was_imported_before_is_told_in_one_line(clone, tmp_path):
+    """A .pth file or a sitecustomize can import `datakiln` before the shim does."""
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import sys; sys.path.insert(0, {str(ROOT / 'src')!r}); import datakiln"
+    )
+    command = [sys.executable, "-m", "src.train", "--help"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: datakiln was imported from {ROOT / 'src' / 'datakiln'} before {clone}")
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_workers_of_a_loader_run_the_clones_code(clone, tmp_path, method):
+    """Processes that multiprocessing starts while `python -m src.train` runs."""
+    shim = clone / "src" / "probe.py"
+    shim.write_text(
+        "import multiprocessing, sys\n"
+        "from datakiln.errors import near\n"
+        "def where(_): return sys.modules[near.__module__].__file__\n"
+        "if __name__ == '__main__':\n"
+        "    with multiprocessing.get_context(sys.argv[1]).Pool(2) as pool: print(*pool.map(where, range(2)))\n"
+    )
+    for isolated in (False, True):
+        done = python(clone, "-m", "src.probe", method, isolated=isolated)
+        assert set(done.stdout.split()) == {str(clone / "src" / "datakiln" / "errors.py")}, done.stderr
+
+
+def test_messages_name_the_commands_of_a_clone(clone):
+    assert "python -m src.train model=vae" in python(clone, "-m", "src.train", "--help").stdout
+    assert "usage: python -m src.sample run=" in python(clone, "-m", "src.sample").stderr
+    assert "for example: python -m src.report outputs" in python(clone, "-m", "src.report").stderr
+    assert python(clone, "-m", "src.report", "--help").stdout.startswith("python -m src.report PATH")

@@ -18,12 +18,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from datakiln.callbacks.stopping import on_termination
 from datakiln.cli import choices, signatures
-from datakiln.cli.checks import check_arguments, check_pairing, check_reach, check_values
+from datakiln.cli.checks import check_arguments, check_pairing, check_path, check_reach, check_values
 from datakiln.cli.commands import command, options, run_hydra
 from datakiln.cli.explain import explain
 from datakiln.cli.free_names import spell_out
 from datakiln.cli.run_folders import fresh_folder, remove_if_empty, unfinished_run
 from datakiln.cli.usage import usage
+from datakiln.data.pictures.folder import FolderImages
+from datakiln.data.tables.sources import TableFile
 from datakiln.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -252,6 +254,46 @@ def test_an_option_that_does_not_reach_the_model_is_refused():
     check_reach(compose_train("model=vae", "latent_dim=9", "annealing.share=1"))
 
 
+@pytest.mark.parametrize(
+    ("data", "path", "told"),
+    [
+        ("image_folder", "nowhere", "data.path=nowhere: no such folder (looked from "),
+        ("image_folder", "table.csv", "data.path=table.csv: this is a file, not a folder of pictures"),
+        ("image_folder", "empty", "data.path=empty holds no picture (.bmp, "),
+        ("image_folder", "words", "data.path=words holds no picture"),
+        ("image_folder", "mixed", "data.path=mixed holds pictures both in subfolders and beside them (a.png)"),
+        ("csv", "tabel.csv", "data.path=tabel.csv: there is no such file; did you mean table.csv?"),
+        ("csv", "words", "words: this is a folder, not a table file; give one of its files, such as data.path=words/"),
+        ("csv", "parts/*.parquet", "data.path=parts/*.parquet matches no file"),
+    ],
+)
+def test_a_wrong_path_is_told_early_in_the_words_of_who_would_read_it(data, path, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("empty", "words", "mixed/class"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("table.csv", "words/a.txt", "mixed/a.png", "mixed/class/b.png"):
+        (tmp_path / name).write_text("a word")
+    cfg = compose_train("model=vae", f"data={data}", f"data.path={path}")
+    with pytest.raises(UserError) as early:
+        check_path(cfg)
+    assert told in str(early.value)
+    with pytest.raises(UserError) as late:
+        {"csv": TableFile, "image_folder": FolderImages}[data](path)()
+    assert str(late.value) == str(early.value)
+
+
+def test_a_good_path_is_looked_for_where_the_data_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "store" / "pictures" / "class").mkdir(parents=True)
+    (tmp_path / "store" / "pictures" / "class" / "a.png").touch()
+    (tmp_path / "store" / "table.csv").touch()
+    for words in (["data=csv", "data.path=table.csv"], ["data=image_folder", "data.path=pictures"]):
+        check_path(compose_train(*words, "data_dir=store"))
+        with pytest.raises(UserError):
+            check_path(compose_train(*words))
+    check_path(compose_train("data=iris"))
+
+
 def targets() -> list[str]:
     """Every class and function of ours that a yaml file names."""
     text = "\n".join(path.read_text() for path in choices.CONF.rglob("*.yaml"))
@@ -299,6 +341,11 @@ def test_help_lists_every_choice_and_top_level_option():
         ["data=csv"],
         ["+model.betaa=1"],
         ["model=dcgan", "data=iris"],
+        ["data=csv", "data.path=nowhere.csv"],
+        ["data=csv", "data.path=."],
+        ["model=dcgan", "data=image_folder", "data.path=nowhere"],
+        ["model=dcgan", "data=image_folder", "data.path=."],
+        ["--config-dir", "nowhere"],
     ],
     ids=" ".join,
 )
