@@ -6,44 +6,14 @@ import json
 import os
 import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from datakiln.cli.commands import run_hydra
-from datakiln.cli.report import main as report
-from datakiln.cli.run_folders import SWEEP_VARIABLE
 from datakiln.cli.sweeps import _share_cores
 from datakiln.errors import UserError
-from tests.cli.pretending import BEST, pretend, pretend_with_threads
+from tests.cli.pretending import BEST, pretend, pretend_with_threads, results
 from tests.loggers.wandb_files import WandbFile, no_account  # noqa: F401 (a fixture)
-
-
-@pytest.fixture
-def sweep(tmp_path, monkeypatch, capsys):
-    """Runs `src.train` with these words and another task; returns exit code, output and the sweep's folder."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    monkeypatch.setenv(SWEEP_VARIABLE, "")  # restored afterwards
-
-    def call(*words: str, task: Any = pretend) -> SimpleNamespace:
-        monkeypatch.setattr(sys, "argv", ["train.py", *words])
-        code = 0
-        try:
-            run_hydra(task, "train", compare=report)
-        except SystemExit as error:
-            code = error.code
-        out, err = capsys.readouterr()
-        folders = sorted(tmp_path.glob("outputs/*/*-sweep*"))
-        return SimpleNamespace(code=code, out=out, err=err, folder=folders[-1] if folders else None)
-
-    return call
-
-
-def results(folder: Path) -> dict[str, dict[str, Any]]:
-    return {path.parent.name: json.loads(path.read_text()) for path in sorted(folder.glob("*/result.json"))}
 
 
 def test_a_failed_job_is_told_and_the_others_finish(sweep):
@@ -100,6 +70,53 @@ def test_a_sweep_goes_on_where_it_was_stopped(sweep, tmp_path):
     assert ran == [3, 4]
     assert "[1/3] latent_dim=2  val/loss 49  (finished before)" in second.out
     assert set(results(tmp_path / "here")) == {"0-vae-iris", "1-vae-iris", "2-vae-iris"}
+
+
+def test_a_sweep_is_found_again_by_its_options(sweep):
+    """The newest unfinished one, in whatever order they are given; what failed is tried again."""
+    ran: list[tuple[int, Path]] = []
+
+    def stopped(cfg: DictConfig) -> float:
+        if cfg.latent_dim == 5:
+            raise ValueError("five does not work yet")
+        if cfg.latent_dim == 8:
+            error = UserError("stopped by SIGTERM; everything is saved")
+            error.exit_code = 143
+            raise error
+        return pretend(cfg)
+
+    def repaired(cfg: DictConfig) -> float:
+        ran.append((cfg.latent_dim, Path(cfg.output_dir)))
+        assert cfg.ckpt_path == "last"
+        return pretend(OmegaConf.merge(cfg, {"latent_dim": 6 if cfg.latent_dim == 5 else cfg.latent_dim}))
+
+    words = ("-m", "model=vae", "latent_dim=2,5,8,3")
+    first = sweep(*words, task=stopped)
+    assert first.code == 143 and first.err.splitlines()[-1].endswith("everything is saved, with the same options")
+    other = sweep("-m", "model=vae", "latent_dim=2,3")
+    assert other.code == 0 and other.folder != first.folder
+    second = sweep("-m", "ckpt_path=last", "latent_dim=2,5,8,3", "model=vae", task=repaired)
+    assert (second.code, second.err) == (0, "")
+    lines = second.out.splitlines()
+    assert lines[0] == f"going on in {first.folder.relative_to(Path.cwd())}: 1 of 4 jobs are finished"
+    assert lines[1].startswith("[1/4] latent_dim=2  val/loss 49  (finished before)")
+    folders = {path.relative_to(first.folder).name: size for size, path in ran}
+    assert folders == {"1-vae-iris": 5, "2-vae-iris": 8, "3-vae-iris": 3}
+    assert not list(first.folder.glob("*/error.txt"))
+    third = sweep("-m", "ckpt_path=last", *words[1:])
+    assert (third.code, third.out) == (2, "")
+    assert third.err == (
+        "error: ckpt_path=last: no unfinished sweep with latent_dim=2,5,8,3 model=vae below outputs; "
+        "give hydra.sweep.dir=FOLDER\n"
+    )
+
+
+def test_a_sweep_with_values_without_end_is_refused(sweep):
+    done = sweep("-m", "latent_dim=interval(1,2)")
+    assert (done.code, done.folder) == (2, None)
+    assert done.err == (
+        "error: latent_dim=interval(1,2): an interval has no end of values; sweep=optuna chooses among them\n"
+    )
 
 
 def test_parallel_jobs_share_the_cores(sweep, monkeypatch):

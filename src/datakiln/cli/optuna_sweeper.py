@@ -90,6 +90,9 @@ class Settings:
                     f"hydra.sweeper.{name} is no option of hydra/sweeper=optuna{near(name, known)}; "
                     f"known: {', '.join(known)}"
                 )
+        for name in known:
+            if name not in values:
+                raise UserError(f"hydra.sweeper.{name} was taken away; give it a value, or leave it as it is")
         return cls(**values)
 
     @property

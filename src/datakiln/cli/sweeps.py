@@ -133,7 +133,7 @@ class Sweep:
             return PRUNED
         except Exception as error:
             if hasattr(error, "exit_code"):  # somebody asked to stop, and meant the sweep
-                raise SweepEnded(f"{explain(error)}, with the same options as the sweep", error.exit_code) from None
+                raise SweepEnded(f"{explain(error)}, with the same options", error.exit_code) from None
             _keep(error, folder, " ".join(hydra.overrides.task))
             print(f"{told}failed: {explain(error, hydra.overrides.task)}", file=sys.stderr, flush=True)
             return None
@@ -142,9 +142,12 @@ class Sweep:
         """Prints the comparison of all jobs.
 
         Raises:
-            UserError: Some jobs failed, with their names.
+            UserError: Some jobs failed, with their names; or a pruner has left none to compare.
         """
         assert self.folder is not None
+        pruned = len(list(self.folder.glob(f"*/{PRUNED_FILE}")))
+        if pruned == self.total:
+            raise UserError(f"all {pruned} jobs were pruned; let them train longer, or add hydra.sweeper.pruner=none")
         results = [json.loads(file.read_text(encoding="utf-8")) for file in self.folder.glob("*/result.json")]
         measured = {score["name"] for result in results for score in [*result["figures"], result["objective"]]}
         # a preset may name what this model does not have, or only how a figure's path begins
@@ -159,7 +162,6 @@ class Sweep:
             found = OmegaConf.to_container(OmegaConf.load(best))
             assert isinstance(found, dict)
             chosen = " ".join(f"{name}={value}" for name, value in (found.get("best_params") or {}).items())
-            pruned = len(list(self.folder.glob(f"*/{PRUNED_FILE}")))
             told = f"{self.total} trials" + (f", {pruned} of them pruned" if pruned else "")
             print(f"best of {told}: {chosen} ({found.get('best_value')})")
         if failed := self.failed():
