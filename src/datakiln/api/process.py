@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-CHATTER = ("lightning.pytorch", "lightning.fabric")
+CHATTER = ("lightning.pytorch", "lightning.fabric", "datakiln.callbacks.fid")  # the last tells how often it measures
 DENORMAL = 1e-310  # half of it is another number, or 0 where denormal floats are flushed
 
 
@@ -56,7 +56,7 @@ def numbers_as_they_were(imported: bool = True) -> Iterator[None]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Lightning's remarks and those of picture files on odd metadata are not shown; `as_it_was` around it undoes it."""
+    """Remarks of Lightning, of callbacks on their pace and of picture files on odd metadata are not shown."""
     import lightning  # noqa: F401 (sets the levels of its loggers itself, when it is imported)
 
     levels = {name: logging.getLogger(name).level for name in CHATTER}
