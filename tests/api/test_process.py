@@ -148,3 +148,27 @@ def test_a_wrong_option_is_told_before_torch_is_imported():
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "model=tabarr is not known; did you mean 'tabar'?" in done.stdout
+
+
+@pytest.mark.parametrize("call", ["dk.Model", 'dk.fit("iris", model="vae", epochs=1)'], ids=["a name", "a fit"])
+def test_the_first_call_of_a_process_leaves_it_as_it_was_too(call, tmp_path):
+    """Importing torch and its kin draws random numbers, adds warning filters and sets variables."""
+    code = f"""
+import os, random, warnings
+state = lambda: (random.getstate(), list(warnings.filters), dict(os.environ))
+import datakiln as dk
+before = state()
+{call}
+print([name for name, a, b in zip(("random", "warnings", "environment"), before, state()) if a != b])
+import numpy; print(numpy.random.rand())
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    drawn = set()
+    for _ in range(2 if "fit" in call else 1):
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+        said = done.stdout.splitlines()
+        assert said[0] == "[]", done.stderr
+        drawn.add(said[1])
+    assert len(drawn) == (2 if "fit" in call else 1), "numpy is not left seeded"

@@ -67,9 +67,10 @@ def fit(
         KeyboardInterrupt: Ctrl-C before any epoch was measured.
     """
     given = gathered(options, top_level)
-    source = source_of(data, target, given.get("data_dir"))
-    chosen = {"model": model or DEFAULTS[source.kind], "seed": seed} | ({} if epochs is None else {"epochs": epochs})
     with as_it_was(), ExitStack() as stack:
+        source = source_of(data, target, given.get("data_dir"))
+        told = {} if epochs is None else {"epochs": epochs}
+        chosen = {"model": model or DEFAULTS[source.kind], "seed": seed, **told}
         stack.enter_context(nullcontext() if folder is not None else leaving_no_trace())
         enter_source = stack.enter_context(source.lent())
         cfg = stack.enter_context(composed([*source.words, *words(chosen), *words(given)]))

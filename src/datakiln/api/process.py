@@ -41,11 +41,11 @@ def numbers_as_they_were(imported: bool = True) -> Iterator[None]:
         imported: Whether torch is looked at; where it is not there yet, a block inside that needs it does.
     """
     state = random.getstate()
-    arrays = sys.modules.get("numpy")
-    drawn = None if arrays is None else arrays.random.get_state()
     with contextlib.ExitStack() as stack:
         if imported:
             stack.enter_context(_torch())
+        arrays = sys.modules.get("numpy")  # torch brings it
+        drawn = None if arrays is None else arrays.random.get_state()
         try:
             yield
         finally:
