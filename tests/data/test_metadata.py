@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -171,6 +172,8 @@ def test_a_run_leaves_metadata_beside_its_rows(tmp_path):
     data.setup("fit")
 
     class Copies:
+        model = SimpleNamespace(can_draw=True)
+
         def sample(self, n, seed):
             return data.frames["train"].head(n)
 
