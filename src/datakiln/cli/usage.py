@@ -91,7 +91,7 @@ def _plain(value: Any) -> str:  # noqa: ANN401 (any yaml value)
 def _line(head: str, text: str) -> list[str]:
     """A head and its explanation, in two columns."""
     width = min(shutil.get_terminal_size((120, 24)).columns, 120)
-    wrapped = textwrap.wrap(text, max(width - PLACE, 30)) or [""]
+    wrapped = textwrap.wrap(as_called(text), max(width - PLACE, 30)) or [""]  # before lines break inside of a command
     first = f"{head:<{PLACE - 1}} {wrapped[0]}".rstrip() if len(head) < PLACE else head
     rest = wrapped[1:] if len(head) < PLACE else wrapped
     return [first, *(" " * PLACE + line for line in rest if line)]
