@@ -24,6 +24,7 @@ def report(tables) -> dk.Report:
     return dk.evaluate(*tables, target="income")
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_the_command(tables, report, tmp_path, monkeypatch):
     from datakiln.cli.evaluate import main
 

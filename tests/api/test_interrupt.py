@@ -86,6 +86,7 @@ def test_being_asked_to_end_reaches_the_program(places, monkeypatch):
     assert list(places.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_kept_run_goes_on_from_where_it_was_stopped(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         interrupted_by(patch, Interrupting(epoch=3))

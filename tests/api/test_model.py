@@ -124,6 +124,7 @@ def test_nothing_of_the_frame_is_in_what_is_stored(frame, tmp_path):
         dk.fit(frame, model="copula", folder=folder)
 
 
+@pytest.mark.slow
 def test_the_frame_of_another_program_is_said_to_be_elsewhere(frame, tmp_path):
     from datakiln.cli.evaluate import main
 

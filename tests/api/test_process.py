@@ -75,6 +75,7 @@ def test_also_when_it_fails(unusual, wrong):
     assert sorted(unusual.rglob("*")) == there
 
 
+@pytest.mark.slow
 def test_a_fit_inside_of_a_hydra_program(unusual):
     """A program under Hydra may use this package: Hydra allows one of its own a process."""
     script = (
@@ -150,6 +151,7 @@ def test_a_wrong_option_is_told_before_torch_is_imported():
     assert "model=tabarr is not known; did you mean 'tabar'?" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["dk.Model", 'dk.fit("iris", model="vae", epochs=1)'], ids=["a name", "a fit"])
 def test_the_first_call_of_a_process_leaves_it_as_it_was_too(call, tmp_path):
     """Importing torch and its kin draws random numbers, adds warning filters and sets variables."""

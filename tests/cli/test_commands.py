@@ -268,6 +268,7 @@ def test_an_option_that_does_not_reach_the_model_is_refused():
     ],
 )
 def test_a_wrong_path_is_told_early_in_the_words_of_who_would_read_it(data, path, told, tmp_path, monkeypatch):
+    monkeypatch.delenv("DATA_DIR", raising=False)  # a folder of pictures may lie there too
     monkeypatch.chdir(tmp_path)
     for name in ("empty", "words", "mixed/class"):
         (tmp_path / name).mkdir(parents=True)
