@@ -38,10 +38,9 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 (whatever has that name)
     """What is imported late, once."""
     if name not in _PLACES:
         raise AttributeError(f"module 'datakiln' has no attribute {name!r}")
-    from datakiln.api.process import as_it_was
-
+    process = importlib.import_module("datakiln.api.process")
     module, _, own = _PLACES[name].rpartition(".")
-    with as_it_was():  # importing the libraries draws random numbers, adds warning filters and sets variables
+    with process.as_it_was():  # importing the libraries draws random numbers, adds warning filters and sets variables
         found = globals()[name] = getattr(importlib.import_module(module), own)
     return found
 
