@@ -41,6 +41,9 @@ class Score:
         floor_n: The number of examples behind the floor.
         seconds: Time it took, references included.
         noise: Standard error of the value by chance alone, where it is known.
+        ceiling_range: Lowest and highest ceiling that chance gives, over repeated draws of as many real examples.
+        floor_range: The same of the floor.
+        draws: How many draws are behind those ranges.
     """
 
     name: str
@@ -59,6 +62,9 @@ class Score:
     floor_n: int | None = None
     seconds: float | None = None
     noise: float | None = None
+    ceiling_range: list[float] | None = None
+    floor_range: list[float] | None = None
+    draws: int | None = None
 
     def __post_init__(self) -> None:
         """Keeps a number that JSON cannot hold out of the file, and says so."""
@@ -71,6 +77,27 @@ class Score:
         if self.n is None or self.ceiling_n in (None, self.n) or not self.name.endswith(f"/n{self.n}"):
             return None
         return self.ceiling_n
+
+    def _loss(self, value: float) -> float:
+        """How bad a value is: lower is better, whatever the figure's direction."""
+        return abs(value - self.ideal) if self.ideal is not None else -value if self.better == "higher" else value
+
+    @property
+    def differs(self) -> Literal["worse", "same", "better"] | None:
+        """Whether the value lies outside of what chance gives real data; None where that is not known."""
+        if self.value is None or self.ceiling_range is None or (self.better == "none" and self.ideal is None):
+            return None
+        own, real = self._loss(self.value), [self._loss(end) for end in self.ceiling_range]
+        if self.ideal is not None and min(self.ceiling_range) <= self.ideal <= max(self.ceiling_range):
+            real.append(0.0)  # chance gives real data the ideal too
+        return "worse" if own > max(real) else "better" if own < min(real) else "same"
+
+    @property
+    def decides(self) -> bool | None:
+        """Whether the figure tells real data from the naive floor at all; None where that is not known."""
+        if self.ceiling_range is None or self.floor_range is None or (self.better == "none" and self.ideal is None):
+            return None
+        return min(map(self._loss, self.floor_range)) > max(map(self._loss, self.ceiling_range))
 
     @property
     def standing(self) -> float | None:

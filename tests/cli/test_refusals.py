@@ -166,6 +166,16 @@ def test_floor_and_ceiling_within_chance_of_each_other_judge_nothing():
     assert Score("a", 0.6, "lower", noise=0.01, ideal=0.5, ceiling=0.5, floor=0.9).standing == pytest.approx(0.75)
 
 
+def test_a_figure_says_whether_it_differs_from_real_data_by_more_than_chance():
+    chance = {"better": "higher", "ceiling": 0.9, "ceiling_range": [0.88, 0.92]}
+    assert [Score("a", value, **chance).differs for value in (0.85, 0.89, 0.95)] == ["worse", "same", "better"]
+    auc = {"better": "lower", "ideal": 0.5, "ceiling_range": [0.49, 0.53]}
+    assert [Score("a", value, **auc).differs for value in (0.5, 0.52, 0.45, 0.6)] == ["same", "same", "worse", "worse"]
+    assert Score("a", 0.85, "higher", ceiling=0.9).differs is None  # no draws, no claim
+    assert Score("a", 0.9, floor_range=[0.3, 0.4], **chance).decides
+    assert not Score("a", 0.9, floor_range=[0.86, 0.89], **chance).decides  # a naive sample passes for a real one
+
+
 def test_noise_of_a_two_sample_auc_is_that_of_rows_alike():
     import numpy as np
     from sklearn.metrics import roc_auc_score
