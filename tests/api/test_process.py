@@ -48,6 +48,7 @@ def same(before):
     assert [name for name in before if after[name] != before[name]] == []
 
 
+@pytest.mark.slow
 def test_everything_is_as_it_was(unusual):
     frame = people()
     dk.fit(frame, **QUICK).sample(2)  # what is imported for the first time sets what it likes

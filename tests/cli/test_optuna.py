@@ -175,6 +175,7 @@ def test_a_stopped_sweep_ends_as_one_that_never_was(sweep):
     assert more.code == 0 and more.folder == first.folder and len(results(first.folder)) == 8
 
 
+@pytest.mark.slow
 def test_a_failed_trial_is_tried_again(sweep):
     def broken(cfg: DictConfig) -> float:
         if Path(cfg.output_dir).name.startswith("1-"):
@@ -192,6 +193,7 @@ def test_a_failed_trial_is_tried_again(sweep):
     assert trials[1].params == trials[6].params
 
 
+@pytest.mark.slow
 def test_a_torn_journal_and_a_lock_that_nobody_holds_are_mended(sweep):
     first = sweep(*WORDS, task=stopping_at(3))
     journal = first.folder / "study.journal"
@@ -202,6 +204,7 @@ def test_a_torn_journal_and_a_lock_that_nobody_holds_are_mended(sweep):
     assert len(results(first.folder)) == 6
 
 
+@pytest.mark.slow
 def test_trials_in_a_database_and_another_name_for_the_study(sweep, tmp_path):
     words = (*WORDS, f"hydra.sweeper.storage=sqlite:///{tmp_path}/all.db", "hydra.sweeper.study_name=mine")
     first = sweep(*words, task=stopping_at(2))
@@ -246,6 +249,7 @@ def test_a_pruned_trial_is_no_failure(sweep):
     assert sweep(*words, "ckpt_path=last").code == 2, "nothing is left to do"
 
 
+@pytest.mark.slow
 def test_a_pruned_trial_is_not_run_again(sweep):
     """Not even where a kill came before the study was told."""
 
@@ -273,6 +277,7 @@ def test_nothing_but_pruned_trials(sweep):
     assert done.err == "error: all 6 jobs were pruned; let them train longer, or add hydra.sweeper.pruner=none\n"
 
 
+@pytest.mark.slow
 def test_pruning_goes_by_the_monitor_also_where_more_of_the_objective_is_better(sweep):
     words = (*WORDS[:3], "hydra.sweeper.n_trials=16", "epochs=4", "hydra.sweeper.pruner=median")
     words = (*words, "hydra.sweeper.prune_after=2", "objective=quality", "hydra.sweeper.direction=maximize")
@@ -333,6 +338,7 @@ def test_being_judged_changes_no_figure(tmp_path):
     assert losses(tmp_path / "alone") == losses(tmp_path / "judged") and len(losses(tmp_path / "alone")) == 4
 
 
+@pytest.mark.slow
 def test_the_best_is_kept_beside_the_trials(sweep):
     done = sweep(*WORDS)
     best = OmegaConf.load(done.folder / "optimization_results.yaml")

@@ -72,6 +72,7 @@ def test_a_sweep_goes_on_where_it_was_stopped(sweep, tmp_path):
     assert set(results(tmp_path / "here")) == {"0-vae-iris", "1-vae-iris", "2-vae-iris"}
 
 
+@pytest.mark.slow
 def test_a_sweep_is_found_again_by_its_options(sweep):
     """The newest unfinished one, in whatever order they are given; what failed is tried again."""
     ran: list[tuple[int, Path]] = []
@@ -189,6 +190,7 @@ def test_a_missing_extra_is_named(sweep, monkeypatch, words):
     assert done.err == "error: hydra/sweeper=optuna needs the extra [sweep]: pip install -e '.[sweep]'\n"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_account")
 def test_a_real_sweep_is_one_group_at_wandb(sweep):
     from datakiln.cli.train import train

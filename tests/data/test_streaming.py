@@ -237,6 +237,7 @@ def test_a_table_that_fits_into_the_sample_gives_the_codec_of_memory(encoder, tm
     assert plain.state() == data.codec.state()
 
 
+@pytest.mark.slow
 def test_what_a_sample_cannot_know_is_taken_from_all_rows(tmp_path):
     frame = table(3000)
     frame.loc[17, ["gain", "word", "day"]] = [9e9, "once", "2050-12-24"]

@@ -34,7 +34,14 @@ def run(folder: Path, path: Path | None = None, *overrides: str, model: str = "v
     register_resolvers()
     data = ["data=toy"] if path is None else ["data=csv", f"data.path='{path}'"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        options = [f"model={model}", *data, f"output_dir={folder / f'run{next(counter)}'}", "epochs=2", *overrides]
+        options = [
+            f"model={model}",
+            *data,
+            f"output_dir={folder / f'run{next(counter)}'}",
+            "epochs=2",
+            "plots=false",
+            *overrides,
+        ]
         cfg = compose("train", overrides=options)
     cfg.metrics.table = {name: cfg.metrics.table[name] for name in ("shape", "copies")}
     check(cfg)

@@ -357,6 +357,7 @@ def _in_process(rank: int, world: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_change_nothing(tmp_path: object) -> None:
     other = torch.multiprocessing.spawn(_in_process, args=(2, str(tmp_path)), nprocs=1, join=False)  # rank 1
     _in_process(-1, 2, str(tmp_path))  # rank 0 is this process: one start of an interpreter is slow enough

@@ -173,6 +173,7 @@ def told(data, name, value):
     return condition
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "value"), [("colour", "blue"), ("colour", "green"), ("group", "a"), ("member", True)])
 def test_delivers_any_category_and_the_other_columns_follow(trained, data, name, value):
     made = frame(trained, data, 1000, told(data, name, value))

@@ -100,6 +100,7 @@ def trained(data):
     return assert_learns(lambda: TabSyn(data.spec, **SMALL, optimizer=ADAM), data, epochs=90, ema=0.99)
 
 
+@pytest.mark.slow
 def test_learns_and_delivers_the_label(trained, data):
     assert_follows_the_label(trained, data)
 

@@ -177,6 +177,7 @@ def test_principal_axes_are_the_singular_vectors(rng):
     np.testing.assert_allclose(mean, x.mean(0))
 
 
+@pytest.mark.slow
 def test_an_awkward_table_is_drawn_in_pages_without_a_warning(rng, tmp_path):
     schema, real = mixed(rng, 300)
     _, synthetic = mixed(rng, 250)

@@ -51,6 +51,8 @@ def check_values(cfg: DictConfig) -> None:
     _check(cfg, "ema", "a number between 0 and 1", lambda v: isinstance(v, int | float) and 0 < v < 1)
     _check(cfg, "save_every_seconds", "a number of seconds", lambda v: isinstance(v, int | float) and v >= 0)
     _check(cfg, "mode", "min or max", lambda v: v in ("min", "max"))
+    if not isinstance(cfg.plots, bool):
+        raise UserError(f"plots={cfg.plots} must be true or false")
 
 
 def check_pairing(cfg: DictConfig) -> None:

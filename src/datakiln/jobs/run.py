@@ -153,8 +153,11 @@ class Run(Job):
             self.synthetic = self.proof.write_synthetic(self.synthesizer, int(n), int(self.cfg.seed), self.folder)
 
     def prove(self) -> None:
-        """Measures the synthetic data and the model, and draws them."""
+        """Measures the synthetic data and the model, and draws them, unless `plots=false`."""
         self.measure()
+        self.plots = []
+        if not self.cfg.plots:
+            return
         with self.phase("plots"), self.console.status("drawing"):
             self.plots = self.proof.plots(self.synthesizer, self.synthetic, self.folder)
 
