@@ -23,7 +23,8 @@ from datakiln.jobs.outcome import build_result, choice, monitored, objective_val
 from datakiln.jobs.resuming import checkpoint_to_go_on_from
 from datakiln.models.base import Diverged
 from datakiln.proof.base import build_proof
-from datakiln.sampling.checkpoints import FORMAT, model_arguments, register, stage_of
+from datakiln.sampling.checkpoints import FORMAT, model_arguments, stage_of
+from datakiln.sampling.registry import register
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import NOUNS
 from datakiln.wording import counted
