@@ -13,7 +13,7 @@ from rich.console import Console
 
 from datakiln.data.tables.sources import TableFile
 from datakiln.data.tables.steps import split
-from datakiln.data.tables.types import infer_schema
+from datakiln.data.tables.types import infer_schema, unplaced
 from datakiln.errors import UserError, near
 from datakiln.metrics.base import EvalData
 from datakiln.metrics.evaluate import evaluate_table
@@ -73,9 +73,9 @@ def paired(
             hint = near(missing[0], map(str, frame.columns))
             raise UserError(f"{name} has no column {missing[0]!r}, which {names[0]} has{hint}")
     schema = infer_schema(real, label, {})
-    made = made[schema.names]
+    real, made = unplaced(real, schema), unplaced(made[schema.names], schema)
     if holdout is not None:
-        return EvalData(schema, real, holdout[schema.names], made, seed)
+        return EvalData(schema, real, unplaced(holdout[schema.names], schema), made, seed)
     frames = split(real, schema, SHARES, seed)
     return EvalData(schema, frames["train"], frames["test"], made, seed)
 

@@ -22,7 +22,7 @@ from datakiln.plots.training import loss_curves
 from datakiln.proof.base import Proof, scores
 from datakiln.results import Score
 from datakiln.sampling.synthesizer import Synthesizer
-from datakiln.sampling.writing import for_csv
+from datakiln.sampling.writing import write_csv
 from datakiln.spec import Batch
 
 PREVIEW_ROWS = 10
@@ -45,7 +45,8 @@ class TableProof(Proof):
             frame: pd.DataFrame = synthesizer.sample(n, seed=seed)
         else:
             frame = synthesizer.transform(self.data.frames["test"].head(n), seed=seed)
-        for_csv(frame, self.data.schema).to_csv(folder / "synthetic.csv", index=False)
+        with (folder / "synthetic.csv").open("w", encoding="utf-8", newline="") as file:
+            write_csv(frame, self.data.schema, file)
         write_metadata(self.data.schema, frame, folder / "metadata.json")
         return frame
 

@@ -6,13 +6,17 @@ import hashlib
 import json
 import os
 import queue
+import re
 import threading
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from rich.console import Console
@@ -21,13 +25,13 @@ from rich.progress import track
 from datakiln import strictjson
 from datakiln.codecs.base import CHUNK
 from datakiln.codecs.tables.table import TableCodec
-from datakiln.data.tables.facts import is_text
 from datakiln.errors import UserError
 from datakiln.sampling.rejection import Request
 from datakiln.sampling.synthesizer import Synthesizer
-from datakiln.schema import Schema
+from datakiln.schema import Field, Schema
 from datakiln.spec import PLAIN, Sampling
 from datakiln.storage import replacing
+from datakiln.writings import DURATIONS, is_text, number_writing, written
 
 PART_ROWS = 8 * CHUNK  # rows of one part of a folder of Parquet parts
 MARK = b"datakiln"  # key of a part's metadata under which it says what it was made for
@@ -169,18 +173,116 @@ def _schema(synthesizer: Synthesizer) -> Schema:
 
 
 def for_csv(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """Whole numbers that pandas keeps as floats, because the column has or had missing cells, written without ".0"."""
-    whole = [field.name for field in schema.fields if field.type == "integer" and field.name in frame]
-    names = [name for name in whole if pd.api.types.is_float_dtype(frame[name].dtype)]
-    return frame.astype(dict.fromkeys(names, "Int64"))
+    """Cells as the person's file had them: numbers in their writing, and the words that stand for missing dates.
+
+    Whole numbers that pandas keeps as floats, because the column has or had missing cells, come without ".0".
+    """
+    made: dict[str, Any] = {}
+    for field in schema.fields:
+        if field.name not in frame:
+            continue
+        cells = frame[field.name]
+        if pd.api.types.is_float_dtype(cells.dtype):
+            values = cells.to_numpy(dtype=np.float64, na_value=np.nan)
+            if field.format is not None and field.type != "datetime" and gives_back(values, field.format):
+                made[field.name] = pd.Series(written(values, field.format), index=cells.index, dtype="str")
+            elif field.format is None and field.type == "integer" and not (values[np.isfinite(values)] % 1).any():
+                made[field.name] = cells.astype("Int64")
+        if field.placeholders:
+            made[field.name] = _with_placeholders(made.get(field.name, cells), field)
+    return frame.assign(**made) if made else frame
+
+
+def gives_back(values: np.ndarray, format: str) -> bool:
+    """Whether no number changes by being written: a person's own may have more decimals than the training table."""
+    if format in DURATIONS:
+        return True
+    present = values[np.isfinite(values)]
+    rounded = np.round(present, number_writing(format).most)
+    return bool(np.isclose(rounded, present, rtol=1e-12, atol=1e-12).all())
+
+
+def _with_placeholders(cells: pd.Series, field: Field) -> pd.Series:
+    """The words in place of missing cells, drawn by their shares from the rows' numbers."""
+    missing = cells.isna().to_numpy()
+    words, shares = zip(*field.placeholders, strict=True)
+    rng = np.random.default_rng([len(cells), zlib.crc32(field.name.encode())])
+    drawn = np.asarray(words, dtype=object)[rng.choice(len(words), size=int(missing.sum()), p=shares)]
+    made = cells.astype(object)
+    made[missing] = np.where(drawn == "", None, drawn)
+    return made
+
+
+class _Lines:
+    """A text file that ends each row in a line feed, told of CR LF so that a cell with either is quoted.
+
+    Arguments:
+        file: Open for writing, with newline="".
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+
+    def write(self, row: str) -> int:
+        """One row, as Python's csv writer hands them over."""
+        return self.file.write(f"{row.removesuffix(ROW_END)}\n" if row.endswith(ROW_END) else row)
+
+
+ROW_END = "\r\n"
+
+
+def write_csv(frame: pd.DataFrame, schema: Schema, file: TextIO, header: bool = True) -> None:
+    """Rows as CSV that every reader reads: cells with line breaks, quotes or commas are quoted."""
+    for_csv(frame, schema).to_csv(_Lines(file), index=False, header=header, lineterminator=ROW_END)  # type: ignore[call-overload]
 
 
 def for_parquet(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """Truths that are kept as text, because some cell is missing, as nullable booleans."""
     words = {"True": True, "False": False}
-    truths = {field.name: frame[field.name] for field in schema.fields if field.type == "boolean"}
-    named = {name: cells for name, cells in truths.items() if is_text(cells) and cells.dropna().isin(words).all()}
-    return frame.assign(**{name: cells.map(words).astype("boolean") for name, cells in named.items()})
+    made: dict[str, Any] = {}
+    for field in schema.fields:
+        cells = frame[field.name]
+        if field.type == "boolean" and is_text(cells) and cells.dropna().isin(words).all():
+            made[field.name] = cells.map(words).astype("boolean")
+        if field.placeholders:
+            made[field.name] = _with_placeholders(cells, field)
+    return frame.assign(**made)
+
+
+def as_stored(table: pa.Table, schema: Schema) -> pa.Table:
+    """Columns in the types of the Parquet file that they came from, where these hold all values."""
+    for field in schema.fields:
+        kind = stored_type(field.storage)
+        at = table.schema.get_field_index(field.name)
+        if kind is None or at < 0 or table.schema.field(at).type.equals(kind):
+            continue
+        column = table.column(at)
+        if pa.types.is_decimal(kind) and pa.types.is_floating(column.type):
+            column = pc.round(column, ndigits=kind.scale)
+        table = table.set_column(at, pa.field(field.name, kind), pc.cast(column, kind, safe=False))
+    return table
+
+
+def stored_type(text: str) -> pa.DataType | None:
+    """The Arrow type of that name; None for one that values are not cast to."""
+    if found := re.fullmatch(r"decimal(128|256)\((\d+), (-?\d+)\)", text):
+        return (pa.decimal128 if found[1] == "128" else pa.decimal256)(int(found[2]), int(found[3]))
+    if found := re.fullmatch(r"(timestamp|duration|time32|time64)\[(\w+)(?:, tz=(.+))?\]", text):
+        kind = getattr(pa, found[1])
+        return kind(found[2], found[3]) if found[3] else kind(found[2])
+    if found := re.fullmatch(r"dictionary<values=(\w+), indices=(\w+), ordered=([01])>", text):
+        values, indices = stored_type(found[1]), stored_type(found[2])
+        return None if values is None or indices is None else pa.dictionary(indices, values, found[3] == "1")
+    return PLAIN_TYPES.get(text)
+
+
+PLAIN_TYPES = {
+    str(kind): kind
+    for kind in (
+        pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64(), pa.float32(),
+        pa.float64(), pa.bool_(), pa.string(), pa.large_string(), pa.date32(), pa.date64(),
+    )
+} | {"float": pa.float32(), "double": pa.float64(), "halffloat": pa.float16()}  # fmt: skip
 
 
 def _write_file(
@@ -189,13 +291,14 @@ def _write_file(
     if suffix == ".csv":
         with path.open("w", encoding="utf-8", newline="") as file:
             for i, frame in enumerate(_ahead(pieces)):
-                for_csv(frame, schema).to_csv(file, index=False, header=i == 0)
+                write_csv(frame, schema, file, header=i == 0)
         return
     writer: pq.ParquetWriter | None = None
     try:
         for frame in _ahead(pieces):
             known = None if writer is None else writer.schema
-            table = pa.Table.from_pandas(for_parquet(frame, schema), preserve_index=False, schema=known)
+            table = pa.Table.from_pandas(for_parquet(frame, schema), preserve_index=False)
+            table = as_stored(table, schema) if known is None else as_stored(table, schema).cast(known)
             if writer is None:
                 told = {} if mark is None else {MARK: mark.encode()}
                 marked = table.schema.with_metadata({**(table.schema.metadata or {}), **told})

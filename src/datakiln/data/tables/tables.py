@@ -17,9 +17,10 @@ from datakiln.data.tables import steps
 from datakiln.data.tables.finding import find_file
 from datakiln.data.tables.loaders import StreamLoader
 from datakiln.data.tables.metadata import read_metadata
+from datakiln.data.tables.remarks import remarks
 from datakiln.data.tables.sources import RawTable, TableFile
 from datakiln.data.tables.streaming import Fitted, Stream
-from datakiln.data.tables.types import infer_schema
+from datakiln.data.tables.types import DROP, infer_schema, unplaced, without_dropped
 from datakiln.errors import UserError
 from datakiln.spec import DataSpec
 
@@ -32,7 +33,7 @@ class TableData(GenerativeData):
         codec: Encodes rows; fitted on the training rows.
         data_dir: Folder with downloaded data sets, or None.
         batch_size: Rows a training batch.
-        types: Column types that override what is found, {column: type}.
+        types: Column types that override what is found, {column: type}; "drop" leaves a column out.
         metadata: File with column types, which `types` override: SDV's metadata JSON or a Frictionless Table Schema.
         constraints: What every row must meet; violations in training rows are reported, synthetic rows drawn again.
         columns: Columns to keep, in this order, besides the label; None for all.
@@ -73,7 +74,8 @@ class TableData(GenerativeData):
         super().__init__()
         steps.check_options(missing, balance, outliers, split, batch_size, validation, sample)
         self.source, self.codec, self.data_dir, self.batch_size = source, codec, data_dir, batch_size
-        self.types, self.metadata, self.columns = dict(types or {}), metadata, columns
+        self.types = {str(name): kind for name, kind in (types or {}).items()}
+        self.metadata, self.columns = metadata, columns
         self.constraints = constraints
         self.duplicates, self.missing, self.outliers, self.balance = duplicates, missing, outliers, balance
         self.split_shares, self.seed = (split[0], split[1], split[2]), seed
@@ -87,13 +89,22 @@ class TableData(GenerativeData):
         """The raw table, read once, its columns chosen."""
         if self.raw is None:
             whole = self.source(self.data_dir)
-            raw = self.raw = self._scanned(whole if self.columns is None else whole.only(self.columns))
+            raw = self._scanned(
+                without_dropped(whole if self.columns is None else whole.only(self.columns), self.types)
+            )
             self.provenance = raw.provenance
             known = {name: kind for name, kind in raw.types.items() if name in raw.frame.columns}
             described: dict[str, Any] = {}
             if self.metadata is not None:
                 described = read_metadata(find_file(self.metadata, self.data_dir), raw.frame, whole.frame.columns)
-            self.schema = infer_schema(raw.frame, raw.label, {**known, **described, **self.types}, raw.facts)
+            wanted = {**known, **described, **{n: kind for n, kind in self.types.items() if kind != DROP}}
+            self.schema = infer_schema(raw.frame, raw.label, wanted, raw.facts, raw.writings, raw.storage)
+            notes = (*raw.notes, *remarks(self.schema, raw.frame, wanted, raw.facts))
+            self.raw = dataclasses.replace(raw, frame=unplaced(raw.frame, self.schema), notes=notes)
+            if raw.holdout is not None:
+                self.raw = dataclasses.replace(self.raw, holdout=unplaced(raw.holdout, self.schema))
+            if self.stream is not None:
+                self.stream.mask({f.name: [word for word, _ in f.placeholders if word] for f in self.schema.fields})
             self.rules = Rules(self.constraints, self.schema)
         return self.raw
 
