@@ -66,7 +66,10 @@ class GeneratedColumn(ColumnCodec):
             return cls(field, None, None)
         cells = present.astype(str).tolist()
         generator = field.generator or generators.personal(field.name, cells)
-        pattern = None if generator else generators.learn(cells)
+        pattern = None
+        if not generator or (not field.generator and generator == "faker.phone_number"):
+            pattern = generators.learn(cells)  # numbers to be called keep their country and their groups
+        generator = "" if pattern is not None else generator
         missing = 1.0 - len(present) / max(len(series), 1)
         return cls(field, None, None, generator, pattern, Seen.of(cells), missing)
 

@@ -22,6 +22,7 @@ from datakiln.errors import UserError
 
 GENERATORS = ("faker.", "regex(")
 Piece = tuple[list[str], int, int]  # words, and how many of them at least and at most
+GOLDEN = 618033988749894848204586834365638117720309179805762862135448622705260462818902449707  # digits of a fraction
 MOST_REPEATS = 8  # what * and + come to
 MOST_LEARNT = 5000  # cells that a pattern is learnt from
 FULL = 30  # cells for each sign seen, from which on others are not expected
@@ -117,7 +118,7 @@ class Pattern:
     @functools.cached_property
     def _stride(self) -> int:
         """A step through all cells that shares no factor with their count, near the golden section of it."""
-        step = max(int(self.count * 0.6180339887498949), 1)
+        step = max(self.count * GOLDEN // 10 ** len(str(GOLDEN)), 1)
         while math.gcd(step, self.count) != 1:
             step += 1
         return step
