@@ -5,9 +5,9 @@ costs a category's difference more), 1 for every category that differs; ids and 
 apart, and 1 is one category or the whole range of one number.
 
 Being near to training rows is no fault where real people are just as near to each other. So every figure needs a
-holdout, and its ceiling is the holdout in place of the synthetic; better than the ceiling is not better. The floor is
-the columns of train resampled independently, which is private and useless. `n` is the number of synthetic rows. More
-than `rows` rows of a table are cut to a random sample of that size.
+holdout, and its ceiling is other real rows in place of the synthetic; better than the ceiling is not better. The floor
+is real rows with each column shuffled, which is private and useless. `n` is the number of synthetic rows. More than
+`rows` rows of a table are cut to a random sample of that size.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datakiln.metrics.base import EvalData, Figure, MetricError, metric
-from datakiln.metrics.references import split_holdout
 from datakiln.metrics.tables.columns import Coded, tables
 from datakiln.metrics.tables.nearest import Nearest, nearest, windowed
+from datakiln.metrics.tables.references import Neighbours
 from datakiln.metrics.tables.space import Distances, Points, Space
 
 ROWS = 50_000
 
 
-@metric("privacy/copies")
+@metric("privacy/copies", plan=Neighbours(10, 2, 50_000))
 def copies(data: EvalData) -> list[Figure]:
     """Share of synthetic rows equal to a training row in every column; no row is left out, however large the tables."""
     t = tables(data)
@@ -37,7 +37,7 @@ def copies(data: EvalData) -> list[Figure]:
     return [Figure("privacy/copies", float(copied.mean()), "lower", n=len(copied), note=note)]
 
 
-@metric("privacy/closer_to_train", ceiling=split_holdout)
+@metric("privacy/closer_to_train", plan=Neighbours(8, 2, holdout="all"))
 def closer_to_train(data: EvalData, repeats: int = 5, rows: int = ROWS) -> list[Figure]:
     """Share of synthetic rows nearer to train than to as many unseen real rows; 0.5 shows no memory of train.
 
@@ -67,7 +67,7 @@ def closer_to_train(data: EvalData, repeats: int = 5, rows: int = ROWS) -> list[
     return [Figure("privacy/closer_to_train", value, "lower", detail=detail, ideal=0.5, n=len(synthetic), note=note)]
 
 
-@metric("privacy/dcr_median", "privacy/dcr_p5")
+@metric("privacy/dcr_median", "privacy/dcr_p5", plan=Neighbours())
 def dcr(data: EvalData, rows: int = ROWS) -> list[Figure]:
     """Distance to the closest training record: median and 5th percentile over the synthetic rows."""
     _need_holdout(data)
@@ -78,7 +78,7 @@ def dcr(data: EvalData, rows: int = ROWS) -> list[Figure]:
     ]
 
 
-@metric("privacy/dcr_ratio")
+@metric("privacy/dcr_ratio", plan=Neighbours(holdout="few"))
 def dcr_ratio(data: EvalData, percentile: float = 50.0, rows: int = ROWS) -> list[Figure]:
     """Distance to the closest training record of synthetic rows, divided by that of holdout rows; 1 is as real ones.
 
@@ -97,12 +97,10 @@ def dcr_ratio(data: EvalData, percentile: float = 50.0, rows: int = ROWS) -> lis
     if holdout == 0.0:
         raise MetricError(f"{percentile:g} % of the holdout rows or more are equal to training rows: no ratio", name)
     detail = {"synthetic": synthetic, "holdout": holdout}
-    return [
-        Figure(name, synthetic / holdout, "higher", high=None, detail=detail, ideal=1.0, n=len(found.synthetic.first))
-    ]
+    return [Figure(name, synthetic / holdout, "higher", high=None, detail=detail, n=len(found.synthetic.first))]
 
 
-@metric("privacy/nndr_median", "privacy/nndr_p5")
+@metric("privacy/nndr_median", "privacy/nndr_p5", plan=Neighbours())
 def nndr(data: EvalData, rows: int = ROWS) -> list[Figure]:
     """Distance to the closest training record divided by that to the second closest: median and 5th percentile.
 

@@ -6,7 +6,7 @@ Ids, free text and constants (`GENERATED_TYPES`) carry nothing to compare and ar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -104,6 +104,25 @@ def encode(schema: Schema, frames: Sequence[pd.DataFrame]) -> Tables:
     parts = tuple(_part(schema, frame, [codes[i] for codes, _, _ in columns]) for i, frame in enumerate(frames))
     categories, known = tuple(values for _, values, _ in columns), tuple(known for _, _, known in columns)
     return Tables(tuple(numeric), tuple(choices), categories, known, parts)
+
+
+def renumbered(t: Tables, parts: tuple[Coded, ...]) -> Tables:
+    """Other parts with the codes of `t`, numbered anew by the first of them."""
+    columns = [part.codes.copy() for part in parts]
+    categories, known = [], []
+    for i, values in enumerate(t.categories):
+        first = parts[0].codes[:, i]
+        counts = np.bincount(first[first >= 0], minlength=len(values))
+        order = np.argsort(-counts, kind="stable")
+        rank = np.empty(len(values) + 1, dtype=np.int64)
+        rank[order] = np.arange(len(values))
+        rank[-1] = -1  # where code -1, missing, looks itself up
+        for codes in columns:
+            codes[:, i] = rank[codes[:, i]]
+        categories.append(values[order])
+        known.append(int((counts > 0).sum()))
+    made = tuple(Coded(part.numbers, codes) for part, codes in zip(parts, columns, strict=True))
+    return replace(t, categories=tuple(categories), known=tuple(known), parts=made)
 
 
 def _part(schema: Schema, frame: pd.DataFrame, codes: list[Ints]) -> Coded:

@@ -1,7 +1,7 @@
 """How alike real and synthetic columns and pairs of columns are, defined as in SDMetrics and equal to its numbers.
 
-Every figure compares the synthetic rows with train. Its ceiling is the holdout in place of the synthetic, its floor the
-columns of train resampled independently, which has perfect columns and no pairs. `n` is the number of synthetic rows.
+Every figure compares the synthetic rows with train. Its floor has columns like real ones and no pairs. `n` is the
+number of synthetic rows.
 Where train has nothing to compare (a constant column has no correlation), a column or pair is left out of the mean as
 in SDMetrics, and the figure's note says so. What only the synthetic table lacks (all cells unreadable, a correlation
 with a constant) counts as 0, where SDMetrics leaves it out: the worst columns would cost nothing. SDMetrics looks at
