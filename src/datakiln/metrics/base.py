@@ -31,6 +31,8 @@ class EvalData:
         holdout: Real rows that neither model nor codec has seen.
         synthetic: Generated rows, same columns and dtypes.
         seed: Seeds every resampling and every classifier of a metric.
+        lend: Share of train to test on where there is no holdout, in figures that claim nothing about memory; 0 where
+            a figure that needs a holdout is withheld without one.
         cache: Work that several metrics share, such as encoded columns; filled as they go, part of no comparison.
     """
 
@@ -39,6 +41,7 @@ class EvalData:
     holdout: pd.DataFrame
     synthetic: pd.DataFrame
     seed: int = 0
+    lend: float = 0.0
     cache: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
 
@@ -133,12 +136,14 @@ class Plan(abc.ABC):
         floors: Draws of naive rows.
         decides: Whether real rows should beat naive ones: in privacy they do not.
         is_centred: Whether `centre` gives the ceiling, and the draws its chance only.
+        borrows: Whether rows of train may stand in for a missing holdout, see `EvalData.lend`.
     """
 
     draws: int
     floors: int
     decides: bool = True
     is_centred: bool = False
+    borrows: bool = False
 
     @abc.abstractmethod
     def draw(self, data: EvalData, n: int, turn: int, is_naive: bool, level: int = 0) -> Drawn | None:
@@ -157,6 +162,10 @@ class Plan(abc.ABC):
         Raises:
             MetricError: Too few rows to draw from.
         """
+
+    def turns(self, data: EvalData, is_naive: bool) -> int:
+        """Number of draws of real or of naive rows."""
+        return self.floors if is_naive else self.draws
 
     def target(self, data: EvalData, n: int) -> float | None:
         """Effective size of the figure itself, None where the draws have that of the figure."""

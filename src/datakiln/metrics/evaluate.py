@@ -5,6 +5,7 @@ Ceiling and floor are means of repeated draws, at the n of the figure, and their
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ import pandas as pd
 
 from datakiln.errors import UserError
 from datakiln.metrics.base import Drawn, EvalData, Figure, Metric, MetricError, Plan, traits
-from datakiln.metrics.tables.references import TwoTables, carried_on, interval
+from datakiln.metrics.tables.references import WIDEST, TwoTables, carried_on, interval, lent
 from datakiln.schema import Schema
 
 HEADLINES = (
@@ -29,6 +30,8 @@ HEADLINES = (
     "fidelity/beta_recall",
 )
 UNDECIDED = "does not tell real rows from independent columns here"
+LENT = "beside real rows that the generator may have seen: it would not tell copies"
+FEW_FLOORS = 1.0  # standard deviations about a floor: of two draws more would say that any value may be one
 REACH = 4.0  # times the noise of a figure: folds share rows, so that a cross-validated one strays half as far again
 BY_COLUMN = ("shape", "wasserstein", "coverage", "boundary_adherence", "category_adherence", "missing_similarity")
 
@@ -111,12 +114,18 @@ class _Side:
 
 def _score(function: Metric, data: EvalData) -> list[Result]:
     start = time.perf_counter()
+    plan = traits(function).plan or TwoTables()
+    if plan.borrows and data.lend and not len(data.holdout) and len(data.train):
+        data = data.cache.setdefault("lent", lent(data))
+        note = LENT
+    else:
+        note = ""
     figures, whys = _attempt(function, lambda: _complete(data))
     sides = {"ceiling": _Side({}, {}), "floor": _Side({}, {})}
     if figures:
-        plan = traits(function).plan or TwoTables()
         sides = {side: _drawn(function, data, plan, figures, side == "floor") for side in sides}
     seconds = time.perf_counter() - start
+    figures = {name: _noted(figure, note) for name, figure in figures.items()}
     return [_result(name, figure, sides, seconds) for name, figure in figures.items()] + [
         Result(name, None, why=f"not computed: {why}", seconds=seconds) for name, why in whys.items()
     ]
@@ -126,7 +135,7 @@ def _result(name: str, figure: Figure, sides: dict[str, _Side], seconds: float) 
     lacks = [f"no {side}: {made.missing[name]}" for side, made in sides.items() if name in made.missing]
     (ceiling, real, draws), (floor, naive, _) = (side.found.get(name, (None, None, 0)) for side in sides.values())
     if real is not None and naive is not None and figure.better != "none" and _overlap(figure, real, naive):
-        figure = replace(figure, note="; ".join(filter(None, [figure.note, UNDECIDED])))
+        figure = _noted(figure, UNDECIDED)
     return Result(name, figure, ceiling, floor, "; ".join(lacks), seconds, real, naive, draws or None)
 
 
@@ -134,10 +143,9 @@ def _drawn(function: Metric, data: EvalData, plan: Plan, figures: dict[str, Figu
     """The figures of real or naive rows, drawn several times."""
     n = next(iter(figures.values())).n or len(data.synthetic)
     near, far = _Draws({}, [], {}), _Draws({}, [], {})
-    for turn in range(plan.floors if is_naive else plan.draws):
-        near.add(function, lambda turn=turn: plan.draw(data, n, turn, is_naive))  # type: ignore[misc]
-        if turn % 2 == 0:
-            far.add(function, lambda turn=turn: plan.draw(data, n, turn, is_naive, 1))  # type: ignore[misc]
+    for turn in range(plan.turns(data, is_naive)):
+        for draws, level in ((near, 0), (far, 1)):
+            draws.add(function, functools.partial(plan.draw, data, n, turn, is_naive, level))
     middles: dict[str, Figure] = {}
     if plan.is_centred and not is_naive:
         middles, missing = _attempt(function, lambda: plan.centre(data))
@@ -153,6 +161,10 @@ def _drawn(function: Metric, data: EvalData, plan: Plan, figures: dict[str, Figu
             found[name] = (replace(figure, value=middle, detail=None, note=""), ends, len(values))
     lacking = next(iter(near.missing.values()), "too few rows")
     return _Side(found, {name: near.missing.get(name, lacking) for name in figures if name not in found})
+
+
+def _noted(figure: Figure, note: str) -> Figure:
+    return replace(figure, note="; ".join(filter(None, [figure.note, note])))
 
 
 def _overlap(figure: Figure, real: tuple[float, float], naive: tuple[float, float]) -> bool:
@@ -212,7 +224,7 @@ def _chance(
             if min(map(min, gaps)) >= -1e-9:  # an unbiased figure scatters around the perfect value: no distance
                 gap, error = carried_on(gaps[0], gaps[1], near.sizes[0], far.sizes[0], target)
                 centre = perfect + sign * gap
-    middle, low, high = interval(values, width, centre, error)
+    middle, low, high = interval(values, width, centre, error, FEW_FLOORS if is_naive else WIDEST)
     if figure.noise is not None:  # known in closed form, better than from a few costly draws
         known = figure.ideal if figure.ideal is not None and not is_naive else middle
         low, high = min(*values, known - REACH * figure.noise), max(*values, known + REACH * figure.noise)

@@ -13,13 +13,12 @@ is real rows with each column shuffled, which is private and useless. `n` is the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datakiln.metrics.base import EvalData, Figure, MetricError, metric
-from datakiln.metrics.tables.columns import Coded, tables
+from datakiln.metrics.tables.columns import Coded, row_keys, tables
 from datakiln.metrics.tables.nearest import Nearest, nearest, windowed
 from datakiln.metrics.tables.references import Neighbours
 from datakiln.metrics.tables.space import Distances, Points, Space
@@ -29,9 +28,13 @@ ROWS = 50_000
 
 @metric("privacy/copies", plan=Neighbours(10, 2, 50_000))
 def copies(data: EvalData) -> list[Figure]:
-    """Share of synthetic rows equal to a training row in every column; no row is left out, however large the tables."""
+    """Share of synthetic rows equal to a training row in every column; no row is left out, however large the tables.
+
+    Where it is not known which real rows the generator saw, all of them count as training rows.
+    """
     t = tables(data)
-    _need_holdout(data)
+    if not data.lend:
+        _need_holdout(data)
     copied = _is_in(t.synthetic, t.train)
     note = f"{int(copied.sum())} rows" if copied.any() else ""
     return [Figure("privacy/copies", float(copied.mean()), "lower", n=len(copied), note=note)]
@@ -155,17 +158,10 @@ def _cut_distances(space: Space, queries: Points, base: Points, size: int, repea
 
 
 def _is_in(rows: Coded, others: Coded) -> NDArray[np.bool_]:
-    both = [_bytes(part) for part in (rows, others)]
-    return np.isin(both[0], both[1])
-
-
-def _bytes(part: Coded) -> NDArray[Any]:
-    """Every row as one value that is equal exactly where all cells are."""
-    numbers = np.where(np.isnan(part.numbers), np.nan, part.numbers + 0.0)  # one kind of NaN, and no negative zero
-    cells = np.ascontiguousarray(np.concatenate([numbers, part.codes.astype(np.float64)], axis=1))
-    return cells.view(np.dtype((np.void, cells.dtype.itemsize * cells.shape[1]))).ravel()
+    return np.isin(row_keys(rows), row_keys(others))
 
 
 def _need_holdout(data: EvalData, *figures: str) -> None:
     if len(data.holdout) == 0:
-        raise MetricError("without a holdout there is no privacy claim; keep rows aside (data.split)", *figures)
+        way = "give real rows that the generator has not seen: holdout=FILE" if data.lend else "keep rows aside"
+        raise MetricError(f"without a holdout there is no privacy claim; {way}", *figures)

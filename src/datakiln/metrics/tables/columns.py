@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -163,6 +164,13 @@ def category_codes(columns: Sequence[pd.Series]) -> tuple[list[Ints], pd.Index, 
     rank[order] = np.arange(len(values))
     rank[-1] = -1  # where code -1, missing, looks itself up
     return np.split(rank[codes], np.cumsum(lengths)[:-1]), pd.Index(values)[order], int((counts > 0).sum())
+
+
+def row_keys(part: Coded) -> NDArray[Any]:
+    """Every row as one value that is equal exactly where all cells are."""
+    numbers = np.where(np.isnan(part.numbers), np.nan, part.numbers + 0.0)  # one kind of NaN, and no negative zero
+    cells = np.ascontiguousarray(np.concatenate([numbers, part.codes.astype(np.float64)], axis=1))
+    return cells.view(np.dtype((np.void, cells.dtype.itemsize * cells.shape[1]))).ravel()
 
 
 def _is_categorical(column: pd.Series) -> bool:

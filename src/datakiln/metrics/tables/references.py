@@ -28,6 +28,7 @@ import pandas as pd
 from datakiln.metrics.base import Drawn, EvalData, MetricError, Plan
 from datakiln.metrics.tables.columns import Coded, Ints, Tables, renumbered, tables
 
+SMALL = 5_000  # rows of all real data
 MOST = 50_000  # rows of one drawn table: beyond that they cost more than they tell
 KEPT_CELLS = 2_000_000  # cells of all draws that metrics share; those of larger tables are drawn anew for each
 PRIOR = 0.09  # variance of the power by which distances fall with size around one half, over kinds of figures
@@ -55,6 +56,10 @@ class TwoTables(Plan):
     floors: int = 5
     most: int = MOST
     is_equal: bool = False
+
+    def turns(self, data: EvalData, is_naive: bool) -> int:
+        """Twice as many draws of small tables, which cost nothing."""
+        return super().turns(data, is_naive) * (2 if _rows(data) <= SMALL else 1)
 
     def target(self, data: EvalData, n: int) -> float:
         """Effective size of n rows against those of train; see `_effective`."""
@@ -85,6 +90,7 @@ class Unseen(Plan):
 
     draws: int = 4
     floors: int = 2
+    borrows: bool = True
 
     def draw(self, data: EvalData, n: int, turn: int, is_naive: bool, level: int = 0) -> Drawn | None:
         """As many real rows as were judged in place of the synthetic, and as many others in place of the holdout."""
@@ -123,12 +129,14 @@ class Neighbours(Plan):
         if level:
             return None
         total = _rows(data)
-        held = len(data.holdout) if self.holdout == "all" else min(len(data.holdout), self.most)
+        held = len(data.holdout) or total // 5
+        if self.holdout != "all":
+            held = min(held, self.most)
         if self.holdout == "no":
             judged, aside = held, 0
         else:
             aside = min(held, total // 3)
-            judged = min(n, self.most, aside if self.holdout == "few" else max(aside, total - 2 * aside))
+            judged = min(n, self.most, aside)
         beside = min(len(data.train), total - judged - aside)
         if min(judged, beside) < 2:
             raise MetricError(f"{total} real rows are too few to draw from")
@@ -150,6 +158,7 @@ class Lessons(Plan):
     floors: int = 2
     is_added: bool = False
     is_centred: bool = True
+    borrows: bool = True
 
     def centre(self, data: EvalData) -> EvalData:
         """The training rows as lesson, as many as there are synthetic ones."""
@@ -183,6 +192,14 @@ class Lessons(Plan):
         # the same lesson, alone or with nothing added to it, is learnt once
         made.cache["fits"] = data.cache.setdefault(f"fits {turn} {len(rows)}", {})
         return made
+
+
+def lent(data: EvalData) -> EvalData:
+    """Some rows of train as the holdout, for want of one."""
+    order = np.random.default_rng([data.seed, 9]).permutation(len(data.train))
+    cut = max(int(data.lend * len(data.train)), 1)
+    holdout, train = (data.train.iloc[np.sort(rows)] for rows in (order[:cut], order[cut:]))
+    return replace(data, train=train, holdout=holdout, lend=0.0)
 
 
 def _effective(first: int, second: int) -> float:
@@ -261,7 +278,7 @@ def _shuffled(rows: Coded, data: EvalData, t: Tables, shuffles: list[Ints]) -> C
 
 
 def interval(
-    values: list[float], width: float = 1.0, middle: float | None = None, error: float = 0.0
+    values: list[float], width: float = 1.0, middle: float | None = None, error: float = 0.0, widest: float = WIDEST
 ) -> tuple[float, float, float]:
     """Middle, lowest and highest value that chance gives, of repeated draws.
 
@@ -272,6 +289,7 @@ def interval(
         width: Factor on their spread, where chance is larger or smaller in what they stand for.
         middle: What they scatter around, if that is known better than by their mean.
         error: Standard error of the middle.
+        widest: Standard deviations to an end at most.
     """
     from scipy.stats import t as student
 
@@ -280,7 +298,7 @@ def interval(
     if len(values) < 2:
         return middle, middle, middle
     spread = float(np.std(values, ddof=1))
-    reach = min(float(student.ppf(0.995, len(values) - 1)), WIDEST)
+    reach = min(float(student.ppf(0.995, len(values) - 1)), widest)
     half = math.hypot(width * spread * reach * math.sqrt(1.0 + 1.0 / len(values)), 2.5 * error)
     low, high = (middle + width * (end - centre) for end in (min(values), max(values)))
     return middle, min(middle - half, low), max(middle + half, high)
@@ -289,13 +307,13 @@ def interval(
 def carried_on(near: list[float], far: list[float], k: float, k_far: float, k_target: float) -> tuple[float, float]:
     """Mean distance at another effective size, and the standard error of carrying it on.
 
-    TwoTables between samples fall as a power of their size: one half where the tables are dense, less where most
-    categories are rare, one for the ends of a range. The power is taken from two sizes, and drawn towards one half as
-    far as chance leaves it open.
+    Distances between samples fall as a power of their size: one half where the tables are dense, less where most
+    categories are rare, one for the ends of a range, and a negative one for repetitions, which grow with a table. The
+    power is taken from two sizes, and drawn towards one half as far as chance leaves it open.
 
     Arguments:
-        near: TwoTables at effective size k, nearest to the target.
-        far: TwoTables at effective size k_far < k.
+        near: Distances at effective size k, nearest to the target.
+        far: Distances at effective size k_far < k.
         k: See `near`.
         k_far: See `far`.
         k_target: The size to carry on to.
@@ -308,6 +326,6 @@ def carried_on(near: list[float], far: list[float], k: float, k_far: float, k_ta
     found = math.log(smaller / mean) / step
     noise = sum((np.std(v) / np.mean(v)) ** 2 / max(len(v) - 1, 1) for v in (near, far)) / step**2
     weight = PRIOR / (PRIOR + noise)
-    power = min(max(weight * found + (1.0 - weight) * 0.5, 0.0), 1.5)
+    power = min(max(weight * found + (1.0 - weight) * 0.5, -1.0), 1.5)
     value = mean * math.exp(-power * factor)
     return value, value * abs(factor) * math.sqrt(noise * weight)
