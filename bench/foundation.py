@@ -103,8 +103,7 @@ def sampling() -> list[dict[str, Any]]:
 
 def sample(folder: str, n: int) -> None:
     """Samples into a file and prints seconds, CPU-seconds and peak megabytes; the model is loaded beforehand."""
-    from rich.console import Console
-
+    from datakiln.console import Console
     from datakiln.results import peak_memory_mb
     from datakiln.sampling.synthesizer import Synthesizer
     from datakiln.sampling.writing import write_table

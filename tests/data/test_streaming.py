@@ -13,7 +13,6 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from pyarrow import parquet
-from rich.console import Console
 
 from datakiln.cli.run_folders import register_resolvers
 from datakiln.codecs.tables import tally as tallies
@@ -21,6 +20,7 @@ from datakiln.codecs.tables.bins import Bins
 from datakiln.codecs.tables.modes import Modes
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.codecs.tables.tally import Tally
+from datakiln.console import Console
 from datakiln.constraints import FixedCombinations
 from datakiln.data.tables import conversion, facts, large, loaders
 from datakiln.data.tables.conversion import Text, text_to_parquet

@@ -14,6 +14,7 @@ from datakiln.cli import choices
 from datakiln.cli.calling import as_called
 from datakiln.cli.explain import explain, is_mistake
 from datakiln.errors import UserError, near
+from datakiln.saying import listen, say
 from datakiln.storage import CONF
 
 
@@ -31,7 +32,7 @@ def run_hydra(
         from datakiln.cli.usage import usage
 
         with one_line_errors(sys.argv[1:], config_name):
-            print(usage(sys.argv[1:], config_name), flush=True)
+            say(usage(sys.argv[1:], config_name))
         return
     import hydra
     from hydra.core.hydra_config import HydraConfig
@@ -95,7 +96,7 @@ def options(argv: Sequence[str], config_name: str) -> DictConfig:
     """
     path = CONF / f"{config_name}.yaml"
     if any(arg in ("-h", "--help") for arg in argv):
-        print(as_called(path.read_text(encoding="utf-8")), end="")
+        say(as_called(path.read_text(encoding="utf-8").rstrip()))
         raise SystemExit(0)
     config = OmegaConf.load(path)
     assert isinstance(config, DictConfig)
@@ -124,13 +125,21 @@ def set_option(config: DictConfig, key: str, value: Any) -> DictConfig:  # noqa:
     head, dot, rest = key.partition(".")
     if dot:
         inner = dict(config[head] or {})
-        if rest in inner:
-            raise UserError(f"{key} is given twice; one text can hold several comparisons: {key}='>60&<=70' or 'a|b'")
+        while rest in inner:  # of `condition.a=b=x condition.a=c=y` the columns may be a=b and a=c
+            more, sign, value = str(value).partition("=")
+            if not sign:
+                raise given_twice(key)
+            rest = f"{rest}={more}"
         inner[rest] = value
         config[head] = inner
     else:
         config[head] = value
     return config
+
+
+def given_twice(key: str) -> UserError:
+    """What to say of a condition on a column that has one already."""
+    return UserError(f"{key} is given twice; one text can hold several comparisons: {key}='>60&<=70' or 'a|b'")
 
 
 def command(main: Callable[[list[str]], None]) -> None:
@@ -153,23 +162,24 @@ class one_line_errors:  # noqa: N801 (a context manager reads as a verb)
         self.argv, self.config_name = argv, config_name
 
     def __enter__(self) -> None:
-        """Nothing to prepare."""
+        """From now on, what others say is shown as we would."""
+        listen()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:  # noqa: ANN401
         """Tells the error and leaves."""
         if error is None or self.debug or isinstance(error, SystemExit):
             return
         if isinstance(error, KeyboardInterrupt):
-            print("stopped", file=sys.stderr)
+            say("stopped", error=True)
             sys.exit(130)
         if isinstance(error, BrokenPipeError):
             sys.exit(141)
         if hasattr(error, "exit_code"):
-            print(explain(error), file=sys.stderr, flush=True)
+            say(explain(error), error=True)
             sys.exit(error.exit_code)
         try:
             told = explain(error, self.argv, self.config_name)
         except UserError as fault:  # in a person's own choices, among which the one that was meant is looked for
             told = explain(fault)
-        print(f"error: {told}", file=sys.stderr, flush=True)
+        say(f"error: {told}", error=True)
         sys.exit(2 if is_mistake(error) else 1)

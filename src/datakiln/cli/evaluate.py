@@ -15,8 +15,8 @@ from datakiln.storage import CONF
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import Console
 
+    from datakiln.console import Console
     from datakiln.results import RunResult
 
 
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"synthetic= is missing beside real={cfg.real}; {usage}")
     if cfg.n is not None and (not isinstance(cfg.n, int) or cfg.n < 1):
         raise UserError(f"n={cfg.n} must be a whole number of at least 1")
-    from rich.console import Console
+    from datakiln.console import Console
 
     if cfg.run is not None:
         evaluate_run(cfg, Console())

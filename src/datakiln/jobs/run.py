@@ -16,6 +16,7 @@ from datakiln.callbacks.ema import Ema
 from datakiln.callbacks.progress import TrainingBar
 from datakiln.callbacks.pruning import current_judge
 from datakiln.callbacks.stopping import Stopped, on_termination
+from datakiln.console import styled
 from datakiln.errors import UserError
 from datakiln.jobs.announce import announce_data, announce_result
 from datakiln.jobs.job import Job
@@ -65,8 +66,8 @@ class Run(Job):
         one = NOUNS[self.data.kind]
         for report in self.data.reports:
             touched = ", ".join(counted(n, what) for n, what in ((report.rows, one), (report.cells, "cell")) if n)
-            told = f"  {report.name}: {report.detail} [dim]({touched or 'nothing touched'})[/dim]"
-            self.console.print(told, highlight=False)
+            told = (f"({touched or 'nothing touched'})", "dim")
+            self.console.print(styled(f"  {report.name}: {report.detail} ", told))
 
     def fit(self) -> None:
         """Trains, from the start or from a checkpoint, and keeps the last and the best state."""
@@ -146,7 +147,7 @@ class Run(Job):
 
     def synthesize(self) -> None:
         """Samples the best model into the run's folder."""
-        with self.phase("sample"), self.console.status("sampling"):
+        with self.phase("sample"), self.console.work("sampling"):
             best = self.bundle.best_path if self.bundle.best_path.exists() else self.bundle.last_path
             self.synthesizer = Synthesizer.load(best, device=str(self.model.device))
             n = self.cfg.n_synthetic or self.data.n_synthetic
@@ -158,7 +159,7 @@ class Run(Job):
         self.plots = []
         if not self.cfg.plots:
             return
-        with self.phase("plots"), self.console.status("drawing"):
+        with self.phase("plots"), self.console.work("drawing"):
             self.plots = self.proof.plots(self.synthesizer, self.synthetic, self.folder)
 
     def measure(self) -> None:
