@@ -95,7 +95,7 @@ MISTAKES = {
 VALUES = {
     "latent_dim=0": "latent_dim=0 must be a whole number of at least 1",
     "ema=1.5": "ema=1.5 must be a number between 0 and 1 or null",
-    "mode=lowest": "mode=lowest must be min or max",
+    "mode=lowest": "mode=lowest must be one of min, max",
 }
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from datakiln.cli import choices
+from datakiln.cli import choices, kinds
 from datakiln.cli.calling import as_called
 from datakiln.cli.explain import explain, is_mistake
+from datakiln.cli.options import declared
 from datakiln.errors import UserError, near
 from datakiln.saying import listen, say
 from datakiln.storage import CONF
@@ -34,19 +35,25 @@ def run_hydra(
         with one_line_errors(sys.argv[1:], config_name):
             say(usage(sys.argv[1:], config_name))
         return
+    from datakiln.cli.free_names import spell_out
+    from datakiln.cli.words import check_words
+
+    flags_first = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))  # or argparse is lost
+    with one_line_errors(sys.argv[1:], config_name):
+        _refuse_flags(sys.argv[1:])
+        choices.folders(sys.argv[1:])  # refuses a --config-dir that is none
+        sys.argv[1:] = spell_out(flags_first)
+        check_words(sys.argv[1:], config_name)
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from datakiln.cli.free_names import spell_out
     from datakiln.cli.optuna_sweeper import register
     from datakiln.cli.run_folders import forget, remove_if_empty
     from datakiln.cli.sweeps import Sweep
 
-    caught: list[Exception] = []
-    flags_first = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))  # or argparse is lost
-    sys.argv[1:] = spell_out(flags_first)
     Sweep.current = sweep = Sweep(sys.argv[1:])
+    caught: list[Exception] = []
 
     def job(cfg: DictConfig) -> float | str | None:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
@@ -62,8 +69,6 @@ def run_hydra(
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors reach us instead of Hydra's own printing
     forget()
     with one_line_errors(sys.argv[1:], config_name):
-        _refuse_flags(sys.argv[1:])
-        choices.folders(sys.argv[1:])  # refuses a --config-dir that is none
         register()
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
@@ -79,6 +84,8 @@ def run_hydra(
 
 def _refuse_flags(argv: Sequence[str]) -> None:
     """Refuses `--epochs 5`, which Hydra's parser would answer with a page of its own."""
+    if not any(word.startswith("--") for word in argv):
+        return
     from hydra._internal.utils import get_args_parser
 
     known = [flag for action in get_args_parser()._actions for flag in action.option_strings]
@@ -110,6 +117,9 @@ def options(argv: Sequence[str], config_name: str) -> DictConfig:
                 f"unknown option {key!r}{near(head, map(str, config))}; known: {', '.join(map(str, config))}"
             )
         config = set_option(config, key, value if head == "condition" else _parsed(key, value))
+    for name in map(str, config):
+        if not OmegaConf.is_missing(config, name) and not OmegaConf.is_config(config[name]):
+            config[name] = kinds.checked(config[name], declared(config_name), name, name)
     return config
 
 

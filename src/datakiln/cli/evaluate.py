@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from datakiln.cli.calling import called_as
 from datakiln.cli.commands import command, options
 from datakiln.errors import UserError
+from datakiln.saying import say
 from datakiln.storage import CONF
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"synthetic= is missing beside real={cfg.real}; {usage}")
     if cfg.n is not None and (not isinstance(cfg.n, int) or cfg.n < 1):
         raise UserError(f"n={cfg.n} must be a whole number of at least 1")
+    say(f"measuring {cfg.run} again" if cfg.run is not None else f"measuring {cfg.synthetic} against {cfg.real}")
     from datakiln.console import Console
 
     if cfg.run is not None:

@@ -19,7 +19,7 @@ SWEEP_VARIABLE = "DATAKILN_SWEEP_DIR"  # tells parallel workers which folder the
 CONFIG_FILES = ("config.yaml", "overrides.yaml")  # in the folder `config` of every run
 PRUNED_FILE = "pruned.txt"  # in the folder of a job that a pruner has ended, with the reason
 LENGTHS = ("epochs=", "trainer.max_epochs=", "trainer.max_steps=", "debugging=")  # options that say how long to train
-NOT_IDENTITY = ("ckpt_path=", "hydra.", "debug=")  # options that do not make another run
+NOT_IDENTITY = ("ckpt_path=", "hydra.", "debug=", "tags=")  # options that do not make another run
 SWEEPER = ("hydra.sweeper.", "hydra/sweeper")  # options of Hydra's that make another sweep, but for the next two:
 NOT_SWEEPER = ("hydra.sweeper.n_trials=", "hydra.sweeper.n_jobs=")  # how many jobs there are, and how many at a time
 

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from datakiln.cli.calling import called_as
 from datakiln.cli.commands import command, given_twice, options
 from datakiln.errors import UserError
+from datakiln.saying import say
 from datakiln.spec import NOUNS, Sampling
 from datakiln.wording import counted
 
@@ -33,6 +34,7 @@ def main(argv: list[str]) -> None:
     """
     cfg = options(argv, "sample")
     _check(cfg)
+    say(f"sampling from {cfg.run} into {cfg.out}")
     # torch takes seconds to import: a wrong option should not wait for it
     from datakiln.console import Console
     from datakiln.sampling.synthesizer import Synthesizer

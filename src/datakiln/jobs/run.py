@@ -48,6 +48,7 @@ class Run(Job):
             raise UserError(f"{self.folder} holds a finished run; choose another hydra.run.dir, nothing is overwritten")
         if (self.folder / "checkpoints" / "last.ckpt").exists() and cfg.ckpt_path is None:
             raise UserError(f"{self.folder} holds an unfinished run; go on with ckpt_path=last or choose another one")
+        _check_device(str(cfg.trainer.get("accelerator")))
         self._store_config()
 
     def _store_config(self) -> None:
@@ -184,3 +185,13 @@ class Run(Job):
                 logger.conclude(result, self.plots, self.bundle.best_path)
         announce_result(result, report, self.console)
         return objective_value(result)
+
+
+def _check_device(accelerator: str) -> None:
+    """Raises `UserError` for a kind of processor that is not here, before any data is read."""
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    found["gpu"] = any(found.values())
+    if not found.get(accelerator, True):
+        here = next((name for name in ("cuda", "mps") if found[name]), None)
+        way_out = f"trainer.accelerator={here}" if here else "trainer=cpu"
+        raise UserError(f"trainer.accelerator={accelerator}: there is none here that torch can use; take {way_out}")
