@@ -44,6 +44,7 @@ def run_hydra(
         choices.folders(sys.argv[1:])  # refuses a --config-dir that is none
         sys.argv[1:] = spell_out(flags_first)
         check_words(sys.argv[1:], config_name)
+        _announce(sys.argv[1:], config_name)
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -80,6 +81,15 @@ def run_hydra(
             raise caught[0]
         if sweep.folder is not None:
             sweep.close(compare)
+
+
+def _announce(argv: Sequence[str], config_name: str) -> None:
+    """Says at once what is going to be done: the imports alone take seconds."""
+    if any(word.startswith("-") and word not in ("-m", "--multirun") for word in argv):
+        return  # Hydra's own questions, such as --cfg job, whose answer a program may read
+    found = choices.chosen(argv, config_name, choices.folders(argv))
+    model, data = (" and ".join(found.get(group, [])) for group in ("model", "data"))
+    say(f"{config_name}: {model} on {data}")
 
 
 def _refuse_flags(argv: Sequence[str]) -> None:

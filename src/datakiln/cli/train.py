@@ -17,20 +17,13 @@ if TYPE_CHECKING:
 def train(cfg: DictConfig) -> float | None:
     """Runs one training job and returns the figure named by `objective`."""
     check(cfg)
-    say(f"training {chosen('model')} on {chosen('data')} into {cfg.output_dir}")
+    say(f"into {cfg.output_dir}")
     # torch and Lightning take seconds to import; a wrong option or --help should not wait for them
     from datakiln.jobs.run import Run
     from datakiln.results import forget_peak_memory
 
     forget_peak_memory()  # that of an earlier job of a sweep
     return complete(Run(cfg))
-
-
-def chosen(group: str) -> str:
-    """What the command line, or its default, chooses of a group."""
-    from hydra.core.hydra_config import HydraConfig
-
-    return str(HydraConfig.get().runtime.choices[group])
 
 
 def complete(run: Run) -> float | None:
