@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datakiln.api.model import Model, load
     from datakiln.api.report import Report
     from datakiln.errors import UserError as Error
-    from datakiln.sampling.checkpoints import register
+    from datakiln.sampling.registry import register
 
 __version__ = "0.1.0"
 __all__ = ["Error", "Model", "Report", "evaluate", "fit", "load", "register"]
@@ -30,7 +30,7 @@ _PLACES = {
     "evaluate": "datakiln.api.evaluation.evaluate",
     "fit": "datakiln.api.fitting.fit",
     "load": "datakiln.api.model.load",
-    "register": "datakiln.sampling.checkpoints.register",
+    "register": "datakiln.sampling.registry.register",
 }
 
 

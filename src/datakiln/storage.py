@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import pickle
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,50 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+SEAL = b"datakiln sha256 "  # what a seal begins with; the hash follows in hexadecimal digits
+_SEALED = len(SEAL) + 64
+_PIECE = 2**22
+
+
+def seal(path: Path) -> None:
+    """Adds the hash of all that a zip file holds as its comment: then one flipped bit is an error, wherever it is.
+
+    `torch.save` writes zip files, and reads them with their comment too.
+    """
+    with path.open("r+b") as file:
+        file.seek(-2, os.SEEK_END)
+        if file.read() != b"\0\0":
+            raise ValueError(f"{path} ends in a comment already, or is no zip file")
+        file.seek(-2, os.SEEK_END)
+        file.write(_SEALED.to_bytes(2, "little"))
+        file.seek(0)
+        digest = _digest(file, path.stat().st_size)
+        file.seek(0, os.SEEK_END)
+        file.write(SEAL + digest)
+
+
+def seal_holds(path: Path) -> bool | None:
+    """Whether a sealed file is what it was when it was sealed; None where it has no seal."""
+    size = path.stat().st_size
+    if size < _SEALED:
+        return None
+    with path.open("rb") as file:
+        file.seek(-_SEALED, os.SEEK_END)
+        found = file.read()
+        if not found.startswith(SEAL):
+            return None
+        file.seek(0)
+        return _digest(file, size - _SEALED) == found[len(SEAL) :]
+
+
+def _digest(file: BinaryIO, size: int) -> bytes:
+    digest = hashlib.sha256()
+    while size > 0 and (piece := file.read(min(size, _PIECE))):
+        digest.update(piece)
+        size -= len(piece)
+    return digest.hexdigest().encode()
+
+
 def write_atomically(path: Path, state: Any) -> bool:  # noqa: ANN401 (what torch can save)
     """Saves tensors so that a reader sees the old file or the new one, never a part; False where that is impossible.
 
@@ -61,6 +107,7 @@ def write_atomically(path: Path, state: Any) -> bool:  # noqa: ANN401 (what torc
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
             torch.save(state, partial)
+            seal(partial)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         log.warning("cannot write %s (%s); set DATAKILN_CACHE to a folder with room", path, error)
         return False
@@ -74,7 +121,11 @@ def read_state(path: Path) -> Any | None:  # noqa: ANN401 (what torch has saved)
     if not path.is_file():
         return None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        whole = seal_holds(path)
+        if whole:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        why = "of before such files were sealed" if whole is None and zipfile.is_zipfile(path) else "damaged"
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        log.warning("%s is damaged (%s) and will be made again", path, str(error).splitlines()[0])
-        return None
+        why = f"damaged: {str(error).splitlines()[0]}" if str(error) else "damaged"
+    log.warning("%s is %s; it is made again", path, why)
+    return None

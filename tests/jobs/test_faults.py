@@ -22,7 +22,7 @@ from datakiln.errors import UserError
 from datakiln.jobs.run import Run
 from datakiln.models.base import Diverged
 from datakiln.sampling.synthesizer import Synthesizer
-from datakiln.storage import CONF
+from datakiln.storage import CONF, seal
 
 ROWS = 60
 RNG = np.random.default_rng(0)
@@ -224,6 +224,12 @@ class Bomb:
         return (Path.touch, (self.path,))
 
 
+def sealed(content: dict, path: Path) -> None:
+    """As somebody writes a checkpoint who knows how."""
+    torch.save(content, path)
+    seal(path)
+
+
 def test_checkpoints_that_cannot_be_trusted(finished, tmp_path):
     good = finished.folder / "checkpoints" / "best.ckpt"
     content = torch.load(good, weights_only=True)
@@ -232,12 +238,12 @@ def test_checkpoints_that_cannot_be_trusted(finished, tmp_path):
     plain_bomb.write_bytes(pickle.dumps(Bomb(tmp_path / "exploded")))
     cut.write_bytes(good.read_bytes()[:2000])
     text.write_text("not a checkpoint")
-    torch.save({"state_dict": {}}, foreign)
-    torch.save({**content, "datakiln": {**content["datakiln"], "format": 0}}, older)
+    sealed({"state_dict": {}}, foreign)
+    sealed({**content, "datakiln": {**content["datakiln"], "format": 0}}, older)
     before = tmp_path / "before.ckpt"
     old = {**content["datakiln"], "format": 1, "model": {"_target_": "src.models.vae.VAE"}}
-    torch.save({**content, "datakiln": old}, before)
-    torch.save(
+    sealed({**content, "datakiln": old}, before)
+    sealed(
         {**content, "datakiln": {**content["datakiln"], "model": {"_target_": "os.system", "command": "true"}}}, evil
     )
     for path, told in (
@@ -265,10 +271,10 @@ def test_checkpoints_that_training_cannot_go_on_from(finished, tmp_path):
     empty.touch()
     other.write_bytes(pickle.dumps({"rows": [1, 2, 3]}))
     text.write_text("not a checkpoint")
-    torch.save({key: value for key, value in content.items() if key != "loops"}, weights)
+    sealed({key: value for key, value in content.items() if key != "loops"}, weights)
     named = {**content["datakiln"]["model"], "_target_": "datakiln.models.vae.tvae.TVAE"}
-    torch.save({**content, "datakiln": {**content["datakiln"], "model": named}}, foreign)
-    torch.save({**content, "state_dict": {}, "datakiln": {**content["datakiln"], "codec": {"kind": "?"}}}, torn)
+    sealed({**content, "datakiln": {**content["datakiln"], "model": named}}, foreign)
+    sealed({**content, "state_dict": {}, "datakiln": {**content["datakiln"], "codec": {"kind": "?"}}}, torn)
     for path, told in (
         (cut, "cut short|damaged"),
         (empty, "cut short|damaged"),

@@ -26,7 +26,7 @@ from datakiln.models.base import GenerativeModel, LikelihoodModel
 from datakiln.models.gan.conv import ConvGAN
 from datakiln.models.vae.vae import VAE
 from datakiln.nets.losses import NonSaturating, Relativistic
-from datakiln.sampling.checkpoints import register
+from datakiln.sampling.registry import register
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 from datakiln.storage import CONF
@@ -339,13 +339,13 @@ def test_a_first_stage_is_kept_inside(tmp_path):
 
 
 def test_a_class_that_was_not_registered_is_not_built(tmp_path):
-    from datakiln.sampling import checkpoints
+    from datakiln.sampling import registry
 
     done = run(tmp_path / "run", Restorer)
     name = f"{Restorer.__module__}.{Restorer.__qualname__}"
-    kept = checkpoints._REGISTERED.pop(name)
+    kept = registry._REGISTERED.pop(name)
     try:
         with pytest.raises(UserError, match="wants to build .*Restorer.*refused"):
             Synthesizer.load(done.folder)
     finally:
-        checkpoints._REGISTERED[name] = kept
+        registry._REGISTERED[name] = kept

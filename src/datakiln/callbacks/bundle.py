@@ -23,6 +23,7 @@ from datakiln.callbacks.stopping import Stopped
 from datakiln.errors import UserError, near
 from datakiln.loggers.csv import Csv
 from datakiln.models.base import GenerativeModel
+from datakiln.storage import seal
 
 
 class Bundle(Checkpoint):
@@ -223,6 +224,7 @@ def write_atomically(content: dict[str, Any], path: Path) -> None:
 
 
 def _publish(partial: Path, path: Path) -> None:
+    seal(partial)
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(partial, path)

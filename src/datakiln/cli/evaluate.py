@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from datakiln.console import Console
+    from datakiln.data.base import GenerativeData
     from datakiln.results import RunResult
 
 
@@ -50,17 +51,17 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
     Raises:
         UserError: The folder is no finished run, or its data has changed since.
     """
-    from hydra.utils import instantiate
-
     from datakiln.proof.base import build_proof
     from datakiln.results import RunResult
+    from datakiln.sampling.registry import register_named
     from datakiln.sampling.synthesizer import Synthesizer
 
     run = Path(str(cfg.run))
+    if cfg.register is not None:
+        register_named(cfg.register)
     synthesizer = Synthesizer.load(run)
     result = RunResult.load(run / "result.json")
-    stored = OmegaConf.load(run / "config" / "config.yaml")
-    data = instantiate(stored.data, _convert_="all")
+    data, metrics = stored_parts(run / "config" / "config.yaml")
     data.prepare_data()
     data.setup("fit")
     if data.provenance.sha256 != result.provenance.sha256:
@@ -71,12 +72,38 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
     proof = build_proof(data)
     folder = _new_folder(cfg, run)
     synthetic = proof.write_synthetic(synthesizer, int(cfg.n or data.n_synthetic), int(cfg.seed), folder)
-    metrics = [instantiate(node) for node in stored.metrics[data.kind].values()]
     result.figures = proof.figures(synthetic, metrics, int(cfg.seed), console)
     result.n_synthetic = len(synthetic)
     result.seed = int(cfg.seed)
     plots = proof.plots(synthesizer, synthetic, folder)
     _write(result, plots, proof.preview(synthetic), folder, console)
+
+
+def stored_parts(path: Path) -> tuple[GenerativeData, list[Any]]:
+    """The data module and the metrics of a run, from its config: plain values that are built by our own registry.
+
+    Raises:
+        UserError: The file is not what a run leaves there, or names anything else than data sets and metrics.
+    """
+    from datakiln.cli.run_folders import stored_yaml
+    from datakiln.data.base import GenerativeData
+    from datakiln.sampling.registry import build
+    from datakiln.storage import cache_dir
+
+    stored = stored_yaml(path)
+    try:
+        config, lists = dict(stored["data"]), dict(stored["metrics"])
+        cache = Path(str(config.get("cache") or "."))
+        if "cache" in config and (cache.is_absolute() or ".." in cache.parts):  # only a person says where to write
+            config["cache"] = str(cache_dir() / "tables")
+        data = build(config, "data")
+        if not isinstance(data, GenerativeData):
+            raise TypeError(f"{type(data).__name__} is no data module")
+        return data, [build(node, "metric") for node in (lists.get(data.kind) or {}).values()]
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is damaged, or of another version of the program ({error}); train again") from None
 
 
 def evaluate_pair(cfg: DictConfig, console: Console) -> None:

@@ -39,6 +39,7 @@ class Sample:
     """Of `conf/sample.yaml`, which explains them."""
 
     run: str
+    register: str | list[str] | None
     out: str
     n: Annotated[int, "at least 1"] | None
     balance: str | None
@@ -59,6 +60,7 @@ class Evaluate:
     """Of `conf/evaluate.yaml`, which explains them."""
 
     run: str | None
+    register: str | list[str] | None
     n: Annotated[int, "at least 1"] | None
     seed: Annotated[int, "at least 0"]
     real: str | None

@@ -16,6 +16,7 @@ from datakiln.cli.choices import LOADER
 from datakiln.errors import UserError
 
 SWEEP_VARIABLE = "DATAKILN_SWEEP_DIR"  # tells parallel workers which folder their sweep writes to
+MOST_YAML = 4_000_000  # bytes of a config, at most
 CONFIG_FILES = ("config.yaml", "overrides.yaml")  # in the folder `config` of every run
 PRUNED_FILE = "pruned.txt"  # in the folder of a job that a pruner has ended, with the reason
 LENGTHS = ("epochs=", "trainer.max_epochs=", "trainer.max_steps=", "debugging=")  # options that say how long to train
@@ -77,7 +78,7 @@ def unfinished_run(root: Path, name: str, overrides: Sequence[str]) -> Path:
     for folder in sorted(root.glob(f"*/*-{name}*"), reverse=True):
         stored = folder / "config" / "overrides.yaml"
         if stored.is_file() and not (folder / "result.json").exists():
-            if identity(OmegaConf.load(stored)) == wanted:
+            if identity(stored_yaml(stored) or ()) == wanted:
                 return folder
     told = " ".join(sorted(wanted)) or "the default options"
     raise UserError(
@@ -104,8 +105,37 @@ def sweep_overrides(folder: Path) -> list[str]:
     stored = folder / "multirun.yaml"
     if not stored.is_file():
         return []
-    overrides = yaml.load(stored.read_text(encoding="utf-8"), LOADER)["hydra"]["overrides"]
-    return [*overrides["task"], *overrides["hydra"]]
+    try:
+        overrides = stored_yaml(stored)["hydra"]["overrides"]
+        return [str(word) for word in (*overrides["task"], *overrides["hydra"])]
+    except (KeyError, TypeError):
+        raise UserError(f"{stored} is not what a sweep leaves there; take it away") from None
+
+
+class _NoAliases(LOADER):  # type: ignore[misc,valid-type]
+    """A few aliases can stand for more values than a memory holds; what the program writes has none."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:  # noqa: ANN401
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("it has an alias")
+        return super().compose_node(parent, index)
+
+
+def stored_yaml(path: Path) -> Any:  # noqa: ANN401 (any yaml value)
+    """What a yaml file of a run's folder says, as plain values: nothing in it is built, looked up or resolved.
+
+    Raises:
+        UserError: There is no such file, or it is not what the program writes.
+    """
+    try:
+        if path.stat().st_size > MOST_YAML:
+            raise UserError(f"{path} has {path.stat().st_size:,} bytes, more than any config; take it away")
+        return yaml.load(path.read_text(encoding="utf-8"), _NoAliases)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); give the folder of a finished run") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{path} is damaged, or not what a run leaves there ({reason}); take it away") from None
 
 
 def jobs_done(folder: Path) -> set[str]:

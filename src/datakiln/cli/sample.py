@@ -37,8 +37,11 @@ def main(argv: list[str]) -> None:
     say(f"sampling from {cfg.run} into {cfg.out}")
     # torch takes seconds to import: a wrong option should not wait for it
     from datakiln.console import Console
+    from datakiln.sampling.registry import register_named
     from datakiln.sampling.synthesizer import Synthesizer
 
+    if cfg.register is not None:
+        register_named(cfg.register)
     console = Console()
     synthesizer = Synthesizer.load(cfg.run, device=str(cfg.device), raw=cfg.weights == "raw")
     try:

@@ -28,6 +28,7 @@ from datakiln.cli.run_folders import (
     SWEEP_VARIABLE,
     identity,
     jobs_done,
+    stored_yaml,
     sweep_overrides,
     unfinished_sweep,
 )
@@ -159,8 +160,7 @@ class Sweep:
         compare([str(self.folder), *([f"figures={','.join(shown)}"] if shown else [])])
         best = self.folder / "optimization_results.yaml"
         if best.exists():
-            found = OmegaConf.to_container(OmegaConf.load(best))
-            assert isinstance(found, dict)
+            found = stored_yaml(best)
             chosen = " ".join(f"{name}={value}" for name, value in (found.get("best_params") or {}).items())
             told = f"{self.total} trials" + (f", {pruned} of them pruned" if pruned else "")
             say(f"best of {told}: {chosen} ({found.get('best_value')})")

@@ -24,7 +24,8 @@ from datakiln.jobs.outcome import build_result, choice, monitored, objective_val
 from datakiln.jobs.resuming import checkpoint_to_go_on_from
 from datakiln.models.base import Diverged
 from datakiln.proof.base import build_proof
-from datakiln.sampling.checkpoints import FORMAT, model_arguments, register, stage_of
+from datakiln.sampling.checkpoints import FORMAT, model_arguments, stage_of
+from datakiln.sampling.registry import register
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import NOUNS
 from datakiln.wording import counted
@@ -125,6 +126,8 @@ class Run(Job):
         watch = (cfg.get("watch") or {}).get(self.data.kind) or {}
         callbacks: list[L.Callback] = [] if cfg.ema is None else [Ema(cfg.ema)]
         callbacks += [instantiate(node, _convert_="all")(data=self.data) for node in watch.values() if node]
+        if cfg.trainer.get("overfit_batches"):
+            callbacks.append(L.pytorch.callbacks.LambdaCallback(on_train_epoch_start=_same_order))
         return [*callbacks, self._bar(), self.bundle]
 
     def _bar(self) -> L.Callback:
@@ -195,3 +198,9 @@ def _check_device(accelerator: str) -> None:
         here = next((name for name in ("cuda", "mps") if found[name]), None)
         way_out = f"trainer.accelerator={here}" if here else "trainer=cpu"
         raise UserError(f"trainer.accelerator={accelerator}: there is none here that torch can use; take {way_out}")
+
+
+def _same_order(trainer: L.Trainer, model: L.LightningModule) -> None:
+    """Every epoch in the order of the first, so that the few batches to be learnt by heart are the same ones."""
+    loader: Any = trainer.train_dataloader
+    loader.set_epoch(0)

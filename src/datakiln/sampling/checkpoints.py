@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import importlib
-import pickle
-import pickletools
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from datakiln.errors import UserError
+from datakiln.sampling.archive import read_archive, walk
+from datakiln.sampling.registry import build, is_known
 from datakiln.spec import DataSpec
 from datakiln.storage import PACKAGE
 
-FORMAT = 2  # 1: of before the package was called datakiln
-
-
-_REGISTERED: dict[str, type] = {}
+FORMAT = 3  # 1: of before the package was called datakiln; 2: of before files were sealed
+IDENTITY = {"format": int, "model": dict, "spec": dict, "codec": dict, "origin": dict}
+MAY_BE_THERE = ("constraints",)
+SPARE = 8  # times that a weight may be made while a module is: some are wrapped, shared, drawn or replaced
+UNSAVED = 2**22  # numbers that are computed and not saved, at most
 
 
 def find_checkpoint(run: str | Path) -> Path:
@@ -44,31 +47,42 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     if not Path(path).is_file():
         raise UserError(f"checkpoint {path} does not exist")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if _names_code(Path(path), str(error)):
-            raise UserError(
-                f"checkpoint {path} holds code and was refused, not executed; use one that datakiln wrote"
-            ) from None
-        raise UserError(f"checkpoint {path} is no checkpoint or is damaged; use another, such as best.ckpt") from None
-    except (RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
-        reason = str(error).splitlines()[0][:80] if str(error) else type(error).__name__
-        raise UserError(f"checkpoint {path} is cut short, damaged or no checkpoint ({reason}); use another") from None
-    own = content.get("datakiln") if isinstance(content, dict) else None
-    if not isinstance(own, dict) or "state_dict" not in content:
+    content, sealed = read_archive(Path(path))
+    own = content.get("datakiln")
+    if not isinstance(own, dict) or not isinstance(content.get("state_dict"), dict):
         raise UserError(f"checkpoint {path} was not written by datakiln; give the checkpoint or folder of a run")
-    if own.get("format") != FORMAT:
-        found = own.get("format")
-        if found == 1 and str(own.get("model", {}).get("_target_", "")).startswith("src."):
-            old = own["model"]["_target_"]
-            raise UserError(
-                f"checkpoint {path} is of before this package was called datakiln "
-                f"({old} is now {_new_spelling(old)}); train it again"
-            )
-        age = "an older" if isinstance(found, int) and found < FORMAT else "another"
-        raise UserError(f"checkpoint {path} is of {age} format ({found}, this program reads {FORMAT}); train it again")
-    return content
+    found = own.get("format")
+    if not isinstance(found, int) or isinstance(found, bool):
+        raise UserError(f"checkpoint {path}: its format is a {type(found).__name__}; use another")
+    if found == FORMAT and sealed:
+        _check_identity(Path(path), own)
+        return content
+    if found == FORMAT:
+        raise UserError(f"checkpoint {path} has lost the hash at its end: it is cut short or was changed; use another")
+    model = own.get("model")
+    old = str(model.get("_target_", "")) if isinstance(model, dict) else ""
+    if found == 1 and old.startswith("src."):
+        raise UserError(
+            f"checkpoint {path} is of before this package was called datakiln "
+            f"({old} is now {_new_spelling(old)}); train it again"
+        )
+    if found == 2:
+        raise UserError(f"checkpoint {path} is of before checkpoints carried a hash of their content; train it again")
+    age = "an older" if found < FORMAT else "another"
+    raise UserError(f"checkpoint {path} is of {age} format ({found}, this program reads {FORMAT}); train it again")
+
+
+def _check_identity(path: Path, own: Mapping[str, Any]) -> None:
+    """Refuses keys and types that no checkpoint has."""
+    for name, kind in IDENTITY.items():
+        if not isinstance(own.get(name), kind):
+            raise UserError(f"checkpoint {path}: its {name} is {str(own.get(name))[:40]!r}, not a {kind.__name__}")
+    for name, value, _ in walk(own):
+        if isinstance(value, Tensor | bytes):
+            raise UserError(f"checkpoint {path}: its {name} is a {type(value).__name__}, not plain; use another")
+    unknown = sorted(map(str, set(own) - {*IDENTITY, *MAY_BE_THERE}))
+    if unknown:
+        raise UserError(f"checkpoint {path} holds {unknown[0]!r}, which no checkpoint has; use another")
 
 
 def _new_spelling(old: str) -> str:
@@ -78,52 +92,6 @@ def _new_spelling(old: str) -> str:
     return ".".join((*found[0].relative_to(PACKAGE.parent).with_suffix("").parts, name)) if found else "gone"
 
 
-def _names_code(path: Path, message: str) -> bool:
-    """Whether what torch refused was an attempt to build or call something, in a torch file or in a bare pickle."""
-    if "global" in message.lower():
-        return True
-    try:
-        names = {opcode.name for opcode, _, _ in pickletools.genops(path.read_bytes())}
-    except Exception:  # not a pickle at all; reading on is what tells, and it executes nothing
-        return False
-    return bool(names & {"GLOBAL", "STACK_GLOBAL", "INST", "REDUCE"})
-
-
-def build(config: Mapping[str, Any], **more: Any) -> Any:  # noqa: ANN401 (a class of ours)
-    """Builds what a stored config describes: a class of this project's models or nets, and those in its arguments.
-
-    Strings stay strings: nothing in a checkpoint is resolved, so nothing can turn into a `_target_` after the check.
-
-    Arguments:
-        config: Plain values; a mapping with `_target_` describes an object.
-        **more: Further arguments of the outermost object.
-
-    Raises:
-        UserError: A `_target_` that is not defined in a module of the models or nets, or a key of Hydra's own.
-    """
-    return _built(config, "model", more)
-
-
-def _built(value: Any, where: str, more: Mapping[str, Any]) -> Any:  # noqa: ANN401 (any part of a config)
-    if isinstance(value, list | tuple):
-        return [_built(part, f"{where}[{i}]", {}) for i, part in enumerate(value)]
-    if not isinstance(value, Mapping):
-        return value
-    arguments = {key: _built(part, f"{where}.{key}", {}) for key, part in value.items() if key != "_target_"}
-    if "_target_" not in value:
-        return arguments
-    target = str(value["_target_"])
-    found = _ours(target)
-    if found is None:
-        raise UserError(f"the checkpoint's {where} wants to build {target!r}, which is not datakiln's; refused")
-    odd = [key for key in arguments if str(key).startswith("_")]
-    if odd:
-        raise UserError(f"the checkpoint's {where} holds {odd[0]!r}, which no model has; refused")
-    if where != "model" and isinstance(arguments.get("spec"), dict):  # a first stage, with a spec of its own
-        arguments["spec"] = DataSpec.from_state(arguments["spec"])
-    return found(**arguments, **more)
-
-
 def load_model(content: Mapping[str, Any], raw: bool = False) -> Any:  # noqa: ANN401 (a GenerativeModel)
     """The model of a checkpoint that `read_checkpoint` gave, with its averaged weights unless the raw ones are wanted.
 
@@ -131,8 +99,10 @@ def load_model(content: Mapping[str, Any], raw: bool = False) -> Any:  # noqa: A
         UserError: See `build`; or a frozen part has other weights than it was trained with.
     """
     own = content["datakiln"]
-    model = build(own["model"], spec=DataSpec.from_state(own["spec"]))
-    model.load_state_dict(content["state_dict"])
+    spec, weights = DataSpec.from_state(own["spec"]), content["state_dict"]
+    with BoundedBy(weights):
+        model = build(own["model"], spec=spec)
+    model.load_state_dict(weights)
     model.check_frozen(content.get("frozen", {}))
     if content.get("averaged") and not raw:
         model.averaged().load_state_dict(content["averaged"])
@@ -149,35 +119,54 @@ def stage_of(path: str | Path) -> tuple[Any, dict[str, Any]]:
     return load_model(content), {**own["model"], "spec": own["spec"]}
 
 
-def register(cls: type, name: str = "") -> type:
-    """Makes checkpoints of a person's own model or net loadable in this process; also usable as a decorator.
+class BoundedBy(TorchDispatchMode):
+    """Inside, no module may make more weights, or larger tensors, than there are weights to load.
 
-    What a checkpoint names is built only if it is datakiln's or was registered: never because the file says so.
+    So no config of a checkpoint can ask for all of the memory before its weights turn out not to fit.
 
     Arguments:
-        cls: The class.
-        name: What checkpoints call it; by default where it is defined.
+        weights: What will be loaded.
+
+    Raises:
+        UserError: The modules ask for more.
     """
-    _REGISTERED[name or f"{cls.__module__}.{cls.__qualname__}"] = cls
-    return cls
+
+    def __init__(self, weights: Mapping[str, Any]) -> None:
+        """See the class."""
+        super().__init__()
+        self.numbers = SPARE * (UNSAVED + sum(v.numel() for v in weights.values() if isinstance(v, Tensor)))
+        self.weights = SPARE * (len(weights) + SPARE)
+        self.hook: Any = None
+
+    def __enter__(self) -> BoundedBy:
+        """Counts the weights of modules too: each may be small, and all together too many."""
+        self.hook = register_module_parameter_registration_hook(self._count)
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:  # noqa: ANN401
+        """Counts no more."""
+        self.hook.remove()
+        super().__exit__(*error)
+
+    def _count(self, module: nn.Module, name: str, value: Tensor | None) -> None:
+        self.weights -= value is not None
+        if self.weights < 0:
+            raise UserError("the stored model would have more weights than the checkpoint holds; refused")
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        """Refuses what makes a tensor larger than is left."""
+        if not any(isinstance(value, Tensor) for value in args):
+            self.numbers -= _size_of(args)
+            if self.numbers < 0:
+                raise UserError("the stored model would be larger than the weights of the checkpoint; refused")
+        return func(*args, **(kwargs or {}))
 
 
-def _ours(target: str) -> type | None:
-    """The class of that name if it is defined in a module of the models or nets, not merely imported there."""
-    if target in _REGISTERED:
-        return _REGISTERED[target]
-    module_name, _, name = target.rpartition(".")
-    if not module_name.startswith(("datakiln.models.", "datakiln.nets.")):
-        return None
-    try:
-        found = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError):
-        return None
-    return found if isinstance(found, type) and found.__module__ == module_name else None
-
-
-def _is_ours(target: str) -> bool:
-    return target.startswith("datakiln.") or target in _REGISTERED
+def _size_of(args: Sequence[Any]) -> int:
+    """How many numbers a tensor would have that is made by sizes, or from one end to another."""
+    if args and isinstance(args[0], list | tuple) and all(isinstance(size, int) for size in args[0]):
+        return math.prod(args[0])
+    return int(max((abs(value) for value in args if isinstance(value, int | float)), default=0))
 
 
 def model_arguments(config: dict[str, Any]) -> dict[str, Any]:
@@ -185,5 +174,5 @@ def model_arguments(config: dict[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in config.items()
-        if not (isinstance(value, dict) and "_target_" in value and not _is_ours(str(value["_target_"])))
+        if not (isinstance(value, dict) and "_target_" in value and not is_known(str(value["_target_"])))
     }

@@ -23,7 +23,7 @@ from datakiln.models.base import GenerativeModel
 from datakiln.models.gan.adversarial import AdversarialModel
 from datakiln.sampling.checkpoints import find_checkpoint, load_model, read_checkpoint
 from datakiln.sampling.rejection import Request, Seeds
-from datakiln.spec import PLAIN, Sampling
+from datakiln.spec import PLAIN, DataSpec, Sampling
 
 
 def usable_device(name: str) -> torch.device:
@@ -49,6 +49,8 @@ CODECS = {  # by kind; a kind's codec is imported when a checkpoint holds one
     "image": "datakiln.codecs.pictures.ImageCodec",
 }
 
+# what parts of a checkpoint raise that do not fit together
+DAMAGE = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError, ArithmeticError)
 FILL_TRIES = 20  # draws for a cell that is to be filled, until one is not missing again
 
 
@@ -98,12 +100,17 @@ class Synthesizer:
         content = read_checkpoint(path)
         own = content["datakiln"]
         try:
-            model = load_model(content, raw)
             codec = codec_of(own["codec"]["kind"]).from_state(own["codec"]["state"])
-        except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+            if codec.spec != DataSpec.from_state(own["spec"]):
+                raise ValueError("its spec is not that of its codec")
+            synthesizer = cls(load_model(content, raw).to(place), codec, own["origin"], own.get("constraints", ()))
+        except UserError as error:
+            raise UserError(f"checkpoint {path}: {error}") from None
+        except DAMAGE as error:
             told = f"checkpoint {path} is damaged, or of another version of the program: its parts do not fit together"
-            raise UserError(f"{told} ({(str(error).splitlines() or [''])[0][:80]}); use another") from error
-        return cls(model.to(place), codec, own.get("origin"), own.get("constraints", ()))
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:80]
+            raise UserError(f"{told} ({reason}); use another") from error
+        return synthesizer
 
     def sample(
         self,

@@ -9,6 +9,8 @@ from datakiln.data.base import Provenance
 from datakiln.data.tables.sources import RawTable, frame_sha256
 from datakiln.errors import UserError
 
+MOST_ROWS = 10_000_000
+
 
 class ToyTable:
     """Two groups that differ in every other column, with missing cells, a spike, integers and a boolean.
@@ -22,9 +24,9 @@ class ToyTable:
     """
 
     def __init__(self, rows: int = 500, seed: int = 0) -> None:
-        """Raises `UserError` for too few rows."""
-        if rows < 20:
-            raise UserError(f"data.source.rows={rows} must be at least 20")
+        """Raises `UserError` for too few rows, or more than a memory is sure to hold."""
+        if not 20 <= rows <= MOST_ROWS:
+            raise UserError(f"data.source.rows={rows} must be at least 20 and at most {MOST_ROWS:,}")
         self.rows, self.seed = rows, seed
 
     def __call__(self, data_dir: str | None = None) -> RawTable:

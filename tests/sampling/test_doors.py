@@ -1,0 +1,363 @@
+"""Whatever is in a checkpoint or a run's folder: it runs nothing, writes nothing, and loads whole or not at all."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import random
+import shutil
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from datakiln.cli.evaluate import stored_parts
+from datakiln.cli.explain import explain
+from datakiln.cli.run_folders import stored_yaml, sweep_overrides
+from datakiln.errors import UserError
+from datakiln.sampling.archive import read_archive
+from datakiln.sampling.registry import build, register_named
+from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.storage import read_state, seal, seal_holds, write_atomically
+from tests.jobs.test_faults import run
+
+WRITES = {"os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect", "os.remove",
+          "os.rename", "os.mkdir", "os.rmdir", "shutil.rmtree", "shutil.move", "os.putenv", "os.symlink"}  # fmt: skip
+_watching: list[list[str]] = []
+
+
+def _note(event: str, arguments: tuple) -> None:
+    if not _watching:
+        return
+    opened = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
+    if (event in WRITES or opened) and "__pycache__" not in str(arguments[0]):
+        _watching[-1].append(f"{event} {arguments[:2]}")
+
+
+sys.addaudithook(_note)  # it cannot be taken back: outside of `nothing_happens` it does nothing
+
+
+@contextmanager
+def nothing_happens() -> Iterator[None]:
+    """Fails if anything is written, started or connected to inside."""
+    _watching.append([])
+    try:
+        yield
+    finally:
+        seen = _watching.pop()
+    assert not seen, seen
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("run")).folder
+
+
+@pytest.fixture(scope="module")
+def content(trained):
+    return torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def weights(trained):
+    return Synthesizer.load(trained).model.state_dict()
+
+
+def refused(path: Path) -> str:
+    """The one line that a checkpoint is refused with; empty if it loads."""
+    try:
+        with nothing_happens():
+            Synthesizer.load(path)
+    except UserError as error:
+        told = explain(error)
+        assert "\n" not in told and len(told) < 600, told
+        return told
+    return ""
+
+
+def damaged(raw: bytes, rng: random.Random) -> bytes:
+    """The bytes of a file after an accident."""
+    at, found = rng.randrange(len(raw)), bytearray(raw)
+    how = rng.choice(["bit", "bit", "bit", "byte", "cut", "hole", "more", "swap"])
+    if how == "bit":
+        found[at] ^= 1 << rng.randrange(8)
+    elif how == "byte":
+        found[at] = (found[at] + rng.randrange(1, 256)) % 256
+    elif how == "cut":
+        del found[at:]
+    elif how == "hole":
+        del found[at : at + rng.randrange(1, 200)]
+    elif how == "more":
+        found[at:at] = rng.randbytes(rng.randrange(1, 200))
+    else:
+        part = rng.randbytes(min(64, len(raw) - at))
+        found[at : at + len(part)] = part
+    return bytes(found)
+
+
+EVIL = [
+    {"_target_": "os.system", "command": "touch {canary}"},
+    {"_target_": "builtins.eval", "_args_": ["__import__('os').system('touch {canary}')"]},
+    {"_target_": "datakiln.storage.write_atomically", "path": "{canary}", "state": 1},
+    {"_target_": "datakiln.nets.schedules.os.system", "command": "touch {canary}"},
+    {"_target_": "pandas.read_pickle", "filepath_or_buffer": "{canary}"},
+    {"_target_": "torch.hub.load", "repo_or_dir": "{canary}", "model": "x"},
+    "${oc.create:{_target_:os.system,command:touch {canary}}}",
+    "${oc.env:HOME}",
+    "${run_dir:{canary},x,null,[]}",
+    "{canary}",
+    "https://localhost:1/x.csv",
+    10**9, 10**12, 10**30, -1, 0, 1.5, float("nan"), float("inf"), -(10**9),
+    "", "x" * 100_000, None, True, [], {}, [[[[[[[[]]]]]]]], {"": {}}, b"bytes",
+    torch.zeros(1).expand(10**6, 10**6), torch.zeros(3), torch.zeros(2, 2).to_sparse(),
+]  # fmt: skip
+
+
+def placed(value: object, canary: Path) -> object:
+    if isinstance(value, str):
+        return value.replace("{canary}", str(canary))
+    if isinstance(value, dict):
+        return {key: placed(part, canary) for key, part in value.items()}
+    return [placed(part, canary) for part in value] if isinstance(value, list) else value
+
+
+def places(value: object, path: tuple = ()) -> Iterator[tuple]:
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield (*path, key)
+            yield from places(part, (*path, key))
+    elif isinstance(value, list):
+        for i, part in enumerate(value[:40]):
+            yield (*path, i)
+            yield from places(part, (*path, i))
+
+
+def changed(config: dict, rng: random.Random, canary: Path) -> dict:
+    """The same with one place changed as somebody would who means harm."""
+    found = copy.deepcopy(config)
+    path = rng.choice(list(places(found)))
+    holder = found
+    for key in path[:-1]:
+        holder = holder[key]
+    how = rng.choice(["evil"] * 5 + ["drop", "more", "key"])
+    if how == "evil" or isinstance(holder, list):
+        holder[path[-1]] = placed(rng.choice(EVIL), canary)
+    elif how == "drop":
+        del holder[path[-1]]
+    elif how == "more":
+        holder[rng.choice(["_target_", "_partial_", "_args_", "_recursive_", "extra", 7])] = placed(
+            rng.choice(EVIL), canary
+        )
+    else:
+        holder[f"{path[-1]}_"] = holder.pop(path[-1])
+    return found
+
+
+@pytest.mark.parametrize("count", [30, pytest.param(200, marks=pytest.mark.slow)])
+def test_no_damage_goes_unnoticed(count, trained, tmp_path):
+    raw = (trained / "checkpoints" / "best.ckpt").read_bytes()
+    rng, path = random.Random(count), tmp_path / "damaged.ckpt"
+    for i in range(count):
+        bad = damaged(raw, rng)
+        path.write_bytes(bad)
+        assert bad == raw or refused(path), i
+
+
+@pytest.mark.parametrize("count", [40, pytest.param(300, marks=pytest.mark.slow)])
+def test_what_somebody_wrote_into_a_checkpoint_is_data(count, content, weights, tmp_path):
+    rng, path, canary = random.Random(count), tmp_path / "changed.ckpt", tmp_path / "canary"
+    loaded = 0
+    for i in range(count):
+        found = changed({"datakiln": content["datakiln"]}, rng, canary)
+        torch.save({**content, **found}, path)
+        seal(path)
+        if refused(path):
+            continue
+        loaded += 1
+        now = Synthesizer.load(path).model.state_dict()
+        assert all(torch.equal(value, weights[name]) for name, value in now.items()), i
+    assert not canary.exists()
+    assert loaded < count / 2  # names, shares and the like may be others; what is built may not
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(300, marks=pytest.mark.slow)])
+def test_what_somebody_wrote_into_the_folder_of_a_run_is_data(count, trained, tmp_path):
+    stored = yaml.safe_load((trained / "config" / "config.yaml").read_text())
+    stored = {key: stored[key] for key in ("data", "metrics")}
+    rng, path, canary = random.Random(count), tmp_path / "config.yaml", tmp_path / "canary"
+    for _ in range(count):
+        found = changed(stored, rng, canary)
+        path.write_text(yaml.dump(found, Dumper=yaml.Dumper))  # python tags and all
+        try:
+            with nothing_happens():
+                stored_parts(path)
+        except UserError as error:
+            assert "\n" not in explain(error) and "config.yaml" in explain(error)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "!!python/object/apply:os.system ['touch {canary}']",
+        "data: !!python/name:os.system ''",
+        "a: &a [x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a]\nc: [*b, *b, *b, *b, *b, *b, *b, *b]",
+        "[" * 100_000,
+        "data: {",
+        "\x00\x01",
+        "",
+        "just text",
+    ],
+)
+def test_yaml_is_read_as_plain_values(text, tmp_path):
+    path, canary = tmp_path / "config.yaml", tmp_path / "canary"
+    path.write_text(text.replace("{canary}", str(canary)))
+    with nothing_happens(), pytest.raises(UserError, match="config.yaml") as caught:
+        stored_parts(path)
+    assert "\n" not in explain(caught.value) and not canary.exists()
+
+
+def test_a_large_yaml_file_and_none(tmp_path):
+    large = tmp_path / "large.yaml"
+    large.write_text("a: " + "x" * 5_000_000)
+    for path, told in ((large, "5,000,003 bytes"), (tmp_path / "none.yaml", "cannot be read")):
+        with pytest.raises(UserError, match=told):
+            stored_yaml(path)
+    (tmp_path / "multirun.yaml").write_text("hydra: 3")
+    with pytest.raises(UserError, match="multirun.yaml"):
+        sweep_overrides(tmp_path)
+
+
+class Runs:
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.canary,)
+
+
+class Fills:
+    def __reduce__(self) -> tuple:
+        return bytearray, (10**13,)
+
+
+def test_archives_that_are_no_checkpoints(content, tmp_path):
+    canary, path = tmp_path / "canary", tmp_path / "odd.ckpt"
+    nested: list = []
+    for _ in range(5000):
+        nested = [nested]
+
+    def packed(method: int = zipfile.ZIP_STORED, more: dict[str, bytes] | None = None) -> None:
+        torch.save(content, tmp_path / "plain.ckpt")
+        with zipfile.ZipFile(tmp_path / "plain.ckpt") as source, zipfile.ZipFile(path, "w", method) as target:
+            for member in source.infolist():
+                target.writestr(member.filename, source.read(member))
+            for name, raw in (more or {}).items():
+                target.writestr(name, raw)
+
+    for make, told in (
+        (lambda: torch.save({**content, "more": Runs(canary)}, path), "holds code"),
+        (lambda: torch.save({**content, "more": Fills()}, path), "holds code"),
+        (lambda: path.write_bytes(pickle.dumps(Runs(canary))), "holds code"),
+        (lambda: packed(zipfile.ZIP_DEFLATED, {"plain/data/zeros": bytes(10**7)}), "more than its own size"),
+        (lambda: packed(more={"other/data.pkl": b"."}), "not written by datakiln"),
+        (lambda: torch.save({**content, "more": torch.zeros(1).expand(10**6, 10**6)}, path), "without the bytes"),
+        (lambda: torch.save({**content, "more": torch.zeros(2, 2).to_sparse()}, path), "holds code"),
+        (lambda: torch.save({**content, "more": {1.5: 2}}, path), "which no checkpoint holds"),
+        (lambda: torch.save([content], path), "not written by datakiln"),
+        (lambda: torch.save(content, path), "has lost the hash"),
+        (lambda: torch.save({**content, "datakiln": {**content["datakiln"], "format": 2}}, path), "before checkpoints"),
+    ):
+        make()
+        assert told in refused(path), told
+    assert not canary.exists()
+
+
+def test_a_model_is_no_larger_than_its_weights(content, tmp_path):
+    path = tmp_path / "large.ckpt"
+    for options in ({"hidden": [10**6, 10**6]}, {"hidden": [2] * 100_000}, {"latent_dim": 10**9}):
+        own = copy.deepcopy(content["datakiln"])
+        own["model"].update(options)
+        torch.save({**content, "datakiln": own}, path)
+        seal(path)
+        assert "refused" in refused(path)
+
+
+def test_a_seal_is_part_of_the_file(tmp_path):
+    path = tmp_path / "x.pt"
+    torch.save({"x": torch.arange(5)}, path)
+    assert seal_holds(path) is None
+    seal(path)
+    assert seal_holds(path) is True
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None and archive.comment.startswith(b"datakiln sha256 ")
+    content, sealed = read_archive(path)
+    assert sealed and torch.equal(content["x"], torch.arange(5))
+    with pytest.raises(ValueError, match="already"):
+        seal(path)
+
+
+def test_a_damaged_cache_is_named_and_made_again(tmp_path, caplog):
+    path = tmp_path / "cache.pt"
+    assert write_atomically(path, {"x": torch.arange(100)})
+    raw, rng = path.read_bytes(), random.Random(0)
+    for _ in range(30):
+        bad = damaged(raw, rng)
+        path.write_bytes(bad)
+        caplog.clear()
+        assert bad == raw or (read_state(path) is None and "cache.pt" in caplog.text)
+    path.write_bytes(raw)
+    assert torch.equal(read_state(path)["x"], torch.arange(100))
+
+
+def test_only_what_is_meant_to_be_named_is_built():
+    for target, room in (
+        ("datakiln.models.base.LikelihoodModel.load_from_checkpoint", "model"),
+        ("datakiln.models.vae.vae.torch", "model"),
+        ("datakiln.data.tables.sources.frame_sha256", "data"),
+        ("datakiln.data.sets.adhd.write_figures", "data"),
+        ("datakiln.metrics.base.metric", "metric"),
+        ("datakiln.metrics.tables.fidelity.np.save", "metric"),
+        ("datakiln.metrics.extractors.weights.sha256_of", "metric"),
+    ):
+        with pytest.raises(UserError, match="not datakiln's; refused"):
+            build({"_target_": target}, room)
+    with pytest.raises(UserError, match="nothing is fetched"):
+        build({"_target_": "datakiln.data.sets.adhd.AdhdTable", "address": "http://localhost:1"}, "data")
+    with pytest.raises(UserError, match=r"data.rows is 'many', of type str, which ToyTable does not take"):
+        build({"_target_": "datakiln.data.sets.toy.ToyTable", "rows": "many"}, "data")
+    with pytest.raises(UserError, match="row_count"):
+        build({"_target_": "datakiln.data.sets.toy.ToyTable", "row_count": 3}, "data")
+
+
+def test_own_classes_are_registered_by_name(tmp_path, monkeypatch):
+    (tmp_path / "mine_of_test.py").write_text(
+        "class Model:\n    def __init__(self, a: int) -> None:\n        self.a = a\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UserError, match="add register=mine_of_test.Model"):
+        build({"_target_": "mine_of_test.Model", "a": 3})
+    register_named("mine_of_test.Model")
+    assert build({"_target_": "mine_of_test.Model", "a": 3}).a == 3
+    for name in ("mine_of_test.Nothing", "nowhere.Model", "Model", "mine_of_test.__name__"):
+        with pytest.raises(UserError, match="register="):
+            register_named(name)
+
+
+def test_a_run_folder_is_evaluated_without_its_config_being_run(trained, tmp_path):
+    data, metrics = stored_parts(trained / "config" / "config.yaml")
+    assert data.kind == "table" and [m.func.__name__ for m in metrics] == ["shape", "copies"]
+    copied = shutil.copytree(trained, tmp_path / "copy")
+    path = copied / "config" / "config.yaml"
+    canary = tmp_path / "canary"
+    path.write_text(path.read_text().replace("datakiln.data.sets.toy.ToyTable", "os.system"))
+    from datakiln.cli.evaluate import main as evaluate
+
+    with pytest.raises(UserError, match=r"'os.system', which is not datakiln's; refused"):
+        evaluate([f"run={copied}", f"out={tmp_path}/out"])
+    assert not canary.exists() and not (tmp_path / "out").exists()
