@@ -85,11 +85,13 @@ def run_hydra(
 
 def _announce(argv: Sequence[str], config_name: str) -> None:
     """Says at once what is going to be done: the imports alone take seconds."""
-    if any(word.startswith("-") and word not in ("-m", "--multirun") for word in argv):
-        return  # Hydra's own questions, such as --cfg job, whose answer a program may read
-    found = choices.chosen(argv, config_name, choices.folders(argv))
-    model, data = (" and ".join(found.get(group, [])) for group in ("model", "data"))
-    say(f"{config_name}: {model} on {data}")
+    if any(word.startswith(("-", "sweep=")) for word in argv):
+        return  # a sweep counts its jobs first; and of --cfg job and its like a program may read the answer
+    folders = choices.folders(argv)
+    found = choices.chosen(argv, config_name, folders)
+    if all(set(found[group]) <= set(choices.names(group, folders)) for group in ("model", "data")):
+        model, data = (" and ".join(found[group]) for group in ("model", "data"))
+        say(f"{config_name}: {model} on {data}")
 
 
 def _refuse_flags(argv: Sequence[str]) -> None:

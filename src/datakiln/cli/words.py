@@ -37,6 +37,10 @@ def check_words(argv: Sequence[str], config_name: str) -> None:
             elif group in ("model", "data"):
                 return  # Hydra lists those that there are
     can_tell = folders == choices.OURS and not any(chosen.get(preset) for preset in PRESETS)
+    typed = {word.partition("=")[0].lstrip("+") for word in argv}
+    for key, value in known.items() if can_tell else ():
+        if value == "???" and key not in typed:
+            raise UserError(f"{key}= is missing; for example {key}=VALUE")
     for word in argv:
         key, sign, value = word.partition("=")
         if not sign or not re.fullmatch(r"[a-z]\w*(\.\w+)*", key) or key.startswith("hydra"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from pyarrow import parquet
 
 from datakiln.data.tables.delimited import read_delimited
 from datakiln.data.tables.finding import check_is_file
-from datakiln.data.tables.limits import MOST_COLUMNS, check_columns, check_room
+from datakiln.data.tables.limits import MOST_COLUMNS, PIECE, available_memory, check_columns
 from datakiln.errors import UserError
 
 
@@ -87,7 +88,6 @@ def read_table_file(
         UserError: With file, fault and way out.
     """
     check_is_file(path)
-    check_room(path)
     raw = _bytes(path)
     sha256 = hashlib.sha256(raw).hexdigest()
     name = path.name
@@ -118,8 +118,15 @@ def _bytes(path: Path) -> bytes:
 
 
 def _unpacked(raw: bytes, name: str) -> bytes:
+    pieces, room = [], available_memory()  # a person may have asked for all of it, with data.streaming=false
     try:
-        return gzip.decompress(raw)
+        with gzip.open(io.BytesIO(raw)) as file:
+            while piece := file.read(PIECE):
+                pieces.append(piece)
+                room -= len(piece)
+                if room < 0:
+                    raise UserError(f"{name}: it unpacks to more than the memory that is left; give a part of it")
+        return b"".join(pieces)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{name}: the gzip file is damaged ({error})") from None
 

@@ -20,7 +20,7 @@ GZIPPED = b"\x1f\x8b"
 TEXT, CELL = 12, 80  # bytes of memory that a table takes until it trains: for each byte of text, or a cell
 SHARE = 0.5  # of the available memory that a table may take
 LONGEST_LINE = 1 << 24  # bytes; as much is parsed at once
-MOST_COLUMNS = 2000  # unless a person says otherwise: models grow with the square of it, or worse
+MOST_COLUMNS = 4096  # unless a person says otherwise: models grow with the square of it, or worse
 PIECE = 1 << 20
 
 

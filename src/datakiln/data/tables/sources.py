@@ -108,7 +108,7 @@ class TableFile:
         names: list[str] | None = None,
         streaming: bool | Literal["auto"] = "auto",
         cache: str = "outputs/cache",
-        most_columns: int = 2000,
+        most_columns: int = 4096,
     ) -> None:
         """Raises `UserError` without a path, or for an option that is none."""
         if not path:

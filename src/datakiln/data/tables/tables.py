@@ -273,7 +273,7 @@ class FileData(TableData):
         names: list[str] | None = None,
         streaming: bool | Literal["auto"] = "auto",
         cache: str = "outputs/cache",
-        most_columns: int = 2000,
+        most_columns: int = 4096,
         **options: Any,
     ) -> None:
         """See the class."""
