@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from datakiln.cli.report import main
+from datakiln.console import Console
 from datakiln.errors import UserError
 from datakiln.jobs.announce import announce_result
 from datakiln.reports.comparison import COSTS, collect, compare, csv_text, write_comparison

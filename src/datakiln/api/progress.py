@@ -7,10 +7,11 @@ import time
 from typing import Any
 
 import lightning as L
-from rich.console import Console
 
 from datakiln.callbacks.progress import TrainingBar
+from datakiln.console import Console
 from datakiln.models.base import GenerativeModel
+from datakiln.saying import say, visible
 from datakiln.wording import counted, duration, number
 
 REDRAW_SECONDS = 0.5
@@ -90,8 +91,8 @@ class TrainingLine(L.Callback):
         if self._line is not None:
             self._line.update(_text(line), raw=True)
         elif last:
-            print(line, file=sys.stderr, flush=True)
+            say(line, error=True)
 
 
 def _text(line: str) -> dict[str, str]:
-    return {"text/plain": line}
+    return {"text/plain": visible(line)}

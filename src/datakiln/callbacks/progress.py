@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 import lightning as L
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from datakiln.console import Console
 from datakiln.models.base import GenerativeModel
 
 REDRAW_SECONDS = 0.25
@@ -32,7 +32,7 @@ class TrainingBar(L.Callback):
         if not self.console.is_terminal:
             return
         columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, TextColumn("{task.fields[figures]}"), console=self.console)
+        self._bar = Progress(*columns, TextColumn("{task.fields[figures]}", markup=False), console=self.console)
         total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
         self._task = self._bar.add_task("training", total=total, figures="", completed=trainer.current_epoch)
         self._bar.start()

@@ -11,12 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from datakiln.cli.calling import called_as
 from datakiln.cli.commands import command, options
 from datakiln.errors import UserError
+from datakiln.saying import say
 from datakiln.storage import CONF
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import Console
 
+    from datakiln.console import Console
     from datakiln.data.base import GenerativeData
     from datakiln.results import RunResult
 
@@ -35,11 +36,10 @@ def main(argv: list[str]) -> None:
         raise UserError(f"synthetic= is missing beside real={cfg.real}; {usage}")
     if cfg.n is not None and (not isinstance(cfg.n, int) or cfg.n < 1):
         raise UserError(f"n={cfg.n} must be a whole number of at least 1")
-    if cfg.seed is not None and (not isinstance(cfg.seed, int) or isinstance(cfg.seed, bool) or cfg.seed < 0):
-        raise UserError(f"seed={cfg.seed} must be a whole number of at least 0")
     if cfg.run is not None and cfg.holdout is not None:
         raise UserError(f"holdout={cfg.holdout} is for real= and synthetic=; a run has its own")
-    from rich.console import Console
+    say(f"measuring {cfg.run} again" if cfg.run is not None else f"measuring {cfg.synthetic} against {cfg.real}")
+    from datakiln.console import Console
 
     if cfg.run is not None:
         evaluate_run(cfg, Console())
@@ -75,7 +75,7 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
     proof = build_proof(data)
     folder = _new_folder(cfg, run)
     seed = result.seed + 1 if cfg.seed is None else cfg.seed  # with its own, the run would draw the same again
-    console.print(f"samples drawn with seed={seed}; those of the run had seed={result.seed}", highlight=False)
+    console.print(f"samples drawn with seed={seed}; those of the run had seed={result.seed}")
     synthetic = proof.write_synthetic(synthesizer, int(cfg.n or data.n_synthetic), seed, folder)
     result.figures = proof.figures(synthetic, metrics, seed, console)
     result.n_synthetic = len(synthetic)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from datakiln.console import Console, styled
 from datakiln.data.base import GenerativeData
 from datakiln.data.tables.tables import TableData
 from datakiln.data.tables.types import describe
@@ -23,9 +23,10 @@ def announce_data(data: GenerativeData, console: Console) -> None:
     else:
         data.prepare_data()
     source = data.provenance
-    console.print(f"data: {source.detail} [dim]({source.kind}, sha256 {source.sha256[:12]})[/dim]", highlight=False)
+    console.print(styled(f"data: {source.detail} ", (f"({source.kind}, sha256 {source.sha256[:12]})", "dim")))
     for note in notes:
-        console.print(Panel(note, style="bold yellow") if source.is_stand_in else f"[yellow]note:[/yellow] {note}")
+        told = styled(("note:", "yellow"), f" {note}")
+        console.print(Panel(styled(note), style="bold yellow") if source.is_stand_in else told)
     if isinstance(data, TableData):
         raw = data.read()
         title = f"{counted(raw.rows, 'row')}, {counted(len(data.schema.fields), 'column')}"
@@ -43,5 +44,5 @@ def announce_result(result: RunResult, report: Path, console: Console) -> None:
 
     console.print(terminal_table(result))
     if told := lacking(result):
-        console.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"report: {report}", soft_wrap=True, highlight=False)
+        console.print(told, style="yellow", soft_wrap=True)
+    console.print(f"report: {report}", soft_wrap=True)

@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 from datakiln.errors import UserError
 from datakiln.results import RunResult
+from datakiln.saying import say
 
 PATIENCE = 20  # seconds to wait for the server
 WAYS_OUT = "log in once with `wandb login`, set WANDB_API_KEY, or work without an account: logger.wandb.offline=true"
@@ -115,7 +116,7 @@ class Wandb(WandbLogger):
         place = run.url if mode == "online" else f"wandb sync {os.path.relpath(files)}"
         self.close()
         if mode != "disabled":
-            print(f"W&B, {mode}: {place}")
+            say(f"W&B, {mode}: {place}")
 
     def finalize(self, status: str) -> None:
         """Ends a run that failed; one that went well goes on until `conclude`."""

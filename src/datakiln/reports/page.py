@@ -15,6 +15,7 @@ from markupsafe import Markup
 from datakiln.reports.breakdown import column_table, other_tables
 from datakiln.reports.groups import spread_text
 from datakiln.results import RunResult, Score, headlines
+from datakiln.saying import visible
 from datakiln.storage import replacing
 from datakiln.wording import ARROWS, duration, moment, number
 
@@ -65,7 +66,9 @@ def write_page(
 
 def render(template: str, **values: Any) -> str:
     """A template filled in; everything is escaped, and a name the template misspells is an error."""
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, finalize=_visible
+    )
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters |= {
         "number": number,
@@ -79,6 +82,10 @@ def render(template: str, **values: Any) -> str:
     }
     environment.globals["arrows"] = ARROWS
     return environment.get_template(template).render(**values)
+
+
+def _visible(value: Any) -> Any:  # noqa: ANN401 (whatever a template holds)
+    return visible(value, lines=True) if type(value) is str else value  # not what is marked as safe already
 
 
 def write_text(text: str, path: Path) -> None:
