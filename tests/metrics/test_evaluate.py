@@ -22,6 +22,8 @@ from tests.metrics.metrics_tables import MIXED, mixed_table, numbers_schema
 CONFIG = OmegaConf.load(CONF / "metrics" / "table.yaml")
 CONFIG.boosting.folds = 2  # three more fits of each fold tell a test nothing new
 METRICS: list[Metric] = [instantiate(node) for node in CONFIG.values()]
+SLOW = ("boosting", "tstr", "augmented")  # fits of gradient boosting, whose way a linear model goes too
+QUICK = [metric for name, metric in zip(CONFIG, METRICS, strict=True) if name not in SLOW]
 DATA = EvalData(MIXED, mixed_table(150, 0), mixed_table(60, 2), mixed_table(140, 1))
 
 
@@ -56,8 +58,9 @@ def test_names_are_those_announced_and_unique(results) -> None:
 
 
 def test_same_seed_same_figures(results) -> None:
-    again = evaluate_table(replace(DATA), METRICS)
-    assert [(r.name, r.value) for r in again] == [(r.name, r.value) for r in results]
+    again = evaluate_table(replace(DATA), QUICK)
+    told = {r.name: (r.value, r.ceiling_range, r.floor_range) for r in results}
+    assert {r.name: (r.value, r.ceiling_range, r.floor_range) for r in again}.items() <= told.items()
 
 
 def test_rows_and_seconds_are_stated(results) -> None:
@@ -149,8 +152,8 @@ def odd_tables() -> dict[str, EvalData]:
 
 @pytest.mark.parametrize("name", odd_tables())
 def test_odd_tables_give_numbers_or_reasons(name: str) -> None:
-    got = evaluate_table(odd_tables()[name], METRICS)
-    announced = {figure for function in METRICS for figure in traits(function).figures}
+    got = evaluate_table(odd_tables()[name], QUICK)
+    announced = {figure for function in QUICK for figure in traits(function).figures}
     assert announced - {result.name for result in got} <= {
         "utility/tstr_auc",
         "utility/augmented_auc",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -94,7 +95,7 @@ def test_other_real_rows_differ_by_no_more_than_chance() -> None:
 
 def test_independent_columns_are_worse_in_relations_only() -> None:
     data = tables()
-    told = judged(independent(data), [*RELATIONS, fidelity.shape, twosample.boosting])
+    told = judged(independent(data), [*RELATIONS, fidelity.shape, partial(twosample.boosting, folds=3)])
     for name in ("fidelity/trend", "fidelity/strong_trend", "fidelity/correlation_distance", "twosample/boosting_auc"):
         assert told[name].differs == "worse", name
     assert told["fidelity/strong_trend"].decides and told["fidelity/strong_trend"].standing < 0.3
@@ -126,11 +127,11 @@ def collapsed(kind: str, data: EvalData) -> pd.DataFrame:
 
 @pytest.mark.parametrize("kind", ["one row repeated", "thirty rows repeated", "one class", "one part of the rows"])
 def test_a_collapsed_generator_is_worse_and_nowhere_near_real(kind: str) -> None:
-    data = tables()
+    data = tables(300, 120, 300)
     told = judged(
         replace(data, synthetic=collapsed(kind, data)),
         [*COLUMNS[:1], fidelity.trend, fidelity.strong_trend, fidelity.distinct, manifold.precision_recall]
-        + [twosample.boosting, utility.tstr],
+        + [partial(twosample.boosting, folds=3), partial(utility.tstr, learner="linear")],
     )
     for name in ("fidelity/shape", "fidelity/trend", "fidelity/beta_recall", "twosample/boosting_auc"):
         assert told[name].differs == "worse", name

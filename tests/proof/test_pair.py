@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,6 +21,8 @@ from tests.metrics.metrics_tables import people
 
 PRIVACY = [privacy.copies, privacy.closer_to_train, privacy.dcr, privacy.dcr_ratio, privacy.nndr]
 
+LINEAR = functools.partial(utility.tstr, learner="linear")
+
 
 def judged(data: EvalData, metrics) -> dict[str, Score]:
     return {score.name: score for score in scores(evaluate_table(data, metrics))}
@@ -27,14 +31,14 @@ def judged(data: EvalData, metrics) -> dict[str, Score]:
 def test_without_a_holdout_copies_count_against_all_rows_and_no_memory_is_claimed() -> None:
     real = people(200, 0)
     data, lines = paired(real, real.sample(frac=1.0, random_state=0), "y", 0)
-    told = judged(data, [*PRIVACY, fidelity.shape, twosample.logistic, utility.tstr])
+    told = judged(data, [*PRIVACY, fidelity.shape, twosample.logistic, LINEAR])
     assert lines == [] and (len(data.train), len(data.holdout)) == (200, 0)
     assert told["privacy/copies"].value == 1.0 and told["privacy/copies"].differs == "worse"
     assert told["fidelity/shape"].value == 1.0
     for name in ("closer_to_train", "dcr_median", "dcr_ratio", "nndr_p5"):
         score = told[f"privacy/{name}"]
         assert score.value is None and "holdout=FILE" in score.why, name
-    for name in ("twosample/logistic_auc", "utility/tstr_auc"):
+    for name in ("twosample/logistic_auc", "utility/tstr_linear_auc"):
         assert told[name].value is not None and "may have seen" in told[name].note
         assert told[name].ceiling_range is not None
 
