@@ -10,10 +10,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from datakiln.callbacks.stopping import interrupt, stopping
 from datakiln.cli import choices
 from datakiln.cli.calling import as_called
 from datakiln.cli.explain import explain, is_mistake
-from datakiln.errors import UserError, near
+from datakiln.errors import Interrupted, UserError, near
 from datakiln.storage import CONF
 
 
@@ -52,6 +53,9 @@ def run_hydra(
             return sweep.run(task, cfg)
         try:
             return task(cfg)
+        except Interrupted:
+            remove_if_empty(Path(HydraConfig.get().runtime.output_dir), refused=True)
+            raise
         except Exception as error:
             folder = Path(HydraConfig.get().runtime.output_dir)
             remove_if_empty(folder, refused=isinstance(error, UserError))
@@ -151,12 +155,15 @@ class one_line_errors:  # noqa: N801 (a context manager reads as a verb)
         """See the class."""
         self.debug = any(arg.lstrip("+") == "debug=true" for arg in argv)
         self.argv, self.config_name = argv, config_name
+        self._stopping = stopping(interrupt)
 
     def __enter__(self) -> None:
-        """Nothing to prepare."""
+        """From here on a signal, too, ends in one line."""
+        self._stopping.__enter__()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:  # noqa: ANN401
         """Tells the error and leaves."""
+        self._stopping.__exit__(None, None, None)
         if error is None or self.debug or isinstance(error, SystemExit):
             return
         if isinstance(error, KeyboardInterrupt):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import queue
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,7 +26,7 @@ from datakiln.sampling.rejection import Request
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.schema import Schema
 from datakiln.spec import PLAIN, Sampling
-from datakiln.storage import replacing
+from datakiln.storage import remove_left_over, replacing
 
 PART_ROWS = 8 * CHUNK  # rows of one part of a folder of Parquet parts
 MARK = b"datakiln"  # key of a part's metadata under which it says what it was made for
@@ -119,9 +118,7 @@ def _check_folder(folder: Path, wanted: Mapping[Path, int], asked: Mapping[str, 
                 raise UserError(f"out={folder}/ holds parts {other}; choose another folder to begin anew")
         if pq.read_metadata(path).num_rows != wanted[path]:
             raise UserError(f"{path} does not have {wanted[path]} rows; delete it, and it will be made again")
-    for partial in folder.glob(".part-*.partial") if folder.is_dir() else ():
-        if not _is_running(int(partial.suffixes[-2][1:])):
-            partial.unlink()
+    remove_left_over(folder, ".part-*.partial")
 
 
 def _remove_parts(folder: Path) -> None:
@@ -140,16 +137,6 @@ def _told(path: Path) -> dict[str, Any] | None:
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
         return None
     return told if isinstance(told, dict) else None
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def fingerprint(synthesizer: Synthesizer) -> str:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
+from datakiln.data.base import files_sha256
 from datakiln.data.tables.conversion import GROUP, Text, text_to_parquet, unpacked, write_groups
 from datakiln.data.tables.files import FOREIGN, plain_column
 from datakiln.data.tables.finding import check_exists
@@ -158,15 +159,6 @@ def _opened(path: Path) -> parquet.ParquetFile:
         return parquet.ParquetFile(path)
     except (pa.ArrowException, OSError):
         raise UserError(f"{path.name}: the Parquet file is damaged or cut off; write or download it again") from None
-
-
-def files_sha256(paths: Sequence[Path]) -> str:
-    """SHA-256 of a file, or of the hashes of several."""
-    digests = []
-    for path in paths:
-        with path.open("rb") as file:
-            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 VERSION = 1  # of what a conversion makes; another one is another entry of the cache
