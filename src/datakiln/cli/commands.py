@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -121,6 +122,18 @@ def _parsed(key: str, value: str) -> Any:  # noqa: ANN401 (any yaml value)
         return OmegaConf.from_dotlist([f"value={value}"])["value"]
     except Exception as error:
         raise UserError(f"option {key}={value!r} cannot be read ({type(error).__name__}); quote it") from None
+
+
+def count(key: str, value: Any) -> int:  # noqa: ANN401 (any yaml value)
+    """A whole number of at least 1, in any writing of it: 1000000, 1_000_000 or 1e6.
+
+    Raises:
+        UserError: It is none.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or value != int(value) or value < 1:
+        raise UserError(f"{key}={value} must be a whole number of at least 1")
+    return int(value)
 
 
 def set_option(config: DictConfig, key: str, value: Any) -> DictConfig:  # noqa: ANN401 (any yaml value)

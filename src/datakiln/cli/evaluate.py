@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from datakiln.cli.calling import called_as
-from datakiln.cli.commands import command, options
+from datakiln.cli.commands import command, count, options
 from datakiln.errors import UserError
+from datakiln.sampling.room import check_room
 from datakiln.storage import CONF
 
 if TYPE_CHECKING:
@@ -32,8 +33,9 @@ def main(argv: list[str]) -> None:
         raise UserError(f"give either run= or real= and synthetic=; {usage}")
     if cfg.real is not None and cfg.synthetic is None:
         raise UserError(f"synthetic= is missing beside real={cfg.real}; {usage}")
-    if cfg.n is not None and (not isinstance(cfg.n, int) or cfg.n < 1):
-        raise UserError(f"n={cfg.n} must be a whole number of at least 1")
+    if cfg.n is not None:
+        cfg.n = count("n", cfg.n)
+        check_room(str(cfg.out or cfg.run or "."), cfg.n, 1)
     from rich.console import Console
 
     if cfg.run is not None:

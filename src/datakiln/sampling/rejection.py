@@ -55,8 +55,8 @@ class Account:
 
     def copy(self) -> Account:
         """As it is now: what is drawn later does not change it."""
-        arrays = {"wanted": self.wanted.copy(), "hits": self.hits.copy()}
-        return dataclasses.replace(self, broken=dict(self.broken), seen=list(self.seen), **arrays)
+        wanted, hits = self.wanted.copy(), self.hits.copy()
+        return dataclasses.replace(self, wanted=wanted, hits=hits, broken=dict(self.broken), seen=list(self.seen))
 
     def state(self) -> dict[str, Any]:
         """As plain values, for a file."""
@@ -67,11 +67,11 @@ class Account:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Account:
         """Inverse of `state`."""
-        counts = {name: np.asarray(state[name], dtype=np.int64) for name in ("wanted", "hits")}
+        wanted, hits = (np.asarray(state[name], dtype=np.int64) for name in ("wanted", "hits"))
+        drawn, met, made, draws = (int(state[name]) for name in ("drawn", "met", "made", "draws"))
         seen = [np.frombuffer(base64.b64decode(keys), dtype=np.uint64) for keys in state["seen"]]
-        numbers = {name: int(state[name]) for name in ("drawn", "met", "made", "draws")}
         broken = {str(name): int(rows) for name, rows in state["broken"].items()}
-        return cls(**counts, **numbers, broken=broken, seen=seen)
+        return cls(wanted, hits, drawn, met, broken, seen, made, draws)
 
     def size(self, most: int) -> int:
         """Rows to draw: first as many as are wanted, then so many more as the share that was kept asks for."""
