@@ -19,7 +19,7 @@ class Interrupted(BaseException):
         way_on: What is left, and what goes on from there.
     """
 
-    def __init__(self, reason: str, way_on: str = "nothing was written; the same command begins anew") -> None:
+    def __init__(self, reason: str, way_on: str = "the same command begins anew") -> None:
         """See the class."""
         super().__init__(f"stopped by {reason}; {way_on}")
         self.reason = reason

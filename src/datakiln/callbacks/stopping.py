@@ -28,6 +28,8 @@ def way_on(path: Path) -> str:
     Arguments:
         path: Its last checkpoint, if there is any.
     """
+    if (path.parent.parent / "result.json").exists():
+        return f"the run in {path.parent.parent} is finished"
     if not path.exists():
         return "nothing was trained yet; the same command begins anew"
     return f"everything is saved in {path}; ckpt_path=last goes on from there"

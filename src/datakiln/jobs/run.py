@@ -209,11 +209,11 @@ class Run(Job):
 
         self._check_input()  # measuring takes as long as training may
         result = build_result(self)
-        result.save(self.folder / "result.json")
         report = self.folder / "report.html"
         history = self.proof.history(self.folder / "metrics.csv")
         config = (self.folder / "config" / "config.yaml").read_text(encoding="utf-8")
         write_page(result, self.plots, self.proof.preview(self.synthetic), history, report, config)
+        result.save(self.folder / "result.json")  # last of the files: with it the run is finished, and not gone on with
         for logger in self.loggers:
             if hasattr(logger, "conclude"):
                 logger.conclude(result, self.plots, self.bundle.best_path)

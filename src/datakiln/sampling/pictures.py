@@ -266,31 +266,36 @@ def translate_folder(
         UserError: No such folder, no usable picture in it, or files that would be lost.
     """
     files, _, _ = find_pictures(source, labels=False, option="translate")
-    out.mkdir(parents=True, exist_ok=True)
     names = [path.relative_to(source).with_suffix(".png") for path in files]
     if len(set(names)) < len(names):  # a.jpg beside a.png
         names = [path.relative_to(source).with_name(f"{path.name}.png") for path in files]
-    taken = [name for name in names if (out / name).exists() and not (overwrite and _is_sample(out / name))]
-    if taken:
+    asked = {"seed": seed, "condition": {name: str(value) for name, value in condition.items()}, **options.given()}
+    whole = {"model": fingerprint(synthesizer), "device": synthesizer.model.device.type, "from": str(source), **asked}
+    unfinished = UnfinishedFolder(out, {**whole, "n": len(files)}, len(files), "pictures", overwrite)
+    first = unfinished.done
+    taken = [name for name in names[first:] if (out / name).exists() and not (overwrite and _is_sample(out / name))]
+    if taken and not unfinished.was_left:
         raise UserError(f"out={out} holds {taken[0]} already; choose another folder, or overwrite=true for a sample's")
     channels, side = synthesizer.model.takes[0], synthesizer.model.takes[1]
-    asked = {"seed": seed, "condition": {name: str(value) for name, value in condition.items()}, **options.given()}
-    done, left = 0, []
-    for start in range(0, len(files), synthesizer.codec.chunk):
-        pixels, good = [], []
-        for path, name in zip(files[start:], names[start : start + synthesizer.codec.chunk], strict=False):
-            try:
-                pixels.append(square(read_picture(path)[0], side, channels))
-                good.append(name)
-            except BadPicture as fault:
-                left.append(f"{path.name} {fault}")
-        if not pixels:
-            continue
-        for name, picture in zip(good, synthesizer.transform(np.stack(pixels), condition, seed, options), strict=True):
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
-            with replacing(out / name) as partial:
-                _to_image(picture).save(partial, format="PNG", pnginfo=_note({**asked, "from": str(name)}))
-            done += 1
+    done, left, chunk = 0, [], synthesizer.codec.chunk
+    with unfinished:
+        for start in range(0, len(files), chunk):
+            pixels, good = [], []
+            for path, name in zip(files[start:], names[start : start + chunk], strict=False):
+                try:
+                    pixels.append(square(read_picture(path)[0], side, channels))
+                    good.append(name)
+                except BadPicture as fault:
+                    left.append(f"{path.name} {fault}")
+            done += len(good)
+            if not pixels or start + chunk <= first:
+                continue  # nothing to make, or made before this command was stopped
+            made = synthesizer.transform(np.stack(pixels), condition, seed, options)
+            for name, picture in zip(good, made, strict=True):
+                (out / name).parent.mkdir(parents=True, exist_ok=True)
+                with replacing(out / name) as partial:
+                    _to_image(picture).save(partial, format="PNG", pnginfo=_note({**asked, "from": str(name)}))
+            unfinished.advance(min(start + chunk, len(files)))
     if not done:
         raise UserError(f"translate={source}: no picture could be read ({left[0]})")
     told = f"; left out: {', '.join(left[:3])}{', ...' if len(left) > 3 else ''}" if left else ""

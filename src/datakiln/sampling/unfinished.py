@@ -6,9 +6,10 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 from datakiln import strictjson
 from datakiln.errors import Interrupted, UserError
@@ -79,7 +80,7 @@ class Unfinished:
         remove_left_over(self.path.parent, f".{self.told.name}.*.partial")
         remove_left_over(self.path.parent, f".{self.path.name}.*.partial")
         with naming(self.partial):
-            self.file: BinaryIO = self.partial.open("ab")
+            self.file: FileIO = self.partial.open("ab", buffering=0)  # a buffer would write again what did not fit
         try:
             if fcntl is not None:
                 fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -97,8 +98,9 @@ class Unfinished:
     def write(self, content: bytes, done: int, state: Any) -> None:  # noqa: ANN401 (plain values)
         """Adds a whole piece, after which `done` are there and `state` is where to go on from."""
         with naming(self.partial):
-            self.file.write(content)
-            self.file.flush()
+            left = memoryview(content)
+            while left:
+                left = left[self.file.write(left) :]
         self._bytes += len(content)
         self.done, self.state = done, state
         if time.monotonic() - self._kept_at > max(EVERY, COST * self._cost):
@@ -156,8 +158,9 @@ class Unfinished:
         else:
             self.file.close()
             held = f"{self.partial} holds {self._noted:,} of {self.total:,}"
-            way_on = f"{held}; the same command goes on with it{', without overwrite=true,' * self.replaces}"
-            way_on += f" and {BEGIN_ANEW}"
+            way_on = (
+                f"{held}; the same command goes on with it{' without overwrite=true' * self.replaces}, {BEGIN_ANEW}"
+            )
         if isinstance(error, Interrupted):
             raise Interrupted(error.reason, way_on) from error
         if full is not None:
@@ -228,14 +231,14 @@ class UnfinishedFolder:
             self.note.unlink(missing_ok=True)
             return
         full = no_room(error) if isinstance(error, OSError) else None
-        if self.done == 0:
+        if self.done == 0 and all(path == self.note for path in self.folder.iterdir()):
             self.note.unlink(missing_ok=True)
-            if self._has_made and not any(self.folder.iterdir()):
+            if self._has_made:
                 self.folder.rmdir()
             way_on = "nothing of it stays; the same command begins anew"
         else:
             held = f"{self.folder} holds {self.done:,} of {self.total:,} {self.what}, as {UNFINISHED} there says"
-            way_on = f"{held}; the same command goes on and {BEGIN_ANEW}"
+            way_on = f"{held}; the same command goes on, {BEGIN_ANEW}"
             if full is None:  # on a full disk the note before stands, which is of fewer files
                 self._keep()
         if isinstance(error, Interrupted):

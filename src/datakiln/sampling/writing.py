@@ -162,7 +162,7 @@ def _write_parts(
                         left = sum(have for path, have in zip(paths, rows, strict=True) if not path.exists())
                         pieces, is_measured = _measured(pieces, folder, left, _schema(synthesizer)), True
                     _write_file(pieces, partial, _schema(synthesizer), json.dumps(asked, sort_keys=True))
-            unfinished.done = k + 1
+            unfinished.advance(k + 1)
 
 
 def _check_folder(folder: Path, wanted: Mapping[Path, int], asked: Mapping[str, Any]) -> None:
