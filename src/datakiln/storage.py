@@ -7,6 +7,7 @@ import logging
 import os
 import pickle
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -84,7 +85,7 @@ def remove_left_over(folder: Path, pattern: str = ".*.partial") -> None:
     for partial in folder.glob(pattern) if folder.is_dir() else ():
         process = partial.suffixes[-2][1:] if len(partial.suffixes) > 1 else ""
         if process.isdigit() and not _is_running(int(process)):
-            partial.unlink(missing_ok=True)
+            shutil.rmtree(partial) if partial.is_dir() else partial.unlink(missing_ok=True)
 
 
 def _is_running(process: int) -> bool:

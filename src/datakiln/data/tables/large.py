@@ -22,6 +22,7 @@ from datakiln.data.tables.conversion import GROUP, Text, text_to_parquet, unpack
 from datakiln.data.tables.files import FOREIGN, plain_column
 from datakiln.data.tables.finding import check_exists
 from datakiln.errors import UserError
+from datakiln.storage import naming, remove_left_over
 
 GROUPS = (  # most and used bytes of a control group, which a container's limit is
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -246,13 +247,16 @@ def _key(path: Path, *options: Any) -> str:  # noqa: ANN401 (plain values)
 def _convert(path: Path, folder: Path, is_parquet: bool, text: Text | None) -> None:
     """Fills the folder, which appears when all is there."""
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    remove_left_over(folder.parent)
     partial.mkdir(parents=True)
     try:
         if text is None:
             notes: list[str] = []
-            write_groups(_regrouped(path), partial / "table.parquet")
+            with naming(folder):
+                write_groups(_regrouped(path), partial / "table.parquet")
         else:
-            notes = text_to_parquet(text, partial / "table.parquet")
+            with naming(folder):
+                notes = text_to_parquet(text, partial / "table.parquet")
         about = {"source": str(path), "sha256": files_sha256([path]), "notes": notes}
         (partial / "about.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
         if folder.exists():  # somebody else was faster, or an older attempt ended halfway
