@@ -41,12 +41,15 @@ def main(argv: list[str]) -> None:
     if cfg.n is not None:
         cfg.n = count("n", cfg.n)
         check_room(str(cfg.out or cfg.run or "."), cfg.n, 1)
+    if cfg.run is not None and cfg.holdout is not None:
+        raise UserError(f"holdout={cfg.holdout} is for real= and synthetic=; a run has its own")
     say(f"measuring {cfg.run} again" if cfg.run is not None else f"measuring {cfg.synthetic} against {cfg.real}")
     from datakiln.console import Console
 
     if cfg.run is not None:
         evaluate_run(cfg, Console())
     else:
+        cfg.seed = cfg.seed or 0
         evaluate_pair(cfg, Console())
 
 
@@ -75,11 +78,13 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
             f"the run had {result.provenance.sha256[:12]}); bring the old data back, or train again"
         )
     proof = build_proof(data)
+    seed = result.seed + 1 if cfg.seed is None else int(cfg.seed)  # with its own, the run would draw the same again
+    console.print(f"samples drawn with seed={seed}; those of the run had seed={result.seed}")
     with _whole_or_gone(_new_folder(cfg, run)) as folder:
-        synthetic = proof.write_synthetic(synthesizer, int(cfg.n or data.n_synthetic), int(cfg.seed), folder)
-        result.figures = proof.figures(synthetic, metrics, int(cfg.seed), console)
+        synthetic = proof.write_synthetic(synthesizer, int(cfg.n or data.n_synthetic), seed, folder)
+        result.figures = proof.figures(synthetic, metrics, seed, console)
         result.n_synthetic = len(synthetic)
-        result.seed = int(cfg.seed)
+        result.seed = seed
         plots = proof.plots(synthesizer, synthetic, folder)
         _write(result, plots, proof.preview(synthetic), folder, console)
 
@@ -114,11 +119,16 @@ def stored_parts(path: Path) -> tuple[GenerativeData, list[Any]]:
 def evaluate_pair(cfg: DictConfig, console: Console) -> None:
     """Measures synthetic data from anywhere against real data: two tables, or two folders of pictures."""
     real, synthetic = Path(str(cfg.real)), Path(str(cfg.synthetic))
-    for key, path in (("real", real), ("synthetic", synthetic)):
+    given = {"real": real, "synthetic": synthetic} | (
+        {} if cfg.holdout is None else {"holdout": Path(str(cfg.holdout))}
+    )
+    for key, path in given.items():
         if not path.exists():
             raise UserError(f"{key}={path} does not exist")
     if real.is_dir() != synthetic.is_dir():
         raise UserError(f"real={real} and synthetic={synthetic} must be two tables or two folders of pictures")
+    if real.is_dir() and cfg.holdout is not None:
+        raise UserError(f"holdout={cfg.holdout} is for tables; leave it out for folders of pictures")
     if real.is_dir():
         from datakiln.proof.folders import evaluate_folders as measure
     else:
