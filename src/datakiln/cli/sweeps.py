@@ -124,7 +124,7 @@ class Sweep:
                     if not has_failed:
                         return self._finished(folder, hydra, told, "finished before")
                     (folder / "result.json").unlink()  # it failed after this was written: what is missing is done again
-            with (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log):
+            with (folder / "log.txt").open("a", buffering=1, encoding="utf-8") as log, redirect_stdout(log):
                 with judged_by(self._judge(hydra, cfg)):
                     task(cfg)
             return self._finished(folder, hydra, told, f"{time.perf_counter() - start:.1f} s")

@@ -31,12 +31,13 @@ def complete(run: Run) -> float | None:
     check_arguments(run.cfg)  # those of other packages' classes too, which are imported for it
     threads = torch.get_num_threads()
     try:
-        run.check()
-        run.load_data()
-        run.fit()
-        run.synthesize()
-        run.prove()
-        return run.finish()
+        with run.logged():
+            run.check()
+            run.load_data()
+            run.fit()
+            run.synthesize()
+            run.prove()
+            return run.finish()
     finally:
         torch.set_num_threads(threads)  # a small net takes one: the next job of a sweep may be large
 

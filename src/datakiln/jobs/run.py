@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from datakiln.callbacks.bundle import Bundle
 from datakiln.callbacks.ema import Ema
+from datakiln.callbacks.log import TrainingLines
 from datakiln.callbacks.progress import TrainingBar
 from datakiln.callbacks.pruning import current_judge
 from datakiln.callbacks.stopping import Stopped, on_termination
@@ -124,11 +125,13 @@ class Run(Job):
         watch = (cfg.get("watch") or {}).get(self.data.kind) or {}
         callbacks: list[L.Callback] = [] if cfg.ema is None else [Ema(cfg.ema)]
         callbacks += [instantiate(node, _convert_="all")(data=self.data) for node in watch.values() if node]
+        if self.log is not None:
+            callbacks.append(TrainingLines(self.log, str(cfg.monitor)))
         return [*callbacks, self._bar(), self.bundle]
 
     def _bar(self) -> L.Callback:
         """What shows how far training is."""
-        return TrainingBar(self.console)
+        return TrainingBar(self.console, str(self.cfg.monitor))
 
     def _identity(self) -> dict[str, Any]:
         config = OmegaConf.to_container(self.cfg.model, resolve=True)

@@ -16,7 +16,7 @@ from datakiln.reports.bars import bar_of
 from datakiln.reports.breakdown import column_table, other_tables
 from datakiln.reports.groups import spread_text
 from datakiln.reports.meanings import meaning, short_name
-from datakiln.reports.verdict import DIFFERS, difference, judged, key_figures, standing_word
+from datakiln.reports.verdict import DIFFERS, KEY, difference, judged, key_figures, standing_word
 from datakiln.results import RunResult, Score, headlines
 from datakiln.storage import replacing
 from datakiln.wording import ARROWS, duration, moment, number
@@ -69,7 +69,7 @@ def write_page(
 
 def main_figures(result: RunResult) -> list[Score]:
     """The figures to show first: those of each group, and whatever a verdict rests on that is worse than real data."""
-    worse = [score for score in key_figures(result) if difference(score) == "worse"]
+    worse = [score for topic in KEY for score in key_figures(result, topic) if difference(score) == "worse"]
     return [score for score in result.figures if score in worse or score in headlines(result.figures)]
 
 

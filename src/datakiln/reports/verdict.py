@@ -193,12 +193,8 @@ def standing_word(score: Score) -> str:
     return DIFFERS[differs] if differs is not None else ""
 
 
-def key_figures(result: RunResult) -> list[Score]:
-    """The figures that the claims rest on, those with a value, in the order of `KEY`."""
-    return [score for topic in KEY for score in _keys(result, topic)]
-
-
-def _keys(result: RunResult, topic: Topic) -> list[Score]:
+def key_figures(result: RunResult, topic: Topic) -> list[Score]:
+    """The figures with a value that a claim rests on, in the order of `KEY`."""
     order = {name: i for i, name in enumerate(KEY[topic])}
     found = [score for score in result.figures if score.value is not None and _own_stem(score) in order]
     return sorted(found, key=lambda score: order[_own_stem(score)])
@@ -229,7 +225,7 @@ def evidence_text(score: Score) -> str:
 
 
 def _faithful(result: RunResult, noun: str, subject: str) -> Claim:
-    scores = _keys(result, "faithful")
+    scores = key_figures(result, "faithful")
     if not scores:
         why = _reason(result, KEY["faithful"]) or "no key figure was measured"
         return Claim("faithful", "unknown", f"{subject}: too little to tell how faithful they are ({why}).")
@@ -256,7 +252,7 @@ def _faithful(result: RunResult, noun: str, subject: str) -> Claim:
 
 
 def _useful(result: RunResult, noun: str) -> Claim:
-    scores = _keys(result, "useful")
+    scores = key_figures(result, "useful")
     if not scores:
         drawn = "nothing learns from the pictures here"
         why = _reason(result, KEY["useful"]) or (drawn if noun == "pictures" else "no figure of use was measured")
@@ -278,7 +274,7 @@ def _useful(result: RunResult, noun: str) -> Claim:
 
 
 def _safe(result: RunResult, noun: str) -> Claim:
-    scores = _keys(result, "safe")
+    scores = key_figures(result, "safe")
     copied = [score for score in scores if _own_stem(score) in COPIES and _is_unsafe(score)]
     near = [score for score in scores if _own_stem(score) not in COPIES and _is_unsafe(score)]
     evidence = _evidence(scores, lambda score: score in copied or score in near)
