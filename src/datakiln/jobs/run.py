@@ -22,6 +22,7 @@ from datakiln.jobs.announce import announce_data, announce_result
 from datakiln.jobs.job import Job
 from datakiln.jobs.outcome import build_result, choice, monitored, objective_value, overrides, tested
 from datakiln.jobs.resuming import checkpoint_to_go_on_from
+from datakiln.loggers.about import About, learning_rate
 from datakiln.models.base import Diverged
 from datakiln.proof.base import build_proof
 from datakiln.sampling.checkpoints import FORMAT, model_arguments, stage_of
@@ -94,7 +95,10 @@ class Run(Job):
             current_judge(),
         )
         self.loggers = [instantiate(node, _convert_="all") for node in (cfg.get("logger") or {}).values()]
+        about = self._about()
         for logger in self.loggers:
+            if hasattr(logger, "introduce"):
+                logger.introduce(about)
             logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
         self.trainer = instantiate(
             cfg.trainer, logger=self.loggers, callbacks=self._callbacks(), default_root_dir=str(self.folder)
@@ -132,6 +136,11 @@ class Run(Job):
     def _bar(self) -> L.Callback:
         """What shows how far training is."""
         return TrainingBar(self.console, str(self.cfg.monitor))
+
+    def _about(self) -> About:
+        rate = learning_rate(OmegaConf.to_container(self.cfg.model, resolve=True))  # type: ignore[arg-type]
+        model, data = choice(self.cfg, "model"), choice(self.cfg, "data")
+        return About(model, data, int(self.cfg.seed), tuple(overrides()), rate)
 
     def _identity(self) -> dict[str, Any]:
         config = OmegaConf.to_container(self.cfg.model, resolve=True)
@@ -184,6 +193,8 @@ class Run(Job):
         write_page(result, self.plots, self.proof.preview(self.synthetic), history, report, config)
         for logger in self.loggers:
             if hasattr(logger, "conclude"):
-                logger.conclude(result, self.plots, self.bundle.best_path)
+                samples = self.proof.samples(self.synthetic)
+                if told := logger.conclude(result, self.plots, self.bundle.best_path, report, samples):
+                    self.console.print(told, markup=False, highlight=False, soft_wrap=True)
         announce_result(result, report, self.console)
         return objective_value(result)

@@ -22,6 +22,7 @@ from datakiln.reports.verdict import (
     Claim,
     Tone,
     Topic,
+    decides_nothing,
     difference,
     judged,
     key_figures,
@@ -32,7 +33,7 @@ from datakiln.wording import ARROWS, counted, number
 
 COLOURS: dict[Tone, str] = {"good": "green", "fair": "yellow", "bad": "red", "unknown": "yellow"}
 MARKS: dict[Tone, str] = {"good": "+", "fair": "~", "bad": "!", "unknown": "?"}
-SHORT_WORDS = {"worse": "worse", "same": "as real data", "better": "better"}
+SHORT_WORDS = {"worse": "worse", "same": "as real", "better": "better"}
 MOST_FIGURES: dict[Topic, int] = {"faithful": 5, "useful": 2, "safe": 3}
 ROOMY, WIDE = 72, 100  # characters from which on a column of floors and one of bars have room
 NAMED = 2  # figures of one reason that are named; more are counted
@@ -72,12 +73,12 @@ def terminal_table(result: RunResult) -> Summary:
 def figure_table(result: RunResult, width: int) -> Table:
     """The key figures of a run in at most so many characters."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("figure", overflow="ellipsis")
+    table.add_column("figure", overflow="ellipsis", no_wrap=True)
     for head in ("synthetic", "real data", *(["floor"] if width >= ROOMY else [])):
         table.add_column(head, justify="right", no_wrap=True)
     if width >= WIDE:
         table.add_column("floor to real", no_wrap=True)
-    table.add_column("", overflow="ellipsis")
+    table.add_column("", no_wrap=True)
     scores = _shown(result)
     names = _names(scores, width)
     for score in scores:
@@ -159,15 +160,21 @@ def _names(scores: Sequence[Score], width: int) -> dict[str, str]:
 
 def _real(score: Score) -> str:
     if score.ceiling_range is not None:
-        low, high = (number(end) for end in (min(score.ceiling_range), max(score.ceiling_range)))
-        return low if low == high else f"{low} to {high}"
+        low, high = (_brief(end) for end in (min(score.ceiling_range), max(score.ceiling_range)))
+        return low if low == high else f"{low} to {high}" if "−" in low + high else f"{low}–{high}"
     return number(score.ceiling) + (f" (n{score.other_ceiling_n})" if score.other_ceiling_n else "")
+
+
+def _brief(value: float) -> str:
+    """A number without the zeros at its end."""
+    text = number(value)
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
 def _word(score: Score) -> str:
     said = standing_word(score)
     if said == DECIDES_NOTHING:
-        return "decides nothing"
+        return "undecided"
     differs = difference(score)
     return SHORT_WORDS[differs] if differs is not None else ""
 
@@ -175,8 +182,7 @@ def _word(score: Score) -> str:
 def _colour(score: Score) -> str:
     differs, at = difference(score), score.standing
     if differs is not None:
-        decides = score.decides is not False
-        return "red" if differs == "worse" else "green" if decides else "default"
+        return "red" if differs == "worse" else "default" if decides_nothing(score) else "green"
     return "default" if at is None else "green" if at >= 0.9 else "yellow" if at >= 0.5 else "red"
 
 

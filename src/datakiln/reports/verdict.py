@@ -188,9 +188,14 @@ def difference(score: Score) -> Difference | None:
 def standing_word(score: Score) -> str:
     """What the difference from real data is called; "" where it is not known."""
     differs = difference(score)
-    if differs != "worse" and score.decides is False:
+    if differs != "worse" and decides_nothing(score):
         return DECIDES_NOTHING
     return DIFFERS[differs] if differs is not None else ""
+
+
+def decides_nothing(score: Score) -> bool:
+    """Whether the naive floor does as well as real data; of privacy that is expected, since naive rows are private."""
+    return score.decides is False and not _own_stem(score).startswith(("privacy/", "memorisation/"))
 
 
 def key_figures(result: RunResult, topic: Topic) -> list[Score]:
@@ -207,7 +212,7 @@ def _own_stem(score: Score) -> str:
 
 def _evidence(scores: Sequence[Score], first: Callable[[Score], bool]) -> list[Evidence]:
     """The most telling figures: those that the sentence speaks of first."""
-    chosen = sorted(scores, key=lambda score: not first(score))[:SHOWN]
+    chosen = sorted(scores, key=lambda score: (not first(score), "_linear" in score.name))[:SHOWN]
     return [Evidence(score.name, evidence_text(score), difference(score)) for score in chosen]
 
 
@@ -317,7 +322,7 @@ def _weighed(scores: Sequence[Score]) -> tuple[Tone, int, int]:
         return "bad", len(worse), known
     if worse or unclear:
         return "fair", len(worse), known
-    decisive = [score for score in scores if score.decides is not False]
+    decisive = [score for score in scores if not decides_nothing(score)]
     return ("good" if decisive else "unknown"), 0, known
 
 
