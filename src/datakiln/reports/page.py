@@ -16,7 +16,7 @@ from datakiln.reports.bars import bar_of
 from datakiln.reports.breakdown import column_table, other_tables
 from datakiln.reports.groups import spread_text
 from datakiln.reports.meanings import meaning, short_name
-from datakiln.reports.verdict import DECIDES_NOTHING, DIFFERS, KEY, difference, judged, key_figures, standing_word
+from datakiln.reports.verdict import KEY, difference, judged, key_figures, mood, standing_word
 from datakiln.results import RunResult, Score, headlines
 from datakiln.storage import replacing
 from datakiln.wording import ARROWS, duration, moment, number
@@ -88,11 +88,11 @@ def render(template: str, **values: Any) -> str:
         "meaning": meaning,
         "short": short_name,
         "standing": standing_word,
-        "tone": lambda score: "nothing" if standing_word(score) == DECIDES_NOTHING else difference(score),
+        "mood": mood,
         "bar": bar_of,
         "words": lambda name: str(name).replace("_", " "),
     }
-    environment.globals |= {"arrows": ARROWS, "differs": DIFFERS}
+    environment.globals["arrows"] = ARROWS
     return environment.get_template(template).render(**values)
 
 

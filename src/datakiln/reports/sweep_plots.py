@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from datakiln.reports.groups import Comparison, Group
-from datakiln.wording import number
+from datakiln.wording import brief
 
 WIDTH, HEIGHT = 360, 230  # of the drawing, in its own units
 LEFT, RIGHT, TOP, BOTTOM = 58.0, 348.0, 12.0, 188.0
@@ -191,7 +191,9 @@ def _value_axis(values: Sequence[float]) -> tuple[Callable[[float], float], list
         step = _round_step((end - start) / 3)
         first = math.ceil(start / step)
         marks = [step * k for k in range(first, math.floor(end / step) + 1)]
-    return place, [Tick(place(value), number(value)) for value in marks]
+    if low == high:
+        marks = [low]
+    return place, [Tick(place(value), brief(value)) for value in marks]
 
 
 def _round_step(about: float) -> float:

@@ -22,14 +22,14 @@ from datakiln.reports.verdict import (
     Claim,
     Tone,
     Topic,
-    decides_nothing,
     difference,
     judged,
     key_figures,
+    mood,
     standing_word,
 )
 from datakiln.results import RunResult, Score, headlines
-from datakiln.wording import ARROWS, counted, number
+from datakiln.wording import ARROWS, brief, counted, number
 
 COLOURS: dict[Tone, str] = {"good": "green", "fair": "yellow", "bad": "red", "unknown": "yellow"}
 MARKS: dict[Tone, str] = {"good": "+", "fair": "~", "bad": "!", "unknown": "?"}
@@ -106,25 +106,51 @@ def lacking(result: RunResult) -> str:
     )
 
 
-def comparison_table(comparison: Comparison) -> Table:
-    """The groups, best first within each data set, with the figures to show."""
+def comparison_table(comparison: Comparison, width: int | None = None) -> Table:
+    """The groups, best first within each data set, with the figures to show.
+
+    Arguments:
+        comparison: The groups.
+        width: Characters to fit into; figures that have no room are left out and counted. None for all of them.
+    """
+    columns = _fitting(comparison, width)
     short = short_names(comparison.all_figures)
     ranked = f", best first by {short.get(comparison.objective, comparison.objective)}" if comparison.objective else ""
     table = Table(title=Text(f"median ± standard deviation over seeds{ranked}"), title_justify="left")
     for name in comparison.keys:
         table.add_column(Text(name.replace(".", ".\n")), overflow="fold")
     table.add_column("seeds", justify="right")
-    for name in comparison.columns:
+    for name in columns:
         head = Text(short[name].replace("/", "/\n"))  # keeps columns narrow
         table.add_column(head.append(f" {ARROWS[comparison.better.get(name, 'none')]}", "dim"), justify="right")
     for groups in comparison.by_data.values():
         table.add_section()
         for group in groups:
-            cells = [spread_text(group.figures.get(name), len(group.runs)) for name in comparison.columns]
-            best = [comparison.is_best(group, name) for name in comparison.columns]
+            cells = [spread_text(group.figures.get(name), len(group.runs)) for name in columns]
+            best = [comparison.is_best(group, name) for name in columns]
             marked = [Text(cell, "bold green" if is_best else "") for cell, is_best in zip(cells, best, strict=True)]
             table.add_row(*(Text(value) for value in group.key.values()), str(len(group.runs)), *marked)
+    if left_out := len(comparison.columns) - len(columns):
+        table.caption = Text(f"{counted(left_out, 'more figure')} in comparison.html")
+        table.caption_justify = "left"
     return table
+
+
+def _fitting(comparison: Comparison, width: int | None) -> list[str]:
+    """The first figures that have room beside the keys, at least one."""
+    groups, short = comparison.groups, short_names(comparison.all_figures)
+    room = sum(
+        max(map(len, [*name.split("."), *(g.key[name] for g in groups)]), default=0) + 4 for name in comparison.keys
+    )
+    room += len("seeds") + 4
+    chosen: list[str] = []
+    for name in comparison.columns:
+        cells = [spread_text(group.figures.get(name), len(group.runs)) for group in groups]
+        room += max(map(len, [*(f"{part}/" for part in short[name].split("/")), *cells])) + 3
+        if width is not None and room > width and chosen:
+            break
+        chosen.append(name)
+    return chosen
 
 
 def _sentence(claim: Claim) -> Padding:
@@ -160,29 +186,22 @@ def _names(scores: Sequence[Score], width: int) -> dict[str, str]:
 
 def _real(score: Score) -> str:
     if score.ceiling_range is not None:
-        low, high = (_brief(end) for end in (min(score.ceiling_range), max(score.ceiling_range)))
+        low, high = (brief(end) for end in (min(score.ceiling_range), max(score.ceiling_range)))
         return low if low == high else f"{low} to {high}" if "−" in low + high else f"{low}–{high}"
     return number(score.ceiling) + (f" (n{score.other_ceiling_n})" if score.other_ceiling_n else "")
 
 
-def _brief(value: float) -> str:
-    """A number without the zeros at its end."""
-    text = number(value)
-    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
-
-
 def _word(score: Score) -> str:
-    said = standing_word(score)
-    if said == DECIDES_NOTHING:
-        return "undecided"
     differs = difference(score)
+    if mood(score) == "nothing":
+        return "undecided" if standing_word(score) == DECIDES_NOTHING else "farther"
     return SHORT_WORDS[differs] if differs is not None else ""
 
 
 def _colour(score: Score) -> str:
     differs, at = difference(score), score.standing
     if differs is not None:
-        return "red" if differs == "worse" else "default" if decides_nothing(score) else "green"
+        return {"worse": "red", "nothing": "default"}.get(mood(score), "green")
     return "default" if at is None else "green" if at >= 0.9 else "yellow" if at >= 0.5 else "red"
 
 

@@ -103,15 +103,18 @@ DIFFERS: dict[Difference, str] = {
     "better": "better than chance gives real data",
 }
 DECIDES_NOTHING = "this figure decides nothing here"
+FARTHER = "farther from what was learnt than real data"
+Mood = Literal["worse", "same", "better", "nothing", ""]
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """One figure behind a claim: its full name, what it says in words, and how it differs from real data."""
+    """One figure behind a claim: its full name, what it says, how it differs from real data, and what kind of news."""
 
     name: str
     said: str
-    differs: Difference | None
+    differs: str
+    mood: Mood
 
 
 @dataclass(frozen=True)
@@ -154,8 +157,11 @@ def judged(result: RunResult, noun: str | None = None) -> Verdict:
     headline = ", ".join(ADJECTIVES[claim.topic][claim.tone] for claim in claims)
     tones = [claim.tone for claim in claims if claim.topic != "useful" or claim.tone != "unknown"]
     tone: Tone = next(kind for kind in ("bad", "unknown", "fair", "good") if kind in tones)  # type: ignore[assignment]
+    keys = [score for topic in KEY for score in key_figures(result, topic)]
+    if tone == "good" and (result.stand_in or any(difference(score) == "worse" for score in keys)):
+        tone = "fair"  # also where rows lie oddly far from learnt ones, which is no risk but nothing like real data
     if result.stand_in:
-        headline, tone = f"on stand-in data, {headline}", "fair" if tone == "good" else tone
+        headline = f"on stand-in data, {headline}"
     return Verdict(subject, tone, headline, claims)
 
 
@@ -188,9 +194,22 @@ def difference(score: Score) -> Difference | None:
 def standing_word(score: Score) -> str:
     """What the difference from real data is called; "" where it is not known."""
     differs = difference(score)
+    if differs == "worse" and _is_on_the_safe_side(score):
+        return FARTHER
     if differs != "worse" and decides_nothing(score):
         return DECIDES_NOTHING
     return DIFFERS[differs] if differs is not None else ""
+
+
+def mood(score: Score) -> Mood:
+    """What kind of news the difference is: for a colour."""
+    return "nothing" if standing_word(score) in (FARTHER, DECIDES_NOTHING) else difference(score) or ""
+
+
+def _is_on_the_safe_side(score: Score) -> bool:
+    """Whether a figure of privacy that has an ideal lies on the side of it that tells of no memory."""
+    value = score.value or 0.0
+    return {"privacy/closer_to_train": value <= 0.5, "privacy/dcr_ratio": value >= 1.0}.get(_own_stem(score), False)
 
 
 def decides_nothing(score: Score) -> bool:
@@ -213,7 +232,7 @@ def _own_stem(score: Score) -> str:
 def _evidence(scores: Sequence[Score], first: Callable[[Score], bool]) -> list[Evidence]:
     """The most telling figures: those that the sentence speaks of first."""
     chosen = sorted(scores, key=lambda score: (not first(score), "_linear" in score.name))[:SHOWN]
-    return [Evidence(score.name, evidence_text(score), difference(score)) for score in chosen]
+    return [Evidence(score.name, evidence_text(score), standing_word(score), mood(score)) for score in chosen]
 
 
 def evidence_text(score: Score) -> str:
@@ -301,10 +320,6 @@ def _safe(result: RunResult, noun: str) -> Claim:
         if lacking:
             why = _reason(result, lacking) or f"no {lacking[0]} was measured"
         return Claim("safe", "unknown", f"Too little to tell how safe they are: {why}.", evidence)
-    differs = [difference(score) for score in scores]
-    if "worse" in differs:
-        told = f"They lie farther from learnt {noun} than real ones do; nothing shows a memory of them, but look why."
-        return Claim("safe", "fair", told, evidence)
     if noun == "rows":
         told = "No more of them are copies than of real rows, and they lie no nearer to learnt rows than unseen ones."
     else:
@@ -349,9 +364,7 @@ def _is_unsafe(score: Score) -> bool:
     """Whether a figure of privacy is worse than chance allows on the side that tells of memory."""
     name, value = _own_stem(score), score.value or 0.0
     differs = difference(score)
-    if name == "privacy/closer_to_train" and value <= 0.5:
-        return False
-    if name == "privacy/dcr_ratio" and value >= 1.0:
+    if _is_on_the_safe_side(score):
         return False
     if differs is not None:
         return differs == "worse"
