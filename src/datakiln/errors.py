@@ -5,9 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from datakiln.saying import visible
+
 
 class UserError(Exception):
     """A wrong file, key or value; the message names it and the way out, in one line."""
+
+    def __str__(self) -> str:
+        """The message, with nothing in it that would steer a terminal."""
+        return visible(super().__str__(), lines=True)
 
 
 def near(name: str, known: Iterable[str]) -> str:

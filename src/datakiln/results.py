@@ -153,6 +153,7 @@ class RunResult:
 
     Attributes:
         overrides: The run's command-line choices, each "key=value".
+        tags: Words that a person has given the run to find it by.
         objective: What a sweep ranks by, None where the run names nothing.
         stand_in: Whether the data was simulated in place of real data that could not be had.
         wall_seconds: Of each phase: "data", "fit", "sample", "evaluate", "plots".
@@ -170,6 +171,7 @@ class RunResult:
     seed: int
     provenance: Source
     overrides: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
     objective: Objective | None = None
     figures: list[Score] = field(default_factory=list)
     n_train: int = 0

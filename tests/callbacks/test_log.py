@@ -7,13 +7,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from datakiln.callbacks import log as module
 from datakiln.callbacks.log import RunLog, TrainingLines, kept_log
 from datakiln.callbacks.progress import TrainingBar, figures_text
+from datakiln.console import Console
 from datakiln.errors import UserError
 
 
@@ -32,7 +32,8 @@ def test_what_the_terminal_says_is_written_without_escape_codes_and_bars(tmp_pat
         console.print("[bold red]loud[/] \x1b[31mbell\x07", style="green")
         assert not path.exists(), "a run that is refused leaves nothing behind"
         log.begin()
-        with console.status("spinning"):
+        with console.work("spinning", 3) as work:
+            work.step("round and round")
             time.sleep(0.2)
             console.print(Text("while it spins " * 20), soft_wrap=True)
         table = Table("a", "b")
@@ -40,8 +41,10 @@ def test_what_the_terminal_says_is_written_without_escape_codes_and_bars(tmp_pat
         console.print(table)
         logging.getLogger("datakiln.somewhere").warning("slow down")
     text = path.read_text()
-    assert "\x1b" not in text and "\x07" not in text and "spinning" not in text
-    assert text.startswith("loud \\x1b[31mbell") and "while it spins " * 19 in text and "a ┃ b" in text
+    assert "\x1b" not in text and "\x07" not in text and "spinning" not in text and "round" not in text
+    assert (
+        text.startswith("[bold red]loud[/] \\x1b[31mbell\\x07") and "while it spins " * 19 in text and "a ┃ b" in text
+    )
     assert text.endswith("  slow down\n")
     assert console._render_hooks == [] and logging.getLogger("datakiln").handlers == []
 

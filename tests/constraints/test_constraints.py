@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from rich.console import Console
 
 from datakiln.cli.explain import explain
 from datakiln.cli.run_folders import register_resolvers
 from datakiln.cli.sample import main as sample
+from datakiln.console import Console
 from datakiln.constraints import Expression, FixedCombinations, Inequality, OneHot, Range, Rules, Unique
 from datakiln.data.tables.types import infer_schema
 from datakiln.errors import UserError

@@ -13,7 +13,6 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from pyarrow import parquet
-from rich.console import Console
 
 from datakiln.cli.run_folders import register_resolvers
 from datakiln.codecs.tables import tally as tallies
@@ -21,8 +20,9 @@ from datakiln.codecs.tables.bins import Bins
 from datakiln.codecs.tables.modes import Modes
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.codecs.tables.tally import Tally
+from datakiln.console import Console
 from datakiln.constraints import FixedCombinations
-from datakiln.data.tables import conversion, facts, large, loaders
+from datakiln.data.tables import conversion, facts, large, limits, loaders
 from datakiln.data.tables.conversion import Text, text_to_parquet
 from datakiln.data.tables.facts import GatheredFacts, SeriesFacts
 from datakiln.data.tables.files import read_table_file
@@ -427,7 +427,7 @@ def test_streaming_is_chosen_by_size_and_said(tmp_path, monkeypatch):
     path = tmp_path / "table.csv"
     table(300).to_csv(path, index=False)
     for room, streams in ((path.stat().st_size * 100, False), (path.stat().st_size * 10, True)):
-        monkeypatch.setattr(large, "available_memory", lambda room=room: room)
+        monkeypatch.setattr(limits, "available_memory", lambda room=room: room)
         data = FileData(str(path), TableCodec(), cache=str(tmp_path / "cache"))
         data.setup("fit")
         assert (data.stream is not None) == streams

@@ -12,13 +12,13 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from PIL import Image
-from rich.console import Console
 from torch import Tensor, nn
 
 from datakiln.callbacks.ema import Ema
 from datakiln.cli.run_folders import register_resolvers
 from datakiln.cli.sample import main as sample
 from datakiln.cli.train import complete
+from datakiln.console import Console
 from datakiln.data.base import TensorLoader
 from datakiln.errors import UserError
 from datakiln.jobs.run import Run

@@ -9,9 +9,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
-from rich.console import Console
 
 from datakiln.cli.evaluate import default_metrics
+from datakiln.console import Console
 from datakiln.metrics.pictures.evaluate import judge
 from datakiln.proof import folders
 from datakiln.reports.terminal import terminal_table

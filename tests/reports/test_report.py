@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from datakiln.cli.report import main
+from datakiln.console import Console
 from datakiln.data.tables.types import ColumnRow
 from datakiln.errors import UserError
 from datakiln.jobs.announce import announce_result, columns_table

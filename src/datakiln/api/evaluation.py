@@ -95,10 +95,13 @@ def _tables(real: Any, synthetic: Any, holdout: Any, target: str | None, seed: i
 
 def _read(name: str, data: Any, least: int = 10) -> pd.DataFrame:  # noqa: ANN401 (a frame or a path)
     from datakiln.data.tables.files import read_table_file
+    from datakiln.data.tables.limits import check_room
     from datakiln.data.tables.memory import checked
 
     if isinstance(data, str | os.PathLike):
-        return read_table_file(Path(data).expanduser(), least=least).frame
+        path = Path(data).expanduser()
+        check_room(path)
+        return read_table_file(path, least=least).frame
     return checked(data, name, least)
 
 

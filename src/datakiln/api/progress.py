@@ -7,9 +7,10 @@ import time
 from typing import Any
 
 import lightning as L
-from rich.console import Console
 
 from datakiln.callbacks.progress import TrainingBar, figures_text
+from datakiln.console import Console
+from datakiln.saying import say, visible
 from datakiln.wording import counted, duration
 
 REDRAW_SECONDS = 0.5
@@ -93,8 +94,8 @@ class TrainingLine(L.Callback):
         if self._line is not None:
             self._line.update(_text(line), raw=True)
         elif last:
-            print(line, file=sys.stderr, flush=True)
+            say(line, error=True)
 
 
 def _text(line: str) -> dict[str, str]:
-    return {"text/plain": line}
+    return {"text/plain": visible(line)}

@@ -11,22 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from rich.console import Console, ConsoleRenderable, RenderHook
-from rich.control import Control
 from rich.text import Text
 
 from datakiln.callbacks.progress import figures_text
+from datakiln.console import Console
 from datakiln.errors import UserError
+from datakiln.saying import visible
 from datakiln.wording import duration
 
 MOST_BYTES = 2_000_000  # some twenty thousand lines
 LONGEST_LINE = 2_000  # characters
 WIDTH = 120
 LEAST_SECONDS, SHARE = 1.0, 0.005  # between two lines on training: this long, and this part of the time so far
-_VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
-class RunLog(RenderHook):
+class RunLog:
     """The file, and what is written to it: line by line, so that a kill loses none, and no more than `MOST_BYTES`.
 
     Nothing is written before training begins: a run that is refused leaves no file behind. What was said until then is
@@ -43,7 +42,7 @@ class RunLog(RenderHook):
         self._kept: list[str] | None = []  # until training begins
         self._size = 0
         options: dict[str, Any] = {"file": self, "width": WIDTH, "force_terminal": False, "no_color": True}
-        self._plain = Console(**options, markup=False, highlight=False)
+        self._plain = Console(**options)
 
     @property
     def has_begun(self) -> bool:
@@ -66,7 +65,7 @@ class RunLog(RenderHook):
 
     def write(self, text: str) -> None:
         """Adds a text as it is, without escape codes; Rich writes here too."""
-        lines = text.translate(_VISIBLE).splitlines(keepends=True)
+        lines = visible(text, lines=True).splitlines(keepends=True)
         cut = "".join(_tidy(line) for line in lines)
         if self._kept is not None:
             self._kept.append(cut)
@@ -80,12 +79,10 @@ class RunLog(RenderHook):
         """Adds a line with the time before it."""
         self.write(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}\n")
 
-    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
-        """Writes down what the console is about to show; a bar that is drawn again says nothing new."""
-        said = [item for item in renderables if not isinstance(item, Control)]
-        if said and not self._is_shown_here():
+    def heard(self, said: list[Any]) -> None:
+        """Writes down what the console is about to show."""
+        if not self._is_shown_here():
             self._plain.print(*said, sep="\n", soft_wrap=all(isinstance(item, Text) for item in said))
-        return renderables
 
     def _is_shown_here(self) -> bool:
         name = getattr(self.console.file, "name", None)
@@ -133,10 +130,10 @@ def kept_log(path: Path, console: Console) -> Iterator[RunLog]:
     log = RunLog(path, console)
     remarks = _Remarks(log)
     ours = logging.getLogger("datakiln")
-    console.push_render_hook(log)
     ours.addHandler(remarks)
     try:
-        yield log
+        with console.heard_by(log.heard):
+            yield log
     except BaseException as error:
         if log.has_begun or not isinstance(error, UserError):
             told = str(error).strip().splitlines()
@@ -146,7 +143,6 @@ def kept_log(path: Path, console: Console) -> Iterator[RunLog]:
         raise
     finally:
         ours.removeHandler(remarks)
-        console.pop_render_hook()
 
 
 class TrainingLines(L.Callback):

@@ -6,8 +6,9 @@ import time
 from typing import Any
 
 import lightning as L
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from datakiln.console import Console
 
 REDRAW_SECONDS = 0.25
 

@@ -11,12 +11,13 @@ from omegaconf import DictConfig, OmegaConf
 from datakiln.cli.calling import called_as
 from datakiln.cli.commands import command, options
 from datakiln.errors import UserError
+from datakiln.saying import say
 from datakiln.storage import CONF
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import Console
 
+    from datakiln.console import Console
     from datakiln.data.base import GenerativeData
     from datakiln.results import RunResult
 
@@ -35,7 +36,8 @@ def main(argv: list[str]) -> None:
         raise UserError(f"synthetic= is missing beside real={cfg.real}; {usage}")
     if cfg.n is not None and (not isinstance(cfg.n, int) or cfg.n < 1):
         raise UserError(f"n={cfg.n} must be a whole number of at least 1")
-    from rich.console import Console
+    say(f"measuring {cfg.run} again" if cfg.run is not None else f"measuring {cfg.synthetic} against {cfg.real}")
+    from datakiln.console import Console
 
     if cfg.run is not None:
         evaluate_run(cfg, Console())

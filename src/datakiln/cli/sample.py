@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from datakiln.cli.calling import called_as
-from datakiln.cli.commands import command, options
+from datakiln.cli.commands import command, given_twice, options
 from datakiln.errors import UserError
+from datakiln.saying import say
 from datakiln.spec import NOUNS, Sampling
 from datakiln.wording import counted
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from datakiln.console import Console
     from datakiln.sampling.synthesizer import Synthesizer
 
 Maker = Callable[..., str]
@@ -33,9 +34,9 @@ def main(argv: list[str]) -> None:
     """
     cfg = options(argv, "sample")
     _check(cfg)
+    say(f"sampling from {cfg.run} into {cfg.out}")
     # torch takes seconds to import: a wrong option should not wait for it
-    from rich.console import Console
-
+    from datakiln.console import Console
     from datakiln.sampling.registry import register_named
     from datakiln.sampling.synthesizer import Synthesizer
 
@@ -52,7 +53,7 @@ def main(argv: list[str]) -> None:
         file = next((p for p in (path, *path.parents) if p.is_file()), None)
         told = error.strerror or str(error) if file in (None, path) else f"{file} is a file, no folder"
         raise UserError(f"out={cfg.out} cannot be written ({told}); choose another place") from error
-    console.print(f"{done} written to {cfg.out}", highlight=False, soft_wrap=True)
+    console.print(f"{done} written to {cfg.out}", soft_wrap=True)
 
 
 def _write(cfg: DictConfig, synthesizer: Synthesizer, console: Console) -> str:
@@ -60,11 +61,34 @@ def _write(cfg: DictConfig, synthesizer: Synthesizer, console: Console) -> str:
     kind = synthesizer.codec.kind
     options = Sampling(*(cfg[name] for name in OPTIONS))
     condition = {str(name): value for name, value in cfg.condition.items()}
+    if kind == "table":
+        condition = by_column(condition, synthesizer.codec.schema.names)  # type: ignore[attr-defined]
     for key, makers in (("fill", FILLERS), ("score", SCORERS), ("translate", TRANSLATORS)):
         if cfg[key] is not None:
             _check_ability(key, synthesizer)
             return _of_kind(makers, kind, f"{key}={cfg[key]}")(cfg, synthesizer, condition, options)
     return _of_kind(WRITERS, kind, "sampling")(cfg, synthesizer, condition, options, console)
+
+
+def by_column(condition: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    """Conditions under the columns' names, which may hold "=": the first sign behind which a column ends counts.
+
+    Arguments:
+        condition: As the command line was split, at the first "=" of each word.
+        columns: Of the table.
+
+    Raises:
+        UserError: A column is named twice.
+    """
+    found: dict[str, Any] = {}
+    for name, value in condition.items():
+        word = f"{name}={value}"
+        ends = [match.start() for match in re.finditer("=", word) if word[: match.start()] in columns]
+        column, told = (word[: ends[0]], word[ends[0] + 1 :]) if ends else (name, value)
+        if column in found:
+            raise given_twice(f"condition.{column}")
+        found[column] = value if column == name else told
+    return found
 
 
 def _check_ability(key: str, synthesizer: Synthesizer) -> None:

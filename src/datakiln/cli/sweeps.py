@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -35,6 +34,7 @@ from datakiln.cli.run_folders import (
 )
 from datakiln.errors import UserError
 from datakiln.loggers.about import varied_by
+from datakiln.saying import say
 
 Task = Callable[[DictConfig], float | None]
 Compare = Callable[[list[str]], None]
@@ -98,9 +98,9 @@ class Sweep:
             with flag_override(config, "readonly", False):
                 overrides.task = _in_the_order_of(sweep_overrides(self.folder), overrides.task)
             done = len(jobs_done(self.folder))
-            print(f"going on in {self.folder}: {done} of {self.total} jobs are finished", flush=True)
+            say(f"going on in {self.folder}: {done} of {self.total} jobs are finished")
         else:
-            print(f"{self.total} jobs, each with its log.txt, go to {self.folder}", flush=True)
+            say(f"{self.total} jobs, each with its log.txt, go to {self.folder}")
 
     def run(self, task: Task, cfg: DictConfig) -> float | str | None:
         """One job: its output goes to log.txt in its folder, one line to the terminal.
@@ -119,7 +119,7 @@ class Sweep:
         try:
             if cfg.get("ckpt_path") == "last":
                 if (folder / PRUNED_FILE).exists():
-                    print(f"{told}pruned before", flush=True)
+                    say(f"{told}pruned before")
                     return PRUNED
                 if _is_finished(folder, hydra.overrides.task):
                     if not has_failed:
@@ -131,13 +131,13 @@ class Sweep:
             return self._finished(folder, hydra, told, f"{time.perf_counter() - start:.1f} s")
         except Pruned as sentence:
             (folder / PRUNED_FILE).write_text(f"{' '.join(hydra.overrides.task)}\n{sentence}\n", encoding="utf-8")
-            print(f"{told}{sentence}  ({time.perf_counter() - start:.1f} s)", flush=True)
+            say(f"{told}{sentence}  ({time.perf_counter() - start:.1f} s)")
             return PRUNED
         except Exception as error:
             if hasattr(error, "exit_code"):  # somebody asked to stop, and meant the sweep
                 raise SweepEnded(f"{explain(error)}, with the same options", error.exit_code) from None
             _keep(error, folder, " ".join(hydra.overrides.task))
-            print(f"{told}failed: {explain(error, hydra.overrides.task)}", file=sys.stderr, flush=True)
+            say(f"{told}failed: {explain(error, hydra.overrides.task)}", error=True)
             return None
 
     def close(self, compare: Compare) -> None:
@@ -164,7 +164,7 @@ class Sweep:
             found = stored_yaml(best)
             chosen = " ".join(f"{name}={value}" for name, value in (found.get("best_params") or {}).items())
             told = f"{self.total} trials" + (f", {pruned} of them pruned" if pruned else "")
-            print(f"best of {told}: {chosen} ({found.get('best_value')})")
+            say(f"best of {told}: {chosen} ({found.get('best_value')})")
         if failed := self.failed():
             listed = ", ".join(failed[:3]) + (", ..." if len(failed) > 3 else "")
             raise UserError(f"{len(failed)} of {self.total} jobs failed ({listed}); see error.txt in their folders")
@@ -196,7 +196,7 @@ class Sweep:
         _check_direction(self.direction, objective)
         value = "has no value" if objective["value"] is None else f"{objective['value']:.5g}"
         stand_in = ", stand-in data" if result["stand_in"] else ""
-        print(f"{told}{objective['name']} {value}  ({remark}{stand_in})", flush=True)
+        say(f"{told}{objective['name']} {value}  ({remark}{stand_in})")
         return objective["value"]
 
 

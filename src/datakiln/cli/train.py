@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from datakiln.cli.checks import check, check_arguments
 from datakiln.cli.commands import run_hydra
+from datakiln.saying import say
 
 if TYPE_CHECKING:
     from datakiln.jobs.run import Run
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 def train(cfg: DictConfig) -> float | None:
     """Runs one training job and returns the figure named by `objective`."""
     check(cfg)
+    say(f"into {cfg.output_dir}")
     # torch and Lightning take seconds to import; a wrong option or --help should not wait for them
     from datakiln.jobs.run import Run
     from datakiln.results import forget_peak_memory

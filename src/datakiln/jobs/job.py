@@ -10,10 +10,10 @@ from typing import Any
 
 import lightning as L
 from omegaconf import DictConfig
-from rich.console import Console
 
 from datakiln.callbacks.bundle import Bundle
 from datakiln.callbacks.log import RunLog, kept_log
+from datakiln.console import Console
 from datakiln.data.base import GenerativeData
 from datakiln.models.base import GenerativeModel
 from datakiln.proof.base import Proof

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
+from datakiln.console import Console
 from datakiln.errors import UserError
 from datakiln.sampling.checkpoints import read_checkpoint
 
@@ -36,7 +35,7 @@ def checkpoint_to_go_on_from(
         found = (
             f"going on from {last}" if last.exists() else f"{folder} has no checkpoint yet: starting from the beginning"
         )
-        console.print(found, highlight=False)
+        console.print(found)
         if not last.exists():
             return None
         _check(last, wanted, identity)

@@ -17,6 +17,7 @@ from datakiln.callbacks.log import TrainingLines
 from datakiln.callbacks.progress import TrainingBar
 from datakiln.callbacks.pruning import current_judge
 from datakiln.callbacks.stopping import Stopped, on_termination
+from datakiln.console import styled
 from datakiln.errors import UserError
 from datakiln.jobs.announce import announce_data, announce_result
 from datakiln.jobs.job import Job
@@ -50,6 +51,7 @@ class Run(Job):
             raise UserError(f"{self.folder} holds a finished run; choose another hydra.run.dir, nothing is overwritten")
         if (self.folder / "checkpoints" / "last.ckpt").exists() and cfg.ckpt_path is None:
             raise UserError(f"{self.folder} holds an unfinished run; go on with ckpt_path=last or choose another one")
+        _check_device(str(cfg.trainer.get("accelerator")))
         self._store_config()
 
     def _store_config(self) -> None:
@@ -68,8 +70,8 @@ class Run(Job):
         one = NOUNS[self.data.kind]
         for report in self.data.reports:
             touched = ", ".join(counted(n, what) for n, what in ((report.rows, one), (report.cells, "cell")) if n)
-            told = f"  {report.name}: {report.detail} [dim]({touched or 'nothing touched'})[/dim]"
-            self.console.print(told, highlight=False)
+            told = (f"({touched or 'nothing touched'})", "dim")
+            self.console.print(styled(f"  {report.name}: {report.detail} ", told))
 
     def fit(self) -> None:
         """Trains, from the start or from a checkpoint, and keeps the last and the best state."""
@@ -131,6 +133,8 @@ class Run(Job):
         callbacks += [instantiate(node, _convert_="all")(data=self.data) for node in watch.values() if node]
         if self.log is not None:
             callbacks.append(TrainingLines(self.log, str(cfg.monitor)))
+        if cfg.trainer.get("overfit_batches"):
+            callbacks.append(L.pytorch.callbacks.LambdaCallback(on_train_epoch_start=_same_order))
         return [*callbacks, self._bar(), self.bundle]
 
     def _bar(self) -> L.Callback:
@@ -159,7 +163,7 @@ class Run(Job):
 
     def synthesize(self) -> None:
         """Samples the best model into the run's folder."""
-        with self.phase("sample"), self.console.status("sampling"):
+        with self.phase("sample"), self.console.work("sampling"):
             best = self.bundle.best_path if self.bundle.best_path.exists() else self.bundle.last_path
             self.synthesizer = Synthesizer.load(best, device=str(self.model.device))
             n = self.cfg.n_synthetic or self.data.n_synthetic
@@ -171,7 +175,7 @@ class Run(Job):
         self.plots = []
         if not self.cfg.plots:
             return
-        with self.phase("plots"), self.console.status("drawing"):
+        with self.phase("plots"), self.console.work("drawing"):
             self.plots = self.proof.plots(self.synthesizer, self.synthetic, self.folder)
 
     def measure(self) -> None:
@@ -195,6 +199,22 @@ class Run(Job):
             if hasattr(logger, "conclude"):
                 samples = self.proof.samples(self.synthetic)
                 if told := logger.conclude(result, self.plots, self.bundle.best_path, report, samples):
-                    self.console.print(told, markup=False, highlight=False, soft_wrap=True)
+                    self.console.print(told, soft_wrap=True)
         announce_result(result, report, self.console)
         return objective_value(result)
+
+
+def _check_device(accelerator: str) -> None:
+    """Raises `UserError` for a kind of processor that is not here, before any data is read."""
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    found["gpu"] = any(found.values())
+    if not found.get(accelerator, True):
+        here = next((name for name in ("cuda", "mps") if found[name]), None)
+        way_out = f"trainer.accelerator={here}" if here else "trainer=cpu"
+        raise UserError(f"trainer.accelerator={accelerator}: there is none here that torch can use; take {way_out}")
+
+
+def _same_order(trainer: L.Trainer, model: L.LightningModule) -> None:
+    """Every epoch in the order of the first, so that the few batches to be learnt by heart are the same ones."""
+    loader: Any = trainer.train_dataloader
+    loader.set_epoch(0)

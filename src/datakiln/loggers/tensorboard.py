@@ -31,6 +31,8 @@ class TensorBoard(TensorBoardLogger):
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         """Shows the config as text; `conclude` adds it as hyperparameters, beside the figures they led to."""
         self.config: dict[str, Any] = dict(params) if isinstance(params, dict) else vars(params)
+        if tags := self.config.get("tags"):
+            self.experiment.add_text("tags", "".join(f"    {tag}\n" for tag in tags))
         text = OmegaConf.to_yaml(OmegaConf.create(self.config))
         self.experiment.add_text("config", "".join(f"    {line}\n" for line in text.splitlines()))
 

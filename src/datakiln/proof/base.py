@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig
-from rich.console import Console
 
+from datakiln.console import Console
 from datakiln.data.base import GenerativeData
 from datakiln.loggers.about import Samples
 from datakiln.metrics.base import Figure

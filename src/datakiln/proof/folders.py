@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from rich.console import Console
 from torch import Tensor
 
+from datakiln.console import Console
 from datakiln.data.pictures.files import PictureFiles
 from datakiln.data.pictures.finding import FORMATS, find_pictures
 from datakiln.data.pictures.folder import channels_of, decode, headers, report_of, without_empty
@@ -68,7 +68,7 @@ def evaluate_folders(cfg: DictConfig, metrics: Sequence[Any], folder: Path, cons
     paths = [Path(str(cfg.real)), Path(str(cfg.synthetic))]
     found = [find_pictures(path, labels=not any(p.suffix.lower() in FORMATS for p in path.iterdir())) for path in paths]
     side, channels = _common([files for files, _, _ in found])
-    with console.status("reading pictures"):
+    with console.work("reading pictures"):
         real, made = (_read(path, *parts, side, channels) for path, parts in zip(paths, found, strict=True))
     made = _shuffled(made, int(cfg.seed))
     if len(real.x) < 4 or len(made.x) < 4:
@@ -77,8 +77,8 @@ def evaluate_folders(cfg: DictConfig, metrics: Sequence[Any], folder: Path, cons
     judged = made.x if cfg.n is None else made.x[: int(cfg.n)]
     sets = _sets(real, order, judged, _matched(made, real.classes, len(judged)), int(cfg.seed))
     aside = _set_aside(len(order), len(judged))
-    with console.status("measuring") as status:
-        tell = lambda name: status.update(f"measuring {name}")  # noqa: E731
+    with console.work("measuring", 2 * len(metrics)) as work:
+        tell = work.step
         others = replace(sets, n_train=len(order) - aside)  # a prefix of the same order
         same_n = aside == min(len(judged), MOST_SET_ASIDE)
         results = evaluate_images(others if same_n else sets, [m for m in metrics if not _is_of_copies(m)], tell)

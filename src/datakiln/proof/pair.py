@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
-from rich.console import Console
 
+from datakiln.console import Console
 from datakiln.data.tables.sources import TableFile
 from datakiln.data.tables.steps import split
 from datakiln.data.tables.types import infer_schema
@@ -37,9 +37,9 @@ def evaluate_tables(cfg: DictConfig, metrics: Sequence[Any], folder: Path, conso
     names = (f"real={cfg.real}", f"synthetic={cfg.synthetic}")
     data = paired(raw.frame, made, raw.label, int(cfg.seed), names=names)
     for line in unreadable(data.schema, data.synthetic):
-        console.print(f"{names[1]}: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-    with console.status("measuring"):
-        figures = scores(evaluate_table(data, metrics))
+        console.print(f"{names[1]}: {line}", style="yellow", soft_wrap=True)
+    with console.work("measuring", len(metrics)) as work:
+        figures = scores(evaluate_table(data, metrics, progress=work.step))
     titles = (Path(str(cfg.real)).name, Path(str(cfg.synthetic)).name)
     source = Source(raw.provenance.kind, raw.provenance.detail, raw.provenance.sha256)
     return result_of(data, figures, titles, source), draw(data, folder), data.synthetic.head(10)

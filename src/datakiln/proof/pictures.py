@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import torch
 from omegaconf import DictConfig
-from rich.console import Console
 from torch import Tensor
 
 from datakiln.callbacks.fid import MONITOR, training_sets
 from datakiln.codecs.pictures import to_levels
+from datakiln.console import Console
 from datakiln.data.pictures.pictures import ImageData
 from datakiln.errors import UserError
 from datakiln.loggers.about import Samples
@@ -99,8 +99,8 @@ class ImageProof(Proof):
             labels=None if synthetic.labels is None else torch.from_numpy(synthetic.labels),
             holdout=holdout, holdout_labels=labels, seed=seed,
         )  # fmt: skip
-        with console.status("measuring") as status:
-            return scores(evaluate_images(sets, metrics, lambda name: status.update(f"measuring {name}")))
+        with console.work("measuring", len(metrics)) as work:
+            return scores(evaluate_images(sets, metrics, work.step))
 
     def plots(self, synthesizer: Synthesizer, synthetic: Made, folder: Path) -> list[Path]:
         """Samples, real beside synthetic, neighbours, samples over the epochs, curves."""

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from rich.console import Console
-from rich.progress import Progress
 
+from datakiln.console import Console
 from datakiln.data.tables.metadata import write_metadata
 from datakiln.data.tables.tables import TableData
 from datakiln.loggers.about import Samples
@@ -51,13 +50,11 @@ class TableProof(Proof):
         return frame
 
     def figures(self, synthetic: pd.DataFrame, metrics: Sequence[Metric], seed: int, console: Console) -> list[Score]:
-        """Every metric of the config, with a progress bar on a terminal."""
+        """Every metric of the config, with a line about progress on a terminal."""
         frames = self.data.frames
         data = EvalData(self.data.schema, frames["train"], frames["test"], synthetic, seed)
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-            task = bar.add_task("measuring", total=len(metrics))
-            results = evaluate_table(data, metrics, progress=lambda name: bar.advance(task))
-        return scores(results)
+        with console.work("measuring", len(metrics)) as work:
+            return scores(evaluate_table(data, metrics, progress=work.step))
 
     def plots(self, synthesizer: Synthesizer, synthetic: pd.DataFrame, folder: Path) -> list[Path]:
         """Columns, correlations, embedding, curves; for a VAE its latent space and the KL of each dimension."""

@@ -18,6 +18,7 @@ from datakiln.reports.groups import spread_text
 from datakiln.reports.meanings import meaning, short_name
 from datakiln.reports.verdict import KEY, difference, judged, key_figures, mood, standing_word
 from datakiln.results import RunResult, Score, headlines
+from datakiln.saying import visible
 from datakiln.storage import replacing
 from datakiln.wording import ARROWS, duration, moment, number
 
@@ -75,7 +76,9 @@ def main_figures(result: RunResult) -> list[Score]:
 
 def render(template: str, **values: Any) -> str:
     """A template filled in; everything is escaped, and a name the template misspells is an error."""
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, finalize=_visible
+    )
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters |= {
         "number": number,
@@ -94,6 +97,10 @@ def render(template: str, **values: Any) -> str:
     }
     environment.globals["arrows"] = ARROWS
     return environment.get_template(template).render(**values)
+
+
+def _visible(value: Any) -> Any:  # noqa: ANN401 (whatever a template holds)
+    return visible(value, lines=True) if type(value) is str else value  # not what is marked as safe already
 
 
 def write_text(text: str, path: Path) -> None:

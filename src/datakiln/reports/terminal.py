@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rich import box
-from rich.console import Console, ConsoleOptions, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from datakiln.console import styled
 from datakiln.reports.bars import bar_of
 from datakiln.reports.groups import Comparison, spread_text
 from datakiln.reports.meanings import short_names
@@ -49,7 +50,7 @@ class Summary:
 
     result: RunResult
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:  # noqa: ANN401 (Rich's interface)
         """Its lines, as wide as there is room."""
         yield from self.sentences()
         yield figure_table(self.result, options.max_width)
@@ -58,9 +59,8 @@ class Summary:
         """What it is about, the verdict, and a sentence for each claim."""
         result, verdict = self.result, judged(self.result)
         made = f"{result.model} on {result.data}, seed {result.seed}"
-        about = Text(made, "dim").append(" (stand-in data)" if result.stand_in else "", "bold yellow")
-        yield about
-        yield Text(f"{verdict.subject}: {verdict.headline}", f"bold {COLOURS[verdict.tone]}")
+        yield styled((made, "dim"), (" (stand-in data)" if result.stand_in else "", "bold yellow"))
+        yield styled((f"{verdict.subject}: {verdict.headline}", f"bold {COLOURS[verdict.tone]}"))
         for claim in verdict.claims:
             yield _sentence(claim)
 
@@ -83,11 +83,11 @@ def figure_table(result: RunResult, width: int) -> Table:
     names = _names(scores, width)
     for score in scores:
         colour = _colour(score)
-        name = Text(names[score.name]).append(f"\N{NO-BREAK SPACE}{ARROWS[score.better]}".rstrip(), "dim")
-        cells = [name, Text(number(score.value), colour), Text(_real(score))]
-        cells += [Text(number(score.floor))] if width >= ROOMY else []
+        name = styled(names[score.name], (f"\N{NO-BREAK SPACE}{ARROWS[score.better]}".rstrip(), "dim"))
+        cells = [name, styled((number(score.value), colour)), styled(_real(score))]
+        cells += [styled(number(score.floor))] if width >= ROOMY else []
         cells += [_meter(score, colour)] if width >= WIDE else []
-        table.add_row(*cells, Text(_word(score), colour))
+        table.add_row(*cells, styled((_word(score), colour)))
     return table
 
 
@@ -116,22 +116,23 @@ def comparison_table(comparison: Comparison, width: int | None = None) -> Table:
     columns = _fitting(comparison, width)
     short = short_names(comparison.all_figures)
     ranked = f", best first by {short.get(comparison.objective, comparison.objective)}" if comparison.objective else ""
-    table = Table(title=Text(f"median ± standard deviation over seeds{ranked}"), title_justify="left")
+    table = Table(title=styled(f"median ± standard deviation over seeds{ranked}"), title_justify="left")
     for name in comparison.keys:
-        table.add_column(Text(name.replace(".", ".\n")), overflow="fold")
+        table.add_column(styled(name.replace(".", ".\n")), overflow="fold")
     table.add_column("seeds", justify="right")
     for name in columns:
-        head = Text(short[name].replace("/", "/\n"))  # keeps columns narrow
-        table.add_column(head.append(f" {ARROWS[comparison.better.get(name, 'none')]}", "dim"), justify="right")
+        arrow = (f" {ARROWS[comparison.better.get(name, 'none')]}", "dim")
+        table.add_column(styled(short[name].replace("/", "/\n"), arrow), justify="right")  # keeps columns narrow
     for groups in comparison.by_data.values():
         table.add_section()
         for group in groups:
             cells = [spread_text(group.figures.get(name), len(group.runs)) for name in columns]
             best = [comparison.is_best(group, name) for name in columns]
-            marked = [Text(cell, "bold green" if is_best else "") for cell, is_best in zip(cells, best, strict=True)]
-            table.add_row(*(Text(value) for value in group.key.values()), str(len(group.runs)), *marked)
+            styles = ["bold green" if is_best else "" for is_best in best]
+            marked = [styled(pair) for pair in zip(cells, styles, strict=True)]
+            table.add_row(*(styled(value) for value in group.key.values()), str(len(group.runs)), *marked)
     if left_out := len(comparison.columns) - len(columns):
-        table.caption = Text(f"{counted(left_out, 'more figure')} in comparison.html")
+        table.caption = styled(f"{counted(left_out, 'more figure')} in comparison.html")
         table.caption_justify = "left"
     return table
 
@@ -154,11 +155,11 @@ def _fitting(comparison: Comparison, width: int | None) -> list[str]:
 
 
 def _sentence(claim: Claim) -> Padding:
-    mark = Text(f"{MARKS[claim.tone]} ", f"bold {COLOURS[claim.tone]}")
+    mark = styled((f"{MARKS[claim.tone]} ", f"bold {COLOURS[claim.tone]}"))
     table = Table.grid(padding=0)
     table.add_column(no_wrap=True)
     table.add_column()
-    table.add_row(mark, Text(claim.sentence))
+    table.add_row(mark, styled(claim.sentence))
     return Padding(table, (0, 0, 0, 1), expand=False)
 
 
@@ -209,8 +210,8 @@ def _meter(score: Score, colour: str, width: int = 10) -> Text:
     """A bar of a figure's standing."""
     bar = bar_of(score)
     if bar is None:
-        return Text()
+        return styled("")
     if bar.beyond:
-        return Text("below the floor" if bar.beyond == "below" else "beyond", colour)
+        return styled(("below the floor" if bar.beyond == "below" else "beyond", colour))
     full = round(bar.at * width / 100)
-    return Text("━" * full, colour).append("─" * (width - full), "dim").append(f" {bar.standing:.0%}")
+    return styled(("━" * full, colour), ("─" * (width - full), "dim"), f" {bar.standing:.0%}")

@@ -16,6 +16,7 @@ from datakiln.codecs.tables.table import TableCodec
 from datakiln.codecs.tables.values import plain_cells, plain_value, to_numbers
 from datakiln.data.tables.files import read_table_file
 from datakiln.data.tables.finding import find_file
+from datakiln.data.tables.limits import check_room
 from datakiln.errors import UserError, near
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.sampling.writing import for_csv
@@ -172,7 +173,9 @@ def _codec(synthesizer: Synthesizer) -> TableCodec:
 
 
 def _read(synthesizer: Synthesizer, source: str) -> _Rows:
-    return _beside(synthesizer, read_table_file(find_file(source, None), least=1).frame, source)
+    path = find_file(source, None)
+    check_room(path)
+    return _beside(synthesizer, read_table_file(path, least=1).frame, source)
 
 
 def _beside(synthesizer: Synthesizer, frame: pd.DataFrame, source: str) -> _Rows:

@@ -15,12 +15,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from rich.console import Console
-from rich.progress import track
 
 from datakiln import strictjson
 from datakiln.codecs.base import CHUNK
 from datakiln.codecs.tables.table import TableCodec
+from datakiln.console import Console
 from datakiln.data.tables.facts import is_text
 from datakiln.errors import UserError
 from datakiln.sampling.rejection import Request
@@ -100,7 +99,7 @@ def _write_parts(
     rows = [min(PART_ROWS, n - start) for start in starts]
     _check_folder(folder, dict(zip(paths, rows, strict=True)), asked)
     folder.mkdir(parents=True, exist_ok=True)
-    for k in track(range(len(starts)), "sampling", console=console, disable=not console.is_terminal):
+    for k in console.tracked(range(len(starts)), "sampling"):
         if not paths[k].exists():
             with replacing(paths[k]) as partial:
                 pieces = synthesizer.rows(request, rows[k], seed, part=k, first_row=starts[k], options=options)

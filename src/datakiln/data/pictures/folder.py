@@ -134,8 +134,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _decode_all(folder: Path, files: Sequence[Path], side: int, channels: int, in_memory: bool) -> dict[str, Any]:
-    from rich.console import Console
-    from rich.progress import track
+    from datakiln.console import Console
 
     x = torch.zeros(len(files) if in_memory else 0, channels, side, side, dtype=torch.uint8)
     pixels = x.numpy()
@@ -152,8 +151,7 @@ def _decode_all(folder: Path, files: Sequence[Path], side: int, channels: int, i
     console = Console(stderr=True)
     with threads() as pool:
         done = pool.map(one, range(len(files)))
-        shown = {"console": console, "transient": True, "disable": not console.is_terminal}
-        outcomes = list(track(done, "reading pictures", len(files), **shown))  # type: ignore[arg-type]
+        outcomes = list(console.tracked(done, "reading pictures", len(files)))
     kept = torch.tensor([i for i, (_, fault) in enumerate(outcomes) if not fault], dtype=torch.long)
     bad = [[str(files[i].relative_to(folder)), fault] for i, (_, fault) in enumerate(outcomes) if fault]
     digest = hashlib.sha256("".join(good for good, _ in outcomes).encode()).hexdigest()

@@ -66,6 +66,8 @@ def _load(path: Path) -> dict[str, Any]:
         raise UserError(f"data.metadata={path} does not exist") from None
     except (ValueError, OSError) as error:
         raise UserError(f"data.metadata={path} cannot be read as JSON ({error})") from None
+    except RecursionError:
+        raise UserError(f"data.metadata={path} is nested too deeply to be a description of columns") from None
     if not isinstance(content, dict):
         raise UserError(f"data.metadata={path} is no JSON object")
     return content

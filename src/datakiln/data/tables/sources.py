@@ -96,6 +96,7 @@ class TableFile:
         streaming: Whether rows stay on disk; "auto" if they would take more than half of the available memory. Several
             Parquet files always do.
         cache: Folder for what text files are converted to where rows stay on disk.
+        most_columns: A table of more columns is refused.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class TableFile:
         names: list[str] | None = None,
         streaming: bool | Literal["auto"] = "auto",
         cache: str = "outputs/cache",
+        most_columns: int = 4096,
     ) -> None:
         """Raises `UserError` without a path, or for an option that is none."""
         if not path:
@@ -116,32 +118,34 @@ class TableFile:
         if streaming not in (True, False, "auto"):
             raise UserError(f"data.streaming={streaming} must be auto, true or false")
         self.path, self.streaming, self.cache = Path(path).expanduser(), streaming, Path(cache)
-        self.target, self.encoding, self.delimiter = target, encoding, delimiter
+        self.target, self.encoding, self.delimiter, self.most_columns = target, encoding, delimiter, most_columns
         self.names = None if names is None else [str(name) for name in names]
 
     def __call__(self, data_dir: str | None = None) -> RawTable:
         """Reads the file; raises `UserError` with file, fault and way out."""
         from datakiln.data.tables.files import read_table_file
-        from datakiln.data.tables.large import is_too_large
+        from datakiln.data.tables.limits import is_too_large
 
         path = find_file(self.path, data_dir)
         parts = parts_of(path)
         if parts is not None or self.streaming is True or (self.streaming == "auto" and is_too_large(path)):
             return self._on_disk(path, parts)
-        content = read_table_file(path, self.encoding, self.delimiter, self.names)
+        content = read_table_file(path, self.encoding, self.delimiter, self.names, most_columns=self.most_columns)
         self._check_target(list(content.frame.columns), path.name)
         provenance = Provenance("files", str(path.resolve()), content.sha256)
         return RawTable(content.frame, self.target, provenance, notes=tuple(content.notes))
 
     def _on_disk(self, path: Path, parts: list[Path] | None) -> RawTable:
         from datakiln.data.tables.large import open_file, open_parts
+        from datakiln.data.tables.limits import check_columns
 
         if parts is None:
-            opened = open_file(path, self.cache, self.encoding, self.delimiter, self.names)
+            opened = open_file(path, self.cache, self.encoding, self.delimiter, self.names, self.most_columns)
         elif self.streaming is False:
             raise UserError(f"data.streaming=false, but {path} is several files, which are read from disk only")
         else:
             opened = open_parts(parts)
+            check_columns(len(opened.store.names), path.name, self.most_columns)
         self._check_target(opened.store.names, path.name)
         size = sum(p.stat().st_size for p in parts or [path]) / 1e6
         why = f"the table ({size:.0f} MB) is read from disk while it trains; memory does not grow with its rows"

@@ -257,6 +257,7 @@ class FileData(TableData):
         names: Column names of a text file without a header.
         streaming: See `TableFile`.
         cache: See `TableFile`.
+        most_columns: See `TableFile`.
         **options: See `TableData`.
     """
 
@@ -272,7 +273,9 @@ class FileData(TableData):
         names: list[str] | None = None,
         streaming: bool | Literal["auto"] = "auto",
         cache: str = "outputs/cache",
+        most_columns: int = 4096,
         **options: Any,
     ) -> None:
         """See the class."""
-        super().__init__(TableFile(path, target, encoding, delimiter, names, streaming, cache), codec, **options)
+        source = TableFile(path, target, encoding, delimiter, names, streaming, cache, most_columns)
+        super().__init__(source, codec, **options)
