@@ -36,7 +36,7 @@ def places(tmp_path, monkeypatch):
 
 
 def interrupted_by(monkeypatch, callback: L.Callback) -> None:
-    monkeypatch.setattr("datakiln.api.running.progress_of", lambda progress: callback)
+    monkeypatch.setattr("datakiln.api.running.progress_of", lambda progress, monitor: callback)
 
 
 def test_the_best_epoch_so_far_is_given_with_a_warning(places, monkeypatch):

@@ -53,7 +53,7 @@ class QuietRun(Run):
         self.progress = progress
 
     def _bar(self) -> L.Callback:
-        return progress_of(self.progress)
+        return progress_of(self.progress, str(self.cfg.monitor))
 
     def ask_to_stop(self, reason: str) -> None:
         """A second Ctrl-C is an exception again: it must not end a notebook's kernel."""
@@ -72,14 +72,15 @@ def trained(cfg: DictConfig, progress: bool, keep: bool) -> Outcome:
     run = QuietRun(cfg, progress)
     result: RunResult | None = None
     try:
-        run.check()
-        run.load_data()
-        run.fit()
-        if keep:
-            run.synthesize()
-            run.prove()
-            run.finish()
-            result = build_result(run)
+        with run.logged():
+            run.check()
+            run.load_data()
+            run.fit()
+            if keep:
+                run.synthesize()
+                run.prove()
+                run.finish()
+                result = build_result(run)
     except Stopped as stop:
         reason = stop.reason
         if reason != "SIGINT" or not run.bundle.best_path.exists():

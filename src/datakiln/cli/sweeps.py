@@ -34,6 +34,7 @@ from datakiln.cli.run_folders import (
     unfinished_sweep,
 )
 from datakiln.errors import Interrupted, UserError
+from datakiln.loggers.about import varied_by
 from datakiln.saying import say
 
 Task = Callable[[DictConfig], float | None]
@@ -125,8 +126,8 @@ class Sweep:
                     if not has_failed:
                         return self._finished(folder, hydra, told, "finished before")
                     (folder / "result.json").unlink()  # it failed after this was written: what is missing is done again
-            with (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log):
-                with judged_by(self._judge(hydra, cfg)):
+            with (folder / "log.txt").open("a", buffering=1, encoding="utf-8") as log, redirect_stdout(log):
+                with judged_by(self._judge(hydra, cfg)), varied_by(self._own(hydra)):
                     task(cfg)
             return self._finished(folder, hydra, told, f"{time.perf_counter() - start:.1f} s")
         except Pruned as sentence:
@@ -182,10 +183,13 @@ class Sweep:
         return judge_of(hydra.sweeper, self.folder, int(hydra.job.num), cfg)
 
     def _told(self, hydra: Any) -> str:  # noqa: ANN401 (Hydra's config node)
-        fixed = {word.lower() for word in self.argv}  # Hydra writes true as True
-        own = [override for override in hydra.overrides.task if override.lower() not in fixed]
         width = len(str(self.total))
-        return f"[{hydra.job.num + 1:>{width}}/{self.total}] {' '.join(own)}  "
+        return f"[{hydra.job.num + 1:>{width}}/{self.total}] {' '.join(self._own(hydra))}  "
+
+    def _own(self, hydra: Any) -> list[str]:  # noqa: ANN401 (Hydra's config node)
+        """What tells a job from the others."""
+        fixed = {word.lower() for word in self.argv}  # Hydra writes true as True
+        return [override for override in hydra.overrides.task if override.lower() not in fixed]
 
     def _finished(self, folder: Path, hydra: Any, told: str, remark: str) -> float | None:  # noqa: ANN401
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))

@@ -40,7 +40,7 @@ def complete(run: Run) -> float | None:
     check_arguments(run.cfg)  # those of other packages' classes too, which are imported for it
     threads = torch.get_num_threads()
     try:
-        with stopping(run.ask_to_stop), naming_full_disks(run.last_path):
+        with stopping(run.ask_to_stop), naming_full_disks(run.last_path), run.logged():
             run.check()
             run.load_data()
             run.fit()

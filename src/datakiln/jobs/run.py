@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from datakiln.callbacks.bundle import Bundle
 from datakiln.callbacks.ema import Ema
+from datakiln.callbacks.log import TrainingLines
 from datakiln.callbacks.progress import TrainingBar
 from datakiln.callbacks.pruning import current_judge
 from datakiln.callbacks.stopping import Stopped, on_termination
@@ -26,6 +27,7 @@ from datakiln.jobs.announce import announce_data, announce_result
 from datakiln.jobs.job import Job
 from datakiln.jobs.outcome import build_result, choice, monitored, objective_value, overrides, tested
 from datakiln.jobs.resuming import checkpoint_to_go_on_from
+from datakiln.loggers.about import About, learning_rate
 from datakiln.models.base import Diverged
 from datakiln.proof.base import build_proof
 from datakiln.sampling.checkpoints import FORMAT, model_arguments, stage_of
@@ -103,7 +105,10 @@ class Run(Job):
             current_judge(),
         )
         self.loggers = [instantiate(node, _convert_="all") for node in (cfg.get("logger") or {}).values()]
+        about = self._about()
         for logger in self.loggers:
+            if hasattr(logger, "introduce"):
+                logger.introduce(about)
             logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
         self.trainer = instantiate(
             cfg.trainer, logger=self.loggers, callbacks=self._callbacks(), default_root_dir=str(self.folder)
@@ -164,13 +169,20 @@ class Run(Job):
         watch = (cfg.get("watch") or {}).get(self.data.kind) or {}
         callbacks: list[L.Callback] = [] if cfg.ema is None else [Ema(cfg.ema)]
         callbacks += [instantiate(node, _convert_="all")(data=self.data) for node in watch.values() if node]
+        if self.log is not None:
+            callbacks.append(TrainingLines(self.log, str(cfg.monitor)))
         if cfg.trainer.get("overfit_batches"):
             callbacks.append(L.pytorch.callbacks.LambdaCallback(on_train_epoch_start=_same_order))
         return [*callbacks, self._bar(), self._listening(), self.bundle]
 
     def _bar(self) -> L.Callback:
         """What shows how far training is."""
-        return TrainingBar(self.console)
+        return TrainingBar(self.console, str(self.cfg.monitor))
+
+    def _about(self) -> About:
+        rate = learning_rate(OmegaConf.to_container(self.cfg.model, resolve=True))  # type: ignore[arg-type]
+        model, data = choice(self.cfg, "model"), choice(self.cfg, "data")
+        return About(model, data, int(self.cfg.seed), tuple(overrides()), rate)
 
     def _identity(self) -> dict[str, Any]:
         config = OmegaConf.to_container(self.cfg.model, resolve=True)
@@ -224,7 +236,9 @@ class Run(Job):
         result.save(self.folder / "result.json")  # last of the files: with it the run is finished, and not gone on with
         for logger in self.loggers:
             if hasattr(logger, "conclude"):
-                logger.conclude(result, self.plots, self.bundle.best_path)
+                samples = self.proof.samples(self.synthetic)
+                if told := logger.conclude(result, self.plots, self.bundle.best_path, report, samples):
+                    self.console.print(told, soft_wrap=True)
         announce_result(result, report, self.console)
         return objective_value(result)
 

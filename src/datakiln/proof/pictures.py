@@ -18,6 +18,7 @@ from datakiln.codecs.pictures import to_levels
 from datakiln.console import Console
 from datakiln.data.pictures.pictures import ImageData
 from datakiln.errors import UserError
+from datakiln.loggers.about import Samples
 from datakiln.metrics.base import Figure
 from datakiln.metrics.extractors.build import check_extractor
 from datakiln.metrics.pictures.evaluate import evaluate_images, nearest
@@ -33,7 +34,7 @@ from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import Batch
 from datakiln.storage import replacing
 
-SHOWN, NEIGHBOURS, ASKED = ACROSS * ACROSS, 4, 16
+SHOWN, NEIGHBOURS, ASKED, SAMPLED = ACROSS * ACROSS, 4, 16, 36
 MOST_HELD_OUT = 10_000
 ENCODED = 4000
 EXTRACTOR = {"extractor": "auto", "precision": "exact", "resize": "clean"}  # options, and what their absence means
@@ -136,6 +137,12 @@ class ImageProof(Proof):
             latent_plot(mean.cpu().numpy(), names, target / "latent.png", title="class"),
             kl_plot(kl.cpu().numpy(), target / "kl_per_dimension.png"),
         ]
+
+    def samples(self, synthetic: Made) -> Samples:
+        """The first pictures, with the class that each was asked to show."""
+        first, labels = synthetic.pictures[:SAMPLED], synthetic.labels
+        names = () if labels is None else tuple(str(self.data.spec.classes[k]) for k in labels[:SAMPLED])
+        return Samples(pictures=first.transpose(0, 2, 3, 1), labels=names)
 
     def preview(self, synthetic: Made) -> None:
         """Pictures are no rows."""
