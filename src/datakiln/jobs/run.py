@@ -53,6 +53,9 @@ class Run(Job):
             raise UserError(f"{self.folder} holds an unfinished run; go on with ckpt_path=last or choose another one")
         _check_device(str(cfg.trainer.get("accelerator")))
         self._store_config()
+        if self.log is not None:
+            about = self._about()
+            self.log.line(f"{about.model} on {about.data}, seed {about.seed}: {' '.join(about.overrides)}".rstrip(": "))
 
     def _store_config(self) -> None:
         (self.folder / "config").mkdir(parents=True, exist_ok=True)
