@@ -60,6 +60,9 @@ class Run(Job):
         for folder in (self.folder, *(self.folder / name for name in ("checkpoints", "plots", "samples", "config"))):
             remove_left_over(folder)
         self._store_config()
+        if self.log is not None:
+            about = self._about()
+            self.log.line(f"{about.model} on {about.data}, seed {about.seed}: {' '.join(about.overrides)}".rstrip(": "))
 
     def _store_config(self) -> None:
         (self.folder / "config").mkdir(parents=True, exist_ok=True)
