@@ -7,10 +7,12 @@ what has a style is built from parts by `styled`.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import rich.console
+from rich.control import Control
 from rich.markup import escape
 from rich.progress import track
 from rich.segment import Segment
@@ -63,9 +65,31 @@ class Console(rich.console.Console):
         """
         return Work(self, what, total)
 
+    @contextmanager
+    def heard_by(self, listener: Callable[[list[Any]], None]) -> Iterator[None]:
+        """Tells the listener of everything that is printed inside, and of no bar or line that is only drawn again."""
+        self.push_render_hook(_Hook(listener))
+        try:
+            yield
+        finally:
+            self.pop_render_hook()
+
     def tracked(self, work: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
         """The same, one by one, with a bar on a terminal."""
         yield from track(work, escape(visible(what)), total, console=self, transient=True, disable=not self.is_terminal)
+
+
+class _Hook(rich.console.RenderHook):
+    """Passes on what a console is about to show."""
+
+    def __init__(self, listener: Callable[[list[Any]], None]) -> None:
+        self.listener = listener
+
+    def process_renderables(self, renderables: list[rich.console.ConsoleRenderable]) -> list[Any]:
+        said = [item for item in renderables if not isinstance(item, Control)]
+        if said:
+            self.listener(said)
+        return renderables
 
 
 class Work:

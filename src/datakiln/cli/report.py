@@ -43,7 +43,7 @@ def main(argv: list[str]) -> None:
     comparison = compare(runs, failures, [name for name in options.get("figures", "").split(",") if name])
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH_OF_A_FILE)
     if comparison.groups:
-        console.print(comparison_table(comparison))
+        console.print(comparison_table(comparison, console.width))
     for failure in failures:
         console.print(f"failed: {failure.folder} ({failure.overrides}): {failure.message}", style="red")
     if comparison.repeated:

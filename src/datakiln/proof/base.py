@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from datakiln.console import Console
 from datakiln.data.base import GenerativeData
+from datakiln.loggers.about import Samples
 from datakiln.metrics.base import Figure
 from datakiln.metrics.evaluate import Result
 from datakiln.results import RunResult, Score
@@ -56,6 +57,10 @@ class Proof(abc.ABC):
     @abc.abstractmethod
     def preview(self, synthetic: Any) -> pd.DataFrame | None:  # noqa: ANN401
         """A few rows for the report, if rows are what the data has."""
+
+    def samples(self, synthetic: Any) -> Samples:  # noqa: ANN401
+        """Some of the examples, for loggers that show them; rows unless a kind has something else."""
+        return Samples(rows=self.preview(synthetic))
 
     def history(self, path: Path) -> pd.DataFrame | None:
         """The curves of the run, if it left any."""

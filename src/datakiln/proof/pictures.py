@@ -18,6 +18,7 @@ from datakiln.codecs.pictures import to_levels
 from datakiln.console import Console
 from datakiln.data.pictures.pictures import ImageData
 from datakiln.errors import UserError
+from datakiln.loggers.about import Samples
 from datakiln.metrics.base import Figure
 from datakiln.metrics.extractors.build import check_extractor
 from datakiln.metrics.pictures.evaluate import evaluate_images, nearest
@@ -31,8 +32,9 @@ from datakiln.proof.base import Proof, scores
 from datakiln.results import Score
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import Batch
+from datakiln.storage import replacing
 
-SHOWN, NEIGHBOURS, ASKED = ACROSS * ACROSS, 4, 16
+SHOWN, NEIGHBOURS, ASKED, SAMPLED = ACROSS * ACROSS, 4, 16, 36
 MOST_HELD_OUT = 10_000
 ENCODED = 4000
 EXTRACTOR = {"extractor": "auto", "precision": "exact", "resize": "clean"}  # options, and what their absence means
@@ -80,7 +82,8 @@ class ImageProof(Proof):
         content: dict[str, Any] = {"images": made.pictures.transpose(0, 2, 3, 1)}
         if made.labels is not None:
             content |= {"labels": made.labels, "classes": np.array(synthesizer.codec.spec.classes)}
-        np.savez_compressed(folder / "synthetic.npz", **content)
+        with replacing(folder / "synthetic.npz") as partial, partial.open("wb") as file:
+            np.savez_compressed(file, **content)
         first = made.pictures[:SHOWN]
         save_grid(first, folder / "synthetic.png", f"The first {len(first)} of {len(made):,} synthetic pictures.")
         return made
@@ -134,6 +137,12 @@ class ImageProof(Proof):
             latent_plot(mean.cpu().numpy(), names, target / "latent.png", title="class"),
             kl_plot(kl.cpu().numpy(), target / "kl_per_dimension.png"),
         ]
+
+    def samples(self, synthetic: Made) -> Samples:
+        """The first pictures, with the class that each was asked to show."""
+        first, labels = synthetic.pictures[:SAMPLED], synthetic.labels
+        names = () if labels is None else tuple(str(self.data.spec.classes[k]) for k in labels[:SAMPLED])
+        return Samples(pictures=first.transpose(0, 2, 3, 1), labels=names)
 
     def preview(self, synthetic: Made) -> None:
         """Pictures are no rows."""

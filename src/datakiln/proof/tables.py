@@ -12,6 +12,7 @@ import torch
 from datakiln.console import Console
 from datakiln.data.tables.metadata import write_metadata
 from datakiln.data.tables.tables import TableData
+from datakiln.loggers.about import Samples
 from datakiln.metrics.base import EvalData, Figure
 from datakiln.metrics.evaluate import evaluate_table
 from datakiln.models.vae.vae import ACTIVE_VARIANCE, VAE
@@ -23,8 +24,9 @@ from datakiln.results import Score
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.sampling.writing import for_csv
 from datakiln.spec import Batch
+from datakiln.storage import replacing
 
-PREVIEW_ROWS = 10
+PREVIEW_ROWS, SAMPLE_ROWS = 10, 100
 Metric = Callable[[EvalData], list[Figure]]
 
 
@@ -44,7 +46,8 @@ class TableProof(Proof):
             frame: pd.DataFrame = synthesizer.sample(n, seed=seed)
         else:
             frame = synthesizer.transform(self.data.frames["test"].head(n), seed=seed)
-        for_csv(frame, self.data.schema).to_csv(folder / "synthetic.csv", index=False)
+        with replacing(folder / "synthetic.csv") as partial:
+            for_csv(frame, self.data.schema).to_csv(partial, index=False)
         write_metadata(self.data.schema, frame, folder / "metadata.json")
         return frame
 
@@ -83,6 +86,10 @@ class TableProof(Proof):
             latent_plot(mean.cpu().numpy(), labels, target / "latent.png", title=self.data.schema.label or ""),
             kl_plot(kl.cpu().numpy(), target / "kl_per_dimension.png", active=active),
         ]
+
+    def samples(self, synthetic: pd.DataFrame) -> Samples:
+        """More of the first rows."""
+        return Samples(rows=synthetic.head(SAMPLE_ROWS))
 
     def preview(self, synthetic: pd.DataFrame) -> pd.DataFrame:
         """The first rows."""

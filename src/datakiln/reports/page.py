@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from datakiln.reports.bars import bar_of
 from datakiln.reports.breakdown import column_table, other_tables
 from datakiln.reports.groups import spread_text
+from datakiln.reports.meanings import meaning, short_name
+from datakiln.reports.verdict import KEY, difference, judged, key_figures, mood, standing_word
 from datakiln.results import RunResult, Score, headlines
 from datakiln.saying import visible
 from datakiln.storage import replacing
@@ -52,7 +55,8 @@ def write_page(
         "run.html",
         run=result,
         total=sum(result.wall_seconds.values()),
-        headlines=headlines(result.figures),
+        verdict=judged(result, "pictures" if sample is None else "rows"),
+        headlines=main_figures(result),
         pictures=[picture(plot) for plot in plots],
         columns=column_table(result.figures, columns),
         parts=other_tables(result.figures, columns),
@@ -62,6 +66,12 @@ def write_page(
         config=config,
     )
     write_text(text, path)
+
+
+def main_figures(result: RunResult) -> list[Score]:
+    """The figures to show first: those of each group, and whatever a verdict rests on that is worse than real data."""
+    worse = [score for topic in KEY for score in key_figures(result, topic) if difference(score) == "worse"]
+    return [score for score in result.figures if score in worse or score in headlines(result.figures)]
 
 
 def render(template: str, **values: Any) -> str:
@@ -78,6 +88,11 @@ def render(template: str, **values: Any) -> str:
         "spread": spread_text,
         "moment": moment,
         "breakable": lambda name: Markup("<wbr>").join(re.split(r"(?<=[/_])", str(name))),
+        "meaning": meaning,
+        "short": short_name,
+        "standing": standing_word,
+        "mood": mood,
+        "bar": bar_of,
         "words": lambda name: str(name).replace("_", " "),
     }
     environment.globals["arrows"] = ARROWS
