@@ -32,6 +32,7 @@ def check(cfg: DictConfig) -> None:
     check_watch(cfg)
     check_side(cfg)
     check_trainer(cfg)
+    check_processes(cfg)
     check_arguments(cfg, only_ours=True)
     check_types(cfg)
     check_path(cfg)
@@ -180,6 +181,25 @@ def check_trainer(cfg: DictConfig) -> None:
     if batches not in (None, 1):
         told = f"trainer.accumulate_grad_batches={batches}: {name} updates after every batch"
         raise UserError(f"{told}; for larger batches in the same memory raise batch_size and set model.accumulate")
+
+
+def check_processes(cfg: DictConfig) -> None:
+    """Refuses to train in several processes; imports nothing.
+
+    Raises:
+        UserError: The option and its value.
+    """
+    trainer = cfg.trainer
+    devices = trainer.get("devices", 1)
+    one = isinstance(devices, int) and not isinstance(devices, bool) and devices == 1
+    one = one or devices == "1" or (OmegaConf.is_list(devices) and len(devices) == 1)
+    wrong = [("devices", devices)] if not one else []
+    wrong += [("num_nodes", trainer.get("num_nodes"))] if trainer.get("num_nodes") not in (None, 1) else []
+    strategy = trainer.get("strategy")
+    wrong += [("strategy", strategy)] if strategy not in (None, "auto", "single_device") else []
+    if wrong:
+        told = f"trainer.{wrong[0][0]}={wrong[0][1]}: several processes are not built yet"
+        raise UserError(f"{told}; train in one: trainer.devices=1, and trainer.num_nodes and strategy left out")
 
 
 def check_arguments(cfg: DictConfig, only_ours: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -10,11 +11,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from datakiln.callbacks.stopping import interrupt, stopping
 from datakiln.cli import choices, kinds
 from datakiln.cli.calling import as_called
 from datakiln.cli.explain import explain, is_mistake
 from datakiln.cli.options import declared
-from datakiln.errors import UserError, near
+from datakiln.errors import Interrupted, UserError, near
 from datakiln.saying import listen, say
 from datakiln.storage import CONF
 
@@ -61,6 +63,9 @@ def run_hydra(
             return sweep.run(task, cfg)
         try:
             return task(cfg)
+        except Interrupted:
+            remove_if_empty(Path(HydraConfig.get().runtime.output_dir), refused=True)
+            raise
         except Exception as error:
             folder = Path(HydraConfig.get().runtime.output_dir)
             remove_if_empty(folder, refused=isinstance(error, UserError))
@@ -142,6 +147,18 @@ def _parsed(key: str, value: str) -> Any:  # noqa: ANN401 (any yaml value)
         raise UserError(f"option {key}={value!r} cannot be read ({type(error).__name__}); quote it") from None
 
 
+def count(key: str, value: Any) -> int:  # noqa: ANN401 (any yaml value)
+    """A whole number of at least 1, in any writing of it: 1000000, 1_000_000 or 1e6.
+
+    Raises:
+        UserError: It is none.
+    """
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or value != int(value) or value < 1:
+        raise UserError(f"{key}={value} must be a whole number of at least 1")
+    return int(value)
+
+
 def set_option(config: DictConfig, key: str, value: Any) -> DictConfig:  # noqa: ANN401 (any yaml value)
     """Sets `a` or `a.name`, where a name may hold spaces and further dots, as columns do."""
     head, dot, rest = key.partition(".")
@@ -182,13 +199,16 @@ class one_line_errors:  # noqa: N801 (a context manager reads as a verb)
         """See the class."""
         self.debug = any(arg.lstrip("+") == "debug=true" for arg in argv)
         self.argv, self.config_name = argv, config_name
+        self._stopping = stopping(interrupt)
 
     def __enter__(self) -> None:
-        """From now on, what others say is shown as we would."""
+        """From now on, what others say is shown as we would, and a signal, too, ends in one line."""
         listen()
+        self._stopping.__enter__()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:  # noqa: ANN401
         """Tells the error and leaves."""
+        self._stopping.__exit__(None, None, None)
         if error is None or self.debug or isinstance(error, SystemExit):
             return
         if isinstance(error, KeyboardInterrupt):

@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from datakiln.cli import choices, signatures
 from datakiln.errors import UserError, near
+from datakiln.storage import no_room
 
 
 def is_mistake(error: BaseException) -> bool:
@@ -29,6 +30,8 @@ def explain(error: BaseException, argv: Sequence[str] = (), config_name: str = "
     name, text = type(error).__name__, " ".join(str(error).split())
     if isinstance(error, UserError) or hasattr(error, "exit_code"):
         return text
+    if isinstance(error, OSError) and (told := no_room(error)) is not None:
+        return f"{told}; make room there, and the same command begins anew"
     if isinstance(error.__cause__, UserError):
         return _with_key(error, text)
     if match := re.match(r"\w+ raised while resolving interpolation: (.*?)(?: full_key: .*)?$", text):

@@ -62,9 +62,10 @@ class Evaluate:
     run: str | None
     register: str | list[str] | None
     n: Annotated[int, "at least 1"] | None
-    seed: Annotated[int, "at least 0"]
+    seed: Annotated[int, "at least 0"] | None
     real: str | None
     synthetic: str | None
+    holdout: str | None
     target: str | None
     out: str | None
     debug: bool

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from datakiln.cli.calling import called_as
-from datakiln.cli.commands import command, given_twice, options
+from datakiln.cli.commands import command, count, given_twice, options
 from datakiln.errors import UserError
+from datakiln.sampling.room import check_room
+from datakiln.sampling.unfinished import may_go_on
 from datakiln.saying import say
 from datakiln.spec import NOUNS, Sampling
+from datakiln.storage import no_room
 from datakiln.wording import counted
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 Maker = Callable[..., str]
 OPTIONS = ("steps", "guidance", "temperature", "truncation", "mean")  # as the fields of `Sampling`
 WHOLE_FILES = ("fill", "score", "translate")  # options that name what to work on
+LEAST = 1  # bytes that a row or picture takes at the very least: what no disk holds is refused before anything is read
 DEFAULT_ROWS, DEFAULT_PICTURES, DEFAULT_STEPS = 1000, 64, 32  # of a table, of a grid or folder, of a walk
 
 
@@ -49,6 +53,8 @@ def main(argv: list[str]) -> None:
     except OSError as error:
         if error.filename is not None and str(error.filename) in (str(cfg[key]) for key in WHOLE_FILES):
             raise
+        if (full := no_room(error)) is not None:
+            raise UserError(f"{full}; make room there, or choose another place") from error
         path = Path(str(cfg.out))
         file = next((p for p in (path, *path.parents) if p.is_file()), None)
         told = error.strerror or str(error) if file in (None, path) else f"{file} is a file, no folder"
@@ -172,8 +178,9 @@ def _check(cfg: DictConfig) -> None:
         if OmegaConf.is_missing(cfg, key):
             raise UserError(f"{key}= is missing; usage: {called_as('sample')} run=FOLDER n=1000 out=x.csv")
     for key in ("n", "per_class"):
-        if cfg[key] is not None and (not isinstance(cfg[key], int) or isinstance(cfg[key], bool) or cfg[key] < 1):
-            raise UserError(f"{key}={cfg[key]} must be a whole number of at least 1")
+        if cfg[key] is not None:
+            cfg[key] = count(key, cfg[key])
+            check_room(str(cfg.out), cfg[key], LEAST, f"{key}={cfg[key]}")
     if cfg.n is not None and cfg.per_class is not None:
         raise UserError(f"n={cfg.n} and per_class={cfg.per_class} cannot both be met; give one of them")
     for key in WHOLE_FILES:
@@ -192,7 +199,7 @@ def _check(cfg: DictConfig) -> None:
     if cfg.weights not in ("average", "raw"):
         raise UserError(f"weights={cfg.weights} must be average or raw")
     out = Path(str(cfg.out))
-    if out.is_file() and not cfg.overwrite:
+    if out.is_file() and not cfg.overwrite and not may_go_on(out):
         raise UserError(f"out={cfg.out} exists; choose another name, or overwrite=true")
 
 

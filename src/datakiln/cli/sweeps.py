@@ -20,6 +20,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from datakiln.callbacks.pruning import PRUNED, Judge, Pruned, judged_by
+from datakiln.callbacks.stopping import SIGNALS
 from datakiln.cli.calling import shim
 from datakiln.cli.explain import explain, is_mistake
 from datakiln.cli.optuna_sweeper import check, is_ours, judge_of
@@ -32,7 +33,7 @@ from datakiln.cli.run_folders import (
     sweep_overrides,
     unfinished_sweep,
 )
-from datakiln.errors import UserError
+from datakiln.errors import Interrupted, UserError
 from datakiln.loggers.about import varied_by
 from datakiln.saying import say
 
@@ -133,9 +134,9 @@ class Sweep:
             (folder / PRUNED_FILE).write_text(f"{' '.join(hydra.overrides.task)}\n{sentence}\n", encoding="utf-8")
             say(f"{told}{sentence}  ({time.perf_counter() - start:.1f} s)")
             return PRUNED
+        except Interrupted as stop:  # somebody asked to stop, and meant the sweep
+            raise SweepEnded(_ended_by(stop.reason), stop.exit_code) from None
         except Exception as error:
-            if hasattr(error, "exit_code"):  # somebody asked to stop, and meant the sweep
-                raise SweepEnded(f"{explain(error)}, with the same options", error.exit_code) from None
             _keep(error, folder, " ".join(hydra.overrides.task))
             say(f"{told}failed: {explain(error, hydra.overrides.task)}", error=True)
             return None
@@ -213,12 +214,16 @@ class Announce(Callback):
             code = 2 if is_mistake(error) else 1
             raise SweepEnded(f"error: {explain(error, sweep.argv)}", code) from error
         _bring_clone_along(config.hydra.launcher)
-        signal.signal(signal.SIGTERM, _end)  # ending by itself would leave parallel workers behind, at work
+        for number in SIGNALS:  # ending by itself would leave parallel workers behind, at work
+            signal.signal(number, _end)
 
 
 def _end(number: int, frame: Any) -> None:  # noqa: ANN401 (a frame)
-    told = f"sweep stopped by {signal.Signals(number).name}; ckpt_path=last with the same options goes on"
-    raise SweepEnded(told, 128 + number)
+    raise SweepEnded(_ended_by(signal.Signals(number).name), 128 + number)
+
+
+def _ended_by(reason: str) -> str:
+    return f"sweep stopped by {reason}; ckpt_path=last with the same options goes on"
 
 
 def _combinations(config: DictConfig) -> int:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import warnings
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from hydra.utils import get_object, instantiate
+from lightning.pytorch.callbacks import LambdaCallback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import OmegaConf
 
 from datakiln.callbacks.bundle import Bundle
@@ -18,6 +21,7 @@ from datakiln.callbacks.progress import TrainingBar
 from datakiln.callbacks.pruning import current_judge
 from datakiln.callbacks.stopping import Stopped, on_termination
 from datakiln.console import styled
+from datakiln.data.base import StepReport
 from datakiln.errors import UserError
 from datakiln.jobs.announce import announce_data, announce_result
 from datakiln.jobs.job import Job
@@ -30,6 +34,7 @@ from datakiln.sampling.checkpoints import FORMAT, model_arguments, stage_of
 from datakiln.sampling.registry import register
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import NOUNS
+from datakiln.storage import remove_left_over, replacing
 from datakiln.wording import counted
 
 ONE_THREAD_PARAMETERS = 200_000
@@ -49,9 +54,11 @@ class Run(Job):
         cfg = self.cfg
         if (self.folder / "result.json").exists():
             raise UserError(f"{self.folder} holds a finished run; choose another hydra.run.dir, nothing is overwritten")
-        if (self.folder / "checkpoints" / "last.ckpt").exists() and cfg.ckpt_path is None:
+        if self.last_path.exists() and cfg.ckpt_path is None:
             raise UserError(f"{self.folder} holds an unfinished run; go on with ckpt_path=last or choose another one")
         _check_device(str(cfg.trainer.get("accelerator")))
+        for folder in (self.folder, *(self.folder / name for name in ("checkpoints", "plots", "samples", "config"))):
+            remove_left_over(folder)
         self._store_config()
         if self.log is not None:
             about = self._about()
@@ -59,8 +66,9 @@ class Run(Job):
 
     def _store_config(self) -> None:
         (self.folder / "config").mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.cfg, self.folder / "config" / "config.yaml", resolve=True)
-        OmegaConf.save(OmegaConf.create(overrides()), self.folder / "config" / "overrides.yaml")
+        for name, config in (("config", self.cfg), ("overrides", OmegaConf.create(overrides()))):
+            with replacing(self.folder / "config" / f"{name}.yaml") as partial:
+                OmegaConf.save(config, partial, resolve=True)
 
     def load_data(self) -> None:
         """Reads, splits and encodes the data; says where it is from and what its columns are."""
@@ -109,25 +117,55 @@ class Run(Job):
             cfg.trainer, logger=self.loggers, callbacks=self._callbacks(), default_root_dir=str(self.folder)
         )
         self._choose_threads()
-        start = checkpoint_to_go_on_from(cfg.ckpt_path, self.folder, self.console, self._identity())
-        on_termination(self._ask_to_stop)
+        files = self.data.originals.paths if self.data.originals is not None else []
+        start = checkpoint_to_go_on_from(cfg.ckpt_path, self.folder, self.console, self._identity(), files)
+        on_termination(self.ask_to_stop)
         with self.phase("fit"):
             try:
                 self.trainer.fit(self.model, datamodule=self.data, ckpt_path=start, weights_only=True)
             except Diverged as error:
                 good = self.bundle.last_path if self.bundle.last_path.exists() else "none was written yet"
                 raise UserError(f"{error}; the last good checkpoint: {good}") from None
+            except SIGTERMException:  # Lightning hears of SIGTERM too, until training starts
+                raise Stopped("SIGTERM", self.bundle.last_path) from None
+        if self.bundle.stop_requested is not None:  # too late for training to hear of it
+            raise Stopped(self.bundle.stop_requested, self.bundle.last_path)
+        self._check_input()
+
+    def _check_input(self) -> None:
+        """Says that a file is another by now than the one that was read; an error where training read both."""
+        changed = self.data.changed_input()
+        if changed is None or self.data.originals is None:
+            return
+        if self.data.originals.is_read_again:
+            raise UserError(f"{changed} changed while the run read it, so that it has learnt from both; train again")
+        sha256 = self.data.provenance.sha256[:12]
+        told = f"{changed} changed during the run; all figures are of the data as it was read (sha256 {sha256})"
+        if told not in (report.detail for report in self.data.reports):
+            self.data.reports.append(StepReport("input", told))
+            self.console.print(f"note: {told}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def _choose_threads(self) -> None:
         """A small net is faster on one core: sharing its little work costs more than doing it."""
         if self.model.device.type == "cpu" and sum(p.numel() for p in self.model.parameters()) < ONE_THREAD_PARAMETERS:
             torch.set_num_threads(1)
 
-    def _ask_to_stop(self, reason: str) -> None:
-        if self.trainer.training or self.trainer.validating:
+    def ask_to_stop(self, reason: str) -> None:
+        """What a signal does: training saves first, anything else is left at once."""
+        trainer = getattr(self, "trainer", None)
+        if trainer is not None and (trainer.training or trainer.validating):
             self.bundle.stop_requested = reason
         else:
-            raise Stopped(reason, self.bundle.last_path)
+            raise Stopped(reason, self.last_path)
+
+    @property
+    def last_path(self) -> Path:
+        """Where the state to go on from is kept."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    def _listening(self) -> L.Callback:
+        """Takes the signals back: Lightning's own answer to SIGTERM is to leave at once, as if all were done."""
+        return LambdaCallback(on_train_start=lambda *_: on_termination(self.ask_to_stop))
 
     def _callbacks(self) -> list[L.Callback]:
         cfg = self.cfg
@@ -138,7 +176,7 @@ class Run(Job):
             callbacks.append(TrainingLines(self.log, str(cfg.monitor)))
         if cfg.trainer.get("overfit_batches"):
             callbacks.append(L.pytorch.callbacks.LambdaCallback(on_train_epoch_start=_same_order))
-        return [*callbacks, self._bar(), self.bundle]
+        return [*callbacks, self._bar(), self._listening(), self.bundle]
 
     def _bar(self) -> L.Callback:
         """What shows how far training is."""
@@ -192,12 +230,13 @@ class Run(Job):
         """Writes result.json and report.html, tells the loggers, prints the main figures; returns the objective."""
         from datakiln.reports.page import write_page
 
+        self._check_input()  # measuring takes as long as training may
         result = build_result(self)
-        result.save(self.folder / "result.json")
         report = self.folder / "report.html"
         history = self.proof.history(self.folder / "metrics.csv")
         config = (self.folder / "config" / "config.yaml").read_text(encoding="utf-8")
         write_page(result, self.plots, self.proof.preview(self.synthetic), history, report, config)
+        result.save(self.folder / "result.json")  # last of the files: with it the run is finished, and not gone on with
         for logger in self.loggers:
             if hasattr(logger, "conclude"):
                 samples = self.proof.samples(self.synthetic)

@@ -86,7 +86,12 @@ def _score(result: Result) -> Score:
         figure.name, figure.value, figure.better, figure.low, figure.high, ceiling, floor, result.why,
         detail=None if figure.detail is None else dict(figure.detail), ideal=figure.ideal, n=figure.n, note=figure.note,
         ceiling_n=ceiling_n, floor_n=floor_n, seconds=seconds, noise=max(noises, default=None),
+        ceiling_range=_ends(result.ceiling_range), floor_range=_ends(result.floor_range), draws=result.draws,
     )  # fmt: skip
+
+
+def _ends(ends: tuple[float, float] | None) -> list[float] | None:
+    return None if ends is None else list(ends)
 
 
 def _read(figure: Figure | None) -> tuple[float | None, int | None]:

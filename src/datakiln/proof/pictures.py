@@ -32,6 +32,7 @@ from datakiln.proof.base import Proof, scores
 from datakiln.results import Score
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import Batch
+from datakiln.storage import replacing
 
 SHOWN, NEIGHBOURS, ASKED, SAMPLED = ACROSS * ACROSS, 4, 16, 36
 MOST_HELD_OUT = 10_000
@@ -81,7 +82,8 @@ class ImageProof(Proof):
         content: dict[str, Any] = {"images": made.pictures.transpose(0, 2, 3, 1)}
         if made.labels is not None:
             content |= {"labels": made.labels, "classes": np.array(synthesizer.codec.spec.classes)}
-        np.savez_compressed(folder / "synthetic.npz", **content)
+        with replacing(folder / "synthetic.npz") as partial, partial.open("wb") as file:
+            np.savez_compressed(file, **content)
         first = made.pictures[:SHOWN]
         save_grid(first, folder / "synthetic.png", f"The first {len(first)} of {len(made):,} synthetic pictures.")
         return made

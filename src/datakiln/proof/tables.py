@@ -24,6 +24,7 @@ from datakiln.results import Score
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.sampling.writing import for_csv
 from datakiln.spec import Batch
+from datakiln.storage import replacing
 
 PREVIEW_ROWS, SAMPLE_ROWS = 10, 100
 Metric = Callable[[EvalData], list[Figure]]
@@ -45,7 +46,8 @@ class TableProof(Proof):
             frame: pd.DataFrame = synthesizer.sample(n, seed=seed)
         else:
             frame = synthesizer.transform(self.data.frames["test"].head(n), seed=seed)
-        for_csv(frame, self.data.schema).to_csv(folder / "synthetic.csv", index=False)
+        with replacing(folder / "synthetic.csv") as partial:
+            for_csv(frame, self.data.schema).to_csv(partial, index=False)
         write_metadata(self.data.schema, frame, folder / "metadata.json")
         return frame
 

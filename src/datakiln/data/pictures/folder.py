@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from datakiln.data.base import Provenance, StepReport
+from datakiln.data.base import Inputs, Provenance, StepReport
 from datakiln.data.pictures.files import BadPicture, PictureFiles, header, read_picture, square, threads
 from datakiln.data.pictures.finding import find_folder, find_pictures
 from datakiln.data.pictures.sources import Pictures, RawImages
@@ -78,11 +78,13 @@ class FolderImages:
         """The middle square of every good picture, resized to `side` (64 by default)."""
         folder = find_folder(self.path, data_dir)
         files, labels, classes = find_pictures(folder, self.labels)
+        inputs = Inputs(files)
         decoded = decode(folder, files, side or 64, self.channels, self.on_bad_image, self.memory_mb)
         y, classes = without_empty(labels, classes, decoded.kept)
         report = report_of(decoded, side or 64, self.memory_mb, self.on_bad_image)
         provenance = Provenance("files", str(folder.resolve()), decoded.sha256)
-        return RawImages(Pictures(decoded.x, y), None, classes, provenance, tuple(report))
+        inputs = inputs.only(decoded.kept.tolist(), is_read_again=not isinstance(decoded.x, Tensor))
+        return RawImages(Pictures(decoded.x, y), None, classes, provenance, tuple(report), inputs)
 
 
 def decode(

@@ -17,11 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
+from datakiln.data.base import files_sha256
 from datakiln.data.tables.conversion import GROUP, Text, text_to_parquet, unpacked, write_groups
 from datakiln.data.tables.files import FOREIGN, plain_column
 from datakiln.data.tables.finding import check_exists
 from datakiln.data.tables.limits import MOST_COLUMNS, check_columns
 from datakiln.errors import UserError
+from datakiln.storage import naming, remove_left_over
 
 
 @dataclass(frozen=True)
@@ -137,15 +139,6 @@ def _opened(path: Path) -> parquet.ParquetFile:
         raise UserError(f"{path.name}: the Parquet file is damaged or cut off; write or download it again") from None
 
 
-def files_sha256(paths: Sequence[Path]) -> str:
-    """SHA-256 of a file, or of the hashes of several."""
-    digests = []
-    for path in paths:
-        with path.open("rb") as file:
-            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-
-
 VERSION = 1  # of what a conversion makes; another one is another entry of the cache
 MOST_GROUP = 1 << 20  # rows of a row group that is read at once; a file with larger ones is written anew
 
@@ -224,13 +217,16 @@ def _key(path: Path, *options: Any) -> str:  # noqa: ANN401 (plain values)
 def _convert(path: Path, folder: Path, is_parquet: bool, text: Text | None) -> None:
     """Fills the folder, which appears when all is there."""
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    remove_left_over(folder.parent)
     partial.mkdir(parents=True)
     try:
         if text is None:
             notes: list[str] = []
-            write_groups(_regrouped(path), partial / "table.parquet")
+            with naming(folder):
+                write_groups(_regrouped(path), partial / "table.parquet")
         else:
-            notes = text_to_parquet(text, partial / "table.parquet")
+            with naming(folder):
+                notes = text_to_parquet(text, partial / "table.parquet")
         about = {"source": str(path), "sha256": files_sha256([path]), "notes": notes}
         (partial / "about.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
         if folder.exists():  # somebody else was faster, or an older attempt ended halfway

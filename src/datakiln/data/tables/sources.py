@@ -10,7 +10,7 @@ from typing import Literal
 
 import pandas as pd
 
-from datakiln.data.base import Provenance
+from datakiln.data.base import Inputs, Provenance
 from datakiln.data.tables.facts import Facts
 from datakiln.data.tables.finding import find_file, parts_of
 from datakiln.data.tables.large import RowStore
@@ -30,6 +30,7 @@ class RawTable:
         holdout: Rows that the data set's authors set apart for testing; None where they did not.
         store: Where the rows are if they are not in `frame`, which then is empty, and later a sample of them.
         facts: Of the columns of a store, once it has been read.
+        inputs: The files it was read from, where they are a person's own.
     """
 
     frame: pd.DataFrame
@@ -40,6 +41,7 @@ class RawTable:
     holdout: pd.DataFrame | None = None
     store: RowStore | None = None
     facts: Mapping[str, Facts] | None = None
+    inputs: Inputs | None = None
 
     @property
     def rows(self) -> int:
@@ -130,15 +132,17 @@ class TableFile:
         parts = parts_of(path)
         if parts is not None or self.streaming is True or (self.streaming == "auto" and is_too_large(path)):
             return self._on_disk(path, parts)
+        inputs = Inputs([path])
         content = read_table_file(path, self.encoding, self.delimiter, self.names, most_columns=self.most_columns)
         self._check_target(list(content.frame.columns), path.name)
         provenance = Provenance("files", str(path.resolve()), content.sha256)
-        return RawTable(content.frame, self.target, provenance, notes=tuple(content.notes))
+        return RawTable(content.frame, self.target, provenance, notes=tuple(content.notes), inputs=inputs)
 
     def _on_disk(self, path: Path, parts: list[Path] | None) -> RawTable:
         from datakiln.data.tables.large import open_file, open_parts
         from datakiln.data.tables.limits import check_columns
 
+        inputs = Inputs(parts or [path])
         if parts is None:
             opened = open_file(path, self.cache, self.encoding, self.delimiter, self.names, self.most_columns)
         elif self.streaming is False:
@@ -146,12 +150,13 @@ class TableFile:
         else:
             opened = open_parts(parts)
             check_columns(len(opened.store.names), path.name, self.most_columns)
+        inputs.is_read_again = list(opened.store.paths) == inputs.paths  # and not a conversion of them
         self._check_target(opened.store.names, path.name)
         size = sum(p.stat().st_size for p in parts or [path]) / 1e6
         why = f"the table ({size:.0f} MB) is read from disk while it trains; memory does not grow with its rows"
         provenance = Provenance("files", str(path.resolve()), opened.sha256)
         empty = pd.DataFrame(columns=opened.store.names)
-        return RawTable(empty, self.target, provenance, notes=(*opened.notes, why), store=opened.store)
+        return RawTable(empty, self.target, provenance, notes=(*opened.notes, why), store=opened.store, inputs=inputs)
 
     def _check_target(self, columns: Sequence[str], name: str) -> None:
         if self.target is not None and self.target not in columns:

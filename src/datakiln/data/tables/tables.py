@@ -88,7 +88,7 @@ class TableData(GenerativeData):
         if self.raw is None:
             whole = self.source(self.data_dir)
             raw = self.raw = self._scanned(whole if self.columns is None else whole.only(self.columns))
-            self.provenance = raw.provenance
+            self.provenance, self.originals = raw.provenance, raw.inputs
             known = {name: kind for name, kind in raw.types.items() if name in raw.frame.columns}
             described: dict[str, Any] = {}
             if self.metadata is not None:
