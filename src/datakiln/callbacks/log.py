@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from rich.file_proxy import FileProxy
 from rich.text import Text
 
 from datakiln.callbacks.progress import figures_text
@@ -113,9 +115,11 @@ class _Remarks(logging.Handler):
         self.log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes one down, and leaves the terminal its own."""
-        self.log.line(record.getMessage())
-        if not logging.getLogger().handlers and logging.lastResort is not None:
+        """Writes one down, and leaves the terminal its own, which is heard by itself while a bar is drawn there."""
+        shown = logging.lastResort is not None and not logging.getLogger().handlers
+        if not (shown and isinstance(sys.stderr, FileProxy)):
+            self.log.line(record.getMessage())
+        if shown and logging.lastResort is not None:
             logging.lastResort.handle(record)
 
 
