@@ -97,7 +97,7 @@ def test_a_kept_run_goes_on_from_where_it_was_stopped(tmp_path, monkeypatch):
     assert len(model.history) == 8
     assert (tmp_path / "run" / "report.html").exists()
     log = (tmp_path / "run" / "log.txt").read_text()
-    assert log.count("vae on iris, seed 0") == 3 and log.index("ended by Stopped") < log.index("training from epoch")
+    assert log.count("vae on iris, seed 0") == 3 and log.index("ended by Stopped") < log.index("training from epoch 5")
     assert "val/loss" in log and "Synthetic rows of iris" in log and "\x1b" not in log
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from rich.file_proxy import FileProxy
 from rich.text import Text
 
 from datakiln.callbacks.progress import figures_text
@@ -113,9 +115,11 @@ class _Remarks(logging.Handler):
         self.log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes one down, and leaves the terminal its own."""
-        self.log.line(record.getMessage())
-        if not logging.getLogger().handlers and logging.lastResort is not None:
+        """Writes one down, and leaves the terminal its own, which is heard by itself while a bar is drawn there."""
+        shown = logging.lastResort is not None and not logging.getLogger().handlers
+        if not (shown and isinstance(sys.stderr, FileProxy)):
+            self.log.line(record.getMessage())
+        if shown and logging.lastResort is not None:
             logging.lastResort.handle(record)
 
 
@@ -159,18 +163,19 @@ class TrainingLines(L.Callback):
         """See the class."""
         self.run_log, self.monitor = log, monitor  # Lightning gives callbacks a `log` of its own
         self._began = self._told_at = 0.0
-        self._first = True
+        self._first, self._start = True, 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Opens the file."""
         self.run_log.begin()
         self._began = self._told_at = time.monotonic()
+        self._start = trainer.current_epoch
         total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else "any number of"
         self.run_log.line(f"training from epoch {trainer.current_epoch + 1}, {total} epochs in all")
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Tells of the epoch before, all of whose figures are there now."""
-        if trainer.current_epoch > 0 and (self._first or self._is_due):
+        if trainer.current_epoch > self._start and (self._first or self._is_due):
             self._first = False
             self._tell(trainer, pl_module, trainer.current_epoch)
 
