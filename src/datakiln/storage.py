@@ -112,18 +112,19 @@ def naming(path: Path) -> Iterator[None]:
             raise OSError(error.errno, error.strerror, str(path)) from error
         if error.filename is not None:
             raise
-        number, told = error.errno or _number_in(str(error)), error.strerror or str(error)
-        raise OSError(number, told if error.errno else os.strerror(number), str(path)) from error
+        number = error.errno or _number_in(str(error))
+        told = error.strerror or (os.strerror(number) if number else str(error))
+        raise OSError(number or errno.EIO, told, str(path)) from error
     except RuntimeError as error:
         if "PytorchStreamWriter" not in str(error) and "unexpected pos" not in str(error):
             raise
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
-def _number_in(text: str) -> int:
-    """The system's number of an error that a library tells in words, as Arrow does."""
+def _number_in(text: str) -> int | None:
+    """The system's number of an error that a library tells in words, as Arrow does, if it tells one."""
     found = re.search(r"errno (\d+)", text, re.IGNORECASE)
-    return int(found[1]) if found else errno.EIO
+    return int(found[1]) if found else None
 
 
 def remove_left_over(folder: Path, pattern: str = ".*.partial") -> None:

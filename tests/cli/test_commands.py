@@ -259,7 +259,7 @@ def test_an_option_that_does_not_reach_the_model_is_refused():
     [
         ("image_folder", "nowhere", "data.path=nowhere: no such folder (looked from "),
         ("image_folder", "table.csv", "data.path=table.csv: this is a file, not a folder of pictures"),
-        ("image_folder", "empty", "data.path=empty holds no picture (.bmp, "),
+        ("image_folder", "empty", "data.path=empty holds no picture (."),
         ("image_folder", "words", "data.path=words holds no picture"),
         ("image_folder", "mixed", "data.path=mixed holds pictures both in subfolders and beside them (a.png)"),
         ("csv", "tabel.csv", "data.path=tabel.csv: there is no such file; did you mean table.csv?"),

@@ -155,12 +155,18 @@ def _write_table(
 def _write_pictures(
     cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str, Any], options: Sampling, console: Console
 ) -> str:
-    for key in ("balance", "per_class"):
-        if cfg[key] is not None:
-            raise UserError(f"{key}={cfg[key]} is for tables; for pictures say condition.class=...")
-    from datakiln.sampling.pictures import write_images
+    if cfg.balance is not None:
+        raise UserError(f"balance={cfg.balance} is for tables; for pictures say per_class= or condition.class=...")
+    from datakiln.sampling.pictures import is_by_class, write_by_class, write_images
 
     n = int(cfg.n or (DEFAULT_STEPS if cfg.interpolate else DEFAULT_PICTURES))
+    if cfg.per_class is not None or (not cfg.interpolate and is_by_class(synthesizer, str(cfg.out), condition)):
+        if cfg.interpolate or condition:
+            other = "interpolate=true" if cfg.interpolate else "condition.class="
+            raise UserError(f"per_class={cfg.per_class} makes pictures of every class; leave out {other}")
+        each = None if cfg.per_class is None else int(cfg.per_class)
+        made = write_by_class(synthesizer, n, str(cfg.out), each, int(cfg.seed), options, bool(cfg.overwrite))
+        return counted(made, "sample")
     walk = {"interpolate": cfg.interpolate, "overwrite": cfg.overwrite}
     write_images(synthesizer, n, str(cfg.out), condition, int(cfg.seed), options, **walk)
     return counted(n, "sample")

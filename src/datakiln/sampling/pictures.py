@@ -83,6 +83,75 @@ def write_images(
         raise UserError(f"out={out}: pictures go to {KINDS}")
 
 
+def is_by_class(synthesizer: Synthesizer, out: str, condition: Mapping[str, Any]) -> bool:
+    """Whether a sample goes to a folder for each class: one to a folder, of a model that is told the class."""
+    is_folder = out.endswith("/") or Path(out).is_dir() or not Path(out).suffix
+    return is_folder and not condition and synthesizer.model.conditioning == "label"
+
+
+def write_by_class(
+    synthesizer: Synthesizer,
+    n: int,
+    out: str,
+    per_class: int | None,
+    seed: int,
+    options: Sampling = PLAIN,
+    overwrite: bool = False,
+) -> int:
+    """Writes a folder of PNGs for each class, which `data=image_folder` reads back with its classes; returns how many.
+
+    Arguments:
+        synthesizer: A trained model of pictures that is told the class.
+        n: Pictures in all, by the classes' shares among the training pictures, where `per_class` is None.
+        out: The folder that holds the classes' folders.
+        per_class: Pictures of each class.
+        seed: Same seed, same pictures; each class has its own.
+        options: See `Sampling`.
+        overwrite: See `write_images`.
+
+    Raises:
+        UserError: The model is told no class, `out` is no folder, or two classes would have the same folder.
+    """
+    spec = synthesizer.codec.spec
+    if synthesizer.model.conditioning != "label":
+        told = f"per_class={per_class}: {type(synthesizer.model).__name__} is told no class"
+        raise UserError(f"{told}; train one with conditional=true, or say n=")
+    if not is_by_class(synthesizer, out, {}):
+        raise UserError(f"out={out}: per_class= makes a folder for each class; give out=FOLDER/")
+    folders = [_folder_name(name) for name in spec.classes]
+    doubled = next((name for name in folders if folders.count(name) > 1), None)
+    if doubled is not None:
+        raise UserError(
+            f"two classes would both go to the folder {doubled}; sample them by condition.class= one by one"
+        )
+    # cumulative rounding gives every class its share and exactly n together
+    ends = np.rint(np.cumsum(spec.class_shares) * n).astype(int)
+    counts = np.diff(ends, prepend=0).tolist() if per_class is None else [per_class] * len(folders)
+    asked = {"model": fingerprint(synthesizer), "n": n, "per_class": per_class, "seed": seed, **options.given()}
+    unfinished = UnfinishedFolder(Path(out), asked, len(folders), "classes", overwrite)
+    if unfinished.is_of_another:
+        told = f"out={out} holds an unfinished sample of another command"
+        raise UserError(f"{told}, as {unfinished.note.name} there says; give that one to go on, or overwrite=true")
+    with unfinished:
+        for k in range(unfinished.done, len(folders)):
+            folder, condition = Path(out) / folders[k], {"class": spec.classes[k]}
+            # complete, but the process was killed before that was noted
+            again = unfinished.was_left and folder.is_dir() and not (folder / unfinished.note.name).exists()
+            if counts[k]:
+                own = seed * len(counts) + k
+                write_images(
+                    synthesizer, counts[k], f"{folder}/", condition, own, options, overwrite=overwrite or again
+                )
+            unfinished.advance(k + 1)
+    return sum(counts)
+
+
+def _folder_name(name: str) -> str:
+    """A class as the name of a folder: none that leads elsewhere, and none that is hidden."""
+    plain = "".join("_" if c in '/\\:*?"<>|' or ord(c) < 32 else c for c in name).strip() or "_"
+    return f"_{plain[1:]}" if plain.startswith(".") else plain
+
+
 def _write_grid(pictures: Iterator[np.ndarray], n: int, path: Path, asked: Mapping[str, Any]) -> None:
     if n > MOST_IN_GRID:
         raise UserError(f"n={n} is too many for one grid (at most {MOST_IN_GRID}); use out=FOLDER/ or out=x.npz")
