@@ -13,7 +13,7 @@ from datakiln.reports.verdict import DIFFERS, KEY, data_name, judged, standing_w
 from datakiln.results import RunResult, Score, Source
 from datakiln.storage import CONF
 
-FILE = Source("files", "/home/anna/data/customers.csv", "ab" * 32)
+FILE = Source("files", "/data/customers.csv", "ab" * 32)
 
 
 def figure(name, value, ceiling, floor, spread=0.02, better="higher", **more):

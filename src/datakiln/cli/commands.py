@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -135,8 +134,10 @@ def options(argv: Sequence[str], config_name: str) -> DictConfig:
             )
         config = set_option(config, key, value if head == "condition" else _parsed(key, value))
     for name in map(str, config):
-        if not OmegaConf.is_missing(config, name) and not OmegaConf.is_config(config[name]):
-            config[name] = kinds.checked(config[name], declared(config_name), name, name)
+        if not OmegaConf.is_missing(config, name):
+            value = config[name]
+            plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+            config[name] = kinds.checked(plain, declared(config_name), name, name)
     return config
 
 
@@ -145,18 +146,6 @@ def _parsed(key: str, value: str) -> Any:  # noqa: ANN401 (any yaml value)
         return OmegaConf.from_dotlist([f"value={value}"])["value"]
     except Exception as error:
         raise UserError(f"option {key}={value!r} cannot be read ({type(error).__name__}); quote it") from None
-
-
-def count(key: str, value: Any) -> int:  # noqa: ANN401 (any yaml value)
-    """A whole number of at least 1, in any writing of it: 1000000, 1_000_000 or 1e6.
-
-    Raises:
-        UserError: It is none.
-    """
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or value != int(value) or value < 1:
-        raise UserError(f"{key}={value} must be a whole number of at least 1")
-    return int(value)
 
 
 def set_option(config: DictConfig, key: str, value: Any) -> DictConfig:  # noqa: ANN401 (any yaml value)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from datakiln.cli.calling import called_as
-from datakiln.cli.commands import command, count, options
+from datakiln.cli.commands import command, options
 from datakiln.errors import Interrupted, UserError
 from datakiln.sampling.room import check_room
 from datakiln.saying import say
@@ -39,7 +39,6 @@ def main(argv: list[str]) -> None:
     if cfg.real is not None and cfg.synthetic is None:
         raise UserError(f"synthetic= is missing beside real={cfg.real}; {usage}")
     if cfg.n is not None:
-        cfg.n = count("n", cfg.n)
         check_room(str(cfg.out or cfg.run or "."), cfg.n, 1)
     if cfg.run is not None and cfg.holdout is not None:
         raise UserError(f"holdout={cfg.holdout} is for real= and synthetic=; a run has its own")

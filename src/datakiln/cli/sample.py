@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from datakiln.cli.calling import called_as
-from datakiln.cli.commands import command, count, given_twice, options
+from datakiln.cli.commands import command, given_twice, options
 from datakiln.errors import UserError
 from datakiln.sampling.room import check_room
 from datakiln.sampling.unfinished import may_go_on
@@ -185,7 +185,6 @@ def _check(cfg: DictConfig) -> None:
             raise UserError(f"{key}= is missing; usage: {called_as('sample')} run=FOLDER n=1000 out=x.csv")
     for key in ("n", "per_class"):
         if cfg[key] is not None:
-            cfg[key] = count(key, cfg[key])
             check_room(str(cfg.out), cfg[key], LEAST, f"{key}={cfg[key]}")
     if cfg.n is not None and cfg.per_class is not None:
         raise UserError(f"n={cfg.n} and per_class={cfg.per_class} cannot both be met; give one of them")

@@ -30,6 +30,7 @@ from datakiln.plots.latent import kl_plot, latent_plot
 from datakiln.plots.training import loss_curves
 from datakiln.proof.base import Proof, scores
 from datakiln.results import Score
+from datakiln.sampling.pictures import class_counts
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import Batch
 from datakiln.storage import replacing
@@ -163,10 +164,8 @@ def sampled(synthesizer: Synthesizer, n: int, seed: int) -> Made:
     spec = synthesizer.codec.spec
     if synthesizer.model.conditioning != "label":
         return Made(synthesizer.sample(n, seed=seed))
-    # cumulative rounding gives every class its share and exactly n together
-    ends = np.rint(np.cumsum(spec.class_shares) * n).astype(int)
-    counts = np.diff(ends, prepend=0)
-    asked = [(k, int(count)) for k, count in enumerate(counts) if count]
+    counts = class_counts(spec.class_shares, n)
+    asked = [(k, count) for k, count in enumerate(counts) if count]
     parts = [synthesizer.sample(count, {"class": spec.classes[k]}, seed=seed * len(counts) + k) for k, count in asked]
     labels = np.repeat([k for k, _ in asked], [count for _, count in asked])
     order = np.random.default_rng(seed).permutation(len(labels))

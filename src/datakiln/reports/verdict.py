@@ -230,8 +230,12 @@ def _own_stem(score: Score) -> str:
 
 
 def _evidence(scores: Sequence[Score], first: Callable[[Score], bool]) -> list[Evidence]:
-    """The most telling figures: those that the sentence speaks of first."""
-    chosen = sorted(scores, key=lambda score: (not first(score), "_linear" in score.name))[:SHOWN]
+    """The most telling figures: those that the sentence speaks of first, and those that decide nothing last."""
+
+    def place(score: Score) -> tuple[bool, bool, bool]:
+        return not first(score), standing_word(score) == DECIDES_NOTHING, "_linear" in score.name
+
+    chosen = sorted(scores, key=place)[:SHOWN]
     return [Evidence(score.name, evidence_text(score), standing_word(score), mood(score)) for score in chosen]
 
 
@@ -272,7 +276,11 @@ def _faithful(result: RunResult, noun: str, subject: str) -> Claim:
         return Claim("faithful", tone, told, evidence)
     if tone == "unknown":
         return Claim("faithful", tone, f"{subject}: too little to tell, no key figure decides anything here.", evidence)
-    return Claim("faithful", tone, f"{subject} cannot be told from real ones by more than chance.", evidence)
+    told = f"{subject} cannot be told from real ones by more than chance"
+    silent = [score for score in scores if decides_nothing(score)]
+    if silent:  # nothing was found, by fewer figures than the page lists
+        told += f", by the {len(scores) - len(silent)} of {len(scores)} key figures that decide anything here"
+    return Claim("faithful", tone, f"{told}.", evidence)
 
 
 def _useful(result: RunResult, noun: str) -> Claim:

@@ -8,7 +8,7 @@ import math
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,9 +124,7 @@ def write_by_class(
         raise UserError(
             f"two classes would both go to the folder {doubled}; sample them by condition.class= one by one"
         )
-    # cumulative rounding gives every class its share and exactly n together
-    ends = np.rint(np.cumsum(spec.class_shares) * n).astype(int)
-    counts = np.diff(ends, prepend=0).tolist() if per_class is None else [per_class] * len(folders)
+    counts = class_counts(spec.class_shares, n) if per_class is None else [per_class] * len(folders)
     asked = {"model": fingerprint(synthesizer), "n": n, "per_class": per_class, "seed": seed, **options.given()}
     unfinished = UnfinishedFolder(Path(out), asked, len(folders), "classes", overwrite)
     if unfinished.is_of_another:
@@ -144,6 +142,12 @@ def write_by_class(
                 )
             unfinished.advance(k + 1)
     return sum(counts)
+
+
+def class_counts(shares: Sequence[float], n: int) -> list[int]:
+    """How many of n pictures are of each class: its share, rounded so that all together are n."""
+    ends = np.rint(np.cumsum(shares) * n).astype(int)
+    return np.diff(ends, prepend=0).tolist()  # type: ignore[no-any-return]
 
 
 def _folder_name(name: str) -> str:
