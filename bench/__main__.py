@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from datakiln.console import Console
 from datakiln.results import machine, package_versions
 
 SUITES = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))

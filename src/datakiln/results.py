@@ -43,7 +43,7 @@ class Score:
         noise: Standard error of the value by chance alone, where it is known.
         ceiling_range: Lowest and highest ceiling that chance gives, over repeated draws of as many real examples.
         floor_range: The same of the floor.
-        draws: How many draws are behind those ranges.
+        draws: How many draws are behind the ceiling; there may be fewer of the floor.
     """
 
     name: str
@@ -107,7 +107,7 @@ class Score:
         sample beats a real one: those have no standing. Nor has one whose floor and ceiling lie within chance, or whose
         ceiling is of another n, where that changes the figure.
         """
-        if self.other_ceiling_n is not None:
+        if self.other_ceiling_n is not None or self.decides is False:
             return None
         if self.value is None or self.ceiling is None or self.floor is None:
             return None
@@ -153,6 +153,7 @@ class RunResult:
 
     Attributes:
         overrides: The run's command-line choices, each "key=value".
+        tags: Words that a person has given the run to find it by.
         objective: What a sweep ranks by, None where the run names nothing.
         stand_in: Whether the data was simulated in place of real data that could not be had.
         wall_seconds: Of each phase: "data", "fit", "sample", "evaluate", "plots".
@@ -170,6 +171,7 @@ class RunResult:
     seed: int
     provenance: Source
     overrides: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
     objective: Objective | None = None
     figures: list[Score] = field(default_factory=list)
     n_train: int = 0

@@ -76,7 +76,7 @@ class Sampling:
             2022).
         temperature: Above 0; below 1 likelier samples, above 1 more various ones.
         truncation: Scale of the latents, 0 to 2; below 1 trades variety for quality (Brock et al., 2019).
-        mean: Whether a decoder's mean is shown in place of a draw from what it says.
+        mean: Whether a decoder's mean is shown in place of a draw from what it says; by default so for pictures only.
     """
 
     steps: int | None = None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
 import pickle
+import re
+import shutil
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,11 +44,16 @@ def leaving_no_trace() -> Iterator[None]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; it takes the final name if the block ends well, else it is removed."""
+    """A path beside `path` to write to; it takes the final name if the block ends well, else it is removed.
+
+    Raises:
+        OSError: It cannot be written; the error names `path`.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        yield partial
-        os.replace(partial, path)
+        with naming(path):
+            yield partial
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -92,6 +100,60 @@ def _digest(file: BinaryIO, size: int) -> bytes:
         digest.update(piece)
         size -= len(piece)
     return digest.hexdigest().encode()
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """A failed write inside says of which file it was: that of an open file names none, and torch's is no `OSError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None and Path(error.filename) == path.with_name(f".{path.name}.{os.getpid()}.partial"):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        if error.filename is not None:
+            raise
+        number = error.errno or _number_in(str(error))
+        told = error.strerror or (os.strerror(number) if number else str(error))
+        raise OSError(number or errno.EIO, told, str(path)) from error
+    except RuntimeError as error:
+        if "PytorchStreamWriter" not in str(error) and "unexpected pos" not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+
+
+def _number_in(text: str) -> int | None:
+    """The system's number of an error that a library tells in words, as Arrow does, if it tells one."""
+    found = re.search(r"errno (\d+)", text, re.IGNORECASE)
+    return int(found[1]) if found else None
+
+
+def remove_left_over(folder: Path, pattern: str = ".*.partial") -> None:
+    """Removes what killed processes left of files that `replacing` was to make; those of a running one stay."""
+    for partial in folder.glob(pattern) if folder.is_dir() else ():
+        process = partial.suffixes[-2][1:] if len(partial.suffixes) > 1 else ""
+        if process.isdigit() and not _is_running(int(process)):
+            shutil.rmtree(partial) if partial.is_dir() else partial.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def no_room(error: OSError) -> str | None:
+    """What a full disk kept from being written, in words; None for any other error."""
+    if error.errno not in FULL:
+        return None
+    why = {errno.ENOSPC: "no space is left", errno.EDQUOT: "the quota is used up", errno.EFBIG: "it would be too large"}
+    return f"{error.filename or 'a file'} cannot be written: {why[error.errno]}"
 
 
 def write_atomically(path: Path, state: Any) -> bool:  # noqa: ANN401 (what torch can save)

@@ -23,7 +23,10 @@ def write(value: Any, path: Path) -> None:  # noqa: ANN401 (a dataclass, a dict 
 
 def parse(text: str) -> Any:  # noqa: ANN401 (any JSON value)
     """The value of a JSON text; raises ValueError for anything else, the tokens NaN and Infinity included."""
-    return json.loads(text, parse_constant=_refuse)
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 (any JSON value)

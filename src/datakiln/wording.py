@@ -31,6 +31,12 @@ def number(value: float | None) -> str:
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
+def brief(value: float) -> str:
+    """A figure without the zeros at its end."""
+    text = number(value)
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
+
+
 def duration(seconds: float) -> str:
     """Seconds as a person says them."""
     if seconds < 60:

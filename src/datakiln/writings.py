@@ -86,7 +86,7 @@ class NumberWriting:
 
     def _pattern(self, affixes: tuple[str, str]) -> str:
         group = re.escape(self.group)
-        whole = rf"\d[\d{group}]*" if group else r"\d+"
+        whole = rf"(?:\d{{1,3}}(?:{group}\d{{3}})+|\d+)" if group else r"\d+"
         point = re.escape(self.point)
         return rf"^{re.escape(affixes[0])}(?:{whole}(?:{point}\d*)?|{point}\d+){re.escape(affixes[1])}$"
 
@@ -263,7 +263,11 @@ def numbers_of(series: pd.Series, field: Field) -> np.ndarray:
         writing = field.format
         read = {text: duration_seconds(str(text), writing) for text in series.dropna().unique()}
         return series.astype(object).map(read, na_action="ignore").to_numpy(dtype=np.float64, na_value=np.nan)
-    return number_writing(field.format).read(series)
+    if series.dtype != object:
+        return number_writing(field.format).read(series)
+    is_word = series.map(lambda cell: isinstance(cell, str))  # others are numbers already
+    numbers = pd.to_numeric(series.mask(is_word), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(is_word, number_writing(field.format).read(series.where(is_word)), numbers)
 
 
 def cells_of(values: np.ndarray, field: Field) -> pd.Series:
@@ -292,7 +296,9 @@ def written(values: np.ndarray, format: str) -> list[str | None]:
 
 
 def _holds_text(field: Field) -> bool:
-    dtype = None if field.dtype == "category" else pd.api.types.pandas_dtype(field.dtype)
+    if field.dtype == "category":
+        return False
+    dtype = pd.api.types.pandas_dtype(field.dtype)
     return isinstance(dtype, pd.StringDtype) or pd.api.types.is_object_dtype(dtype)
 
 

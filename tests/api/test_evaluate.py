@@ -30,7 +30,7 @@ def test_figures_are_those_of_the_command(tables, report, tmp_path, monkeypatch)
 
     assert report.figures.loc["fidelity/shape", "value"] > 0.9
     assert list(report.figures.columns) == ["value", "better", "floor", "ceiling", "standing", "n", "why"]
-    assert (report.result.n_train, report.result.n_holdout, report.result.n_synthetic) == (140, 30, 150)
+    assert (report.result.n_train, report.result.n_holdout, report.result.n_synthetic) == (200, 0, 150)
     plain = [frame[["age", "owner", "weight", "since"]] for frame in tables]
     for name, frame in zip(("real", "made"), plain, strict=True):
         frame.to_parquet(tmp_path / f"{name}.parquet")

@@ -36,7 +36,7 @@ def places(tmp_path, monkeypatch):
 
 
 def interrupted_by(monkeypatch, callback: L.Callback) -> None:
-    monkeypatch.setattr("datakiln.api.running.progress_of", lambda progress: callback)
+    monkeypatch.setattr("datakiln.api.running.progress_of", lambda progress, monitor: callback)
 
 
 def test_the_best_epoch_so_far_is_given_with_a_warning(places, monkeypatch):
@@ -96,6 +96,9 @@ def test_a_kept_run_goes_on_from_where_it_was_stopped(tmp_path, monkeypatch):
     model = dk.fit("iris", model="vae", epochs=8, folder=tmp_path / "run", ckpt_path="last")
     assert len(model.history) == 8
     assert (tmp_path / "run" / "report.html").exists()
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert log.count("vae on iris, seed 0") == 3 and log.index("ended by Stopped") < log.index("training from epoch 5")
+    assert "val/loss" in log and "Synthetic rows of iris" in log and "\x1b" not in log
 
 
 def test_the_bar_is_what_a_terminal_shows():

@@ -9,9 +9,9 @@ import pytest
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
-from rich.console import Console
 
 from datakiln.api.launch import train
+from datakiln.console import Console
 from datakiln.errors import UserError
 from datakiln.results import RunResult
 

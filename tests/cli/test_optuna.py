@@ -18,7 +18,7 @@ from datakiln.callbacks.pruning import Pruned, judged_by
 from datakiln.cli.explain import unknown_option
 from datakiln.cli.free_names import spell_out
 from datakiln.cli.run_folders import register_resolvers
-from datakiln.errors import UserError
+from datakiln.errors import Interrupted
 from datakiln.storage import CONF
 from tests.cli.pretending import pretend, pretend_to_learn, results
 
@@ -45,9 +45,7 @@ def stopping_at(job: int):
 
     def task(cfg: DictConfig) -> float:
         if Path(cfg.output_dir).name.startswith(f"{job}-"):
-            error = UserError("stopped by SIGTERM; everything is saved")
-            error.exit_code = 143
-            raise error
+            raise Interrupted("SIGTERM")
         return pretend(cfg)
 
     return task

@@ -11,7 +11,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from datakiln.cli.sweeps import _share_cores
-from datakiln.errors import UserError
+from datakiln.errors import Interrupted
 from tests.cli.pretending import BEST, pretend, pretend_with_threads, results
 from tests.loggers.wandb_files import WandbFile, no_account  # noqa: F401 (a fixture)
 
@@ -52,9 +52,7 @@ def test_a_sweep_goes_on_where_it_was_stopped(sweep, tmp_path):
 
     def stopped(cfg: DictConfig) -> float:
         if cfg.latent_dim == 3:
-            error = UserError("stopped by SIGTERM")
-            error.exit_code = 143
-            raise error
+            raise Interrupted("SIGTERM")
         return pretend(cfg)
 
     def counted(cfg: DictConfig) -> float:
@@ -81,9 +79,7 @@ def test_a_sweep_is_found_again_by_its_options(sweep):
         if cfg.latent_dim == 5:
             raise ValueError("five does not work yet")
         if cfg.latent_dim == 8:
-            error = UserError("stopped by SIGTERM; everything is saved")
-            error.exit_code = 143
-            raise error
+            raise Interrupted("SIGTERM")
         return pretend(cfg)
 
     def repaired(cfg: DictConfig) -> float:
@@ -93,7 +89,7 @@ def test_a_sweep_is_found_again_by_its_options(sweep):
 
     words = ("-m", "model=vae", "latent_dim=2,5,8,3")
     first = sweep(*words, task=stopped)
-    assert first.code == 143 and first.err.splitlines()[-1].endswith("everything is saved, with the same options")
+    assert first.code == 143 and first.err.splitlines()[-1].endswith("ckpt_path=last with the same options goes on")
     other = sweep("-m", "model=vae", "latent_dim=2,3")
     assert other.code == 0 and other.folder != first.folder
     second = sweep("-m", "ckpt_path=last", "latent_dim=2,5,8,3", "model=vae", task=repaired)

@@ -18,7 +18,7 @@ from PIL import Image
 from datakiln.codecs.pictures import ImageCodec
 from datakiln.data.base import Provenance
 from datakiln.data.pictures import sources as image_sources
-from datakiln.data.pictures.files import BadPicture, PictureFiles, read_picture, square
+from datakiln.data.pictures.files import PictureFiles, header, read_picture, square
 from datakiln.data.pictures.folder import FolderImages
 from datakiln.data.pictures.loaders import ImageLoader, middle, randomly_cut
 from datakiln.data.pictures.pictures import FolderData, ImageData
@@ -142,14 +142,14 @@ def broken_folder(folder) -> dict[str, str]:
     whole = (folder / "good00.png").read_bytes()
     (folder / "corrupt.png").write_bytes(whole[:60] + bytes(40) + whole[100:])
     (folder / "misnamed.png").write_bytes(jpeg)
-    rgb.convert("CMYK").save(folder / "cmyk.jpg")
-    rgb.quantize(16).save(folder / "palette.png")
-    Image.fromarray(np.arange(400, dtype=np.uint16).reshape(20, 20)).save(folder / "deep.png")
-    rgb.save(folder / "moving.webp", save_all=True, append_images=[rgb.rotate(90)], lossless=True)
+    Image.fromarray(np.arange(400, dtype=np.float32).reshape(20, 20)).save(folder / "measured.tif")
+    Image.new("RGB", (1, 5)).save(folder / "line.png")
+    (folder / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200))
     return {
         "empty.png": "0 bytes", "truncated.jpg": "damaged or cut off", "text.png": "is no picture",
-        "corrupt.png": "damaged or cut off", "misnamed.png": "is named .png but holds JPEG", "cmyk.jpg": "CMYK",
-        "palette.png": "palette", "deep.png": "16-bit", "moving.webp": "animated",
+        "corrupt.png": "damaged or cut off", "misnamed.png": "is named .png but holds JPEG",
+        "measured.tif": "floating-point", "line.png": "only 1 x 5 pixels",
+        "IMG_1.HEIC": "is HEIC, which is not decoded",
     }  # fmt: skip
 
 
@@ -161,17 +161,18 @@ def test_every_bad_picture_is_named_and_skipped(tmp_path, caplog):
     for name, reason in reasons.items():
         line = next(r.getMessage() for r in caplog.records if name in r.getMessage())
         assert reason in line, line
-    assert len(caplog.records) == len(reasons)
+    assert "3 damaged" in caplog.text and "1 HEIC" in caplog.text and "1 too small" in caplog.text
+    told = len(caplog.records)
     assert [r.rows for r in raw.reports if r.name == "bad pictures"] == [len(reasons)]
     # a second look takes all from the cache, and names them again
     caplog.clear()
     with caplog.at_level(logging.WARNING):
         again = FolderImages(str(tmp_path))(None, 16)
-    assert torch.equal(again.train.x, raw.train.x) and len(caplog.records) == len(reasons)
+    assert torch.equal(again.train.x, raw.train.x) and len(caplog.records) == told
     assert again.provenance == raw.provenance
 
 
-@pytest.mark.parametrize("name", ["empty.png", "truncated.jpg", "cmyk.jpg", "moving.webp"])
+@pytest.mark.parametrize("name", ["empty.png", "truncated.jpg", "measured.tif", "IMG_1.HEIC"])
 def test_a_bad_picture_can_be_an_error(tmp_path, name):
     reasons = broken_folder(tmp_path)
     for other in set(reasons) - {name}:
@@ -400,8 +401,7 @@ def test_pictures_that_are_skipped_do_not_make_a_grey_folder_colour(tmp_path):
     for i, picture in enumerate(noise(4, 1)):
         save(tmp_path / f"{i}.png", picture)
     colour = Image.fromarray(noise(1)[0].transpose(1, 2, 0))
-    colour.quantize(16).save(tmp_path / "palette.png")
-    colour.convert("CMYK").save(tmp_path / "cmyk.jpg")
+    colour.save(tmp_path / "named.png", "JPEG")
     colour.save(tmp_path / "cut.bmp")
     (tmp_path / "cut.bmp").write_bytes((tmp_path / "cut.bmp").read_bytes()[:300])
     assert FolderImages(str(tmp_path))(None, 8).train.x.shape == (4, 1, 8, 8)
@@ -421,20 +421,95 @@ def deep_png(width: int, height: int, colour: int, channels: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + parts
 
 
-def test_deep_colour_is_refused_by_name(tmp_path):
+def test_deep_colour_keeps_its_upper_bits_and_says_so(tmp_path):
     for name, colour, channels in (("rgb", 2, 3), ("la", 4, 2), ("rgba", 6, 4)):
         (tmp_path / f"{name}.png").write_bytes(deep_png(4, 4, colour, channels))
     (tmp_path / "deep.ppm").write_bytes(b"P6\n# a comment\n4 4\n65535\n" + bytes(96))
     for file in tmp_path.iterdir():
         with Image.open(file) as picture:
             assert picture.mode in ("RGB", "LA", "RGBA"), "Pillow itself does not tell"
-        with pytest.raises(BadPicture, match="16-bit"):
-            read_picture(file)
+        assert any("upper eight" in change for change in read_picture(file).changes)
     (tmp_path / "plain.ppm").write_bytes(b"P6 4 4 255\n" + bytes(48))
     save(tmp_path / "plain.png", noise(1)[0])
     save(tmp_path / "plain.tif", noise(1)[0])
     for file in tmp_path.glob("plain.*"):
-        assert read_picture(file)[0].mode == "RGB"
+        assert read_picture(file).picture.mode == "RGB" and read_picture(file).changes == ()
+
+
+def test_every_form_of_a_picture_is_the_same_picture(tmp_path):
+    """Palette, CMYK, transparency of every kind, 16 bits, frames, EXIF: the pixels are those of the plain file."""
+    rng = np.random.default_rng(0)
+    colour = rng.integers(1, 200, (6, 9, 3), dtype=np.uint8) // 16 * 16 + 1
+    colour[:, 5:] = 0
+    laid = colour.copy()
+    laid[:, 5:] = 255
+    alpha = np.where((colour == 0).all(axis=2), 0, 255).astype(np.uint8)
+    plain = Image.fromarray(colour)
+    grey = colour[..., 0]
+    laid_grey = laid[..., 0]
+    by_code = [Image.fromarray(grey).convert("P"), plain.quantize(256)]
+    by_code[0].putpalette([level for level in range(256) for _ in range(3)])
+    nothing = by_code[1].getpixel((8, 0))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    several = {"save_all": True, "append_images": [plain.rotate(180)], "lossless": True}
+    made = {
+        "trns.png": (plain, {"transparency": (0, 0, 0)}, laid, "white"),
+        "trns_grey.png": (Image.fromarray(grey), {"transparency": 0}, laid_grey, "white"),
+        "trns_deep.png": (Image.fromarray(grey.astype(np.uint16) * 257), {"transparency": 0}, laid_grey, "white"),
+        "trns_palette.png": (by_code[1], {"transparency": nothing}, laid, "white"),
+        "trns.gif": (by_code[1], {"transparency": nothing}, laid, "white"),
+        "alpha.png": (Image.fromarray(np.dstack([colour, alpha])), {}, laid, "white"),
+        "opaque.png": (plain.convert("RGBA"), {}, colour, ""),
+        "palette.png": (by_code[1], {}, colour, "palette"),
+        "grey_palette.png": (by_code[0], {}, grey, "palette"),
+        "deep.png": (Image.fromarray(grey.astype(np.uint16) * 257), {}, grey, "upper eight"),
+        "deep.tif": (Image.fromarray(grey.astype(np.uint16) * 256), {}, grey, "upper eight"),
+        "cmyk.tif": (plain.convert("CMYK"), {}, colour, "CMYK"),
+        "moving.webp": (plain, several, colour, "first"),
+        "turned.png": (plain.rotate(90, expand=True), {"exif": exif}, colour, ""),
+    }  # fmt: skip
+    for name, (picture, how, wanted, told) in made.items():
+        picture.save(tmp_path / name, **how)
+        read = read_picture(tmp_path / name)
+        assert np.array_equal(np.asarray(read.picture), wanted), name
+        assert any(told in change for change in read.changes) if told else read.changes == (), (name, read.changes)
+        head = header(tmp_path / name)
+        assert head is not None and head.is_grey == (wanted.ndim == 2), name
+    decoded = FolderImages(str(tmp_path))(None, 6)
+    (step,) = (report for report in decoded.reports if report.name == "converted")
+    assert "6 transparent parts laid on white" in step.detail and "1 CMYK" in step.detail
+
+
+def test_what_is_left_out_is_counted_by_reason(tmp_path, caplog):
+    for i, picture in enumerate(noise(6)):
+        save(tmp_path / "a" / f"{i}.png", picture)
+        (tmp_path / "a" / f"IMG_{i}.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    save(tmp_path / "a" / ".checkpoints" / "0.png", noise(1)[0])
+    save(tmp_path / ".hidden.png", noise(1)[0])
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "phone.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    (tmp_path / "b" / "broken.avif").write_bytes(b"\0\0\0\x18ftypavif" + bytes(100))
+    save(tmp_path / "b" / "0.png", noise(1)[0])
+    with caplog.at_level(logging.WARNING):
+        raw = FolderImages(str(tmp_path))(None, 8)
+    assert raw.classes == ("a", "b") and len(raw.train.x) == 7
+    assert "7 HEIC" in caplog.text and "is named .jpg but holds HEIC" in caplog.text and "and 3 more" in caplog.text
+    assert "2 hidden" in caplog.text and "broken.avif" in caplog.text
+    rows = {report.name: report.rows for report in raw.reports}
+    assert rows["bad pictures"] == 8 and rows["hidden"] == 2
+    with pytest.raises(UserError, match="6 HEIC|IMG_0.heic"):
+        for path in (tmp_path / "a").glob("*.png"):
+            path.unlink()
+        FolderImages(str(tmp_path / "a"))(None, 8)
+
+
+def test_the_beginning_of_a_file_tells_its_form(tmp_path):
+    picture = Image.fromarray(noise(1)[0].transpose(1, 2, 0))
+    for quality in (30, 75, 95):
+        picture.save(tmp_path / "a.jpg", quality=quality)
+        assert abs(header(tmp_path / "a.jpg").quality - quality) < 1.5
+    assert header(tmp_path / "a.jpg").format == "JPEG"
 
 
 def test_a_picture_by_content_with_another_name_is_told(tmp_path, caplog):
@@ -451,4 +526,4 @@ def test_a_picture_by_content_with_another_name_is_told(tmp_path, caplog):
     (told,) = (report for report in raw.reports if report.name == "bad pictures")
     assert told.rows == 3
     assert "a/photo.jfif is mis-named: it holds JPEG but its name ends in .jfif; name it .jpg" in told.detail
-    assert "b/plain is mis-named: it holds PNG but its name has no suffix; name it .png" in told.detail
+    assert "b/plain, cover: is mis-named: it holds PNG but its name has no suffix; name it .png" in told.detail

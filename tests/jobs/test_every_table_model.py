@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from rich.console import Console
 
 from datakiln.api.launch import train
+from datakiln.console import Console
 from tests.sampling.test_table_faults import models
 
 SHAPE = "{_target_:datakiln.metrics.tables.fidelity.shape,_partial_:true}"

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from rich.console import Console
 
 from datakiln.cli.checks import check
 from datakiln.cli.evaluate import main as evaluate
 from datakiln.cli.explain import explain
 from datakiln.cli.run_folders import register_resolvers
 from datakiln.cli.sample import main as sample
+from datakiln.console import Console
 from datakiln.errors import UserError
 from datakiln.jobs.run import Run
 from datakiln.models.base import Diverged

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import sys
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 
 from datakiln.errors import UserError
+from datakiln.loggers.about import About, Samples, learning_rate, varied_by
 from datakiln.loggers.csv import Csv
 from datakiln.loggers.tensorboard import TensorBoard
 from datakiln.loggers.wandb import Wandb
@@ -22,6 +25,8 @@ from datakiln.results import Objective, RunResult, Score, Source
 from datakiln.storage import CONF
 from tests.loggers.wandb_files import WandbFile, no_account  # noqa: F401 (a fixture)
 
+ABOUT = About("vae", "iris", 3, ("model=vae", "latent_dim=5", "model.optimizer.lr=1e-3", "note=a b"), 1e-3)
+ROWS = Samples(rows=pd.DataFrame({"x": [1.5, None], "[red]": ["a", "b"], "day": pd.to_datetime(["2024-01-02", None])}))
 CONFIG = {"seed": 3, "latent_dim": 5, "model": {"_target_": "datakiln.models.vae.vae.VAE", "optimizer": {"lr": 1e-3}}}
 LOSSES = {"train/loss": [3.0, 2.0, 1.0], "val/loss": [3.5, 2.5, 1.5]}
 RESULT = RunResult(
@@ -35,6 +40,13 @@ RESULT = RunResult(
 def picture(tmp_path: Path) -> Path:
     path = tmp_path / "kde_age.png"
     plt.imsave(path, np.linspace(0, 1, 48).reshape(6, 8))
+    return path
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> Path:
+    path = tmp_path / "report.html"
+    path.write_text("<p>all of it</p>")
     return path
 
 
@@ -63,18 +75,21 @@ def test_csv_has_a_row_an_epoch_and_goes_on_after_a_resume(tmp_path):
 
 
 @pytest.mark.usefixtures("no_account")
-def test_wandb_offline_is_told_everything(tmp_path, picture, capsys):
+def test_wandb_offline_is_told_everything(tmp_path, picture, report):
     folder, checkpoint = tmp_path / "0-vae-iris", tmp_path / "best.ckpt"
     checkpoint.write_bytes(b"weights")
     logger = Wandb(folder, group="12-00-00-sweep", offline=True, log_model=True)
+    logger.introduce(ABOUT)
     logger.log_hyperparams(CONFIG)
     log_epochs(logger)
     logger.finalize("success")
-    logger.conclude(RESULT, [picture], checkpoint)
+    said = logger.conclude(RESULT, [picture], checkpoint, report, ROWS)
     told = WandbFile.read(folder)
 
-    assert {key: told.config[key] for key in CONFIG} == CONFIG
-    assert (told.group, told.name, told.exit_code) == ("12-00-00-sweep", "0-vae-iris", 0)
+    assert told.config["config"] == CONFIG
+    columns = {"model": "vae", "data": "iris", "seed": 3, "learning_rate": 1e-3, "latent_dim": 5, "note": "a b"}
+    assert {key: told.config[key] for key in columns} == columns and told.config["model.optimizer.lr"] == 1e-3
+    assert (told.group, told.name, told.exit_code) == ("12-00-00-sweep", "vae-iris-3", 0)
     assert told.axes["*"] == "epoch"
     assert [row["epoch"] for row in told.rows] == [0, 1, 2]
     for name, losses in LOSSES.items():
@@ -87,16 +102,20 @@ def test_wandb_offline_is_told_everything(tmp_path, picture, capsys):
     assert told.summary["result"]["objective"] == {"name": "val/loss", "value": 1.5, "direction": "lower"}
     assert told.summary["result"]["provenance"]["sha256"] == "ab" * 32
     assert set(told.artifacts["model"]) >= {"best", "epoch-2"}
-    staged = [path for path in folder.glob("wandb/data/**/*") if path.is_file()]
-    assert [path.read_bytes() for path in staged] == [
-        b"weights"
-    ]  # inside the run's folder, so that it can be synced later
-    assert "wandb sync" in capsys.readouterr().out
+    assert told.contents["report"] == ["report.html"]
+    staged = {path.read_bytes() for path in folder.glob("wandb/data/**/*") if path.is_file()}
+    assert {b"weights", report.read_bytes()} <= staged  # inside the run's folder, so that they can be synced later
+    assert said.startswith("W&B, offline: wandb sync ")
+    assert told.rows[-1]["samples/_type"] == "table-file"
+    (table,) = folder.glob(f"wandb/offline-run-*/files/{told.rows[-1]['samples/path']}")
+    shown = json.loads(table.read_text())
+    assert shown["columns"] == ["x", "[red]", "day"]
+    assert shown["data"] == [[1.5, "a", "2024-01-02 00:00:00"], [None, "b", None]]
     assert not {"WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_MODE"} & set(os.environ)  # nothing leaks into the next run
 
 
 @pytest.mark.usefixtures("no_account")
-def test_a_failed_wandb_run_ends_and_the_next_is_its_own(tmp_path):
+def test_a_failed_wandb_run_ends_and_the_next_is_its_own(tmp_path, report):
     """In a serial sweep all jobs share a process, where W&B would go on with the run of the failed job."""
     names = ("failed", "abandoned", "good")
     for name in names:
@@ -106,7 +125,7 @@ def test_a_failed_wandb_run_ends_and_the_next_is_its_own(tmp_path):
         if name == "failed":
             logger.finalize("failed")
         if name == "good":
-            logger.conclude(RESULT, [], tmp_path / "best.ckpt")
+            logger.conclude(RESULT, [], tmp_path / "best.ckpt", report, Samples())
     told = {name: WandbFile.read(tmp_path / name) for name in names}
     assert {name: file.exit_code for name, file in told.items()} == {"failed": 1, "abandoned": 1, "good": 0}
     assert {name: len(file.rows) for name, file in told.items()} == {"failed": 1, "abandoned": 1, "good": 2}
@@ -133,14 +152,37 @@ def test_wandb_without_account_never_asks(tmp_path, monkeypatch):
 
 
 @pytest.mark.usefixtures("no_account")
-def test_wandb_can_be_switched_off(tmp_path, monkeypatch, capsys, picture):
+def test_wandb_can_be_switched_off(tmp_path, monkeypatch, report, picture):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     logger = Wandb(tmp_path / "run")
     logger.log_hyperparams(CONFIG)
     log_epochs(logger)
-    logger.conclude(RESULT, [picture], tmp_path / "best.ckpt")
-    assert "W&B" not in capsys.readouterr().out
+    assert logger.conclude(RESULT, [picture], tmp_path / "best.ckpt", report, ROWS) == ""
     assert not list((tmp_path / "run").glob("wandb/*/*.wandb"))
+
+
+@pytest.mark.usefixtures("no_account")
+def test_wandb_gets_a_table_of_pictures(tmp_path, report):
+    pictures = np.arange(3 * 8 * 8, dtype=np.uint8).reshape(3, 8, 8, 1)
+    logger = Wandb(tmp_path / "run", offline=True)
+    logger.log_hyperparams(CONFIG)
+    logger.conclude(RESULT, [], tmp_path / "best.ckpt", report, Samples(pictures=pictures, labels=("0", "1", "2")))
+    told = WandbFile.read(tmp_path / "run")
+    (table,) = (tmp_path / "run").glob(f"wandb/offline-run-*/files/{told.rows[-1]['samples/path']}")
+    assert json.loads(table.read_text())["data"] == [["Image", "0"], ["Image", "1"], ["Image", "2"]]
+    pictures = [path for path in told.contents["run_table"] if path.endswith(".png")]
+    assert len(pictures) == 3 and "samples.table.json" in told.contents["run_table"]
+
+
+def test_runs_are_named_by_what_varies():
+    assert ABOUT.name == "vae-iris-3"
+    with varied_by(["latent_dim=5", "seed=1"]):
+        assert About("vae", "iris", 1).name == "latent_dim=5 seed=1"
+    assert About("vae", "iris", 1).swept == ()
+    assert About("m", "d", 0, ("+a=true", "b=[1,2]", "~c", "e=null")).columns == {
+        "a": True, "b": "[1,2]", "c": "removed", "e": "null", "model": "m", "data": "d", "seed": 0,
+    }  # fmt: skip
+    assert learning_rate({"generator_optimizer": {"lr": 2e-4}}) == 2e-4 and learning_rate({"optimizer": None}) is None
 
 
 def test_tensorboard_is_told_everything(tmp_path, picture):
@@ -150,20 +192,27 @@ def test_tensorboard_is_told_everything(tmp_path, picture):
     logger = TensorBoard(tmp_path)
     logger.log_hyperparams(CONFIG)
     log_epochs(logger)
-    logger.finalize("success")
-    logger.conclude(RESULT, [picture], tmp_path / "best.ckpt")
+    logger.log_pictures([picture], 0)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.step for event in events.Images("plots/kde_age")] == [0]  # while it trains
+    logger.finalize("success")
+    assert logger.conclude(RESULT, [picture], tmp_path / "best.ckpt", tmp_path / "report.html", Samples()) == ""
     events.Reload()
     for name, losses in LOSSES.items():
         assert [(event.step, event.value) for event in events.Scalars(name)] == list(enumerate(losses))
-    assert [(e.step, e.value) for e in events.Scalars("result/fidelity/shape")] == [(2, pytest.approx(0.9))]
-    (image,) = events.Images("plots/kde_age")
+    assert not [tag for tag in events.Tags()["scalars"] if tag.startswith("result/")], "curves of one point"
+    image = events.Images("plots/kde_age")[-1]
     assert (image.step, image.width, image.height) == (2, 8, 6)
     text = events.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "latent_dim: 5" in text
     stored = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     started = plugin_data_pb2.HParamsPluginData.FromString(stored).session_start_info.hparams
     assert started["latent_dim"].number_value == 5 and started["model.optimizer.lr"].number_value == 1e-3
+    assert started["result/fidelity/shape"].number_value == 0.9 and "result/fidelity/none" not in started
+    content = events.summary_metadata["_hparams_/experiment"].plugin_data.content
+    metrics = plugin_data_pb2.HParamsPluginData.FromString(content).experiment.metric_infos
+    assert [metric.name.tag for metric in metrics] == ["val/loss"], "a curve that is there"
 
 
 @pytest.mark.parametrize(

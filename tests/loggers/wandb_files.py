@@ -21,6 +21,7 @@ class WandbFile:
     summary: dict[str, Any] = field(default_factory=dict)
     axes: dict[str, str] = field(default_factory=dict)
     artifacts: dict[str, list[str]] = field(default_factory=dict)
+    contents: dict[str, list[str]] = field(default_factory=dict)
     group: str = ""
     name: str = ""
     exit_code: int | None = None
@@ -46,7 +47,9 @@ class WandbFile:
             elif kind == "metric":
                 told.axes[record.metric.name or record.metric.glob_name] = record.metric.step_metric
             elif kind == "artifact":
-                told.artifacts[record.artifact.type] = list(record.artifact.aliases)
+                artifact = record.artifact
+                told.artifacts[artifact.type] = list(artifact.aliases)
+                told.contents[artifact.type] = [entry.path for entry in artifact.manifest.contents]
             elif kind == "exit":
                 told.exit_code = record.exit.exit_code
         return told

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
+from datakiln.metrics.base import EvalData
+from datakiln.metrics.tables.references import resample_columns
 from datakiln.schema import Field, Schema
 
 MIXED = Schema(
@@ -51,3 +55,29 @@ def mixed_table(rows: int, turn: int) -> pd.DataFrame:
             "member": (a + b) % (3 + turn) == 0,
         }
     )
+
+
+def independent(data: EvalData) -> EvalData:
+    """As many rows as the synthetic, columns of train resampled independently."""
+    rng = np.random.default_rng([data.seed, 1])
+    return replace(data, synthetic=resample_columns(data.train, len(data.synthetic), rng))
+
+
+def people(rows: int, seed: int) -> pd.DataFrame:
+    """Rows of three related numbers and two categories, one of them the answer to learn; as many as one likes."""
+    rng = np.random.default_rng(seed)
+    a = rng.normal(size=rows)
+    return pd.DataFrame(
+        {
+            "a": a,
+            "b": 0.7 * a + 0.7 * rng.normal(size=rows),
+            "c": rng.exponential(size=rows),
+            "y": pd.Series(np.where(a + 0.5 * rng.normal(size=rows) > 0, "yes", "no")).astype("str"),
+            "city": pd.Series(rng.choice(list("abcdefgh"), size=rows, p=[0.3, 0.2, 0.2, 0.1, 0.1, 0.06, 0.03, 0.01])),
+        }
+    ).astype({"city": "str"})
+
+
+PEOPLE = Schema(
+    (*numbers_schema("a", "b", "c").fields, Field("y", "category", "str"), Field("city", "category", "str")), "y"
+)

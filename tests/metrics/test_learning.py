@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 
 from datakiln.metrics.base import EvalData, MetricError
-from datakiln.metrics.references import independent, nothing, train_itself
 from datakiln.metrics.tables import twosample
 from datakiln.metrics.tables.columns import Coded
 from datakiln.metrics.tables.learners import Encoding, fit_classifier
+from datakiln.metrics.tables.references import Lessons
 from datakiln.metrics.utility import utility
 from datakiln.schema import Field, Schema
-from tests.metrics.metrics_tables import MIXED, mixed_table, numbers_schema
+from tests.metrics.metrics_tables import MIXED, independent, mixed_table, numbers_schema
 
 LABELLED = Schema((Field("a", "numeric", "float64"), Field("b", "category", "str"), Field("y", "category", "str")), "y")
 
@@ -87,7 +87,7 @@ def test_two_sample_tests_repeat_with_their_seed() -> None:
 def test_train_on_synthetic_between_floor_and_ceiling(learner) -> None:
     data = pair(labelled(600, 0), labelled(600, 1), LABELLED, holdout=labelled(400, 2))
     good = {f.name: f.value for f in utility.tstr(data, learner)}
-    best = {f.name: f.value for f in utility.tstr(train_itself(data), learner)}
+    best = {f.name: f.value for f in utility.tstr(Lessons().centre(data), learner)}
     poor = {f.name: f.value for f in utility.tstr(independent(data), learner)}
     stem = "utility/tstr" if learner == "boosting" else "utility/tstr_linear"
     # two normals 2 apart: AUC = Phi(sqrt 2) = 0.921, accuracy = Phi(1) = 0.841; five standard errors of 400 rows
@@ -99,8 +99,8 @@ def test_train_on_synthetic_between_floor_and_ceiling(learner) -> None:
 
 def test_augmented_is_real_and_synthetic_together() -> None:
     data = pair(labelled(60, 0), labelled(600, 1), LABELLED, holdout=labelled(400, 2))
-    alone = {f.name: f.value for f in utility.augmented(nothing(data))}
-    real = {f.name.replace("tstr", "augmented"): f.value for f in utility.tstr(train_itself(data))}
+    alone = {f.name: f.value for f in utility.augmented(Lessons(is_added=True).centre(data))}
+    real = {f.name.replace("tstr", "augmented"): f.value for f in utility.tstr(Lessons().centre(data))}
     assert alone == real
     assert utility.augmented(data)[0].value > alone["utility/augmented_auc"]
 

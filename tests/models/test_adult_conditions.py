@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
-from rich.console import Console
 
 from datakiln.cli.run_folders import register_resolvers
+from datakiln.console import Console
 from datakiln.jobs.run import Run
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.storage import CONF

@@ -9,9 +9,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from PIL import Image
-from rich.console import Console
 
 from datakiln.cli.evaluate import default_metrics
+from datakiln.console import Console
+from datakiln.data.pictures import forms
+from datakiln.data.pictures.files import Head
 from datakiln.metrics.pictures.evaluate import judge
 from datakiln.proof import folders
 from datakiln.reports.terminal import terminal_table
@@ -73,6 +75,7 @@ def measured_folders(tmp_path, n_real: int, n_made: int):
 def test_the_ceiling_is_of_the_same_n_or_decides_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("datakiln.metrics.extractors.build._resolve", lambda name, weights: "pixels")
     scores, result = measured_folders(tmp_path / "enough", 24, 12)
+    assert not any("form" in step.name for step in result.steps)
     measured = [score for score in scores.values() if score.value is not None]
     assert {"fid", "kid", "precision", "memorisation"} <= {score.name.partition("/")[0] for score in measured}
     assert all(score.n == score.ceiling_n == 12 and score.other_ceiling_n is None for score in measured)
@@ -97,8 +100,9 @@ def test_classes_are_named_and_those_without_a_usable_picture_are_none(tmp_path,
             for i in range(6):
                 flat(tmp_path / side / name / f"{i}.png", 100 * level)
     for i in range(6):
-        flat(tmp_path / "real" / "ant" / f"{i}.png", 0, "P")
-        flat(tmp_path / "made" / "fox" / f"{i}.png", 0, "P")
+        for path in (tmp_path / "real" / "ant" / f"{i}.png", tmp_path / "made" / "fox" / f"{i}.png"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"")
     (sets, *_), _, _, _ = compare(tmp_path, monkeypatch)
     assert tuple(sets.classes) == ("cat", "dog", "elk") and sets.labelled.classes == 3
     assert torch.equal(sets.labels, (sets.judged[:, 0, 0, 0] // 100).long()), "an unusable class does not forbid labels"
@@ -123,11 +127,35 @@ def test_only_usable_pictures_have_a_say_in_side_and_colour(tmp_path, monkeypatc
         flat(tmp_path / "real" / f"{i}.png", 20 * i, side=40)
         flat(tmp_path / "made" / f"{i}.png", 20 * i, side=30)
     flat(tmp_path / "real" / "dot.png", 0, side=1)
-    flat(tmp_path / "real" / "palette.png", 0, "P", side=8)
-    flat(tmp_path / "made" / "cmyk.jpg", 0, "CMYK", side=8)
+    (tmp_path / "real" / "empty.png").write_bytes(b"")
+    flat(tmp_path / "made" / "line.png", 0, "RGB", side=1)
     flat(tmp_path / "made" / "cut.bmp", 0, "RGB", side=30)
     (tmp_path / "made" / "cut.bmp").write_bytes((tmp_path / "made" / "cut.bmp").read_bytes()[:900])
     flat(tmp_path / "made" / "small.png", 0, side=10)  # can be used: it has a say, but not the last word
     (sets, *_), result, _, _ = compare(tmp_path, monkeypatch)
     assert sets.judged.shape == (10, 1, 30, 30)
     assert [step.rows for step in result.steps if "bad pictures" in step.name] == [2, 2]
+
+
+@pytest.mark.parametrize(("suffix", "how", "side", "told"), [
+    ("png", {}, 20, ""),
+    ("jpg", {"quality": 95}, 20, "formats differ (PNG and JPEG)"),
+    ("png", {}, 60, "sizes differ (usually 20 x 20 and 60 x 60 px"),
+    ("gif", {}, 20, "colour modes differ (colour and palette)"),
+])  # fmt: skip
+def test_files_in_another_form_are_told(tmp_path, monkeypatch, suffix, how, side, told):
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        picture = Image.fromarray(rng.integers(0, 256, (20, 20, 3), dtype=np.uint8))
+        for name, kind, to, options in (("real", "png", 20, {}), ("made", suffix, side, how)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            picture.resize((to, to)).save(tmp_path / name / f"{i}.{kind}", **options)
+    _, result, _, _ = compare(tmp_path, monkeypatch)
+    steps = [step.detail for step in result.steps if step.name == "files in another form"]
+    assert told in steps[0] if told else not steps
+
+
+def test_qualities_of_jpeg_are_told():
+    files = [[Head(False, (8, 9), "JPEG", "colour", quality)] * 5 for quality in (75.0, 95.0, 94.0)]
+    assert forms.differences(files[0], files[1]) == ["JPEG qualities differ (about 75 and 95)"]
+    assert forms.differences(files[1], files[2]) == [] == forms.differences(files[1], [])

@@ -15,6 +15,7 @@ from PIL import Image
 from datakiln.callbacks.ema import Ema
 from datakiln.callbacks.fid import MONITOR, Fid
 from datakiln.callbacks.samples import SampleGrids
+from datakiln.data.pictures.finding import find_pictures
 from datakiln.data.pictures.pictures import ImageData
 from datakiln.data.pictures.sources import SklearnDigits
 from datakiln.errors import UserError
@@ -22,9 +23,9 @@ from datakiln.metrics.pictures import evaluate as image_sets
 from datakiln.metrics.pictures.evaluate import ImageSets, evaluate_images, independent_pixels, memorisation, nearest
 from datakiln.models.gan.dcgan import DCGAN
 from datakiln.plots.grids import ACROSS, grid
-from datakiln.sampling.pictures import circle, write_images
+from datakiln.sampling.pictures import _folder_name, circle, write_by_class, write_images
 from datakiln.sampling.synthesizer import Synthesizer
-from datakiln.spec import Sampling
+from datakiln.spec import PLAIN, Sampling
 
 ADAM = functools.partial(torch.optim.Adam, lr=2e-3, betas=(0.5, 0.99))
 
@@ -247,6 +248,20 @@ def test_a_walk_is_closed_smooth_and_animated(tmp_path, synthesizer):
     assert steps.max() < 2.5 * steps.min()
     norms = way.norm(dim=1)
     assert norms.min() > 0.9 * keys.norm(dim=1).min(), "great circles stay where the Gaussian's mass is"
+
+
+def test_a_folder_for_each_class_is_read_back_with_its_classes(tmp_path, synthesizer):
+    names = synthesizer.codec.spec.classes
+    assert write_by_class(synthesizer, 64, str(tmp_path / "each"), 3, 0) == 3 * len(names)
+    files, labels, found = find_pictures(tmp_path / "each", labels=True)
+    assert found == tuple(sorted(names)) and np.bincount(labels).tolist() == [3] * len(names)
+    assert write_by_class(synthesizer, 25, str(tmp_path / "shares"), None, 0) == 25
+    assert len(find_pictures(tmp_path / "shares", labels=True)[0]) == 25
+    one = next(iter(synthesizer.pictures(3, {"class": names[1]}, 1, PLAIN)))
+    assert (np.asarray(Image.open(tmp_path / "each" / names[1] / "00000.png")) == one[0, 0]).all()
+    assert (_folder_name("T-shirt/top"), _folder_name("../x"), _folder_name(" ")) == ("T-shirt_top", "_._x", "_")
+    with pytest.raises(UserError, match="give out=FOLDER/"):
+        write_by_class(synthesizer, 64, str(tmp_path / "x.npz"), 3, 0)
 
 
 @pytest.mark.parametrize(

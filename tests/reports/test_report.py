@@ -1,6 +1,7 @@
 """result.json and the comparison of many runs."""
 
 import csv
+import io
 import json
 import subprocess
 import sys
@@ -8,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from datakiln.cli.report import main
+from datakiln.console import Console
+from datakiln.data.tables.types import ColumnRow
 from datakiln.errors import UserError
-from datakiln.jobs.announce import announce_result
+from datakiln.jobs.announce import announce_result, columns_table
 from datakiln.reports.comparison import COSTS, collect, compare, csv_text, write_comparison
 from datakiln.reports.groups import spread_text
-from datakiln.reports.terminal import lacking, terminal_table
+from datakiln.reports.terminal import lacking
 from datakiln.results import Objective, RunResult, Score, Source, headlines, machine, package_versions, peak_memory_mb
 from datakiln.storage import replacing
 
@@ -329,38 +331,88 @@ def test_the_command_answers_in_one_line_and_help_loads_nothing():
     )
 
 
-def test_the_table_of_a_run_shows_its_main_figures():
+def shown(result, width):
+    console = Console(width=width, record=True, file=io.StringIO())
+    announce_result(result, Path("report.html"), console)
+    return console.export_text()
+
+
+def a_run(**changes):
+    """A run with figures of all kinds, some without a value."""
     figures = [
-        Score("utility/auc", 0.7, "higher", 0, 1, 0.9, 0.5),
-        Score("utility/f1", None, "higher", why="one class [bold]only"),
-        Score("fidelity/shape", 0.4, "higher", 0, 1, 0.9, 0.5),
-    ]
-    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115 (closed with the process)
-    console.print(terminal_table(RunResult("vae", "iris", 0, Source("s", "d", "h"), figures=figures, stand_in=True)))
-    said = console.export_text()
-    for word in (
-        "vae on iris, seed 0 (stand-in data)",
-        "utility/auc ↑",
-        "50%",
-        "one class [bold]only",
-        "below the floor",
+        Score("fidelity/shape", 0.91, "higher", 0, 1, 0.95, 0.8, ceiling_range=[0.94, 0.96], floor_range=[0.7, 0.9]),
+        Score("fidelity/alpha_precision", 0.9, "higher", 0, 1, 0.9, 0.9, ceiling_range=[0.8, 1], floor_range=[0.8, 1]),
+        Score("fidelity/beta_recall", 0.5, "higher", 0, 1, 0.5, 0.1, ceiling_range=[0.4, 0.6], floor_range=[0.0, 0.1]),
+        *(Score(f"utility/{name}", None, "higher", why="not computed: no [bold]target[/] column") for name in "abcde"),
+        Score("utility/augmented_auc", None, "higher", why="one class"),
+        Score("privacy/copies", 0.0, "lower", 0, 1, 0.0, 0.0, n=400, ceiling_range=[0.0, 0.0], floor_range=[0.0, 0.0]),
+        Score("privacy/closer_to_train", 0.5, "lower", 0, 1, 0.5, 0.5, ideal=0.5, n=400, ceiling_range=[0.4, 0.6]),
+        Score("best/val/fid/classifier@10aa0123456789-exact-clean/n2000", 123.4, "lower"),
+    ]  # fmt: skip
+    values = {
+        "figures": figures, "n_holdout": 400, "provenance": Source("files", "/data/customers.csv", "h"),
+        "objective": Objective("val/fid/classifier@10aa0123456789-exact-clean/n2000", 123.4),
+    }  # fmt: skip
+    return RunResult("vae", "csv", 0, **{**values, **changes})
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_end_of_a_run_is_told_in_few_lines_of_whole_words(width):
+    said = shown(a_run(), width)
+    lines = said.splitlines()
+    assert lines[0].startswith("vae on csv, seed 0") and max(map(len, lines)) <= width and len(lines) < 26
+    words = " ".join(said.split())
+    for sentence in (
+        "seed 0 Synthetic rows of customers.csv: nearly faithful, use not measured, safe by what was measured",
+        "Synthetic rows of customers.csv are close to real ones; 1 of 3 key figures is worse by more than chance.",
+        "not computed: 5 figures, no [bold]target[/] column",
+        "not computed: utility/augmented_auc, one class",
+        "0.94–0.96",
+        "as real",
+        "undecided",
     ):
-        assert word in said
+        assert sentence in words
+    known = "alpha_precision beta_recall shape copies closer_to_train fid".split()
+    assert all(name in words for name in known) and "classifier@" not in words and "…" not in words
+    assert ("floor" in words) == (width > 60) and "\x1b" not in said
 
 
-def test_figures_that_could_not_be_computed_are_said_in_one_line():
+def test_stand_in_data_is_told_before_anything_else():
+    assert shown(a_run(stand_in=True), 80).splitlines()[0].strip().endswith("(stand-in data)")
+
+
+def test_a_run_of_figures_that_no_verdict_rests_on_still_shows_them():
+    said = shown(a_run(figures=[Score("mine/[red]own", 0.4, "higher", 0, 1, 0.9, 0.5)]), 100)
+    assert "mine/[red]own ↑" in " ".join(said.replace("\xa0", " ").split()) and "below the floor" in said
+    assert "nothing" not in said
+
+
+def test_figures_that_could_not_be_computed_are_counted_by_reason():
     figures = [
-        Score("fid", None, why="not computed: too few"),
-        Score("kid", None, why="not computed: too few"),
+        Score("fid/a@1/n9", None, why="not computed: too few"),
+        Score("kid/a@1/n9", None, why="not computed: too few"),
         Score("auc", None, why="one class"),
+        *(Score(f"x{i}", None, why="no target") for i in range(3)),
         Score("shape", 0.4, why="no ceiling: none"),
     ]
     result = RunResult("vae", "iris", 0, Source("s", "d", "h"), figures=figures)
-    assert lacking(result) == "not computed: fid, kid (too few); auc (one class)"
-    assert lacking(RunResult("vae", "iris", 0, Source("s", "d", "h"), figures=figures[3:])) == ""
-    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115 (closed with the process)
-    announce_result(result, Path("report.html"), console)
-    assert "not computed: fid, kid (too few); auc (one class)\n" in console.export_text()
+    assert lacking(result).splitlines() == [
+        "not computed: fid, kid, too few",
+        "not computed: auc, one class",
+        "not computed: 3 figures, no target",
+    ]
+    assert lacking(RunResult("vae", "iris", 0, Source("s", "d", "h"), figures=figures[-1:])) == ""
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_columns_of_a_table_take_a_line_each(width):
+    rows = [ColumnRow(f"amount of item {i}", "numeric", 0, 35, "4.3 to 7.9", "35 distinct numbers") for i in range(50)]
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(columns_table("150 rows, 50 columns", rows, width))
+    lines = console.export_text().splitlines()
+    assert len([line for line in lines if line.strip()]) == 1 + 2 + 40 + 1 and max(map(len, lines)) <= width
+    assert "and 10 more columns" in lines[-1] and "missing" not in lines[1]
+    assert ("35 distinct numbers" in " ".join(lines)) == (width > 80)
 
 
 def test_costs_can_be_shown_and_the_median_is_what_counts(tmp_path):

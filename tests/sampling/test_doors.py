@@ -20,6 +20,7 @@ from datakiln.cli.evaluate import stored_parts
 from datakiln.cli.explain import explain
 from datakiln.cli.run_folders import stored_yaml, sweep_overrides
 from datakiln.errors import UserError
+from datakiln.results import RunResult
 from datakiln.sampling.archive import read_archive
 from datakiln.sampling.registry import build, register_named
 from datakiln.sampling.synthesizer import Synthesizer
@@ -361,3 +362,20 @@ def test_a_run_folder_is_evaluated_without_its_config_being_run(trained, tmp_pat
     with pytest.raises(UserError, match=r"'os.system', which is not datakiln's; refused"):
         evaluate([f"run={copied}", f"out={tmp_path}/out"])
     assert not canary.exists() and not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_an_evaluation_of_a_run_draws_other_samples_unless_it_is_given_the_seed(trained, tmp_path, capsys):
+    from datakiln.cli.evaluate import main as evaluate
+
+    seed = RunResult.load(trained / "result.json").seed
+    drawn = {}
+    for name, options in (("fresh", []), ("same", [f"seed={seed}"])):
+        evaluate([f"run={trained}", f"out={tmp_path}/{name}", *options])
+        drawn[name] = (tmp_path / name / "synthetic.csv").read_bytes()
+        assert f"seed={seed + (name != 'same')};" in capsys.readouterr().out
+        assert RunResult.load(tmp_path / name / "result.json").seed == seed + (name != "same")
+    own = (trained / "synthetic.csv").read_bytes()
+    assert drawn["same"] == own != drawn["fresh"]
+    with pytest.raises(UserError, match="holdout=x.csv is for real= and synthetic="):
+        evaluate([f"run={trained}", "holdout=x.csv"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import time
+
 import pandas as pd
 import pytest
 
@@ -45,10 +48,19 @@ def test_rows_per_class_need_a_target_of_categories(command, label, told):
     "condition, way_out",
     [({"age": "18", "score": "missing", "day": "2020-01-01"}, "model=tabar or mixture"), ({"kind": "rare"}, "cvae")],
 )
-def test_nothing_found_for_too_long_ends_the_search_and_names_a_model(monkeypatch, condition, way_out):
-    monkeypatch.setattr(rejection, "SECONDS", 0.2)
+def test_nothing_found_in_many_rows_ends_the_search_and_names_a_model(monkeypatch, condition, way_out):
+    monkeypatch.setattr(rejection, "LOST", 20_000)
     synthesizer = redrawing()
     synthesizer.model.rows = synthesizer.model.rows[(people().kind != "rare").to_numpy() & (people().age > 20)]
     with pytest.raises(UserError, match=rf"was met by 0 of \d+ rows drawn; ask for less, .*{way_out}"):
         synthesizer.sample(5, condition)
     assert synthesizer.model.drawn < rejection.PATIENCE
+
+
+@pytest.mark.parametrize("condition", [{}, {"sex": "Female"}])
+def test_the_clock_never_ends_a_search(monkeypatch, condition):
+    """On a slow machine, or one that slept, hours may pass between two draws."""
+    clock = itertools.count(0.0, 3600.0)
+    for name in ("monotonic", "perf_counter", "time"):
+        monkeypatch.setattr(time, name, lambda: next(clock))
+    assert len(redrawing().sample(3 * rejection.PIECE, condition)) == 3 * rejection.PIECE

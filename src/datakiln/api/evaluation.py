@@ -28,10 +28,10 @@ def evaluate(
     Arguments:
         real: Rows that the generator may have learnt from: a DataFrame or a table file; or a folder of pictures.
         synthetic: What is judged, of the same kind, with all columns of the real table.
-        holdout: Real rows that the generator has never seen. All of `real` then counts as what it has learnt from; None
-            to take 15 % of `real` for it and 70 % for the training rows, as a run does.
+        holdout: Real rows that the generator has never seen; None where there are none, and then nothing is claimed
+            about memory. All of `real` counts as what the generator has learnt from.
         target: Label column of the tables, for figures of utility.
-        seed: Of the split and of every resampling.
+        seed: Of every resampling.
 
     Returns:
         The report: `figures`, `show()`, `save("r.html")`, `plot("age")`.
@@ -78,15 +78,15 @@ def _tables(real: Any, synthetic: Any, holdout: Any, target: str | None, seed: i
     from datakiln.data.tables.sources import frame_sha256
     from datakiln.metrics.evaluate import evaluate_table
     from datakiln.proof.base import scores
-    from datakiln.proof.pair import draw, paired, result_of, unreadable
+    from datakiln.proof.pair import draw, paired, result_of
     from datakiln.results import Source
 
     left, right = _read("real", real), _read("synthetic", synthetic)
     unseen = None if holdout is None else _read("holdout", holdout, least=1)
     check_target(left, target, "real")
-    data = paired(left, right, target, seed, unseen)
+    data, lines = paired(left, right, target, seed, unseen)
+    _warn(lines)
     found = scores(evaluate_table(data, default_metrics("table")))
-    _warn(unreadable(data.schema, data.synthetic))
     kind = "memory" if _name("real", real) == NAMES["real"] else "files"
     source = Source(kind, _name("real", real), frame_sha256(left))
     result = result_of(data, found, (_name("real", real), _name("synthetic", synthetic)), source)
@@ -95,10 +95,13 @@ def _tables(real: Any, synthetic: Any, holdout: Any, target: str | None, seed: i
 
 def _read(name: str, data: Any, least: int = 10) -> pd.DataFrame:  # noqa: ANN401 (a frame or a path)
     from datakiln.data.tables.files import read_table_file
+    from datakiln.data.tables.limits import check_room
     from datakiln.data.tables.memory import checked
 
     if isinstance(data, str | os.PathLike):
-        return read_table_file(Path(data).expanduser(), least=least).frame
+        path = Path(data).expanduser()
+        check_room(path)
+        return read_table_file(path, least=least).frame
     return checked(data, name, least)
 
 
@@ -110,7 +113,7 @@ def _warn(lines: list[str]) -> None:
     import warnings
 
     for line in lines:
-        warnings.warn(f"synthetic: {line}", stacklevel=4)
+        warnings.warn(line, stacklevel=4)
 
 
 def _folders(real: Any, synthetic: Any, seed: int) -> Report:  # noqa: ANN401 (paths)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from datakiln.api.config import composed
 from datakiln.api.process import as_it_was
 from datakiln.cli.checks import check
 from datakiln.cli.train import complete
+from datakiln.console import Console
 from datakiln.jobs.run import Run
 
 WIDTH = 100  # characters of the default console

@@ -7,14 +7,13 @@ import time
 from typing import Any
 
 import lightning as L
-from rich.console import Console
 
-from datakiln.callbacks.progress import TrainingBar
-from datakiln.models.base import GenerativeModel
-from datakiln.wording import counted, duration, number
+from datakiln.callbacks.progress import TrainingBar, figures_text
+from datakiln.console import Console
+from datakiln.saying import say, visible
+from datakiln.wording import counted, duration
 
 REDRAW_SECONDS = 0.5
-SHOWN = ("val/loss", "train/loss", "val/fidelity", "val/fid")
 
 
 def quiet_console() -> Console:
@@ -22,16 +21,18 @@ def quiet_console() -> Console:
     return Console(quiet=True, force_terminal=False, force_jupyter=False)
 
 
-def progress_of(progress: bool) -> L.Callback:
+def progress_of(progress: bool, monitor: str = "val/loss") -> L.Callback:
     """What is shown while training.
 
     Arguments:
         progress: Whether anything is.
+        monitor: The figure that decides which epoch is best.
     """
     if not progress:
-        return TrainingBar(quiet_console())
+        return TrainingBar(quiet_console(), monitor)
     terminal = Console(force_jupyter=False)
-    return TrainingBar(terminal) if terminal.is_terminal and not in_notebook() else TrainingLine()
+    is_bar = terminal.is_terminal and not in_notebook()
+    return TrainingBar(terminal, monitor) if is_bar else TrainingLine(monitor)
 
 
 def in_notebook() -> bool:
@@ -45,10 +46,14 @@ class TrainingLine(L.Callback):
     """One line of a notebook that is rewritten in place and stays, tidy; elsewhere, only its last state.
 
     It is made of a notebook's own display messages and needs no widgets.
+
+    Arguments:
+        monitor: The figure that decides which epoch is best.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, monitor: str = "val/loss") -> None:
         """See the class."""
+        self.monitor = monitor
         self._line: Any = None
         self._began = self._drawn_at = 0.0
 
@@ -70,28 +75,27 @@ class TrainingLine(L.Callback):
         passed, total = time.monotonic() - self._began, trainer.max_epochs
         if total is not None and total > 0:
             left = passed * (total - done) / max(done, 1e-9)
-            self._write(f"training: epoch {trainer.current_epoch + 1} of {total}, {duration(left)} left", pl_module)
+            self._write(f"training: epoch {trainer.current_epoch + 1} of {total}, {duration(left)} left", trainer)
         else:
-            self._write(f"training: epoch {trainer.current_epoch + 1}, {duration(passed)} so far", pl_module)
+            self._write(f"training: epoch {trainer.current_epoch + 1}, {duration(passed)} so far", trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leaves what the training came to."""
         passed = duration(time.monotonic() - self._began)
-        self._write(f"trained: {counted(trainer.current_epoch, 'epoch')} in {passed}", pl_module, last=True)
+        self._write(f"trained: {counted(trainer.current_epoch, 'epoch')} in {passed}", trainer, last=True)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Leaves how far it came."""
-        self._write(f"training stopped in epoch {trainer.current_epoch + 1}", pl_module, last=True)
+        self._write(f"training stopped in epoch {trainer.current_epoch + 1}", trainer, last=True)
 
-    def _write(self, text: str, module: L.LightningModule, last: bool = False) -> None:
-        assert isinstance(module, GenerativeModel)
-        figures = [f"{name} {number(module.fresh[name])}" for name in SHOWN if name in module.fresh]
-        line = ", ".join([text, *figures])
+    def _write(self, text: str, trainer: L.Trainer, last: bool = False) -> None:
+        figures = figures_text(trainer, self.monitor)
+        line = f"{text}, {figures}" if figures else text
         if self._line is not None:
             self._line.update(_text(line), raw=True)
         elif last:
-            print(line, file=sys.stderr, flush=True)
+            say(line, error=True)
 
 
 def _text(line: str) -> dict[str, str]:
-    return {"text/plain": line}
+    return {"text/plain": visible(line)}

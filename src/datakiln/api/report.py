@@ -83,8 +83,7 @@ class Report:
 
     def show(self) -> None:
         """Prints the main figures."""
-        from rich.console import Console
-
+        from datakiln.console import Console
         from datakiln.reports.terminal import lacking, terminal_table
 
         console = Console(force_jupyter=False)
@@ -92,7 +91,7 @@ class Report:
             console = Console(force_terminal=False, force_jupyter=False, width=WIDTH)
         console.print(terminal_table(self.result))
         if told := lacking(self.result):
-            console.print(told, markup=False, highlight=False, soft_wrap=True)
+            console.print(told, soft_wrap=True)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a page that can be mailed (.html: pictures inside, nothing fetched), or the figures (.json).

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import lightning as L
 import pandas as pd
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig
 
 from datakiln.api.model import Model, model_of
@@ -54,12 +53,12 @@ class QuietRun(Run):
         self.progress = progress
 
     def _bar(self) -> L.Callback:
-        return progress_of(self.progress)
+        return progress_of(self.progress, str(self.cfg.monitor))
 
-    def _ask_to_stop(self, reason: str) -> None:
+    def ask_to_stop(self, reason: str) -> None:
         """A second Ctrl-C is an exception again: it must not end a notebook's kernel."""
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        super()._ask_to_stop(reason)
+        super().ask_to_stop(reason)
 
 
 def trained(cfg: DictConfig, progress: bool, keep: bool) -> Outcome:
@@ -73,21 +72,20 @@ def trained(cfg: DictConfig, progress: bool, keep: bool) -> Outcome:
     run = QuietRun(cfg, progress)
     result: RunResult | None = None
     try:
-        run.check()
-        run.load_data()
-        run.fit()
-        if keep:
-            run.synthesize()
-            run.prove()
-            run.finish()
-            result = build_result(run)
+        with run.logged():
+            run.check()
+            run.load_data()
+            run.fit()
+            if keep:
+                run.synthesize()
+                run.prove()
+                run.finish()
+                result = build_result(run)
     except Stopped as stop:
-        reason = str(signal.Signals(stop.exit_code - 128).name)
+        reason = stop.reason
         if reason != "SIGINT" or not run.bundle.best_path.exists():
             return Outcome(None, reason)
         return Outcome(_model(run, None), reason, _told(run))
-    except SIGTERMException:  # Lightning hears of SIGTERM too, and may be the first to stop
-        return Outcome(None, "SIGTERM")
     except SystemExit as end:  # how Lightning ends at an interrupt that comes as an exception
         if not isinstance(end.__context__, KeyboardInterrupt):
             raise

@@ -23,7 +23,7 @@ from datakiln.callbacks.stopping import Stopped
 from datakiln.errors import UserError, near
 from datakiln.loggers.csv import Csv
 from datakiln.models.base import GenerativeModel
-from datakiln.storage import seal
+from datakiln.storage import replacing, seal
 
 
 class Bundle(Checkpoint):
@@ -191,9 +191,9 @@ class Bundle(Checkpoint):
         if self._unsaved_best and self._best is not None:
             write_atomically(self._best, self.best_path)
             self._unsaved_best = False
-        partial = self.last_path.with_name(f".last.{os.getpid()}.partial")
-        trainer.save_checkpoint(partial)
-        _publish(partial, self.last_path)
+        with replacing(self.last_path) as partial:
+            trainer.save_checkpoint(partial)
+            _sync(partial)
         self._saved_at, self._has_saved = time.monotonic(), True
         for logger in trainer.loggers:
             if isinstance(logger, Csv):
@@ -218,16 +218,15 @@ class Bundle(Checkpoint):
 
 def write_atomically(content: dict[str, Any], path: Path) -> None:
     """Writes a checkpoint beside its place, syncs it, then moves it there in one step."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    torch.save(content, partial)
-    _publish(partial, path)
+    with replacing(path) as partial:
+        torch.save(content, partial)
+        _sync(partial)
 
 
-def _publish(partial: Path, path: Path) -> None:
+def _sync(partial: Path) -> None:
     seal(partial)
     with partial.open("rb") as file:
         os.fsync(file.fileno())
-    os.replace(partial, path)
 
 
 def _clone(state: dict[str, Tensor]) -> dict[str, Tensor]:

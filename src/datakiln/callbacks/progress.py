@@ -6,24 +6,38 @@ import time
 from typing import Any
 
 import lightning as L
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from datakiln.models.base import GenerativeModel
+from datakiln.console import Console
 
 REDRAW_SECONDS = 0.25
 
 
+def figures_text(trainer: L.Trainer, monitor: str, every_loss: bool = False) -> str:
+    """The monitor as it was last measured, whatever kind of model it is of, and the losses, in one line.
+
+    Arguments:
+        trainer: Of the run.
+        monitor: The figure that decides which epoch is best.
+        every_loss: All losses of training and validation; else the one that is minimised.
+    """
+    known = trainer.callback_metrics
+    losses = [name for name in known if name.endswith("loss") and name.startswith(("train/", "val/"))]
+    shown = [monitor, *(losses if every_loss else ["train/loss"])]
+    return "  ".join(f"{name} {float(known[name]):.4g}" for name in dict.fromkeys(shown) if name in known)
+
+
 class TrainingBar(L.Callback):
-    """Shows epochs done, time left and the latest losses.
+    """Shows epochs done, time left, the monitor and the latest loss.
 
     Arguments:
         console: Where to draw; nothing is drawn when it is not a terminal.
+        monitor: The figure that decides which epoch is best.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, monitor: str = "val/loss") -> None:
         """See the class."""
-        self.console = console
+        self.console, self.monitor = console, monitor
         self._bar: Progress | None = None
         self._drawn_at = 0.0
 
@@ -32,7 +46,7 @@ class TrainingBar(L.Callback):
         if not self.console.is_terminal:
             return
         columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, TextColumn("{task.fields[figures]}"), console=self.console)
+        self._bar = Progress(*columns, TextColumn("{task.fields[figures]}", markup=False), console=self.console)
         total = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
         self._task = self._bar.add_task("training", total=total, figures="", completed=trainer.current_epoch)
         self._bar.start()
@@ -46,13 +60,10 @@ class TrainingBar(L.Callback):
             self._drawn_at = time.monotonic()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Shows the epoch's losses."""
+        """Shows the monitor and the loss."""
         if self._bar is not None:
-            assert isinstance(pl_module, GenerativeModel)
-            shown = {k: v for k, v in pl_module.fresh.items() if k in ("train/loss", "val/loss", "val/fidelity")}
-            text = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
-            fields: dict[str, Any] = {"figures": text} if text else {}
-            self._bar.update(self._task, completed=trainer.current_epoch + 1, **fields)
+            text = figures_text(trainer, self.monitor)
+            self._bar.update(self._task, completed=trainer.current_epoch + 1, figures=text)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Closes the bar."""

@@ -15,6 +15,7 @@ from datakiln.callbacks.making import examples_of
 from datakiln.data.pictures.pictures import ImageData
 from datakiln.models.base import GenerativeModel
 from datakiln.plots.grids import ACROSS, save_animation, save_grid
+from datakiln.storage import replacing
 
 
 class SampleGrids(L.Callback):
@@ -77,5 +78,6 @@ def _folder(trainer: L.Trainer) -> Path:
 def _latest(path: Path) -> Path:
     """A copy under one name for all epochs, which loggers take for the name of the picture."""
     latest = path.with_name("samples.png")
-    latest.write_bytes(path.read_bytes())
+    with replacing(latest) as partial:
+        partial.write_bytes(path.read_bytes())
     return latest

@@ -7,17 +7,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 
-from datakiln.cli import choices, signatures
+from datakiln.cli import choices, kinds, signatures
+from datakiln.cli.options import declared
 from datakiln.data.pictures import finding
 from datakiln.data.tables.finding import check_table, find_file
 from datakiln.errors import UserError, near
 from datakiln.spec import doublings
 from datakiln.wording import with_article
 
-WHOLE = {"seed": 0, "epochs": 1, "batch_size": 1, "latent_dim": 1, "n_synthetic": 1, "patience": 1}  # lowest value
-MAY_BE_NULL = ("n_synthetic", "patience", "ema")
 GIVEN = ("spec",)  # arguments that the program adds to what the yaml says
 
 
@@ -33,7 +32,9 @@ def check(cfg: DictConfig) -> None:
     check_watch(cfg)
     check_side(cfg)
     check_trainer(cfg)
+    check_processes(cfg)
     check_arguments(cfg, only_ours=True)
+    check_types(cfg)
     check_path(cfg)
 
 
@@ -46,13 +47,44 @@ def check_values(cfg: DictConfig) -> None:
     missing = sorted(OmegaConf.missing_keys(cfg))
     if missing:
         raise UserError(f"{missing[0]}= is missing; for example {missing[0]}=VALUE")
-    for key, low in WHOLE.items():
-        _check(cfg, key, f"a whole number of at least {low}", lambda v, low=low: isinstance(v, int) and v >= low)
-    _check(cfg, "ema", "a number between 0 and 1", lambda v: isinstance(v, int | float) and 0 < v < 1)
-    _check(cfg, "save_every_seconds", "a number of seconds", lambda v: isinstance(v, int | float) and v >= 0)
-    _check(cfg, "mode", "min or max", lambda v: v in ("min", "max"))
-    if not isinstance(cfg.plots, bool):
-        raise UserError(f"plots={cfg.plots} must be true or false")
+    for key in map(str, cfg):
+        _fit(cfg, declared("train"), key)
+
+
+def check_types(cfg: DictConfig) -> None:
+    """Refuses values of another type than the class they are for declares; imports nothing.
+
+    Raises:
+        UserError: The option, its value and what it must be.
+    """
+    for path, node in _nodes(cfg):
+        target = str(node["_target_"])
+        for key in map(str, node):
+            if not key.startswith("_"):
+                _fit(node, target, key, path)
+
+
+def _fit(node: DictConfig, target: str, key: str, path: str = "") -> None:
+    """Checks a value in its place, and writes it as its kind has it."""
+    if kinds.kind_of(target, key) == kinds.ANY:
+        return
+    value = OmegaConf.to_container(node[key], resolve=False) if OmegaConf.is_config(node[key]) else node[key]
+    fitted = kinds.checked(value, target, key, f"{path}.{key}".lstrip("."))
+    if type(fitted) is not type(value) or fitted != value:
+        with flag_override(node, "readonly", False):
+            node[key] = fitted
+
+
+def _nodes(node: Any, path: str = "") -> Iterator[tuple[str, DictConfig]]:  # noqa: ANN401 (any yaml value)
+    """What a class is built from, with its full name, in all of a config."""
+    if OmegaConf.is_list(node) and not node._is_none() and not node._is_interpolation():
+        for i in range(len(node)):
+            yield from _nodes(node._get_node(i), f"{path}[{i}]")
+    if OmegaConf.is_dict(node) and not node._is_none() and not node._is_interpolation():
+        if "_target_" in node:
+            yield path, node
+        for key in node:
+            yield from _nodes(node._get_node(key), f"{path}.{key}".lstrip("."))
 
 
 def check_pairing(cfg: DictConfig) -> None:
@@ -151,12 +183,31 @@ def check_trainer(cfg: DictConfig) -> None:
         raise UserError(f"{told}; for larger batches in the same memory raise batch_size and set model.accumulate")
 
 
+def check_processes(cfg: DictConfig) -> None:
+    """Refuses to train in several processes; imports nothing.
+
+    Raises:
+        UserError: The option and its value.
+    """
+    trainer = cfg.trainer
+    devices = trainer.get("devices", 1)
+    one = isinstance(devices, int) and not isinstance(devices, bool) and devices == 1
+    one = one or devices == "1" or (OmegaConf.is_list(devices) and len(devices) == 1)
+    wrong = [("devices", devices)] if not one else []
+    wrong += [("num_nodes", trainer.get("num_nodes"))] if trainer.get("num_nodes") not in (None, 1) else []
+    strategy = trainer.get("strategy")
+    wrong += [("strategy", strategy)] if strategy not in (None, "auto", "single_device") else []
+    if wrong:
+        told = f"trainer.{wrong[0][0]}={wrong[0][1]}: several processes are not built yet"
+        raise UserError(f"{told}; train in one: trainer.devices=1, and trainer.num_nodes and strategy left out")
+
+
 def check_arguments(cfg: DictConfig, only_ours: bool = False) -> None:
     """Refuses an option that is no argument of the class it is for, and a class that lacks one.
 
     Arguments:
         cfg: The config.
-        only_ours: Whether to leave out classes of other packages, which must be imported for it.
+        only_ours: Whether to leave out classes of other packages that must be imported for it.
 
     Raises:
         UserError: The option, the class, and the argument that was meant.
@@ -172,7 +223,7 @@ def check_arguments(cfg: DictConfig, only_ours: bool = False) -> None:
             there = signatures.names(module)
             told = f"; known there: {', '.join(sorted(there))}" if there else f": there is no module {module}"
             raise UserError(f"{path}._target_={target} is not known{near(name, there) or told}")
-        if only_ours and not signatures.is_ours(target):
+        if only_ours and not signatures.is_told(target):
             continue
         known, required, is_open = _taken(target, path)
         for key in node:
@@ -212,13 +263,6 @@ def _folders() -> choices.Folders:
     return (*choices.OURS, *(folder for folder in own if folder != choices.CONF))
 
 
-def _check(cfg: DictConfig, key: str, what: str, is_good: Any) -> None:  # noqa: ANN401 (a predicate)
-    if key not in cfg or (cfg[key] is None and key in MAY_BE_NULL):
-        return
-    if isinstance(cfg[key], bool) or not is_good(cfg[key]):
-        raise UserError(f"{key}={cfg[key]} must be {what}{' or null' if key in MAY_BE_NULL else ''}")
-
-
 def _targets(node: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:  # noqa: ANN401 (any yaml value)
     if isinstance(node, list):
         for i, part in enumerate(node):
@@ -232,7 +276,7 @@ def _targets(node: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any]
 
 def _taken(target: str, path: str) -> tuple[set[str], set[str], bool]:
     """Argument names, those without a default, and whether any other name is taken as well."""
-    if signatures.is_ours(target):
+    if signatures.is_told(target):
         known = signatures.arguments(target)
         return set(known), {name for name, (default, _) in known.items() if not default}, signatures.is_open(target)
     from hydra._internal.utils import _locate  # get_object would write a page to the log before it raises

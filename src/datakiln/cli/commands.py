@@ -10,10 +10,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from datakiln.cli import choices
+from datakiln.callbacks.stopping import interrupt, stopping
+from datakiln.cli import choices, kinds
 from datakiln.cli.calling import as_called
 from datakiln.cli.explain import explain, is_mistake
-from datakiln.errors import UserError, near
+from datakiln.cli.options import declared
+from datakiln.errors import Interrupted, UserError, near
+from datakiln.saying import listen, say
 from datakiln.storage import CONF
 
 
@@ -31,27 +34,37 @@ def run_hydra(
         from datakiln.cli.usage import usage
 
         with one_line_errors(sys.argv[1:], config_name):
-            print(usage(sys.argv[1:], config_name), flush=True)
+            say(usage(sys.argv[1:], config_name))
         return
+    from datakiln.cli.free_names import spell_out
+    from datakiln.cli.words import check_words
+
+    flags_first = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))  # or argparse is lost
+    with one_line_errors(sys.argv[1:], config_name):
+        _refuse_flags(sys.argv[1:])
+        choices.folders(sys.argv[1:])  # refuses a --config-dir that is none
+        sys.argv[1:] = spell_out(flags_first)
+        check_words(sys.argv[1:], config_name)
+        _announce(sys.argv[1:], config_name)
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from datakiln.cli.free_names import spell_out
     from datakiln.cli.optuna_sweeper import register
     from datakiln.cli.run_folders import forget, remove_if_empty
     from datakiln.cli.sweeps import Sweep
 
-    caught: list[Exception] = []
-    flags_first = sorted(sys.argv[1:], key=lambda word: word not in ("-m", "--multirun"))  # or argparse is lost
-    sys.argv[1:] = spell_out(flags_first)
     Sweep.current = sweep = Sweep(sys.argv[1:])
+    caught: list[Exception] = []
 
     def job(cfg: DictConfig) -> float | str | None:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             return sweep.run(task, cfg)
         try:
             return task(cfg)
+        except Interrupted:
+            remove_if_empty(Path(HydraConfig.get().runtime.output_dir), refused=True)
+            raise
         except Exception as error:
             folder = Path(HydraConfig.get().runtime.output_dir)
             remove_if_empty(folder, refused=isinstance(error, UserError))
@@ -61,8 +74,6 @@ def run_hydra(
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors reach us instead of Hydra's own printing
     forget()
     with one_line_errors(sys.argv[1:], config_name):
-        _refuse_flags(sys.argv[1:])
-        choices.folders(sys.argv[1:])  # refuses a --config-dir that is none
         register()
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
@@ -76,8 +87,21 @@ def run_hydra(
             sweep.close(compare)
 
 
+def _announce(argv: Sequence[str], config_name: str) -> None:
+    """Says at once what is going to be done: the imports alone take seconds."""
+    if any(word.startswith(("-", "sweep=")) for word in argv):
+        return  # a sweep counts its jobs first; and of --cfg job and its like a program may read the answer
+    folders = choices.folders(argv)
+    found = choices.chosen(argv, config_name, folders)
+    if all(set(found[group]) <= set(choices.names(group, folders)) for group in ("model", "data")):
+        model, data = (" and ".join(found[group]) for group in ("model", "data"))
+        say(f"{config_name}: {model} on {data}")
+
+
 def _refuse_flags(argv: Sequence[str]) -> None:
     """Refuses `--epochs 5`, which Hydra's parser would answer with a page of its own."""
+    if not any(word.startswith("--") for word in argv):
+        return
     from hydra._internal.utils import get_args_parser
 
     known = [flag for action in get_args_parser()._actions for flag in action.option_strings]
@@ -95,7 +119,7 @@ def options(argv: Sequence[str], config_name: str) -> DictConfig:
     """
     path = CONF / f"{config_name}.yaml"
     if any(arg in ("-h", "--help") for arg in argv):
-        print(as_called(path.read_text(encoding="utf-8")), end="")
+        say(as_called(path.read_text(encoding="utf-8").rstrip()))
         raise SystemExit(0)
     config = OmegaConf.load(path)
     assert isinstance(config, DictConfig)
@@ -109,6 +133,11 @@ def options(argv: Sequence[str], config_name: str) -> DictConfig:
                 f"unknown option {key!r}{near(head, map(str, config))}; known: {', '.join(map(str, config))}"
             )
         config = set_option(config, key, value if head == "condition" else _parsed(key, value))
+    for name in map(str, config):
+        if not OmegaConf.is_missing(config, name):
+            value = config[name]
+            plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+            config[name] = kinds.checked(plain, declared(config_name), name, name)
     return config
 
 
@@ -124,13 +153,21 @@ def set_option(config: DictConfig, key: str, value: Any) -> DictConfig:  # noqa:
     head, dot, rest = key.partition(".")
     if dot:
         inner = dict(config[head] or {})
-        if rest in inner:
-            raise UserError(f"{key} is given twice; one text can hold several comparisons: {key}='>60&<=70' or 'a|b'")
+        while rest in inner:  # of `condition.a=b=x condition.a=c=y` the columns may be a=b and a=c
+            more, sign, value = str(value).partition("=")
+            if not sign:
+                raise given_twice(key)
+            rest = f"{rest}={more}"
         inner[rest] = value
         config[head] = inner
     else:
         config[head] = value
     return config
+
+
+def given_twice(key: str) -> UserError:
+    """What to say of a condition on a column that has one already."""
+    return UserError(f"{key} is given twice; one text can hold several comparisons: {key}='>60&<=70' or 'a|b'")
 
 
 def command(main: Callable[[list[str]], None]) -> None:
@@ -151,25 +188,29 @@ class one_line_errors:  # noqa: N801 (a context manager reads as a verb)
         """See the class."""
         self.debug = any(arg.lstrip("+") == "debug=true" for arg in argv)
         self.argv, self.config_name = argv, config_name
+        self._stopping = stopping(interrupt)
 
     def __enter__(self) -> None:
-        """Nothing to prepare."""
+        """From now on, what others say is shown as we would, and a signal, too, ends in one line."""
+        listen()
+        self._stopping.__enter__()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:  # noqa: ANN401
         """Tells the error and leaves."""
+        self._stopping.__exit__(None, None, None)
         if error is None or self.debug or isinstance(error, SystemExit):
             return
         if isinstance(error, KeyboardInterrupt):
-            print("stopped", file=sys.stderr)
+            say("stopped", error=True)
             sys.exit(130)
         if isinstance(error, BrokenPipeError):
             sys.exit(141)
         if hasattr(error, "exit_code"):
-            print(explain(error), file=sys.stderr, flush=True)
+            say(explain(error), error=True)
             sys.exit(error.exit_code)
         try:
             told = explain(error, self.argv, self.config_name)
         except UserError as fault:  # in a person's own choices, among which the one that was meant is looked for
             told = explain(fault)
-        print(f"error: {told}", file=sys.stderr, flush=True)
+        say(f"error: {told}", error=True)
         sys.exit(2 if is_mistake(error) else 1)

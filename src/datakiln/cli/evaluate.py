@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +13,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from datakiln.cli.calling import called_as
 from datakiln.cli.commands import command, options
-from datakiln.errors import UserError
+from datakiln.errors import Interrupted, UserError
+from datakiln.sampling.room import check_room
+from datakiln.saying import say
 from datakiln.storage import CONF
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import Console
 
+    from datakiln.console import Console
     from datakiln.data.base import GenerativeData
     from datakiln.results import RunResult
 
@@ -33,13 +38,17 @@ def main(argv: list[str]) -> None:
         raise UserError(f"give either run= or real= and synthetic=; {usage}")
     if cfg.real is not None and cfg.synthetic is None:
         raise UserError(f"synthetic= is missing beside real={cfg.real}; {usage}")
-    if cfg.n is not None and (not isinstance(cfg.n, int) or cfg.n < 1):
-        raise UserError(f"n={cfg.n} must be a whole number of at least 1")
-    from rich.console import Console
+    if cfg.n is not None:
+        check_room(str(cfg.out or cfg.run or "."), cfg.n, 1)
+    if cfg.run is not None and cfg.holdout is not None:
+        raise UserError(f"holdout={cfg.holdout} is for real= and synthetic=; a run has its own")
+    say(f"measuring {cfg.run} again" if cfg.run is not None else f"measuring {cfg.synthetic} against {cfg.real}")
+    from datakiln.console import Console
 
     if cfg.run is not None:
         evaluate_run(cfg, Console())
     else:
+        cfg.seed = cfg.seed or 0
         evaluate_pair(cfg, Console())
 
 
@@ -68,13 +77,15 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
             f"the run had {result.provenance.sha256[:12]}); bring the old data back, or train again"
         )
     proof = build_proof(data)
-    folder = _new_folder(cfg, run)
-    synthetic = proof.write_synthetic(synthesizer, int(cfg.n or data.n_synthetic), int(cfg.seed), folder)
-    result.figures = proof.figures(synthetic, metrics, int(cfg.seed), console)
-    result.n_synthetic = len(synthetic)
-    result.seed = int(cfg.seed)
-    plots = proof.plots(synthesizer, synthetic, folder)
-    _write(result, plots, proof.preview(synthetic), folder, console)
+    seed = result.seed + 1 if cfg.seed is None else int(cfg.seed)  # with its own, the run would draw the same again
+    console.print(f"samples drawn with seed={seed}; those of the run had seed={result.seed}")
+    with _whole_or_gone(_new_folder(cfg, run)) as folder:
+        synthetic = proof.write_synthetic(synthesizer, int(cfg.n or data.n_synthetic), seed, folder)
+        result.figures = proof.figures(synthetic, metrics, seed, console)
+        result.n_synthetic = len(synthetic)
+        result.seed = seed
+        plots = proof.plots(synthesizer, synthetic, folder)
+        _write(result, plots, proof.preview(synthetic), folder, console)
 
 
 def stored_parts(path: Path) -> tuple[GenerativeData, list[Any]]:
@@ -107,19 +118,24 @@ def stored_parts(path: Path) -> tuple[GenerativeData, list[Any]]:
 def evaluate_pair(cfg: DictConfig, console: Console) -> None:
     """Measures synthetic data from anywhere against real data: two tables, or two folders of pictures."""
     real, synthetic = Path(str(cfg.real)), Path(str(cfg.synthetic))
-    for key, path in (("real", real), ("synthetic", synthetic)):
+    given = {"real": real, "synthetic": synthetic} | (
+        {} if cfg.holdout is None else {"holdout": Path(str(cfg.holdout))}
+    )
+    for key, path in given.items():
         if not path.exists():
             raise UserError(f"{key}={path} does not exist")
     if real.is_dir() != synthetic.is_dir():
         raise UserError(f"real={real} and synthetic={synthetic} must be two tables or two folders of pictures")
+    if real.is_dir() and cfg.holdout is not None:
+        raise UserError(f"holdout={cfg.holdout} is for tables; leave it out for folders of pictures")
     if real.is_dir():
         from datakiln.proof.folders import evaluate_folders as measure
     else:
         from datakiln.proof.pair import evaluate_tables as measure
     metrics = default_metrics("image" if real.is_dir() else "table")
-    folder = _new_folder(cfg, Path())
-    result, plots, preview = measure(cfg, metrics, folder, console)
-    _write(result, plots, preview, folder, console)
+    with _whole_or_gone(_new_folder(cfg, Path())) as folder:
+        result, plots, preview = measure(cfg, metrics, folder, console)
+        _write(result, plots, preview, folder, console)
 
 
 def default_metrics(kind: str) -> list[Any]:
@@ -133,16 +149,30 @@ def _new_folder(cfg: DictConfig, parent: Path) -> Path:
     folder = Path(str(cfg.out)) if cfg.out is not None else parent / time.strftime("evaluation-%Y%m%d-%H%M%S")
     if (folder / "result.json").exists():
         raise UserError(f"{folder} holds results already; choose another out=")
-    folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@contextmanager
+def _whole_or_gone(folder: Path) -> Iterator[Path]:
+    """A folder that is removed again if the block does not end well; one that held files before stays as it is."""
+    was_there = folder.exists() and any(folder.iterdir())
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield folder
+    except BaseException as error:
+        if not was_there:
+            shutil.rmtree(folder)
+        if isinstance(error, Interrupted) and was_there:
+            raise Interrupted(error.reason, f"{folder} is not complete; the same command does it again") from error
+        raise
 
 
 def _write(result: RunResult, plots: list[Path], preview: pd.DataFrame | None, folder: Path, console: Console) -> None:
     from datakiln.jobs.announce import announce_result
     from datakiln.reports.page import write_page
 
-    result.save(folder / "result.json")
     write_page(result, plots, preview, None, folder / "report.html")
+    result.save(folder / "result.json")  # last: with it the folder is complete
     announce_result(result, folder / "report.html", console)
 
 

@@ -9,6 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from datakiln.cli import choices, signatures
 from datakiln.errors import UserError, near
+from datakiln.storage import no_room
 
 
 def is_mistake(error: BaseException) -> bool:
@@ -29,6 +30,8 @@ def explain(error: BaseException, argv: Sequence[str] = (), config_name: str = "
     name, text = type(error).__name__, " ".join(str(error).split())
     if isinstance(error, UserError) or hasattr(error, "exit_code"):
         return text
+    if isinstance(error, OSError) and (told := no_room(error)) is not None:
+        return f"{told}; make room there, and the same command begins anew"
     if isinstance(error.__cause__, UserError):
         return _with_key(error, text)
     if match := re.match(r"\w+ raised while resolving interpolation: (.*?)(?: full_key: .*)?$", text):
@@ -79,7 +82,9 @@ def unknown_option(key: str, argv: Sequence[str] = (), config_name: str = "train
         if others:
             return f"{key} is no option of {group}={','.join(current)}; {group}= with it: {', '.join(others)}"
     groups = [group for group in choices.groups(folders) if _value(key, argv) in choices.names(group, folders)]
-    hint = near(key, groups) or near(key, known) or _near_end(last, known)
+    options = [name for name in known if not name.rpartition(".")[2].startswith("_")]
+    hint = _same_end(key, options) or _sibling(key, options, folders) or near(key, groups) or near(key, options)
+    hint = hint or _near_end(last, options)
     if target and not target.startswith("datakiln."):
         return f"unknown option {key!r}{hint}; other arguments of {target} are written +{key}=VALUE"
     return f"unknown option {key!r}{hint or '; --help lists the options'}"
@@ -105,6 +110,30 @@ def _own(group: str, name: str, folders: choices.Folders) -> set[str]:
 def _value(key: str, argv: Sequence[str]) -> str:
     values = (word.partition("=")[2] for word in argv if word.lstrip("+~").startswith(f"{key}="))
     return next(values, "").partition(",")[0]
+
+
+def _same_end(key: str, known: Sequence[str]) -> str:
+    """A hint at options further inside that end alike, "model.optimizer.lr" for "lr", or that only begin so."""
+    parent, _, last = key.rpartition(".")
+    inside = [name for name in known if name.startswith((parent,) if parent else ("model.", "data."))]
+    inside = [name for name in inside if name.endswith(f".{last}")] or [n for n in known if n.startswith(f"{key}_")]
+    return f"; did you mean {' or '.join(map(repr, inside))}?" if 0 < len(inside) <= 3 else ""
+
+
+def _sibling(key: str, known: Sequence[str], folders: choices.Folders) -> str:
+    """A hint at an option of the same group that is spelt alike, first of what is chosen, then of another choice."""
+    group, dot, last = key.rpartition(".")
+    if not dot:
+        return ""
+    own = [name.rpartition(".")[2] for name in known if name.rpartition(".")[0] == group]
+    if hint := near(last, own):
+        return hint.replace("'", f"'{group}.", 1)
+    for name in choices.names(group, folders):
+        there = [one.rpartition(".")[2] for one in choices.keys(group, name, folders) if one.count(".") == 1]
+        others = [one for one in there if not one.startswith("_")]
+        if hint := near(last, others):
+            return f"{hint.replace(chr(39), f'{chr(39)}{group}.', 1)[:-1]}, of {group}={name}?"
+    return ""
 
 
 def _near_end(name: str, known: Sequence[str] | dict[str, object]) -> str:

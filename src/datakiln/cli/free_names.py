@@ -13,9 +13,12 @@ from urllib.parse import quote, unquote
 
 from omegaconf import OmegaConf
 
-from datakiln.cli.choices import ALIASES
+from datakiln.cli.choices import ALIASES, names
+from datakiln.errors import UserError, near
 
 PARENTS = ("data.types",)  # their names are columns
+TRUTHS = ("true", "false", "True", "False")
+SEVERAL_PROCESSES = ("ddp", "fsdp", "deepspeed")
 PLAIN = re.compile(r"[\w./:+ -]*", flags=re.ASCII)  # values that need no look
 HYDRA = re.compile(r"[\[{(\"']|(choice|range|interval|glob|sort|shuffle|tag|int|float|str|bool|json_str|extend_list)\(")
 REGEX = "=regex("
@@ -25,7 +28,11 @@ SPECIAL = re.compile(r"([\\()\[\]{}:=,])")
 def spell_out(argv: Sequence[str]) -> list[str]:
     """The command line with `data.types.NAME=TYPE` as one override of `data.types`, and odd values in quotes.
 
-    Groups get our names for them: `hparams_search=optuna` is `sweep=optuna`.
+    Groups get our names for them: `hparams_search=optuna` is `sweep=optuna`, and `debug=limit` is `debugging=limit`:
+    Hydra takes no truth value for a group, which `debug=true` would give it.
+
+    Raises:
+        UserError: A word that means nothing, or what does not work yet.
     """
     rest, spelt = [_renamed(word) for word in argv], []
     for parent in PARENTS:
@@ -48,8 +55,19 @@ def _split(word: str) -> tuple[str, str, str]:
 
 def _renamed(word: str) -> str:
     key, sign, value = word.partition("=")
+    if key.lstrip("+") == "debug" and value not in TRUTHS:
+        return f"debugging={_one_of('debug', value, [*names('debugging'), 'true', 'false'])}"
+    if key == "trainer" and value.startswith(SEVERAL_PROCESSES):
+        told = f"trainer={value}: training in several processes does not work yet"
+        raise UserError(f"{told}; trainer=gpu trains on one GPU, trainer=cpu on the processor")
     own = ALIASES.get(key.lstrip("+"))
     return f"{own}={value}" if sign and own else word
+
+
+def _one_of(key: str, value: str, known: Sequence[str]) -> str:
+    if value not in known:
+        raise UserError(f"{key}={value} must be one of {', '.join(known)}{near(value, known)}")
+    return value
 
 
 def _quoted(word: str) -> str:

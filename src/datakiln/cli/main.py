@@ -6,6 +6,7 @@ import os
 import sys
 
 from datakiln.cli.calling import program
+from datakiln.saying import say
 
 COMMANDS = {
     "train": "train a model, or sweep",
@@ -29,7 +30,7 @@ def main() -> None:
     words = sys.argv[1:]
     if not words or words[0] in ("-h", "--help", "help"):
         listed = "\n".join(f"  {name:<12}{meaning}" for name, meaning in COMMANDS.items())
-        print(USAGE.format(program=program(), commands=listed))
+        say(USAGE.format(program=program(), commands=listed))
         return
     name, rest = {"--version": "version", "-V": "version"}.get(words[0], words[0]), words[1:]
     if name == "completion":
@@ -74,18 +75,18 @@ def _complete(words: list[str]) -> None:
 
     if words[:1] == ["answer"]:  # asked by the scripts
         for found in answer(" ".join(words[1:]), COMMANDS):
-            print(found)
+            say(found)
         return
     from datakiln.cli.commands import one_line_errors
 
     with one_line_errors(words, ""):
-        print(script(" ".join(words)))
+        say(script(" ".join(words)))
 
 
 def _version() -> None:
     from datakiln.results import package_versions
 
     versions = package_versions()
-    print(f"datakiln {versions.pop('datakiln')}")
+    say(f"datakiln {versions.pop('datakiln')}")
     for name, version in versions.items():
-        print(f"  {name} {version}")
+        say(f"  {name} {version}")

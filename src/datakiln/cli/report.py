@@ -9,6 +9,7 @@ from pathlib import Path
 from datakiln.cli.calling import as_called, called_as
 from datakiln.cli.commands import command
 from datakiln.errors import UserError, near
+from datakiln.saying import say
 from datakiln.wording import counted
 
 USAGE = """\
@@ -30,8 +31,7 @@ WIDTH_OF_A_FILE = 200  # characters, where the output is no terminal
 
 def main(argv: list[str]) -> None:
     """Reads, compares, prints and writes."""
-    from rich.console import Console
-
+    from datakiln.console import Console
     from datakiln.reports.comparison import collect, compare, write_comparison
     from datakiln.reports.terminal import comparison_table
 
@@ -43,14 +43,14 @@ def main(argv: list[str]) -> None:
     comparison = compare(runs, failures, [name for name in options.get("figures", "").split(",") if name])
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH_OF_A_FILE)
     if comparison.groups:
-        console.print(comparison_table(comparison))
+        console.print(comparison_table(comparison, console.width))
     for failure in failures:
-        console.print(f"failed: {failure.folder} ({failure.overrides}): {failure.message}", style="red", markup=False)
+        console.print(f"failed: {failure.folder} ({failure.overrides}): {failure.message}", style="red")
     if comparison.repeated:
         left_out = f"{counted(comparison.repeated, 'older run')} with the options and seed of a newer one"
         console.print(f"{left_out} {'is' if comparison.repeated == 1 else 'are'} left out")
     for path in write_comparison(comparison, target):
-        console.print(f"written: {path}", soft_wrap=True, highlight=False)
+        console.print(f"written: {path}", soft_wrap=True)
 
 
 def _arguments(argv: Sequence[str]) -> tuple[list[Path], dict[str, str]]:
@@ -83,6 +83,6 @@ def _common_folder(paths: Sequence[Path]) -> Path:
 def run() -> None:
     """The command."""
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(as_called(USAGE))
+        say(as_called(USAGE))
     else:
         command(main)

@@ -19,7 +19,8 @@ SWEEP_VARIABLE = "DATAKILN_SWEEP_DIR"  # tells parallel workers which folder the
 MOST_YAML = 4_000_000  # bytes of a config, at most
 CONFIG_FILES = ("config.yaml", "overrides.yaml")  # in the folder `config` of every run
 PRUNED_FILE = "pruned.txt"  # in the folder of a job that a pruner has ended, with the reason
-NOT_IDENTITY = ("ckpt_path=", "hydra.", "debug=")  # options that do not make another run
+LENGTHS = ("epochs=", "trainer.max_epochs=", "trainer.max_steps=", "debugging=")  # options that say how long to train
+NOT_IDENTITY = ("ckpt_path=", "hydra.", "debug=", "tags=")  # options that do not make another run
 SWEEPER = ("hydra.sweeper.", "hydra/sweeper")  # options of Hydra's that make another sweep, but for the next two:
 NOT_SWEEPER = ("hydra.sweeper.n_trials=", "hydra.sweeper.n_jobs=")  # how many jobs there are, and how many at a time
 
@@ -176,10 +177,19 @@ def remove_if_empty(folder: Path, refused: bool = False) -> None:
         path.rmdir()
 
 
+def unless_told(length: Any) -> Any:  # noqa: ANN401 (any yaml value)
+    """A least length of training, 0 where a person has said how long it is: so many epochs are meant then."""
+    from hydra.core.hydra_config import HydraConfig
+
+    told = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return 0 if any(str(word).lstrip("+").startswith(LENGTHS) for word in told) else length
+
+
 def register_resolvers() -> None:
-    """Makes `${run_dir:...}`, `${sweep_dir:...}`, `${sweep_name:}` and `${stem:PATH}` known to OmegaConf."""
+    """Makes `${run_dir:...}`, `${unless_told:...}` and their like known to OmegaConf."""
     for resolver in (run_dir, sweep_dir, sweep_name):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+    OmegaConf.register_new_resolver("unless_told", unless_told, replace=True)
     OmegaConf.register_new_resolver("stem", lambda path: Path(str(path)).stem if path else "", replace=True)
 
 

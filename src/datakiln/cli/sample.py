@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from datakiln.cli.calling import called_as
-from datakiln.cli.commands import command, options
+from datakiln.cli.commands import command, given_twice, options
 from datakiln.errors import UserError
+from datakiln.sampling.room import check_room
+from datakiln.sampling.unfinished import may_go_on
+from datakiln.saying import say
 from datakiln.spec import NOUNS, Sampling
+from datakiln.storage import no_room
 from datakiln.wording import counted
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from datakiln.console import Console
     from datakiln.sampling.synthesizer import Synthesizer
 
 Maker = Callable[..., str]
 OPTIONS = ("steps", "guidance", "temperature", "truncation", "mean")  # as the fields of `Sampling`
 WHOLE_FILES = ("fill", "score", "translate")  # options that name what to work on
+LEAST = 1  # bytes that a row or picture takes at the very least: what no disk holds is refused before anything is read
 DEFAULT_ROWS, DEFAULT_PICTURES, DEFAULT_STEPS = 1000, 64, 32  # of a table, of a grid or folder, of a walk
 
 
@@ -33,9 +38,9 @@ def main(argv: list[str]) -> None:
     """
     cfg = options(argv, "sample")
     _check(cfg)
+    say(f"sampling from {cfg.run} into {cfg.out}")
     # torch takes seconds to import: a wrong option should not wait for it
-    from rich.console import Console
-
+    from datakiln.console import Console
     from datakiln.sampling.registry import register_named
     from datakiln.sampling.synthesizer import Synthesizer
 
@@ -48,11 +53,13 @@ def main(argv: list[str]) -> None:
     except OSError as error:
         if error.filename is not None and str(error.filename) in (str(cfg[key]) for key in WHOLE_FILES):
             raise
+        if (full := no_room(error)) is not None:
+            raise UserError(f"{full}; make room there, or choose another place") from error
         path = Path(str(cfg.out))
         file = next((p for p in (path, *path.parents) if p.is_file()), None)
         told = error.strerror or str(error) if file in (None, path) else f"{file} is a file, no folder"
         raise UserError(f"out={cfg.out} cannot be written ({told}); choose another place") from error
-    console.print(f"{done} written to {cfg.out}", highlight=False, soft_wrap=True)
+    console.print(f"{done} written to {cfg.out}", soft_wrap=True)
 
 
 def _write(cfg: DictConfig, synthesizer: Synthesizer, console: Console) -> str:
@@ -60,11 +67,34 @@ def _write(cfg: DictConfig, synthesizer: Synthesizer, console: Console) -> str:
     kind = synthesizer.codec.kind
     options = Sampling(*(cfg[name] for name in OPTIONS))
     condition = {str(name): value for name, value in cfg.condition.items()}
+    if kind == "table":
+        condition = by_column(condition, synthesizer.codec.schema.names)  # type: ignore[attr-defined]
     for key, makers in (("fill", FILLERS), ("score", SCORERS), ("translate", TRANSLATORS)):
         if cfg[key] is not None:
             _check_ability(key, synthesizer)
             return _of_kind(makers, kind, f"{key}={cfg[key]}")(cfg, synthesizer, condition, options)
     return _of_kind(WRITERS, kind, "sampling")(cfg, synthesizer, condition, options, console)
+
+
+def by_column(condition: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
+    """Conditions under the columns' names, which may hold "=": the first sign behind which a column ends counts.
+
+    Arguments:
+        condition: As the command line was split, at the first "=" of each word.
+        columns: Of the table.
+
+    Raises:
+        UserError: A column is named twice.
+    """
+    found: dict[str, Any] = {}
+    for name, value in condition.items():
+        word = f"{name}={value}"
+        ends = [match.start() for match in re.finditer("=", word) if word[: match.start()] in columns]
+        column, told = (word[: ends[0]], word[ends[0] + 1 :]) if ends else (name, value)
+        if column in found:
+            raise given_twice(f"condition.{column}")
+        found[column] = value if column == name else told
+    return found
 
 
 def _check_ability(key: str, synthesizer: Synthesizer) -> None:
@@ -125,12 +155,18 @@ def _write_table(
 def _write_pictures(
     cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str, Any], options: Sampling, console: Console
 ) -> str:
-    for key in ("balance", "per_class"):
-        if cfg[key] is not None:
-            raise UserError(f"{key}={cfg[key]} is for tables; for pictures say condition.class=...")
-    from datakiln.sampling.pictures import write_images
+    if cfg.balance is not None:
+        raise UserError(f"balance={cfg.balance} is for tables; for pictures say per_class= or condition.class=...")
+    from datakiln.sampling.pictures import is_by_class, write_by_class, write_images
 
     n = int(cfg.n or (DEFAULT_STEPS if cfg.interpolate else DEFAULT_PICTURES))
+    if cfg.per_class is not None or (not cfg.interpolate and is_by_class(synthesizer, str(cfg.out), condition)):
+        if cfg.interpolate or condition:
+            other = "interpolate=true" if cfg.interpolate else "condition.class="
+            raise UserError(f"per_class={cfg.per_class} makes pictures of every class; leave out {other}")
+        each = None if cfg.per_class is None else int(cfg.per_class)
+        made = write_by_class(synthesizer, n, str(cfg.out), each, int(cfg.seed), options, bool(cfg.overwrite))
+        return counted(made, "sample")
     walk = {"interpolate": cfg.interpolate, "overwrite": cfg.overwrite}
     write_images(synthesizer, n, str(cfg.out), condition, int(cfg.seed), options, **walk)
     return counted(n, "sample")
@@ -148,8 +184,8 @@ def _check(cfg: DictConfig) -> None:
         if OmegaConf.is_missing(cfg, key):
             raise UserError(f"{key}= is missing; usage: {called_as('sample')} run=FOLDER n=1000 out=x.csv")
     for key in ("n", "per_class"):
-        if cfg[key] is not None and (not isinstance(cfg[key], int) or isinstance(cfg[key], bool) or cfg[key] < 1):
-            raise UserError(f"{key}={cfg[key]} must be a whole number of at least 1")
+        if cfg[key] is not None:
+            check_room(str(cfg.out), cfg[key], LEAST, f"{key}={cfg[key]}")
     if cfg.n is not None and cfg.per_class is not None:
         raise UserError(f"n={cfg.n} and per_class={cfg.per_class} cannot both be met; give one of them")
     for key in WHOLE_FILES:
@@ -168,7 +204,7 @@ def _check(cfg: DictConfig) -> None:
     if cfg.weights not in ("average", "raw"):
         raise UserError(f"weights={cfg.weights} must be average or raw")
     out = Path(str(cfg.out))
-    if out.is_file() and not cfg.overwrite:
+    if out.is_file() and not cfg.overwrite and not may_go_on(out):
         raise UserError(f"out={cfg.out} exists; choose another name, or overwrite=true")
 
 

@@ -1,9 +1,10 @@
-"""What our classes and functions take, read from their source: importing them would import torch, and take seconds."""
+"""What classes and functions take, read from their source: importing them would import torch, and take seconds."""
 
 from __future__ import annotations
 
 import ast
 import functools
+import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,62 @@ Arguments = dict[str, tuple[str, str]]
 
 def is_ours(target: str) -> bool:
     """Whether a dotted path names a class or function of this program."""
-    return _definition(target) is not None
+    return target.startswith("datakiln.") and _definition(target) is not None
+
+
+def is_told(target: str) -> bool:
+    """Whether the source tells all that a class or function takes, and nothing need be imported for it."""
+    node = _definition(target)
+    has_init = any(isinstance(part, ast.FunctionDef) and part.name == "__init__" for part in getattr(node, "body", []))
+    return is_ours(target) or isinstance(node, ast.FunctionDef) or has_init
+
+
+def annotation(target: str, argument: str) -> tuple[ast.expr, str] | None:
+    """What an argument is annotated with, and the module whose names that uses; None where it is not told."""
+    node, module = _definition(target), _place(target)
+    if isinstance(node, ast.FunctionDef):
+        return _annotated(node.args, argument, module)
+    for part in node.body if node is not None else []:
+        if isinstance(part, ast.FunctionDef) and part.name == "__init__":
+            own = _annotated(part.args, argument, module)
+            if own is not None or part.args.kwarg is None:
+                return own
+        if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name) and part.target.id == argument:
+            return part.annotation, module
+    found = (annotation(base, argument) for base in _bases(target))
+    return next((one for one in found if one is not None), None)
+
+
+def meaning_of(name: str, module: str) -> tuple[ast.expr | ast.ClassDef | None, str]:
+    """What a name means in a module, an alias as the expression it stands for, and where that is written."""
+    for _ in range(10):  # imports of imports
+        for node in _tree(module):
+            if isinstance(node, ast.ClassDef) and node.name == name:
+                return node, module
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            targets = [node.target] if isinstance(node, ast.AnnAssign) and node.value is not None else targets
+            if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+                return getattr(node, "value", None), module
+        origin = _origin(name, module)
+        if origin == f"{module}.{name}":
+            break
+        module, _, name = origin.rpartition(".")
+    return None, module
+
+
+def _annotated(arguments: ast.arguments, name: str, module: str) -> tuple[ast.expr, str] | None:
+    every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    return next(((a.annotation, module) for a in every if a.arg == name and a.annotation is not None), None)
+
+
+def _place(target: str) -> str:
+    """The module that defines what a dotted path names."""
+    module, _, name = target.rpartition(".")
+    for _ in range(10):
+        if any(isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name for node in _tree(module)):
+            break
+        module, _, name = _origin(name, module).rpartition(".")
+    return module
 
 
 def names(module: str) -> list[str]:
@@ -104,25 +160,47 @@ def _definition(target: str) -> ast.ClassDef | ast.FunctionDef | None:
 
 @functools.cache
 def _tree(module: str) -> list[ast.stmt]:
-    place = PACKAGES / module.replace(".", "/")
-    path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
-    if not module.startswith("datakiln.") or not path.is_file():
+    folder = _folder(module.partition(".")[0])
+    if folder is None or not module.replace(".", "_").isidentifier():
         return []
-    return ast.parse(path.read_text(encoding="utf-8")).body
+    place = folder / module.replace(".", "/")
+    path = place / "__init__.py" if place.is_dir() else place.parent / f"{place.name}.py"
+    if not path.is_file():
+        return []
+    try:
+        return ast.parse(path.read_text(encoding="utf-8")).body
+    except (SyntaxError, UnicodeDecodeError):
+        return []  # a person's own; importing it will tell
+
+
+@functools.cache
+def _folder(package: str) -> Path | None:
+    """The folder that holds a package or module; nothing is imported to find it."""
+    if package == "datakiln":
+        return PACKAGES
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    return Path(spec.origin).parents[1 if spec.submodule_search_locations else 0]
 
 
 def _bases(target: str) -> list[str]:
-    """Dotted paths of those bases of a class that are ours."""
+    """Dotted paths of those bases of a class whose source is known."""
     node, module = _definition(target), target.rpartition(".")[0]
     bases = node.bases if isinstance(node, ast.ClassDef) else []
     paths = [_origin(base.id, module) for base in bases if isinstance(base, ast.Name)]
-    return [path for path in paths if is_ours(path)]
+    return [path for path in paths if _definition(path) is not None]
 
 
 def _origin(name: str, module: str) -> str:
     for node in _tree(module):
-        if isinstance(node, ast.ImportFrom) and any(alias.name == name for alias in node.names):
-            return f"{node.module}.{name}"
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return f"{node.module}.{alias.name}"
     return f"{module}.{name}"
 
 

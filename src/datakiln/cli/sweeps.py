@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from datakiln.callbacks.pruning import PRUNED, Judge, Pruned, judged_by
+from datakiln.callbacks.stopping import SIGNALS
 from datakiln.cli.calling import shim
 from datakiln.cli.explain import explain, is_mistake
 from datakiln.cli.optuna_sweeper import check, is_ours, judge_of
@@ -33,7 +33,9 @@ from datakiln.cli.run_folders import (
     sweep_overrides,
     unfinished_sweep,
 )
-from datakiln.errors import UserError
+from datakiln.errors import Interrupted, UserError
+from datakiln.loggers.about import varied_by
+from datakiln.saying import say
 
 Task = Callable[[DictConfig], float | None]
 Compare = Callable[[list[str]], None]
@@ -97,9 +99,9 @@ class Sweep:
             with flag_override(config, "readonly", False):
                 overrides.task = _in_the_order_of(sweep_overrides(self.folder), overrides.task)
             done = len(jobs_done(self.folder))
-            print(f"going on in {self.folder}: {done} of {self.total} jobs are finished", flush=True)
+            say(f"going on in {self.folder}: {done} of {self.total} jobs are finished")
         else:
-            print(f"{self.total} jobs, each with its log.txt, go to {self.folder}", flush=True)
+            say(f"{self.total} jobs, each with its log.txt, go to {self.folder}")
 
     def run(self, task: Task, cfg: DictConfig) -> float | str | None:
         """One job: its output goes to log.txt in its folder, one line to the terminal.
@@ -118,25 +120,25 @@ class Sweep:
         try:
             if cfg.get("ckpt_path") == "last":
                 if (folder / PRUNED_FILE).exists():
-                    print(f"{told}pruned before", flush=True)
+                    say(f"{told}pruned before")
                     return PRUNED
                 if _is_finished(folder, hydra.overrides.task):
                     if not has_failed:
                         return self._finished(folder, hydra, told, "finished before")
                     (folder / "result.json").unlink()  # it failed after this was written: what is missing is done again
-            with (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log):
-                with judged_by(self._judge(hydra, cfg)):
+            with (folder / "log.txt").open("a", buffering=1, encoding="utf-8") as log, redirect_stdout(log):
+                with judged_by(self._judge(hydra, cfg)), varied_by(self._own(hydra)):
                     task(cfg)
             return self._finished(folder, hydra, told, f"{time.perf_counter() - start:.1f} s")
         except Pruned as sentence:
             (folder / PRUNED_FILE).write_text(f"{' '.join(hydra.overrides.task)}\n{sentence}\n", encoding="utf-8")
-            print(f"{told}{sentence}  ({time.perf_counter() - start:.1f} s)", flush=True)
+            say(f"{told}{sentence}  ({time.perf_counter() - start:.1f} s)")
             return PRUNED
+        except Interrupted as stop:  # somebody asked to stop, and meant the sweep
+            raise SweepEnded(_ended_by(stop.reason), stop.exit_code) from None
         except Exception as error:
-            if hasattr(error, "exit_code"):  # somebody asked to stop, and meant the sweep
-                raise SweepEnded(f"{explain(error)}, with the same options", error.exit_code) from None
             _keep(error, folder, " ".join(hydra.overrides.task))
-            print(f"{told}failed: {explain(error, hydra.overrides.task)}", file=sys.stderr, flush=True)
+            say(f"{told}failed: {explain(error, hydra.overrides.task)}", error=True)
             return None
 
     def close(self, compare: Compare) -> None:
@@ -163,7 +165,7 @@ class Sweep:
             found = stored_yaml(best)
             chosen = " ".join(f"{name}={value}" for name, value in (found.get("best_params") or {}).items())
             told = f"{self.total} trials" + (f", {pruned} of them pruned" if pruned else "")
-            print(f"best of {told}: {chosen} ({found.get('best_value')})")
+            say(f"best of {told}: {chosen} ({found.get('best_value')})")
         if failed := self.failed():
             listed = ", ".join(failed[:3]) + (", ..." if len(failed) > 3 else "")
             raise UserError(f"{len(failed)} of {self.total} jobs failed ({listed}); see error.txt in their folders")
@@ -181,10 +183,13 @@ class Sweep:
         return judge_of(hydra.sweeper, self.folder, int(hydra.job.num), cfg)
 
     def _told(self, hydra: Any) -> str:  # noqa: ANN401 (Hydra's config node)
-        fixed = {word.lower() for word in self.argv}  # Hydra writes true as True
-        own = [override for override in hydra.overrides.task if override.lower() not in fixed]
         width = len(str(self.total))
-        return f"[{hydra.job.num + 1:>{width}}/{self.total}] {' '.join(own)}  "
+        return f"[{hydra.job.num + 1:>{width}}/{self.total}] {' '.join(self._own(hydra))}  "
+
+    def _own(self, hydra: Any) -> list[str]:  # noqa: ANN401 (Hydra's config node)
+        """What tells a job from the others."""
+        fixed = {word.lower() for word in self.argv}  # Hydra writes true as True
+        return [override for override in hydra.overrides.task if override.lower() not in fixed]
 
     def _finished(self, folder: Path, hydra: Any, told: str, remark: str) -> float | None:  # noqa: ANN401
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
@@ -192,7 +197,7 @@ class Sweep:
         _check_direction(self.direction, objective)
         value = "has no value" if objective["value"] is None else f"{objective['value']:.5g}"
         stand_in = ", stand-in data" if result["stand_in"] else ""
-        print(f"{told}{objective['name']} {value}  ({remark}{stand_in})", flush=True)
+        say(f"{told}{objective['name']} {value}  ({remark}{stand_in})")
         return objective["value"]
 
 
@@ -209,12 +214,16 @@ class Announce(Callback):
             code = 2 if is_mistake(error) else 1
             raise SweepEnded(f"error: {explain(error, sweep.argv)}", code) from error
         _bring_clone_along(config.hydra.launcher)
-        signal.signal(signal.SIGTERM, _end)  # ending by itself would leave parallel workers behind, at work
+        for number in SIGNALS:  # ending by itself would leave parallel workers behind, at work
+            signal.signal(number, _end)
 
 
 def _end(number: int, frame: Any) -> None:  # noqa: ANN401 (a frame)
-    told = f"sweep stopped by {signal.Signals(number).name}; ckpt_path=last with the same options goes on"
-    raise SweepEnded(told, 128 + number)
+    raise SweepEnded(_ended_by(signal.Signals(number).name), 128 + number)
+
+
+def _ended_by(reason: str) -> str:
+    return f"sweep stopped by {reason}; ckpt_path=last with the same options goes on"
 
 
 def _combinations(config: DictConfig) -> int:

@@ -423,7 +423,8 @@ def solutions(grammar: Grammar) -> list[Solution]:
 def _solved(grammar: Grammar, left: ast.expr, right: ast.expr) -> list[Solution]:
     if not all(isinstance(side, ast.Name | ast.BinOp | ast.UnaryOp) for side in (left, right)):
         return []  # of a column that equals a constant there is nothing to learn either
-    plain, moved = [], []
+    plain: list[Solution] = []
+    moved: list[Solution] = []
     for side, other in ((left, right), (right, left)):
         names = [n.id for n in ast.walk(side) if isinstance(n, ast.Name)]
         others = {n.id for n in ast.walk(other) if isinstance(n, ast.Name)}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import lightning as L
@@ -45,6 +47,54 @@ class StepReport:
     detail: str
     rows: int = 0
     cells: int = 0
+
+
+class Inputs:
+    """Files as they were when they were about to be read.
+
+    Arguments:
+        paths: The files, in the order that their hash goes by.
+        is_read_again: Whether training reads them again, and not what was read of them at the start.
+    """
+
+    def __init__(self, paths: Sequence[Path], is_read_again: bool = False) -> None:
+        """See the class."""
+        self.paths, self.is_read_again = list(paths), is_read_again
+        self._stats = [_stat(path) for path in self.paths]
+
+    def only(self, kept: Sequence[int], is_read_again: bool) -> Inputs:
+        """Of those alone, by position, as they were at the time."""
+        made = Inputs([], is_read_again)
+        made.paths, made._stats = [self.paths[i] for i in kept], [self._stats[i] for i in kept]
+        return made
+
+    def touched(self) -> list[Path]:
+        """Those with another size or time of change than at the start, or that are gone."""
+        return [path for path, before in zip(self.paths, self._stats, strict=True) if _stat(path) != before]
+
+
+def _stat(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+def files_sha256(paths: Sequence[Path], always_joined: bool = False) -> str:
+    """SHA-256 of a file, or of the hashes of several.
+
+    Arguments:
+        paths: The files, in order.
+        always_joined: Whether a single one is hashed as several are.
+    """
+    digests = []
+    for path in paths:
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    if len(digests) == 1 and not always_joined:
+        return digests[0]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 class Loader(abc.ABC):
@@ -141,6 +191,7 @@ class GenerativeData(L.LightningDataModule, abc.ABC):
         codec: Fitted on the training split; set by `setup`.
         provenance: Where the data comes from; set by `setup`.
         reports: What each preprocessing step did; set by `setup`.
+        originals: The files it was read from, where they are a person's own; set by `setup`.
     """
 
     kind: ClassVar[str]
@@ -148,6 +199,18 @@ class GenerativeData(L.LightningDataModule, abc.ABC):
     codec: Codec
     provenance: Provenance
     reports: list[StepReport]
+    originals: Inputs | None = None
+
+    def changed_input(self) -> Path | None:
+        """A file that is no more what was read of it, by size, time of change and then content; None: all are."""
+        touched = self.originals.touched() if self.originals is not None else []
+        if not touched or self.originals is None:
+            return None
+        try:
+            now = files_sha256(self.originals.paths, always_joined=self.kind == "image")
+        except OSError:  # gone, or not to be read any more
+            return touched[0]
+        return touched[0] if now != self.provenance.sha256 else None
 
     def declared(self) -> dict[str, Any]:
         """What a checkpoint keeps of the data besides its codec, as plain values; nothing unless overridden."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
+from rich import box
 from rich.panel import Panel
 from rich.table import Table
 
+from datakiln.console import Console, styled
 from datakiln.data.base import GenerativeData
 from datakiln.data.tables.tables import TableData
-from datakiln.data.tables.types import describe
+from datakiln.data.tables.types import ColumnRow, describe
 from datakiln.results import RunResult
 from datakiln.wording import counted
+
+ROOM_FOR_REASONS = 100  # characters
+MOST_COLUMNS = 40
 
 
 def announce_data(data: GenerativeData, console: Console) -> None:
@@ -23,18 +28,35 @@ def announce_data(data: GenerativeData, console: Console) -> None:
     else:
         data.prepare_data()
     source = data.provenance
-    console.print(f"data: {source.detail} [dim]({source.kind}, sha256 {source.sha256[:12]})[/dim]", highlight=False)
+    console.print(styled(f"data: {source.detail} ", (f"({source.kind}, sha256 {source.sha256[:12]})", "dim")))
     for note in notes:
-        console.print(Panel(note, style="bold yellow") if source.is_stand_in else f"[yellow]note:[/yellow] {note}")
+        told = styled(("note:", "yellow"), f" {note}")
+        console.print(Panel(styled(note), style="bold yellow") if source.is_stand_in else told)
     if isinstance(data, TableData):
         raw = data.read()
         title = f"{counted(raw.rows, 'row')}, {counted(len(data.schema.fields), 'column')}"
-        table = Table(title=title, title_justify="left")
-        for head in ("column", "type", "missing", "distinct", "example", "why"):
-            table.add_column(head, overflow="fold")
-        for row in describe(data.schema, raw.frame, raw.facts):
-            table.add_row(*(str(cell) for cell in row))
-        console.print(table)
+        console.print(columns_table(title, describe(data.schema, raw.frame, raw.facts), console.width))
+
+
+def columns_table(title: str, rows: Sequence[ColumnRow], width: int) -> Table:
+    """What the columns of a table were found to be, a line each where there is room for the reasons too.
+
+    Arguments:
+        title: One line above it.
+        rows: The columns; more than forty are counted.
+        width: Characters to fit into.
+    """
+    table = Table(title=styled(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
+    heads = ["column", "type", *(["missing"] if any(row.missing for row in rows) else [])]
+    heads += ["distinct", "example", *(["why"] if width >= ROOM_FOR_REASONS else [])]
+    for head in heads:
+        table.add_column(head, overflow="ellipsis", justify="right" if head in ("missing", "distinct") else "left")
+    for row in rows[:MOST_COLUMNS]:
+        table.add_row(*(styled(str(getattr(row, head))) for head in heads))
+    if len(rows) > MOST_COLUMNS:
+        table.caption = styled(f"and {counted(len(rows) - MOST_COLUMNS, 'more column')}, listed in metadata.json")
+        table.caption_justify = "left"
+    return table
 
 
 def announce_result(result: RunResult, report: Path, console: Console) -> None:
@@ -43,5 +65,5 @@ def announce_result(result: RunResult, report: Path, console: Console) -> None:
 
     console.print(terminal_table(result))
     if told := lacking(result):
-        console.print(told, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"report: {report}", soft_wrap=True, highlight=False)
+        console.print(told, style="yellow", soft_wrap=not console.is_terminal)
+    console.print(f"report: {report}", soft_wrap=True)

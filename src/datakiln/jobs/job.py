@@ -10,9 +10,10 @@ from typing import Any
 
 import lightning as L
 from omegaconf import DictConfig
-from rich.console import Console
 
 from datakiln.callbacks.bundle import Bundle
+from datakiln.callbacks.log import RunLog, kept_log
+from datakiln.console import Console
 from datakiln.data.base import GenerativeData
 from datakiln.models.base import GenerativeModel
 from datakiln.proof.base import Proof
@@ -43,8 +44,15 @@ class Job:
         """See the class."""
         self.cfg, self.console = cfg, console or Console()
         self.folder = Path(cfg.output_dir)
+        self.log: RunLog | None = None
         self.seconds: dict[str, float] = {}
         self.cpu_seconds: dict[str, float] = {}
+
+    @contextmanager
+    def logged(self) -> Iterator[None]:
+        """Keeps `log.txt` of all phases inside."""
+        with kept_log(self.folder / "log.txt", self.console) as self.log:
+            yield
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

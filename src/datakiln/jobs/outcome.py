@@ -63,6 +63,7 @@ def build_result(job: Job) -> RunResult:
         seed=int(job.cfg.seed),
         provenance=Source(source.kind, source.detail, source.sha256),
         overrides=overrides(),
+        tags=[str(tag) for tag in job.cfg.get("tags") or []],
         objective=_objective(job),
         figures=job.figures,
         n_train=job.data.spec.size,

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+import torch
+from torch import Tensor
 
+from datakiln.console import Console
 from datakiln.errors import UserError
 from datakiln.sampling.checkpoints import read_checkpoint
 
 
 def checkpoint_to_go_on_from(
-    wanted: str | None, folder: Path, console: Console, identity: Mapping[str, Any]
+    wanted: str | None, folder: Path, console: Console, identity: Mapping[str, Any], files: Sequence[Path] = ()
 ) -> str | None:
     """The checkpoint for `ckpt_path=`, or None to start from the beginning.
 
@@ -24,6 +27,7 @@ def checkpoint_to_go_on_from(
         folder: The run's folder.
         console: Where to say what happens.
         identity: What the run's own checkpoints say of themselves.
+        files: Those that the data was read from, to name the one that has changed.
 
     Raises:
         UserError: The path does not exist, is damaged, of another model or other data, or holds weights for sampling
@@ -36,28 +40,56 @@ def checkpoint_to_go_on_from(
         found = (
             f"going on from {last}" if last.exists() else f"{folder} has no checkpoint yet: starting from the beginning"
         )
-        console.print(found, highlight=False)
+        console.print(found)
         if not last.exists():
             return None
-        _check(last, wanted, identity)
+        _check(last, wanted, identity, files)
         return str(last)
     path = Path(wanted)
     if not path.is_file():
         raise UserError(f"ckpt_path={wanted} does not exist; give last or the path of a last.ckpt")
-    _check(path, wanted, identity)
+    _check(path, wanted, identity, files)
     _bring_along(path, folder)
     return str(path)
 
 
-def _check(path: Path, wanted: str, identity: Mapping[str, Any]) -> None:
+def _check(path: Path, wanted: str, identity: Mapping[str, Any], files: Sequence[Path]) -> None:
     content = read_checkpoint(path)
     if "loops" not in content:
         raise UserError(f"ckpt_path={wanted} holds weights for sampling only; give the last.ckpt beside it to go on")
+    was, now = (of["origin"]["source"] for of in (content["datakiln"], identity))
+    if was[2] != now[2]:
+        of = "" if was[1] == now[1] else f" of {was[1]}"
+        told = f"ckpt_path={wanted}: {now[1]} has changed since (sha256 {now[2][:12]}, trained on {was[2][:12]}{of})"
+        raise UserError(f"{told}{_newer(files, path)}; bring the old data back, or begin anew without ckpt_path=")
     found, own = (str(of["model"]["_target_"]).rpartition(".")[2] for of in (content["datakiln"], identity))
     if found != own:
         raise UserError(f"ckpt_path={wanted} is of the model {found}, this run's is {own}; go on with the same model=")
     if list(content["datakiln"]["spec"]["shape"]) != list(identity["spec"]["shape"]):
         raise UserError(f"ckpt_path={wanted} is of data of another shape; go on with the same data= and encoding=")
+    if not _alike(content["datakiln"]["codec"], identity["codec"]):
+        told = f"ckpt_path={wanted} learnt another encoding of the same data"
+        raise UserError(f"{told}; go on with the same seed, encoding and data options, or leave out ckpt_path=")
+
+
+def _alike(a: Any, b: Any) -> bool:  # noqa: ANN401 (any part of a state)
+    """Whether two states are the same, but for what another machine rounds differently."""
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_alike(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return len(a) == len(b) and all(map(_alike, a, b))
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.shape == b.shape and torch.allclose(a.double(), b.double(), rtol=1e-6, atol=0.0, equal_nan=True)
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=1e-6) or (math.isnan(a) and math.isnan(b))
+    return bool(a == b)
+
+
+def _newer(files: Sequence[Path], checkpoint: Path) -> str:
+    """Names a file of several that was written after the checkpoint; "" where there is none, or only one."""
+    since = checkpoint.stat().st_mtime
+    newer = [file for file in files if file.exists() and file.stat().st_mtime > since]
+    return f": {newer[0]} is newer than the checkpoint" if newer and len(files) > 1 else ""
 
 
 def _bring_along(path: Path, folder: Path) -> None:

@@ -4,29 +4,37 @@ from __future__ import annotations
 
 import logging
 import warnings
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from hydra.utils import get_object, instantiate
+from lightning.pytorch.callbacks import LambdaCallback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import OmegaConf
 
 from datakiln.callbacks.bundle import Bundle
 from datakiln.callbacks.ema import Ema
+from datakiln.callbacks.log import TrainingLines
 from datakiln.callbacks.progress import TrainingBar
 from datakiln.callbacks.pruning import current_judge
 from datakiln.callbacks.stopping import Stopped, on_termination
+from datakiln.console import styled
+from datakiln.data.base import StepReport
 from datakiln.errors import UserError
 from datakiln.jobs.announce import announce_data, announce_result
 from datakiln.jobs.job import Job
 from datakiln.jobs.outcome import build_result, choice, monitored, objective_value, overrides, tested
 from datakiln.jobs.resuming import checkpoint_to_go_on_from
+from datakiln.loggers.about import About, learning_rate
 from datakiln.models.base import Diverged
 from datakiln.proof.base import build_proof
 from datakiln.sampling.checkpoints import FORMAT, model_arguments, stage_of
 from datakiln.sampling.registry import register
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import NOUNS
+from datakiln.storage import remove_left_over, replacing
 from datakiln.wording import counted
 
 ONE_THREAD_PARAMETERS = 200_000
@@ -46,14 +54,21 @@ class Run(Job):
         cfg = self.cfg
         if (self.folder / "result.json").exists():
             raise UserError(f"{self.folder} holds a finished run; choose another hydra.run.dir, nothing is overwritten")
-        if (self.folder / "checkpoints" / "last.ckpt").exists() and cfg.ckpt_path is None:
+        if self.last_path.exists() and cfg.ckpt_path is None:
             raise UserError(f"{self.folder} holds an unfinished run; go on with ckpt_path=last or choose another one")
+        _check_device(str(cfg.trainer.get("accelerator")))
+        for folder in (self.folder, *(self.folder / name for name in ("checkpoints", "plots", "samples", "config"))):
+            remove_left_over(folder)
         self._store_config()
+        if self.log is not None:
+            about = self._about()
+            self.log.line(f"{about.model} on {about.data}, seed {about.seed}: {' '.join(about.overrides)}".rstrip(": "))
 
     def _store_config(self) -> None:
         (self.folder / "config").mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.cfg, self.folder / "config" / "config.yaml", resolve=True)
-        OmegaConf.save(OmegaConf.create(overrides()), self.folder / "config" / "overrides.yaml")
+        for name, config in (("config", self.cfg), ("overrides", OmegaConf.create(overrides()))):
+            with replacing(self.folder / "config" / f"{name}.yaml") as partial:
+                OmegaConf.save(config, partial, resolve=True)
 
     def load_data(self) -> None:
         """Reads, splits and encodes the data; says where it is from and what its columns are."""
@@ -66,8 +81,8 @@ class Run(Job):
         one = NOUNS[self.data.kind]
         for report in self.data.reports:
             touched = ", ".join(counted(n, what) for n, what in ((report.rows, one), (report.cells, "cell")) if n)
-            told = f"  {report.name}: {report.detail} [dim]({touched or 'nothing touched'})[/dim]"
-            self.console.print(told, highlight=False)
+            told = (f"({touched or 'nothing touched'})", "dim")
+            self.console.print(styled(f"  {report.name}: {report.detail} ", told))
 
     def fit(self) -> None:
         """Trains, from the start or from a checkpoint, and keeps the last and the best state."""
@@ -93,42 +108,84 @@ class Run(Job):
             current_judge(),
         )
         self.loggers = [instantiate(node, _convert_="all") for node in (cfg.get("logger") or {}).values()]
+        about = self._about()
         for logger in self.loggers:
+            if hasattr(logger, "introduce"):
+                logger.introduce(about)
             logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
         self.trainer = instantiate(
             cfg.trainer, logger=self.loggers, callbacks=self._callbacks(), default_root_dir=str(self.folder)
         )
         self._choose_threads()
-        start = checkpoint_to_go_on_from(cfg.ckpt_path, self.folder, self.console, self._identity())
-        on_termination(self._ask_to_stop)
+        files = self.data.originals.paths if self.data.originals is not None else []
+        start = checkpoint_to_go_on_from(cfg.ckpt_path, self.folder, self.console, self._identity(), files)
+        on_termination(self.ask_to_stop)
         with self.phase("fit"):
             try:
                 self.trainer.fit(self.model, datamodule=self.data, ckpt_path=start, weights_only=True)
             except Diverged as error:
                 good = self.bundle.last_path if self.bundle.last_path.exists() else "none was written yet"
                 raise UserError(f"{error}; the last good checkpoint: {good}") from None
+            except SIGTERMException:  # Lightning hears of SIGTERM too, until training starts
+                raise Stopped("SIGTERM", self.bundle.last_path) from None
+        if self.bundle.stop_requested is not None:  # too late for training to hear of it
+            raise Stopped(self.bundle.stop_requested, self.bundle.last_path)
+        self._check_input()
+
+    def _check_input(self) -> None:
+        """Says that a file is another by now than the one that was read; an error where training read both."""
+        changed = self.data.changed_input()
+        if changed is None or self.data.originals is None:
+            return
+        if self.data.originals.is_read_again:
+            raise UserError(f"{changed} changed while the run read it, so that it has learnt from both; train again")
+        sha256 = self.data.provenance.sha256[:12]
+        told = f"{changed} changed during the run; all figures are of the data as it was read (sha256 {sha256})"
+        if told not in (report.detail for report in self.data.reports):
+            self.data.reports.append(StepReport("input", told))
+            self.console.print(f"note: {told}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def _choose_threads(self) -> None:
         """A small net is faster on one core: sharing its little work costs more than doing it."""
         if self.model.device.type == "cpu" and sum(p.numel() for p in self.model.parameters()) < ONE_THREAD_PARAMETERS:
             torch.set_num_threads(1)
 
-    def _ask_to_stop(self, reason: str) -> None:
-        if self.trainer.training or self.trainer.validating:
+    def ask_to_stop(self, reason: str) -> None:
+        """What a signal does: training saves first, anything else is left at once."""
+        trainer = getattr(self, "trainer", None)
+        if trainer is not None and (trainer.training or trainer.validating):
             self.bundle.stop_requested = reason
         else:
-            raise Stopped(reason, self.bundle.last_path)
+            raise Stopped(reason, self.last_path)
+
+    @property
+    def last_path(self) -> Path:
+        """Where the state to go on from is kept."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    def _listening(self) -> L.Callback:
+        """Takes the signals back: Lightning's own answer to SIGTERM is to leave at once, as if all were done."""
+        return LambdaCallback(on_train_start=lambda *_: on_termination(self.ask_to_stop))
 
     def _callbacks(self) -> list[L.Callback]:
         cfg = self.cfg
         watch = (cfg.get("watch") or {}).get(self.data.kind) or {}
         callbacks: list[L.Callback] = [] if cfg.ema is None else [Ema(cfg.ema)]
         callbacks += [instantiate(node, _convert_="all")(data=self.data) for node in watch.values() if node]
-        return [*callbacks, self._bar(), self.bundle]
+        if self.log is not None:
+            callbacks.append(TrainingLines(self.log, str(cfg.monitor)))
+        if cfg.trainer.get("overfit_batches"):
+            callbacks.append(L.pytorch.callbacks.LambdaCallback(on_train_epoch_start=_same_order))
+        return [*callbacks, self._bar(), self._listening(), self.bundle]
 
     def _bar(self) -> L.Callback:
         """What shows how far training is."""
-        return TrainingBar(self.console)
+        return TrainingBar(self.console, str(self.cfg.monitor))
+
+    def _about(self) -> About:
+        rate = learning_rate(OmegaConf.to_container(self.cfg.model, resolve=True))  # type: ignore[arg-type]
+        model, data = choice(self.cfg, "model"), choice(self.cfg, "data")
+        return About(model, data, int(self.cfg.seed), tuple(overrides()), rate)
 
     def _identity(self) -> dict[str, Any]:
         config = OmegaConf.to_container(self.cfg.model, resolve=True)
@@ -147,7 +204,7 @@ class Run(Job):
 
     def synthesize(self) -> None:
         """Samples the best model into the run's folder."""
-        with self.phase("sample"), self.console.status("sampling"):
+        with self.phase("sample"), self.console.work("sampling"):
             best = self.bundle.best_path if self.bundle.best_path.exists() else self.bundle.last_path
             self.synthesizer = Synthesizer.load(best, device=str(self.model.device))
             n = self.cfg.n_synthetic or self.data.n_synthetic
@@ -159,7 +216,7 @@ class Run(Job):
         self.plots = []
         if not self.cfg.plots:
             return
-        with self.phase("plots"), self.console.status("drawing"):
+        with self.phase("plots"), self.console.work("drawing"):
             self.plots = self.proof.plots(self.synthesizer, self.synthetic, self.folder)
 
     def measure(self) -> None:
@@ -173,14 +230,33 @@ class Run(Job):
         """Writes result.json and report.html, tells the loggers, prints the main figures; returns the objective."""
         from datakiln.reports.page import write_page
 
+        self._check_input()  # measuring takes as long as training may
         result = build_result(self)
-        result.save(self.folder / "result.json")
         report = self.folder / "report.html"
         history = self.proof.history(self.folder / "metrics.csv")
         config = (self.folder / "config" / "config.yaml").read_text(encoding="utf-8")
         write_page(result, self.plots, self.proof.preview(self.synthetic), history, report, config)
+        result.save(self.folder / "result.json")  # last of the files: with it the run is finished, and not gone on with
         for logger in self.loggers:
             if hasattr(logger, "conclude"):
-                logger.conclude(result, self.plots, self.bundle.best_path)
+                samples = self.proof.samples(self.synthetic)
+                if told := logger.conclude(result, self.plots, self.bundle.best_path, report, samples):
+                    self.console.print(told, soft_wrap=True)
         announce_result(result, report, self.console)
         return objective_value(result)
+
+
+def _check_device(accelerator: str) -> None:
+    """Raises `UserError` for a kind of processor that is not here, before any data is read."""
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    found["gpu"] = any(found.values())
+    if not found.get(accelerator, True):
+        here = next((name for name in ("cuda", "mps") if found[name]), None)
+        way_out = f"trainer.accelerator={here}" if here else "trainer=cpu"
+        raise UserError(f"trainer.accelerator={accelerator}: there is none here that torch can use; take {way_out}")
+
+
+def _same_order(trainer: L.Trainer, model: L.LightningModule) -> None:
+    """Every epoch in the order of the first, so that the few batches to be learnt by heart are the same ones."""
+    loader: Any = trainer.train_dataloader
+    loader.set_epoch(0)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-import os
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
+
+from datakiln.storage import replacing
 
 
 class Csv(Logger):
@@ -57,12 +58,10 @@ class Csv(Logger):
         if not self.rows:  # a run that goes on after its last epoch has read none back, and must not empty the file
             return
         names = dict.fromkeys(name for row in self.rows.values() for name in row)
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}.partial")
-        with partial.open("w", newline="", encoding="utf-8") as file:
+        with replacing(self.path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(names), restval="")
             writer.writeheader()
             writer.writerows(self.rows[epoch] for epoch in sorted(self.rows))
-        os.replace(partial, self.path)
 
     def finalize(self, status: str) -> None:
         """Writes the file a last time."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,14 +15,19 @@ from typing import Any, ClassVar
 from lightning.pytorch.loggers import WandbLogger
 
 from datakiln.errors import UserError
+from datakiln.loggers.about import About, Samples
 from datakiln.results import RunResult
 
+LONGEST_NAME = 120  # characters of a run's name
 PATIENCE = 20  # seconds to wait for the server
 WAYS_OUT = "log in once with `wandb login`, set WANDB_API_KEY, or work without an account: logger.wandb.offline=true"
 
 
 class Wandb(WandbLogger):
-    """One row an epoch at Weights & Biases, its pictures and its result; everything W&B keeps lies in the run's folder.
+    """One row an epoch at Weights & Biases, its pictures, samples, report and result; all of it in the run's folder.
+
+    Columns of the table of runs are the model, the data, the seed, the learning rate and what the person chose; the
+    whole config lies under "config". A run is named by what varies in its sweep, else after model, data and seed.
 
     Arguments:
         folder: The run's folder; W&B adds `wandb/` to it.
@@ -51,6 +57,7 @@ class Wandb(WandbLogger):
         """See the class."""
         self.folder, self.wants_model = Path(folder).resolve(), log_model
         self.row: dict[str, Any] = {}
+        self.about: About | None = None
         self._outside: dict[str, str | None] = {}
         quiet = {"silent": True, "console": "off", "init_timeout": PATIENCE}
         mode = "offline" if offline else None  # not Lightning's offline=, which changes later runs' environment
@@ -84,6 +91,17 @@ class Wandb(WandbLogger):
             Wandb._open_run = self
         return self._experiment
 
+    def introduce(self, about: About) -> None:
+        """Names the run, and the columns of it, before the first thing is logged."""
+        self.about = about
+        self._wandb_init["name"] = about.name[:LONGEST_NAME]
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        """Plain columns, and the whole config below one name."""
+        config = dict(params) if isinstance(params, dict) else vars(params)
+        plain = {} if self.about is None else self.about.columns
+        super().log_hyperparams({**plain, "config": config})
+
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Gathers what one epoch measures, which comes in parts, into one row."""
         epoch = metrics.get("epoch", self.row.get("epoch", 0))
@@ -102,11 +120,19 @@ class Wandb(WandbLogger):
             self.log_metrics({"epoch": epoch})
             self.log_image(f"plots/{path.stem}", [str(path)])
 
-    def conclude(self, result: RunResult, plots: Sequence[Path], checkpoint: Path) -> None:
-        """Adds pictures, result and, if asked, the checkpoint; then ends the W&B run and says where it is."""
+    def conclude(
+        self, result: RunResult, plots: Sequence[Path], checkpoint: Path, report: Path, samples: Samples
+    ) -> str:
+        """Adds pictures, samples, report, result and, if asked, the checkpoint; then ends the W&B run.
+
+        Returns:
+            Where the run is, in a line for the person; "" where W&B is switched off.
+        """
         self.log_pictures(plots, self.row.get("epoch", max(result.epochs - 1, 0)))
+        self._show(samples)
         self._send()
         self.experiment.summary.update(summary(result))
+        self.experiment.log_artifact(str(report), name=f"report-{self.version}", type="report")
         if self.wants_model:
             aliases = ["best", f"epoch-{result.best_epoch}"]
             self.experiment.log_artifact(str(checkpoint), name=f"model-{self.version}", type="model", aliases=aliases)
@@ -114,8 +140,23 @@ class Wandb(WandbLogger):
         mode = run.settings.mode
         place = run.url if mode == "online" else f"wandb sync {os.path.relpath(files)}"
         self.close()
-        if mode != "disabled":
-            print(f"W&B, {mode}: {place}")
+        return "" if mode == "disabled" else f"W&B, {mode}: {place}"
+
+    def _show(self, samples: Samples) -> None:
+        """A table of samples: the columns of rows, or a picture a row with its class."""
+        self.log_metrics({"epoch": self.row.get("epoch", 0)})
+        if samples.rows is not None:
+            shown = samples.rows.astype(object).where(samples.rows.notna(), None)
+            cells = [[_cell(value) for value in row] for row in shown.itertuples(index=False, name=None)]
+            self.log_table("samples", columns=[str(name) for name in shown.columns], data=cells)
+        if samples.pictures is not None:
+            image = sys.modules[type(self.experiment).__module__.partition(".")[0]].Image  # W&B itself is not ours
+            labels = samples.labels or ("",) * len(samples.pictures)
+            rows = [
+                [image(picture[..., 0] if picture.shape[-1] == 1 else picture), label]
+                for picture, label in zip(samples.pictures, labels, strict=True)
+            ]
+            self.log_table("samples", columns=["picture", "class"], data=rows)
 
     def finalize(self, status: str) -> None:
         """Ends a run that failed; one that went well goes on until `conclude`."""
@@ -148,6 +189,10 @@ def summary(result: RunResult) -> dict[str, Any]:
     """Every figure under its name, and all else the result holds under "result"."""
     facts = {name: value for name, value in asdict(result).items() if name != "figures"}
     return {**{score.name: score.value for score in result.figures if score.value is not None}, "result": facts}
+
+
+def _cell(value: Any) -> Any:  # noqa: ANN401 (of any column)
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def _set_environment(values: Mapping[str, str | None]) -> None:

@@ -2,11 +2,12 @@
 
 A metric is a function `(data: EvalData, ...) -> list[Figure]`, named in `conf/metrics/*.yaml`. It raises `MetricError`
 when it cannot be computed. Each figure is read between two others, the same metric with other rows in place of the
-synthetic: the ceiling (real rows) and the floor (a naive generator's rows).
+synthetic: the ceiling (real rows) and the floor (naive rows), both drawn several times as a `Plan` says.
 """
 
 from __future__ import annotations
 
+import abc
 import functools
 import math
 from collections.abc import Callable
@@ -30,6 +31,8 @@ class EvalData:
         holdout: Real rows that neither model nor codec has seen.
         synthetic: Generated rows, same columns and dtypes.
         seed: Seeds every resampling and every classifier of a metric.
+        lend: Share of train to test on where there is no holdout, in figures that claim nothing about memory; 0 where
+            a figure that needs a holdout is withheld without one.
         cache: Work that several metrics share, such as encoded columns; filled as they go, part of no comparison.
     """
 
@@ -38,6 +41,7 @@ class EvalData:
     holdout: pd.DataFrame
     synthetic: pd.DataFrame
     seed: int = 0
+    lend: float = 0.0
     cache: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
 
@@ -108,8 +112,68 @@ class Figure:
 
 
 Metric = Callable[[EvalData], list[Figure]]
-Reference = Callable[[EvalData], EvalData]
 F = TypeVar("F", bound=Callable[..., list[Figure]])
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Real or naive rows in place of the synthetic.
+
+    Attributes:
+        data: The tables.
+        size: Effective size of the comparison, where the figure or its chance depends on that.
+    """
+
+    data: EvalData
+    size: float | None
+
+
+class Plan(abc.ABC):
+    """How real and naive rows take the place of the synthetic, several times; see `datakiln.metrics.tables.references`.
+
+    Attributes:
+        draws: Draws of real rows.
+        floors: Draws of naive rows.
+        decides: Whether real rows should beat naive ones: in privacy they do not.
+        is_centred: Whether `centre` gives the ceiling, and the draws its chance only.
+        borrows: Whether rows of train may stand in for a missing holdout, see `EvalData.lend`.
+    """
+
+    draws: int
+    floors: int
+    decides: bool = True
+    is_centred: bool = False
+    borrows: bool = False
+
+    @abc.abstractmethod
+    def draw(self, data: EvalData, n: int, turn: int, is_naive: bool, level: int = 0) -> Drawn | None:
+        """One draw, the same for the same data, turn and level.
+
+        Arguments:
+            data: The tables that the figure is of.
+            n: Rows it was judged on.
+            turn: Number of the draw.
+            is_naive: Whether the columns of the drawn rows are independent.
+            level: 0, or 1 for one of half the size, to see how the figure depends on size.
+
+        Returns:
+            None where that level has nothing to add.
+
+        Raises:
+            MetricError: Too few rows to draw from.
+        """
+
+    def turns(self, data: EvalData, is_naive: bool) -> int:
+        """Number of draws of real or of naive rows."""
+        return self.floors if is_naive else self.draws
+
+    def target(self, data: EvalData, n: int) -> float | None:
+        """Effective size of the figure itself, None where the draws have that of the figure."""
+        return None
+
+    def centre(self, data: EvalData) -> EvalData:
+        """Real rows of which the figure is the ceiling, where `is_centred`."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -118,20 +182,18 @@ class Traits:
 
     Attributes:
         figures: Names of its figures; they stand in the report even where it cannot be computed.
-        ceiling: Puts real data in place of the synthetic; None for the holdout.
-        floor: Puts a naive generator's rows in place of the synthetic; None for independently resampled columns.
+        plan: How its ceiling and floor are drawn; None for two tables whose distance depends on their rows.
     """
 
     figures: tuple[str, ...]
-    ceiling: Reference | None = None
-    floor: Reference | None = None
+    plan: Plan | None = None
 
 
-def metric(*figures: str, ceiling: Reference | None = None, floor: Reference | None = None) -> Callable[[F], F]:
+def metric(*figures: str, plan: Plan | None = None) -> Callable[[F], F]:
     """Decorates a metric with its `Traits`; a metric without them is named after its module and function."""
 
     def mark(function: F) -> F:
-        function.traits = Traits(figures, ceiling, floor)  # type: ignore[attr-defined]
+        function.traits = Traits(figures, plan)  # type: ignore[attr-defined]
         return function
 
     return mark

@@ -23,6 +23,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from datakiln.saying import visible
 from datakiln.storage import replacing
 
 REAL, SYNTHETIC = "#0072B2", "#D55E00"
@@ -140,7 +141,7 @@ def note(axes: Axes, text: str) -> None:
 
 def shorten(text: object, width: int = 22) -> str:
     """At most `width` characters on one line, the middle left out."""
-    line = " ".join(str(text).split()) or "(blank)"
+    line = visible(" ".join(str(text).split())) or "(blank)"
     return line if len(line) <= width else f"{line[: width - width // 3 - 1]}…{line[-(width // 3) :]}"
 
 

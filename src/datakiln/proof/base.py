@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig
-from rich.console import Console
 
+from datakiln.console import Console
 from datakiln.data.base import GenerativeData
+from datakiln.loggers.about import Samples
 from datakiln.metrics.base import Figure
 from datakiln.metrics.evaluate import Result
 from datakiln.results import RunResult, Score
@@ -57,6 +58,10 @@ class Proof(abc.ABC):
     def preview(self, synthetic: Any) -> pd.DataFrame | None:  # noqa: ANN401
         """A few rows for the report, if rows are what the data has."""
 
+    def samples(self, synthetic: Any) -> Samples:  # noqa: ANN401
+        """Some of the examples, for loggers that show them; rows unless a kind has something else."""
+        return Samples(rows=self.preview(synthetic))
+
     def history(self, path: Path) -> pd.DataFrame | None:
         """The curves of the run, if it left any."""
         return pd.read_csv(path) if path.exists() else None
@@ -81,7 +86,12 @@ def _score(result: Result) -> Score:
         figure.name, figure.value, figure.better, figure.low, figure.high, ceiling, floor, result.why,
         detail=None if figure.detail is None else dict(figure.detail), ideal=figure.ideal, n=figure.n, note=figure.note,
         ceiling_n=ceiling_n, floor_n=floor_n, seconds=seconds, noise=max(noises, default=None),
+        ceiling_range=_ends(result.ceiling_range), floor_range=_ends(result.floor_range), draws=result.draws,
     )  # fmt: skip
+
+
+def _ends(ends: tuple[float, float] | None) -> list[float] | None:
+    return None if ends is None else list(ends)
 
 
 def _read(figure: Figure | None) -> tuple[float | None, int | None]:

@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from rich.console import Console
 from torch import Tensor
 
-from datakiln.data.pictures.files import PictureFiles
+from datakiln.console import Console
+from datakiln.data.pictures.files import Head, PictureFiles
 from datakiln.data.pictures.finding import FORMATS, find_pictures
 from datakiln.data.pictures.folder import channels_of, decode, headers, report_of, without_empty
+from datakiln.data.pictures.forms import differences
 from datakiln.data.pictures.labelled_sample import labelled_sample
 from datakiln.data.pictures.sources import Pictures
 from datakiln.errors import UserError
@@ -26,13 +27,14 @@ from datakiln.metrics.pictures.sets import BATCH, ImageSets
 from datakiln.plots.grids import ACROSS
 from datakiln.plots.images import beside, neighbours
 from datakiln.proof.base import Measured, scores
-from datakiln.results import RunResult, Source, Step, machine, package_versions
+from datakiln.results import RunResult, Score, Source, Step, machine, package_versions
 from datakiln.spec import LabelledImages
 
 LEAST, MOST = 8, 299  # no extractor sees more pixels than Inception
 MEMORY_MB = 1000
 ASKED, NEIGHBOURS = 16, 4
 MOST_SET_ASIDE = 10_000  # no metric judges more
+FORMS = "the two folders keep their pictures in different forms, which counts as a difference"
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,12 @@ def evaluate_folders(cfg: DictConfig, metrics: Sequence[Any], folder: Path, cons
     """
     paths = [Path(str(cfg.real)), Path(str(cfg.synthetic))]
     found = [find_pictures(path, labels=not any(p.suffix.lower() in FORMATS for p in path.iterdir())) for path in paths]
-    side, channels = _common([files for files, _, _ in found])
-    with console.status("reading pictures"):
+    heads = [headers(files) for files, _, _ in found]
+    side, channels = _common([files for files, _, _ in found], heads)
+    forms = differences(*([head for head in part if head] for part in heads))
+    if forms:
+        console.print(f"{FORMS}: {'; '.join(forms)}", style="yellow", soft_wrap=True)
+    with console.work("reading pictures"):
         real, made = (_read(path, *parts, side, channels) for path, parts in zip(paths, found, strict=True))
     made = _shuffled(made, int(cfg.seed))
     if len(real.x) < 4 or len(made.x) < 4:
@@ -77,8 +83,8 @@ def evaluate_folders(cfg: DictConfig, metrics: Sequence[Any], folder: Path, cons
     judged = made.x if cfg.n is None else made.x[: int(cfg.n)]
     sets = _sets(real, order, judged, _matched(made, real.classes, len(judged)), int(cfg.seed))
     aside = _set_aside(len(order), len(judged))
-    with console.status("measuring") as status:
-        tell = lambda name: status.update(f"measuring {name}")  # noqa: E731
+    with console.work("measuring", 2 * len(metrics)) as work:
+        tell = work.step
         others = replace(sets, n_train=len(order) - aside)  # a prefix of the same order
         same_n = aside == min(len(judged), MOST_SET_ASIDE)
         results = evaluate_images(others if same_n else sets, [m for m in metrics if not _is_of_copies(m)], tell)
@@ -92,25 +98,36 @@ def evaluate_folders(cfg: DictConfig, metrics: Sequence[Any], folder: Path, cons
         data=paths[0].name,
         seed=int(cfg.seed),
         provenance=Source("files", str(paths[0].resolve()), real.sha256),
-        figures=scores([_with_ceiling(result, ceilings) for result in results]),
+        figures=_noted(scores([_with_ceiling(result, ceilings) for result in results]), forms),
         n_train=len(real.x),
         n_synthetic=len(judged),
-        steps=[*real.steps, *made.steps, _ceiling_step(len(order), aside, same_n)],
+        steps=[*real.steps, *made.steps, *_form_steps(forms), _ceiling_step(len(order), aside, same_n)],
         versions=package_versions(),
         machine=machine(),
     )
     return result, plots, None
 
 
-def _common(folders: list[list[Path]]) -> tuple[int, int]:
+def _common(folders: list[list[Path]], found: list[list[Head | None]]) -> tuple[int, int]:
     """A side and a number of channels for the pictures of both folders; those that cannot be used have no say.
 
     The side is the smaller of the folders' medians of shorter sides, within limits: a single small picture changes it
     little, and no folder is judged by detail that most pictures of the other cannot have. One channel if all are grey.
     """
-    found = [headers(files) for files in folders]
-    medians = [statistics.median_low([min(head[1]) for head in part if head]) for part in found if any(part)]
+    medians = [statistics.median_low([head.size[0] for head in part if head]) for part in found if any(part)]
     return max(LEAST, min([MOST, *medians])), max(map(channels_of, folders, found))
+
+
+def _form_steps(forms: list[str]) -> list[Step]:
+    return [Step("files in another form", f"{'; '.join(forms)}: figures measure that too")] if forms else []
+
+
+def _noted(figures: list[Score], forms: list[str]) -> list[Score]:
+    """The same, with what differs in the files beside each figure of content."""
+    for figure in figures if forms else ():
+        if figure.value is not None and not figure.name.startswith("memorisation/"):
+            figure.note = "; ".join(filter(None, [figure.note, f"{FORMS}: {'; '.join(forms)}"]))
+    return figures
 
 
 def _read(

@@ -1,7 +1,8 @@
-"""Two tables from anywhere: a real one, split into training and holdout halves, and a synthetic one beside it."""
+"""Two tables from anywhere: a real one and a synthetic one beside it, and real rows the generator never saw if any."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,37 +10,39 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
-from rich.console import Console
 
+from datakiln.console import Console
+from datakiln.data.tables.files import read_table_file
 from datakiln.data.tables.sources import TableFile
-from datakiln.data.tables.steps import split
 from datakiln.data.tables.types import infer_schema, unplaced
+from datakiln.data.tables.writings import alike
 from datakiln.errors import UserError, near
-from datakiln.metrics.base import EvalData
+from datakiln.metrics.base import EvalData, MetricError
 from datakiln.metrics.evaluate import evaluate_table
-from datakiln.metrics.tables.columns import as_numbers
+from datakiln.metrics.tables.columns import as_numbers, encode, row_keys
 from datakiln.plots.table import column_plots, correlation_plot, embedding_plot
 from datakiln.proof.base import Measured, scores
 from datakiln.results import RunResult, Score, Source, machine, package_versions
 from datakiln.schema import Schema
 
-SHARES = (0.7, 0.15, 0.15)  # the middle part is not used: the same split as a run's, so that figures compare
+LENT = 0.3  # share of the real rows to test on where there is no holdout
 
 
 def evaluate_tables(cfg: DictConfig, metrics: Sequence[Any], folder: Path, console: Console) -> Measured:
-    """All table metrics; which rows the generator saw is not known, so privacy figures are against 70 % of them.
+    """All table metrics; without a holdout it is not known which rows the generator saw, and none is of memory.
 
     Raises:
-        UserError: A file cannot be read, or the synthetic table lacks a column of the real one.
+        UserError: A file cannot be read, or the tables do not belong together; see `paired`.
     """
     raw = TableFile(str(cfg.real), cfg.target)(None)
     made = TableFile(str(cfg.synthetic), None)(None).frame
-    names = (f"real={cfg.real}", f"synthetic={cfg.synthetic}")
-    data = paired(raw.frame, made, raw.label, int(cfg.seed), names=names)
-    for line in unreadable(data.schema, data.synthetic):
-        console.print(f"{names[1]}: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
-    with console.status("measuring"):
-        figures = scores(evaluate_table(data, metrics))
+    unseen = None if cfg.holdout is None else read_table_file(Path(str(cfg.holdout)), least=1).frame
+    names = (f"real={cfg.real}", f"synthetic={cfg.synthetic}", f"holdout={cfg.holdout}")
+    data, lines = paired(raw.frame, made, raw.label, int(cfg.seed), unseen, names)
+    for line in lines:
+        console.print(line, style="yellow", soft_wrap=True)
+    with console.work("measuring", len(metrics)) as work:
+        figures = scores(evaluate_table(data, metrics, progress=work.step))
     titles = (Path(str(cfg.real)).name, Path(str(cfg.synthetic)).name)
     source = Source(raw.provenance.kind, raw.provenance.detail, raw.provenance.sha256)
     return result_of(data, figures, titles, source), draw(data, folder), data.synthetic.head(10)
@@ -51,33 +54,62 @@ def paired(
     label: str | None,
     seed: int,
     holdout: pd.DataFrame | None = None,
-    names: tuple[str, str] = ("real", "synthetic"),
-) -> EvalData:
-    """Synthetic rows beside real ones.
+    names: tuple[str, str, str] = ("real", "synthetic", "holdout"),
+) -> tuple[EvalData, list[str]]:
+    """Synthetic rows beside real ones, written alike, and lines for the person.
 
     Arguments:
-        real: Rows that the generator may have seen; without a holdout they are split as those of a run are.
+        real: Rows that the generator may have seen; all of them count as what it has learnt from.
         made: Synthetic rows.
         label: Column that classes are taken from, or None.
-        seed: Of the split and of every resampling.
-        holdout: Real rows that the generator has not seen: all of `real` then counts as what it has learnt from.
-        names: What errors call the two tables.
+        seed: Of every resampling.
+        holdout: Real rows that the generator has not seen.
+        names: What errors call the tables.
 
     Raises:
-        UserError: A table lacks a column of the real one.
+        UserError: A table lacks a column of the real one, or writes it in a way that cannot be read for certain; or the
+            holdout holds rows of the real table.
     """
-    others = [(names[1], made)] + ([] if holdout is None else [("holdout", holdout)])
-    for name, frame in others:
+    schema = infer_schema(real, label, {})
+    real = unplaced(real, schema)
+    others, lines = [], []
+    for name, frame in ((names[1], made), (names[2], holdout)):
+        if frame is None:
+            continue
         missing = [column for column in real.columns if column not in frame.columns]
         if missing:
             hint = near(missing[0], map(str, frame.columns))
             raise UserError(f"{name} has no column {missing[0]!r}, which {names[0]} has{hint}")
-    schema = infer_schema(real, label, {})
-    real, made = unplaced(real, schema), unplaced(made[schema.names], schema)
-    if holdout is not None:
-        return EvalData(schema, real, unplaced(holdout[schema.names], schema), made, seed)
-    frames = split(real, schema, SHARES, seed)
-    return EvalData(schema, frames["train"], frames["test"], made, seed)
+        frame, told = alike(unplaced(frame[schema.names], schema), real, schema, name)
+        lines += [f"{name}: {line}" for line in told + unreadable(schema, frame)]
+        others.append(frame)
+    if holdout is None:
+        return EvalData(schema, real, real.iloc[:0], others[0], seed, lend=LENT), lines
+    lines += _shared_rows(schema, real, others[1], names)
+    return EvalData(schema, real, others[1], others[0], seed), lines
+
+
+def _shared_rows(schema: Schema, real: pd.DataFrame, holdout: pd.DataFrame, names: tuple[str, str, str]) -> list[str]:
+    """A line where rows of the holdout are rows of the real table too, as often as its own rows repeat.
+
+    Raises:
+        UserError: More often than chance explains: then they are no rows that the generator has not seen.
+    """
+    try:
+        t = encode(schema, (real, holdout))
+    except MetricError:  # no column to compare: the figures will say so
+        return []
+    known, asked = (row_keys(part) for part in t.parts)
+    shared = int(np.isin(asked, known).sum())
+    _, places, counts = np.unique(known, return_inverse=True, return_counts=True)
+    expected = float((counts[places] > 1).mean()) * len(asked)
+    if shared > expected + 4.0 * math.sqrt(expected + 1.0) or shared == len(asked) and expected < 0.9 * shared:
+        raise UserError(
+            f"{names[2]}: {shared} of its {len(asked)} rows are rows of {names[0]} too (chance explains "
+            f"{expected:.0f}); a holdout is real rows that the generator has not seen: take them out of one of the two"
+        )
+    rows = "row is a row" if shared == 1 else "rows are rows"
+    return [f"{names[2]}: {shared} of {len(asked)} {rows} of {names[0]} too, no more than chance"] if shared else []
 
 
 def result_of(data: EvalData, figures: list[Score], names: tuple[str, str], source: Source) -> RunResult:

@@ -11,13 +11,14 @@ import numpy as np
 import pandas as pd
 import torch
 from omegaconf import DictConfig
-from rich.console import Console
 from torch import Tensor
 
 from datakiln.callbacks.fid import MONITOR, training_sets
 from datakiln.codecs.pictures import to_levels
+from datakiln.console import Console
 from datakiln.data.pictures.pictures import ImageData
 from datakiln.errors import UserError
+from datakiln.loggers.about import Samples
 from datakiln.metrics.base import Figure
 from datakiln.metrics.extractors.build import check_extractor
 from datakiln.metrics.pictures.evaluate import evaluate_images, nearest
@@ -29,10 +30,12 @@ from datakiln.plots.latent import kl_plot, latent_plot
 from datakiln.plots.training import loss_curves
 from datakiln.proof.base import Proof, scores
 from datakiln.results import Score
+from datakiln.sampling.pictures import class_counts
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import Batch
+from datakiln.storage import replacing
 
-SHOWN, NEIGHBOURS, ASKED = ACROSS * ACROSS, 4, 16
+SHOWN, NEIGHBOURS, ASKED, SAMPLED = ACROSS * ACROSS, 4, 16, 36
 MOST_HELD_OUT = 10_000
 ENCODED = 4000
 EXTRACTOR = {"extractor": "auto", "precision": "exact", "resize": "clean"}  # options, and what their absence means
@@ -80,7 +83,8 @@ class ImageProof(Proof):
         content: dict[str, Any] = {"images": made.pictures.transpose(0, 2, 3, 1)}
         if made.labels is not None:
             content |= {"labels": made.labels, "classes": np.array(synthesizer.codec.spec.classes)}
-        np.savez_compressed(folder / "synthetic.npz", **content)
+        with replacing(folder / "synthetic.npz") as partial, partial.open("wb") as file:
+            np.savez_compressed(file, **content)
         first = made.pictures[:SHOWN]
         save_grid(first, folder / "synthetic.png", f"The first {len(first)} of {len(made):,} synthetic pictures.")
         return made
@@ -98,8 +102,8 @@ class ImageProof(Proof):
             labels=None if synthetic.labels is None else torch.from_numpy(synthetic.labels),
             holdout=holdout, holdout_labels=labels, seed=seed,
         )  # fmt: skip
-        with console.status("measuring") as status:
-            return scores(evaluate_images(sets, metrics, lambda name: status.update(f"measuring {name}")))
+        with console.work("measuring", len(metrics)) as work:
+            return scores(evaluate_images(sets, metrics, work.step))
 
     def plots(self, synthesizer: Synthesizer, synthetic: Made, folder: Path) -> list[Path]:
         """Samples, real beside synthetic, neighbours, samples over the epochs, curves."""
@@ -135,6 +139,12 @@ class ImageProof(Proof):
             kl_plot(kl.cpu().numpy(), target / "kl_per_dimension.png"),
         ]
 
+    def samples(self, synthetic: Made) -> Samples:
+        """The first pictures, with the class that each was asked to show."""
+        first, labels = synthetic.pictures[:SAMPLED], synthetic.labels
+        names = () if labels is None else tuple(str(self.data.spec.classes[k]) for k in labels[:SAMPLED])
+        return Samples(pictures=first.transpose(0, 2, 3, 1), labels=names)
+
     def preview(self, synthetic: Made) -> None:
         """Pictures are no rows."""
 
@@ -154,10 +164,8 @@ def sampled(synthesizer: Synthesizer, n: int, seed: int) -> Made:
     spec = synthesizer.codec.spec
     if synthesizer.model.conditioning != "label":
         return Made(synthesizer.sample(n, seed=seed))
-    # cumulative rounding gives every class its share and exactly n together
-    ends = np.rint(np.cumsum(spec.class_shares) * n).astype(int)
-    counts = np.diff(ends, prepend=0)
-    asked = [(k, int(count)) for k, count in enumerate(counts) if count]
+    counts = class_counts(spec.class_shares, n)
+    asked = [(k, count) for k, count in enumerate(counts) if count]
     parts = [synthesizer.sample(count, {"class": spec.classes[k]}, seed=seed * len(counts) + k) for k, count in asked]
     labels = np.repeat([k for k, _ in asked], [count for _, count in asked])
     order = np.random.default_rng(seed).permutation(len(labels))

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from rich.console import Console
-from rich.progress import Progress
 
+from datakiln.console import Console
 from datakiln.data.tables.metadata import write_metadata
 from datakiln.data.tables.tables import TableData
+from datakiln.loggers.about import Samples
 from datakiln.metrics.base import EvalData, Figure
 from datakiln.metrics.evaluate import evaluate_table
 from datakiln.models.vae.vae import ACTIVE_VARIANCE, VAE
@@ -22,10 +22,11 @@ from datakiln.plots.training import loss_curves
 from datakiln.proof.base import Proof, scores
 from datakiln.results import Score
 from datakiln.sampling.synthesizer import Synthesizer
-from datakiln.sampling.writing import write_csv
+from datakiln.sampling.writing import as_csv
 from datakiln.spec import Batch
+from datakiln.storage import replacing
 
-PREVIEW_ROWS = 10
+PREVIEW_ROWS, SAMPLE_ROWS = 10, 100
 Metric = Callable[[EvalData], list[Figure]]
 
 
@@ -45,19 +46,17 @@ class TableProof(Proof):
             frame: pd.DataFrame = synthesizer.sample(n, seed=seed)
         else:
             frame = synthesizer.transform(self.data.frames["test"].head(n), seed=seed)
-        with (folder / "synthetic.csv").open("w", encoding="utf-8", newline="") as file:
-            write_csv(frame, self.data.schema, file)
+        with replacing(folder / "synthetic.csv") as partial:
+            partial.write_bytes(as_csv(frame, self.data.schema))
         write_metadata(self.data.schema, frame, folder / "metadata.json")
         return frame
 
     def figures(self, synthetic: pd.DataFrame, metrics: Sequence[Metric], seed: int, console: Console) -> list[Score]:
-        """Every metric of the config, with a progress bar on a terminal."""
+        """Every metric of the config, with a line about progress on a terminal."""
         frames = self.data.frames
         data = EvalData(self.data.schema, frames["train"], frames["test"], synthetic, seed)
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-            task = bar.add_task("measuring", total=len(metrics))
-            results = evaluate_table(data, metrics, progress=lambda name: bar.advance(task))
-        return scores(results)
+        with console.work("measuring", len(metrics)) as work:
+            return scores(evaluate_table(data, metrics, progress=work.step))
 
     def plots(self, synthesizer: Synthesizer, synthetic: pd.DataFrame, folder: Path) -> list[Path]:
         """Columns, correlations, embedding, curves; for a VAE its latent space and the KL of each dimension."""
@@ -87,6 +86,10 @@ class TableProof(Proof):
             latent_plot(mean.cpu().numpy(), labels, target / "latent.png", title=self.data.schema.label or ""),
             kl_plot(kl.cpu().numpy(), target / "kl_per_dimension.png", active=active),
         ]
+
+    def samples(self, synthetic: pd.DataFrame) -> Samples:
+        """More of the first rows."""
+        return Samples(rows=synthetic.head(SAMPLE_ROWS))
 
     def preview(self, synthetic: pd.DataFrame) -> pd.DataFrame:
         """The first rows."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from datakiln.errors import UserError, near
 from datakiln.reports.groups import COSTS, Comparison, Failure, Group, Run
 from datakiln.reports.page import render, write_text
+from datakiln.reports.sweep_plots import sweep_plots
 from datakiln.results import Better, RunResult, headlines
 
 # options that decide where a run writes and what it says, not what it learns
@@ -152,7 +153,8 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     strips = {
         id(group): strip for groups in comparison.by_data.values() for group, strip in _strips(comparison, groups)
     }
-    write_text(render("comparison.html", comparison=comparison, strips=strips, id=id), page)
+    plots = {data: sweep_plots(comparison, groups) for data, groups in comparison.by_data.items()}
+    write_text(render("comparison.html", comparison=comparison, strips=strips, plots=plots, id=id), page)
     return [table, page]
 
 

@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from datakiln.reports.bars import bar_of
 from datakiln.reports.breakdown import column_table, other_tables
 from datakiln.reports.groups import spread_text
+from datakiln.reports.meanings import meaning, short_name
+from datakiln.reports.verdict import KEY, difference, judged, key_figures, mood, standing_word
 from datakiln.results import RunResult, Score, headlines
+from datakiln.saying import visible
 from datakiln.storage import replacing
 from datakiln.wording import ARROWS, duration, moment, number
 
@@ -51,7 +55,8 @@ def write_page(
         "run.html",
         run=result,
         total=sum(result.wall_seconds.values()),
-        headlines=headlines(result.figures),
+        verdict=judged(result, "pictures" if sample is None else "rows"),
+        headlines=main_figures(result),
         pictures=[picture(plot) for plot in plots],
         columns=column_table(result.figures, columns),
         parts=other_tables(result.figures, columns),
@@ -63,9 +68,17 @@ def write_page(
     write_text(text, path)
 
 
+def main_figures(result: RunResult) -> list[Score]:
+    """The figures to show first: those of each group, and whatever a verdict rests on that is worse than real data."""
+    worse = [score for topic in KEY for score in key_figures(result, topic) if difference(score) == "worse"]
+    return [score for score in result.figures if score in worse or score in headlines(result.figures)]
+
+
 def render(template: str, **values: Any) -> str:
     """A template filled in; everything is escaped, and a name the template misspells is an error."""
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, finalize=_visible
+    )
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters |= {
         "number": number,
@@ -75,10 +88,19 @@ def render(template: str, **values: Any) -> str:
         "spread": spread_text,
         "moment": moment,
         "breakable": lambda name: Markup("<wbr>").join(re.split(r"(?<=[/_])", str(name))),
+        "meaning": meaning,
+        "short": short_name,
+        "standing": standing_word,
+        "mood": mood,
+        "bar": bar_of,
         "words": lambda name: str(name).replace("_", " "),
     }
     environment.globals["arrows"] = ARROWS
     return environment.get_template(template).render(**values)
+
+
+def _visible(value: Any) -> Any:  # noqa: ANN401 (whatever a template holds)
+    return visible(value, lines=True) if type(value) is str else value  # not what is marked as safe already
 
 
 def write_text(text: str, path: Path) -> None:

@@ -1,77 +1,217 @@
-"""The figures of one run, and the comparison of many, as tables for a terminal."""
+"""The figures of one run, and the comparison of many, for a terminal of any width, a pipe, or a log.
+
+No word is broken: names are shortened to what tells them apart, and columns are left out where there is no room.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 from rich import box
-from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
+from datakiln.console import styled
+from datakiln.reports.bars import bar_of
 from datakiln.reports.groups import Comparison, spread_text
+from datakiln.reports.meanings import short_names
+from datakiln.reports.verdict import (
+    DECIDES_NOTHING,
+    Claim,
+    Tone,
+    Topic,
+    difference,
+    judged,
+    key_figures,
+    mood,
+    standing_word,
+)
 from datakiln.results import RunResult, Score, headlines
-from datakiln.wording import ARROWS, number
+from datakiln.wording import ARROWS, brief, counted, number
+
+COLOURS: dict[Tone, str] = {"good": "green", "fair": "yellow", "bad": "red", "unknown": "yellow"}
+MARKS: dict[Tone, str] = {"good": "+", "fair": "~", "bad": "!", "unknown": "?"}
+SHORT_WORDS = {"worse": "worse", "same": "as real", "better": "better"}
+MOST_FIGURES: dict[Topic, int] = {"faithful": 5, "useful": 2, "safe": 3}
+ROOMY, WIDE = 72, 100  # characters from which on a column of floors and one of bars have room
+NAMED = 2  # figures of one reason that are named; more are counted
 
 
-def terminal_table(result: RunResult) -> Table:
-    """The main figures of one run between floor and ceiling, for the end of a training run; fits 80 characters."""
-    stand_in = " [bold yellow](stand-in data)[/]" if result.stand_in else ""
-    title = f"{escape(result.model)} on {escape(result.data)}, seed {result.seed}{stand_in}"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("figure", overflow="fold")
-    for head in ("synthetic", "floor", "ceiling"):
+@dataclass(frozen=True)
+class Summary:
+    """What a run came to: the verdict with its sentences, then the key figures between floor and real data.
+
+    Arguments:
+        result: Its figures.
+    """
+
+    result: RunResult
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:  # noqa: ANN401 (Rich's interface)
+        """Its lines, as wide as there is room."""
+        yield from self.sentences()
+        yield figure_table(self.result, options.max_width)
+
+    def sentences(self) -> Iterator[Text | Padding]:
+        """What it is about, the verdict, and a sentence for each claim."""
+        result, verdict = self.result, judged(self.result)
+        made = f"{result.model} on {result.data}, seed {result.seed}"
+        yield styled((made, "dim"), (" (stand-in data)" if result.stand_in else "", "bold yellow"))
+        yield styled((f"{verdict.subject}: {verdict.headline}", f"bold {COLOURS[verdict.tone]}"))
+        for claim in verdict.claims:
+            yield _sentence(claim)
+
+
+def terminal_table(result: RunResult) -> Summary:
+    """What a run came to, for a terminal: see `Summary`."""
+    return Summary(result)
+
+
+def figure_table(result: RunResult, width: int) -> Table:
+    """The key figures of a run in at most so many characters."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("figure", overflow="ellipsis", no_wrap=True)
+    for head in ("synthetic", "real data", *(["floor"] if width >= ROOMY else [])):
         table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("floor to ceiling", overflow="fold")
-    for score in headlines(result.figures):
-        colour, meter = _meter(score)
-        ceiling = number(score.ceiling) + (f" (n{score.other_ceiling_n})" if score.other_ceiling_n else "")
-        cells = [f"[{colour}]{number(score.value)}[/]", number(score.floor), ceiling]
-        table.add_row(_named(score.name, score.better), *cells, escape(score.why) if score.value is None else meter)
+    if width >= WIDE:
+        table.add_column("floor to real", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    scores = _shown(result)
+    names = _names(scores, width)
+    for score in scores:
+        colour = _colour(score)
+        name = styled(names[score.name], (f"\N{NO-BREAK SPACE}{ARROWS[score.better]}".rstrip(), "dim"))
+        cells = [name, styled((number(score.value), colour)), styled(_real(score))]
+        cells += [styled(number(score.floor))] if width >= ROOMY else []
+        cells += [_meter(score, colour)] if width >= WIDE else []
+        table.add_row(*cells, styled((_word(score), colour)))
     return table
 
 
 def lacking(result: RunResult) -> str:
-    """One line on the figures that could not be computed, and why; "" if there are none."""
+    """One line for each reason that figures could not be computed for, and how many they are; "" if there are none."""
     by_reason: dict[str, list[str]] = {}
     for score in result.figures:
         if score.value is None:
-            by_reason.setdefault(score.why.removeprefix("not computed: ") or "no reason is known", []).append(
-                score.name
-            )
-    reasons = "; ".join(f"{', '.join(names)} ({why})" for why, names in by_reason.items())
-    return f"not computed: {reasons}" if reasons else ""
+            why = score.why.removeprefix("not computed: ") or "no reason is known"
+            by_reason.setdefault(why, []).append(score.name)
+    short = short_names(name for names in by_reason.values() for name in names)
+    return "\n".join(
+        f"not computed: {', '.join(short[n] for n in names) if len(names) <= NAMED else counted(len(names), 'figure')}"
+        f", {why}"
+        for why, names in by_reason.items()
+    )
 
 
-def comparison_table(comparison: Comparison) -> Table:
-    """The groups, best first within each data set, with the figures to show."""
-    ranked = f", best first by {comparison.objective}" if comparison.objective else ""
-    table = Table(title=f"median ± standard deviation over seeds{ranked}", title_justify="left")
+def comparison_table(comparison: Comparison, width: int | None = None) -> Table:
+    """The groups, best first within each data set, with the figures to show.
+
+    Arguments:
+        comparison: The groups.
+        width: Characters to fit into; figures that have no room are left out and counted. None for all of them.
+    """
+    columns = _fitting(comparison, width)
+    short = short_names(comparison.all_figures)
+    ranked = f", best first by {short.get(comparison.objective, comparison.objective)}" if comparison.objective else ""
+    table = Table(title=styled(f"median ± standard deviation over seeds{ranked}"), title_justify="left")
     for name in comparison.keys:
-        table.add_column(escape(name), overflow="fold")
+        table.add_column(styled(name.replace(".", ".\n")), overflow="fold")
     table.add_column("seeds", justify="right")
-    for name in comparison.columns:
-        head = _named(name, comparison.better.get(name, "none")).replace("/", "/\n", 1)  # keeps columns narrow
-        table.add_column(head, justify="right", overflow="fold")
+    for name in columns:
+        arrow = (f" {ARROWS[comparison.better.get(name, 'none')]}", "dim")
+        table.add_column(styled(short[name].replace("/", "/\n"), arrow), justify="right")  # keeps columns narrow
     for groups in comparison.by_data.values():
         table.add_section()
         for group in groups:
-            cells = [spread_text(group.figures.get(name), len(group.runs)) for name in comparison.columns]
-            best = [comparison.is_best(group, name) for name in comparison.columns]
-            marked = [f"[bold green]{cell}[/]" if is_best else cell for cell, is_best in zip(cells, best, strict=True)]
-            table.add_row(*map(escape, group.key.values()), str(len(group.runs)), *marked)
+            cells = [spread_text(group.figures.get(name), len(group.runs)) for name in columns]
+            best = [comparison.is_best(group, name) for name in columns]
+            styles = ["bold green" if is_best else "" for is_best in best]
+            marked = [styled(pair) for pair in zip(cells, styles, strict=True)]
+            table.add_row(*(styled(value) for value in group.key.values()), str(len(group.runs)), *marked)
+    if left_out := len(comparison.columns) - len(columns):
+        table.caption = styled(f"{counted(left_out, 'more figure')} in comparison.html")
+        table.caption_justify = "left"
     return table
 
 
-def _named(name: str, better: str) -> str:
+def _fitting(comparison: Comparison, width: int | None) -> list[str]:
+    """The first figures that have room beside the keys, at least one."""
+    groups, short = comparison.groups, short_names(comparison.all_figures)
+    room = sum(
+        max(map(len, [*name.split("."), *(g.key[name] for g in groups)]), default=0) + 4 for name in comparison.keys
+    )
+    room += len("seeds") + 4
+    chosen: list[str] = []
+    for name in comparison.columns:
+        cells = [spread_text(group.figures.get(name), len(group.runs)) for group in groups]
+        room += max(map(len, [*(f"{part}/" for part in short[name].split("/")), *cells])) + 3
+        if width is not None and room > width and chosen:
+            break
+        chosen.append(name)
+    return chosen
 
-    return f"{escape(name)} [dim]{ARROWS[better]}[/]"
+
+def _sentence(claim: Claim) -> Padding:
+    mark = styled((f"{MARKS[claim.tone]} ", f"bold {COLOURS[claim.tone]}"))
+    table = Table.grid(padding=0)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    table.add_row(mark, styled(claim.sentence))
+    return Padding(table, (0, 0, 0, 1), expand=False)
 
 
-def _meter(score: Score, width: int = 10) -> tuple[str, str]:
-    """The colour of a figure's standing, and a bar of it."""
-    at = score.standing
-    if at is None:
-        return "default", ""
-    colour = "green" if at >= 0.9 else "yellow" if at >= 0.5 else "red"
-    if not 0 <= at <= 1:
-        return colour, f"[{colour}]{'below the floor' if at < 0 else 'beyond the ceiling'}[/]"
-    full = round(at * width)
-    return colour, f"[{colour}]{'━' * full}[/][dim]{'─' * (width - full)}[/] {at:.0%}"
+def _shown(result: RunResult) -> list[Score]:
+    """Some key figures of each claim, those that are worse than real data first in line, and the objective."""
+    chosen: list[Score] = []
+    for topic, most in MOST_FIGURES.items():
+        chosen += sorted(key_figures(result, topic), key=lambda score: difference(score) != "worse")[:most]
+    if not chosen:
+        chosen = [score for score in headlines(result.figures) if score.value is not None]
+    objective = result.objective.name if result.objective is not None else ""
+    chosen += [score for score in result.figures if score.name in (objective, f"best/{objective}")][:1]
+    shown = {id(score) for score in chosen}
+    return [score for score in result.figures if id(score) in shown]
+
+
+def _names(scores: Sequence[Score], width: int) -> dict[str, str]:
+    """Short names; where there is little room, without their group, unless two would be the same."""
+    short = short_names(score.name for score in scores)
+    last = [name.rpartition("/")[2] for name in short.values()]
+    if width >= ROOMY:
+        return short
+    return {full: end if last.count(end) == 1 else short[full] for full, end in zip(short, last, strict=True)}
+
+
+def _real(score: Score) -> str:
+    if score.ceiling_range is not None:
+        low, high = (brief(end) for end in (min(score.ceiling_range), max(score.ceiling_range)))
+        return low if low == high else f"{low} to {high}" if "−" in low + high else f"{low}–{high}"
+    return number(score.ceiling) + (f" (n{score.other_ceiling_n})" if score.other_ceiling_n else "")
+
+
+def _word(score: Score) -> str:
+    differs = difference(score)
+    if mood(score) == "nothing":
+        return "undecided" if standing_word(score) == DECIDES_NOTHING else "farther"
+    return SHORT_WORDS[differs] if differs is not None else ""
+
+
+def _colour(score: Score) -> str:
+    differs, at = difference(score), score.standing
+    if differs is not None:
+        return {"worse": "red", "nothing": "default"}.get(mood(score), "green")
+    return "default" if at is None else "green" if at >= 0.9 else "yellow" if at >= 0.5 else "red"
+
+
+def _meter(score: Score, colour: str, width: int = 10) -> Text:
+    """A bar of a figure's standing."""
+    bar = bar_of(score)
+    if bar is None:
+        return styled("")
+    if bar.beyond:
+        return styled(("below the floor" if bar.beyond == "below" else "beyond", colour))
+    full = round(bar.at * width / 100)
+    return styled(("━" * full, colour), ("─" * (width - full), "dim"), f" {bar.standing:.0%}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from datakiln.codecs.tables.choice import ChoiceColumn
 from datakiln.codecs.tables.column import ColumnCodec
@@ -16,9 +17,10 @@ from datakiln.codecs.tables.table import TableCodec
 from datakiln.codecs.tables.values import plain_cells, plain_value, to_numbers
 from datakiln.data.tables.files import read_table_file
 from datakiln.data.tables.finding import find_file
+from datakiln.data.tables.limits import check_room
 from datakiln.errors import UserError, near
 from datakiln.sampling.synthesizer import Synthesizer
-from datakiln.sampling.writing import write_csv
+from datakiln.sampling.writing import as_csv, as_table
 from datakiln.schema import Schema
 from datakiln.storage import replacing
 from datakiln.wording import counted
@@ -172,7 +174,9 @@ def _codec(synthesizer: Synthesizer) -> TableCodec:
 
 
 def _read(synthesizer: Synthesizer, source: str) -> _Rows:
-    return _beside(synthesizer, read_table_file(find_file(source, None), least=1).frame, source)
+    path = find_file(source, None)
+    check_room(path)
+    return _beside(synthesizer, read_table_file(path, least=1).frame, source)
 
 
 def _beside(synthesizer: Synthesizer, frame: pd.DataFrame, source: str) -> _Rows:
@@ -226,7 +230,6 @@ def _write(frame: pd.DataFrame, out: str, schema: Schema) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         if path.suffix == ".csv":
-            with partial.open("w", encoding="utf-8", newline="") as file:
-                write_csv(frame, schema, file)
+            partial.write_bytes(as_csv(frame, schema))
         else:
-            frame.to_parquet(partial, index=False)
+            pq.write_table(as_table(frame, schema), partial)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
+import shutil
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +22,14 @@ from datakiln.data.pictures.files import BadPicture, read_picture, square
 from datakiln.data.pictures.finding import find_pictures
 from datakiln.errors import UserError
 from datakiln.plots.grids import ACROSS, grid, save_animation, save_grid
-from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.sampling.room import BLOCK, check_room
+from datakiln.sampling.synthesizer import Synthesizer, fingerprint
+from datakiln.sampling.unfinished import Unfinished, UnfinishedFolder
 from datakiln.spec import PLAIN, Sampling
 from datakiln.storage import replacing
 from datakiln.wording import counted
 
+Draw = Callable[..., Iterator[np.ndarray]]  # pieces of pictures, from the one on that holds picture `done`
 MOST_IN_GRID = 4096
 MAKER = "datakiln"  # what numbered PNGs say that made them
 KINDS = "grid.png for one picture of all, FOLDER/ for numbered PNGs, x.npz for an array"
@@ -55,6 +61,7 @@ def write_images(
         UserError: An option that the model or the kind of file cannot follow, or a file that would be lost.
     """
     asked = {"seed": seed, "condition": {name: str(value) for name, value in condition.items()}, **options.given()}
+    whole = {"model": fingerprint(synthesizer), "device": synthesizer.model.device.type, "n": n, **asked}
     path = Path(out)
     suffix = "" if out.endswith("/") or path.is_dir() else path.suffix.lower()
     if interpolate:
@@ -64,15 +71,89 @@ def write_images(
         files = base.with_name(f"{base.name}.png"), base.with_name(f"{base.name}.gif")
         write_walk(synthesizer, n, files, condition, seed, options, overwrite)
         return
-    pictures = iter(synthesizer.chunks(n, condition, seed, options=options))
+    draw = functools.partial(synthesizer.pictures, n, condition, seed, options)
     if suffix == ".png":
-        _write_grid(pictures, n, path, asked)
+        _write_grid(draw(), n, path, asked)
     elif suffix == ".npz":
-        _write_array(pictures, n, synthesizer, condition, seed, path, asked)
+        with Unfinished(path, whole, n, overwrite) as unfinished:
+            _write_array(draw, synthesizer, condition, seed, unfinished, asked)
     elif suffix == "":
-        _write_files(pictures, n, path, overwrite, asked)
+        _write_files(draw, n, synthesizer.codec.chunk, path, overwrite, asked, whole)
     else:
         raise UserError(f"out={out}: pictures go to {KINDS}")
+
+
+def is_by_class(synthesizer: Synthesizer, out: str, condition: Mapping[str, Any]) -> bool:
+    """Whether a sample goes to a folder for each class: one to a folder, of a model that is told the class."""
+    is_folder = out.endswith("/") or Path(out).is_dir() or not Path(out).suffix
+    return is_folder and not condition and synthesizer.model.conditioning == "label"
+
+
+def write_by_class(
+    synthesizer: Synthesizer,
+    n: int,
+    out: str,
+    per_class: int | None,
+    seed: int,
+    options: Sampling = PLAIN,
+    overwrite: bool = False,
+) -> int:
+    """Writes a folder of PNGs for each class, which `data=image_folder` reads back with its classes; returns how many.
+
+    Arguments:
+        synthesizer: A trained model of pictures that is told the class.
+        n: Pictures in all, by the classes' shares among the training pictures, where `per_class` is None.
+        out: The folder that holds the classes' folders.
+        per_class: Pictures of each class.
+        seed: Same seed, same pictures; each class has its own.
+        options: See `Sampling`.
+        overwrite: See `write_images`.
+
+    Raises:
+        UserError: The model is told no class, `out` is no folder, or two classes would have the same folder.
+    """
+    spec = synthesizer.codec.spec
+    if synthesizer.model.conditioning != "label":
+        told = f"per_class={per_class}: {type(synthesizer.model).__name__} is told no class"
+        raise UserError(f"{told}; train one with conditional=true, or say n=")
+    if not is_by_class(synthesizer, out, {}):
+        raise UserError(f"out={out}: per_class= makes a folder for each class; give out=FOLDER/")
+    folders = [_folder_name(name) for name in spec.classes]
+    doubled = next((name for name in folders if folders.count(name) > 1), None)
+    if doubled is not None:
+        raise UserError(
+            f"two classes would both go to the folder {doubled}; sample them by condition.class= one by one"
+        )
+    counts = class_counts(spec.class_shares, n) if per_class is None else [per_class] * len(folders)
+    asked = {"model": fingerprint(synthesizer), "n": n, "per_class": per_class, "seed": seed, **options.given()}
+    unfinished = UnfinishedFolder(Path(out), asked, len(folders), "classes", overwrite)
+    if unfinished.is_of_another:
+        told = f"out={out} holds an unfinished sample of another command"
+        raise UserError(f"{told}, as {unfinished.note.name} there says; give that one to go on, or overwrite=true")
+    with unfinished:
+        for k in range(unfinished.done, len(folders)):
+            folder, condition = Path(out) / folders[k], {"class": spec.classes[k]}
+            # complete, but the process was killed before that was noted
+            again = unfinished.was_left and folder.is_dir() and not (folder / unfinished.note.name).exists()
+            if counts[k]:
+                own = seed * len(counts) + k
+                write_images(
+                    synthesizer, counts[k], f"{folder}/", condition, own, options, overwrite=overwrite or again
+                )
+            unfinished.advance(k + 1)
+    return sum(counts)
+
+
+def class_counts(shares: Sequence[float], n: int) -> list[int]:
+    """How many of n pictures are of each class: its share, rounded so that all together are n."""
+    ends = np.rint(np.cumsum(shares) * n).astype(int)
+    return np.diff(ends, prepend=0).tolist()  # type: ignore[no-any-return]
+
+
+def _folder_name(name: str) -> str:
+    """A class as the name of a folder: none that leads elsewhere, and none that is hidden."""
+    plain = "".join("_" if c in '/\\:*?"<>|' or ord(c) < 32 else c for c in name).strip() or "_"
+    return f"_{plain[1:]}" if plain.startswith(".") else plain
 
 
 def _write_grid(pictures: Iterator[np.ndarray], n: int, path: Path, asked: Mapping[str, Any]) -> None:
@@ -82,29 +163,40 @@ def _write_grid(pictures: Iterator[np.ndarray], n: int, path: Path, asked: Mappi
 
 
 def _write_files(
-    pictures: Iterator[np.ndarray], n: int, folder: Path, overwrite: bool, asked: Mapping[str, Any]
+    draw: Draw, n: int, chunk: int, folder: Path, overwrite: bool, asked: Mapping[str, Any], whole: Mapping[str, Any]
 ) -> None:
     """Numbered PNGs that say of themselves who made them: only such ones are replaced, or removed beyond n."""
-    before = set(folder.glob("*.png"))
-    if before and not overwrite:
+    unfinished = UnfinishedFolder(folder, whole, n, "pictures", overwrite)
+    before = sorted(folder.glob("*.png"))
+    if unfinished.is_of_another:
+        told = f"out={folder} holds an unfinished sample of another command"
+        raise UserError(f"{told}, as {unfinished.note.name} there says; give that one to go on, or overwrite=true")
+    if before and not overwrite and not unfinished.was_left:
         raise UserError(
             f"out={folder} holds PNGs already; choose another folder, or overwrite=true for those of a sample"
         )
-    for path in sorted(before):
+    for path in before:
         if not (path.stem.isdigit() and _is_sample(path)):
             raise UserError(f"out={folder} holds {path.name}, which is of no sample; choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
     text = _note(asked)
-    digits, number = max(5, len(str(n - 1))), 0
-    for piece in pictures:
-        for picture in piece:
-            path = folder / f"{number:0{digits}d}.png"
-            with replacing(path) as partial:
-                _to_image(picture).save(partial, format="PNG", pnginfo=text)
-            before.discard(path)
-            number += 1
-    for path in before:
-        path.unlink()
+    digits = max(5, len(str(n - 1)))
+    with unfinished:
+        first = unfinished.done
+        number = first - first % chunk
+        for piece in draw(done=first):
+            for picture in piece:
+                if number >= first:
+                    path = folder / f"{number:0{digits}d}.png"
+                    with replacing(path) as partial:
+                        _to_image(picture).save(partial, format="PNG", pnginfo=text)
+                    if number == first:
+                        each = math.ceil(path.stat().st_size / BLOCK) * BLOCK
+                        check_room(folder, n - first, each, files=True)
+                    unfinished.advance(number + 1)
+                number += 1
+        for path in before:
+            if int(path.stem) >= n or len(path.stem) != digits:
+                path.unlink()
 
 
 def _is_sample(path: Path) -> bool:
@@ -120,31 +212,37 @@ def _to_image(picture: np.ndarray) -> Image.Image:
 
 
 def _write_array(
-    pictures: Iterator[np.ndarray],
-    n: int,
+    draw: Draw,
     synthesizer: Synthesizer,
     condition: Mapping[str, Any],
     seed: int,
-    path: Path,
+    unfinished: Unfinished,
     asked: Mapping[str, Any],
 ) -> None:
     """`images`, uint8 (n, H, W, C), written piece by piece; `class` where one was asked for.
 
     Of a model that is told the classes also `labels` (n,) and the names of the `classes`, as a run's own array. How it
-    was sampled is `sampling`, JSON in text.
+    was sampled is `sampling`, JSON in text. An archive cannot be added to: until all are there, pixels are kept plain.
     """
     channels, height, width = synthesizer.codec.spec.shape
+    n, path = unfinished.total, unfinished.path
+    for piece in draw(done=unfinished.done) if unfinished.done < n else ():
+        content = np.ascontiguousarray(piece.transpose(0, 2, 3, 1)).tobytes()
+        if unfinished.done == 0:
+            each = (len(content) + len(zlib.compress(content))) / len(piece)
+            check_room(path, n, each)
+        unfinished.write(content, unfinished.done + len(piece), None)
+    unfinished.check_name()
     header = {"descr": "|u1", "fortran_order": False, "shape": (n, height, width, channels)}
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-        with archive.open("images.npy", "w", force_zip64=True) as file:
+        with archive.open("images.npy", "w", force_zip64=True) as file, unfinished.partial.open("rb") as made:
             np.lib.format.write_array_header_1_0(file, header)
-            for piece in pictures:
-                file.write(np.ascontiguousarray(piece.transpose(0, 2, 3, 1)).tobytes())
+            shutil.copyfileobj(made, file, 1 << 20)
         told = {**_told(synthesizer, n, condition, seed), "sampling": np.array(json.dumps(asked, sort_keys=True))}
         for name, array in told.items():
             with archive.open(f"{name}.npy", "w") as file:
                 np.lib.format.write_array(file, array, allow_pickle=False)
+    unfinished.discard()
 
 
 def _told(synthesizer: Synthesizer, n: int, condition: Mapping[str, Any], seed: int) -> dict[str, np.ndarray]:
@@ -170,6 +268,8 @@ def write_walk(
     """
     if n < ACROSS:
         raise UserError(f"n={n}: a walk has at least {ACROSS} steps")
+    if n > MOST_IN_GRID:
+        raise UserError(f"n={n}: a walk has at most {MOST_IN_GRID} steps")
     for path in files:
         if path.exists() and not overwrite:
             raise UserError(f"out={path} exists, and a walk writes it; choose another name, or overwrite=true")
@@ -239,31 +339,36 @@ def translate_folder(
         UserError: No such folder, no usable picture in it, or files that would be lost.
     """
     files, _, _ = find_pictures(source, labels=False, option="translate")
-    out.mkdir(parents=True, exist_ok=True)
     names = [path.relative_to(source).with_suffix(".png") for path in files]
     if len(set(names)) < len(names):  # a.jpg beside a.png
         names = [path.relative_to(source).with_name(f"{path.name}.png") for path in files]
-    taken = [name for name in names if (out / name).exists() and not (overwrite and _is_sample(out / name))]
-    if taken:
+    asked = {"seed": seed, "condition": {name: str(value) for name, value in condition.items()}, **options.given()}
+    whole = {"model": fingerprint(synthesizer), "device": synthesizer.model.device.type, "from": str(source), **asked}
+    unfinished = UnfinishedFolder(out, {**whole, "n": len(files)}, len(files), "pictures", overwrite)
+    first = unfinished.done
+    taken = [name for name in names[first:] if (out / name).exists() and not (overwrite and _is_sample(out / name))]
+    if taken and not unfinished.was_left:
         raise UserError(f"out={out} holds {taken[0]} already; choose another folder, or overwrite=true for a sample's")
     channels, side = synthesizer.model.takes[0], synthesizer.model.takes[1]
-    asked = {"seed": seed, "condition": {name: str(value) for name, value in condition.items()}, **options.given()}
-    done, left = 0, []
-    for start in range(0, len(files), synthesizer.codec.chunk):
-        pixels, good = [], []
-        for path, name in zip(files[start:], names[start : start + synthesizer.codec.chunk], strict=False):
-            try:
-                pixels.append(square(read_picture(path)[0], side, channels))
-                good.append(name)
-            except BadPicture as fault:
-                left.append(f"{path.name} {fault}")
-        if not pixels:
-            continue
-        for name, picture in zip(good, synthesizer.transform(np.stack(pixels), condition, seed, options), strict=True):
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
-            with replacing(out / name) as partial:
-                _to_image(picture).save(partial, format="PNG", pnginfo=_note({**asked, "from": str(name)}))
-            done += 1
+    done, left, chunk = 0, [], synthesizer.codec.chunk
+    with unfinished:
+        for start in range(0, len(files), chunk):
+            pixels, good = [], []
+            for path, name in zip(files[start:], names[start : start + chunk], strict=False):
+                try:
+                    pixels.append(square(read_picture(path)[0], side, channels))
+                    good.append(name)
+                except BadPicture as fault:
+                    left.append(f"{path.name} {fault}")
+            done += len(good)
+            if not pixels or start + chunk <= first:
+                continue  # nothing to make, or made before this command was stopped
+            made = synthesizer.transform(np.stack(pixels), condition, seed, options)
+            for name, picture in zip(good, made, strict=True):
+                (out / name).parent.mkdir(parents=True, exist_ok=True)
+                with replacing(out / name) as partial:
+                    _to_image(picture).save(partial, format="PNG", pnginfo=_note({**asked, "from": str(name)}))
+            unfinished.advance(min(start + chunk, len(files)))
     if not done:
         raise UserError(f"translate={source}: no picture could be read ({left[0]})")
     told = f"; left out: {', '.join(left[:3])}{', ...' if len(left) > 3 else ''}" if left else ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import time
+import base64
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,8 @@ class Account:
         met: Rows that met the conditions.
         broken: Rows that met the conditions but broke a constraint, by constraint.
         seen: Keys of the rows that were kept, for each constraint that forbids to repeat them.
+        made: Rows kept.
+        draws: How often the model was asked.
     """
 
     wanted: np.ndarray
@@ -40,6 +43,8 @@ class Account:
     met: int = 0
     broken: dict[str, int] = field(default_factory=dict)
     seen: list[np.ndarray] = field(default_factory=list)
+    made: int = 0
+    draws: int = 0
 
     @classmethod
     def of(cls, n: int, first_row: int, classes: int) -> Account:
@@ -47,6 +52,26 @@ class Account:
         place = np.arange(classes)
         wanted = (first_row + n - place + classes - 1) // classes - (first_row - place + classes - 1) // classes
         return cls(wanted, np.zeros(classes, dtype=np.int64))
+
+    def copy(self) -> Account:
+        """As it is now: what is drawn later does not change it."""
+        wanted, hits = self.wanted.copy(), self.hits.copy()
+        return dataclasses.replace(self, wanted=wanted, hits=hits, broken=dict(self.broken), seen=list(self.seen))
+
+    def state(self) -> dict[str, Any]:
+        """As plain values, for a file."""
+        numbers = {name: getattr(self, name) for name in ("drawn", "met", "broken", "made", "draws")}
+        seen = [base64.b64encode(keys.tobytes()).decode() for keys in self.seen]
+        return {**numbers, "wanted": self.wanted.tolist(), "hits": self.hits.tolist(), "seen": seen}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Account:
+        """Inverse of `state`."""
+        wanted, hits = (np.asarray(state[name], dtype=np.int64) for name in ("wanted", "hits"))
+        drawn, met, made, draws = (int(state[name]) for name in ("drawn", "met", "made", "draws"))
+        seen = [np.frombuffer(base64.b64decode(keys), dtype=np.uint64) for keys in state["seen"]]
+        broken = {str(name): int(rows) for name, rows in state["broken"].items()}
+        return cls(wanted, hits, drawn, met, broken, seen, made, draws)
 
     def size(self, most: int) -> int:
         """Rows to draw: first as many as are wanted, then so many more as the share that was kept asks for."""
@@ -92,7 +117,7 @@ class Account:
 
 PATIENCE = 2**20  # rows drawn before giving up is considered
 RARE = 1000  # then, fewer than one row in this many is too few
-SECONDS = 60.0  # or without a single row found for so long: slow models would take hours to draw that many
+LOST = 2**17  # of which so many for each class without a single one found are enough: slow models would take hours
 PIECE = 16_384  # rows handed on together, if there are that many
 
 Seeds = tuple[int, int, int]  # seed, part, chunk
@@ -152,23 +177,28 @@ class Request:
             UserError: Hardly any row meets what is asked.
         """
         account = Account.of(n, first_row, len(self.classes))
+        return (frame for frame, _ in self.accounted(account, draw, seed, part, first_row))
+
+    def accounted(
+        self, account: Account, draw: Draw, seed: int, part: int = 0, first_row: int = 0
+    ) -> Iterator[tuple[pd.DataFrame, Account]]:
+        """Each piece with the account after it, from which the same rows go on; see `rows`."""
         pieces: list[pd.DataFrame] = []
-        made, index, start = 0, 0, time.monotonic()
         while account.wanted.any():
-            seeds, size = (seed, part, index), account.size(self.codec.chunk)
-            frame = self._exact(draw(size, self._told(size, account, seeds), seeds, first_row + made))
+            seeds, size = (seed, part, account.draws), account.size(self.codec.chunk)
+            frame = self._exact(draw(size, self._told(size, account, seeds), seeds, first_row + account.made))
             frame = self.rules.solve(frame, self._asked)
-            index += 1
-            kept = frame if self.is_certain else self._kept(frame, account, first_row + made, seeds)
+            account.draws += 1
+            kept = frame if self.is_certain else self._kept(frame, account, first_row + account.made, seeds)
             account.wanted[0] -= len(kept) if self.is_certain else 0
-            made += len(kept)
+            account.made += len(kept)
             pieces.append(kept)
             if sum(map(len, pieces)) >= PIECE:
-                yield _joined(pieces)
+                yield _joined(pieces), account.copy()
                 pieces = []
-            self._check_hope(account, time.monotonic() - start)
+            self._check_hope(account)
         if sum(map(len, pieces)):
-            yield _joined(pieces)
+            yield _joined(pieces), account.copy()
 
     def _told(self, n: int, account: Account, seeds: Seeds) -> Tensor | None:
         """What the model is told of n rows: class indices, or rows with NaN where it is free."""
@@ -231,10 +261,13 @@ class Request:
         of_code[self.classes] = np.arange(len(self.classes))
         return of_code[self.column.codes(frame[self.column.field.name])[at]]
 
-    def _check_hope(self, account: Account, seconds: float) -> None:
-        """Raises `UserError` once a class that is still wanted was found too rarely to go on, or not for too long."""
+    def _check_hope(self, account: Account) -> None:
+        """Raises `UserError` once a class that is still wanted was found too rarely, or never, to go on.
+
+        Rows decide and never the clock: what a fast machine finds, a slow one goes on looking for.
+        """
         is_rare = account.hits * RARE * len(self.classes) < account.drawn
-        is_lost = (account.hits == 0) & (seconds >= SECONDS)
+        is_lost = (account.hits == 0) & (account.drawn >= LOST * len(self.classes))
         is_hopeless = (account.wanted > 0) & (is_lost | (is_rare & (account.drawn >= PATIENCE)))
         if not is_hopeless.any():
             return

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +24,7 @@ from datakiln.errors import UserError, near
 from datakiln.models.base import GenerativeModel
 from datakiln.models.gan.adversarial import AdversarialModel
 from datakiln.sampling.checkpoints import find_checkpoint, load_model, read_checkpoint
-from datakiln.sampling.rejection import Request, Seeds
+from datakiln.sampling.rejection import Account, Request, Seeds
 from datakiln.spec import PLAIN, DataSpec, Sampling
 
 
@@ -213,6 +215,12 @@ class Synthesizer:
         """The rows of a checked request, in pieces; arguments as for `chunks`."""
         return request.rows(n, functools.partial(self._chunk, options=options), seed, part, first_row)
 
+    def accounted(
+        self, request: Request, account: Account, seed: int, options: Sampling = PLAIN
+    ) -> Iterator[tuple[pd.DataFrame, Account]]:
+        """The rows that an account still lacks, in pieces, each with the account after it."""
+        return request.accounted(account, functools.partial(self._chunk, options=options), seed)
+
     def impute(self, frame: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         """A table with its missing cells filled by a draw given the known cells of their row; known cells stay.
 
@@ -289,10 +297,19 @@ class Synthesizer:
             raise UserError(f"the table lacks the column {lacking[0]!r}{near(lacking[0], map(str, frame.columns))}")
         return self.codec
 
+    def pictures(
+        self, n: int, condition: Mapping[str, Any], seed: int, options: Sampling = PLAIN, done: int = 0
+    ) -> Iterator[np.ndarray]:
+        """The same pictures as `chunks` gives, from the piece that holds picture `done` on."""
+        self.check(options)
+        return self._examples(n, self.given_class(condition), (seed, 0), 0, options, done // self.codec.chunk)
+
     def _examples(
-        self, n: int, given: int | None, seeds: tuple[int, int], first_row: int, options: Sampling
+        self, n: int, given: int | None, seeds: tuple[int, int], first_row: int, options: Sampling, first: int = 0
     ) -> Iterator[Any]:
         for i, start in enumerate(range(0, n, self.codec.chunk)):
+            if i < first:
+                continue
             size = min(self.codec.chunk, n - start)
             told = self.classes(size, given, (*seeds, i))
             yield self._chunk(size, told, (*seeds, i), first_row + start, options)
@@ -344,6 +361,18 @@ class Synthesizer:
         with torch.random.fork_rng(devices=[self.model.device] if self.model.device.type == "cuda" else []):
             torch.manual_seed(int(_generator(seeds).integers(2**62)))
             yield
+
+
+def fingerprint(synthesizer: Synthesizer) -> str:
+    """SHA-256 of everything that samples depend on besides seed and request: weights, codec and constraints."""
+    digest = hashlib.sha256()
+    for name, value in sorted(synthesizer.model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    rules = synthesizer.rules.state() if isinstance(synthesizer.codec, TableCodec) else []
+    learnt = [synthesizer.codec.state(), rules]
+    digest.update(json.dumps(learnt, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
 
 
 def _generator(seeds: Sequence[int]) -> np.random.Generator:

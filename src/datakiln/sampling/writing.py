@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
+import io
 import json
-import os
 import queue
 import re
 import threading
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import torch
-from rich.console import Console
-from rich.progress import track
 
 from datakiln import strictjson
 from datakiln.codecs.base import CHUNK
 from datakiln.codecs.tables.table import TableCodec
+from datakiln.console import Console
 from datakiln.errors import UserError
-from datakiln.sampling.rejection import Request
-from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.sampling.rejection import Account, Request
+from datakiln.sampling.room import check_room
+from datakiln.sampling.synthesizer import Synthesizer, fingerprint
+from datakiln.sampling.unfinished import Unfinished, UnfinishedFolder
 from datakiln.schema import Field, Schema
 from datakiln.spec import PLAIN, Sampling
-from datakiln.storage import replacing
+from datakiln.storage import naming, remove_left_over, replacing
 from datakiln.writings import DURATIONS, is_text, number_writing, written
 
 PART_ROWS = 8 * CHUNK  # rows of one part of a folder of Parquet parts
 MARK = b"datakiln"  # key of a part's metadata under which it says what it was made for
+Piece = TypeVar("Piece")
 AHEAD = 2  # pieces decoded while another is being written
 
 
@@ -61,22 +61,74 @@ def write_table(
     synthesizer.check(options)
     told = {k: str(v) for k, v in condition.items()}
     asked = {"n": n, "seed": seed, "condition": told, "balance": balance, **options.given()}
+    given = {"model": fingerprint(synthesizer), "device": synthesizer.model.device.type}
     if out.endswith("/") or path.is_dir():
         request = synthesizer.request(condition, balance)
         _refuse_unique(request, n, path)
-        given = {"model": fingerprint(synthesizer), "device": synthesizer.model.device.type, "part rows": PART_ROWS}
         if overwrite:
             _remove_parts(path)
-        _write_parts(synthesizer, n, path, seed, console, request, {**given, **asked}, options)
+        _write_parts(synthesizer, n, path, seed, console, request, {**given, "part rows": PART_ROWS, **asked}, options)
         return
     if path.suffix not in (".csv", ".parquet"):
         raise UserError(f"out={out} must end in .csv or .parquet, or in / for a folder of Parquet parts")
-    pieces = synthesizer.chunks(n, condition, seed, balance=balance, options=options)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as partial:
-        _write_file(pieces, partial, path.suffix, _schema(synthesizer), json.dumps(asked, sort_keys=True))
+    if n <= 0:
+        raise UserError(f"n={n} must be at least 1")
+    request = synthesizer.request(condition, balance)
+    with Unfinished(path, {**given, **asked}, n, overwrite) as unfinished:
+        account = Account.of(n, 0, len(request.classes))
+        if unfinished.state is not None:
+            account = Account.from_state(unfinished.state)
+        pieces = synthesizer.accounted(request, account, seed, options)
+        write = _write_csv if path.suffix == ".csv" else _write_parquet
+        write(unfinished, pieces, _schema(synthesizer), json.dumps(asked, sort_keys=True))
     if path.suffix == ".csv" and options.given():
         strictjson.write(asked, path.with_suffix(".csv.json"))
+
+
+Accounted = Iterable[tuple[pd.DataFrame, Account]]
+
+
+def _write_csv(unfinished: Unfinished, pieces: Accounted, schema: Schema, mark: str) -> None:
+    """The unfinished file is the wanted one as far as it is made."""
+    for frame, account in _ahead(pieces):
+        is_first = unfinished.done == 0
+        content = as_csv(frame, schema, header=is_first)
+        if is_first:
+            check_room(unfinished.path, unfinished.total, len(content) / len(frame))
+        unfinished.write(content, account.made, account.state)
+    unfinished.finish()
+
+
+def _write_parquet(unfinished: Unfinished, pieces: Accounted, schema: Schema, mark: str) -> None:
+    """A Parquet file cannot be added to: until all rows are there they are kept as streams of Arrow, one a piece."""
+    known = next(iter(_streams(unfinished.partial))).schema if unfinished.done else None
+    for frame, account in _ahead(pieces):
+        table = as_table(frame, schema, known)
+        known = table.schema
+        sink = io.BytesIO()
+        with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as stream:
+            stream.write_table(table)
+        if unfinished.done == 0:
+            each = (sink.tell() + _parquet_size(table)) / len(frame)
+            check_room(unfinished.path, unfinished.total, each)
+        unfinished.write(sink.getvalue(), account.made, account.state)
+    unfinished.check_name()
+    with replacing(unfinished.path) as partial, naming(unfinished.path):
+        _write_tables(_streams(unfinished.partial), partial, mark)
+    unfinished.discard()
+
+
+def _streams(path: Path) -> Iterator[pa.Table]:
+    with pa.OSFile(str(path)) as file:
+        while file.tell() < file.size():
+            with pa.ipc.open_stream(file) as stream:
+                yield stream.read_all()
+
+
+def _parquet_size(table: pa.Table) -> int:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="lz4")
+    return sink.tell()
 
 
 def _refuse_unique(request: Request, n: int, folder: Path) -> None:
@@ -103,12 +155,17 @@ def _write_parts(
     paths = [folder / f"part-{k:05d}.parquet" for k in range(len(starts))]
     rows = [min(PART_ROWS, n - start) for start in starts]
     _check_folder(folder, dict(zip(paths, rows, strict=True)), asked)
-    folder.mkdir(parents=True, exist_ok=True)
-    for k in track(range(len(starts)), "sampling", console=console, disable=not console.is_terminal):
-        if not paths[k].exists():
-            with replacing(paths[k]) as partial:
-                pieces = synthesizer.rows(request, rows[k], seed, part=k, first_row=starts[k], options=options)
-                _write_file(pieces, partial, ".parquet", _schema(synthesizer), json.dumps(asked, sort_keys=True))
+    is_measured = False
+    with UnfinishedFolder(folder, asked, len(paths), "parts") as unfinished:
+        for k in console.tracked(range(len(starts)), "sampling"):
+            if not paths[k].exists():
+                with replacing(paths[k]) as partial:
+                    pieces = synthesizer.rows(request, rows[k], seed, part=k, first_row=starts[k], options=options)
+                    if not is_measured:
+                        left = sum(have for path, have in zip(paths, rows, strict=True) if not path.exists())
+                        pieces, is_measured = _measured(pieces, folder, left, _schema(synthesizer)), True
+                    _write_file(pieces, partial, _schema(synthesizer), json.dumps(asked, sort_keys=True))
+            unfinished.advance(k + 1)
 
 
 def _check_folder(folder: Path, wanted: Mapping[Path, int], asked: Mapping[str, Any]) -> None:
@@ -123,9 +180,7 @@ def _check_folder(folder: Path, wanted: Mapping[Path, int], asked: Mapping[str, 
                 raise UserError(f"out={folder}/ holds parts {other}; choose another folder to begin anew")
         if pq.read_metadata(path).num_rows != wanted[path]:
             raise UserError(f"{path} does not have {wanted[path]} rows; delete it, and it will be made again")
-    for partial in folder.glob(".part-*.partial") if folder.is_dir() else ():
-        if not _is_running(int(partial.suffixes[-2][1:])):
-            partial.unlink()
+    remove_left_over(folder, ".part-*.partial")
 
 
 def _remove_parts(folder: Path) -> None:
@@ -144,27 +199,6 @@ def _told(path: Path) -> dict[str, Any] | None:
     except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
         return None
     return told if isinstance(told, dict) else None
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def fingerprint(synthesizer: Synthesizer) -> str:
-    """SHA-256 of everything that samples depend on besides seed and request: weights, codec and constraints."""
-    digest = hashlib.sha256()
-    for name, value in sorted(synthesizer.model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    learnt = [synthesizer.codec.state(), synthesizer.rules.state()]
-    digest.update(json.dumps(learnt, sort_keys=True, default=str).encode())
-    return digest.hexdigest()
 
 
 def _schema(synthesizer: Synthesizer) -> Schema:
@@ -208,16 +242,16 @@ def _with_placeholders(cells: pd.Series, field: Field) -> pd.Series:
     words, shares = zip(*field.placeholders, strict=True)
     rng = np.random.default_rng([len(cells), zlib.crc32(field.name.encode())])
     drawn = np.asarray(words, dtype=object)[rng.choice(len(words), size=int(missing.sum()), p=shares)]
-    made = cells.astype(object)
-    made[missing] = np.where(drawn == "", None, drawn)
-    return made
+    made = cells.astype(object).to_numpy(copy=True)
+    made[missing] = [word or None for word in drawn]
+    return pd.Series(made, index=cells.index, name=cells.name, dtype=object)
 
 
 class _Lines:
     """A text file that ends each row in a line feed, told of CR LF so that a cell with either is quoted.
 
     Arguments:
-        file: Open for writing, with newline="".
+        file: Takes the text.
     """
 
     def __init__(self, file: TextIO) -> None:
@@ -231,9 +265,17 @@ class _Lines:
 ROW_END = "\r\n"
 
 
-def write_csv(frame: pd.DataFrame, schema: Schema, file: TextIO, header: bool = True) -> None:
+def as_csv(frame: pd.DataFrame, schema: Schema, header: bool = True) -> bytes:
     """Rows as CSV that every reader reads: cells with line breaks, quotes or commas are quoted."""
-    for_csv(frame, schema).to_csv(_Lines(file), index=False, header=header, lineterminator=ROW_END)  # type: ignore[call-overload]
+    text = io.StringIO(newline="")
+    for_csv(frame, schema).to_csv(_Lines(text), index=False, header=header, lineterminator=ROW_END)  # type: ignore[call-overload]
+    return text.getvalue().encode("utf-8")
+
+
+def as_table(frame: pd.DataFrame, schema: Schema, known: pa.Schema | None = None) -> pa.Table:
+    """Rows as they are written to Parquet; later pieces have the types of the first, `known`."""
+    table = as_stored(pa.Table.from_pandas(for_parquet(frame, schema), preserve_index=False), schema)
+    return table if known is None else table.cast(known)
 
 
 def for_parquet(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
@@ -256,11 +298,20 @@ def as_stored(table: pa.Table, schema: Schema) -> pa.Table:
         at = table.schema.get_field_index(field.name)
         if kind is None or at < 0 or table.schema.field(at).type.equals(kind):
             continue
-        column = table.column(at)
-        if pa.types.is_decimal(kind) and pa.types.is_floating(column.type):
-            column = pc.round(column, ndigits=kind.scale)
-        table = table.set_column(at, pa.field(field.name, kind), pc.cast(column, kind, safe=False))
+        column = _as_kind(table.column(at), kind)
+        table = table if column is None else table.set_column(at, pa.field(field.name, kind), column)
     return table
+
+
+def _as_kind(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
+    """Cells in a type, times at its resolution; None where some cell has no place in it."""
+    if pa.types.is_decimal(kind) and pa.types.is_floating(column.type):
+        column = pc.round(column, ndigits=kind.scale)
+    is_coarser = pa.types.is_date(kind) or (pa.types.is_temporal(kind) and kind.unit in ("s", "ms"))
+    try:
+        return pc.cast(column, kind, safe=not (is_coarser and pa.types.is_temporal(column.type)))
+    except pa.ArrowInvalid:
+        return None
 
 
 def stored_type(text: str) -> pa.DataType | None:
@@ -285,23 +336,34 @@ PLAIN_TYPES = {
 } | {"float": pa.float32(), "double": pa.float64(), "halffloat": pa.float16()}  # fmt: skip
 
 
-def _write_file(
-    pieces: Iterable[pd.DataFrame], path: Path, suffix: str, schema: Schema, mark: str | None = None
-) -> None:
-    if suffix == ".csv":
-        with path.open("w", encoding="utf-8", newline="") as file:
-            for i, frame in enumerate(_ahead(pieces)):
-                write_csv(frame, schema, file, header=i == 0)
-        return
+def _measured(pieces: Iterable[pd.DataFrame], folder: Path, n: int, schema: Schema) -> Iterator[pd.DataFrame]:
+    """The same pieces; the first tells whether there is room for the n rows that are still to be written."""
+    for i, frame in enumerate(pieces):
+        if i == 0:
+            table = as_table(frame, schema)
+            check_room(folder, n, _parquet_size(table) / len(frame))
+        yield frame
+
+
+def _write_file(pieces: Iterable[pd.DataFrame], path: Path, schema: Schema, mark: str) -> None:
+    _write_tables(_tables(_ahead(pieces), schema), path, mark)
+
+
+def _tables(pieces: Iterable[pd.DataFrame], schema: Schema) -> Iterator[pa.Table]:
+    known = None
+    for frame in pieces:
+        table = as_table(frame, schema, known)
+        known = table.schema
+        yield table
+
+
+def _write_tables(tables: Iterable[pa.Table], path: Path, mark: str) -> None:
+    """Row groups of one schema, that of the first."""
     writer: pq.ParquetWriter | None = None
     try:
-        for frame in _ahead(pieces):
-            known = None if writer is None else writer.schema
-            table = pa.Table.from_pandas(for_parquet(frame, schema), preserve_index=False)
-            table = as_stored(table, schema) if known is None else as_stored(table, schema).cast(known)
+        for table in tables:
             if writer is None:
-                told = {} if mark is None else {MARK: mark.encode()}
-                marked = table.schema.with_metadata({**(table.schema.metadata or {}), **told})
+                marked = table.schema.with_metadata({**(table.schema.metadata or {}), MARK: mark.encode()})
                 writer = pq.ParquetWriter(path, marked, compression="lz4")
             writer.write_table(table.cast(writer.schema))
     finally:
@@ -309,9 +371,9 @@ def _write_file(
             writer.close()
 
 
-def _ahead(pieces: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+def _ahead(pieces: Iterable[Piece]) -> Iterator[Piece]:
     """The same pieces, made in another thread while the last one is written: both leave the interpreter free."""
-    made: queue.Queue[pd.DataFrame | BaseException | None] = queue.Queue(maxsize=AHEAD)
+    made: queue.Queue[Piece | BaseException | None] = queue.Queue(maxsize=AHEAD)
     stop = threading.Event()
 
     def make() -> None:

@@ -73,6 +73,21 @@ class GeneratedColumn(ColumnCodec):
         missing = 1.0 - len(present) / max(len(series), 1)
         return cls(field, None, None, generator, pattern, Seen.of(cells), missing)
 
+    @property
+    def is_new(self) -> bool:
+        """Whether what it makes must not be in the table."""
+        return self.next_id is not None or self.seen is not None
+
+    def avoid(self, series: pd.Series, rows: int) -> None:
+        """Further cells that it must not make, of a table of so many rows, whether it learns from them or not."""
+        present = series.dropna()
+        if self.next_id is not None and len(present):
+            self.next_id = max(self.next_id, int(present.max()) + 1)
+        if self.seen is not None:
+            if self.seen.room < rows:
+                self.seen = Seen.empty(rows)
+            self.seen.add(present.astype(str))
+
     def blocks(self, start: int) -> tuple[Block, ...]:
         """None."""
         return ()

@@ -49,9 +49,23 @@ class Seen:
     def of(cls, cells: Iterable[str]) -> Seen:
         """The filter of these cells."""
         known = set(cells)
-        bits = np.zeros(max(1024, cls.ROOM * len(known)), dtype=bool)
-        bits[[cls._place(cell, len(bits)) for cell in known]] = True
-        return cls(bits)
+        made = cls.empty(len(known))
+        made.add(known)
+        return made
+
+    @classmethod
+    def empty(cls, cells: int) -> Seen:
+        """A filter with room for so many cells."""
+        return cls(np.zeros(max(1024, cls.ROOM * cells), dtype=bool))
+
+    @property
+    def room(self) -> int:
+        """Cells that it has room for."""
+        return len(self.bits) // self.ROOM
+
+    def add(self, cells: Iterable[str]) -> None:
+        """Further cells that it holds."""
+        self.bits[[self._place(cell, len(self.bits)) for cell in cells]] = True
 
     @staticmethod
     def _place(cell: str, size: int) -> int:

@@ -10,54 +10,119 @@ import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
 from torch import Tensor
 
-from datakiln.data.pictures.finding import FORMATS
+from datakiln.data.pictures.finding import FORMATS, UNREAD
 
-SIXTEEN_BIT = {"I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
+GREY_16 = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
+PLAIN_MODES = {"1", "L", "LA", "RGB", "RGBA", "P", "PA", "CMYK", "YCbCr"}
 WHITE = 255
 BITS_PER_SAMPLE = 258  # tag of TIFF
 HEAD = 1024  # bytes; comments of a longer header are nobody's
 NETPBM_HIGHEST = re.compile(rb"P[2356](?:(?:\s|#[^\n]*\n)+(\d+)){3}")  # width, height, highest value
+CONTAINERS = {b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC", b"avif": "AVIF"}
+LUMINANCE = (
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51,
+    87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101,
+    72, 92, 95, 98, 112, 100, 103, 99,
+)  # fmt: skip
 
 log = logging.getLogger(__name__)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of odd metadata, which is not read
 
 
 class BadPicture(Exception):
-    """Why a file is no usable picture, in a few words."""
+    """Why a file is no usable picture.
+
+    Arguments:
+        reason: In a few words.
+        kind: In one or two, under which such files are counted.
+    """
+
+    def __init__(self, reason: str, kind: str = "damaged") -> None:
+        """See the class."""
+        super().__init__(reason)
+        self.kind = kind
 
 
-def read_picture(path: Path) -> tuple[Image.Image, bytes]:
-    """A whole picture of mode L or RGB, upright, and the bytes it was made of.
+class Read(NamedTuple):
+    """One file as it is used.
+
+    Attributes:
+        picture: Upright, of mode L or RGB.
+        raw: The bytes it was made of.
+        changes: What was done to bring it there, each in a few words.
+    """
+
+    picture: Image.Image
+    raw: bytes
+    changes: tuple[str, ...] = ()
+
+
+class Head(NamedTuple):
+    """What the beginning of a file tells.
+
+    Attributes:
+        is_grey: Whether the picture has one channel, transparency aside.
+        size: Shorter and longer side.
+        format: Such as "PNG" or "JPEG".
+        form: How colours are kept, such as "grey", "colour", "palette" or "16-bit grey".
+        quality: That of a JPEG, 1 to 100, by its table for brightness; else None.
+    """
+
+    is_grey: bool
+    size: tuple[int, int]
+    format: str
+    form: str
+    quality: float | None = None
+
+
+def read_picture(path: Path) -> Read:
+    """A whole picture of mode L or RGB, upright; of several frames the first, transparent parts on white.
 
     Raises:
-        BadPicture: The file cannot be read, is empty, damaged, cut off, named as another format or as no picture,
-            animated, or has CMYK, palette or 16-bit pixels.
+        BadPicture: The file cannot be read, is empty, damaged, cut off, named as another format or as no picture, of a
+            format or colours that are not decoded here, or too small.
     """
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise BadPicture(f"cannot be read ({error.strerror})") from None
+        raise BadPicture(f"cannot be read ({error.strerror})", "unreadable") from None
     if not raw:
-        raise BadPicture("is empty (0 bytes)")
+        raise BadPicture("is empty (0 bytes)", "empty")
     try:
         picture = Image.open(io.BytesIO(raw))
         _check(picture, path)
+        changes, bits = _told(picture), _bits(picture)
         picture.load()
+        plain, more = _plain(ImageOps.exif_transpose(picture), bits)
     except BadPicture:
         raise
     except UnidentifiedImageError:
-        raise BadPicture("is no picture, or its beginning is damaged") from None
+        raise _unidentified(path, raw) from None
     except Image.DecompressionBombError:
-        raise BadPicture("is too large to be decoded safely") from None
+        raise BadPicture("is too large to be decoded safely", "too large") from None
     except Exception as error:  # decoders of damaged data raise nearly anything
         raise BadPicture(f"is damaged or cut off ({_first_line(error)})") from None
-    return _plain(ImageOps.exif_transpose(picture)), raw
+    return Read(plain, raw, (*changes, *more))
+
+
+def _unidentified(path: Path, raw: bytes) -> BadPicture:
+    """Pillow knows nothing of it: by its name or its first bytes it may be of a format that is not decoded here."""
+    suffix = path.suffix.lower()
+    held = CONTAINERS.get(raw[8:12]) if raw[4:8] == b"ftyp" else None
+    known = held or UNREAD.get(suffix)
+    if known is None:
+        return BadPicture("is no picture, or its beginning is damaged")
+    if known == "AVIF" and suffix == ".avif" and features.check("avif"):
+        return BadPicture("is damaged or cut off")
+    named = "" if UNREAD.get(suffix) == known or suffix == ".avif" else f"is named {path.suffix} but "
+    return BadPicture(f"{named}{'holds' if named else 'is'} {known}, which is not decoded here; save it as PNG", known)
 
 
 def _check(picture: ImageFile.ImageFile, path: Path) -> None:
@@ -65,20 +130,24 @@ def _check(picture: ImageFile.ImageFile, path: Path) -> None:
     if wanted is None:
         suffix = next((suffix for suffix, formats in FORMATS.items() if picture.format in formats), "another")
         named = f"ends in {path.suffix}" if path.suffix else "has no suffix"
-        raise BadPicture(f"is mis-named: it holds {picture.format} but its name {named}; name it {suffix}")
+        if suffix == "another":
+            raise BadPicture(f"is {picture.format}, which is not taken; save it as PNG", str(picture.format))
+        raise BadPicture(f"is mis-named: it holds {picture.format} but its name {named}; name it {suffix}", "mis-named")
     if picture.format not in wanted:
-        raise BadPicture(f"is named {path.suffix} but holds {picture.format}")
-    frames = getattr(picture, "n_frames", 1)
-    if frames > 1 and picture.format != "MPO":  # the first frame of a camera's MPO is the picture, the others previews
-        raise BadPicture(f"is animated or has several pages ({frames} frames)")
-    if picture.mode in SIXTEEN_BIT or _bits(picture) > 8:
-        raise BadPicture("has 16-bit or floating-point pixels")
-    if picture.mode in ("P", "PA"):
-        raise BadPicture("has a colour palette")
-    if picture.mode not in ("1", "L", "LA", "RGB", "RGBA"):
-        raise BadPicture(f"has {picture.mode} pixels")
+        raise BadPicture(f"is named {path.suffix} but holds {picture.format}", "mis-named")
+    is_deep_grey = picture.mode in GREY_16 and (picture.mode != "I" or picture.format in ("PNG", "PPM"))
+    if picture.mode in ("I", "F") and not is_deep_grey:
+        raise BadPicture("has floating-point, signed or 32-bit pixels, whose white is not known", "32-bit")
+    if picture.mode not in PLAIN_MODES and not is_deep_grey:
+        raise BadPicture(f"has {picture.mode} pixels", f"{picture.mode} pixels")
     if min(picture.size) < 2:
-        raise BadPicture(f"has only {picture.size[0]} x {picture.size[1]} pixels")
+        raise BadPicture(f"has only {picture.size[0]} x {picture.size[1]} pixels", "too small")
+
+
+def _told(picture: ImageFile.ImageFile) -> list[str]:
+    """What is left out of a picture that is used; of a camera's MPO, the first is the picture, the others previews."""
+    several = getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO"
+    return ["of several frames or pages, the first taken"] if several else []
 
 
 def _bits(picture: ImageFile.ImageFile) -> int:
@@ -99,24 +168,83 @@ def _bits(picture: ImageFile.ImageFile) -> int:
     return 8 if highest is None else int(highest[1]).bit_length()
 
 
-def header(path: Path) -> tuple[str, tuple[int, int]] | None:
-    """Pillow's mode and the size of a picture; None where its beginning shows already that it cannot be used."""
+def header(path: Path) -> Head | None:
+    """What the beginning of a picture tells; None where it shows already that it cannot be used."""
     try:
         with Image.open(path) as picture:
             _check(picture, path)
-            return picture.mode, picture.size
+            is_grey = picture.mode in {"1", "L", "LA", *GREY_16} or _has_grey_palette(picture)
+            width, height = picture.size
+            size = min(width, height), max(width, height)
+            return Head(is_grey, size, _format(picture), _form(picture, is_grey), _quality(picture))
     except Exception:  # noqa: BLE001 (decoding names it and why)
         return None
 
 
-def _plain(picture: Image.Image) -> Image.Image:
-    """L or RGB; what is transparent is laid on white."""
+def _format(picture: ImageFile.ImageFile) -> str:
+    return "JPEG" if picture.format == "MPO" else str(picture.format)
+
+
+def _form(picture: ImageFile.ImageFile, is_grey: bool) -> str:
+    if picture.mode in ("P", "PA"):
+        return "palette"
+    if picture.mode in ("1", "CMYK"):
+        return {"1": "black and white", "CMYK": "CMYK"}[picture.mode]
+    return ("16-bit " if _bits(picture) > 8 else "") + ("grey" if is_grey else "colour")
+
+
+def _quality(picture: ImageFile.ImageFile) -> float | None:
+    """The setting of libjpeg whose table is nearest; encoders of other tables get the setting of like coarseness."""
+    table = getattr(picture, "quantization", {}).get(0)
+    if not table:
+        return None
+    scale = 100 * sum(table) / sum(LUMINANCE)
+    return min(max(5000 / scale if scale > 100 else (200 - scale) / 2, 1.0), 100.0)
+
+
+def _has_grey_palette(picture: Image.Image) -> bool:
+    if picture.mode not in ("P", "PA"):
+        return False
+    palette = np.array(picture.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
+    return bool((palette == palette[:, :1]).all())
+
+
+def _plain(picture: Image.Image, bits: int) -> tuple[Image.Image, list[str]]:
+    """L or RGB, and what was done for it; what is transparent is laid on white."""
+    changes, clear = [], picture.info.get("transparency")  # of a PNG without an alpha channel, one colour
+    if bits > 8:
+        changes.append("of 16 bits a channel, the upper eight kept")
+    if picture.mode in ("P", "PA"):
+        changes.append("colour palette")
+        plain = "L" if _has_grey_palette(picture) else "RGB"
+        picture, clear = picture.convert("RGBA"), None
+        picture = picture if plain == "RGB" else picture.convert("LA")
+    elif picture.mode in ("CMYK", "YCbCr"):
+        changes.append(picture.mode)
+        picture = picture.convert("RGB")
     if picture.mode in ("LA", "RGBA"):
-        plain = picture.mode.removesuffix("A")
-        ground = Image.new(plain, picture.size, WHITE if plain == "L" else (WHITE,) * 3)
-        ground.paste(picture.convert(plain), mask=picture.getchannel("A"))
-        return ground
-    return picture.convert("L") if picture.mode == "1" else picture
+        alpha = picture.getchannel("A")
+        pixels = picture.convert(picture.mode.removesuffix("A"))
+        ground = Image.new(pixels.mode, picture.size, WHITE if pixels.mode == "L" else (WHITE,) * 3)
+        ground.paste(pixels, mask=alpha)
+        return ground, [*changes, LAID] if alpha.getextrema()[0] < WHITE else changes  # type: ignore[operator]
+    if picture.mode not in GREY_16:
+        picture = picture.convert("L") if picture.mode == "1" else picture
+        if clear is None or isinstance(clear, bytes):
+            return picture, changes
+        # Pillow widens pixels of fewer than eight bits, and narrows those of more, but not the colour
+        clear = np.array(clear) >> 8 if bits > 8 else np.array(clear) * 255 // (2**bits - 1)
+        values = np.array(picture)
+        is_clear = (values == clear).all(axis=2) if values.ndim == 3 else values == clear
+    else:
+        deep = np.asarray(picture).astype(np.int64)
+        is_clear = np.zeros(deep.shape, dtype=bool) if clear is None else deep == clear
+        values = (deep >> 8).astype(np.uint8)
+    values[is_clear] = WHITE
+    return Image.fromarray(values), [*changes, LAID] if is_clear.any() else changes
+
+
+LAID = "transparent parts laid on white"
 
 
 def square(picture: Image.Image, side: int, channels: int) -> np.ndarray:

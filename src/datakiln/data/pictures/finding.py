@@ -15,10 +15,30 @@ FORMATS = {  # what a suffix promises
     ".bmp": {"BMP", "DIB"},
     ".gif": {"GIF"},
     ".webp": {"WEBP"},
+    ".avif": {"AVIF"},
     ".tif": {"TIFF"},
     ".tiff": {"TIFF"},
     ".ppm": {"PPM"},
     ".pgm": {"PPM"},
+}
+UNREAD = {  # pictures by their name that are not decoded here: they are told and counted
+    ".heic": "HEIC",
+    ".heif": "HEIC",
+    ".hif": "HEIC",
+    ".jxl": "JPEG XL",
+    ".jp2": "JPEG 2000",
+    ".j2k": "JPEG 2000",
+    ".svg": "SVG",
+    ".psd": "PSD",
+    ".exr": "EXR",
+    ".cr2": "camera raw",
+    ".cr3": "camera raw",
+    ".nef": "camera raw",
+    ".arw": "camera raw",
+    ".dng": "camera raw",
+    ".raf": "camera raw",
+    ".orf": "camera raw",
+    ".rw2": "camera raw",
 }
 
 
@@ -43,7 +63,9 @@ def check_pictures(folder: Path, labels: bool, option: str = "data.path") -> Non
     entries = sorted(folder.iterdir())
     inside = any(True for entry in entries if _is_class(entry) for _ in _pictures_below(entry))
     if not inside and not any(_is_picture(entry) for entry in entries):
-        raise UserError(f"{option}={folder} holds no picture ({', '.join(sorted(FORMATS))})")
+        hidden = hidden_pictures(folder)
+        told = f"; {len(hidden)} hidden ones, such as {hidden[0]}, are left out" if hidden else ""
+        raise UserError(f"{option}={folder} holds no picture ({', '.join(sorted(FORMATS))}){told}")
     named = next((entry.name for entry in entries if _is_named(entry) and _is_picture(entry)), None)
     if labels and inside and named is not None:
         raise UserError(
@@ -81,7 +103,7 @@ def _is_picture(path: Path) -> bool:
     """By its name, or by its content where the name is another: such a one is told with the bad pictures."""
     if path.name.startswith(".") or not path.is_file():
         return False
-    return _is_named(path) or holds_picture(path)
+    return _is_named(path) or path.suffix.lower() in UNREAD or holds_picture(path)
 
 
 def _is_named(path: Path) -> bool:
@@ -93,16 +115,30 @@ def _is_class(path: Path) -> bool:
 
 
 def _pictures_below(folder: Path) -> Iterator[Path]:
-    found = (Path(root) / name for root, _, names in os.walk(folder) for name in names)
-    return (path for path in found if _is_picture(path))
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (path for name in names if _is_picture(path := Path(root) / name))
+
+
+def hidden_pictures(folder: Path) -> list[str]:
+    """Paths below a folder of what is named as a picture and hidden, or lies in a hidden folder: nobody looks there."""
+    found = []
+    for root, _, names in os.walk(folder):
+        for name in names:
+            path = (Path(root) / name).relative_to(folder)
+            if path.suffix.lower() in FORMATS and any(part.startswith(".") for part in path.parts):
+                found.append(str(path))
+    return sorted(found)
 
 
 def holds_picture(path: Path) -> bool:
     """Whether a file is, by its content, a picture of one of `FORMATS`, whatever its name."""
     from PIL import Image
 
+    Image.init()
+    known = set().union(*FORMATS.values()) & Image.OPEN.keys()
     try:  # a camera's MPO is a JPEG for Pillow until it is open
-        with Image.open(path, formats=sorted(set().union(*FORMATS.values()) - {"MPO"})):
+        with Image.open(path, formats=sorted(known - {"MPO"})):
             return True
     except Exception:  # noqa: BLE001 (what cannot be opened is no picture)
         return False

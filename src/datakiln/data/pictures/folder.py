@@ -5,25 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from datakiln.data.base import Provenance, StepReport
-from datakiln.data.pictures.files import BadPicture, PictureFiles, header, read_picture, square, threads
-from datakiln.data.pictures.finding import find_folder, find_pictures
+from datakiln.data.base import Inputs, Provenance, StepReport
+from datakiln.data.pictures.files import BadPicture, Head, PictureFiles, header, read_picture, square, threads
+from datakiln.data.pictures.finding import find_folder, find_pictures, hidden_pictures
 from datakiln.data.pictures.sources import Pictures, RawImages
 from datakiln.errors import UserError
 from datakiln.storage import cache_dir, read_state, write_atomically
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2  # to be raised when the same files would give other pixels
-GREY = {"1", "L", "LA"}
+FORMAT = 3  # to be raised when the same files would give other pixels
+NAMED = 3  # faults of a kind that are named, and files of each; the others are counted
 OnBad = Literal["skip", "error"]
 
 
@@ -34,14 +35,18 @@ class Decoded:
     Attributes:
         x: Their pixels, uint8 (n, C, side, side), or the files where all pixels would not fit in memory.
         kept: Their positions in the list, shape (n,).
-        bad: (name, reason) of the others.
+        bad: (name, reason, kind) of the others.
         sha256: Hash of the contents of all good files, in order.
+        changes: How many of the good ones were changed in which way to be grey or coloured squares of 8 bits.
+        hidden: Paths of hidden pictures, which nobody looked at.
     """
 
     x: Tensor | PictureFiles
     kept: Tensor
     bad: list[list[str]]
     sha256: str
+    changes: dict[str, int] = field(default_factory=dict)
+    hidden: tuple[str, ...] = ()
 
 
 class FolderImages:
@@ -51,8 +56,8 @@ class FolderImages:
         path: The folder; a relative one is looked for in the current folder, then in `data_dir`.
         labels: Whether subfolders are classes.
         channels: 1 or 3; None for 1 if all pictures are grey, else 3.
-        on_bad_image: What to do with a picture that is damaged, empty, named as another format or as no picture,
-            animated, or has CMYK, palette or 16-bit pixels: "skip" it, or stop with an "error"; both name it.
+        on_bad_image: What to do with a picture that is damaged, empty, too small, named as another format or as no
+            picture, or of a format that is not decoded (HEIC): "skip" it, or stop with an "error"; both name it.
         memory_mb: Decoded pictures that need more than this many MB stay in their files and are read while training.
     """
 
@@ -78,11 +83,13 @@ class FolderImages:
         """The middle square of every good picture, resized to `side` (64 by default)."""
         folder = find_folder(self.path, data_dir)
         files, labels, classes = find_pictures(folder, self.labels)
+        inputs = Inputs(files)
         decoded = decode(folder, files, side or 64, self.channels, self.on_bad_image, self.memory_mb)
         y, classes = without_empty(labels, classes, decoded.kept)
         report = report_of(decoded, side or 64, self.memory_mb, self.on_bad_image)
         provenance = Provenance("files", str(folder.resolve()), decoded.sha256)
-        return RawImages(Pictures(decoded.x, y), None, classes, provenance, tuple(report))
+        inputs = inputs.only(decoded.kept.tolist(), is_read_again=not isinstance(decoded.x, Tensor))
+        return RawImages(Pictures(decoded.x, y), None, classes, provenance, tuple(report), inputs)
 
 
 def decode(
@@ -105,23 +112,26 @@ def decode(
             write_atomically(path, state)
     _refuse(folder, state, on_bad, len(files))
     x = state["x"] if in_memory else PictureFiles([files[i] for i in state["kept"].tolist()], side, channels)
-    return Decoded(x, state["kept"], state["bad"], state["sha256"])
+    hidden = tuple(hidden_pictures(folder))
+    if hidden:
+        log.warning("left out in %s: %d hidden, such as %s", folder, len(hidden), hidden[0])
+    return Decoded(x, state["kept"], state["bad"], state["sha256"], state["changes"], hidden)
 
 
-def headers(files: Sequence[Path]) -> list[tuple[str, tuple[int, int]] | None]:
+def headers(files: Sequence[Path]) -> list[Head | None]:
     """See `header`, of many files."""
     with threads() as pool:
         return list(pool.map(header, files))
 
 
-def channels_of(files: Sequence[Path], found: Sequence[tuple[str, tuple[int, int]] | None]) -> int:
+def channels_of(files: Sequence[Path], found: Sequence[Head | None]) -> int:
     """1 if every usable picture is grey, else 3; a bad file has no say.
 
     Arguments:
         files: The pictures.
         found: Their headers.
     """
-    coloured = (file for file, head in zip(files, found, strict=True) if head is not None and head[0] not in GREY)
+    coloured = (file for file, head in zip(files, found, strict=True) if head is not None and not head.is_grey)
     return 3 if any(_is_whole(file) for file in coloured) else 1  # one sound picture ends the search
 
 
@@ -134,30 +144,32 @@ def _is_whole(path: Path) -> bool:
 
 
 def _decode_all(folder: Path, files: Sequence[Path], side: int, channels: int, in_memory: bool) -> dict[str, Any]:
-    from rich.console import Console
-    from rich.progress import track
+    from datakiln.console import Console
 
     x = torch.zeros(len(files) if in_memory else 0, channels, side, side, dtype=torch.uint8)
     pixels = x.numpy()
 
-    def one(i: int) -> tuple[str, str]:
+    def one(i: int) -> tuple[str, str, tuple[str, ...]]:
         try:
-            picture, raw = read_picture(files[i])
+            picture, raw, changes = read_picture(files[i])
             if in_memory:
                 pixels[i] = square(picture, side, channels)
-            return hashlib.sha256(raw).hexdigest(), ""
+            return hashlib.sha256(raw).hexdigest(), "", changes
         except BadPicture as fault:
-            return "", str(fault)
+            return "", str(fault), (fault.kind,)
 
     console = Console(stderr=True)
     with threads() as pool:
         done = pool.map(one, range(len(files)))
-        shown = {"console": console, "transient": True, "disable": not console.is_terminal}
-        outcomes = list(track(done, "reading pictures", len(files), **shown))  # type: ignore[arg-type]
-    kept = torch.tensor([i for i, (_, fault) in enumerate(outcomes) if not fault], dtype=torch.long)
-    bad = [[str(files[i].relative_to(folder)), fault] for i, (_, fault) in enumerate(outcomes) if fault]
-    digest = hashlib.sha256("".join(good for good, _ in outcomes).encode()).hexdigest()
-    return {"x": x if not bad or not in_memory else x[kept], "kept": kept, "bad": bad, "sha256": digest}
+        outcomes = list(console.tracked(done, "reading pictures", len(files)))
+    kept = torch.tensor([i for i, (_, fault, _) in enumerate(outcomes) if not fault], dtype=torch.long)
+    bad = [
+        [str(file.relative_to(folder)), out[1], out[2][0]] for file, out in zip(files, outcomes, strict=True) if out[1]
+    ]
+    digest = hashlib.sha256("".join(good for good, _, _ in outcomes).encode()).hexdigest()
+    changes = Counter(change for _, fault, changes in outcomes if not fault for change in changes)
+    x = x if not bad or not in_memory else x[kept]
+    return {"x": x, "kept": kept, "bad": bad, "sha256": digest, "changes": dict(changes.most_common())}
 
 
 def _refuse(folder: Path, state: dict[str, Any], on_bad: OnBad, count: int) -> None:
@@ -167,8 +179,28 @@ def _refuse(folder: Path, state: dict[str, Any], on_bad: OnBad, count: int) -> N
     if bad and on_bad == "error":
         others = f" (and {len(bad) - 1} more are bad)" if len(bad) > 1 else ""
         raise UserError(f"{folder / bad[0][0]} {bad[0][1]}{others}; mend or remove it, or use data.on_bad_image=skip")
-    for name, fault in bad:
-        log.warning("skipped: %s %s", folder / name, fault)
+    for kind, group in by_kind(bad).items():
+        log.warning("skipped in %s: %s", folder, _named(kind, group))
+
+
+def by_kind(bad: Sequence[Sequence[str]]) -> dict[str, list[Sequence[str]]]:
+    """Files that were left out, by reason."""
+    groups: dict[str, list[Sequence[str]]] = {}
+    for one in bad:
+        groups.setdefault(one[2], []).append(one)
+    return groups
+
+
+def _named(kind: str, group: Sequence[Sequence[str]]) -> str:
+    """How many there are of a kind; of each fault some names."""
+    faults: dict[str, list[str]] = {}
+    for name, fault, _ in group:
+        faults.setdefault(fault, []).append(name)
+    parts = {fault: names[:NAMED] for fault, names in list(faults.items())[:NAMED]}
+    left = len(group) - sum(map(len, parts.values()))
+    told = [f"{', '.join(names)}{':' if len(names) > 1 else ''} {fault}" for fault, names in parts.items()]
+    told += [f"and {left:,} more"] if left else []
+    return f"{len(group):,} {kind} ({'; '.join(told)})"
 
 
 def without_empty(labels: list[int], classes: tuple[str, ...], kept: Tensor) -> tuple[Tensor | None, tuple[str, ...]]:
@@ -191,7 +223,11 @@ def report_of(decoded: Decoded, side: int, memory_mb: float, on_bad: OnBad) -> l
     detail = f"{n:,} {colours} pictures, middle square resized to {side} x {side} px, {how}"
     reports = [StepReport("pictures", detail)]
     if decoded.bad:
-        names = ", ".join(f"{name} {fault}" for name, fault in decoded.bad[:5])
-        more = f", and {len(decoded.bad) - 5} more (all named in the log)" if len(decoded.bad) > 5 else ""
-        reports.append(StepReport("bad pictures", f"{on_bad}: {names}{more}", rows=len(decoded.bad)))
+        told = "; ".join(_named(kind, group) for kind, group in by_kind(decoded.bad).items())
+        reports.append(StepReport("bad pictures", f"{on_bad}: {told}", rows=len(decoded.bad)))
+    if decoded.hidden:
+        reports.append(StepReport("hidden", f"left out, such as {decoded.hidden[0]}", rows=len(decoded.hidden)))
+    if decoded.changes:
+        told = ", ".join(f"{count:,} {change}" for change, count in decoded.changes.items())
+        reports.append(StepReport("converted", told, rows=max(decoded.changes.values())))
     return reports

@@ -76,6 +76,7 @@ class ImageData(GenerativeData):
             kept = self.side + self.side // CROP_MARGIN if self.side and self.crop else self.side
             self.raw = self.source(self.data_dir, kept)
             self.provenance: Provenance = self.raw.provenance
+            self.originals = self.raw.inputs
 
     def setup(self, stage: str) -> None:
         """Splits by class, seeded, and publishes the spec."""

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from datakiln.data.base import Provenance, StepReport
+from datakiln.data.base import Inputs, Provenance, StepReport
 from datakiln.data.pictures.files import PictureFiles
 from datakiln.data.pictures.formats import Arrays, read_cifar, read_idx_files, read_usps
 from datakiln.errors import UserError, near
@@ -78,6 +78,7 @@ class RawImages:
         classes: Names of the classes in the order of the label indices.
         provenance: Where the pictures come from.
         reports: What reading them has changed or left out.
+        inputs: The files they were read from, where they are a person's own.
     """
 
     train: Pictures
@@ -85,6 +86,7 @@ class RawImages:
     classes: tuple[str, ...]
     provenance: Provenance
     reports: tuple[StepReport, ...] = ()
+    inputs: Inputs | None = None
 
 
 class SklearnDigits:

@@ -69,17 +69,16 @@ def fetch_sites(address: str, parse: Callable[[bytes, str], pd.DataFrame]) -> tu
     Raises:
         DownloadFailed: Without network, or if a site has no file with the right number of persons.
     """
-    from rich.console import Console
-    from rich.progress import Progress
+    from datakiln.console import Console
 
     folder = cache_dir() / "adhd200"
     digest = hashlib.sha256()
     tables: list[pd.DataFrame] = []
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("ADHD-200 phenotypic files", total=len(SITES))
+    with console.work("reading ADHD-200's phenotypic files", len(SITES)) as work:
         answered = False
         for site in SITES:
+            work.step(site)
             found = _cached(folder, site, parse)
             if found is None:
                 if not answered:
@@ -89,7 +88,6 @@ def fetch_sites(address: str, parse: Callable[[bytes, str], pd.DataFrame]) -> tu
             raw, table = found
             digest.update(raw)
             tables.append(table)
-            progress.advance(task)
     return tables, digest.hexdigest()
 
 

@@ -8,11 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from datakiln.wording import counted
+
 # words that mean "missing" among numbers: the list that pandas documents for read_csv; among other words, beside empty
 # cells, they are categories
 MISSING_CELLS = tuple(
     "|#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|-nan|1.#IND|1.#QNAN|<NA>|N/A|NA|NULL|NaN|None|n/a|nan|null".split("|")
 )
+MEANT = ("N/A", "NA", "NULL", "None", "n/a", "null")  # those of them that people write and mean
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 CODE = r"^[A-Z]{2}$"  # of a country or state, where NA is Namibia
 DENSE = 2  # what follows the point of versions goes up to this many times their number
@@ -146,8 +149,9 @@ class Evidence:
         reading = self._words.reading(name, delimiter, present, bool(self.missing), told)
         if reading == "comma":
             self.writing = self._words.comma_writing
-        if reading == "text" and self._tokens:
-            which = ", ".join(f"{count} cells {word}" for word, count in sorted(self._tokens.items()))
+        meant = {word: count for word, count in self._tokens.items() if word in MEANT}
+        if reading == "text" and meant:
+            which = ", ".join(f"{counted(count, 'cell')} {word}" for word, count in sorted(meant.items()))
             is_code = self._words.are_codes and set(self._tokens) == {"NA"}
             if (self.empty or is_code) and not self._words.is_mostly_numbers(present):
                 notes.append(f"column {name!r} has {which} beside {present} other words: kept as categories")
@@ -158,6 +162,7 @@ class Evidence:
 
 
 _TOKENS = pa.array([word for word in MISSING_CELLS if word])
+_NEVER_MEANT = pa.array([word for word in MISSING_CELLS if word and word not in MEANT])
 
 
 class _Places:
@@ -302,7 +307,7 @@ class _Words:
 def convert(cells: Cells, reading: Reading) -> Cells:
     """Text cells to int64, float64, bool or string, as the column's evidence says."""
     if reading == "words":
-        return cells
+        return pc.if_else(pc.is_in(cells, _NEVER_MEANT), pa.scalar(None, cells.type), cells)
     if reading in ("text", "float64"):
         cells = pc.if_else(pc.is_in(cells, _TOKENS), pa.scalar(None, cells.type), cells)
     if reading == "text":

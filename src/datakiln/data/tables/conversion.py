@@ -35,9 +35,11 @@ from datakiln.data.tables.delimited import (
     not_decodable,
     ragged_line,
     swallowing_line,
+    unparsable,
     width_of,
     writings_of,
 )
+from datakiln.data.tables.limits import LONGEST_LINE, MOST_COLUMNS, check_line, check_width
 from datakiln.errors import UserError
 
 PIECE = 1 << 20  # bytes decoded at once
@@ -128,14 +130,21 @@ class Text:
         encoding: See `read_delimited`.
         delimiter: See `read_delimited`.
         names: See `read_delimited`.
+        most_columns: More are refused.
     """
 
     def __init__(
-        self, path: Path, encoding: str | None = None, delimiter: str | None = None, names: list[str] | None = None
+        self,
+        path: Path,
+        encoding: str | None = None,
+        delimiter: str | None = None,
+        names: list[str] | None = None,
+        most_columns: int = MOST_COLUMNS,
     ) -> None:
-        """Raises `UserError` for an empty file, or one that is no text."""
+        """Raises `UserError` for an empty file, or one that is no text, or has too many columns."""
         self.path, self.encoding, self.notes = path, encoding, list[str]()
         sample = self._sample()
+        check_width(sample.partition("\n")[0], delimiter or "".join(DELIMITERS), path.name, most_columns)
         self.delimiter = delimiter or find_delimiter(sample)
         self.width = width_of(sample, self.delimiter)
         if delimiter is None and self.delimiter != ",":
@@ -149,7 +158,8 @@ class Text:
                 self.notes.append(f"read as {stream.raw.encoding} text")  # type: ignore[attr-defined]
             sample = stream.read(SAMPLE)
             if b"\n" not in sample:
-                sample += stream.readline()
+                sample += stream.readline(LONGEST_LINE)
+                check_line(sample, self.path.name)
         text = sample.decode("utf-8", errors="ignore")
         if not text.strip():
             raise UserError(f"{self.path.name}: the file is empty")
@@ -202,7 +212,7 @@ class Text:
 
     def _fault(self, ragged: list[arrow_csv.InvalidRow], error: Exception) -> str:
         if not ragged:
-            return f"{self.path.name}: cannot be read as delimited text ({str(error).splitlines()[0]})"
+            return f"{self.path.name}: {unparsable(error)}"
         with self.lines() as lines:
             return ragged_line(lines, self.path.name, self.delimiter, ragged[0].expected_columns, 1)
 

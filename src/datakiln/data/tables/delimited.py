@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from datakiln.data.tables.cells import Cells, Evidence, Reading, convert
+from datakiln.data.tables.limits import LONGEST_LINE, MOST_COLUMNS, check_line, check_width
 from datakiln.errors import UserError
 
 BYTE_ORDER_MARKS = (
@@ -32,7 +33,7 @@ BYTE_ORDER_MARKS = (
 )
 DELIMITERS = {"\t": "tab", ";": "semicolon", "|": "bar", ",": "comma"}  # on a tie the rarer in prose wins
 SAMPLE = 65_536  # bytes that the delimiter is found from, or the whole first line if it is longer
-BLOCK = 1 << 24  # bytes parsed at once; no row may be longer
+BLOCK = LONGEST_LINE  # bytes parsed at once; no row may be longer
 
 
 class Delimited(NamedTuple):
@@ -44,7 +45,12 @@ class Delimited(NamedTuple):
 
 
 def read_delimited(
-    raw: bytes, name: str, encoding: str | None = None, delimiter: str | None = None, names: list[str] | None = None
+    raw: bytes,
+    name: str,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    names: list[str] | None = None,
+    most_columns: int = MOST_COLUMNS,
 ) -> Delimited:
     """Reads the bytes of a text file.
 
@@ -54,12 +60,15 @@ def read_delimited(
         encoding: Text encoding; None to take UTF-8, or what a byte order mark says.
         delimiter: Character between fields; None to find it.
         names: Column names of a file without a header; None to read them from the first line.
+        most_columns: More are refused.
     """
+    check_line(raw[: LONGEST_LINE + 1], name)
     text, notes = to_utf8(raw, name, encoding)
     first_break = text.find(b"\n")
     sample = text[: max(SAMPLE, first_break + 1)].decode("utf-8", errors="ignore")
     if not sample.strip():
         raise UserError(f"{name}: the file is empty")
+    check_width(text[: max(first_break, 0) or None], delimiter or "".join(DELIMITERS), name, most_columns)
     if delimiter is None:
         delimiter = find_delimiter(sample)
         if delimiter != ",":
@@ -177,10 +186,10 @@ def _rows(lines: list[str], delimiter: str) -> list[list[str]]:
 
 def _all_text(text: bytes, sample: str, name: str, delimiter: str) -> pa.Table:
     width = width_of(sample, delimiter)
-    ragged: list[arrow_csv.InvalidRow] = []
+    ragged: list[int | None] = []
 
     def remember(row: arrow_csv.InvalidRow) -> str:
-        ragged.append(row)
+        ragged.append(row.number)  # and not the row, of which there may be as many as the file has
         return "skip"
 
     try:
@@ -193,11 +202,19 @@ def _all_text(text: bytes, sample: str, name: str, delimiter: str) -> pa.Table:
             convert_options=as_text(width),
         )
     except pa.ArrowInvalid as error:
-        raise UserError(f"{name}: cannot be read as delimited text ({str(error).splitlines()[0]})") from None
+        raise UserError(f"{name}: {unparsable(error)}") from None
     if ragged:
         lines = io.StringIO(text.decode(), newline="")
         raise UserError(ragged_line(lines, name, delimiter, table.num_columns, len(ragged)))
     return table
+
+
+def unparsable(error: Exception) -> str:
+    """What Arrow's reader could not do, in a person's words where a line has no end."""
+    told = str(error).splitlines()[0]
+    if "straddling" in told:
+        return f"a line is longer than {BLOCK >> 20} MB, or a quote is never closed; give one row a line"
+    return f"cannot be read as delimited text ({told})"
 
 
 def width_of(sample: str, delimiter: str) -> int:
@@ -219,11 +236,14 @@ def as_text(width: int) -> arrow_csv.ConvertOptions:
 def ragged_line(text: Iterable[str], name: str, delimiter: str, width: int, count: int) -> str:
     """What is wrong with the first line that has another number of fields, of `count` such lines."""
     reader = csv.reader(text, delimiter=delimiter)
-    place = "one line"
-    for row in reader:
-        if row and len(row) != width:
-            place = f"line {reader.line_num} has {len(row)}"
-            break
+    place = "one line has others"
+    try:
+        for row in reader:
+            if row and len(row) != width:
+                place = f"line {reader.line_num} has {len(row)}"
+                break
+    except csv.Error:  # a cell longer than python's reader takes
+        place = f"line {reader.line_num} has others"
     more = f" ({count} such lines)" if count > 1 else ""
     return f"{name}: the first line has {width} fields, {place}{more}; mend the line or quote its field"
 

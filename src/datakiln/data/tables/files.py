@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from pyarrow import parquet
 
 from datakiln.data.tables.delimited import read_delimited
 from datakiln.data.tables.finding import check_is_file
+from datakiln.data.tables.limits import MOST_COLUMNS, PIECE, available_memory, check_columns
 from datakiln.errors import UserError
 
 
@@ -88,12 +90,14 @@ def read_table_file(
     delimiter: str | None = None,
     names: list[str] | None = None,
     least: int = MIN_ROWS,
+    most_columns: int = MOST_COLUMNS,
 ) -> TableContent:
-    """Reads a CSV, TSV or Parquet file, gzipped or not, of so many rows at least.
+    """Reads a CSV, TSV or Parquet file, gzipped or not, of so many rows at least, and so many columns at most.
 
     Raises:
         UserError: With file, fault and way out.
     """
+    check_is_file(path)
     raw = _bytes(path)
     sha256 = hashlib.sha256(raw).hexdigest()
     name = path.name
@@ -105,11 +109,11 @@ def read_table_file(
     writings: dict[str, str] = {}
     storage: dict[str, str] = {}
     if raw.startswith(b"PAR1"):
-        frame, notes, storage = _read_parquet(raw, name)
+        frame, notes, storage = _read_parquet(raw, name, most_columns)
     elif path.suffix.lower() in {".parquet", ".pq"} and b"\0" in raw[:4096]:
         raise UserError(f"{name}: not a Parquet file (damaged, or cut off at its start)")
     else:
-        frame, notes, writings = read_delimited(raw, name, encoding, delimiter, names)
+        frame, notes, writings = read_delimited(raw, name, encoding, delimiter, names, most_columns)
     _check(frame, name, least)
     return TableContent(frame, notes, sha256, writings, storage)
 
@@ -126,8 +130,15 @@ def _bytes(path: Path) -> bytes:
 
 
 def _unpacked(raw: bytes, name: str) -> bytes:
+    pieces, room = [], available_memory()  # a person may have asked for all of it, with data.streaming=false
     try:
-        return gzip.decompress(raw)
+        with gzip.open(io.BytesIO(raw)) as file:
+            while piece := file.read(PIECE):
+                pieces.append(piece)
+                room -= len(piece)
+                if room < 0:
+                    raise UserError(f"{name}: it unpacks to more than the memory that is left; give a part of it")
+        return b"".join(pieces)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{name}: the gzip file is damaged ({error})") from None
 
@@ -155,8 +166,9 @@ def check_finite(frame: pd.DataFrame, name: str) -> None:
             )
 
 
-def _read_parquet(raw: bytes, name: str) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
+def _read_parquet(raw: bytes, name: str, most_columns: int) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
     try:
+        check_columns(len(parquet.read_schema(pa.BufferReader(raw)).names), name, most_columns)
         table = parquet.read_table(pa.BufferReader(raw))
     except (pa.ArrowException, OSError):
         raise UserError(f"{name}: the Parquet file is damaged or cut off; write or download it again") from None

@@ -17,34 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
+from datakiln.data.base import files_sha256
 from datakiln.data.tables.conversion import GROUP, Text, text_to_parquet, unpacked, write_groups
 from datakiln.data.tables.files import FOREIGN, plain_column
 from datakiln.data.tables.finding import check_exists
+from datakiln.data.tables.limits import MOST_COLUMNS, check_columns
 from datakiln.errors import UserError
-
-GROUPS = (  # most and used bytes of a control group, which a container's limit is
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-)
-
-
-def available_memory() -> int:
-    """Bytes that this process could still take, as the system says, or a container's limit if that is less."""
-    rooms = [_of_system()]
-    for most, used in GROUPS:
-        try:
-            rooms.append(max(int(Path(most).read_text()) - int(Path(used).read_text()), 0))
-        except (OSError, ValueError):  # no such group, or "max"
-            continue
-    return min(rooms)
-
-
-def _of_system() -> int:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
-    except (OSError, StopIteration):  # no Linux: half of what there is
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+from datakiln.storage import naming, remove_left_over
 
 
 @dataclass(frozen=True)
@@ -168,19 +147,8 @@ def _opened(path: Path) -> parquet.ParquetFile:
         raise UserError(f"{path.name}: the Parquet file is damaged or cut off; write or download it again") from None
 
 
-def files_sha256(paths: Sequence[Path]) -> str:
-    """SHA-256 of a file, or of the hashes of several."""
-    digests = []
-    for path in paths:
-        with path.open("rb") as file:
-            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-
-
 VERSION = 2  # of what a conversion makes; another one is another entry of the cache
 MOST_GROUP = 1 << 20  # rows of a row group that is read at once; a file with larger ones is written anew
-TEXT, GZIP, CELL = 12, 60, 80  # bytes of memory that a table takes until it trains: for each byte of text, or a cell
-SHARE = 0.5  # of the available memory that a table may take
 
 
 class Opened(NamedTuple):
@@ -196,22 +164,6 @@ class Opened(NamedTuple):
     storage: dict[str, str]
 
 
-def is_too_large(path: Path) -> bool:
-    """Whether reading the file whole would take more memory than is to be spared."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        head = file.read(4)
-    size = path.stat().st_size * (GZIP if head.startswith(b"\x1f\x8b") else TEXT)
-    if head == b"PAR1":
-        try:
-            metadata = parquet.read_metadata(path)
-        except (pa.ArrowException, OSError):  # damaged: said where it is read
-            return False
-        size = metadata.num_rows * metadata.num_columns * CELL
-    return size > SHARE * available_memory()
-
-
 def open_parts(paths: list[Path]) -> Opened:
     """Several Parquet files as one table."""
     store = RowStore(paths)
@@ -219,7 +171,14 @@ def open_parts(paths: list[Path]) -> Opened:
     return Opened(store, [f"{len(paths)} Parquet files are read as one table"], files_sha256(paths), {}, store.storage)
 
 
-def open_file(path: Path, cache: Path, encoding: str | None, delimiter: str | None, names: list[str] | None) -> Opened:
+def open_file(
+    path: Path,
+    cache: Path,
+    encoding: str | None,
+    delimiter: str | None,
+    names: list[str] | None,
+    most_columns: int = MOST_COLUMNS,
+) -> Opened:
     """A Parquet file as it is, or what a conversion made of any other.
 
     Arguments:
@@ -228,6 +187,7 @@ def open_file(path: Path, cache: Path, encoding: str | None, delimiter: str | No
         encoding: See `read_delimited`.
         delimiter: See `read_delimited`.
         names: See `read_delimited`.
+        most_columns: More are refused.
 
     Raises:
         UserError: Whatever is wrong with the file.
@@ -243,11 +203,14 @@ def open_file(path: Path, cache: Path, encoding: str | None, delimiter: str | No
         raise UserError(f"{path.name}: a gzipped Parquet file cannot be read in pieces; unpack it first")
     if is_parquet:
         store = RowStore([path])
+        check_columns(len(store.names), path.name, most_columns)
         if store.largest <= MOST_GROUP:
             return Opened(store, [], files_sha256([path]), {}, store.storage)
     folder = cache / f"{path.stem}-{_key(path, encoding, delimiter, names)}"
     if not (folder / "about.json").exists():
-        _convert(path, folder, is_parquet, Text(path, encoding, delimiter, names) if not is_parquet else None)
+        _convert(
+            path, folder, is_parquet, Text(path, encoding, delimiter, names, most_columns) if not is_parquet else None
+        )
     about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     where = f"converted to row groups in {folder}, which can be deleted afterwards"
     store = RowStore([folder / "table.parquet"])
@@ -269,13 +232,16 @@ def _key(path: Path, *options: Any) -> str:  # noqa: ANN401 (plain values)
 def _convert(path: Path, folder: Path, is_parquet: bool, text: Text | None) -> None:
     """Fills the folder, which appears when all is there."""
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    remove_left_over(folder.parent)
     partial.mkdir(parents=True)
     try:
         if text is None:
             notes, writings = list[str](), dict[str, str]()
-            write_groups(_regrouped(path), partial / "table.parquet")
+            with naming(folder):
+                write_groups(_regrouped(path), partial / "table.parquet")
         else:
-            notes, writings = text_to_parquet(text, partial / "table.parquet")
+            with naming(folder):
+                notes, writings = text_to_parquet(text, partial / "table.parquet")
         about = {"source": str(path), "sha256": files_sha256([path]), "notes": notes, "writings": writings}
         (partial / "about.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
         if folder.exists():  # somebody else was faster, or an older attempt ended halfway

@@ -17,6 +17,7 @@ import pandas as pd
 from datakiln.data.tables.types import Override, find, infer_schema
 from datakiln.errors import UserError, near
 from datakiln.schema import Field, Schema
+from datakiln.storage import replacing
 
 SDV_VERSION = "SINGLE_TABLE_V1"
 SDV_TYPES = {
@@ -66,6 +67,8 @@ def _load(path: Path) -> dict[str, Any]:
         raise UserError(f"data.metadata={path} does not exist") from None
     except (ValueError, OSError) as error:
         raise UserError(f"data.metadata={path} cannot be read as JSON ({error})") from None
+    except RecursionError:
+        raise UserError(f"data.metadata={path} is nested too deeply to be a description of columns") from None
     if not isinstance(content, dict):
         raise UserError(f"data.metadata={path} is no JSON object")
     return content
@@ -156,7 +159,8 @@ def write_metadata(schema: Schema, frame: pd.DataFrame, path: Path) -> None:
     keys = [field.name for field in schema.fields if field.type == "id" and frame[field.name].notna().all()]
     if len(keys) == 1:
         content["primary_key"] = keys[0]
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _sdv_column(field: Field, series: pd.Series) -> dict[str, Any]:

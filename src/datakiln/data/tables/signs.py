@@ -178,6 +178,11 @@ def _kind(affixes: tuple[str, str]) -> str | None:
     return "unit" if UNIT.fullmatch(behind) else None
 
 
+def is_money(sign: str) -> bool:
+    """Whether a sign beside a number is that of a currency."""
+    return CURRENCY.fullmatch(sign) is not None
+
+
 MEASUREMENT = re.compile(
     r"(?:[$€£¥]\s?)?[+-]?\d+(?:[.,]\d+)*\s?(?:[a-zµ°²³/%€$£]{1,8}\.?)?(?:\s?\d+\s?(?:[a-z\"']{1,4}))?", re.IGNORECASE
 )

@@ -10,7 +10,7 @@ from typing import Literal
 
 import pandas as pd
 
-from datakiln.data.base import Provenance
+from datakiln.data.base import Inputs, Provenance
 from datakiln.data.tables.facts import Facts
 from datakiln.data.tables.finding import find_file, parts_of
 from datakiln.data.tables.large import RowStore
@@ -32,6 +32,7 @@ class RawTable:
         facts: Of the columns of a store, once it has been read.
         writings: How a text file had the numbers that `frame` has as floats.
         storage: The types of the columns of a Parquet file.
+        inputs: The files it was read from, where they are a person's own.
     """
 
     frame: pd.DataFrame
@@ -44,6 +45,7 @@ class RawTable:
     facts: Mapping[str, Facts] | None = None
     writings: Mapping[str, str] = field(default_factory=dict)
     storage: Mapping[str, str] = field(default_factory=dict)
+    inputs: Inputs | None = None
 
     @property
     def rows(self) -> int:
@@ -100,6 +102,7 @@ class TableFile:
         streaming: Whether rows stay on disk; "auto" if they would take more than half of the available memory. Several
             Parquet files always do.
         cache: Folder for what text files are converted to where rows stay on disk.
+        most_columns: A table of more columns is refused.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class TableFile:
         names: list[str] | None = None,
         streaming: bool | Literal["auto"] = "auto",
         cache: str = "outputs/cache",
+        most_columns: int = 4096,
     ) -> None:
         """Raises `UserError` without a path, or for an option that is none."""
         if not path:
@@ -120,40 +124,60 @@ class TableFile:
         if streaming not in (True, False, "auto"):
             raise UserError(f"data.streaming={streaming} must be auto, true or false")
         self.path, self.streaming, self.cache = Path(path).expanduser(), streaming, Path(cache)
-        self.target, self.encoding, self.delimiter = target, encoding, delimiter
+        self.target, self.encoding, self.delimiter, self.most_columns = target, encoding, delimiter, most_columns
         self.names = None if names is None else [str(name) for name in names]
 
     def __call__(self, data_dir: str | None = None) -> RawTable:
         """Reads the file; raises `UserError` with file, fault and way out."""
         from datakiln.data.tables.files import read_table_file
-        from datakiln.data.tables.large import is_too_large
+        from datakiln.data.tables.limits import is_too_large
 
         path = find_file(self.path, data_dir)
         parts = parts_of(path)
         if parts is not None or self.streaming is True or (self.streaming == "auto" and is_too_large(path)):
             return self._on_disk(path, parts)
-        content = read_table_file(path, self.encoding, self.delimiter, self.names)
+        inputs = Inputs([path])
+        content = read_table_file(path, self.encoding, self.delimiter, self.names, most_columns=self.most_columns)
         self._check_target(list(content.frame.columns), path.name)
         provenance = Provenance("files", str(path.resolve()), content.sha256)
-        known = {"writings": content.writings, "storage": content.storage}
-        return RawTable(content.frame, self.target, provenance, notes=tuple(content.notes), **known)  # type: ignore[arg-type]
+        return RawTable(
+            content.frame,
+            self.target,
+            provenance,
+            notes=tuple(content.notes),
+            writings=content.writings,
+            storage=content.storage,
+            inputs=inputs,
+        )
 
     def _on_disk(self, path: Path, parts: list[Path] | None) -> RawTable:
         from datakiln.data.tables.large import open_file, open_parts
+        from datakiln.data.tables.limits import check_columns
 
+        inputs = Inputs(parts or [path])
         if parts is None:
-            opened = open_file(path, self.cache, self.encoding, self.delimiter, self.names)
+            opened = open_file(path, self.cache, self.encoding, self.delimiter, self.names, self.most_columns)
         elif self.streaming is False:
             raise UserError(f"data.streaming=false, but {path} is several files, which are read from disk only")
         else:
             opened = open_parts(parts)
+            check_columns(len(opened.store.names), path.name, self.most_columns)
+        inputs.is_read_again = list(opened.store.paths) == inputs.paths  # and not a conversion of them
         self._check_target(opened.store.names, path.name)
         size = sum(p.stat().st_size for p in parts or [path]) / 1e6
         why = f"the table ({size:.0f} MB) is read from disk while it trains; memory does not grow with its rows"
         provenance = Provenance("files", str(path.resolve()), opened.sha256)
         empty = pd.DataFrame(columns=opened.store.names)
-        known = {"writings": opened.writings, "storage": opened.storage}
-        return RawTable(empty, self.target, provenance, notes=(*opened.notes, why), store=opened.store, **known)  # type: ignore[arg-type]
+        return RawTable(
+            empty,
+            self.target,
+            provenance,
+            notes=(*opened.notes, why),
+            store=opened.store,
+            writings=opened.writings,
+            storage=opened.storage,
+            inputs=inputs,
+        )
 
     def _check_target(self, columns: Sequence[str], name: str) -> None:
         if self.target is not None and self.target not in columns:

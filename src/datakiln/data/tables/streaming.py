@@ -18,10 +18,9 @@ from typing import TypeVar
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.progress import track
 
 from datakiln.codecs.tables.tally import Tally
+from datakiln.console import Console
 from datakiln.constraints import FixedCombinations, Rules
 from datakiln.data.base import StepReport
 from datakiln.data.tables.facts import GatheredFacts
@@ -261,4 +260,4 @@ def _check_order(order: tuple[str, ...], tally: Tally) -> None:
 def _shown(work: Sequence[T], what: str) -> Iterator[T] | Iterable[T]:
     """The same, with a bar on a terminal."""
     console = Console(stderr=True)
-    return track(work, what, console=console, transient=True, disable=not console.is_terminal)
+    return console.tracked(work, what)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 import pandas as pd
@@ -89,10 +89,9 @@ class TableData(GenerativeData):
         """The raw table, read once, its columns chosen."""
         if self.raw is None:
             whole = self.source(self.data_dir)
-            raw = self._scanned(
-                without_dropped(whole if self.columns is None else whole.only(self.columns), self.types)
-            )
-            self.provenance = raw.provenance
+            chosen = whole if self.columns is None else whole.only(self.columns)
+            raw = self._scanned(without_dropped(chosen, self.types))
+            self.provenance, self.originals = raw.provenance, raw.inputs
             known = {name: kind for name, kind in raw.types.items() if name in raw.frame.columns}
             described: dict[str, Any] = {}
             if self.metadata is not None:
@@ -204,8 +203,19 @@ class TableData(GenerativeData):
             self.codec.fit(frames["train"], self.schema)
         else:
             self.codec.fit(self.fitted.sample, self.schema, self.fitted.tallies, sum(self.fitted.sizes))
+        self.codec.avoid(self._all_rows(), self.read().rows)
         self.reports.append(StepReport("encode", f"{self.codec.describe()}", rows=self.codec.spec.size))
         self.tensors = {name: (self.codec.encode(frame), self.codec.labels(frame)) for name, frame in frames.items()}
+
+    def _all_rows(self) -> Iterator[pd.DataFrame]:
+        raw = self.read()
+        if self.stream is not None:
+            made = [field.name for field in self.schema.fields if field.type in ("id", "text")]
+            yield from (frame for _, frame in self.stream.store.frames(made))
+            return
+        yield raw.frame
+        if raw.holdout is not None:
+            yield raw.holdout
 
     def declared(self) -> dict[str, Any]:
         """The constraints, with what they have learnt."""
@@ -268,6 +278,7 @@ class FileData(TableData):
         names: Column names of a text file without a header.
         streaming: See `TableFile`.
         cache: See `TableFile`.
+        most_columns: See `TableFile`.
         **options: See `TableData`.
     """
 
@@ -283,7 +294,9 @@ class FileData(TableData):
         names: list[str] | None = None,
         streaming: bool | Literal["auto"] = "auto",
         cache: str = "outputs/cache",
+        most_columns: int = 4096,
         **options: Any,
     ) -> None:
         """See the class."""
-        super().__init__(TableFile(path, target, encoding, delimiter, names, streaming, cache), codec, **options)
+        source = TableFile(path, target, encoding, delimiter, names, streaming, cache, most_columns)
+        super().__init__(source, codec, **options)

@@ -1,9 +1,8 @@
 """Further distances between columns and between the relations of columns; 0 is alike.
 
-Every figure compares the synthetic rows with train, its ceiling is the holdout in place of the synthetic, its floor the
-columns of train resampled independently. `n` is the number of synthetic rows. A statistic that train does not have (the
-correlation of a constant column) is left out and counted in the note; one that only the synthetic
-table lacks counts as 0.
+Every figure compares the synthetic rows with train. `n` is the number of synthetic rows. A statistic that train does
+not have (the correlation of a constant column) is left out and counted in the note; one that only the synthetic table
+lacks counts as 0.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ Ids, free text and constants (`GENERATED_TYPES`) carry nothing to compare and ar
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -107,6 +108,25 @@ def encode(schema: Schema, frames: Sequence[pd.DataFrame]) -> Tables:
     return Tables(tuple(numeric), tuple(choices), categories, known, parts)
 
 
+def renumbered(t: Tables, parts: tuple[Coded, ...]) -> Tables:
+    """Other parts with the codes of `t`, numbered anew by the first of them."""
+    columns = [part.codes.copy() for part in parts]
+    categories, known = [], []
+    for i, values in enumerate(t.categories):
+        first = parts[0].codes[:, i]
+        counts = np.bincount(first[first >= 0], minlength=len(values))
+        order = np.argsort(-counts, kind="stable")
+        rank = np.empty(len(values) + 1, dtype=np.int64)
+        rank[order] = np.arange(len(values))
+        rank[-1] = -1  # where code -1, missing, looks itself up
+        for codes in columns:
+            codes[:, i] = rank[codes[:, i]]
+        categories.append(values[order])
+        known.append(int((counts > 0).sum()))
+    made = tuple(Coded(part.numbers, codes) for part, codes in zip(parts, columns, strict=True))
+    return replace(t, categories=tuple(categories), known=tuple(known), parts=made)
+
+
 def _part(schema: Schema, frame: pd.DataFrame, codes: list[Ints]) -> Coded:
     numbers = [as_numbers(frame[name], schema[name]) for name in schema.numeric]
     n = len(frame)
@@ -139,6 +159,13 @@ def category_codes(columns: Sequence[pd.Series]) -> tuple[list[Ints], pd.Index, 
     rank[order] = np.arange(len(values))
     rank[-1] = -1  # where code -1, missing, looks itself up
     return np.split(rank[codes], np.cumsum(lengths)[:-1]), pd.Index(values)[order], int((counts > 0).sum())
+
+
+def row_keys(part: Coded) -> NDArray[Any]:
+    """Every row as one value that is equal exactly where all cells are."""
+    numbers = np.where(np.isnan(part.numbers), np.nan, part.numbers + 0.0)  # one kind of NaN, and no negative zero
+    cells = np.ascontiguousarray(np.concatenate([numbers, part.codes.astype(np.float64)], axis=1))
+    return cells.view(np.dtype((np.void, cells.dtype.itemsize * cells.shape[1]))).ravel()
 
 
 def _is_categorical(column: pd.Series) -> bool:

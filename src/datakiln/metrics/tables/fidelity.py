@@ -1,7 +1,7 @@
 """How alike real and synthetic columns and pairs of columns are, defined as in SDMetrics and equal to its numbers.
 
-Every figure compares the synthetic rows with train. Its ceiling is the holdout in place of the synthetic, its floor the
-columns of train resampled independently, which has perfect columns and no pairs. `n` is the number of synthetic rows.
+Every figure compares the synthetic rows with train. Its floor has columns like real ones and no pairs. `n` is the
+number of synthetic rows.
 Where train has nothing to compare (a constant column has no correlation), a column or pair is left out of the mean as
 in SDMetrics, and the figure's note says so. What only the synthetic table lacks (all cells unreadable, a correlation
 with a constant) counts as 0, where SDMetrics leaves it out: the worst columns would cost nothing. SDMetrics looks at
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from datakiln.metrics.base import EvalData, Figure, MetricError, metric, worst_first
-from datakiln.metrics.tables.columns import Coded, Floats, Ints, Tables, encode, tables
+from datakiln.metrics.tables.columns import Coded, Floats, Ints, Tables, encode, row_keys, tables
 from datakiln.metrics.tables.pairs import as_categories, contingency, correlations, cramers_v, total_variation
 from datakiln.schema import Schema
 
@@ -70,6 +70,19 @@ def coverage(data: EvalData) -> list[Figure]:
         hit = ((reached >= 0) & (reached < t.known[i])).sum()
         parts[name] = float(hit / t.known[i]) if t.known[i] else NAN
     return [_mean("fidelity/coverage", parts, len(data.synthetic))]
+
+
+@metric("fidelity/distinct")
+def distinct(data: EvalData) -> list[Figure]:
+    """Share of the synthetic rows that are left when of equal ones only one is kept: 1 / n for a single row repeated.
+
+    Real rows repeat too where columns have few values, and the more so the more rows there are: read it against the
+    ceiling.
+    """
+    part = tables(data).synthetic
+    kept = len(np.unique(row_keys(part)))
+    detail = {"different rows": float(kept), "rows": float(len(part))}
+    return [Figure("fidelity/distinct", kept / len(part), "higher", detail=detail, n=len(part))]
 
 
 @metric("fidelity/boundary_adherence")

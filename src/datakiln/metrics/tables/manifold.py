@@ -1,7 +1,6 @@
 """Likeness of whole rows: alpha-precision and beta-recall, and maximum mean discrepancy.
 
-Every figure compares the synthetic rows with train, its ceiling is the holdout in place of the synthetic, its floor the
-columns of train resampled independently. Both sides are cut to the same number of rows, which is `n`.
+Every figure compares the synthetic rows with train. Both sides are cut to the same number of rows, which is `n`.
 """
 
 from __future__ import annotations
@@ -11,12 +10,13 @@ import numpy as np
 from datakiln.metrics.base import EvalData, Figure, MetricError, metric
 from datakiln.metrics.tables.columns import Coded, Floats, tables
 from datakiln.metrics.tables.nearest import nearest
+from datakiln.metrics.tables.references import TwoTables
 from datakiln.metrics.tables.space import Distances, Points, Space, over_blocks
 
 STEPS = 30  # grid of alpha and beta, as in the authors' and synthcity's implementations
 
 
-@metric("fidelity/alpha_precision", "fidelity/beta_recall")
+@metric("fidelity/alpha_precision", "fidelity/beta_recall", plan=TwoTables(5, 2, 10_000, is_equal=True))
 def precision_recall(data: EvalData, rows: int = 50_000) -> list[Figure]:
     """Alpha-precision and beta-recall, integrated over alpha and beta (Alaa et al., 2022, section 4).
 
@@ -44,7 +44,7 @@ def precision_recall(data: EvalData, rows: int = 50_000) -> list[Figure]:
     ]
 
 
-@metric("fidelity/mmd")
+@metric("fidelity/mmd", plan=TwoTables(5, 2, 5_000, is_equal=True))
 def mmd(data: EvalData, rows: int = 5_000) -> list[Figure]:
     """Squared maximum mean discrepancy with a Gaussian kernel, unbiased estimate (Gretton et al., 2012, eq. 3).
 

@@ -84,8 +84,12 @@ class VAE(LikelihoodModel):
         return mean, log_var.clamp(-10.0, 10.0)
 
     def decode(self, z: Tensor, y: Tensor | None = None, options: Sampling = PLAIN) -> Tensor:
-        """A draw from p(x | z), or its mean, in model space, shape (B, *spec.shape)."""
-        return self.net.mean(z, y) if options.mean else self.net.draw(z, y)
+        """A draw from p(x | z), or its mean, in model space, shape (B, *spec.shape).
+
+        Of pictures the mean unless draws are asked for, as is usual: a draw adds independent noise to every pixel.
+        """
+        is_mean = self.spec.kind == "image" if options.mean is None else options.mean
+        return self.net.mean(z, y) if is_mean else self.net.draw(z, y)
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The loss, the ELBO and its parts in nats a row, the KL of each latent dimension."""

@@ -1,0 +1,79 @@
+"""The options that a command has whatever is chosen, with the type and range of each, declared here and nowhere else.
+
+What a model, a data set or a trainer takes, the annotations of its class declare; `datakiln.cli.kinds` reads both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+
+@dataclass
+class Train:
+    """Of `conf/train.yaml`, which explains them; latent_dim is there where the model has one."""
+
+    seed: Annotated[int, "at least 0"]
+    epochs: Annotated[int, "at least 1"]
+    batch_size: Annotated[int, "at least 1"]
+    latent_dim: Annotated[int, "at least 1"]
+    data_dir: str | None
+    n_synthetic: Annotated[int, "at least 1"] | None
+    plots: bool
+    monitor: str
+    mode: Literal["min", "max"]
+    objective: str
+    patience: Annotated[int, "at least 1"] | None
+    ema: Annotated[float, "between 0 and 1"] | None
+    save_every_seconds: Annotated[float, "at least 0"]
+    ckpt_path: str | None
+    root: str
+    debug: bool
+    tags: list[str]
+    sweep_figures: list[str] | None
+    output_dir: str
+
+
+@dataclass
+class Sample:
+    """Of `conf/sample.yaml`, which explains them."""
+
+    run: str
+    register: str | list[str] | None
+    out: str
+    n: Annotated[int, "at least 1"] | None
+    balance: str | None
+    per_class: Annotated[int, "at least 1"] | None
+    fill: str | None
+    score: str | None
+    seed: Annotated[int, "at least 0"]
+    weights: Literal["average", "raw"]
+    device: str
+    overwrite: bool
+    translate: str | None
+    interpolate: bool
+    debug: bool
+
+
+@dataclass
+class Evaluate:
+    """Of `conf/evaluate.yaml`, which explains them."""
+
+    run: str | None
+    register: str | list[str] | None
+    n: Annotated[int, "at least 1"] | None
+    seed: Annotated[int, "at least 0"] | None
+    real: str | None
+    synthetic: str | None
+    holdout: str | None
+    target: str | None
+    out: str | None
+    debug: bool
+
+
+OPTIONS = {"train": Train, "sample": Sample, "evaluate": Evaluate}
+
+
+def declared(config_name: str) -> str:
+    """The dotted path of the class that declares the options of a command."""
+    return f"{__name__}.{OPTIONS[config_name].__name__}"

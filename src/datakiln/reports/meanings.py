@@ -1,0 +1,124 @@
+"""What each figure says, in plain words: one text a name, whatever made its features and however many examples."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+MEANINGS = {
+    # tables, single columns and pairs
+    "fidelity/shape": "How alike single columns are, on average: 1 means that each has the real one's distribution.",
+    "fidelity/trend": "How alike the relations of two columns are, over all pairs: 1 means as in the real table.",
+    "fidelity/strong_trend": "How alike pairs of columns are that are clearly related in the real table.",
+    "fidelity/coverage": "How much of each column's range, or of its categories, the synthetic rows reach.",
+    "fidelity/boundary_adherence": "Share of numbers that lie between the real column's lowest and highest.",
+    "fidelity/category_adherence": "Share of categories that occur in the real table.",
+    "fidelity/missing_similarity": "Whether cells are missing as often as in the real table; 1 means exactly.",
+    "fidelity/wasserstein": "How far numbers would have to be moved to become the real ones, in standard deviations.",
+    "fidelity/correlation_distance": "How much the correlations of numbers differ from the real ones, on average.",
+    "fidelity/theils_u_difference": "How much better or worse one category tells another than in the real table.",
+    "fidelity/correlation_ratio_difference": "How much more or less a category tells of a number than in reality.",
+    "fidelity/rare_coverage": "Share of the rare categories that occur at all.",
+    "fidelity/mmd": "How far whole rows are from real ones, all columns together; 0 means that nothing differs.",
+    "fidelity/alpha_precision": "Whether rows look typical of the real table; low where many could not be real.",
+    "fidelity/beta_recall": "Whether every kind of real row has its like; low where kinds of rows are missing.",
+    "fidelity/distinct": "Share of rows that differ from each other, beside real ones; low where rows repeat.",
+    "twosample/boosting_auc": "How well a strong classifier tells synthetic from real rows: 0.5 not at all, 1 always.",
+    "twosample/logistic_auc": "How well a simple classifier tells them: 0.5 not at all, 1 always. It is easily fooled.",
+    # use of tables
+    "utility/tstr_auc": "How well a model that learnt from synthetic rows ranks real ones: 1 perfectly, 0.5 by chance.",
+    "utility/tstr_accuracy": "Share of real rows whose class is told by a model that learnt from synthetic rows alone.",
+    "utility/tstr_f1": "How well a model that learnt from synthetic rows tells classes, rare ones counted as others.",
+    "utility/tstr_r2": "Share of the target's variation explained by a model that learnt from synthetic rows alone.",
+    "utility/tstr_rmse": "Typical error, in the target's unit, of a model that learnt from synthetic rows alone.",
+    "utility/augmented_auc": "How well a model that learnt from real and synthetic rows together ranks real ones.",
+    "utility/augmented_accuracy": "Share of real rows whose class is told when synthetic rows are added to learn from.",
+    "utility/augmented_f1": "How well classes are told, rare ones too, when synthetic rows are added to learn from.",
+    "utility/augmented_r2": "Share of the target's variation explained when synthetic rows are added to learn from.",
+    "utility/augmented_rmse": "Typical error, in the target's unit, when synthetic rows are added to learn from.",
+    # privacy of tables
+    "privacy/copies": "Share of synthetic rows that equal, in every column, a row the model has learnt from.",
+    "privacy/closer_to_train": "Share of rows nearer to learnt rows than to as many unseen ones; 0.5 shows no memory.",
+    "privacy/dcr_median": "Distance of a typical synthetic row to the nearest row the model has learnt from.",
+    "privacy/dcr_p5": "Distance to the nearest learnt row of the twentieth of the rows that come nearest.",
+    "privacy/dcr_ratio": "Distance to the nearest learnt row, over that of unseen real rows; 1 is as far as those.",
+    "privacy/nndr_median": "Whether a row clings to one single learnt row: near 0 it does, near 1 it does not.",
+    "privacy/nndr_p5": "Whether the twentieth that clings most clings to one single learnt row: near 0 it does.",
+    # pictures
+    "fid": "Distance of the pictures from real ones as a network sees them; 0 means none, and it falls as n grows.",
+    "fid_infinity": "Distance from real pictures as a network sees them, as if there were pictures without end.",
+    "kid": "Another distance from real pictures as a network sees them, which does not depend on n; 0 means none.",
+    "inception_score": "Whether pictures are clear and various; it never looks at the real ones.",
+    "precision": "Share of pictures that could be real; low where many are broken.",
+    "recall": "Share of real pictures whose like the model makes; low where it has left kinds of pictures out.",
+    "density": "How deep among real pictures the synthetic ones lie; about 1 for real ones.",
+    "coverage": "Share of real pictures that have a synthetic one nearby; low where kinds of pictures are missing.",
+    "prd_f8": "Recall in one number from groups of alike pictures; 1 means that no group is missing.",
+    "prd_f1_8": "Precision in one number from groups of alike pictures; 1 means that no group is made up.",
+    "judge/accuracy": "Share of pictures in which a classifier of real pictures sees the class that was asked for.",
+    "judge/class_share_distance": "How far the shares of the classes are from the real ones; 0 means equal.",
+    "judge/classes_covered": "Share of the classes that occur; low where the model makes only some.",
+    "memorisation/nearest_distance": "How far a typical picture is from the nearest learnt one, in grey levels.",
+    "memorisation/copies": "Share of pictures that equal, or almost, one the model has learnt from.",
+    "memorisation/near_copies": "Share of pictures that are one the model has learnt from, slightly changed.",
+    # the model's own
+    "loss": "What the model tries to make small while it learns; only comparable between runs of one model.",
+    "elbo": "A lower bound of how likely the model holds unseen real data, in nats.",
+    "iwae": "A closer lower bound of how likely the model holds unseen real data, in nats.",
+    "reconstruction": "How well the model writes down again what it has packed into its latent numbers.",
+    "kl": "How much the latent numbers tell of an example, in nats.",
+    "fidelity": "Mean of the likeness of columns and of pairs on the validation rows.",
+    "shape": "How alike single columns are, on the validation rows.",
+    "trend": "How alike pairs of columns are, on the validation rows.",
+    # cost
+    "cost/wall_seconds": "Time from the start of the run to its report.",
+    "cost/cpu_seconds": "Processor time of the run, all cores together.",
+    "cost/fit_cpu_seconds": "Processor time of training, all cores together.",
+    "cost/peak_memory_mb": "The most memory the run held at once.",
+    "cost/parameters": "Numbers that the model has learnt.",
+}
+STAGES = {
+    "best": "At the epoch that was kept",
+    "test": "On held-out data",
+    "val": "On validation data",
+    "train": "On training data",
+}
+# "_linear" and "_p5" are choices within a metric, the rest of a picture's path is its extractor and its n
+_VARIANTS = re.compile(r"(?<=tstr)_linear|(?<=augmented)_linear|(?<=dcr_ratio)_p[0-9.]+$")
+
+
+def short_name(name: str) -> str:
+    """A figure's name without what made its features and how many examples: "fid/classifier@10aa-.../n270" is "fid"."""
+    parts = name.split("/")
+    kept = [part for part in parts if "@" not in part and not re.fullmatch(r"n\d+", part)]
+    return "/".join(kept) if kept else name
+
+
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """A short name for each; those that two figures would share keep what tells them apart."""
+    listed = list(dict.fromkeys(names))
+    short = {name: short_name(name) for name in listed}
+    shared = {mark for mark in short.values() if list(short.values()).count(mark) > 1}
+    return {name: name if mark in shared else mark for name, mark in short.items()}
+
+
+def stem(name: str) -> str:
+    """The name under which `MEANINGS` has a figure, whatever its stage, extractor, n or choice within the metric."""
+    short = _VARIANTS.sub("", short_name(name))
+    while (head := short.partition("/"))[0] in STAGES and head[2]:
+        short = head[2]
+    return short
+
+
+def meaning(name: str) -> str:
+    """What a figure says, in a sentence or two; "" for one of a person's own, of which nothing is known here."""
+    stages = [part for part in name.split("/")[:2] if part in STAGES]
+    told = MEANINGS.get(stem(name), "")
+    if not told:
+        return f"{STAGES[stages[-1]]}: a part of what the model measures itself by." if stages else ""
+    short = short_name(name)
+    if "_linear" in short:
+        told = f"{told} Here by a simple (linear) model."
+    if re.search(r"dcr_ratio_p[0-9.]+$", short):
+        told = f"{told} Here of the {short.rpartition('_p')[2]} % that come nearest."
+    return f"{STAGES[stages[0]]}: {told[0].lower()}{told[1:]}" if stages else told

@@ -1,0 +1,89 @@
+"""The page of a sweep draws figures against what was swept: numbers to scale, choices side by side."""
+
+import re
+
+import pytest
+
+from datakiln.reports.comparison import collect, compare, write_comparison
+from datakiln.reports.sweep_plots import BOTTOM, LEFT, RIGHT, TOP, sweep_plots
+from datakiln.results import Score
+from tests.reports.test_page import Page
+from tests.reports.test_report import run
+
+
+def swept(folder, jobs, seeds=2, **changes):
+    """Saves a run for each job and seed; a job is what it overrides, and the figure rises with its number."""
+    for i, overrides in enumerate(jobs):
+        for seed in range(seeds):
+            run(folder / f"{i}-{seed}", 0.5 + 0.1 * i + 0.02 * seed, seed, overrides=overrides, **changes)
+    return compare(*collect([folder]), figures=["utility/auc"])
+
+
+def plots_of(found):
+    (groups,) = found.by_data.values()
+    return sweep_plots(found, groups)
+
+
+def test_numbers_are_drawn_to_scale_with_a_line_and_a_band_over_seeds(tmp_path):
+    found = swept(tmp_path, [[f"latent_dim={dim}"] for dim in (2, 4, 10)])
+    (plot,) = plots_of(found)
+    assert (plot.option, plot.figure, plot.is_numeric, plot.is_log) == ("latent_dim", "utility/auc", True, False)
+    (series,) = plot.series
+    points = [tuple(map(float, point.split(","))) for point in series.line.split()]
+    assert (points[1][0] - points[0][0]) / (points[2][0] - points[0][0]) == pytest.approx(0.25, abs=0.01)
+    assert points[0][1] > points[1][1] > points[2][1], "higher values stand higher"
+    assert len(series.dots) == 6 and len(series.band.split()) == 6
+    assert all(LEFT <= x <= RIGHT and TOP <= y <= BOTTOM for x, y in series.dots)
+    assert [tick.text for tick in plot.x_ticks] == ["2", "4", "10"]
+    marks = [float(tick.text) for tick in plot.y_ticks]
+    assert 2 <= len(marks) <= 8 and marks == sorted(marks) and all(mark == round(mark, 2) for mark in marks)
+
+
+def test_numbers_of_several_magnitudes_get_a_log_axis(tmp_path):
+    (plot,) = plots_of(swept(tmp_path, [[f"model.optimizer.lr={lr}"] for lr in ("1e-4", "1e-3", "1e-2")]))
+    assert plot.is_log
+    points = [float(point.split(",")[0]) for point in plot.series[0].line.split()]
+    assert points[1] - points[0] == pytest.approx(points[2] - points[1], abs=0.2)
+
+
+def test_choices_are_dots_with_their_median(tmp_path):
+    (plot,) = plots_of(swept(tmp_path, [["encoding=minmax"], ["encoding=<b>quantile</b>"], ["a=1"]], seeds=3))[:1]
+    (series,) = plot.series[:1]
+    assert not plot.is_numeric and not series.line and len(series.dots) >= 3 and series.medians
+    assert "(default)" in {tick.title for tick in plot.x_ticks}
+
+
+def test_what_else_varies_gets_a_colour_each_until_there_are_too_many(tmp_path):
+    jobs = [[f"latent_dim={dim}", f"encoding={name}"] for dim in (2, 4) for name in ("minmax", "quantile")]
+    found = swept(tmp_path / "grid", jobs)
+    by_dim = next(plot for plot in plots_of(found) if plot.option == "latent_dim")
+    assert [series.label for series in by_dim.series] == ["encoding=quantile", "encoding=minmax"]
+    assert all(series.line for series in by_dim.series)
+    trials = [[f"latent_dim={i}", f"model.optimizer.lr={1e-4 * (i + 1)}"] for i in range(20)]
+    random = plots_of(swept(tmp_path / "random", trials, seeds=1))
+    assert all(len(plot.series) == 1 and not plot.series[0].line for plot in random), "a zigzag says nothing"
+    assert len(random[0].series[0].dots) == 20
+
+
+def test_nothing_is_drawn_where_nothing_was_swept_or_measured(tmp_path):
+    none = [Score("utility/auc", None, "higher", why="one class")]
+    assert plots_of(swept(tmp_path / "one", [["latent_dim=2"]])) == []
+    assert plots_of(swept(tmp_path / "few", [["latent_dim=2"], ["latent_dim=3"]], objective=None, figures=none)) == []
+
+
+def test_equal_values_and_zeros_can_be_drawn(tmp_path):
+    for i, value in enumerate((0.0, 0.0, 0.0)):
+        run(tmp_path / "zero" / str(i), value, 0, overrides=[f"latent_dim={i}"])
+    (plot,) = plots_of(compare(*collect([tmp_path / "zero"]), figures=["utility/auc"]))
+    assert plot.y_ticks and all(TOP <= y <= BOTTOM for _, y in plot.series[0].dots)
+
+
+def test_the_page_holds_the_plots_beside_the_table_and_escapes_what_was_typed(tmp_path):
+    found = swept(tmp_path, [["note=<script>alert(1)</script>"], ["note=b"]])
+    write_comparison(found, tmp_path)
+    text = (tmp_path / "comparison.html").read_text()
+    page = Page(text)
+    assert page.open == [] and not {"script", "link", "a"} & {tag for tag, _ in page.tags}
+    assert "Against what was swept" in page.text and "utility/auc" in page.text
+    assert "<script" not in text and "&lt;script&gt;" in text and not re.search(r"https?://", text)
+    assert [attrs for tag, attrs in page.tags if tag == "svg" and "utility/auc by note" in attrs.get("aria-label", "")]
