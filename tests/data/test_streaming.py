@@ -405,7 +405,7 @@ def _others(data):
 
 
 def test_groups_are_let_go_of(tmp_path, monkeypatch):
-    """While all passes run (types, counts, ids to avoid, training), no more frames of row groups are alive than the one at hand and what is sampled."""
+    """While passes run, no more frames of row groups are alive than the one at hand and what is sampled."""
     import weakref
 
     alive: list[weakref.ref] = []
