@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import json
 import queue
@@ -220,11 +221,16 @@ def for_csv(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
             values = cells.to_numpy(dtype=np.float64, na_value=np.nan)
             if field.format is not None and field.type != "datetime" and gives_back(values, field.format):
                 made[field.name] = pd.Series(written(values, field.format), index=cells.index, dtype="str")
-            elif field.format is None and field.type == "integer" and not (values[np.isfinite(values)] % 1).any():
+            elif _is_whole(field) and not (values[np.isfinite(values)] % 1).any():
                 made[field.name] = cells.astype("Int64")
         if field.placeholders:
             made[field.name] = _with_placeholders(made.get(field.name, cells), field)
     return frame.assign(**made) if made else frame
+
+
+def _is_whole(field: Field) -> bool:
+    """Whether a column is one of whole numbers, or of dates in bare digits."""
+    return field.type == "datetime" or (field.type == "integer" and field.format is None)
 
 
 def gives_back(values: np.ndarray, format: str) -> bool:
@@ -307,6 +313,9 @@ def _as_kind(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | No
     """Cells in a type, times at its resolution; None where some cell has no place in it."""
     if pa.types.is_decimal(kind) and pa.types.is_floating(column.type):
         column = pc.round(column, ndigits=kind.scale)
+    if pa.types.is_time(kind) and not pa.types.is_temporal(column.type):
+        cells = [None if cell is None else datetime.time.fromisoformat(cell) for cell in column.to_pylist()]
+        return pa.chunked_array([pa.array(cells, kind)])
     is_coarser = pa.types.is_date(kind) or (pa.types.is_temporal(kind) and kind.unit in ("s", "ms"))
     try:
         return pc.cast(column, kind, safe=not (is_coarser and pa.types.is_temporal(column.type)))

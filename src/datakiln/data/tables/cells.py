@@ -71,7 +71,7 @@ class Evidence:
             whole = _cast(cells, pa.int64())
         present = len(cells) - cells.null_count
         if present:
-            numbers = whole if whole is not None else _cast(cells, pa.float64())
+            numbers = whole if whole is not None else _floats(cells)
             self._is_whole &= whole is not None
             self._is_number &= numbers is not None
             zeros = numbers is not None and self._see_numbers(cells, numbers, whole is not None)
@@ -120,7 +120,7 @@ class Evidence:
             notes: What the person should know.
         """
         if self.missing == self.rows:
-            return "float64"
+            return self._of_none(name, notes)
         if not self._is_number:
             return self._of_words(name, delimiter, notes)
         if self._has_zeros:
@@ -141,6 +141,23 @@ class Evidence:
         if self._places.is_uneven:
             notes.append(f"column {name!r} ends some numbers in zeros and others not: written without these zeros")
         self.writing = "0" if self._is_whole else self._places.writing
+        if not self._is_whole and self._largest * 10.0**self._places.most >= EXACT:
+            self.writing = None  # more digits than a float can tell: as Python writes them
+        return "float64"
+
+    @property
+    def _meant(self) -> dict[str, int]:
+        """Cells with a word that may be meant, by word."""
+        return {word: count for word, count in sorted(self._tokens.items()) if word in MEANT}
+
+    def _of_none(self, name: str, notes: list[str]) -> Reading:
+        """A column that is empty, but for words that mean it, or may be meant."""
+        if not self._meant:
+            return "float64"
+        if self.empty:
+            notes.append(f"column {name!r} has {_listed(self._meant)} and no other word: kept as categories")
+            return "words"
+        notes.append(f"column {name!r} has {_listed(self._meant)}, which are read as missing")
         return "float64"
 
     def _of_words(self, name: str, delimiter: str, notes: list[str]) -> Reading:
@@ -149,9 +166,8 @@ class Evidence:
         reading = self._words.reading(name, delimiter, present, bool(self.missing), told)
         if reading == "comma":
             self.writing = self._words.comma_writing
-        meant = {word: count for word, count in self._tokens.items() if word in MEANT}
-        if reading == "text" and meant:
-            which = ", ".join(f"{counted(count, 'cell')} {word}" for word, count in sorted(meant.items()))
+        if reading == "text" and self._meant:
+            which = _listed(self._meant)
             is_code = self._words.are_codes and set(self._tokens) == {"NA"}
             if (self.empty or is_code) and not self._words.is_mostly_numbers(present):
                 notes.append(f"column {name!r} has {which} beside {present} other words: kept as categories")
@@ -159,6 +175,10 @@ class Evidence:
             notes.append(f"column {name!r} has {which}, which are read as missing; write them otherwise to keep them")
         notes += told
         return reading
+
+
+def _listed(words: dict[str, int]) -> str:
+    return ", ".join(f"{counted(count, 'cell')} {word}" for word, count in words.items())
 
 
 _TOKENS = pa.array([word for word in MISSING_CELLS if word])
@@ -332,6 +352,12 @@ def _trimmed(words: pa.Array) -> pa.Array:
 
 def _all(truths: Cells) -> bool:
     return bool(pc.all(truths, min_count=0).as_py())
+
+
+def _floats(cells: Cells) -> Cells | None:
+    """Cells as floats; None where one is none, or begins with a plus: numbers to be called do."""
+    numbers = _cast(cells, pa.float64())
+    return None if numbers is None or pc.any(pc.starts_with(cells, "+")).as_py() else numbers
 
 
 def _cast(cells: Cells, kind: pa.DataType) -> Cells | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from datakiln.data.tables.signs import NumberEvidence
-from datakiln.writings import FRACTION, WIDTHS, dates_of, is_text, write_dates
+from datakiln.writings import FRACTION, WIDTHS, dates_of, is_text, plain_format, write_dates
 
 DAYS = (
     "%Y-%m-%d",
@@ -52,6 +53,7 @@ FORMATS = (
 )
 SAMPLE = 50
 FEW_DAYS, MANY_DAYS = 3, 50  # distinct digits that must all be days: of eight, of six
+NANOSECONDS = re.compile(r"(\.\d{6})\d+")
 OFFSET = re.compile(r"[+-]\d\d:?\d\d$")
 PLACEHOLDER = re.compile(
     r"[\W_]*|0{8}|(?:0{2,4}[\W_]){2}0{2,4}(?:[ T]00:00(?::00)?)?|unknown|unk|n/?a|none|null|nil|nan|missing|never|open|"
@@ -110,9 +112,16 @@ def _is_likely(format: str, first: str, distinct: int) -> bool:
             and first[4] == "-"
             and first[7] == "-"
         )
-    if first.isdigit():
+    return not first.isdigit() and ((":" in first) == (":" in format) or "T%H%M%S" in format) and parses(first, format)
+
+
+def parses(word: str, format: str) -> bool:
+    """Whether a word can be in a format, as far as Python's own reader tells: it is a hundred times faster."""
+    try:
+        datetime.strptime(NANOSECONDS.sub(r"\1", word), plain_format(format))
+    except ValueError:
         return False
-    return (":" in first) == (":" in format) if "T%H%M%S" not in format else True
+    return True
 
 
 def _is_exact(format: str) -> bool:

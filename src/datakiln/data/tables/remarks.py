@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from datakiln.data.tables.facts import FORMATS, Facts, SeriesFacts, is_placeholder
+from datakiln.data.tables.facts import FORMATS, Facts, SeriesFacts, is_placeholder, parses
 from datakiln.data.tables.signs import looks_measured
 from datakiln.data.tables.types import is_swapped
 from datakiln.schema import Field, Schema
@@ -15,6 +15,7 @@ from datakiln.wording import counted
 from datakiln.writings import dates_of, is_text
 
 SAMPLE = 200
+TRIED = 6  # of which some must be in a format that most cells are in
 MOSTLY = 0.8  # of the cells: then the others are worth a word
 
 
@@ -92,6 +93,8 @@ def _partly_dates(sample: pd.Series) -> tuple[str, str] | None:
     if cells.str.fullmatch(r"\d+").mean() > MOSTLY:
         return None
     for format in FORMATS:
+        if not format.startswith("ISO8601") and not any(parses(word, format) for word in words[:TRIED]):
+            continue
         share = dates_of(cells, format).notna()
         if share.mean() >= MOSTLY and not share.all():
             return format, str(cells[~share].iloc[0])
