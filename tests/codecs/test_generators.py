@@ -89,3 +89,14 @@ def test_names_of_a_locale() -> None:
     field = Field("who", "text", "str", generator="faker.name", locale="de_DE")
     column = GeneratedColumn.fit(field, pd.Series(["Anna Maier", "Bo Li"], dtype="str"))
     assert drawn(column, 1, n=4).equals(drawn(column, 1, n=4))
+
+
+def test_whole_numbers_that_are_drawn_and_not_counted_keep_their_digits() -> None:
+    drawn = np.random.default_rng(0).choice(np.arange(100_000, 999_999), 300, replace=False)
+    column = GeneratedColumn.fit(Field("customer_no", "id", "int64"), pd.Series(drawn[:200]))
+    column.avoid(pd.Series(drawn), 300)
+    ours, others = (column.decode(np.zeros((150, 0)), np.random.default_rng([seed, 0]), 0) for seed in (1, 2))
+    assert ours.dtype == np.int64 and ours.between(100_000, 999_999).all() and ours.is_unique
+    assert not set(ours) & {*drawn.tolist(), *others}
+    counted = GeneratedColumn.fit(Field("id", "id", "int64"), pd.Series(np.arange(1, 100)))
+    assert counted.decode(np.zeros((2, 0)), np.random.default_rng([0, 0]), 0).tolist() == [100, 101]

@@ -173,3 +173,41 @@ def test_columns_return_to_the_types_of_their_parquet_file() -> None:
     assert stored["small"].to_pylist() == [1, None]
     assert stored["money"].to_pylist() == [decimal.Decimal("1.25"), decimal.Decimal("2.50")]
     assert stored["day"].to_pylist() == [datetime.date(2020, 1, 1), datetime.date(2020, 1, 2)]
+
+
+FIRST, LAST = ["Ada", "Emma", "Paul", "Anna", "Peter"], ["Li", "O'Hara", "Stone", "Becker", "Ortiz", "Miller", "Vries"]
+PEOPLE = [f"{FIRST[k % 5]} {LAST[k % 7]}" for k in I]
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "kind"),
+    [
+        ("full_name", PEOPLE, "text"),
+        ("name", PEOPLE, "text"),
+        ("product_name", [f"Dark chocolate {'abcdefghij'[k % 10]} {k % 4}" for k in I], "category"),
+        ("contact", [f"u{k % 30}@mail.org" for k in I], "text"),
+        ("phone", [f"+49 30 {k % 30:07d}" for k in I], "text"),
+        ("city", [f"{LAST[k % 7]}town {k % 4}" for k in I], "category"),
+        ("custno", [(k * 7919 + 13) % 899_981 + 100_000 for k in I], "id"),
+    ],
+)
+def test_cells_of_people_are_made_up_though_they_repeat(name: str, cells: list[object], kind: str) -> None:
+    frame = pd.DataFrame({name: cells})
+    schema = infer_schema(frame, None, {})
+    assert schema[name].type == kind
+    if kind == "text":
+        assert any(f"column {name!r} has " in line and "made up" in line for line in remarks(schema, frame, {}))
+
+
+@pytest.mark.parametrize(
+    ("word", "format", "is_placeholder"),
+    [("9999-12-31", "%Y-%m-%d", False), ("9999-12-31", "%d.%m.%Y", True), ("00.00.0000", "%d.%m.%Y", True)],
+)
+def test_a_last_day_in_another_writing_stands_for_none(word: str, format: str, is_placeholder: bool) -> None:
+    days = pd.to_datetime("2020-01-01") + pd.to_timedelta(I, unit="D")
+    frame = pd.DataFrame({"until": np.where(I % 5 == 0, word, days.strftime(format))})
+    schema = infer_schema(frame, None, {})
+    field = schema["until"]
+    assert (field.type, field.format) == ("datetime", format)
+    assert [told for told, _ in field.placeholders] == ([word] if is_placeholder else [])
+    assert for_csv(unplaced(frame, schema), schema)["until"].tolist() == frame["until"].tolist()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
 
 from datakiln.cli import choices, kinds, signatures
 from datakiln.cli.options import declared
@@ -43,7 +43,7 @@ def name_constraints(cfg: DictConfig) -> None:
     """Gives constraints of before this package was called datakiln their present names: a table's rules live long."""
     data = cfg.get("data")
     declared = data.get("constraints") if OmegaConf.is_dict(data) else None
-    for one in declared if OmegaConf.is_list(declared) else []:
+    for one in declared if isinstance(declared, ListConfig) else []:
         target = str(one.get("_target_", "")) if OmegaConf.is_dict(one) else ""
         now = target.replace("src.", "datakiln.", 1)
         if target.startswith("src.constraints.") and signatures.is_ours(now):

@@ -16,6 +16,8 @@ from datakiln.schema import Field
 from datakiln.spec import Block
 from datakiln.writings import is_text
 
+SPARSE = 50  # numbers within the range of ids for each of them: then they do not count
+ROOMY = 4  # rows for each id that a pattern must have cells for
 TRIES = 50  # draws of Faker's for a cell that is neither of the table nor of an earlier row
 
 
@@ -61,6 +63,10 @@ class GeneratedColumn(ColumnCodec):
         if field.type == "constant":
             return cls(field, plain_value(plain_cells(present).iloc[0]) if len(present) else None, None)
         if pd.api.types.is_numeric_dtype(series.dtype) and len(present) > 0:
+            cells = present.astype(str).tolist()
+            pattern = generators.learn(cells) if _is_sparse(present) else None
+            if pattern is not None and pattern.rows >= ROOMY * len(present):
+                return cls(field, None, None, "", pattern, Seen.of(cells))
             return cls(field, None, int(present.max()) + 1)
         if not is_text(series) and not isinstance(series.dtype, pd.CategoricalDtype):
             return cls(field, None, None)
@@ -105,6 +111,7 @@ class GeneratedColumn(ColumnCodec):
             values = pd.Series(np.arange(n, dtype=np.int64) + self.next_id + first_row)
         else:
             values = pd.Series(self._text(n, rng, first_row), dtype=object)
+            values = values.map(int) if pd.api.types.is_integer_dtype(self.field.dtype) else values
             if self.missing_share:
                 values = values.mask(rng.random(n) < self.missing_share)
         known = [] if self.constant is None else [self.constant]
@@ -181,6 +188,12 @@ class GeneratedColumn(ColumnCodec):
             None if seen is None else Seen.from_state(seen),
             state.get("missing_share", 0.0),
         )
+
+
+def _is_sparse(ids: pd.Series) -> bool:
+    """Whether whole numbers are drawn from many more, and do not count."""
+    low, high = int(ids.min()), int(ids.max())
+    return low >= 0 and high < 10**17 and high - low > SPARSE * len(ids)
 
 
 def _seed_of(rng: np.random.Generator) -> int:

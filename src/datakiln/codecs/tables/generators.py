@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
+import importlib
 import math
 import re
 import string
@@ -378,6 +379,9 @@ PERSONAL = (  # what columns of personal cells are called, what their cells look
     (re.compile(r"name|customer|person|patient|employee|contact", re.I), re.compile(r"[^\d@]{2,60}"), "faker.name"),
 )
 MAIL = PERSONAL[0][1]
+PHONE = re.compile(r"\+\d[-+()./\s\d]{6,}|\(\d{2,5}\)[-\s\d]{5,}")
+LOCALES = ("en_US", "en_GB", "en_IN", "de_DE", "fr_FR", "es_ES", "it_IT", "nl_NL", "pl_PL", "pt_BR", "tr_TR")
+KNOWN = 0.3  # share of cells that begin with a first name that Faker knows, from which on they are names of people
 
 
 def personal(name: str, cells: Sequence[str]) -> str:
@@ -387,5 +391,50 @@ def personal(name: str, cells: Sequence[str]) -> str:
         return "faker.email"
     for title, look, generator in PERSONAL:
         if title.search(name):
-            return generator if sum(bool(look.fullmatch(cell)) for cell in sample) >= 0.9 * len(sample) else ""
+            looks = sum(bool(look.fullmatch(cell)) for cell in sample) >= 0.9 * len(sample)
+            return generator if looks and (generator != "faker.name" or are_people(sample)) else ""
     return ""
+
+
+def are_people(cells: Sequence[str]) -> bool:
+    """Whether cells are names such as Ada Li: of several words, which often begin with a first name that is known."""
+    words = [re.split(r"[\s,]+", cell.strip()) for cell in cells]
+    known = _first_names()
+    return bool(words) and sum(len(w) > 1 and not known.isdisjoint(w[:3]) for w in words) >= KNOWN * len(words)
+
+
+@functools.lru_cache(maxsize=1)
+def _first_names() -> frozenset[str]:
+    """First names of several languages; none where Faker is not there."""
+    try:
+        modules = [
+            importlib.import_module(f"faker.providers.person.{locale}")
+            for locale in (
+                "en_US",
+                "en_GB",
+                "de_DE",
+                "fr_FR",
+                "es_ES",
+                "it_IT",
+                "nl_NL",
+                "pl_PL",
+                "pt_BR",
+                "tr_TR",
+                "en_IN",
+            )
+        ]
+    except ImportError:
+        return frozenset()
+    return frozenset(name for module in modules for name in module.Provider.first_names)
+
+
+def is_personal(name: str, cells: Sequence[str]) -> str:
+    """What of people cells are: "e-mail addresses", "phone numbers", "names"; "" for nothing of the kind."""
+    sample = list(cells[:: max(1, len(cells) // 1000)])
+    if not sample:
+        return ""
+    if all(MAIL.fullmatch(cell) for cell in sample):
+        return "e-mail addresses"
+    if all(PHONE.fullmatch(cell) for cell in sample):
+        return "phone numbers"
+    return "names" if personal(name, sample) == "faker.name" else ""

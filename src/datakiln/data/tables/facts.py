@@ -61,10 +61,19 @@ PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 
+FOR_EVER = re.compile(r"9999[-/.]?12[-/.]?31(?:[ T].*)?|31[-/.]12[-/.]9999(?: .*)?|12[-/.]31[-/.]9999(?: .*)?")
+
 
 def is_placeholder(word: str) -> bool:
     """Whether a word among dates stands for one that is not there, such as 0000-00-00 or unknown."""
     return PLACEHOLDER.fullmatch(word.strip()) is not None
+
+
+def stands_for_none(word: str, format: str) -> bool:
+    """Whether a word in a column of dates of that format is a placeholder: a last day that is written otherwise too."""
+    if FOR_EVER.fullmatch(word.strip()) is not None:
+        return bool(dates_of(pd.Series([word]), format).isna().all())
+    return is_placeholder(word)
 
 
 def find_format(values: pd.Series) -> str | None:
@@ -83,6 +92,18 @@ def fitting(values: pd.Series, formats: Iterable[str] | None = None) -> Iterator
     if not 4 <= len(first) <= 40 or not any(c.isdigit() for c in first):  # spares most text columns all the trials
         return
     distinct = distinct[[not is_placeholder(word) for word in distinct]]
+    near = distinct[[FOR_EVER.fullmatch(word) is None for word in distinct]]
+    found = False
+    for format in _fitting(distinct, formats):
+        found = True
+        yield format
+    if not found and 0 < len(near) < len(distinct):
+        yield from _fitting(near, formats)
+
+
+def _fitting(distinct: pd.Series, formats: Iterable[str] | None) -> Iterator[str]:
+    """See `fitting`; different cells without placeholders."""
+    first = str(distinct.iloc[0]) if len(distinct) else ""
     sample = distinct.iloc[:: max(1, len(distinct) // SAMPLE)]
     offset = OFFSET.search(first)
     for format in FORMATS if formats is None else formats:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from datakiln.codecs.tables.generators import is_personal
 from datakiln.data.tables.facts import FORMATS, Facts, SeriesFacts, is_placeholder, parses
 from datakiln.data.tables.signs import looks_measured
 from datakiln.data.tables.types import is_swapped
@@ -77,6 +78,9 @@ def _of_words(field: Field, sample: pd.Series) -> Iterator[str]:
             example = sample.iloc[0][:20]
             told = f"column {name!r} looks like numbers with units, such as {example!r}, written in several ways"
             yield f"{told}: {fate}; write them alike, or say data.types.{name}=category to keep them"
+        elif field.type == "text" and not field.generator and (people := is_personal(name, sample.tolist())):
+            way_out = f"data.types.{name}=category to keep its cells, or =drop to leave it out"
+            yield f"column {name!r} has {people}: each of its cells is made up; say {way_out}"
         elif field.type == "text" and not field.generator:
             way_out = f"data.types.{name}=category to keep its cells, or =drop to leave it out"
             yield f"column {name!r} is free text: {fate}; say {way_out}"

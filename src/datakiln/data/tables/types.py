@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from datakiln.codecs.tables.generators import GENERATORS, check_generator
-from datakiln.data.tables.facts import Facts, SeriesFacts, find_decimals, fitting, fitting_digits, is_placeholder
+from datakiln.codecs.tables.generators import GENERATORS, check_generator, is_personal
+from datakiln.data.tables.facts import Facts, SeriesFacts, find_decimals, fitting, fitting_digits, stands_for_none
 from datakiln.errors import UserError, near
 from datakiln.schema import COLUMN_TYPES, NUMERIC_TYPES, ColumnType, Field, Schema
 from datakiln.writings import DURATIONS, dates_of, is_text, number_writing, numbers_of
@@ -19,6 +19,7 @@ from datakiln.writings import DURATIONS, dates_of, is_text, number_writing, numb
 if TYPE_CHECKING:
     from datakiln.data.tables.sources import RawTable
 
+FEW = 2  # distinct amounts, such as two prices, are categories
 LABEL_CLASSES = 20  # a numeric label with at most this many values is a category
 LABEL_REPEATS = 3  # and if each value occurs this often on average
 COUNTED_ROWS = 100  # below this many rows unique numbers may well be ages or years
@@ -28,7 +29,13 @@ MANY_DISTINCT = 0.9  # text that differs in this share of the rows is no categor
 LONG_TEXT = 40  # characters on average; long text may repeat more
 LONG_DISTINCT = 0.5
 SAMPLE = 1000
-ID_NAME = re.compile(r"(?:^|[^a-z])(?:ids?|key|uuid|guid|identifier)(?:$|[^a-z])|[a-z](?:Id|ID)$", re.ASCII)
+ID_NAME = re.compile(
+    r"(?:^|[^a-z])(?:ids?|key|uuid|guid|identifier|ssn|isbn|sku|serial|ref|reference|no|nr|num|number)(?:$|[^a-z])|"
+    r"[a-z](?:Id|ID)$|"
+    r"(?:account|cust(?:omer)?|emp(?:loyee)?|invoice|member|order|patient|policy|ticket|user)[ _.-]?"
+    r"(?:no|nr|num|number)$",
+    re.ASCII,
+)
 MAIL = r"[^@\s]+@[^@\s]+\.[A-Za-z]{2,}"
 PERSONAL_CELL = re.compile("@")
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
@@ -130,12 +137,14 @@ def _words(name: str, dtype: str, present: pd.Series, facts: Facts, is_label: bo
             _placed(Field(name, "datetime", dtype, format=facts.format), present, facts), facts.distinct, _dates(facts)
         )
     signed = facts.numbers.writing() if facts.numbers is not None else None
-    if signed is not None and facts.distinct > (LABEL_CLASSES if is_label or signed[2] else 2):
+    if signed is not None and facts.distinct > (LABEL_CLASSES if is_label or signed[2] else FEW):
         writing, is_whole, _ = signed
         kind, decimals = ("integer", 0) if is_whole else ("numeric", _places(writing, present))
         field = Field(name, kind, dtype, decimals=decimals, format=writing)  # type: ignore[arg-type]
         return Finding(field, facts.distinct, f"{facts.distinct} distinct numbers written as {writing}")
-    kind, why = _kind_of_words(present, facts)
+    if signed is not None and facts.distinct <= FEW:
+        return Finding(Field(name, "category", dtype), facts.distinct, f"{facts.distinct} distinct amounts")
+    kind, why = _kind_of_words(present, facts, is_label)
     return Finding(Field(name, kind, dtype), facts.distinct, why)  # type: ignore[arg-type]
 
 
@@ -159,7 +168,8 @@ def is_swapped(one: str, other: str) -> bool:
 
 def _placed(field: Field, present: pd.Series, facts: Facts) -> Field:
     """With the words among its dates that stand for a missing one."""
-    words = present[present.astype(str).map(is_placeholder)].astype(str).value_counts()
+    format = str(field.format)
+    words = present[present.astype(str).map(lambda word: stands_for_none(word, format))].astype(str).value_counts()
     if not len(words):
         return field
     empty = round(facts.missing * len(present) / max(facts.present, 1))
@@ -179,10 +189,13 @@ def unplaced(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     return frame.assign(**masked) if masked else frame
 
 
-def _kind_of_words(present: pd.Series, facts: Facts) -> tuple[str, str]:
+def _kind_of_words(present: pd.Series, facts: Facts, is_label: bool) -> tuple[str, str]:
     distinct, share = facts.distinct, facts.distinct / facts.present
     sample = present.iloc[:: max(1, len(present) // SAMPLE)].astype(str)
     if share < LONG_DISTINCT:
+        people = is_personal(str(present.name), sample.tolist()) if distinct > LABEL_CLASSES and not is_label else ""
+        if people:
+            return "text", f"{people}, {distinct} distinct"
         return "category", f"{distinct} distinct in {facts.present} rows"
     numbers = sample.str.fullmatch(NUMBER).mean()
     if 0.5 <= numbers < 1:
@@ -409,7 +422,7 @@ def _format(series: pd.Series, format: str | None) -> str | None:
             )
         return format
     try:
-        wrong = dates_of(values, format).isna() & ~values.astype(str).map(is_placeholder)
+        wrong = dates_of(values, format).isna() & ~values.astype(str).map(lambda word: stands_for_none(word, format))
     except ValueError as error:
         raise UserError(f"data.types.{series.name}.format={format} is no date format ({error})") from None
     if wrong.any():
