@@ -12,7 +12,7 @@ from datakiln.data.tables.delimited import read_delimited
 from datakiln.data.tables.remarks import remarks
 from datakiln.data.tables.types import infer_schema, unplaced
 from datakiln.errors import UserError
-from datakiln.sampling.writing import as_csv, as_stored, for_csv
+from datakiln.sampling.writing import as_csv, as_stored, as_table, for_csv
 from datakiln.writings import NumberWriting, cells_of, numbers_of
 
 I = np.arange(120)  # noqa: E741
@@ -211,3 +211,10 @@ def test_a_last_day_in_another_writing_stands_for_none(word: str, format: str, i
     assert (field.type, field.format) == ("datetime", format)
     assert [told for told, _ in field.placeholders] == ([word] if is_placeholder else [])
     assert for_csv(unplaced(frame, schema), schema)["until"].tolist() == frame["until"].tolist()
+
+
+def test_whole_numbers_with_gaps_are_whole_in_parquet_too() -> None:
+    text = "".join(f"{'' if k % 4 == 0 else k},{k}\n" for k in I)
+    frame, _, writings = read_delimited(f"kids,n\n{text}".encode(), "t.csv")
+    table = as_table(frame, infer_schema(frame, None, {}, writings=writings))
+    assert [str(field.type) for field in table.schema] == ["int64", "int64"] and table["kids"].null_count == len(I) // 4

@@ -230,7 +230,7 @@ def for_csv(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
 
 def _is_whole(field: Field) -> bool:
     """Whether a column is one of whole numbers, or of dates in bare digits."""
-    return field.type == "datetime" or (field.type == "integer" and field.format is None)
+    return field.type == "datetime" or (field.type == "integer" and field.format in (None, "0"))
 
 
 def gives_back(values: np.ndarray, format: str) -> bool:
@@ -285,13 +285,17 @@ def as_table(frame: pd.DataFrame, schema: Schema, known: pa.Schema | None = None
 
 
 def for_parquet(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """Truths that are kept as text, because some cell is missing, as nullable booleans."""
+    """Truths and whole numbers that pandas keeps as text and floats, because some cell is missing, as what they are."""
     words = {"True": True, "False": False}
     made: dict[str, Any] = {}
     for field in schema.fields:
         cells = frame[field.name]
         if field.type == "boolean" and is_text(cells) and cells.dropna().isin(words).all():
             made[field.name] = cells.map(words).astype("boolean")
+        if pd.api.types.is_float_dtype(cells.dtype) and not field.storage and _is_whole(field):
+            values = cells.to_numpy(dtype=np.float64, na_value=np.nan)
+            if not (values[np.isfinite(values)] % 1).any():
+                made[field.name] = cells.astype("Int64")
         if field.placeholders:
             made[field.name] = _with_placeholders(cells, field)
     return frame.assign(**made)
