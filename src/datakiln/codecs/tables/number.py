@@ -30,6 +30,13 @@ CLOCK_STEPS = (86_400.0, 3_600.0, 60.0, 1.0)  # seconds; dates come back as whol
 ROUND_STEPS = tuple(10.0**k for k in range(12, 0, -1))  # numbers as whole thousands, hundreds, tens likewise
 
 
+def grid_of(field: Field, step: float) -> float:
+    """What the values of a column are rounded to, 0 where they are not."""
+    if step:
+        return step
+    return 0.0 if field.decimals is None else 10.0**-field.decimals
+
+
 class NumberColumn(ColumnCodec):
     """A numeric, integer or datetime column.
 
@@ -75,10 +82,14 @@ class NumberColumn(ColumnCodec):
             if len(distinct) > SPIKE_DISTINCT:
                 found = distinct[counts >= SPIKE_SHARE * len(values)].tolist()
         free = finite[~np.isin(finite, found)] if found else finite
-        encoder.fit(free if len(free) else finite)
+        free = free if len(free) else finite
         limits = (float(finite.min()), float(finite.max())) if clip and len(finite) else None
         steps = (CLOCK_STEPS if field.type == "datetime" else ROUND_STEPS) if finite.any() else ()
         step = next((step for step in steps if not (finite % step).any()), 0.0)
+        if isinstance(encoder, Bins):
+            encoder.fit(free, grid_of(field, step))
+        else:
+            encoder.fit(free)
         return cls(field, encoder, found, missing, limits, step)
 
     def blocks(self, start: int) -> tuple[Block, ...]:
@@ -141,6 +152,27 @@ class NumberColumn(ColumnCodec):
         assert self.encoder.size is not None
         is_missing = codes >= self.encoder.size
         values = self._tidied(self.encoder.from_codes(np.where(is_missing, 0, codes), rng))
+        return from_numbers(np.where(is_missing, np.nan, values), self.field)
+
+    def places(self, series: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+        """The code of each cell as `codes` has it, and its coordinate: the code and the place inside it, from 0.
+
+        What is rounded lies anywhere within its grid. The coordinate is NaN where the cell is missing.
+        """
+        assert isinstance(self.encoder, Bins)
+        values, codes = to_numbers(series, self.field), self.codes(series)
+        there = ~np.isnan(values)
+        coordinates = np.full(len(values), np.nan)
+        coordinates[there] = self.encoder.coordinates(values[there], grid_of(self.field, self.step))
+        return np.where(there, np.floor(np.where(there, coordinates, 0.0)), codes).astype(np.int64), coordinates
+
+    def from_places(self, codes: np.ndarray, coordinates: np.ndarray) -> pd.Series:
+        """Inverse of `places`, for cells that are missing or lie inside one of the encoder's codes."""
+        assert isinstance(self.encoder, Bins)
+        is_missing = (codes == self.encoder.size) & self.missing
+        inside = np.where(is_missing | np.isnan(coordinates), 0.0, coordinates)
+        code = np.clip(np.floor(inside), 0, self.encoder.size - 1).astype(np.int64)
+        values = self._tidied(self.encoder.at(code, inside - code))
         return from_numbers(np.where(is_missing, np.nan, values), self.field)
 
     def state(self) -> dict[str, Any]:
