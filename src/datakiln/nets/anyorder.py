@@ -13,6 +13,7 @@ from datakiln.nets.linear import Linear, linear
 from datakiln.nets.numbers import Numbers
 
 WAVES = 8  # cosines of the rank, of up to four periods, that vectors of ordered codes share
+SLOW = 0.1  # how fast the own part of an ordered code's vector may be learnt
 FREE = 0.3  # of an ordered code's start is its own; the rest it has in common with its neighbours
 
 
@@ -26,11 +27,13 @@ class CodeTable(nn.Module):
         codes: The columns.
         width: H.
         scale: Standard deviation of the vectors at the start.
+        slow: Whether the own part of an ordered code's vector is learnt slowly: what neighbours share comes first.
     """
 
     waves: Tensor
+    free: Tensor
 
-    def __init__(self, codes: Codes, width: int, scale: float) -> None:
+    def __init__(self, codes: Codes, width: int, scale: float, slow: bool = False) -> None:
         """See the class."""
         super().__init__()
         self.codes = codes
@@ -45,6 +48,11 @@ class CodeTable(nn.Module):
                 scales[rows] *= FREE
         self.register_buffer("waves", waves, persistent=False)
         self.own = nn.Parameter(torch.randn(codes.total, width) * scales)
+        free = torch.ones(codes.total, 1)
+        if slow:
+            for j in self.place:
+                free[codes.part(j).start :][: codes.ordered[j]] = SLOW
+        self.register_buffer("free", free, persistent=False)
         start = torch.randn(len(self.place), WAVES, width) * scale / math.sqrt(WAVES)
         self.shared = nn.Parameter(start) if self.place else None
 
@@ -55,9 +63,10 @@ class CodeTable(nn.Module):
     def of(self, column: int) -> Tensor:
         """Those of one column, (size, H)."""
         part = self.codes.part(column)
+        own = self.own[part] * self.free[part]
         if self.shared is None or column not in self.place:
-            return self.own[part]
-        return torch.addmm(self.own[part], self.waves[part], self.shared[self.place[column]])
+            return own
+        return torch.addmm(own, self.waves[part], self.shared[self.place[column]])
 
 
 class Network(nn.Module):
@@ -88,7 +97,7 @@ class Network(nn.Module):
         self.target = nn.Parameter(torch.randn(len(codes), width) * 0.3)
         self.blocks = nn.ModuleList([_Block(width, hidden, dropout) for _ in range(blocks)])
         self.norm = nn.LayerNorm(width)
-        self.out = CodeTable(codes, width, scale=0.0)
+        self.out = CodeTable(codes, width, scale=0.0, slow=True)
         self.bias = nn.Parameter(torch.zeros(codes.total))
         self.numbers = Numbers(codes, width)
         self.register_buffer("level", torch.arange(codes.total))

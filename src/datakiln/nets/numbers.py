@@ -97,6 +97,11 @@ class Numbers(nn.Module):
         """N."""
         return len(self.columns)
 
+    @property
+    def has_references(self) -> bool:
+        """Whether any number lies close to another."""
+        return bool((self.reference >= 0).any())
+
     def set_shares(self, shares: Tensor) -> None:
         """Takes ranks of values from the shares of all codes, (T,)."""
         for j in self.columns:

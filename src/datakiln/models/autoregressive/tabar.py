@@ -10,9 +10,9 @@ columns of a row are predicted in one pass, each from its own context.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +26,17 @@ from datakiln.nets.linear import half_precision
 from datakiln.nets.references import choose
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
+Size = TypeVar("Size", int, float)
+
 WARM_UP = 0.1  # share of training over which the rate rises
 FIRST, LAST = 0.1, 0.001  # of the highest rate, where training begins and ends
 CLIP = 1.0  # norm that gradients are clipped to
 PSEUDO = 0.1  # rows that every code is credited with when the biases are set to the columns' own shares
 COUNTED = 2**18  # training rows that shares and entropies are taken from, at most
 CHUNK = 2**17  # rows of a sample that are spread evenly together, candidates included
+MANY = 32_000  # training rows from which the optimizer's rate counts in full
+WIDTHS = ((0, 64), (1_000, 96), (4_000, 128), (16_000, 192))  # from so many training rows on
+DROPOUTS = ((0, 0.5), (1_000, 0.4), (4_000, 0.3), (8_000, 0.2), (16_000, 0.1))
 LEVELS = 16  # vectors that the codes of a number share, but for those
 OWN = 0.02  # that hold this share of its rows each
 ROWS = 4096  # rows whose likelihood is worked out at once
@@ -45,17 +50,18 @@ class TabAR(LikelihoodModel):
 
     Arguments:
         spec: A table of code blocks.
-        width: Size of the embeddings.
+        width: Size of the embeddings; None for 64 to 192 by the number of training rows.
         blocks: Residual blocks of the network.
-        hidden: Size of a block's hidden layer.
-        dropout: Share of its units left out while training.
+        hidden: Size of a block's hidden layer; None for four thirds of the width.
+        dropout: Share of its units left out while training; None for 0.5 to 0.1 by the number of training rows.
         known: Share of training rows of which a random set of columns counts as known; the others are learnt in the
             fixed order alone. More makes conditions and imputation better, less the rows made of nothing.
         min_updates: Updates that even a small table gets: `epochs` grows until they are reached.
         candidates: Rows drawn for each row of which cells are given; see `draw`.
         even: Whether the rows of a sample are spread evenly (see `Strata`) instead of drawn independently.
         bf16: Whether matrix products are in bfloat16; None for yes where the processor has it.
-        optimizer: See `LikelihoodModel`; its rate is the highest of a one-cycle schedule.
+        optimizer: See `LikelihoodModel`; its rate is the highest of a one-cycle schedule on 32,000 rows or more; on
+            fewer it falls with the root of their number.
     """
 
     supports = frozenset({"table"})
@@ -68,10 +74,10 @@ class TabAR(LikelihoodModel):
     def __init__(
         self,
         spec: DataSpec,
-        width: int = 192,
+        width: int | None = None,
         blocks: int = 1,
-        hidden: int = 256,
-        dropout: float = 0.1,
+        hidden: int | None = None,
+        dropout: float | None = None,
         known: float = 0.6,
         min_updates: int = 0,
         candidates: int = 16,
@@ -88,7 +94,9 @@ class TabAR(LikelihoodModel):
         self.conditioning, self.candidates = "columns", candidates
         self.codes = Codes(spec.blocks, [column.name for column in spec.columns])
         self.known_share, self.min_updates, self.even, self.bf16 = known, min_updates, even, bf16
-        self.net = Network(self.codes, width, blocks, hidden, dropout)
+        width = width or by_size(spec.size, WIDTHS)
+        dropout = by_size(spec.size, DROPOUTS) if dropout is None else dropout
+        self.net = Network(self.codes, width, blocks, hidden or width * 4 // 3, dropout)
         self.register_buffer("rank", torch.arange(len(self.codes)))
         self.register_buffer("counted", torch.zeros((), dtype=torch.long))
 
@@ -186,7 +194,7 @@ class TabAR(LikelihoodModel):
         columns = [self.net.logits(features[:, j], j) for j in range(len(self.codes))]
         totals = torch.stack([logits.logsumexp(dim=1) for logits in columns], dim=1)
         picked = torch.cat([logits.gather(1, cells[:, j : j + 1]) for j, logits in enumerate(columns)], dim=1)
-        if len(self.net.numbers):
+        if self.net.numbers.has_references:
             picked, totals = self._with_components(features, picked, totals, codes, coordinates, sees)
         return (picked - totals) * known
 
@@ -271,7 +279,12 @@ class TabAR(LikelihoodModel):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """The one-cycle rate (Smith and Topin, 2018), a function of progress alone: a resumed run has it too."""
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = group.setdefault("peak", group["lr"]) * one_cycle(self.progress)
+            group["lr"] = group.setdefault("peak", group["lr"] * self.rate) * one_cycle(self.progress)
+
+    @property
+    def rate(self) -> float:
+        """What the optimizer's rate is multiplied by: few rows are learnt by heart at a high one."""
+        return min(1.0, math.sqrt(max(self.spec.size, 1) / MANY))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clips the gradient."""
@@ -286,6 +299,11 @@ class TabAR(LikelihoodModel):
         matrices = [p for p in parameters if p.ndim >= 2]
         groups: Any = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
         return self.optimizer_factory(groups)
+
+
+def by_size(rows: int, steps: Sequence[tuple[int, Size]]) -> Size:
+    """The value of the last step that so many rows reach."""
+    return [value for least, value in steps if rows >= least][-1]
 
 
 def levels(codes: Codes, shares: Tensor) -> Tensor:
