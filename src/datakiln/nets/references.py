@@ -12,9 +12,11 @@ from datakiln.nets.numbers import REFERENCES, Numbers
 
 ROWS = 4000  # that are looked at
 CLOSE = 0.12  # share of a number's codes within which half of its rows lie around their prediction
+BETTER = 0.5  # of the error of a constant, at most
 CANDIDATES = 8  # columns whose linear predictions are tried, those of the highest rank correlation
 ROUNDS = 6  # of reweighting
 LATER = 1  # references that follow a column in the fixed order: they serve rows of which cells are given
+FREQUENT = 0.1  # share of the rows from which a code is left out when nearness is judged
 LEAST = 30  # rows in which both columns have a value
 
 
@@ -34,10 +36,11 @@ def choose(numbers: Numbers, coordinates: Tensor, known: Tensor, order: Sequence
     likeness = _rank_correlations(coordinates, known).abs()
     unit = torch.tensor(numbers.spread, dtype=torch.float64)
     middle = torch.tensor(numbers.middle, dtype=torch.float64)
+    rare = _rare(numbers, coordinates)
     for i in range(len(numbers)):
         found: list[tuple[float, int, float, float]] = []
         for j in range(len(numbers)):
-            both = known[:, i] & known[:, j]
+            both = known[:, i] & known[:, j] & rare[:, i]
             if j == i or int(both.sum()) < LEAST:
                 continue
             same = (float(unit[j] / unit[i]), float((middle[j] - middle[i]) / unit[i]))
@@ -49,13 +52,22 @@ def choose(numbers: Numbers, coordinates: Tensor, known: Tensor, order: Sequence
                 at = numbers.locate(predicted.expand(len(numbers), -1))[i]
                 error = float((coordinates[both, i] - at).abs().median())
                 found.append((error, j, slope, intercept))
-        close = sorted(entry for entry in found if entry[0] < CLOSE * int(numbers.last[i]))
+        alone = coordinates[known[:, i] & rare[:, i], i]
+        blind = float((alone - alone.median()).abs().median()) if len(alone) else 0.0
+        limit = min(CLOSE * int(numbers.last[i]), BETTER * blind)
+        close = sorted(entry for entry in found if entry[0] < limit)
         before = _distinct([entry for entry in close if rank[entry[1]] < rank[i]])[: REFERENCES - LATER]
         after = _distinct([entry for entry in close if rank[entry[1]] > rank[i]])[: REFERENCES - len(before)]
         for place, (error, j, slope, intercept) in enumerate([*before, *after]):
             numbers.reference[i, place] = j
             numbers.slope[i, place], numbers.intercept[i, place] = slope, intercept
             numbers.start[i, place] = math.log(max(error, 0.1))
+
+
+def _rare(numbers: Numbers, coordinates: Tensor) -> Tensor:
+    """Which cells do not hold one of their column's most frequent codes, (B, N): those tell nothing of nearness."""
+    _, _, code = numbers.nodes(coordinates)
+    return numbers.share[code + numbers.codes.first[numbers.numbers]] < FREQUENT
 
 
 def _distinct(entries: list[tuple[float, int, float, float]]) -> list[tuple[float, int, float, float]]:

@@ -191,7 +191,8 @@ class TabAR(LikelihoodModel):
         added = self.net.added(codes, coordinates)
         features = self.net.features(torch.bmm(sees.to(added.dtype), added), slice(None))
         cells = codes - self.codes.first
-        columns = [self.net.logits(features[:, j], j) for j in range(len(self.codes))]
+        # unbound once: the gradient of each features[:, j] would be as large as all of them
+        columns = [self.net.logits(each, j) for j, each in enumerate(features.unbind(dim=1))]
         totals = torch.stack([logits.logsumexp(dim=1) for logits in columns], dim=1)
         picked = torch.cat([logits.gather(1, cells[:, j : j + 1]) for j, logits in enumerate(columns)], dim=1)
         if self.net.numbers.has_references:
