@@ -134,7 +134,7 @@ def test_a_number_given_behind_its_reference_is_met(strange, codec):
 
 def test_frequent_codes_keep_vectors_of_their_own(codec, strange):
     shares = strange.net.bias.exp()
-    level = levels(strange.codes, torch.full((strange.codes.total,), 1e-3))
+    level = levels(strange.codes, torch.full((strange.codes.total,), 1e-3), 16)
     for j, knots in enumerate(strange.codes.knots):
         part = level[strange.codes.part(j)]
         assert len(part.unique()) <= (16 if knots is not None and len(knots) > 16 else len(part)) + len(part) - (

@@ -13,7 +13,6 @@ from datakiln.nets.linear import Linear, linear
 from datakiln.nets.numbers import Numbers
 
 WAVES = 8  # cosines of the rank, of up to four periods, that vectors of ordered codes share
-SLOW = 0.1  # how fast the own part of an ordered code's vector may be learnt
 FREE = 0.3  # of an ordered code's start is its own; the rest it has in common with its neighbours
 
 
@@ -27,13 +26,13 @@ class CodeTable(nn.Module):
         codes: The columns.
         width: H.
         scale: Standard deviation of the vectors at the start.
-        slow: Whether the own part of an ordered code's vector is learnt slowly: what neighbours share comes first.
+        slow: How fast the own part of an ordered code's vector is learnt: what neighbours share comes first.
     """
 
     waves: Tensor
     free: Tensor
 
-    def __init__(self, codes: Codes, width: int, scale: float, slow: bool = False) -> None:
+    def __init__(self, codes: Codes, width: int, scale: float, slow: float = 1.0) -> None:
         """See the class."""
         super().__init__()
         self.codes = codes
@@ -49,9 +48,8 @@ class CodeTable(nn.Module):
         self.register_buffer("waves", waves, persistent=False)
         self.own = nn.Parameter(torch.randn(codes.total, width) * scales)
         free = torch.ones(codes.total, 1)
-        if slow:
-            for j in self.place:
-                free[codes.part(j).start :][: codes.ordered[j]] = SLOW
+        for j in self.place:
+            free[codes.part(j).start :][: codes.ordered[j]] = slow
         self.register_buffer("free", free, persistent=False)
         start = torch.randn(len(self.place), WAVES, width) * scale / math.sqrt(WAVES)
         self.shared = nn.Parameter(start) if self.place else None
@@ -78,12 +76,13 @@ class Network(nn.Module):
         blocks: Residual blocks.
         hidden: Size of a block's hidden layer.
         dropout: Share of hidden units left out while training.
+        slow: See `CodeTable`; of the vectors that codes are told by.
     """
 
     level: Tensor  # the code whose vector stands for each code, (T,)
     valued: Tensor  # which codes are not "missing" and no category, (T,)
 
-    def __init__(self, codes: Codes, width: int, blocks: int, hidden: int, dropout: float) -> None:
+    def __init__(self, codes: Codes, width: int, blocks: int, hidden: int, dropout: float, slow: float = 1.0) -> None:
         """See the class."""
         super().__init__()
         self.codes = codes
@@ -97,7 +96,7 @@ class Network(nn.Module):
         self.target = nn.Parameter(torch.randn(len(codes), width) * 0.3)
         self.blocks = nn.ModuleList([_Block(width, hidden, dropout) for _ in range(blocks)])
         self.norm = nn.LayerNorm(width)
-        self.out = CodeTable(codes, width, scale=0.0, slow=True)
+        self.out = CodeTable(codes, width, scale=0.0, slow=slow)
         self.bias = nn.Parameter(torch.zeros(codes.total))
         self.numbers = Numbers(codes, width)
         self.register_buffer("level", torch.arange(codes.total))

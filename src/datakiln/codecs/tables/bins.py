@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from datakiln.codecs.tables.grid import Grid
 from datakiln.codecs.tables.scaling import NumericEncoder
 from datakiln.spec import Block
 
@@ -16,17 +17,13 @@ BIN_ROWS = 8  # a bin stands for at least this many training rows
 STEP_ROWS = 4  # and each step of its density for this many, so that no step gives a single row away
 STEEP = 3.0  # from this ratio between neighbouring knots of one sign, values between them are spread geometrically
 GAP = 30.0  # times the usual distance of the values around it: nothing lies in a gap of the training rows
+EVERYWHERE = Grid()
 BELOW_ONE = 1.0 - 2.0**-12  # a place that float32 still tells from the next code's, up to thousands of codes
 
 
 def _most(rows: int) -> int:
     """Codes of a column of so many rows: as many as each of them then has rows, for what goes with a code is learnt."""
     return max(FEW, math.isqrt(rows))
-
-
-def spread(values: np.ndarray, grid: float, seed: int = 0) -> np.ndarray:
-    """Values anywhere within what is rounded to them: repeated ones are no spikes of a density."""
-    return values + grid * (np.random.default_rng(seed).random(len(values)) - 0.5) if grid else values
 
 
 def _is_steep(low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -84,12 +81,12 @@ class Bins(NumericEncoder):
             raise ValueError(f"distinct={distinct}, bins={bins} and steps={steps} must be at least 1")
         self.distinct, self.bins, self.steps = distinct, bins, steps
 
-    def fit(self, values: np.ndarray, grid: float = 0.0) -> None:
+    def fit(self, values: np.ndarray, grid: Grid = EVERYWHERE) -> None:
         """Learns values, spikes and bins.
 
         Arguments:
             values: Finite training values.
-            grid: What values are rounded to: each stands for all that are rounded to it; 0 where they are not rounded.
+            grid: Where they lie: each stands for all that are put on it.
         """
         values = values if len(values) else np.zeros(1)
         self.neutral = float(np.median(values))
@@ -106,14 +103,14 @@ class Bins(NumericEncoder):
         self.point_codes = self.bin_codes = np.arange(len(points))
         self.edges = (points[1:] + points[:-1]) / 2  # a value not seen in training takes the nearest code
 
-    def _fit_bins(self, values: np.ndarray, points: np.ndarray, counts: np.ndarray, grid: float) -> None:
-        bins = int(np.clip(len(values) // BIN_ROWS, 1, min(self.bins, _most(len(values)))))
+    def _fit_bins(self, values: np.ndarray, points: np.ndarray, counts: np.ndarray, grid: Grid) -> None:
+        bins = int(np.clip(len(values) // BIN_ROWS, 1, min(self.bins, max(FEW, 2 * _most(len(values)) // 3))))
         spikes = points[counts >= max(len(values) / bins, BIN_ROWS)]
         rest = values[~np.isin(values, spikes)]
-        rest = np.sort(spread(rest, grid)) if len(rest) else np.zeros(1)
+        rest = np.sort(grid.spread(rest)) if len(rest) else np.zeros(1)
         bins = int(np.clip(len(rest) // BIN_ROWS, 1, bins))
         steps = int(np.clip(len(rest) // (bins * STEP_ROWS), 1, self.steps))
-        runs = np.split(rest, _gaps(rest, max(grid, 0.0)))
+        runs = np.split(rest, _gaps(rest, grid.step))
         inner = np.concatenate([_knots(run, max(round(bins * len(run) / len(rest)), 1), steps) for run in runs])
         knots = np.concatenate([inner, np.repeat(spikes[:, None], steps + 1, axis=1)])
         order = np.argsort(knots.mean(axis=1), kind="stable")
@@ -136,15 +133,20 @@ class Bins(NumericEncoder):
             codes = np.where(self.points[at] == values, self.point_codes[at], codes)
         return codes
 
-    def coordinates(self, values: np.ndarray, grid: float = 0.0) -> np.ndarray:
-        """Code plus place of each value, shape (n,); what is rounded to a grid lies anywhere within it."""
+    def coordinates(self, values: np.ndarray, grid: Grid = EVERYWHERE) -> np.ndarray:
+        """Code plus place of each value, shape (n,); what is put on a grid lies anywhere within it."""
         codes = self.codes(values)
-        if grid and len(self.bin_codes) and not self._is_points:
+        if not self._is_points:
             free = ~np.isin(values, self.points)
             values = values.copy()
-            values[free] = spread(values[free], grid)
+            values[free] = grid.spread(values[free])
             codes[free] = self.bin_codes[np.searchsorted(self.edges, values[free], side="right")]
         return codes + self.places(values, codes)
+
+    @property
+    def is_single(self) -> np.ndarray:
+        """Which codes stand for a single value each."""
+        return self.knots[:, -1] == self.knots[:, 0]
 
     @property
     def _is_points(self) -> bool:

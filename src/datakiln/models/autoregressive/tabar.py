@@ -37,7 +37,9 @@ CHUNK = 2**17  # rows of a sample that are spread evenly together, candidates in
 MANY = 32_000  # training rows from which the optimizer's rate counts in full
 WIDTHS = ((0, 64), (1_000, 96), (4_000, 128), (16_000, 192))  # from so many training rows on
 DROPOUTS = ((0, 0.5), (1_000, 0.4), (4_000, 0.3), (8_000, 0.2), (16_000, 0.1))
-LEVELS = 16  # vectors that the codes of a number share, but for those
+ALONE = 100_000  # rows from which each code of a number learns by itself, not with its neighbours first
+LEVELS = (12, 64)  # least and most vectors that the codes of a number share, one for
+LEVEL_ROWS = 500  # so many rows, but for those
 OWN = 0.02  # that hold this share of its rows each
 ROWS = 4096  # rows whose likelihood is worked out at once
 
@@ -96,7 +98,8 @@ class TabAR(LikelihoodModel):
         self.known_share, self.min_updates, self.even, self.bf16 = known, min_updates, even, bf16
         width = width or by_size(spec.size, WIDTHS)
         dropout = by_size(spec.size, DROPOUTS) if dropout is None else dropout
-        self.net = Network(self.codes, width, blocks, hidden or width * 4 // 3, dropout)
+        slow = min(max(spec.size / ALONE, 0.1), 1.0)
+        self.net = Network(self.codes, width, blocks, hidden or width * 4 // 3, dropout, slow)
         self.register_buffer("rank", torch.arange(len(self.codes)))
         self.register_buffer("counted", torch.zeros((), dtype=torch.long))
 
@@ -140,7 +143,7 @@ class TabAR(LikelihoodModel):
                 break
         shares = counts / self.codes.sums(counts)[self.codes.column]
         self.net.bias.copy_(shares.log())
-        self.net.level.copy_(levels(self.codes, shares))
+        self.net.level.copy_(levels(self.codes, shares, min(max(self.spec.size // LEVEL_ROWS, LEVELS[0]), LEVELS[1])))
         entropies = self.codes.sums(-shares * shares.log())
         order = self._behind(entropies.argsort(stable=True).tolist())
         self.rank[torch.tensor(order)] = torch.arange(len(order), device=self.device)
@@ -307,22 +310,23 @@ def by_size(rows: int, steps: Sequence[tuple[int, Size]]) -> Size:
     return [value for least, value in steps if rows >= least][-1]
 
 
-def levels(codes: Codes, shares: Tensor) -> Tensor:
+def levels(codes: Codes, shares: Tensor, most: int) -> Tensor:
     """The code whose vector stands for each code, (T,): frequent codes have their own, neighbours of a number share.
 
     Arguments:
         codes: All columns; only numbers that have a place are looked at.
         shares: Of the codes of each column, (T,).
+        most: Vectors that the rarer codes of a number share.
     """
     level = torch.arange(codes.total, device=shares.device)
     for j, knots in enumerate(codes.knots):
-        if knots is None or len(knots) <= LEVELS:
+        if knots is None or len(knots) <= most:
             continue
         begin = codes.part(j).start
         part = shares[begin : begin + len(knots)]
         rest = torch.where(part < OWN, part, 0.0)
-        place = ((rest.cumsum(0) - rest / 2) / rest.sum().clamp(min=1e-9) * LEVELS).long().clamp(0, LEVELS - 1)
-        for k in range(LEVELS):
+        place = ((rest.cumsum(0) - rest / 2) / rest.sum().clamp(min=1e-9) * most).long().clamp(0, most - 1)
+        for k in range(most):
             inside = begin + ((place == k) & (part < OWN)).nonzero()[:, 0]
             if len(inside):
                 level[inside] = inside[0]
