@@ -61,12 +61,27 @@ def test_cells_come_back_as_they_were(codec):
 def test_references_are_found_in_training_rows(strange, codec):
     numbers = strange.net.numbers
     names = [codec.spec.columns[j].name for j in numbers.columns]
-    found = {names[i]: {names[int(j)] for j in numbers.reference[i] if j >= 0} for i in range(len(names))}
-    assert "bill" in found["near"]
-    i = names.index("near")
-    place = found["near"] and numbers.reference[i].tolist().index(names.index("bill"))
-    slope = float(numbers.slope[i, place]) * numbers.spread[i] / numbers.spread[names.index("bill")]
+    i, j = names.index("near"), names.index("bill")
+    alone = [place for place in range(4) if numbers.reference[i, place].tolist() == [j, -1]]
+    assert alone
+    slope = float(numbers.slope[i, alone[0], 0]) * numbers.spread[i] / numbers.spread[j]
     assert slope == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_difference_of_two_columns_is_a_reference():
+    """Also where it holds in part of the rows only."""
+    rng = np.random.default_rng(0)
+    begin, length = rng.integers(0, 20_000, 3000), rng.integers(1, 9000, 3000)
+    end = begin + length + np.where(rng.random(3000) < 0.5, rng.integers(-3000, 3000, 3000), 0)
+    frame = pd.DataFrame({"begin": begin, "length": length, "end": end})
+    codec = TableCodec(Bins, compact=True, places=True).fit(frame, infer_schema(frame, None, {}))
+    model = TabAR(codec.spec, width=16)
+    model._count([Batch(codec.encode(frame))])
+    numbers = model.net.numbers
+    last = numbers.place[int(model.rank.argmax())]
+    assert sorted(numbers.reference[last, 0].tolist()) == [k for k in range(3) if k != last]
+    slopes = numbers.slope[last, 0] * numbers.spread[last] / torch.tensor(numbers.spread)[numbers.reference[last, 0]]
+    assert torch.allclose(slopes.abs(), torch.ones(2), atol=0.02)
 
 
 @torch.no_grad()

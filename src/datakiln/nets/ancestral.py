@@ -206,10 +206,9 @@ class Ancestral:
             return (logits / self.temperature).log_softmax(dim=1, dtype=torch.float32), None
         number, rows = self.net.numbers.place[j], told.rows
         numbers = self.net.numbers
-        others = numbers.reference[number]
-        columns = numbers.numbers[others.clamp(min=0)]
-        cells = codes[rows[:, None], columns]
-        open_ = (others >= 0) & seen[rows[:, None], columns] & self.net.valued[cells + self.net.codes.first[columns]]
+        columns = numbers.numbers
+        cells = codes[rows[:, None], columns] + self.net.codes.first[columns]
+        open_ = numbers.are_open(seen[rows[:, None], columns] & self.net.valued[cells])[:, number]
         weight, shift, scale = (part[told.at] for part in told.parts)
         everything = torch.cat([logits[told.at], weight.masked_fill(~open_, -math.inf)], dim=1)
         location = numbers.expected_of(number, coordinates[rows]) + shift

@@ -38,8 +38,8 @@ class Numbers(nn.Module):
 
     below: Tensor  # share of the training rows that lie below each code, (T,)
     share: Tensor  # and inside it
-    reference: Tensor  # other column, its place among the N, -1 for none, (N, R)
-    slope: Tensor  # of the prediction by it, in standardised values
+    reference: Tensor  # two other columns, their places among the N, -1 for none, (N, R, 2); one may stand alone
+    slope: Tensor  # of the prediction by each, in standardised values, (N, R, 2)
     intercept: Tensor
     start: Tensor  # log of the scale that a component begins with
     knots: Tensor  # standardised values at even steps through the codes of all numbers, (nodes,)
@@ -63,8 +63,9 @@ class Numbers(nn.Module):
         self.bias = nn.Parameter(torch.tensor([UNLIKELY, 0.0, 0.0]).repeat_interleave(REFERENCES).repeat(n, 1))
         self.register_buffer("below", torch.zeros(codes.total))
         self.register_buffer("share", torch.zeros(codes.total))
-        self.register_buffer("reference", torch.full((n, REFERENCES), -1))
-        for name in ("slope", "intercept", "start"):
+        self.register_buffer("reference", torch.full((n, REFERENCES, 2), -1))
+        self.register_buffer("slope", torch.zeros(n, REFERENCES, 2))
+        for name in ("intercept", "start"):
             self.register_buffer(name, torch.zeros(n, REFERENCES))
         self._lay_out()
 
@@ -101,6 +102,20 @@ class Numbers(nn.Module):
     def has_references(self) -> bool:
         """Whether any number lies close to another."""
         return bool((self.reference >= 0).any())
+
+    def are_open(self, seen: Tensor) -> Tensor:
+        """Which references all of whose columns are there, from which numbers are, (..., N) to (..., N, R).
+
+        With one row of numbers for each number, (B, N, N), each looks at its own.
+        """
+        per_number = seen.ndim == 3
+        flat = self.reference.clamp(min=0)
+        if per_number:
+            index = flat.flatten(1).expand(len(seen), -1, -1)
+            there = seen.gather(2, index).unflatten(2, flat.shape[1:])
+        else:
+            there = seen[:, flat]
+        return (there | (self.reference < 0)).all(dim=-1) & (self.reference[..., 0] >= 0)
 
     def set_shares(self, shares: Tensor) -> None:
         """Takes ranks of values from the shares of all codes, (T,)."""
@@ -154,22 +169,25 @@ class Numbers(nn.Module):
     def expected(self, coordinates: Tensor) -> Tensor:
         """Where the references expect each number, (B, N) to (B, N, R); meaningless where there is no reference."""
         values = self.values(coordinates)
-        seen = values[:, self.reference.clamp(min=0)]  # (B, N, R)
-        predicted = seen * self.slope + self.intercept
+        seen = values[:, self.reference.clamp(min=0)]  # (B, N, R, 2); the slope of none is 0
+        predicted = (seen * self.slope).sum(dim=-1) + self.intercept
         flat = predicted.permute(1, 0, 2).flatten(1)
         return self.locate(flat).view(len(self), len(values), -1).transpose(0, 1)
 
     def expected_of(self, number: int, coordinates: Tensor) -> Tensor:
         """The same of one number, (B, N) to (B, R)."""
-        others = self.reference[number].clamp(min=0)
-        values = self.values(coordinates[:, others], others)
-        predicted = values * self.slope[number] + self.intercept[number]
-        rising, at = self.rising[number], self.at[number]
-        return _interpolate(predicted, rising, at)
+        others = self.reference[number].clamp(min=0).flatten()
+        values = self.values(coordinates[:, others], others).unflatten(1, (-1, 2))
+        predicted = (values * self.slope[number]).sum(dim=-1) + self.intercept[number]
+        return self.place_of(number, predicted)
+
+    def place_of(self, number: int, values: Tensor) -> Tensor:
+        """Coordinates of standardised values of one number, also between the codes and beyond the ends."""
+        return _interpolate(values, self.rising[number], self.at[number])
 
     def locate_of(self, number: int, values: Tensor) -> Tensor:
         """Coordinates of standardised values (B,) of one number, no further than its ends."""
-        at = _interpolate(values, self.rising[number], self.at[number])
+        at = self.place_of(number, values)
         return self.settled(at.clamp(0.0, float(self.last[number]) - 2.0**-10), number)
 
     def components(self, features: Tensor, number: int | slice) -> tuple[Tensor, Tensor, Tensor]:

@@ -220,9 +220,8 @@ class TabAR(LikelihoodModel):
         numbers = self.net.numbers
         columns = numbers.numbers
         weight, shift, scale = numbers.components(features[:, columns], slice(None))
-        others = columns[numbers.reference.clamp(min=0)]  # (N, R)
-        valued = self.net.valued[codes]
-        open_ = (numbers.reference >= 0) & sees[:, columns[:, None], others] & valued[:, others]
+        there = sees[:, columns][:, :, columns] & self.net.has_value(codes)[:, None, :]
+        open_ = numbers.are_open(there)
         weight = weight.masked_fill(~open_, -30.0)
         location = numbers.expected(coordinates) + shift
         dense = numbers.log_densities(coordinates, location, scale, slice(None))
