@@ -55,7 +55,7 @@ class Prefixes:
         self.group = torch.zeros(n, dtype=torch.long, device=self.table.device)  # of each row, (n,)
 
     def add(self, column: int, codes: Tensor, coordinates: Tensor, counts: Tensor) -> None:
-        """Gives rows a cell of their own in the column, where `counts` (n,) is true; coordinates are those of (n, N)."""
+        """Gives rows a cell of their own in the column, where `counts` (n,) is true; coordinates (n, N)."""
         size, number = self.codes.sizes[column], self.net.numbers.place.get(column)
         key = self.group * (size + 1) + torch.where(counts, codes, size)
         is_alone = 2 * len(self.context) > len(self.group)  # hardly a row is like another: no more use in looking

@@ -204,7 +204,7 @@ class Numbers(nn.Module):
         return logits, shift * self.start[number].exp(), width
 
     def log_densities(self, coordinates: Tensor, location: Tensor, scale: Tensor, at: slice | int) -> Tensor:
-        """Log-density of coordinates (B, N) or (B,) under logistics (..., R) cut off beyond the codes; mass in lumps."""
+        """Log-density of coordinates (B, N) or (B,) under logistics (..., R) cut off at the ends; mass in lumps."""
         node, _, code = self.nodes(coordinates, at)
         end = self.last[at].to(location.dtype)
         left = code.to(location.dtype)[..., None]

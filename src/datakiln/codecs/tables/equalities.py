@@ -62,5 +62,3 @@ def states(values: Mapping[str, np.ndarray], name: str, others: Sequence[str]) -
     for place, other in reversed(list(enumerate(others))):
         found[values[name] == values[other]] = place
     return found
-
-

@@ -133,6 +133,7 @@ class TableCodec(Codec):
         if not self._is_placed(column):
             return (Block(start, start + 1, "code", size=column.size, ordered=column.ordered),)
         equal_to = self.equal_to.get(column.field.name, [])
+        assert isinstance(column.encoder, Bins)
         knots = tuple(map(tuple, column.encoder.knots.tolist()))
         code = Block(
             start,
