@@ -127,6 +127,9 @@ class TabAR(LikelihoodModel):
             self.trainer.fit_loop.max_epochs = max(self.trainer.max_epochs, needed)
         if int(self.counted) == 0:
             self._count(loader)
+        numbers = self.net.numbers
+        for unused in (numbers.heads, numbers.bias):  # where no number lies close to another
+            unused.requires_grad_(numbers.has_references)
 
     @torch.no_grad()
     def _count(self, loader: Iterable[Batch]) -> None:
