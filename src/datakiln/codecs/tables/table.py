@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -85,6 +85,13 @@ class TableCodec(Codec):
             types = ", ".join(sorted({field.type for field in schema.fields}))
             raise UserError(f"no column left to model (the columns are {types}); set data.types to say what they are")
         return self
+
+    def avoid(self, frames: Iterable[pd.DataFrame], rows: int) -> None:
+        """Makes no id or text of these frames, which are all rows of the table: those that judge are a person's too."""
+        made = [c for c in self.columns if isinstance(c, GeneratedColumn) and c.is_new]
+        for frame in frames if made else ():
+            for column in made:
+                column.avoid(frame[column.field.name], rows)
 
     def _fitted(self, field: Field, series: pd.Series, tally: Tally | None) -> ColumnCodec:
         if field.is_choice:
