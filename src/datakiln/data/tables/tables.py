@@ -24,6 +24,8 @@ from datakiln.data.tables.types import DROP, infer_schema, unplaced, without_dro
 from datakiln.errors import UserError
 from datakiln.spec import DataSpec
 
+LEAST_BATCH = 16  # rows
+
 
 class TableData(GenerativeData):
     """A table's rows as tensors, after named, switchable and reported preprocessing steps.
@@ -32,7 +34,8 @@ class TableData(GenerativeData):
         source: Reads the raw table; called with `data_dir`.
         codec: Encodes rows; fitted on the training rows.
         data_dir: Folder with downloaded data sets, or None.
-        batch_size: Rows a training batch.
+        batch_size: Rows a training batch, at most.
+        least_batches: Batches that a table of few rows is still cut into, of 16 rows or more; 0 for no such limit.
         types: Column types that override what is found, {column: type}; "drop" leaves a column out.
         metadata: File with column types, which `types` override: SDV's metadata JSON or a Frictionless Table Schema.
         constraints: What every row must meet; violations in training rows are reported, synthetic rows drawn again.
@@ -69,9 +72,13 @@ class TableData(GenerativeData):
         validation: Literal["apart", "shared"] = "apart",
         seed: int = 0,
         sample: int = 200_000,
+        least_batches: int = 0,
     ) -> None:
         """See the class."""
         super().__init__()
+        if least_batches < 0:
+            raise UserError(f"data.least_batches={least_batches} must be at least 0")
+        self.least_batches = least_batches
         steps.check_options(missing, balance, outliers, split, batch_size, validation, sample)
         self.source, self.codec, self.data_dir, self.batch_size = source, codec, data_dir, batch_size
         self.types = {str(name): kind for name, kind in (types or {}).items()}
@@ -244,7 +251,10 @@ class TableData(GenerativeData):
             sizes, sample, width = self.fitted.sizes, self.fitted.sample, self.spec.shape[0]
             sampled = functools.partial(self.codec.encode, sample)
             return StreamLoader(sizes, self._read_group, width, self.batch_size, self.seed, sampled)
-        return self.loader("train", self.batch_size, shuffle=True)
+        size = self.batch_size
+        if self.least_batches:
+            size = min(size, max(len(self.tensors["train"][0]) // self.least_batches, LEAST_BATCH))
+        return self.loader("train", size, shuffle=True)
 
     def _read_group(self, group: int) -> tuple[Tensor, Tensor | None]:
         assert self.stream is not None
