@@ -70,6 +70,8 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
     result = RunResult.load(run / "result.json")
     data, metrics = stored_parts(run / "config" / "config.yaml")
     data.prepare_data()
+    if data.refits:
+        data.train_on_all()  # as the model that was kept
     data.setup("fit")
     if data.provenance.sha256 != result.provenance.sha256:
         raise UserError(

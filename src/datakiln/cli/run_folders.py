@@ -14,12 +14,12 @@ from omegaconf import OmegaConf
 
 from datakiln.cli.choices import LOADER
 from datakiln.errors import UserError
+from datakiln.jobs.lengths import is_length_told
 
 SWEEP_VARIABLE = "DATAKILN_SWEEP_DIR"  # tells parallel workers which folder their sweep writes to
 MOST_YAML = 4_000_000  # bytes of a config, at most
 CONFIG_FILES = ("config.yaml", "overrides.yaml")  # in the folder `config` of every run
 PRUNED_FILE = "pruned.txt"  # in the folder of a job that a pruner has ended, with the reason
-LENGTHS = ("epochs=", "trainer.max_epochs=", "trainer.max_steps=", "debugging=")  # options that say how long to train
 NOT_IDENTITY = ("ckpt_path=", "hydra.", "debug=", "tags=")  # options that do not make another run
 SWEEPER = ("hydra.sweeper.", "hydra/sweeper")  # options of Hydra's that make another sweep, but for the next two:
 NOT_SWEEPER = ("hydra.sweeper.n_trials=", "hydra.sweeper.n_jobs=")  # how many jobs there are, and how many at a time
@@ -182,7 +182,7 @@ def unless_told(length: Any) -> Any:  # noqa: ANN401 (any yaml value)
     from hydra.core.hydra_config import HydraConfig
 
     told = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    return 0 if any(str(word).lstrip("+").startswith(LENGTHS) for word in told) else length
+    return 0 if is_length_told(told) else length
 
 
 def register_resolvers() -> None:

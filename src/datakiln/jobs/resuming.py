@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datakiln.callbacks.chosen import Chosen
 from datakiln.console import Console
 from datakiln.errors import UserError
 from datakiln.sampling.checkpoints import read_checkpoint
@@ -51,6 +52,27 @@ def checkpoint_to_go_on_from(
     _check(path, wanted, identity, files)
     _bring_along(path, folder)
     return str(path)
+
+
+def fit_on_all_rows(wanted: str | None, folder: Path) -> Chosen | None:
+    """What the first of two fits has chosen, if the checkpoint for `ckpt_path=` is of the second one.
+
+    Arguments:
+        wanted: See `checkpoint_to_go_on_from`.
+        folder: The run's folder.
+
+    Raises:
+        UserError: It is damaged.
+    """
+    path = folder / "checkpoints" / "last.ckpt" if wanted == "last" else Path(str(wanted))
+    if wanted is None or not path.is_file():
+        return None
+    state = read_checkpoint(path).get("refit")
+    if state is None:
+        return None
+    if not isinstance(state, dict):
+        raise UserError(f"checkpoint {path}: its refit is a {type(state).__name__}, not a dict; use another")
+    return Chosen.from_state(state, f"checkpoint {path}")
 
 
 def _check(path: Path, wanted: str, identity: Mapping[str, Any], files: Sequence[Path]) -> None:

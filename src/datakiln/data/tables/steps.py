@@ -15,6 +15,13 @@ from datakiln.wording import counted
 
 Frames = dict[str, pd.DataFrame]
 Balance = Literal["none", "over", "under"]
+Validation = Literal["apart", "refit", "shared"]
+VALIDATION: dict[str, str] = {  # and what is said of the last two
+    "apart": "",
+    "refit": "refit: chosen with the validation rows apart, then fitted again on them too",
+    "shared": "shared: the best epoch is chosen on rows that are trained on, so that memorising goes unseen; "
+    "data.validation=refit chooses on unseen rows first",
+}
 
 
 def refuse_on_disk(duplicates: bool, missing: str, outliers: float | None, balance: str) -> None:
@@ -188,8 +195,8 @@ def check_options(
     """Raises `UserError` for an option of `TableData` that no table could follow."""
     if missing not in MISSING:
         raise UserError(f"data.missing={missing} must be one of {', '.join(MISSING)}")
-    if validation not in ("apart", "shared"):
-        raise UserError(f"data.validation={validation} must be one of apart, shared")
+    if validation not in VALIDATION:
+        raise UserError(f"data.validation={validation} must be one of {', '.join(VALIDATION)}")
     if sample < 100:
         raise UserError(f"data.sample={sample} must be at least 100")
     if balance not in ("none", "over", "under"):

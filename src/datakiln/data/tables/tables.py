@@ -41,8 +41,8 @@ class TableData(GenerativeData):
         outliers: z-score beyond which training rows are left out; None to keep all.
         balance: "none", "over" or "under" sampling of the training classes.
         split: Shares of train, validation and test; where the data set has official test rows, those are the test.
-        validation: "apart", or "shared" to train on the validation rows as well, for a last fit on all rows when
-            nothing is left to choose: the figures of validation then are no longer of unseen rows.
+        validation: "apart"; "refit" for a second fit, on the validation rows too, as long as the first one was best; or
+            "shared" to train on them from the start, so that no figure of validation is of unseen rows.
         seed: Of the split, of balancing and of the batch order.
         sample: Rows that stand for a table on disk where all of them cannot: see `datakiln.data.tables.streaming`.
     """
@@ -65,7 +65,7 @@ class TableData(GenerativeData):
         outliers: float | None = None,
         balance: Literal["none", "over", "under"] = "none",
         split: tuple[float, float, float] = (0.7, 0.15, 0.15),
-        validation: Literal["apart", "shared"] = "apart",
+        validation: steps.Validation = "apart",
         seed: int = 0,
         sample: int = 200_000,
     ) -> None:
@@ -78,6 +78,7 @@ class TableData(GenerativeData):
         self.duplicates, self.missing, self.outliers, self.balance = duplicates, missing, outliers, balance
         self.split_shares, self.seed = (split[0], split[1], split[2]), seed
         self.validation = validation
+        self._is_shared = validation == "shared"  # whether validation rows train
         self.raw: RawTable | None = None
         self.sample = sample
         self.stream: Stream | None = None  # of a table on disk
@@ -102,15 +103,32 @@ class TableData(GenerativeData):
         if raw.store is None:
             return raw
         steps.refuse_on_disk(self.duplicates, self.missing, self.outliers, self.balance)
-        names, shared = list(raw.frame.columns), self.validation == "shared"
+        names, shared = list(raw.frame.columns), self._is_shared
         self.stream = Stream(raw.store, names, raw.label, self.split_shares, shared, self.sample, self.seed)
         frame, facts = self.stream.scan()
         return dataclasses.replace(raw, frame=frame, facts=facts)
 
     def setup(self, stage: str) -> None:
         """Reads, cleans, splits and encodes; the order is split first, then everything that is fitted."""
-        if hasattr(self, "frames"):
+        if not hasattr(self, "frames"):
+            self._prepare()
+
+    @property
+    def refits(self) -> bool:
+        """See `GenerativeData`."""
+        return self.validation == "refit"
+
+    def train_on_all(self) -> None:
+        """See `GenerativeData`; steps and codec learn from all rows anew."""
+        if self._is_shared:
             return
+        self._is_shared = True
+        if self.stream is not None:
+            self.stream.shared = True
+        if hasattr(self, "frames"):
+            self._prepare()
+
+    def _prepare(self) -> None:
         frame = self.read().frame
         self.reports = []
         if self.stream is not None:
@@ -135,6 +153,7 @@ class TableData(GenerativeData):
         """The same for a table whose training rows stay on disk."""
         fitted = self.fitted = stream.fit(self.schema, self.missing == "drop", self.rules)
         self.reports.append(stream.report(fitted))
+        self._report_validation(len(fitted.frames["val"]))
         if not len(fitted.sample):
             raise UserError("data.missing=drop leaves no training row; use data.missing=model")
         for constraint, count in self.rules.fit(fitted.sample):
@@ -151,11 +170,14 @@ class TableData(GenerativeData):
             if self.schema.label is not None:
                 holdout = holdout.dropna(subset=[self.schema.label]).reset_index(drop=True)
             frames = steps.split_with_holdout(frame, holdout, self.schema, self.split_shares, self.seed)
-        if self.validation == "shared":
+        if self._is_shared:
             frames["train"] = pd.concat([frames["train"], frames["val"]], ignore_index=True)
-            detail = "shared: validation rows are training rows as well, their figures are not of unseen rows"
-            self.reports.append(StepReport("validation", detail, rows=len(frames["val"])))
+        self._report_validation(len(frames["val"]))
         return frames
+
+    def _report_validation(self, rows: int) -> None:
+        if detail := steps.VALIDATION[self.validation]:
+            self.reports.append(StepReport("validation", detail, rows=rows))
 
     def _report(self, outcome: tuple[Any, StepReport]) -> Any:  # noqa: ANN401 (whatever the step made)
         made, report = outcome

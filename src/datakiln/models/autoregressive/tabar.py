@@ -114,6 +114,10 @@ class TabAR(LikelihoodModel):
         if int(self.counted) == 0:
             self._count(loader)
 
+    def chosen_options(self) -> dict[str, Any]:
+        """A fit of known length is no longer than that."""
+        return {"min_updates": 0}
+
     @torch.no_grad()
     def _count(self, loader: Iterable[Batch]) -> None:
         """Biases start at the columns' shares of codes; the order goes from least to most entropy."""
