@@ -40,7 +40,8 @@ class TableData(GenerativeData):
         missing: "drop", "impute" or "model" (missingness is learnt and reproduced).
         outliers: z-score beyond which training rows are left out; None to keep all.
         balance: "none", "over" or "under" sampling of the training classes.
-        split: Shares of train, validation and test; where the data set has official test rows, those are the test.
+        split: Shares of train, validation and test; None for 0.7, 0.15 and 0.15, but at most 4,000 rows each to
+            validate and to test. Where the data set has official test rows, those are the test.
         validation: "apart"; "refit" for a second fit, on the validation rows too, as long as the first one was best; or
             "shared" to train on them from the start, so that no figure of validation is of unseen rows.
         seed: Of the split, of balancing and of the batch order.
@@ -64,7 +65,7 @@ class TableData(GenerativeData):
         missing: Literal["drop", "impute", "model"] = "model",
         outliers: float | None = None,
         balance: Literal["none", "over", "under"] = "none",
-        split: tuple[float, float, float] = (0.7, 0.15, 0.15),
+        split: tuple[float, float, float] | None = None,
         validation: steps.Validation = "apart",
         seed: int = 0,
         sample: int = 200_000,
@@ -76,7 +77,7 @@ class TableData(GenerativeData):
         self.types, self.metadata, self.columns = dict(types or {}), metadata, columns
         self.constraints = constraints
         self.duplicates, self.missing, self.outliers, self.balance = duplicates, missing, outliers, balance
-        self.split_shares, self.seed = (split[0], split[1], split[2]), seed
+        self.split, self.seed = split, seed
         self.validation = validation
         self._is_shared = validation == "shared"  # whether validation rows train
         self.raw: RawTable | None = None
@@ -104,7 +105,8 @@ class TableData(GenerativeData):
             return raw
         steps.refuse_on_disk(self.duplicates, self.missing, self.outliers, self.balance)
         names, shared = list(raw.frame.columns), self._is_shared
-        self.stream = Stream(raw.store, names, raw.label, self.split_shares, shared, self.sample, self.seed)
+        shares = steps.shares_of(self.split, raw.store.rows)
+        self.stream = Stream(raw.store, names, raw.label, shares, shared, self.sample, self.seed)
         frame, facts = self.stream.scan()
         return dataclasses.replace(raw, frame=frame, facts=facts)
 
@@ -136,7 +138,6 @@ class TableData(GenerativeData):
             return
         if self.duplicates:
             frame = self._report(steps.drop_duplicates(frame))
-        frame = self._drop_unlabelled(frame)
         frames = self._split(frame)
         frames = self._report(steps.MISSING[self.missing](frames, self.schema))
         if frames["train"].empty:
@@ -164,16 +165,22 @@ class TableData(GenerativeData):
 
     def _split(self, frame: pd.DataFrame) -> steps.Frames:
         holdout = self.read().holdout
+        shares = steps.shares_of(self.split, len(frame), holdout is not None)
         if holdout is None:
-            frames = steps.split(frame, self.schema, self.split_shares, self.seed)
+            frames = steps.split(frame, self.schema, shares, self.seed)
         else:
-            if self.schema.label is not None:
-                holdout = holdout.dropna(subset=[self.schema.label]).reset_index(drop=True)
-            frames = steps.split_with_holdout(frame, holdout, self.schema, self.split_shares, self.seed)
+            frames = steps.split_with_holdout(frame, holdout, self.schema, shares, self.seed)
+        self._report_split(frames, holdout is not None)
         if self._is_shared:
             frames["train"] = pd.concat([frames["train"], frames["val"]], ignore_index=True)
         self._report_validation(len(frames["val"]))
         return frames
+
+    def _report_split(self, frames: steps.Frames, is_official: bool) -> None:
+        train, val, test = (f"{len(frames[name]):,}" for name in ("train", "val", "test"))
+        held = "the official test rows" if is_official else "held out"
+        told = f"{train} rows to train on, {val} to validate, {test} {held}"
+        self.reports.append(StepReport("split", told, rows=len(frames["val"]) + len(frames["test"])))
 
     def _report_validation(self, rows: int) -> None:
         if detail := steps.VALIDATION[self.validation]:
@@ -184,21 +191,20 @@ class TableData(GenerativeData):
         self.reports.append(report)
         return made
 
-    def _drop_unlabelled(self, frame: pd.DataFrame) -> pd.DataFrame:
-        label = self.schema.label
-        if label is None or not frame[label].isna().any():
-            return frame
-        report = StepReport("labels", f"rows without {label} are left out", rows=int(frame[label].isna().sum()))
-        return self._report((frame.dropna(subset=[label]).reset_index(drop=True), report))
-
     def _seen_labels(self, frames: steps.Frames) -> steps.Frames:
         """Leaves out validation and test rows of a class without a training row (dropping rows can cause that)."""
         label = self.schema.label
         if label is None or not self.schema[label].is_choice:
             return frames
         tallies = self.fitted.tallies if self.fitted is not None else None
-        seen = frames["train"][label].unique() if tallies is None else list(tallies[label].counts.index)
-        kept = {name: frame[frame[label].isin(seen)].reset_index(drop=True) for name, frame in frames.items()}
+        if tallies is None:
+            seen, has_gaps = frames["train"][label].dropna().unique(), bool(frames["train"][label].isna().any())
+        else:
+            seen, has_gaps = tallies[label].counts.index, tallies[label].has_missing
+        kept = {}
+        for name, frame in frames.items():
+            is_known = frame[label].isin(seen) | (frame[label].isna() if has_gaps else False)
+            kept[name] = frame[is_known].reset_index(drop=True)
         gone = sum(len(frames[name]) - len(kept[name]) for name in frames)
         if gone:
             self.reports.append(
