@@ -29,7 +29,7 @@ WRONG = {
     "seed=1,x": "seed=x must be a whole number of at least 0",
     "n=abc": "unknown option 'n'; did you mean 'n_synthetic'",
     "epochs=-3": "epochs=-3 must be a whole number of at least 1",
-    "data.split=3": r"data.split=3 must be a list of 3, each of it a number, or null",
+    "data.split=3": r"data.split=3 must be null or a list of 3, each of it a number",
     "data.targt=x": "did you mean 'data.target', of data=csv",
     "trainer.max_epochs=many": "trainer.max_epochs=many must be a whole number or null",
     "data.missing=drp": "data.missing=drp must be one of drop, impute, model; did you mean 'drop'",
