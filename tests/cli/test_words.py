@@ -92,7 +92,7 @@ def test_every_choice_is_of_the_types_that_it_declares(model, data):
     ("option", "told"),
     [
         ("+model.optimizer.betas=3", r"model.optimizer.betas=3 must be a list of 2, .*such as \[0.9,0.999\]"),
-        ("data.split=[1,2]", "data.split=.* must be a list of 3"),
+        ("data.split=[1,2]", "data.split=.* must be null or a list of 3"),
         ("data.types=3", "data.types=3 must be a mapping"),
         ("model.annealing=7", "model.annealing=7 must be built by a class"),
         ("watch.table.fidelity.every=x", "watch.table.fidelity.every=x must be a whole number"),
