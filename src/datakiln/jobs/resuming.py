@@ -14,6 +14,7 @@ from torch import Tensor
 from datakiln.callbacks.chosen import Chosen
 from datakiln.console import Console
 from datakiln.errors import UserError
+from datakiln.jobs.training_state import check_training_state
 from datakiln.sampling.checkpoints import read_checkpoint
 
 
@@ -79,6 +80,7 @@ def _check(path: Path, wanted: str, identity: Mapping[str, Any], files: Sequence
     content = read_checkpoint(path)
     if "loops" not in content:
         raise UserError(f"ckpt_path={wanted} holds weights for sampling only; give the last.ckpt beside it to go on")
+    check_training_state(path, content)
     was, now = (of["origin"]["source"] for of in (content["datakiln"], identity))
     if was[2] != now[2]:
         of = "" if was[1] == now[1] else f" of {was[1]}"
