@@ -198,9 +198,9 @@ class TableData(GenerativeData):
             return frames
         tallies = self.fitted.tallies if self.fitted is not None else None
         if tallies is None:
-            seen, has_gaps = frames["train"][label].dropna().unique(), bool(frames["train"][label].isna().any())
+            seen, has_gaps = list(frames["train"][label].dropna().unique()), bool(frames["train"][label].isna().any())
         else:
-            seen, has_gaps = tallies[label].counts.index, tallies[label].has_missing
+            seen, has_gaps = list(tallies[label].counts.index), tallies[label].has_missing
         kept = {}
         for name, frame in frames.items():
             is_known = frame[label].isin(seen) | (frame[label].isna() if has_gaps else False)
