@@ -62,8 +62,8 @@ def table(**columns: object) -> pd.DataFrame:
 GOOD_ENOUGH = {
     "constant column": table(c=7),
     "all-missing column": table(c=np.nan),
-    "ten thousand categories": pd.DataFrame(
-        {"x": RNG.normal(size=12_000).round(2), "c": [f"v{i % 10_000}" for i in range(12_000)]}
+    "thousands of categories": pd.DataFrame(
+        {"x": RNG.normal(size=3_000).round(2), "c": [f"v{i % 2_500}" for i in range(3_000)]}
     ),
     "id-like column": table(customer=[f"C-{i:05d}" for i in range(ROWS)]),
     "integer id": table(id=np.arange(1, ROWS + 1)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -99,16 +100,21 @@ def _check_optimizer(state: Mapping[str, Any], where: str, name: str) -> None:
 
 def _check_loops(loops: Mapping[str, Any], where: str) -> None:
     """Progress is what a new trainer's would be, but for its numbers."""
+    _of_kinds(loops, {name: dict[str, Any] for name in LOOPS}, where, "loops")
+    for name, usual in _new_loops().items():
+        _like(loops[name], usual, where, f"loops.{name}")
+    for i, state in enumerate(loops["fit_loop"]["state_dict"].get("combined_loader", [])):
+        if not isinstance(state, dict) or not isinstance(state.get("position", 0), int):
+            raise _refused(where, f"loops.fit_loop.state_dict.combined_loader[{i}]", state)
+
+
+@functools.cache
+def _new_loops() -> dict[str, Any]:
     trainer = L.Trainer(
         accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False,
     )  # fmt: skip
-    _of_kinds(loops, {name: dict[str, Any] for name in LOOPS}, where, "loops")
-    for name in LOOPS:
-        _like(loops[name], getattr(trainer, name).state_dict(), where, f"loops.{name}")
-    for i, state in enumerate(loops["fit_loop"]["state_dict"].get("combined_loader", [])):
-        if not isinstance(state, dict) or not isinstance(state.get("position", 0), int):
-            raise _refused(where, f"loops.fit_loop.state_dict.combined_loader[{i}]", state)
+    return {name: getattr(trainer, name).state_dict() for name in LOOPS}
 
 
 def _like(found: Any, usual: Any, where: str, name: str) -> None:  # noqa: ANN401
