@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import warnings
 from pathlib import Path
@@ -12,6 +13,25 @@ import src  # noqa: F401 (the tests of a clone test that clone's package, whatev
 
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("TQDM_DISABLE", "1")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def configs_are_parsed_once():
+    """Hydra reads some thirty files for each composed config, of which the tests compose a thousand."""
+    from hydra._internal.core_plugins.file_config_source import FileConfigSource
+
+    load, known = FileConfigSource.load_config, {}
+
+    def remembered(self, config_path):
+        path = Path(self.path) / self._normalize_file_name(config_path)
+        key = (path, path.stat().st_mtime_ns if path.exists() else 0)
+        if key not in known:
+            known[key] = load(self, config_path)
+        return copy.deepcopy(known[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FileConfigSource, "load_config", remembered)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
+from datakiln.api.config import composed
 from datakiln.callbacks.bundle import Bundle
 from datakiln.callbacks.making import examples_of
 from datakiln.cli.run_folders import register_resolvers
@@ -23,7 +24,7 @@ from datakiln.storage import CONF
 
 TOYS = {"table": "toy", "image": "digits"}  # a small data set of each kind
 MODELS = sorted(path.stem for path in (CONF / "model").glob("**/*.yaml"))
-STEPS = 6
+EPOCHS, STEPS = 3, 2
 
 
 @functools.cache
@@ -48,10 +49,15 @@ def test_every_model_has_a_case():
 
 @functools.cache
 def trained(model_name: str, kind: str):
-    """Model and data after six steps, with a checkpoint of them in a folder that outlives the test."""
+    """Model and data after three epochs of two steps, with a checkpoint of them in a folder that outlives the test."""
+    words = [f"model={model_name}", f"data={TOYS[kind]}", "output_dir=unused", "batch_size=50", f"epochs={EPOCHS}"]
+    with composed(words) as cfg:
+        return trained_by(cfg)
+
+
+def trained_by(cfg):
     import tempfile
 
-    cfg = config(model_name, TOYS[kind])
     L.seed_everything(0, verbose=False)
     data = instantiate(cfg.data, _convert_="all")
     data.prepare_data()
@@ -70,9 +76,9 @@ def trained(model_name: str, kind: str):
     monitor = "val/generator_loss" if cfg.monitor == "val/fid" else cfg.monitor
     bundle = Bundle(folder / "checkpoints", identity, monitor, cfg.mode)
     trainer = L.Trainer(
-        max_epochs=1, limit_train_batches=STEPS, limit_val_batches=1, accelerator="cpu", logger=False,
-        callbacks=[Gradients(seen, cfg.monitor), bundle], enable_progress_bar=False, enable_model_summary=False,
-        num_sanity_val_steps=0, use_distributed_sampler=False,
+        max_epochs=cfg.trainer.max_epochs, limit_train_batches=STEPS, limit_val_batches=1, accelerator="cpu",
+        logger=False, callbacks=[Gradients(seen, cfg.monitor), bundle], enable_progress_bar=False,
+        enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
     )  # fmt: skip
     trainer.fit(model, datamodule=data)
     return model, data, folder, seen
@@ -102,6 +108,13 @@ def test_learns_from_finite_losses(model_name, kind):
     losses = {name: value for name, value in model.fresh.items() if name.startswith(("train/", "val/"))}
     assert any(name.startswith("train/") for name in losses)
     assert all(torch.isfinite(torch.tensor(value)) for value in losses.values())
+
+
+@pytest.mark.parametrize(("model_name", "kind"), CASES)
+def test_epochs_that_are_given_are_as_many(model_name, kind):
+    """No model makes training longer or shorter than a person says."""
+    trainer = trained(model_name, kind)[0].trainer
+    assert trainer.current_epoch == trainer.max_epochs == EPOCHS
 
 
 @pytest.mark.parametrize(("model_name", "kind"), CASES)

@@ -144,6 +144,9 @@ def test_time_left_is_what_the_steps_so_far_took(monkeypatch):
         clock.now = 40.0
         work.step("c")
         assert work.line("c") == "measuring 3 of 4: c, about 40.0 s left"
+        clock.now = 40.5
         work.step("d")
+        work.started += 40.0  # 0.5 s for three steps
+        assert work.line("d") == "measuring 4 of 4: d"  # "about 0.00 s left" would be no estimate
         work.step("e")  # more than were told
         assert work.line("e") == "measuring 5 of 4: e"

@@ -132,7 +132,7 @@ class Work:
         of = f" {self.begun} of {self.total}" if self.total else ""
         told = f"{self.what}{of}: {name}" if name else f"{self.what}{of}"
         left = self.left()
-        return told if left is None else f"{told}, about {duration(round(left))} left"
+        return told if left is None or round(left) < 1 else f"{told}, about {duration(round(left))} left"
 
     def left(self) -> float | None:
         """Seconds until all is done; None where no step is done yet or none are counted."""

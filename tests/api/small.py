@@ -17,6 +17,9 @@ from hydra.core.hydra_config import HydraConfig
 
 from datakiln.api.process import flushes_denormals
 
+SHAPE = "{_target_:datakiln.metrics.tables.fidelity.shape,_partial_:true}"
+FEW_FIGURES = {"~metrics.table": None, "+metrics.table.shape": SHAPE}  # where it is not the figures that are tested
+
 
 def people(rows: int = 200, seed: int = 0) -> pd.DataFrame:
     """Columns of every dtype that a model can learn, with missing cells where the dtype holds them."""

@@ -11,6 +11,7 @@ import pytest
 
 import datakiln as dk
 from datakiln.callbacks.progress import TrainingBar
+from tests.api.small import FEW_FIGURES
 
 
 class Interrupting(L.Callback):
@@ -43,7 +44,7 @@ def test_the_best_epoch_so_far_is_given_with_a_warning(places, monkeypatch):
     interrupted_by(monkeypatch, Interrupting(epoch=3))
     handler = signal.getsignal(signal.SIGINT)
     with pytest.warns(UserWarning, match=r"stopped by Ctrl-C in epoch \d+: this is the model of epoch [1-4], the best"):
-        model = dk.fit("iris", model="vae", epochs=500)
+        model = dk.fit("iris", model="vae", epochs=500, options=FEW_FIGURES)
     assert 4 <= len(model.history) < 10
     assert len(model.sample(7)) == 7
     assert model.report.figures.loc["fidelity/shape", "n"] == 105

@@ -12,7 +12,7 @@ import pytest
 
 import datakiln as dk
 from datakiln.storage import CONF
-from tests.api.small import people
+from tests.api.small import FEW_FIGURES, people
 
 
 @pytest.fixture(scope="module")
@@ -111,10 +111,10 @@ def test_it_tells_of_itself(frame, model):
 
 def test_nothing_of_the_frame_is_in_what_is_stored(frame, tmp_path):
     folder = tmp_path / "run"
-    kept = dk.fit(frame, model="copula", folder=folder, n_synthetic=50)
+    kept = dk.fit(frame, model="copula", folder=folder, n_synthetic=50, options=FEW_FIGURES)
     config = (folder / "config" / "config.yaml").read_text()
     assert "sha256:" in config and "Ulm" not in config
-    assert (folder / "report.html").exists() and len(kept.report.figures) > 10
+    assert (folder / "report.html").exists() and "fidelity/shape" in kept.report.figures.index
     assert kept.report.plot("age") is not None
     again = dk.load(folder)
     assert again.report.result.data == "frame"

@@ -154,23 +154,24 @@ def test_what_may_be_chosen_is_written_as_for_hydra(written, meant):
 
 
 def test_a_stopped_sweep_ends_as_one_that_never_was(sweep):
-    whole = sweep(*WORDS)
-    assert whole.code == 0 and len(results(whole.folder)) == 6
-    first = sweep(*WORDS, task=stopping_at(2))
-    assert first.code == 143 and set(results(first.folder)) == {"0-vae-iris", "1-vae-iris"}
-    waiting = study(first.folder).trials[2]
+    words = (*WORDS[:3], "hydra.sweeper.n_trials=3")
+    whole = sweep(*words)
+    assert whole.code == 0 and len(results(whole.folder)) == 3
+    first = sweep(*words, task=stopping_at(1))
+    assert first.code == 143 and set(results(first.folder)) == {"0-vae-iris"}
+    waiting = study(first.folder).trials[1]
     assert waiting.state.name == "RUNNING"
-    second = sweep(*WORDS[::-1], "ckpt_path=last")
+    second = sweep(*words[::-1], "ckpt_path=last")
     assert (second.code, second.err, second.folder) == (0, "", first.folder)
-    assert second.out.splitlines()[0].endswith(": 2 of 6 jobs are finished")
+    assert second.out.splitlines()[0].endswith(": 1 of 3 jobs are finished")
     assert values(first.folder) == values(whole.folder), "the same choices, in the same folders"
-    assert [trial.state.name for trial in study(first.folder).trials] == ["COMPLETE"] * 6
-    assert study(first.folder).trials[2].params == waiting.params
+    assert [trial.state.name for trial in study(first.folder).trials] == ["COMPLETE"] * 3
+    assert study(first.folder).trials[1].params == waiting.params
     assert second.out.splitlines()[-1] == whole.out.splitlines()[-1]
-    done = sweep(*WORDS, "ckpt_path=last")
+    done = sweep(*words, "ckpt_path=last")
     assert done.code == 2 and "no unfinished sweep with" in done.err
-    more = sweep(*WORDS[:3], "hydra.sweeper.n_trials=8", "ckpt_path=last")
-    assert more.code == 0 and more.folder == first.folder and len(results(first.folder)) == 8
+    more = sweep(*words[:3], "hydra.sweeper.n_trials=4", "ckpt_path=last")
+    assert more.code == 0 and more.folder == first.folder and len(results(first.folder)) == 4
 
 
 @pytest.mark.slow
@@ -218,13 +219,13 @@ def test_trials_in_a_database_and_another_name_for_the_study(sweep, tmp_path):
     "sampler",
     [
         "random",
-        "cmaes",
+        pytest.param("cmaes", marks=pytest.mark.slow),
         pytest.param("gp", marks=pytest.mark.slow),
         pytest.param("{_target_:optuna.samplers.QMCSampler,seed:3}", marks=pytest.mark.slow),
     ],
 )
 def test_every_sampler_chooses(sweep, sampler):
-    done = sweep(*WORDS[:3], "seed=range(0,3)", f"hydra.sweeper.sampler={sampler}", "hydra.sweeper.n_trials=12")
+    done = sweep(*WORDS[:3], "seed=range(0,3)", f"hydra.sweeper.sampler={sampler}", "hydra.sweeper.n_trials=6")
     assert (done.code, done.err) == (0, "")
     assert len(set(values(done.folder).values())) > 2
 

@@ -116,6 +116,7 @@ def test_a_sweep_with_values_without_end_is_refused(sweep):
     )
 
 
+@pytest.mark.slow
 def test_parallel_jobs_share_the_cores(sweep, monkeypatch):
     import joblib
 

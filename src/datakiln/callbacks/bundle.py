@@ -18,6 +18,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
+from datakiln.callbacks.chosen import Chosen
 from datakiln.callbacks.pruning import Judge, Pruned
 from datakiln.callbacks.stopping import Stopped
 from datakiln.errors import UserError, near
@@ -37,6 +38,7 @@ class Bundle(Checkpoint):
         every_seconds: `last.ckpt` is written after the first epoch, whenever this much time has passed, and last.
         patience: Measurements of the monitor without a new best after which training ends; None for never.
         judge: Told each finite measurement of the monitor, says whether to end a run that looks hopeless; None: nobody.
+        chosen: What a first fit has left to this one, whose last state then is the one to keep: nothing is monitored.
     """
 
     def __init__(
@@ -48,12 +50,13 @@ class Bundle(Checkpoint):
         every_seconds: float = 10.0,
         patience: int | None = None,
         judge: Judge | None = None,
+        chosen: Chosen | None = None,
     ) -> None:
         """See the class."""
-        self.folder, self.identity, self.judge = Path(folder), identity, judge
+        self.folder, self.identity, self.judge, self.chosen = Path(folder), identity, judge, chosen
         self.monitor, self.mode, self.every_seconds, self.patience = monitor, mode, every_seconds, patience
-        self.best_score: float | None = None
-        self.best_epoch: int | None = None
+        self.best_score = None if chosen is None else chosen.score
+        self.best_epoch = None if chosen is None else chosen.best_epoch
         self.waited = 0
         self.stop_requested: str | None = None
         self._verdict: str | None = None
@@ -87,7 +90,7 @@ class Bundle(Checkpoint):
             self._has_saved = True
             for logger in trainer.loggers:
                 if isinstance(logger, Csv):
-                    logger.resume(trainer.current_epoch)
+                    logger.resume(trainer.current_epoch + (0 if self.chosen is None else self.chosen.ran))
             if self._is_over:  # it had stopped early, and was killed afterwards
                 trainer.should_stop = True
 
@@ -123,6 +126,8 @@ class Bundle(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Notes a new best; ends training when there has been none for too long."""
         assert isinstance(pl_module, GenerativeModel)
+        if self.chosen is not None:
+            return
         score = pl_module.fresh.get(self.monitor)
         if score is None:
             self._refuse_unknown(trainer, pl_module)
@@ -158,6 +163,9 @@ class Bundle(Checkpoint):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves the end."""
+        assert isinstance(pl_module, GenerativeModel)
+        if self.chosen is not None:
+            self._best, self._unsaved_best = self._weights(trainer, pl_module), True
         self.save(trainer)
         self._leave_if_asked()
         if self._verdict is not None:
@@ -207,6 +215,8 @@ class Bundle(Checkpoint):
             # Lightning has counted the coming epoch as begun; a checkpoint between epochs must not
             for part in ("total", "current"):
                 checkpoint["loops"]["fit_loop"]["epoch_progress"][part]["ready"] -= 1
+        if self.chosen is not None:
+            checkpoint["refit"] = self.chosen.state()
         checkpoint["best"] = {"score": self.best_score, "epoch": self.best_epoch, "waited": self.waited}
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from datakiln.errors import UserError
 from datakiln.models.base import GenerativeModel
 
 
@@ -82,7 +83,13 @@ class Ema(L.Callback):
         checkpoint["ema_updates"] = self.updates
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Goes on with the stored average."""
+        """Goes on with the stored average.
+
+        Raises:
+            UserError: There is none.
+        """
+        if "averaged" not in checkpoint or "ema_updates" not in checkpoint:
+            raise UserError(f"ema={self.decay}: the checkpoint holds no average; go on with ema=null, as it began")
         self.average = checkpoint["averaged"]
         self.updates = checkpoint["ema_updates"]
 

@@ -22,8 +22,8 @@ def figures_text(trainer: L.Trainer, monitor: str, every_loss: bool = False) -> 
         every_loss: All losses of training and validation; else the one that is minimised.
     """
     known = trainer.callback_metrics
-    losses = [name for name in known if name.endswith("loss") and name.startswith(("train/", "val/"))]
-    shown = [monitor, *(losses if every_loss else ["train/loss"])]
+    losses = [name for name in known if name.endswith("loss") and name.startswith(("train/", "val/", "refit/"))]
+    shown = [monitor, *(losses if every_loss else ["train/loss", "refit/loss"])]
     return "  ".join(f"{name} {float(known[name]):.4g}" for name in dict.fromkeys(shown) if name in known)
 
 

@@ -70,6 +70,8 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
     result = RunResult.load(run / "result.json")
     data, metrics = stored_parts(run / "config" / "config.yaml")
     data.prepare_data()
+    if data.refits:
+        data.train_on_all()  # as the model that was kept
     data.setup("fit")
     if data.provenance.sha256 != result.provenance.sha256:
         raise UserError(
@@ -100,19 +102,28 @@ def stored_parts(path: Path) -> tuple[GenerativeData, list[Any]]:
     from datakiln.storage import cache_dir
 
     stored = stored_yaml(path)
+    config, lists = (_mapping(stored, name, path) for name in ("data", "metrics"))
+    cache = Path(str(config.get("cache") or "."))
+    if "cache" in config and (cache.is_absolute() or ".." in cache.parts):  # only a person says where to write
+        config["cache"] = str(cache_dir() / "tables")
     try:
-        config, lists = dict(stored["data"]), dict(stored["metrics"])
-        cache = Path(str(config.get("cache") or "."))
-        if "cache" in config and (cache.is_absolute() or ".." in cache.parts):  # only a person says where to write
-            config["cache"] = str(cache_dir() / "tables")
         data = build(config, "data")
         if not isinstance(data, GenerativeData):
-            raise TypeError(f"{type(data).__name__} is no data module")
-        return data, [build(node, "metric") for node in (lists.get(data.kind) or {}).values()]
+            raise UserError(f"the stored data is a {type(data).__name__}, which is no data module; refused")
+        nodes = {} if lists.get(data.kind) is None else _mapping(lists, data.kind, path)
+        return data, [build(node, "metric") for node in nodes.values()]
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except ValueError as error:  # how classes refuse a value of theirs
         raise UserError(f"{path} is damaged, or of another version of the program ({error}); train again") from None
+
+
+def _mapping(stored: Any, name: str, path: Path) -> dict[Any, Any]:  # noqa: ANN401 (any yaml value)
+    """A part of a stored config; raises `UserError` where it is none of named values."""
+    part = stored.get(name) if isinstance(stored, dict) else None
+    if not isinstance(part, dict):
+        raise UserError(f"{path} is damaged: its {name} is {str(part)[:40]!r}, no mapping; train again")
+    return dict(part)
 
 
 def evaluate_pair(cfg: DictConfig, console: Console) -> None:

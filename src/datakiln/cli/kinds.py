@@ -141,7 +141,7 @@ def said(kind: Kind) -> str:
         is_plain = any(part.name not in ("None", "object", "map") for part in kind.parts)
         plain = [part for part in others if part.name != "object" or not is_plain]  # beside a number, a rarity
         words = [said(part) for part in ([named] if named.choices else []) + plain]
-        return " or ".join(dict.fromkeys(words))
+        return " or ".join(sorted(dict.fromkeys(words), key=lambda said: ", each of it" in said))  # that part goes last
     if kind.name == "literal":
         return f"one of {', '.join(map(str, kind.choices))}" if len(kind.choices) > 1 else str(kind.choices[0])
     if kind.name == "list":

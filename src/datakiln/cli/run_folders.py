@@ -14,12 +14,12 @@ from omegaconf import OmegaConf
 
 from datakiln.cli.choices import LOADER
 from datakiln.errors import UserError
+from datakiln.jobs.lengths import LENGTHS
 
 SWEEP_VARIABLE = "DATAKILN_SWEEP_DIR"  # tells parallel workers which folder their sweep writes to
 MOST_YAML = 4_000_000  # bytes of a config, at most
 CONFIG_FILES = ("config.yaml", "overrides.yaml")  # in the folder `config` of every run
 PRUNED_FILE = "pruned.txt"  # in the folder of a job that a pruner has ended, with the reason
-LENGTHS = ("epochs=", "trainer.max_epochs=", "trainer.max_steps=", "debugging=")  # options that say how long to train
 NOT_IDENTITY = ("ckpt_path=", "hydra.", "debug=", "tags=")  # options that do not make another run
 SWEEPER = ("hydra.sweeper.", "hydra/sweeper")  # options of Hydra's that make another sweep, but for the next two:
 NOT_SWEEPER = ("hydra.sweeper.n_trials=", "hydra.sweeper.n_jobs=")  # how many jobs there are, and how many at a time

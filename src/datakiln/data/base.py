@@ -221,6 +221,15 @@ class GenerativeData(L.LightningDataModule, abc.ABC):
         """Size of the synthetic data unless it is said: as many as training examples."""
         return self.spec.size
 
+    @property
+    def refits(self) -> bool:
+        """Whether a fit with the validation examples apart is to be followed by one on them too."""
+        return False
+
+    def train_on_all(self) -> None:
+        """Makes training examples of the validation examples too, and fits the codec to them; raises `UserError`."""
+        raise UserError(f"a fit on all {NOUNS[self.kind]}s is not known for this kind of data")
+
     def inputs(self, split: Literal["train", "val", "test"], n: int, shape: tuple[int, ...]) -> Tensor:
         """At most n encoded examples of a split, brought to a shape, for models that make examples from others.
 

@@ -13,8 +13,11 @@ from datakiln.console import Console, styled
 from datakiln.data.base import GenerativeData
 from datakiln.data.tables.tables import TableData
 from datakiln.data.tables.types import ColumnRow, describe
+from datakiln.jobs.job import Job
+from datakiln.jobs.lengths import is_length_told
+from datakiln.jobs.outcome import overrides
 from datakiln.results import RunResult
-from datakiln.wording import counted
+from datakiln.wording import counted, number
 
 ROOM_FOR_REASONS = 100  # characters
 MOST_COLUMNS = 40
@@ -36,6 +39,30 @@ def announce_data(data: GenerativeData, console: Console) -> None:
         raw = data.read()
         title = f"{counted(raw.rows, 'row')}, {counted(len(data.schema.fields), 'column')}"
         console.print(columns_table(title, describe(data.schema, raw.frame, raw.facts), console.width))
+
+
+def is_fixed(job: Job) -> bool:
+    """Whether a person has said how long to train; where patience ends training, that is only how long at most."""
+    return job.cfg.patience is None and is_length_told(overrides())
+
+
+def announce_length(job: Job) -> None:
+    """Which epoch was best, of how many, and what is done about it."""
+    bundle, ran = job.bundle, job.trainer.current_epoch
+    if job.chosen is not None:  # only the second fit was left to do
+        ran = job.chosen.ran
+    if bundle.best_epoch is None:
+        best = f"{job.cfg.monitor} was never measured in {counted(ran, 'epoch')}"
+        kept, length = "the weights of the last one are kept", ran
+    else:
+        length = bundle.best_epoch + 1
+        best = f"best epoch {length} of {ran} by {job.cfg.monitor} ({number(bundle.best_score)})"
+        kept = "its weights are kept" + ("; more epochs= may be better still" if length == ran > 1 else "")
+    if job.data.refits:
+        rows = "all rows but those of test"
+        again = f"as many as epochs= says ({job.trainer.max_epochs})" if is_fixed(job) else counted(length, "epoch")
+        kept = f"a second fit, on {rows}, {'has gone' if job.chosen is not None else 'goes'} on for {again}"
+    job.console.print(f"{best}: {kept}", markup=False, highlight=False, soft_wrap=True)
 
 
 def columns_table(title: str, rows: Sequence[ColumnRow], width: int) -> Table:

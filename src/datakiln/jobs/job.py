@@ -12,6 +12,7 @@ import lightning as L
 from omegaconf import DictConfig
 
 from datakiln.callbacks.bundle import Bundle
+from datakiln.callbacks.chosen import Chosen
 from datakiln.callbacks.log import RunLog, kept_log
 from datakiln.console import Console
 from datakiln.data.base import GenerativeData
@@ -45,6 +46,7 @@ class Job:
         self.cfg, self.console = cfg, console or Console()
         self.folder = Path(cfg.output_dir)
         self.log: RunLog | None = None
+        self.chosen: Chosen | None = None  # in the second of two fits, what the first has left to it
         self.seconds: dict[str, float] = {}
         self.cpu_seconds: dict[str, float] = {}
 

@@ -26,7 +26,8 @@ def monitored(job: Job) -> Score:
     """The monitor at its best epoch."""
     score = job.bundle.best_score
     why = "" if score is not None else "the monitor was never measured"
-    return Score(f"best/{_full_name(job)}", score, _direction(job.cfg), why=why)
+    note = "" if job.chosen is None or score is None else "of the first fit, which had the validation rows apart"
+    return Score(f"best/{_full_name(job)}", score, _direction(job.cfg), why=why, note=note)
 
 
 def _full_name(job: Job) -> str:

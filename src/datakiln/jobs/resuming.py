@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datakiln.callbacks.chosen import Chosen
 from datakiln.console import Console
 from datakiln.errors import UserError
+from datakiln.jobs.training_state import check_training_state
 from datakiln.sampling.checkpoints import read_checkpoint
 
 
@@ -53,10 +55,32 @@ def checkpoint_to_go_on_from(
     return str(path)
 
 
+def fit_on_all_rows(wanted: str | None, folder: Path) -> Chosen | None:
+    """What the first of two fits has chosen, if the checkpoint for `ckpt_path=` is of the second one.
+
+    Arguments:
+        wanted: See `checkpoint_to_go_on_from`.
+        folder: The run's folder.
+
+    Raises:
+        UserError: It is damaged.
+    """
+    path = folder / "checkpoints" / "last.ckpt" if wanted == "last" else Path(str(wanted))
+    if wanted is None or not path.is_file():
+        return None
+    state = read_checkpoint(path).get("refit")
+    if state is None:
+        return None
+    if not isinstance(state, dict):
+        raise UserError(f"checkpoint {path}: its refit is a {type(state).__name__}, not a dict; use another")
+    return Chosen.from_state(state, f"checkpoint {path}")
+
+
 def _check(path: Path, wanted: str, identity: Mapping[str, Any], files: Sequence[Path]) -> None:
     content = read_checkpoint(path)
     if "loops" not in content:
         raise UserError(f"ckpt_path={wanted} holds weights for sampling only; give the last.ckpt beside it to go on")
+    check_training_state(path, content)
     was, now = (of["origin"]["source"] for of in (content["datakiln"], identity))
     if was[2] != now[2]:
         of = "" if was[1] == now[1] else f" of {was[1]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from pathlib import Path
@@ -12,9 +13,10 @@ import torch
 from hydra.utils import get_object, instantiate
 from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from datakiln.callbacks.bundle import Bundle
+from datakiln.callbacks.chosen import Chosen
 from datakiln.callbacks.ema import Ema
 from datakiln.callbacks.log import TrainingLines
 from datakiln.callbacks.progress import TrainingBar
@@ -23,14 +25,15 @@ from datakiln.callbacks.stopping import Stopped, on_termination
 from datakiln.console import styled
 from datakiln.data.base import StepReport
 from datakiln.errors import UserError
-from datakiln.jobs.announce import announce_data, announce_result
+from datakiln.jobs.announce import announce_data, announce_length, announce_result, is_fixed
 from datakiln.jobs.job import Job
 from datakiln.jobs.outcome import build_result, choice, monitored, objective_value, overrides, tested
-from datakiln.jobs.resuming import checkpoint_to_go_on_from
+from datakiln.jobs.resuming import checkpoint_to_go_on_from, fit_on_all_rows
 from datakiln.loggers.about import About, learning_rate
+from datakiln.loggers.csv import Csv
 from datakiln.models.base import Diverged
 from datakiln.proof.base import build_proof
-from datakiln.sampling.checkpoints import FORMAT, model_arguments, stage_of
+from datakiln.sampling.checkpoints import FORMAT, load_model, model_arguments, read_checkpoint, stage_of
 from datakiln.sampling.registry import register
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import NOUNS
@@ -92,45 +95,94 @@ class Run(Job):
         warnings.filterwarnings("ignore", module="lightning")
         torch.set_flush_denormal(True)  # denormal floats have made trained nets several times slower
         self.stages = {name: stage_of(str(cfg.model[name])) for name in STAGES if cfg.model.get(name) is not None}
-        parts = {name: model for name, (model, _) in self.stages.items()}
         target = str(cfg.model._target_)
         register(get_object(target), target)  # who trains a class of their own trusts it to be loaded, in this process
-        self.model = instantiate(cfg.model, _partial_=True, _convert_="all")(spec=self.data.spec, **parts)
+        self.chosen = self._chosen_before()
+        self._build()
         self.proof = build_proof(self.data)
         self.proof.check(cfg)
-        self.bundle = Bundle(
-            self.folder / "checkpoints",
-            self._identity(),
-            cfg.monitor,
-            cfg.mode,
-            cfg.save_every_seconds,
-            cfg.patience,
-            current_judge(),
-        )
         self.loggers = [instantiate(node, _convert_="all") for node in (cfg.get("logger") or {}).values()]
         about = self._about()
         for logger in self.loggers:
             if hasattr(logger, "introduce"):
                 logger.introduce(about)
             logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
-        self.trainer = instantiate(
-            cfg.trainer, logger=self.loggers, callbacks=self._callbacks(), default_root_dir=str(self.folder)
-        )
-        self._choose_threads()
         files = self.data.originals.paths if self.data.originals is not None else []
         start = checkpoint_to_go_on_from(cfg.ckpt_path, self.folder, self.console, self._identity(), files)
         on_termination(self.ask_to_stop)
         with self.phase("fit"):
-            try:
-                self.trainer.fit(self.model, datamodule=self.data, ckpt_path=start, weights_only=True)
-            except Diverged as error:
-                good = self.bundle.last_path if self.bundle.last_path.exists() else "none was written yet"
-                raise UserError(f"{error}; the last good checkpoint: {good}") from None
-            except SIGTERMException:  # Lightning hears of SIGTERM too, until training starts
-                raise Stopped("SIGTERM", self.bundle.last_path) from None
+            self._train(start)
+            announce_length(self)
+            if self.data.refits and self.chosen is None:
+                self.chosen = self._choose()
+                self.data.train_on_all()
+                L.seed_everything(int(cfg.seed), verbose=False)
+                for logger in self.loggers:
+                    if isinstance(logger, Csv):  # a run that goes on after the end of its first fit has read none back
+                        logger.resume(self.chosen.ran)
+                self._build()
+                self._train(None)
+        self._check_input()
+
+    def _chosen_before(self) -> Chosen | None:
+        """What the first fit has left to the second one, if a run is to go on with that."""
+        chosen = fit_on_all_rows(self.cfg.ckpt_path, self.folder)
+        if chosen is not None and not self.data.refits:
+            told = f"ckpt_path={self.cfg.ckpt_path} is of a second fit, on all rows"
+            raise UserError(f"{told}; go on with data.validation=refit, or leave out ckpt_path=")
+        if chosen is not None:
+            self.data.train_on_all()
+        return chosen
+
+    def _lengthened(self) -> DictConfig:
+        """The config of this fit, the first or the one on all rows."""
+        cfg = self.cfg
+        if self.chosen is not None and self.chosen.epochs is not None:
+            cfg = copy.deepcopy(cfg)
+            cfg.epochs = self.chosen.epochs
+        return cfg
+
+    def _build(self) -> None:
+        """The model of this fit, and what keeps its states."""
+        chosen, cfg = self.chosen, self._lengthened()
+        parts = {name: model for name, (model, _) in self.stages.items()}
+        options = {**parts, **({} if chosen is None else chosen.options)}
+        self.model = instantiate(cfg.model, _partial_=True, _convert_="all")(spec=self.data.spec, **options)
+        self.bundle = Bundle(
+            self.folder / "checkpoints", self._identity(), cfg.monitor, cfg.mode, cfg.save_every_seconds, cfg.patience,
+            current_judge(), chosen,
+        )  # fmt: skip
+        if chosen is not None:
+            self.model.earlier = (chosen.ran, chosen.steps)
+
+    def _train(self, start: str | None) -> None:
+        unseen = {} if self.chosen is None else {"limit_val_batches": 0}  # there are no unseen rows to validate on
+        self.trainer = instantiate(
+            self._lengthened().trainer,
+            logger=self.loggers,
+            callbacks=self._callbacks(),
+            default_root_dir=str(self.folder),
+            **unseen,
+        )
+        self._choose_threads()
+        try:
+            self.trainer.fit(self.model, datamodule=self.data, ckpt_path=start, weights_only=True)
+        except Diverged as error:
+            good = self.bundle.last_path if self.bundle.last_path.exists() else "none was written yet"
+            raise UserError(f"{error}; the last good checkpoint: {good}") from None
+        except SIGTERMException:  # Lightning hears of SIGTERM too, until training starts
+            raise Stopped("SIGTERM", self.bundle.last_path) from None
         if self.bundle.stop_requested is not None:  # too late for training to hear of it
             raise Stopped(self.bundle.stop_requested, self.bundle.last_path)
-        self._check_input()
+
+    def _choose(self) -> Chosen:
+        """What the fit that has ended leaves to the one on all rows."""
+        bundle, ran = self.bundle, self.trainer.current_epoch
+        best = bundle.best_path if bundle.best_path.exists() else bundle.last_path
+        options = load_model(read_checkpoint(best), raw=True).chosen_options()  # of the best epoch, not of the last one
+        best_length = ran if bundle.best_epoch is None else bundle.best_epoch + 1
+        length = None if is_fixed(self) else best_length
+        return Chosen(length, ran, self.model.steps, bundle.best_epoch, bundle.best_score, options)
 
     def _check_input(self) -> None:
         """Says that a file is another by now than the one that was read; an error where training read both."""
@@ -191,6 +243,7 @@ class Run(Job):
         config = OmegaConf.to_container(self.cfg.model, resolve=True)
         assert isinstance(config, dict)
         config |= {name: built for name, (_, built) in self.stages.items()}
+        config |= {} if self.chosen is None else self.chosen.options
         origin = {"model": choice(self.cfg, "model"), "data": choice(self.cfg, "data"), "seed": int(self.cfg.seed)}
         source = self.data.provenance
         return {

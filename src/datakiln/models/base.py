@@ -76,6 +76,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         self._still: list[str] = []
         self._frozen: list[str] = []  # those of them that no checkpoint holds
         self._bad_step: Tensor | None = None
+        self.earlier: tuple[int, int] | None = None  # epochs and updates of the fit before, where this one is a second
         self.fresh: dict[str, float] = {}  # figures of the running epoch, for monitors that must not see stale ones
 
     @abc.abstractmethod
@@ -264,6 +265,13 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         """The part whose weights an EMA averages: what `draw` needs."""
         return self
 
+    def chosen_options(self) -> dict[str, Any]:
+        """Options, by name, that a second fit on all rows takes over: what validation rows have chosen in this one.
+
+        Also those that would make training longer than the trainer's epochs say.
+        """
+        return {}
+
     def epoch_figures(self) -> dict[str, float]:
         """Further figures at the end of a training epoch, named without their stage."""
         return {}
@@ -284,13 +292,16 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     def publish(self, stage: str, figures: dict[str, float]) -> None:
         """Hands figures to loggers and monitors under "stage/name", once an epoch.
 
-        Not through `self.log`: its bookkeeping took as long as the training of a small table did.
+        Not through `self.log`: its bookkeeping took as long as the training of a small table did. A second fit, on all
+        rows, goes on counting epochs and updates where the first one ended, and its "train" is called "refit".
         """
+        epochs, updates = self.earlier or (0, 0)
+        stage = "refit" if self.earlier is not None and stage == "train" else stage
         named = {f"{stage}/{name}": value for name, value in figures.items()}
         self.fresh.update(named)
         self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in named.items()})
         for logger in self.trainer.loggers:
-            logger.log_metrics({**named, "epoch": self.current_epoch}, step=self.steps)
+            logger.log_metrics({**named, "epoch": epochs + self.current_epoch}, step=updates + self.steps)
 
     def on_train_epoch_start(self) -> None:
         """A new epoch has no figures yet."""

@@ -16,6 +16,7 @@ from datakiln.plots.style import MUTED, PALETTE, colours, panels, round_ticks, s
 STAGES: dict[str, tuple[str, Literal["-", ":"]]] = {
     "train": (PALETTE[0], "-"),
     "val": (PALETTE[1], "-"),
+    "refit": (PALETTE[2], "-"),
     "test": ("#333333", ":"),
 }
 SETTLING, ZOOM = 0.04, 0.3

@@ -82,6 +82,7 @@ STAGES = {
     "test": "On held-out data",
     "val": "On validation data",
     "train": "On training data",
+    "refit": "On all rows, in the second fit",
 }
 # "_linear" and "_p5" are choices within a metric, the rest of a picture's path is its extractor and its n
 _VARIANTS = re.compile(r"(?<=tstr)_linear|(?<=augmented)_linear|(?<=dcr_ratio)_p[0-9.]+$")

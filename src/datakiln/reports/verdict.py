@@ -226,7 +226,7 @@ def key_figures(result: RunResult, topic: Topic) -> list[Score]:
 
 def _own_stem(score: Score) -> str:
     """The stem of a figure of the synthetic data; a run's monitor is another thing, whatever it is called."""
-    return "" if score.name.startswith(("best/", "val/", "train/", "test/")) else stem(score.name)
+    return "" if score.name.startswith(("best/", "val/", "train/", "refit/", "test/")) else stem(score.name)
 
 
 def _evidence(scores: Sequence[Score], first: Callable[[Score], bool]) -> list[Evidence]:

@@ -114,6 +114,7 @@ class TableCodec(Codec):
         if name in tallies:
             found = tallies[name].counts
             counts = np.bincount(label.codes(pd.Series(found.index)), weights=found.to_numpy(), minlength=label.width)
+            counts[len(label.values) : len(label.values) + label.missing] = tallies[name].n_missing
         else:
             counts = np.bincount(label.codes(frame[name]), minlength=label.width)
         return tuple((counts / counts.sum()).tolist())

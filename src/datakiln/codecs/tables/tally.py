@@ -26,17 +26,22 @@ class Tally:
         rows: Cells so far.
         counts: Rows of each category; once `is_pruned`, only of frequent ones, from where they were kept for good.
         is_pruned: Whether there were too many categories to count all of them.
-        has_missing: Whether any cell is missing.
+        n_missing: Cells that are missing.
     """
 
     def __init__(self, field: Field) -> None:
         """Arguments: field: the column."""
         self.field = field
-        self.rows, self.is_pruned, self.has_missing = 0, False, False
+        self.rows, self.n_missing, self.is_pruned = 0, 0, False
         self.counts = pd.Series(dtype=np.int64)
         self._cells: list[pd.Series] = []  # witnesses: extremes, cells off the steps of a clock, distinct numbers
         self._numbers = np.zeros(0)  # theirs
         self._few = True  # distinct numbers have been few so far
+
+    @property
+    def has_missing(self) -> bool:
+        """Whether any cell is."""
+        return self.n_missing > 0
 
     def update(self, series: pd.Series) -> None:
         """Looks at further cells; raises `UserError` for one that its declared type cannot hold."""
@@ -48,8 +53,8 @@ class Tally:
             self._see_generated(series.dropna())
         is_missing = series.isna()
         if not self.has_missing and is_missing.any():
-            self.has_missing = True
             self._missing = series[is_missing].iloc[:1]
+        self.n_missing += int(is_missing.sum())
         self.rows += len(series)
 
     def _count(self, series: pd.Series) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +15,16 @@ from datakiln.schema import Field, Schema
 from datakiln.wording import counted
 
 Frames = dict[str, pd.DataFrame]
+SHARES = (0.7, 0.15, 0.15)  # of train, validation and test
+MOST_JUDGING = 4_000  # rows kept from training to validate, and as many to test: an AUC of them is known to 0.006
 Balance = Literal["none", "over", "under"]
+Validation = Literal["apart", "refit", "shared"]
+VALIDATION: dict[str, str] = {  # and what is said of the last two
+    "apart": "",
+    "refit": "refit: chosen with the validation rows apart, then fitted again on them too",
+    "shared": "shared: the best epoch is chosen on rows that are trained on, so that memorising goes unseen; "
+    "data.validation=refit chooses on unseen rows first",
+}
 
 
 def refuse_on_disk(duplicates: bool, missing: str, outliers: float | None, balance: str) -> None:
@@ -48,9 +58,14 @@ def drop_missing(frames: Frames, schema: Schema) -> tuple[Frames, StepReport]:
 
 
 def impute_missing(frames: Frames, schema: Schema) -> tuple[Frames, StepReport]:
-    """Fills missing cells with the training median (numbers) or the most frequent training value (choices)."""
+    """Fills missing cells with the training median (numbers) or the most frequent training value (choices).
+
+    A target is not made up: rows without one stay without.
+    """
     filled, cells = {name: frame.copy() for name, frame in frames.items()}, 0
     for column in _modelled(schema):
+        if column == schema.label:
+            continue
         missing = {name: frame[column].isna() for name, frame in frames.items()}
         if not any(mask.any() for mask in missing.values()):
             continue
@@ -64,6 +79,8 @@ def impute_missing(frames: Frames, schema: Schema) -> tuple[Frames, StepReport]:
             frame.loc[missing[name], column] = fill
             cells += int(missing[name].sum())
     detail = "impute: training median for numbers, most frequent value for categories"
+    if schema.label in _modelled(schema) and any(frame[schema.label].isna().any() for frame in frames.values()):
+        detail += f"; not for {schema.label}, the target"
     return filled, StepReport("missing", detail, cells=cells)
 
 
@@ -117,9 +134,25 @@ def balance_classes(train: pd.DataFrame, schema: Schema, how: Balance, seed: int
             parts.append(rng.choice(rows, size, replace=False))
         else:
             parts.append(np.concatenate([rows, rng.choice(rows, size - len(rows), replace=True)]))
+    parts.append(np.flatnonzero(train[schema.label].isna()))  # of no class: they stay as they are
     balanced = train.iloc[rng.permutation(np.concatenate(parts))].reset_index(drop=True)
     detail = f"{how}sampling every class of {schema.label} to {counted(size, 'training row')}"
     return balanced, StepReport("balance", detail, rows=abs(len(balanced) - len(train)))
+
+
+def shares_of(split: Sequence[float] | None, rows: int, has_holdout: bool = False) -> tuple[float, float, float]:
+    """Shares of train, validation and test: those given, or `SHARES` with no more than `MOST_JUDGING` rows a judge.
+
+    Arguments:
+        split: What was given; None for the rule.
+        rows: To be split.
+        has_holdout: Whether the test rows are not among them.
+    """
+    if split is not None:
+        return (split[0], split[1], split[2])
+    val, test = (min(share, MOST_JUDGING / max(rows, 1)) for share in SHARES[1:])
+    test = 0.0 if has_holdout else test
+    return (1.0 - val - test, val, test)
 
 
 def split(frame: pd.DataFrame, schema: Schema, shares: tuple[float, float, float], seed: int) -> Frames:
@@ -195,15 +228,15 @@ def check_options(
     """Raises `UserError` for an option of `TableData` that no table could follow."""
     if missing not in MISSING:
         raise UserError(f"data.missing={missing} must be one of {', '.join(MISSING)}")
-    if validation not in ("apart", "shared"):
-        raise UserError(f"data.validation={validation} must be one of apart, shared")
+    if validation not in VALIDATION:
+        raise UserError(f"data.validation={validation} must be one of {', '.join(VALIDATION)}")
     if sample < 100:
         raise UserError(f"data.sample={sample} must be at least 100")
     if balance not in ("none", "over", "under"):
         raise UserError(f"data.balance={balance} must be one of none, over, under")
     if outliers is not None and outliers <= 0:
         raise UserError(f"data.outliers={outliers} must be positive, or null to keep all rows")
-    if len(split) != 3 or min(split) <= 0 or abs(sum(split) - 1) > 1e-6:
+    if split is not None and (len(split) != 3 or min(split) <= 0 or abs(sum(split) - 1) > 1e-6):
         raise UserError(f"data.split={list(split)} must be three positive shares that add up to 1")
     if batch_size < 1:
         raise UserError(f"data.batch_size={batch_size} must be at least 1")

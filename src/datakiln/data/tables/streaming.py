@@ -191,7 +191,7 @@ class Stream:
             UserError: A cell that the type declared for its column cannot hold.
         """
         modelled = [field.name for field in schema.fields if field.is_numeric or field.is_choice]
-        self._needed = modelled if drop else [] if self.label is None else [self.label]
+        self._needed = modelled if drop else []
         tallies = {field.name: Tally(field) for field in schema.fields}
         learning = [c for c in rules.constraints if isinstance(c, FixedCombinations)]
         combinations = [pd.DataFrame(columns=list(c.columns)) for c in learning]

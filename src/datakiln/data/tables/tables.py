@@ -44,9 +44,10 @@ class TableData(GenerativeData):
         missing: "drop", "impute" or "model" (missingness is learnt and reproduced).
         outliers: z-score beyond which training rows are left out; None to keep all.
         balance: "none", "over" or "under" sampling of the training classes.
-        split: Shares of train, validation and test; where the data set has official test rows, those are the test.
-        validation: "apart", or "shared" to train on the validation rows as well, for a last fit on all rows when
-            nothing is left to choose: the figures of validation then are no longer of unseen rows.
+        split: Shares of train, validation and test; None for 0.7, 0.15 and 0.15, but at most 4,000 rows each to
+            validate and to test. Where the data set has official test rows, those are the test.
+        validation: "apart"; "refit" for a second fit, on the validation rows too, as long as the first one was best; or
+            "shared" to train on them from the start, so that no figure of validation is of unseen rows.
         seed: Of the split, of balancing and of the batch order.
         sample: Rows that stand for a table on disk where all of them cannot: see `datakiln.data.tables.streaming`.
     """
@@ -68,8 +69,8 @@ class TableData(GenerativeData):
         missing: Literal["drop", "impute", "model"] = "model",
         outliers: float | None = None,
         balance: Literal["none", "over", "under"] = "none",
-        split: tuple[float, float, float] = (0.7, 0.15, 0.15),
-        validation: Literal["apart", "shared"] = "apart",
+        split: tuple[float, float, float] | None = None,
+        validation: steps.Validation = "apart",
         seed: int = 0,
         sample: int = 200_000,
         least_batches: int = 0,
@@ -85,8 +86,9 @@ class TableData(GenerativeData):
         self.metadata, self.columns = metadata, columns
         self.constraints = constraints
         self.duplicates, self.missing, self.outliers, self.balance = duplicates, missing, outliers, balance
-        self.split_shares, self.seed = (split[0], split[1], split[2]), seed
+        self.split, self.seed = split, seed
         self.validation = validation
+        self._is_shared = validation == "shared"  # whether validation rows train
         self.raw: RawTable | None = None
         self.sample = sample
         self.stream: Stream | None = None  # of a table on disk
@@ -119,15 +121,33 @@ class TableData(GenerativeData):
         if raw.store is None:
             return raw
         steps.refuse_on_disk(self.duplicates, self.missing, self.outliers, self.balance)
-        names, shared = list(raw.frame.columns), self.validation == "shared"
-        self.stream = Stream(raw.store, names, raw.label, self.split_shares, shared, self.sample, self.seed)
+        names, shared = list(raw.frame.columns), self._is_shared
+        shares = steps.shares_of(self.split, raw.store.rows)
+        self.stream = Stream(raw.store, names, raw.label, shares, shared, self.sample, self.seed)
         frame, facts = self.stream.scan()
         return dataclasses.replace(raw, frame=frame, facts=facts)
 
     def setup(self, stage: str) -> None:
         """Reads, cleans, splits and encodes; the order is split first, then everything that is fitted."""
-        if hasattr(self, "frames"):
+        if not hasattr(self, "frames"):
+            self._prepare()
+
+    @property
+    def refits(self) -> bool:
+        """See `GenerativeData`."""
+        return self.validation == "refit"
+
+    def train_on_all(self) -> None:
+        """See `GenerativeData`; steps and codec learn from all rows anew."""
+        if self._is_shared:
             return
+        self._is_shared = True
+        if self.stream is not None:
+            self.stream.shared = True
+        if hasattr(self, "frames"):
+            self._prepare()
+
+    def _prepare(self) -> None:
         frame = self.read().frame
         self.reports = []
         if self.stream is not None:
@@ -135,7 +155,6 @@ class TableData(GenerativeData):
             return
         if self.duplicates:
             frame = self._report(steps.drop_duplicates(frame))
-        frame = self._drop_unlabelled(frame)
         frames = self._split(frame)
         frames = self._report(steps.MISSING[self.missing](frames, self.schema))
         if frames["train"].empty:
@@ -152,6 +171,7 @@ class TableData(GenerativeData):
         """The same for a table whose training rows stay on disk."""
         fitted = self.fitted = stream.fit(self.schema, self.missing == "drop", self.rules)
         self.reports.append(stream.report(fitted))
+        self._report_validation(len(fitted.frames["val"]))
         if not len(fitted.sample):
             raise UserError("data.missing=drop leaves no training row; use data.missing=model")
         for constraint, count in self.rules.fit(fitted.sample):
@@ -162,29 +182,31 @@ class TableData(GenerativeData):
 
     def _split(self, frame: pd.DataFrame) -> steps.Frames:
         holdout = self.read().holdout
+        shares = steps.shares_of(self.split, len(frame), holdout is not None)
         if holdout is None:
-            frames = steps.split(frame, self.schema, self.split_shares, self.seed)
+            frames = steps.split(frame, self.schema, shares, self.seed)
         else:
-            if self.schema.label is not None:
-                holdout = holdout.dropna(subset=[self.schema.label]).reset_index(drop=True)
-            frames = steps.split_with_holdout(frame, holdout, self.schema, self.split_shares, self.seed)
-        if self.validation == "shared":
+            frames = steps.split_with_holdout(frame, holdout, self.schema, shares, self.seed)
+        self._report_split(frames, holdout is not None)
+        if self._is_shared:
             frames["train"] = pd.concat([frames["train"], frames["val"]], ignore_index=True)
-            detail = "shared: validation rows are training rows as well, their figures are not of unseen rows"
-            self.reports.append(StepReport("validation", detail, rows=len(frames["val"])))
+        self._report_validation(len(frames["val"]))
         return frames
+
+    def _report_split(self, frames: steps.Frames, is_official: bool) -> None:
+        train, val, test = (f"{len(frames[name]):,}" for name in ("train", "val", "test"))
+        held = "the official test rows" if is_official else "held out"
+        told = f"{train} rows to train on, {val} to validate, {test} {held}"
+        self.reports.append(StepReport("split", told, rows=len(frames["val"]) + len(frames["test"])))
+
+    def _report_validation(self, rows: int) -> None:
+        if detail := steps.VALIDATION[self.validation]:
+            self.reports.append(StepReport("validation", detail, rows=rows))
 
     def _report(self, outcome: tuple[Any, StepReport]) -> Any:  # noqa: ANN401 (whatever the step made)
         made, report = outcome
         self.reports.append(report)
         return made
-
-    def _drop_unlabelled(self, frame: pd.DataFrame) -> pd.DataFrame:
-        label = self.schema.label
-        if label is None or not frame[label].isna().any():
-            return frame
-        report = StepReport("labels", f"rows without {label} are left out", rows=int(frame[label].isna().sum()))
-        return self._report((frame.dropna(subset=[label]).reset_index(drop=True), report))
 
     def _seen_labels(self, frames: steps.Frames) -> steps.Frames:
         """Leaves out validation and test rows of a class without a training row (dropping rows can cause that)."""
@@ -192,8 +214,14 @@ class TableData(GenerativeData):
         if label is None or not self.schema[label].is_choice:
             return frames
         tallies = self.fitted.tallies if self.fitted is not None else None
-        seen = frames["train"][label].unique() if tallies is None else list(tallies[label].counts.index)
-        kept = {name: frame[frame[label].isin(seen)].reset_index(drop=True) for name, frame in frames.items()}
+        if tallies is None:
+            seen, has_gaps = list(frames["train"][label].dropna().unique()), bool(frames["train"][label].isna().any())
+        else:
+            seen, has_gaps = list(tallies[label].counts.index), tallies[label].has_missing
+        kept = {}
+        for name, frame in frames.items():
+            is_known = frame[label].isin(seen) | (frame[label].isna() if has_gaps else False)
+            kept[name] = frame[is_known].reset_index(drop=True)
         gone = sum(len(frames[name]) - len(kept[name]) for name in frames)
         if gone:
             self.reports.append(

@@ -131,6 +131,10 @@ class TabAR(LikelihoodModel):
         for unused in (numbers.heads, numbers.bias):  # where no number lies close to another
             unused.requires_grad_(numbers.has_references)
 
+    def chosen_options(self) -> dict[str, Any]:
+        """A fit of known length is no longer than that."""
+        return {"min_updates": 0}
+
     @torch.no_grad()
     def _count(self, loader: Iterable[Batch]) -> None:
         """Biases start at the columns' shares of codes; the order goes from least to most entropy."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -166,6 +167,11 @@ class Mixture(ClosedFormModel):
         self.chosen.fill_(best)
         classes, smoothing = self.candidates[best]
         self.publish("val", {"loss": losses[best], "classes": float(classes), "smoothing": float(smoothing)})
+
+    def chosen_options(self) -> dict[str, Any]:
+        """The one candidate that the validation rows fit best."""
+        classes, smoothing = self.candidates[int(self.chosen)]
+        return {"classes": [classes], "smoothing": [smoothing]}
 
     def log_prob(self, x: Tensor) -> Tensor:
         """See `ClosedFormModel`."""
