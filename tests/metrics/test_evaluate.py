@@ -20,9 +20,14 @@ from datakiln.storage import CONF
 from tests.metrics.metrics_tables import MIXED, mixed_table, numbers_schema
 
 CONFIG = OmegaConf.load(CONF / "metrics" / "table.yaml")
-CONFIG.boosting.folds = 2  # three more fits of each fold tell a test nothing new
+CONFIG.boosting.folds = CONFIG.boosting_relations.folds = 2  # three more fits of each fold tell a test nothing new
 METRICS: list[Metric] = [instantiate(node) for node in CONFIG.values()]
-SLOW = ("boosting", "tstr", "augmented")  # fits of gradient boosting, whose way a linear model goes too
+SLOW = (
+    "boosting",
+    "boosting_relations",
+    "tstr",
+    "augmented",
+)  # fits of gradient boosting, whose way a linear model goes too
 QUICK = [metric for name, metric in zip(CONFIG, METRICS, strict=True) if name not in SLOW]
 DATA = EvalData(MIXED, mixed_table(150, 0), mixed_table(60, 2), mixed_table(140, 1))
 

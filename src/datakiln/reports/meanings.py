@@ -24,6 +24,8 @@ MEANINGS = {
     "fidelity/beta_recall": "Whether every kind of real row has its like; low where kinds of rows are missing.",
     "fidelity/distinct": "Share of rows that differ from each other, beside real ones; low where rows repeat.",
     "twosample/boosting_auc": "How well a strong classifier tells synthetic from real rows: 0.5 not at all, 1 always.",
+    "twosample/boosting_relations": "The same where the classifier is also shown what two columns come to: it sees "
+    "whether one equals another, is less, or goes with the parts of a date.",
     "twosample/logistic_auc": "How well a simple classifier tells them: 0.5 not at all, 1 always. It is easily fooled.",
     # use of tables
     "utility/tstr_auc": "How well a model that learnt from synthetic rows ranks real ones: 1 perfectly, 0.5 by chance.",
@@ -70,6 +72,7 @@ MEANINGS = {
     "fidelity": "Mean of the likeness of columns and of pairs on the validation rows.",
     "shape": "How alike single columns are, on the validation rows.",
     "trend": "How alike pairs of columns are, on the validation rows.",
+    "boosting_relations": "How well a classifier that is shown what two columns come to tells synthetic rows: 0.5 not.",
     # cost
     "cost/wall_seconds": "Time from the start of the run to its report.",
     "cost/cpu_seconds": "Processor time of the run, all cores together.",
