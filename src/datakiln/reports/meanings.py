@@ -22,6 +22,10 @@ MEANINGS = {
     "fidelity/mmd": "How far whole rows are from real ones, all columns together; 0 means that nothing differs.",
     "fidelity/alpha_precision": "Whether rows look typical of the real table; low where many could not be real.",
     "fidelity/beta_recall": "Whether every kind of real row has its like; low where kinds of rows are missing.",
+    "fidelity/relations": "How well relations are kept that were found in the real rows, such as one column being the "
+    "sum of two others: 1 means that each holds in as many rows.",
+    "fidelity/relations_real": "In how many real rows those relations hold, on average.",
+    "fidelity/relations_synthetic": "In how many synthetic rows those relations hold, on average.",
     "fidelity/distinct": "Share of rows that differ from each other, beside real ones; low where rows repeat.",
     "twosample/boosting_auc": "How well a strong classifier tells synthetic from real rows: 0.5 not at all, 1 always.",
     "twosample/boosting_relations": "The same where the classifier is also shown what two columns come to: it sees "

@@ -26,6 +26,7 @@ KEY: dict[Topic, tuple[str, ...]] = {
     "faithful": (
         "twosample/boosting_auc",
         "twosample/boosting_relations",
+        "fidelity/relations",
         "fidelity/trend",
         "fidelity/strong_trend",
         "fidelity/shape",

@@ -26,7 +26,7 @@ PAIR_CELLS = 200_000_000  # comparisons that the choice may cost
 EQUAL = 0.01  # share of rows in which two columns must agree for the equality to be a feature of its own
 SCREEN_ROWS = 8_000
 COARSE, FINE = 15, 126  # quantiles to choose features by, and to hand them on with: 253 places at most
-TOLERANCE = 1e-9  # of the larger number: 0.1 + 0.2 is 0.3
+TOLERANCE = 1e-12  # of the larger number: 0.1 + 0.2 is 0.3, and a second is a second in dates
 
 Kind = Literal["number", "date", "part"]
 Form = Literal["part", "difference", "ratio", "equal"]
@@ -140,9 +140,10 @@ class Derived:
         few = part.sample(PAIR_ROWS, np.random.default_rng([seed, 11]))
         quantities = Quantities.of(schema, numeric, few)
         values = quantities(few)
-        values = values[: int(np.clip(PAIR_CELLS // max(values.shape[1], 1) ** 2, 50, PAIR_ROWS))]
+        values = few_for_pairs(values)
         features = [Feature("part", i, i) for i, kind in enumerate(quantities.kinds) if kind == "part"]
-        equal, worth = _worth(values)
+        equal = equal_shares(values)
+        worth = _worth(values, equal)
         first, second = np.nonzero(np.triu(quantities.may_pair, 1))
         best = np.argsort(-worth[first, second], kind="stable")[:most]
         for i, j in zip(first[best].tolist(), second[best].tolist(), strict=True):
@@ -242,23 +243,33 @@ def _divides(column: Floats) -> float:
     return float((np.abs(column) > 0).mean())
 
 
-def _worth(values: Floats) -> tuple[Floats, Floats]:
-    """Of every pair: how often both are equal, and how much there is to see in them.
+def few_for_pairs(values: Floats) -> Floats:
+    """So many of the rows that all pairs of columns can be compared in them."""
+    return values[: int(np.clip(PAIR_CELLS // max(values.shape[1], 1) ** 2, 50, PAIR_ROWS))]
 
-    Equal ones come first, then those whose ranks go together, and of these the ones of like scale.
-    """
-    columns = values.shape[1]
-    equal = np.zeros((columns, columns))
+
+def equal_shares(values: Floats) -> Floats:
+    """Of every pair, the share of rows in which both are equal, shape (columns, columns)."""
+    return np.array([is_equal(column[:, None], values).mean(axis=0) for column in values.T])
+
+
+def rank_correlations(values: Floats) -> Floats:
+    """Of every pair, Spearman's correlation; a missing cell stands in the middle, a constant goes with nothing."""
     ranks = np.zeros_like(values)
     for i, column in enumerate(values.T):
-        equal[i] = is_equal(column[:, None], values).mean(axis=0)
         there = ~np.isnan(column)
         _, place, counts = np.unique(column[there], return_inverse=True, return_counts=True)
         middle = (np.cumsum(counts) - 0.5 * counts)[place]  # ties share their mean rank
         ranks[there, i] = middle - middle.mean() if len(middle) else 0.0
     norm = np.sqrt((ranks**2).sum(axis=0))
-    together = np.abs((ranks.T @ ranks) / np.maximum(np.outer(norm, norm), 1e-300))
+    ranks /= np.where(norm > 0, norm, 1.0)
+    return np.asarray(ranks.T @ ranks)
+
+
+def _worth(values: Floats, equal: Floats) -> Floats:
+    """How much there is to see in every pair: equal ones first, then those that go together and are of like scale."""
     size = np.array([np.median(np.abs(c[~np.isnan(c)])) if (~np.isnan(c)).any() else 0.0 for c in values.T])
     scale = np.log(np.maximum(size, 1e-12))
     likeness = np.exp(-np.abs(scale[:, None] - scale))
-    return equal, np.minimum(5.0 * equal, 1.0) * 2.0 + together * (0.5 + likeness)
+    together = np.abs(rank_correlations(values))
+    return np.asarray(np.minimum(5.0 * equal, 1.0) * 2.0 + together * (0.5 + likeness))
