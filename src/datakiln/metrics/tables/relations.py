@@ -156,7 +156,7 @@ class _Finder:
         columns = may & ~np.array([kind == "part" for kind in self.kinds], dtype=bool)
         same = np.zeros_like(may)
         for i, j in _places(may & (equal >= 0.5 * PARTLY)):
-            share = self._try(f"{self.names[i]} = {self.names[j]}", _Equal(i, j), j, PARTLY, is_exact=True)
+            share = self._try(f"{self.names[i]} = {self.names[j]}", _Equal(i, j), (j,), PARTLY, is_exact=True)
             same[i, j] = share >= 0.5
         nearly = 2.0 * NEARLY - 1.0  # the rows that are looked at may have a little less than all
         for i, j in _places(columns & ~same & (np.maximum(below, below.T) >= nearly)):
@@ -190,7 +190,7 @@ class _Finder:
 
     def _order(self, i: int, j: int) -> None:
         for low, high in ((i, j), (j, i)):
-            if self._try(f"{self.names[low]} <= {self.names[high]}", _Order(low, high), high, NEARLY):
+            if self._try(f"{self.names[low]} <= {self.names[high]}", _Order(low, high), (high,), NEARLY):
                 return
 
     def _line(self, i: int, j: int) -> None:
@@ -202,7 +202,9 @@ class _Finder:
                 continue
             slope, offset = line
             form = _Line(a, b, slope, offset, self.grid[b])
-            if self._try(f"{self.names[b]} = {_written(slope, offset, self.names[a])}", form, b, MOSTLY, is_exact=True):
+            if self._try(
+                f"{self.names[b]} = {_written(slope, offset, self.names[a])}", form, (b,), MOSTLY, is_exact=True
+            ):
                 return
 
     def _laid(self, i: int, j: int) -> tuple[float, float] | None:
@@ -227,25 +229,26 @@ class _Finder:
         slope = float(np.polyfit(x[on] - x[on].mean(), y[on], 1)[0])
         return _simplest(slope, x, y, self.grid[j])
 
-    def _try(self, name: str, holds: Holds, moved: int, least: float, is_exact: bool = False) -> float:
+    def _try(self, name: str, holds: Holds, moved: tuple[int, ...], least: float, is_exact: bool = False) -> float:
         """Keeps a relation that holds in enough rows, and beyond chance; returns the share, 0 if it is not kept.
 
         Arguments:
             name: Of the relation.
             holds: The relation.
-            moved: The column that is shuffled to see what chance makes.
+            moved: The columns that are shuffled, one at a time, to see what chance makes.
             least: Share of the rows in which it must hold.
-            is_exact: Whether a step of the column's last decimal breaks it: chance then is also what holds a step away.
+            is_exact: Whether a step of the first one's last decimal breaks it: chance then is also what holds a step off.
         """
         relation = Relation(name, holds)
         share = relation.share(self.values)
         if np.isnan(share) or share < least:
             return 0.0
-        column = self.values[:, moved]
-        steps = [2.0 * self.grid[moved] * k for k in (-2, -1, 1, 2)] if is_exact and self.grid[moved] > 0 else []
-        mixed, chances = self.values.copy(), []
-        for other in (column[self.shuffle], *(column + step for step in steps)):
-            mixed[:, moved] = other
+        step, chances = 2.0 * self.grid[moved[0]] * is_exact, []
+        others = [(k, self.values[self.shuffle, k]) for k in moved]
+        others += [(moved[0], self.values[:, moved[0]] + step * k) for k in (-2, -1, 1, 2) if step]
+        for k, column in others:
+            mixed = self.values.copy()
+            mixed[:, k] = column
             chances.append(relation.share(mixed))
         chance, n = float(np.nanmax([0.0, *chances])), len(self.values)
         reach = 4.0 * np.sqrt(max(chance * (1.0 - chance), 1.0 / n) / n)
