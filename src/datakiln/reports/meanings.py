@@ -9,6 +9,8 @@ MEANINGS = {
     # tables, single columns and pairs
     "fidelity/shape": "How alike single columns are, on average: 1 means that each has the real one's distribution.",
     "fidelity/trend": "How alike the relations of two columns are, over all pairs: 1 means as in the real table.",
+    "fidelity/trend_quantiles": "The same with numbers in bins of equally many real rows, which long tails and single "
+    "extreme values do not move: how alike the joint tables of two columns are.",
     "fidelity/strong_trend": "How alike pairs of columns are that are clearly related in the real table.",
     "fidelity/coverage": "How much of each column's range, or of its categories, the synthetic rows reach.",
     "fidelity/boundary_adherence": "Share of numbers that lie between the real column's lowest and highest.",
@@ -43,7 +45,7 @@ MEANINGS = {
     "utility/augmented_r2": "Share of the target's variation explained when synthetic rows are added to learn from.",
     "utility/augmented_rmse": "Typical error, in the target's unit, when synthetic rows are added to learn from.",
     # privacy of tables
-    "privacy/copies": "Share of synthetic rows that equal, in every column, a row the model has learnt from.",
+    "privacy/copies": "Share of rows that equal a row the model has learnt from, nearly unique numbers aside.",
     "privacy/closer_to_train": "Share of rows nearer to learnt rows than to as many unseen ones; 0.5 shows no memory.",
     "privacy/dcr_median": "Distance of a typical synthetic row to the nearest row the model has learnt from.",
     "privacy/dcr_p5": "Distance to the nearest learnt row of the twentieth of the rows that come nearest.",

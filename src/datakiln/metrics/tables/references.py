@@ -30,10 +30,7 @@ from datakiln.metrics.tables.columns import Coded, Ints, Tables, renumbered, tab
 
 SMALL = 5_000  # rows of all real data
 MOST = 50_000  # rows of one drawn table: beyond that they cost more than they tell
-KEPT_CHOICES = (
-    "derived",
-    "relations",
-)  # what a metric has chosen to look at, by training rows, is the same for all draws
+KEPT_CHOICES = ("derived", "relations", "copied")  # what a metric has chosen by training rows holds for all draws
 KEPT_CELLS = 2_000_000  # cells of all draws that metrics share; those of larger tables are drawn anew for each
 PRIOR = 0.09  # variance of the power by which distances fall with size around one half, over kinds of figures
 WIDEST = 4.0  # standard deviations to an end, where few draws would put it further

@@ -183,7 +183,7 @@ class _Finder:
                     self._try(
                         f"{names[k]} = {names[i]} {sign} {names[j]}",
                         form(i, j, k, self.grid[k]),
-                        k,
+                        (k, i, j),
                         PARTLY,
                         is_exact=True,
                     )
@@ -237,7 +237,7 @@ class _Finder:
             holds: The relation.
             moved: The columns that are shuffled, one at a time, to see what chance makes.
             least: Share of the rows in which it must hold.
-            is_exact: Whether a step of the first one's last decimal breaks it: chance then is also what holds a step off.
+            is_exact: Whether a step of the first one's last decimal breaks it: what holds a step off then is chance.
         """
         relation = Relation(name, holds)
         share = relation.share(self.values)
