@@ -78,7 +78,7 @@ MISTAKES = {
     "Epochs=3": "did you mean 'epochs'?",
     "modle=vae": "unknown option 'modle'; did you mean 'model'?",
     "logger=[csv,wandbb]": "logger=wandbb is not known; did you mean 'wandb'?",
-    "sweep=latnt": "sweep=latnt is not known; did you mean 'latent'?; known: latent, optuna",
+    "sweep=latnt": "sweep=latnt is not known; did you mean 'latent'?; known: all_tables, all_tables_quick,",
     "hydra/launcher=jobli": "did you mean 'joblib'?",
     "model.optimizer.lrr=1": "did you mean 'model.optimizer.lr'?",
     "trainer.max_epoch=1": "did you mean 'trainer.max_epochs'?; other arguments of lightning.Trainer",

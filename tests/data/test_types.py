@@ -255,6 +255,13 @@ def test_embedded_tables(name: str, rows: int, columns: int, classes: int) -> No
     assert SklearnTable(name)(None).provenance == table.provenance
 
 
+def test_the_embedded_table_with_a_number_to_predict() -> None:
+    table = SklearnTable("diabetes")(None)
+    schema = infer_schema(table.frame, table.label, table.types)
+    assert table.frame.shape == (442, 11) and schema.label == "progression"
+    assert schema.choices == ["sex"] and schema["progression"].type == schema["age"].type == "integer"  # as measured
+
+
 def test_an_unknown_embedded_table_is_refused() -> None:
     with pytest.raises(UserError, match="did you mean 'iris'"):
         SklearnTable("irs")

@@ -19,6 +19,8 @@ from datakiln.metrics.tables.pairs import (
     correlation_ratio,
     correlations,
     cramers_v,
+    joint_distances,
+    quantile_edges,
     theils_u,
     total_variation,
 )
@@ -341,3 +343,40 @@ def test_references_change_only_the_synthetic_rows() -> None:
     pd.testing.assert_frame_equal(floor.synthetic, independent(DATA).synthetic)
     assert not floor.synthetic.equals(independent(replace(DATA, seed=1)).synthetic)
     assert set(floor.synthetic["city"].dropna()) <= set(REAL["city"].dropna())
+
+
+def test_quantile_bins_are_not_moved_by_a_tail() -> None:
+    rng = np.random.default_rng(0)
+    schema = Schema((Field("x", "numeric", "float64"), Field("c", "category", "str")))
+
+    def rows(n: int) -> pd.DataFrame:
+        kind = rng.integers(0, 2, n)
+        x = rng.uniform(0.0, 6.0, n) + 4.0 * kind
+        return pd.DataFrame({"x": x, "c": pd.Series(np.array(["a", "b"])[kind]).astype("str")})
+
+    train, other = rows(2000), rows(2000)
+    tail = other.assign(x=other["x"].where(np.arange(2000) > 0, 1e6))  # one value of the same table
+    data = EvalData(schema, train, other, tail)
+    equal_width, quantiles = fidelity.trend(data)[0].value, fidelity.trend_quantiles(data)[0].value
+    assert equal_width < 0.6 and quantiles > 0.9
+    assert fidelity.trend_quantiles(independent(data))[0].value < 0.85
+
+
+@pytest.mark.parametrize("sizes", [(3, 5, 4), (3, 90, 70), (80, 2, 90)])
+def test_joint_tables_all_at_once_are_those_of_pairs(sizes: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    real, made = ([rng.integers(0, size, n) for size in sizes] for n in (5000, 300))
+    found = joint_distances(real, made, sizes)
+    for i in range(3):
+        for j in range(i + 1, 3):
+            cells = contingency((real[i], made[i]), (real[j], made[j]), sizes[j])
+            assert found[i, j] == pytest.approx(total_variation(cells.real, cells.synthetic), abs=1e-9)
+
+
+def test_edges_of_quantiles_with_repeated_and_missing_values() -> None:
+    assert quantile_edges(np.array([np.nan, np.nan]), 10).size == 0
+    assert quantile_edges(np.array([0.0] * 95 + [1.0, 2.0, 3.0, 4.0, 5.0]), 10).tolist() == [0.0]
+    assert quantile_edges(np.arange(100.0), 4).tolist() == [25.0, 50.0, 75.0]
+    one = numbers_schema("a")
+    with pytest.raises(MetricError, match="no pairs"):
+        fidelity.trend_quantiles(EvalData(one, *3 * [pd.DataFrame({"a": [1.0, 2.0]})]))

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from datakiln.metrics.base import EvalData, MetricError
+from datakiln.metrics.evaluate import evaluate_table
 from datakiln.metrics.privacy import privacy
 from datakiln.metrics.tables.columns import encode
 from datakiln.metrics.tables.nearest import Nearest, nearest, windowed
@@ -106,7 +107,7 @@ def by_plain_numpy(queries: Points, base: Points) -> np.ndarray:
 def test_windows_go_round_the_end() -> None:
     base = Points(np.array([[0.0, 1.0, 2.0, 3.0]], dtype=np.float32), ())
     query = Points(np.array([[0.0]], dtype=np.float32), ())
-    space = Space(np.zeros(1), np.ones(1), np.zeros(1))
+    space = Space(np.zeros(1), np.ones(1), np.zeros(1), np.ones(1, dtype=bool))
     assert windowed(space, query, base, 2, np.arange(4))[:, 0].tolist() == [0.0, 1.0, 2.0, 0.0]
 
 
@@ -180,3 +181,29 @@ def test_what_copies_of_train_would_score_is_told() -> None:
     assert found.note.endswith("copies of train would score 0.67")
     # 600 rows, and which of them the cut leaves in
     assert found.value == pytest.approx(2 / 3, abs=0.06)
+
+
+def test_nearly_unique_numbers_hide_no_copies() -> None:
+    rng = np.random.default_rng(0)
+    n = 400
+
+    def rows(seed: int) -> pd.DataFrame:
+        some = np.random.default_rng(seed)
+        codes = {name: pd.Series(some.integers(0, 9, n).astype(str), dtype="str") for name in "abcd"}
+        return pd.DataFrame({"weight": some.normal(size=n), **codes})
+
+    schema = Schema((*numbers_schema("weight").fields, *(Field(name, "category", "str") for name in "abcd")))
+    train = rows(0)
+    redrawn = train.assign(weight=rng.normal(size=n))
+    found = privacy.copies(EvalData(schema, train, rows(1), redrawn))[0]
+    assert found.value == 1.0 and "ignored: weight" in found.note
+    assert found.detail == {"but for weight": 1.0, "in every column": 0.0}
+    assert privacy.copies(EvalData(schema, train, rows(1), rows(2)))[0].value < 0.15
+    (told,) = evaluate_table(EvalData(schema, train, rows(1), redrawn), [privacy.copies])
+    assert told.ceiling is not None and told.ceiling_range is not None and told.ceiling_range[1] < 0.2
+    # what is left without them tells too little: all columns count
+    few = [numbers_schema("weight").fields[0], Field("a", "category", "str")]
+    found = privacy.copies(EvalData(Schema(tuple(few)), train, rows(1), redrawn))[0]
+    assert found.value == 0.0 and found.note == "" and found.detail is None
+    numbers = normals()
+    assert privacy.copies(replace(numbers, synthetic=numbers.train))[0].value == 1.0

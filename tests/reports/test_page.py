@@ -10,7 +10,7 @@ from jinja2 import UndefinedError
 from PIL import Image
 
 from datakiln.plots.latent import kl_plot
-from datakiln.reports.breakdown import column_table, other_tables
+from datakiln.reports.breakdown import column_table, other_tables, relation_table
 from datakiln.reports.page import picture, render, write_page
 from datakiln.results import Objective, RunResult, Score, Source, Step
 from datakiln.wording import duration, moment, number
@@ -248,3 +248,17 @@ def test_numbers_are_said_in_four_digits(value, said):
 def test_times_are_said_as_a_person_would():
     assert [duration(s) for s in (0.25, 9.96, 61, 7325)] == ["0.25 s", "10.0 s", "1 min 1 s", "2 h 2 min"]
     assert re.fullmatch(r"2025-01-31 12:00 UTC", moment("2025-01-31T12:00:00+00:00")) and moment("?") == "?"
+
+
+def test_relations_have_a_table_of_their_own(tmp_path):
+    parts = {"gross = net + tax": (1.0, 0.9996, 0.9996), "paid = <b>due</b>": (0.3, 0.015, 0.05)}
+    scores = [
+        Score(f"fidelity/relations{end}", 0.5, better, 0, 1, detail={name: v[i] for name, v in parts.items()})
+        for i, (end, better) in enumerate([("_real", "none"), ("_synthetic", "none"), ("", "higher")])
+    ]
+    found = result(figures=scores)
+    sample = pd.DataFrame({"gross": [1.0]})
+    write_page(found, [], sample, None, tmp_path / "report.html")
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "paid = <b>due</b> 30 % 1.5 % 5 % gross = net + tax 100 % > 99.9 % > 99.9 %" in page.text
+    assert other_tables(scores, ["gross"]) == [] and relation_table(scores[:2]) is None

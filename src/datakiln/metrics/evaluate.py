@@ -20,6 +20,7 @@ from datakiln.schema import Schema
 
 HEADLINES = (
     "twosample/boosting_auc",
+    "twosample/boosting_relations",
     "utility/tstr_auc",
     "utility/tstr_r2",
     "privacy/closer_to_train",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datakiln.results import Score
 
 MOST_COLUMNS, MOST_PARTS = 200, 15
+RELATIONS = ("fidelity/relations_real", "fidelity/relations_synthetic", "fidelity/relations")
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,15 @@ def column_table(figures: Sequence[Score], columns: Collection[str] | None) -> P
     return _table("Column", scores, MOST_COLUMNS) if scores else None
 
 
+def relation_table(figures: Sequence[Score]) -> PartTable | None:
+    """Relations between columns, worst kept first: share of real rows, of synthetic rows, and how well it is kept."""
+    scores = [score for name in RELATIONS for score in figures if score.name == name and score.detail]
+    return _table("Relation", scores, MOST_COLUMNS) if len(scores) == len(RELATIONS) else None
+
+
 def other_tables(figures: Sequence[Score], columns: Collection[str] | None) -> list[PartTable]:
     """Figures with other parts, such as pairs of columns or classes; those with the same parts share a table."""
-    by_column = _by_column(figures, columns)
+    by_column = [*_by_column(figures, columns), *(score for score in figures if score.name in RELATIONS)]
     families: list[list[Score]] = []
     for score in figures:
         if score.detail and score not in by_column:

@@ -9,6 +9,8 @@ MEANINGS = {
     # tables, single columns and pairs
     "fidelity/shape": "How alike single columns are, on average: 1 means that each has the real one's distribution.",
     "fidelity/trend": "How alike the relations of two columns are, over all pairs: 1 means as in the real table.",
+    "fidelity/trend_quantiles": "The same with numbers in bins of equally many real rows, which long tails and single "
+    "extreme values do not move: how alike the joint tables of two columns are.",
     "fidelity/strong_trend": "How alike pairs of columns are that are clearly related in the real table.",
     "fidelity/coverage": "How much of each column's range, or of its categories, the synthetic rows reach.",
     "fidelity/boundary_adherence": "Share of numbers that lie between the real column's lowest and highest.",
@@ -22,8 +24,14 @@ MEANINGS = {
     "fidelity/mmd": "How far whole rows are from real ones, all columns together; 0 means that nothing differs.",
     "fidelity/alpha_precision": "Whether rows look typical of the real table; low where many could not be real.",
     "fidelity/beta_recall": "Whether every kind of real row has its like; low where kinds of rows are missing.",
+    "fidelity/relations": "How well relations are kept that were found in the real rows, such as one column being the "
+    "sum of two others: 1 means that each holds in as many rows.",
+    "fidelity/relations_real": "In how many real rows those relations hold, on average.",
+    "fidelity/relations_synthetic": "In how many synthetic rows those relations hold, on average.",
     "fidelity/distinct": "Share of rows that differ from each other, beside real ones; low where rows repeat.",
     "twosample/boosting_auc": "How well a strong classifier tells synthetic from real rows: 0.5 not at all, 1 always.",
+    "twosample/boosting_relations": "The same where the classifier is also shown what two columns come to: it sees "
+    "whether one equals another, is less, or goes with the parts of a date.",
     "twosample/logistic_auc": "How well a simple classifier tells them: 0.5 not at all, 1 always. It is easily fooled.",
     # use of tables
     "utility/tstr_auc": "How well a model that learnt from synthetic rows ranks real ones: 1 perfectly, 0.5 by chance.",
@@ -37,7 +45,7 @@ MEANINGS = {
     "utility/augmented_r2": "Share of the target's variation explained when synthetic rows are added to learn from.",
     "utility/augmented_rmse": "Typical error, in the target's unit, when synthetic rows are added to learn from.",
     # privacy of tables
-    "privacy/copies": "Share of synthetic rows that equal, in every column, a row the model has learnt from.",
+    "privacy/copies": "Share of rows that equal a row the model has learnt from, nearly unique numbers aside.",
     "privacy/closer_to_train": "Share of rows nearer to learnt rows than to as many unseen ones; 0.5 shows no memory.",
     "privacy/dcr_median": "Distance of a typical synthetic row to the nearest row the model has learnt from.",
     "privacy/dcr_p5": "Distance to the nearest learnt row of the twentieth of the rows that come nearest.",
@@ -70,6 +78,7 @@ MEANINGS = {
     "fidelity": "Mean of the likeness of columns and of pairs on the validation rows.",
     "shape": "How alike single columns are, on the validation rows.",
     "trend": "How alike pairs of columns are, on the validation rows.",
+    "boosting_relations": "How well a classifier that is shown what two columns come to tells synthetic rows: 0.5 not.",
     # cost
     "cost/wall_seconds": "Time from the start of the run to its report.",
     "cost/cpu_seconds": "Processor time of the run, all cores together.",

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from datakiln.reports.bars import bar_of
-from datakiln.reports.breakdown import column_table, other_tables
+from datakiln.reports.breakdown import column_table, other_tables, relation_table
 from datakiln.reports.groups import spread_text
 from datakiln.reports.meanings import meaning, short_name
 from datakiln.reports.verdict import KEY, difference, judged, key_figures, mood, standing_word
@@ -59,6 +59,7 @@ def write_page(
         headlines=main_figures(result),
         pictures=[picture(plot) for plot in plots],
         columns=column_table(result.figures, columns),
+        relations=relation_table(result.figures),
         parts=other_tables(result.figures, columns),
         sample=None if sample is None else {"names": columns, "rows": _cells(sample.head(PREVIEW_ROWS))},
         curves=[] if history is None else _curves(history),
@@ -83,6 +84,7 @@ def render(template: str, **values: Any) -> str:
     environment.filters |= {
         "number": number,
         "count": lambda value: f"{value:,}",
+        "share": _share,
         "percent": lambda value: f"{value:.0%}",
         "duration": duration,
         "spread": spread_text,
@@ -135,6 +137,13 @@ def picture(path: Path) -> Picture:
     name = path.stem.replace("_", " ").replace("-", " ").strip()
     source = f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
     return Picture(source, described or name[:1].upper() + name[1:], width)
+
+
+def _share(value: float | None) -> str:
+    """A share of rows; all and none are written only where it is all or none."""
+    if value is None:
+        return "–"
+    return "< 0.1 %" if 0 < value < 0.001 else "> 99.9 %" if 0.999 < value < 1 else f"{100 * value:.3g} %"
 
 
 def _cells(rows: pd.DataFrame) -> list[list[str | None]]:

@@ -25,6 +25,8 @@ Difference = Literal["worse", "same", "better"]
 KEY: dict[Topic, tuple[str, ...]] = {
     "faithful": (
         "twosample/boosting_auc",
+        "twosample/boosting_relations",
+        "fidelity/relations",
         "fidelity/trend",
         "fidelity/strong_trend",
         "fidelity/shape",

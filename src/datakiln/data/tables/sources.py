@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pandas as pd
 
@@ -62,13 +62,14 @@ class RawTable:
 
 
 class SklearnTable:
-    """One of the small tables inside scikit-learn, with its class names as the label.
+    """One of the small tables inside scikit-learn, with its class names or the number to predict as the label.
 
     Arguments:
-        name: "iris", "wine" or "breast_cancer".
+        name: "iris", "wine", "breast_cancer" or "diabetes".
     """
 
-    LABELS = {"iris": "species", "wine": "cultivar", "breast_cancer": "diagnosis"}
+    LABELS = {"iris": "species", "wine": "cultivar", "breast_cancer": "diagnosis", "diabetes": "progression"}
+    OPTIONS: ClassVar[dict[str, dict[str, bool]]] = {"diabetes": {"scaled": False}}  # as measured
 
     def __init__(self, name: str) -> None:
         """Raises `UserError` for an unknown name."""
@@ -81,12 +82,17 @@ class SklearnTable:
         import sklearn
         from sklearn import datasets
 
-        bunch = getattr(datasets, f"load_{self.name}")(as_frame=True)
+        bunch = getattr(datasets, f"load_{self.name}")(as_frame=True, **self.OPTIONS.get(self.name, {}))
         label = self.LABELS[self.name]
         frame = bunch.data.copy()
-        frame[label] = pd.Series([str(name) for name in bunch.target_names], dtype="str").take(bunch.target).array
+        has_classes = "target_names" in bunch
+        if has_classes:
+            frame[label] = pd.Series([str(name) for name in bunch.target_names], dtype="str").take(bunch.target).array
+        else:
+            frame[label] = bunch.target.astype("int64")
         detail = f"{self.name}, embedded in scikit-learn {sklearn.__version__}"
-        return RawTable(frame, label, Provenance("embedded", detail, frame_sha256(frame)), {label: "category"})
+        kind = "category" if has_classes else "integer"
+        return RawTable(frame, label, Provenance("embedded", detail, frame_sha256(frame)), {label: kind})
 
 
 class TableFile:

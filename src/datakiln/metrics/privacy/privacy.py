@@ -12,7 +12,7 @@ is real rows with each column shuffled, which is private and useless. `n` is the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,20 +24,36 @@ from datakiln.metrics.tables.references import Neighbours
 from datakiln.metrics.tables.space import Distances, Points, Space
 
 ROWS = 50_000
+FEW = 100  # training rows with a value: of fewer, any number may be unique
+NEAR_UNIQUE = 0.5  # share of different values among the training rows
+STILL_APART = 0.8  # share of the training rows that the other columns must tell apart
 
 
 @metric("privacy/copies", plan=Neighbours(10, 2, 50_000))
 def copies(data: EvalData) -> list[Figure]:
-    """Share of synthetic rows equal to a training row in every column; no row is left out, however large the tables.
+    """Share of synthetic rows equal to a training row; no row is left out, however large the tables.
 
-    Where it is not known which real rows the generator saw, all of them count as training rows.
+    A column of nearly unique numbers, such as a weight or an amount, is hardly ever hit again by chance, so that with
+    it no row would count that is a training row in all else. Such columns are ignored where the others still tell
+    nearly all training rows apart; the note names them, and the parts of the figure have the share of rows that are
+    equal in them too. Where it is not known which real rows the generator saw, all of them count as training rows.
     """
     t = tables(data)
     if not data.lend:
         _need_holdout(data)
-    copied = _is_in(t.synthetic, t.train)
-    note = f"{int(copied.sum())} rows" if copied.any() else ""
-    return [Figure("privacy/copies", float(copied.mean()), "lower", n=len(copied), note=note)]
+    if "copied columns" not in data.cache:
+        data.cache["copied columns"] = _near_unique(t.train)
+    ignored = data.cache["copied columns"]
+    copied = _is_in(*(replace(p, numbers=np.delete(p.numbers, ignored, axis=1)) for p in (t.synthetic, t.train)))
+    notes, detail = [f"{int(copied.sum())} rows"] if copied.any() else [], None
+    if ignored:
+        names = ", ".join(t.numeric[i] for i in ignored)
+        notes.append(f"nearly unique numbers ignored: {names}")
+        detail = {f"but for {names}": float(copied.mean())}
+        detail["in every column"] = float(_is_in(t.synthetic, t.train).mean())
+    return [
+        Figure("privacy/copies", float(copied.mean()), "lower", n=len(copied), note="; ".join(notes), detail=detail)
+    ]
 
 
 @metric("privacy/closer_to_train", plan=Neighbours(8, 2, holdout="all"))
@@ -155,6 +171,20 @@ def _cut_distances(space: Space, queries: Points, base: Points, size: int, repea
     if size == len(base):
         return np.tile(nearest(space, queries, base).first, (repeats, 1))
     return windowed(space, queries, base, size, np.arange(repeats) * len(base) // repeats)
+
+
+def _near_unique(train: Coded) -> list[int]:
+    """Numbers that differ in most training rows, where the other columns alone tell the rows apart; else none."""
+    rows = len(train)
+    found = []
+    for i, column in enumerate(train.numbers.T):
+        there = column[~np.isnan(column)]
+        if len(there) >= FEW and len(np.unique(there)) > NEAR_UNIQUE * len(there):
+            found.append(i)
+    rest = replace(train, numbers=np.delete(train.numbers, found, axis=1))
+    if not found or rest.numbers.shape[1] + rest.codes.shape[1] == 0:
+        return []
+    return found if len(np.unique(row_keys(rest))) >= STILL_APART * rows else []
 
 
 def _is_in(rows: Coded, others: Coded) -> NDArray[np.bool_]:

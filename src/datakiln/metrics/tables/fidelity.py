@@ -19,7 +19,17 @@ import pandas as pd
 
 from datakiln.metrics.base import EvalData, Figure, MetricError, metric, worst_first
 from datakiln.metrics.tables.columns import Coded, Floats, Ints, Tables, encode, row_keys, tables
-from datakiln.metrics.tables.pairs import as_categories, contingency, correlations, cramers_v, total_variation
+from datakiln.metrics.tables.pairs import (
+    BINS,
+    as_categories,
+    contingency,
+    correlations,
+    cramers_v,
+    in_bins,
+    joint_distances,
+    quantile_edges,
+    total_variation,
+)
 from datakiln.schema import Schema
 
 NAN = float("nan")
@@ -40,6 +50,34 @@ def trend(data: EvalData) -> list[Figure]:
     """
     scores = {pair.name: pair.judged for pair in _pairs(data)}
     return [_mean("fidelity/trend", scores, len(data.synthetic), "pair")]
+
+
+@metric("fidelity/trend_quantiles")
+def trend_quantiles(data: EvalData, bins: int = BINS) -> list[Figure]:
+    """Mean likeness of the joint tables of all pairs of columns, numbers in bins of as many training rows each.
+
+    `trend` follows SDMetrics, which cuts each table's numbers over their own range: where a tail is heavy all cells but
+    a few share a bin, and one extreme value moves every cell into another. Quantiles of the training rows do not move,
+    and two numbers are compared by their joint table, not by one correlation.
+
+    Arguments:
+        data: The tables.
+        bins: Bins of a number; values that repeat may leave fewer. Missing cells are one more.
+    """
+    t = tables(data)
+    names = t.numeric + t.choices
+    if len(names) < 2:
+        raise MetricError("a table of one column has no pairs")
+    edges = [quantile_edges(column, bins) for column in t.train.numbers.T]
+    columns = [in_bins(part, edges, t.sizes) for part in (t.train, t.synthetic)]
+    sizes = [len(edge) + 2 for edge in edges] + [size + 1 for size in t.sizes]
+    found = joint_distances(columns[0], columns[1], sizes)
+    has_values = _has_values(t.train)
+    pairs = itertools.combinations(range(len(names)), 2)
+    scores = {f"{names[i]} / {names[j]}": 1.0 - found[i, j] for i, j in pairs if has_values[i] and has_values[j]}
+    if not scores:
+        raise MetricError("no two columns of train have values")
+    return [_mean("fidelity/trend_quantiles", {name: float(s) for name, s in scores.items()}, len(t.synthetic), "pair")]
 
 
 @metric("fidelity/strong_trend")

@@ -7,6 +7,7 @@ a value.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ import numpy as np
 from datakiln.metrics.tables.columns import Coded, Floats, Ints
 
 BINS = 10  # equal-width bins in which SDMetrics, and the papers that use it, meet a number with a category
+ONE_HOT, HOT_ROWS = 64, 4_096  # codes up to which columns are counted all at once, and rows of one block
 DENSE_CELLS = 1 << 16  # with more cells than this, and than rows, only the occupied cells are counted
 
 
@@ -51,6 +53,64 @@ def as_categories(part: Coded, sizes: Sequence[int]) -> list[Ints]:
     """Every column as codes from 0: numbers in bins, then choices with missing as their last code."""
     numbers = [binned(column) for column in part.numbers.T]
     return numbers + [np.where(codes < 0, size, codes) for codes, size in zip(part.codes.T, sizes, strict=True)]
+
+
+def quantile_edges(column: Floats, bins: int) -> Floats:
+    """Inner edges of bins that hold as many of these numbers each; fewer where values repeat."""
+    there = np.sort(column[~np.isnan(column)])
+    if len(there) == 0:
+        return np.empty(0)
+    at = (np.arange(1, bins) * len(there) // bins).clip(max=len(there) - 1)
+    return np.unique(there[at])
+
+
+def in_bins(part: Coded, edges: Sequence[Floats], sizes: Sequence[int]) -> list[Ints]:
+    """Every column as codes from 0: numbers between these edges, then choices; the last code of each is missing."""
+    numbers = [
+        np.where(np.isnan(column), len(edge) + 1, np.searchsorted(edge, column, side="right"))
+        for column, edge in zip(part.numbers.T, edges, strict=True)
+    ]
+    return numbers + [np.where(codes < 0, size, codes) for codes, size in zip(part.codes.T, sizes, strict=True)]
+
+
+def joint_distances(real: Sequence[Ints], synthetic: Sequence[Ints], sizes: Sequence[int]) -> Floats:
+    """Total variation between the joint tables of every pair of columns, shape (columns, columns), above the diagonal.
+
+    Columns of few codes are counted all at once, as the product of their one-hot matrices; the others pair by pair.
+
+    Arguments:
+        real: Codes from 0 of every column.
+        synthetic: The same of the other table.
+        sizes: Number of codes of every column.
+    """
+    n = len(sizes)
+    found = np.zeros((n, n))
+    few = [i for i in range(n) if sizes[i] <= ONE_HOT]
+    shares = [_joint_shares([part[i] for i in few], [sizes[i] for i in few]) for part in (real, synthetic)]
+    away = np.abs(shares[0] - shares[1])
+    starts = np.cumsum([0, *(sizes[i] for i in few)])[:-1]
+    if few:
+        blocks = np.add.reduceat(np.add.reduceat(away, starts, axis=0), starts, axis=1)
+        found[np.ix_(few, few)] = 0.5 * blocks
+    for i, j in itertools.combinations(range(n), 2):
+        if sizes[i] > ONE_HOT or sizes[j] > ONE_HOT:
+            cells = contingency((real[i], synthetic[i]), (real[j], synthetic[j]), sizes[j])
+            found[i, j] = total_variation(cells.real, cells.synthetic)
+    return found
+
+
+def _joint_shares(columns: Sequence[Ints], sizes: Sequence[int]) -> Floats:
+    """Share of the rows in every pair of codes, shape (codes, codes)."""
+    width, counts = sum(sizes), np.zeros((sum(sizes), sum(sizes)))
+    if not columns:
+        return counts
+    codes = np.stack(columns, axis=1) + np.cumsum([0, *sizes])[:-1]
+    for start in range(0, len(codes), HOT_ROWS):
+        some = codes[start : start + HOT_ROWS]
+        hot = np.zeros((len(some), width), dtype=np.float32)  # counts of a block are exact in it
+        np.put_along_axis(hot, some, 1.0, axis=1)
+        counts += hot.T @ hot
+    return counts / max(len(codes), 1)
 
 
 @dataclass(frozen=True)

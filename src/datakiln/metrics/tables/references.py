@@ -30,6 +30,7 @@ from datakiln.metrics.tables.columns import Coded, Ints, Tables, renumbered, tab
 
 SMALL = 5_000  # rows of all real data
 MOST = 50_000  # rows of one drawn table: beyond that they cost more than they tell
+KEPT_CHOICES = ("derived", "relations", "copied")  # what a metric has chosen by training rows holds for all draws
 KEPT_CELLS = 2_000_000  # cells of all draws that metrics share; those of larger tables are drawn anew for each
 PRIOR = 0.09  # variance of the power by which distances fall with size around one half, over kinds of figures
 WIDEST = 4.0  # standard deviations to an end, where few draws would put it further
@@ -219,7 +220,9 @@ def _parts(data: EvalData, plan: Plan, turn: int, sizes: tuple[int, int, int], i
     kept: dict[Any, EvalData] = data.cache.setdefault("drawn", {})
     shared: dict[Any, dict[str, Any]] = data.cache.setdefault("shared", {})
     key = (turn, sizes, is_naive)
+    choices = {name: work for name, work in data.cache.items() if name.startswith(KEPT_CHOICES)}
     if key in kept:
+        kept[key].cache.update(choices)
         return kept[key]
     if "last" in shared:  # what metrics have found of a large draw is small and stays, its rows go
         shared["last"].pop("tables", None)
@@ -236,6 +239,7 @@ def _parts(data: EvalData, plan: Plan, turn: int, sizes: tuple[int, int, int], i
         mixed = {name: judged[name].take(s).reset_index(drop=True) for name, s in zip(judged, shuffles, strict=True)}
         judged = pd.DataFrame(mixed)
     made = EvalData(data.schema, frame.iloc[train], frame.iloc[holdout] if sizes[1] else judged, judged, data.seed)
+    made.cache.update(choices)
     coded = _coded(data)
     if coded is not None:
         rows = coded.parts[0].take(synthetic)

@@ -50,6 +50,7 @@ class Space:
         shift: Subtracted from every number, shape (numbers,).
         scale: Divides every number; infinite for a column to leave out.
         fill: Scaled value of a missing number, which also differs from every present one as a category does.
+        gaps: Numbers of which any table misses a cell; the marks of the others would tell nothing and cost as much.
         power: 1 for the sum of absolute differences, 2 for that of squares.
         mismatch: What two different categories cost.
     """
@@ -57,6 +58,7 @@ class Space:
     shift: Floats
     scale: Floats
     fill: Floats
+    gaps: NDArray[np.bool_]
     power: int = 1
     mismatch: float = 1.0
 
@@ -64,25 +66,26 @@ class Space:
     def by_range(cls, t: Tables, power: int = 1, mismatch: float = 1.0) -> Space:
         """Numbers scaled to [0, 1] over train; a column constant there is left out, missing is train's median."""
         low, high, middle = _column_wise(t.train.numbers, (np.min, np.max, np.median))
-        return cls._of(low, high - low, middle, power, mismatch)
+        return cls._of(t, low, high - low, middle, power, mismatch)
 
     @classmethod
     def by_spread(cls, t: Tables, power: int = 2, mismatch: float = 1.0) -> Space:
         """Numbers in standard deviations of train; a column constant there is left out, missing is train's median."""
         mean, spread, middle = _column_wise(t.train.numbers, (np.mean, np.std, np.median))
-        return cls._of(mean, spread, middle, power, mismatch)
+        return cls._of(t, mean, spread, middle, power, mismatch)
 
     @classmethod
-    def _of(cls, shift: Floats, scale: Floats, middle: Floats, power: int, mismatch: float) -> Space:
+    def _of(cls, t: Tables, shift: Floats, scale: Floats, middle: Floats, power: int, mismatch: float) -> Space:
         scale = np.where(scale > 0, scale, np.inf)
-        return cls(shift, scale, (middle - shift) / scale, power, mismatch)
+        gaps = np.asarray(np.stack([np.isnan(part.numbers).any(axis=0) for part in t.parts]).any(axis=0))
+        return cls(shift, scale, (middle - shift) / scale, gaps, power, mismatch)
 
     def points(self, part: Coded) -> Points:
         """A table's rows in this space."""
         missing = np.isnan(part.numbers)
         used = np.isfinite(self.scale)
         numbers = np.where(missing, self.fill, (part.numbers - self.shift) / self.scale)[:, used]
-        codes = np.concatenate([part.codes + 1, missing[:, used]], axis=1)
+        codes = np.concatenate([part.codes + 1, missing[:, used & self.gaps]], axis=1)
         columns = tuple(column.astype(np.uint8 if column.max(initial=0) < 256 else np.int32) for column in codes.T)
         return Points(np.ascontiguousarray(numbers.T, dtype=np.float32), columns)
 
