@@ -14,6 +14,7 @@ from datakiln.metrics.base import Direction, Figure, Incomplete, MetricError, me
 from datakiln.metrics.evaluate import Result
 from datakiln.metrics.extractors.classifier import class_choices
 from datakiln.metrics.pictures.chance import Draws, deal, decides_nothing, ends_of_ceiling, ends_of_floor, halve, stem
+from datakiln.metrics.pictures.copies import Collector, calibrated, near_copies
 from datakiln.metrics.pictures.images import figure_name, possible_figures
 from datakiln.metrics.pictures.naive import NaivePictures, fit_pictures
 from datakiln.metrics.pictures.sets import ImageSets, first
@@ -184,27 +185,44 @@ def judge(sets: ImageSets, n: int = 10_000) -> list[Figure]:
     ]  # fmt: skip
 
 
-@metric("memorisation/nearest_distance", "memorisation/copies", decides=False)
+@metric("memorisation/nearest_distance", "memorisation/copies", "memorisation/near_copies", decides=False)
 def memorisation(sets: ImageSets, n: int = 1000, n_train: int = 20_000) -> list[Figure]:
     """How near samples are to their nearest training pictures, pixel by pixel, beside how near real ones are.
 
     `nearest_distance` is the median root mean square difference in grey levels; well below that of real pictures (the
-    ceiling) the model repeats what it has seen. `copies` is the share nearer than two grey levels.
+    ceiling) the model repeats what it has seen. `copies` is the share nearer than two grey levels, `near_copies` that
+    of pictures that are a training picture but for a shift, a mirror, compression or brightness; about one in a hundred
+    real pictures is taken for one.
+
+    Raises:
+        Incomplete: There are too few training pictures to know a near-copy.
     """
     judged = sets.judged[:n]
-    distance, _ = nearest(judged, sets.train(min(n_train, sets.n_train)))
+    n_train = min(n_train, sets.n_train)
+    collector = Collector()
+    distance, _ = nearest(judged, collector.passed(sets.train(n_train)))
     values: dict[str, tuple[Tensor, Direction, float]] = {
         "nearest_distance": (distance.median(), "none", 255.0),
         "copies": ((distance < COPY).double().mean(), "lower", 1.0),
     }
-    note = f"of {min(n_train, sets.n_train):,} training pictures"
-    return [
+    missing = {}
+    try:
+        gallery = collector.gallery()
+        are_near = near_copies(judged, gallery, calibrated(gallery)) | (distance < COPY)
+        values["near_copies"] = are_near.double().mean(), "lower", 1.0
+    except MetricError as error:
+        missing["memorisation/near_copies"] = str(error)
+    note = f"of {n_train:,} training pictures"
+    found = [
         Figure(
             f"memorisation/{name}/n{len(judged)}", float(value), better, high=high, n=len(judged), note=note,
-            is_share=name == "copies",
+            is_share=name != "nearest_distance",
         )
         for name, (value, better, high) in values.items()
     ]  # fmt: skip
+    if missing:
+        raise Incomplete(found, missing)
+    return found
 
 
 def nearest(pictures: Tensor, train: Iterable[Tensor], k: int = 1) -> tuple[Tensor, Tensor]:
