@@ -122,9 +122,9 @@ def ends_of_ceiling(figure: Figure, draws: Draws, compared: int) -> tuple[Figure
         _, low, high = interval(near or far, width, ceiling.value)
         return ceiling, _within(figure, low, high), len(near or far)
     size, target = _effective(ceiling, ceiling.n), _effective(figure, compared)
-    middle, error = _carried(figure, ceiling.value, near, far, size, target)
+    middle, best, error = _carried(figure, ceiling.value, near, far, size, target)
     middle, low, high = interval(near, math.sqrt(2.0 * size / target), middle, error)
-    return replace(ceiling, value=middle, n=figure.n), _within(figure, low, high), len(near)
+    return replace(ceiling, value=middle, n=figure.n), _within(figure, min(low, best), max(high, best)), len(near)
 
 
 def ends_of_floor(figure: Figure, draws: Draws) -> tuple[Figure | None, Ends | None]:
@@ -176,15 +176,19 @@ def _effective(figure: Figure, compared: int) -> float:
 
 def _carried(
     figure: Figure, value: float, near: list[float], far: list[float], size: float, target: float
-) -> tuple[float, float]:
-    """A ceiling at another effective size, and the standard error of carrying it on by deals of two sizes."""
+) -> tuple[float, float, float]:
+    """A ceiling at another effective size, by deals of two sizes: the value, the best it may be, its standard error.
+
+    The fall of a distance steepens with the size, towards that of 1/n, which is the best.
+    """
     perfect = figure.ideal if figure.ideal is not None else figure.high if figure.better == "higher" else figure.low
     if perfect is None:
-        return value, 0.0
+        return value, value, 0.0
     sign = -1.0 if figure.better == "higher" else 1.0
     gap, gaps = sign * (value - perfect), [[sign * (one - perfect) for one in some] for some in (near, far)]
     middle = float(np.mean(gaps[0]))
     if gap <= 0.0 or min(map(min, gaps)) < -1e-9 or middle <= 0.0:
-        return value, 0.0  # an unbiased figure scatters around the perfect value: no distance
+        return value, value, 0.0  # an unbiased figure scatters around the perfect value: no distance
     carried, error = carried_on(gaps[0], gaps[1], size, size / 2, target)
-    return perfect + sign * carried * gap / middle, error * gap / middle
+    best = perfect + sign * gap * min(size / target, 1.0)
+    return perfect + sign * carried * gap / middle, best, error * gap / middle
