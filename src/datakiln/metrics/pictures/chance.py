@@ -36,14 +36,16 @@ class Draws:
     Attributes:
         figures: By `stem` of their names.
         missing: Reasons by name.
-        near: Values of deals of all pictures, by stem; of halves of the naive ones.
-        far: Values of deals of half of them.
+        near: Values of deals of all pictures, or of half where those would cost much, by stem; of halves of the naive.
+        far: Values of deals of half as many, where they are needed.
+        width: Of the spread of `near`, to have that of as many pictures as the figures are of.
     """
 
     figures: dict[str, Figure]
     missing: dict[str, str]
     near: dict[str, list[float]] = field(default_factory=dict)
     far: dict[str, list[float]] = field(default_factory=dict)
+    width: float = 1.0
 
 
 def stem(name: str) -> str:
@@ -63,11 +65,12 @@ def deal(function: Callable[[ImageSets], list[Figure]], sets: ImageSets, found: 
     """
     n = _judged(sets, found)
     widest = max((network.dim for network in sets.cache.values()), default=1)
-    is_costly = n * n * widest > COSTLY
-    for level, values in ((0, found.near), (1, found.far)):
-        if n >> level > 1 and (are_few or (level == 1) == is_costly):
+    level = int(n * n * widest > COSTLY)
+    found.width = math.sqrt(0.5) if level else 1.0  # of twice as many the variance is half as large, or less
+    for more, values in enumerate((found.near, found.far) if are_few else (found.near,)):
+        if n >> (level + more) > 1:
             for turn in range(TURNS):
-                made = replace(sets, labels=None, deal=Deal(turn, level, n))
+                made = replace(sets, labels=None, deal=Deal(turn, level + more, n))
                 _add(values, _figures(function, made))
 
 
@@ -114,16 +117,14 @@ def ends_of_ceiling(figure: Figure, draws: Draws, compared: int) -> tuple[Figure
     if ceiling.is_share and ceiling.n and figure.n:
         low, high = _share_ends(ceiling.value, ceiling.n, figure.n)
         return replace(ceiling, n=figure.n), (low, high), 1
-    if len(near or far) < 2:
+    if len(near) < 2:
         return ceiling, None, None
-    if not (near and far) or ceiling.n is None or figure.n is None:
-        # of deals of half as many pictures the variance is twice that of all, or more
-        width = math.sqrt(2.0) if near else 1.0
-        _, low, high = interval(near or far, width, ceiling.value)
-        return ceiling, _within(figure, low, high), len(near or far)
+    if not far or ceiling.n is None or figure.n is None:
+        _, low, high = interval(near, math.sqrt(2.0) * draws.width, ceiling.value)
+        return ceiling, _within(figure, low, high), len(near)
     size, target = _effective(ceiling, ceiling.n), _effective(figure, compared)
     middle, best, error = _carried(figure, ceiling.value, near, far, size, target)
-    middle, low, high = interval(near, math.sqrt(2.0 * size / target), middle, error)
+    middle, low, high = interval(near, math.sqrt(2.0 * size / target) * draws.width, middle, error)
     return replace(ceiling, value=middle, n=figure.n), _within(figure, min(low, best), max(high, best)), len(near)
 
 

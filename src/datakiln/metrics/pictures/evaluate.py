@@ -145,7 +145,7 @@ def features(
     network = sets.extractor(extractor, precision, resize)
     real = sets.reference(network, n_train, STORE)
     fake = statistics_of(network, sets.features(network, n), STORE, sets.seed)
-    return possible_figures(real.to(fake.rows.device), fake, kinds)
+    return possible_figures(real.to(fake.rows.device), fake, kinds, brief=sets.deal is not None)
 
 
 @metric("judge/class_share_distance", "judge/classes_covered", deals=True)
