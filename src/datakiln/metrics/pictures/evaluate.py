@@ -17,7 +17,7 @@ from datakiln.metrics.pictures.chance import Draws, deal, decides_nothing, ends_
 from datakiln.metrics.pictures.copies import Collector, calibrated, near_copies
 from datakiln.metrics.pictures.images import figure_name, possible_figures
 from datakiln.metrics.pictures.naive import NaivePictures, fit_pictures
-from datakiln.metrics.pictures.sets import ImageSets, first
+from datakiln.metrics.pictures.sets import BATCH, ImageSets, first, pieces
 from datakiln.metrics.pictures.statistics import STORE, statistics_of
 
 COVERED = 0.1  # a class is covered by samples if it has at least this part of its real share
@@ -197,7 +197,7 @@ def memorisation(sets: ImageSets, n: int = 1000, n_train: int = 20_000) -> list[
     Raises:
         Incomplete: There are too few training pictures to know a near-copy.
     """
-    judged = sets.judged[:n]
+    judged = torch.cat(list(pieces(sets.judged, n)))
     n_train = min(n_train, sets.n_train)
     collector = Collector()
     distance, _ = nearest(judged, collector.passed(sets.train(n_train)))
@@ -231,19 +231,23 @@ def nearest(pictures: Tensor, train: Iterable[Tensor], k: int = 1) -> tuple[Tens
     Returns:
         Differences (n, k), or (n,) for k = 1; and the training pictures, uint8 (n, k, C, H, W).
     """
-    asked = pictures.flatten(1).float()
     rows = torch.arange(len(pictures))[:, None]
     best = torch.full((len(pictures), 0), torch.inf)
     found = torch.zeros(len(pictures), 0, *pictures.shape[1:], dtype=torch.uint8)
     for batch in train:
         flat = batch.flatten(1).float()
-        squares = torch.addmm(flat.square().sum(1), asked, flat.T, alpha=-2.0)  # less |asked|^2, which orders nothing
+        norms = flat.square().sum(1)  # less |asked|^2, which orders nothing
+        parts = (part.flatten(1).float() for part in pictures.split(BATCH))
+        squares = torch.cat([torch.addmm(norms, part, flat.T, alpha=-2.0) for part in parts])
         values, at = squares.topk(min(k, len(batch)), largest=False)
         values, together = torch.cat([best, values], dim=1), torch.cat([found, batch[at]], dim=1)
         best, order = values.topk(min(k, values.shape[1]), largest=False)
         found = together[rows, order]
     # the product form above is rounded, and would not know a copy from a near one
-    distance = (asked[:, None] - found.flatten(2).float()).square().mean(dim=2).sqrt()
+    pairs = zip(pictures.split(BATCH), found.split(BATCH), strict=True)
+    distance = torch.cat(
+        [(one.flatten(1).float()[:, None] - near.flatten(2).float()).square().mean(2).sqrt() for one, near in pairs]
+    )
     distance, order = distance.sort(dim=1)
     found = found[rows, order]
     return (distance.squeeze(1) if k == 1 else distance), found
