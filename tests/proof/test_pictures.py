@@ -83,11 +83,15 @@ def test_watching_changes_nothing_and_leaves_grids(tmp_path):
     assert not [name for name, _ in watched.named_modules() if "extractor" in name.lower() or "network" in name]
 
 
-def test_fid_keeps_to_its_budget(tmp_path, caplog):
-    fid = Fid(digits(), every=1, n=256, n_train=200, extractor="pixels", budget=1e-6)
+def test_fid_keeps_to_its_budget(tmp_path, caplog, monkeypatch):
+    """What all samples would take is estimated before they are drawn: none are, but for a few in the last epoch."""
+    monkeypatch.setattr("datakiln.callbacks.fid.GRACE", 0.0)
+    fid = Fid(digits(), every=1, n=5000, n_train=200, extractor="pixels", budget=1e-6)
     with caplog.at_level(logging.WARNING, logger="datakiln.callbacks.fid"):
-        train(tmp_path, [fid])
-    assert "of the training time: from now on every" in caplog.text and fid.every > 1000
+        _, trainer = train(tmp_path, [fid])
+    assert "FID of 5,000 samples would take about" in caplog.text and "none yet; all from epoch" in caplog.text
+    assert fid.next_epoch > 1000
+    assert fid.full_names[MONITOR].endswith("/n128"), "the last epoch is always measured, if only by a few"
     state = fid.state_dict()
     again = Fid(digits())
     again.load_state_dict(state)
@@ -97,6 +101,30 @@ def test_fid_keeps_to_its_budget(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="datakiln.callbacks.fid"):
         train(tmp_path, [fixed], epochs=1)
     assert "raise watch.image.fid.every" in caplog.text and fixed.every == 1
+
+
+def test_fewer_samples_come_first_and_no_monitor_compares_them(tmp_path, caplog, monkeypatch):
+    """Training has taken 10 s at the first turn and 100 s at the second; a sample takes 1 ms, and 10 % may be spent."""
+    monkeypatch.setattr("datakiln.callbacks.fid.GRACE", 0.0)
+    passed = iter([10.0, 100.0, 101.0])
+    monkeypatch.setattr(Fid, "_elapsed", property(lambda self: self.seconds + self.now))
+    monkeypatch.setattr(Fid, "_timed", lambda self, model: 1e-3)
+    measured = []
+    keep = Fid._affordable
+
+    def watched(self, model, epoch, is_last):
+        self.now, self._probed = next(passed), 1e-3
+        measured.append(keep(self, model, epoch, is_last))
+        return measured[-1]
+
+    monkeypatch.setattr(Fid, "_affordable", watched)
+    fid = Fid(digits(), every=1, n=1500, n_train=200, extractor="pixels", budget=0.1)
+    with caplog.at_level(logging.WARNING, logger="datakiln.callbacks.fid"):
+        _, trainer = train(tmp_path, [fid])
+    assert measured[:2] == [896, 1500]
+    assert "1,500 samples would take about 2.0 s, more than 10 % of the training so far: 896 for now" in caplog.text
+    names = {name.rpartition("/")[2] for name in trainer.callback_metrics if name.startswith("val/fid/")}
+    assert "n896" in names and fid.full_names[MONITOR].endswith("/n1500")
 
 
 def sets(judged: torch.Tensor, labels: torch.Tensor | None = None) -> ImageSets:
@@ -331,7 +359,7 @@ def test_the_command_from_training_to_folders(tmp_path, monkeypatch, capsys):
     run.mkdir()
     options = [
         "model=dcgan", "data=digits", "epochs=2", f"output_dir={run}", "model.width=4", "conditional=true",
-        "n_synthetic=300", "watch.image.fid.every=1", "watch.image.fid.n=200",
+        "n_synthetic=300", "watch.image.fid.every=1", "watch.image.fid.n=200", "watch.image.fid.budget=null",
     ]  # fmt: skip
     with initialize_config_dir(str(CONF), version_base="1.3"):
         job = Run(compose("train", overrides=options))
