@@ -150,3 +150,15 @@ def test_time_left_is_what_the_steps_so_far_took(monkeypatch):
         assert work.line("d") == "measuring 4 of 4: d"  # "about 0.00 s left" would be no estimate
         work.step("e")  # more than were told
         assert work.line("e") == "measuring 5 of 4: e"
+
+
+def test_work_knows_the_time_left_before_its_first_step_ends():
+    with Work(Console(file=io.StringIO()), "measuring", 4) as work:
+        work.step("fid")
+        assert work.left() is None
+        work.started -= 10.0
+        work.part(500, 1000)
+        assert 69.0 < work.left() < 71.0  # an eighth took 10 s
+        assert work.line("fid").startswith("measuring 1 of 4: fid, about ")
+        work.step("judge")
+        assert work.done == 0.0

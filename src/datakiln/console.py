@@ -95,13 +95,16 @@ class _Hook(rich.console.RenderHook):
 class Work:
     """A line about work in steps: which one is being done, of how many, and how long the others will take.
 
-    The time left is what the steps so far took, on average, for each that is still to do. See `Console.work`.
+    The time left is what the steps so far took, on average, for each that is still to do; of a step that tells its
+    parts, what is done of it counts too. See `Console.work`.
     """
 
     def __init__(self, console: rich.console.Console, what: str, total: int | None = None) -> None:
         """Arguments: console: where to show it; what: is done; total: number of steps, where they are counted."""
         self.console, self.what, self.total = console, what, total
         self.begun = 0  # steps
+        self.done = 0.0  # of the step that has begun
+        self._name = ""
         self.started = time.monotonic()
         self._status: Status | None = None
 
@@ -123,7 +126,13 @@ class Work:
     def step(self, name: str = "") -> None:
         """The next step begins."""
         self.begun += 1
+        self.done, self._name = 0.0, name
         self._show(name)
+
+    def part(self, done: int, of: int) -> None:
+        """So much of the step is done: the time left is known before the first step ends."""
+        self.done = min(done / max(of, 1), 1.0)
+        self._show(self._name)
 
     def line(self, name: str = "") -> str:
         """What is shown during the step of that name."""
@@ -135,9 +144,9 @@ class Work:
         return told if left is None or round(left) < 1 else f"{told}, about {duration(round(left))} left"
 
     def left(self) -> float | None:
-        """Seconds until all is done; None where no step is done yet or none are counted."""
-        done = self.begun - 1
-        if not self.total or done < 1 or self.begun > self.total:
+        """Seconds until all is done; None where nothing is done yet or no steps are counted."""
+        done = self.begun - 1 + self.done
+        if not self.total or not done > 0 or self.begun > self.total:
             return None
         passed = time.monotonic() - self.started
         return passed / done * (self.total - done)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
 import torch
@@ -16,7 +14,6 @@ from datakiln.data.pictures import forms
 from datakiln.data.pictures.files import Head
 from datakiln.metrics.pictures.evaluate import judge
 from datakiln.proof import folders
-from datakiln.reports.terminal import terminal_table
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +30,7 @@ def compare(tmp_path, monkeypatch, n: int | None = None):
     """What `evaluate real= synthetic=` hands to the metrics, which are left out here, and the result."""
     seen = []
 
-    def measure(sets, metrics, progress, alone=False):
+    def measure(sets, metrics, progress, real):
         seen.append(sets)
         return []
 
@@ -72,26 +69,24 @@ def measured_folders(tmp_path, n_real: int, n_made: int):
     return {score.name: score for score in result.figures}, result
 
 
-def test_the_ceiling_is_of_the_same_n_or_decides_nothing(tmp_path, monkeypatch):
+def test_ceiling_and_floor_are_of_the_figures_n(tmp_path, monkeypatch):
     monkeypatch.setattr("datakiln.metrics.extractors.build._resolve", lambda name, weights: "pixels")
-    scores, result = measured_folders(tmp_path / "enough", 24, 12)
+    scores, result = measured_folders(tmp_path / "enough", 44, 22)
     assert not any("form" in step.name for step in result.steps)
     measured = [score for score in scores.values() if score.value is not None]
     assert {"fid", "kid", "precision", "memorisation"} <= {score.name.partition("/")[0] for score in measured}
-    assert all(score.n == score.ceiling_n == 12 and score.other_ceiling_n is None for score in measured)
-    assert any(score.standing is not None for score in measured)
-    assert scores["memorisation/copies/n12"].note == "of 24 training pictures", "copies of any real picture are found"
-    assert any("12 real pictures set aside" in step.detail for step in result.steps)
+    assert all(score.n == score.ceiling_n == score.floor_n == 22 for score in measured)
+    assert all(score.differs is not None for score in measured if score.better != "none")
+    assert scores["memorisation/copies/n22"].note == "of 44 training pictures", "copies of any real picture are found"
+    assert any("22 real pictures set aside" in step.detail for step in result.steps)
     fid = next(score for score in measured if score.name.startswith("fid/"))
-    assert fid.detail["n_real"] == 12, "synthetic and real ones are compared with the same pictures"
+    assert fid.detail["n_real"] == 22, "synthetic and real ones are compared with the same pictures"
 
-    scores, result = measured_folders(tmp_path / "few", 16, 12)
+    scores, result = measured_folders(tmp_path / "few", 60, 60)
     measured = [score for score in scores.values() if score.value is not None]
-    assert all((score.n, score.ceiling_n, score.other_ceiling_n) == (12, 8, 8) for score in measured)
-    assert all(score.standing is None for score in measured)
-    console = Console(width=160, record=True, quiet=False, file=io.StringIO())
-    console.print(terminal_table(result))
-    assert "(n8)" in console.export_text()
+    assert all(score.n == score.ceiling_n == score.floor_n == 60 for score in measured if score.better != "none")
+    fid = next(score for score in measured if score.name.startswith("fid/"))
+    assert fid.detail["n_real"] == 60 and fid.ceiling_range[0] < fid.value < fid.ceiling_range[1]
 
 
 def test_classes_are_named_and_those_without_a_usable_picture_are_none(tmp_path, monkeypatch):

@@ -20,9 +20,10 @@ from datakiln.data.pictures.pictures import ImageData
 from datakiln.data.pictures.sources import SklearnDigits
 from datakiln.errors import UserError
 from datakiln.metrics.pictures import evaluate as image_sets
-from datakiln.metrics.pictures.evaluate import ImageSets, evaluate_images, independent_pixels, memorisation, nearest
+from datakiln.metrics.pictures.evaluate import ImageSets, evaluate_images, memorisation, nearest
 from datakiln.models.gan.dcgan import DCGAN
 from datakiln.plots.grids import ACROSS, grid
+from datakiln.proof.base import scores
 from datakiln.sampling.pictures import _folder_name, circle, write_by_class, write_images
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import PLAIN, Sampling
@@ -82,11 +83,15 @@ def test_watching_changes_nothing_and_leaves_grids(tmp_path):
     assert not [name for name, _ in watched.named_modules() if "extractor" in name.lower() or "network" in name]
 
 
-def test_fid_keeps_to_its_budget(tmp_path, caplog):
-    fid = Fid(digits(), every=1, n=256, n_train=200, extractor="pixels", budget=1e-6)
+def test_fid_keeps_to_its_budget(tmp_path, caplog, monkeypatch):
+    """What all samples would take is estimated before they are drawn: none are, but for a few in the last epoch."""
+    monkeypatch.setattr("datakiln.callbacks.fid.GRACE", 0.0)
+    fid = Fid(digits(), every=1, n=5000, n_train=200, extractor="pixels", budget=1e-6)
     with caplog.at_level(logging.WARNING, logger="datakiln.callbacks.fid"):
-        train(tmp_path, [fid])
-    assert "of the training time: from now on every" in caplog.text and fid.every > 1000
+        _, trainer = train(tmp_path, [fid])
+    assert "FID of 5,000 samples would take about" in caplog.text and "none yet; all from epoch" in caplog.text
+    assert fid.next_epoch > 1000
+    assert fid.full_names[MONITOR].endswith("/n128"), "the last epoch is always measured, if only by a few"
     state = fid.state_dict()
     again = Fid(digits())
     again.load_state_dict(state)
@@ -96,6 +101,30 @@ def test_fid_keeps_to_its_budget(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="datakiln.callbacks.fid"):
         train(tmp_path, [fixed], epochs=1)
     assert "raise watch.image.fid.every" in caplog.text and fixed.every == 1
+
+
+def test_fewer_samples_come_first_and_no_monitor_compares_them(tmp_path, caplog, monkeypatch):
+    """Training has taken 10 s at the first turn and 100 s at the second; a sample takes 1 ms, and 10 % may be spent."""
+    monkeypatch.setattr("datakiln.callbacks.fid.GRACE", 0.0)
+    passed = iter([10.0, 100.0, 101.0])
+    monkeypatch.setattr(Fid, "_elapsed", property(lambda self: self.seconds + self.now))
+    monkeypatch.setattr(Fid, "_timed", lambda self, model: 1e-3)
+    measured = []
+    keep = Fid._affordable
+
+    def watched(self, model, epoch, is_last):
+        self.now, self._probed = next(passed), 1e-3
+        measured.append(keep(self, model, epoch, is_last))
+        return measured[-1]
+
+    monkeypatch.setattr(Fid, "_affordable", watched)
+    fid = Fid(digits(), every=1, n=1500, n_train=200, extractor="pixels", budget=0.1)
+    with caplog.at_level(logging.WARNING, logger="datakiln.callbacks.fid"):
+        _, trainer = train(tmp_path, [fid])
+    assert measured[:2] == [896, 1500]
+    assert "1,500 samples would take about 2.0 s, more than 10 % of the training so far: 896 for now" in caplog.text
+    names = {name.rpartition("/")[2] for name in trainer.callback_metrics if name.startswith("val/fid/")}
+    assert "n896" in names and fid.full_names[MONITOR].endswith("/n1500")
 
 
 def sets(judged: torch.Tensor, labels: torch.Tensor | None = None) -> ImageSets:
@@ -115,7 +144,7 @@ def test_real_pictures_beat_noise_on_every_figure():
     tag = next(name for name in results if name.startswith("fid/")).removeprefix("fid/")
     assert tag.startswith("classifier@"), "labelled grey pictures are judged by their own classifier"
     fid = results[f"fid/{tag}"]
-    assert fid.figure.value < 0.1 * fid.floor.value and fid.ceiling.value < 0.1 * fid.floor.value
+    assert fid.figure.value < 0.3 * fid.floor.value and fid.ceiling.value < 0.3 * fid.floor.value
     assert results[f"precision/{tag}"].figure.value > 0.85 and results[f"recall/{tag}"].figure.value > 0.85
     accuracy = results[f"judge/accuracy/{tag}"]
     assert accuracy.figure.value > 0.9 and accuracy.ceiling.value > 0.9 and accuracy.floor.value < 0.5
@@ -125,13 +154,42 @@ def test_real_pictures_beat_noise_on_every_figure():
     assert results["memorisation/copies"].figure.value == 0.0
     assert {r.figure.name.rpartition("/n")[2] for r in results.values()} == {"153"}, "the same n for all three sides"
     assert all(r.why == "" and r.ceiling is not None and r.floor is not None for r in results.values())
+    scored = {score.name.rpartition("/n")[0]: score for score in scores(list(results.values()))}
+    assert all(score.differs == "same" for score in scored.values() if score.better != "none"), "within chance"
+    assert scored[f"fid/{tag}"].decides and scored[f"kid/{tag}"].decides and scored[f"fid/{tag}"].draws == 12
+    blind = scored[f"judge/classes_covered/{tag}"]  # naive digits show every class too
+    assert blind.decides is False and "does not tell real pictures from naive ones" in blind.note
+
+
+def test_few_real_pictures_give_a_ceiling_at_the_figures_n():
+    """400 and 400 real digits against 200 and 200: the distance is carried on from the smaller ones to the larger."""
+    pool = torch.cat(list(digits().batches("train")))
+    measure = [functools.partial(image_sets.features, extractor="pixels", kinds=["fid"])]
+
+    def beside(train, judged, real=None):
+        made = ImageSets(lambda n: train[:n].split(256), len(train), judged)
+        return {r.name: r for r in evaluate_images(made, measure, real=real)}
+
+    half = ImageSets(lambda n: pool[:200][:n].split(256), 200, pool[200:400])
+    found = beside(pool[:400], pool[800:1200], half)
+    fid = next(r for name, r in found.items() if name.startswith("fid/"))
+    true = frechet_of(pool[400:800], pool[800:1200])
+    small = frechet_of(pool[:200], pool[200:400])
+    assert fid.ceiling.n == fid.figure.n == 400 and fid.ceiling.value < 0.8 * small
+    assert fid.ceiling.value == pytest.approx(true, rel=0.35)
+    assert fid.ceiling_range[0] < fid.figure.value < fid.ceiling_range[1]
+
+
+def frechet_of(train: torch.Tensor, judged: torch.Tensor) -> float:
+    made = ImageSets(lambda n: train[:n].split(256), len(train), judged)
+    return image_sets.features(made, extractor="pixels", kinds=["fid"])[0].value
 
 
 def test_copies_are_seen():
     train_pictures = digits().pictures["train"].x
     noisy = (train_pictures[:50].int() + 1).clamp(max=255).to(torch.uint8)  # one grey level away is a copy still
     mixed = torch.cat([noisy, digits().pictures["val"].x[:50]])
-    nearest_distance, copies = memorisation(sets(mixed))
+    copies = next(f for f in memorisation(sets(mixed)) if f.name.startswith("memorisation/copies"))
     assert copies.value == 0.5
     distances, found = nearest(noisy, digits().batches("train"), k=3)
     assert torch.equal(found[:, 0], train_pictures[:50]) and (distances[:, 0] <= 1.0).all()
@@ -143,14 +201,6 @@ def test_nearest_agrees_with_comparing_all():
     distances, _ = nearest(queries, digits().batches("train"), k=4)
     brute = (queries[:, None].float() - real[None].float()).square().flatten(2).mean(dim=2).sqrt()
     torch.testing.assert_close(distances, brute.sort(dim=1).values[:, :4], rtol=1e-5, atol=1e-4)
-
-
-def test_the_floor_keeps_every_pixels_values_and_no_relation():
-    real = torch.tensor([[0, 0], [255, 255]], dtype=torch.uint8).reshape(2, 1, 1, 2).repeat(100, 1, 1, 1)
-    floor = independent_pixels([real], 4000, seed=0).float().flatten(1)
-    assert set(floor.unique().tolist()) == {0.0, 255.0}
-    assert floor.mean(dim=0).tolist() == pytest.approx([127.5, 127.5], abs=10)  # standard error 2
-    assert abs(torch.corrcoef(floor.T)[0, 1]) < 0.08  # standard error 0.016, in the real pictures 1
 
 
 def test_without_labels_there_is_no_judge():
@@ -193,13 +243,13 @@ def test_a_metric_that_cannot_be_had_leaves_the_others():
     results = evaluate_images(sets(digits().pictures["val"].x), [broken, image_sets.memorisation])
     assert results[0].figure is None and "extractor=resnet: known are" in results[0].why
     assert [r.name.rpartition("/n")[0] for r in results if r.figure] == [
-        "memorisation/nearest_distance", "memorisation/copies"
+        "memorisation/nearest_distance", "memorisation/copies", "memorisation/near_copies"
     ]  # fmt: skip
 
 
 def test_few_pictures_cost_only_the_figures_that_need_more():
     judged = digits().pictures["val"].x[:5]
-    results = evaluate_images(sets(judged), [functools.partial(image_sets.features, extractor="pixels")])
+    results = evaluate_images(sets(judged), [functools.partial(image_sets.features, extractor="pixels", n_train=60)])
     measured = {r.name.partition("/")[0]: r for r in results if r.figure is not None}
     assert set(measured) == {"fid", "kid", "prd_f8", "prd_f1_8"}
     assert all(r.ceiling and r.floor and not r.why for r in measured.values())
@@ -309,7 +359,7 @@ def test_the_command_from_training_to_folders(tmp_path, monkeypatch, capsys):
     run.mkdir()
     options = [
         "model=dcgan", "data=digits", "epochs=2", f"output_dir={run}", "model.width=4", "conditional=true",
-        "n_synthetic=300", "watch.image.fid.every=1", "watch.image.fid.n=200",
+        "n_synthetic=300", "watch.image.fid.every=1", "watch.image.fid.n=200", "watch.image.fid.budget=null",
     ]  # fmt: skip
     with initialize_config_dir(str(CONF), version_base="1.3"):
         job = Run(compose("train", overrides=options))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
@@ -16,11 +18,15 @@ from datakiln.metrics.pictures.images import image_figures
 from datakiln.metrics.pictures.sets import ImageSets
 from datakiln.metrics.pictures.statistics import STORE, FeatureStatistics, feature_statistics, generated
 from datakiln.models.base import GenerativeModel
+from datakiln.wording import duration
 
 log = logging.getLogger(__name__)
 
 MONITOR = "val/fid"
 BATCH = 256
+PROBED = 8  # samples whose time tells beforehand what all would take
+GRACE = 2.0  # seconds that may be taken in any case
+LEAST = 128  # samples: the distance of fewer says little
 
 
 class Fid(L.Callback):
@@ -37,8 +43,10 @@ class Fid(L.Callback):
         extractor: See `build_extractor`; "auto" is a classifier for labelled grey pictures.
         precision: See `build_extractor`.
         resize: See `build_extractor`.
-        budget: Share of the training time that it may take; None for any.
-        widen: Whether it measures less often when it takes more than that; else it only says so.
+        budget: Share of the training time that it may take; None for any. Where `n` samples would take more than that
+            of the training so far, by the time that a few take, fewer are drawn, or none yet; that figure is logged
+            under its own n only, unless it is the last, and never compared with those of all.
+        widen: Whether it measures less often, or fewer, when it takes more than that; else it only says so.
         seed: Of the samples, the same at every measurement, so that a change is the model's.
     """
 
@@ -70,6 +78,8 @@ class Fid(L.Callback):
         self._began: float | None = None
         self._real: FeatureStatistics | None = None
         self.full_names: dict[str, str] = {}  # of the monitor, once it is measured
+        self._is_measured = False  # the monitor, at some epoch
+        self._probed: float | None = None  # seconds a sample
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Starts the clock that the budget is read against."""
@@ -83,15 +93,63 @@ class Fid(L.Callback):
             return
         real = self._reference(pl_module.device)
         start = time.perf_counter()
-        name, value = self._measure(pl_module, real)
+        n = self._affordable(pl_module, epoch, is_last=epoch == trainer.max_epochs)
+        if n:
+            self._publish(pl_module, trainer, *self._measure(pl_module, real, n), n, epoch)
         self.seconds += time.perf_counter() - start
-        pl_module.publish("val", {name: value})
+        if n == self.n:
+            self.next_epoch = epoch + self.every
+            self._keep_to_budget(epoch)
+
+    def _publish(self, model: GenerativeModel, trainer: L.Trainer, name: str, value: float, n: int, epoch: int) -> None:
+        model.publish("val", {name: value})
+        if n != self.n and (epoch != trainer.max_epochs or self._is_measured):
+            return  # of fewer samples it is larger: a monitor must not compare it with others
         # the monitor's name is the same for all; only the full name goes to the loggers, where runs are compared
-        pl_module.fresh[MONITOR] = value
+        self._is_measured = True
+        model.fresh[MONITOR] = value
         self.full_names[MONITOR] = f"val/{name}"
         trainer.callback_metrics[MONITOR] = torch.tensor(value)
-        self.next_epoch = epoch + self.every
-        self._keep_to_budget(epoch)
+
+    def _affordable(self, model: GenerativeModel, epoch: int, is_last: bool) -> int:
+        """How many samples the budget allows for, by the time that a few take; it is said where these are not all."""
+        if self.budget is None or not self.widen or not model.can_draw or self.n <= LEAST:
+            return self.n
+        training = max(self._elapsed - self.seconds, 1e-9)
+        if self._probed is None:
+            self._probed = self._timed(model)
+        wanted, allowed = self._probed * self.n, max(self.budget * training, GRACE)
+        if wanted <= allowed:
+            return self.n
+        n = int(allowed / self._probed) // LEAST * LEAST  # whole hundreds, so that runs have names in common
+        if is_last:
+            n = max(n, LEAST)
+        self.next_epoch = epoch + max(1, round(epoch * (wanted / allowed - 1)))
+        drawn = f"{n:,} for now" if n else "none yet"
+        until = "" if is_last else f"; all from epoch {self.next_epoch} on"
+        log.warning(
+            "FID of %s samples would take about %s, more than %.0f %% of the training so far: %s%s",
+            f"{self.n:,}", duration(max(round(wanted), 1)), 100 * self.budget, drawn, until,
+        )  # fmt: skip
+        return n
+
+    def _timed(self, model: GenerativeModel) -> float:
+        """Seconds that one sample takes, features included; the second of two draws, since the first prepares."""
+        seconds = 0.0
+        with self._own_random_numbers(model):
+            for _ in range(2):
+                start = time.perf_counter()
+                self.network(to_levels(model.sample(PROBED)))
+                seconds = time.perf_counter() - start
+        return seconds / PROBED
+
+    @contextmanager
+    def _own_random_numbers(self, model: GenerativeModel) -> Iterator[None]:
+        """The same at every measurement; training's own are left untouched."""
+        device = model.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(self.seed)
+            yield
 
     def _reference(self, device: torch.device) -> FeatureStatistics:
         """Features of training pictures: made once, not at the cost of the budget, and kept on disk for other runs."""
@@ -103,17 +161,17 @@ class Fid(L.Callback):
             self._elapsed_before -= time.perf_counter() - start
         return self._real
 
-    def _measure(self, model: GenerativeModel, real: FeatureStatistics) -> tuple[str, float]:
-        device = model.device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(self.seed)
+    def _measure(self, model: GenerativeModel, real: FeatureStatistics, n: int) -> tuple[str, float]:
+        start = time.perf_counter()
+        with self._own_random_numbers(model):
             if model.can_draw:
                 size = min(BATCH, self.data.codec.chunk)
-                samples, n = generated(lambda size: to_levels(model.sample(size)), self.n, size), self.n
+                samples = generated(lambda size: to_levels(model.sample(size)), n, size)
             else:
-                made = to_levels(examples_of(model, self.data, self.n))
+                made = to_levels(examples_of(model, self.data, n))
                 samples, n = iter(made.split(BATCH)), len(made)
             fake = feature_statistics(self.network, samples, n)
+        self._probed = (time.perf_counter() - start) / n  # of many at once it is known better than of a few
         figure = image_figures(real, fake, ("fid",))[0]
         return figure.name, figure.value
 
@@ -136,12 +194,14 @@ class Fid(L.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """When it is due, and the time spent, so that a resumed run keeps to the same budget."""
-        return {"every": self.every, "next": self.next_epoch, "seconds": self.seconds, "elapsed": self._elapsed}
+        spent = {"seconds": self.seconds, "elapsed": self._elapsed}
+        return {"every": self.every, "next": self.next_epoch, **spent, "measured": self._is_measured}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on as `state_dict` says."""
         self.every, self.next_epoch = state_dict["every"], state_dict["next"]
         self.seconds, self._elapsed_before = state_dict["seconds"], state_dict["elapsed"]
+        self._is_measured = state_dict.get("measured", True)  # older runs measured all from the first on
 
 
 def training_sets(data: ImageData, device: torch.device, sampled: bool) -> ImageSets:

@@ -89,6 +89,7 @@ class Figure:
         n: Number of judged rows: synthetic ones, or of each class, or of the holdout, as the metric says.
         note: What a reader must know of this very value, such as the columns it could not include.
         noise: Standard error of the value by chance alone, where it is known: smaller differences say nothing.
+        is_share: Whether the value is the share of n independent examples, whose chance is known from n alone.
 
     Raises:
         MetricError: The value is NaN or infinite.
@@ -104,6 +105,7 @@ class Figure:
     n: int | None = None
     note: str = ""
     noise: float | None = None
+    is_share: bool = False
 
     def __post_init__(self) -> None:
         """Refuses a value that no report could show."""
@@ -183,17 +185,22 @@ class Traits:
     Attributes:
         figures: Names of its figures; they stand in the report even where it cannot be computed.
         plan: How its ceiling and floor are drawn; None for two tables whose distance depends on their rows.
+        deals: Whether a metric of pictures looks at their features only, so that it costs little to ask it again of
+            pictures dealt anew, which shows what chance gives.
+        decides: Whether real pictures should beat naive ones: in what is about memory they do not.
     """
 
     figures: tuple[str, ...]
     plan: Plan | None = None
+    deals: bool = False
+    decides: bool = True
 
 
-def metric(*figures: str, plan: Plan | None = None) -> Callable[[F], F]:
+def metric(*figures: str, plan: Plan | None = None, deals: bool = False, decides: bool = True) -> Callable[[F], F]:
     """Decorates a metric with its `Traits`; a metric without them is named after its module and function."""
 
     def mark(function: F) -> F:
-        function.traits = Traits(figures, plan)  # type: ignore[attr-defined]
+        function.traits = Traits(figures, plan, deals, decides)  # type: ignore[attr-defined]
         return function
 
     return mark

@@ -21,9 +21,8 @@ from datakiln.data.pictures.labelled_sample import labelled_sample
 from datakiln.data.pictures.sources import Pictures
 from datakiln.errors import UserError
 from datakiln.metrics.base import traits
-from datakiln.metrics.evaluate import Result
-from datakiln.metrics.pictures.evaluate import evaluate_images, nearest
-from datakiln.metrics.pictures.sets import BATCH, ImageSets
+from datakiln.metrics.pictures.evaluate import STEPS, evaluate_images, nearest
+from datakiln.metrics.pictures.sets import BATCH, ImageSets, Stack, first
 from datakiln.plots.grids import ACROSS
 from datakiln.plots.images import beside, neighbours
 from datakiln.proof.base import Measured, scores
@@ -58,7 +57,8 @@ def evaluate_folders(cfg: DictConfig, metrics: Sequence[Any], folder: Path, cons
 
     Where there are at least twice as many real ones as synthetic ones, as many as these are set aside, and both are
     compared with the others: the distances depend on n. Copies are looked for among all real ones. Where there are
-    fewer, one half of the real ones is compared with the other, and the ceiling's n is shown beside it.
+    fewer, the synthetic ones are compared with all real ones, one half of these with the other, and the ceiling is
+    carried on to the n of the figure.
 
     Both folders are cut to the middle square and brought to one side: the usual shorter side
     (see `_common`), at most 299 px. Of both, pictures are taken in a fixed random order, so that n= and every bounded
@@ -80,28 +80,30 @@ def evaluate_folders(cfg: DictConfig, metrics: Sequence[Any], folder: Path, cons
     if len(real.x) < 4 or len(made.x) < 4:
         raise UserError(f"real={paths[0]} and synthetic={paths[1]} must hold at least 4 usable pictures each")
     order = torch.randperm(len(real.x), generator=torch.Generator().manual_seed(int(cfg.seed)))
-    judged = made.x if cfg.n is None else made.x[: int(cfg.n)]
-    sets = _sets(real, order, judged, _matched(made, real.classes, len(judged)), int(cfg.seed))
+    judged = made.x if cfg.n is None else first(made.x, int(cfg.n))
     aside = _set_aside(len(order), len(judged))
-    with console.work("measuring", 2 * len(metrics)) as work:
-        tell = work.step
-        others = replace(sets, n_train=len(order) - aside)  # a prefix of the same order
-        same_n = aside == min(len(judged), MOST_SET_ASIDE)
-        results = evaluate_images(others if same_n else sets, [m for m in metrics if not _is_of_copies(m)], tell)
-        results += evaluate_images(sets, [m for m in metrics if _is_of_copies(m)], tell)  # of any real picture
-        last = order[len(order) - aside :]
-        real_ones = replace(others, judged=real.x[last], labels=None if real.y is None else real.y[last])
-        ceilings = evaluate_images(real_ones, metrics, lambda name: tell(f"real {name}"), alone=True)
+    others = len(order) - aside  # a prefix of the order
+    is_enough = aside == min(len(judged), MOST_SET_ASIDE)
+    sets = _sets(real, order, others, judged, _matched(made, real.classes, len(judged)), int(cfg.seed))
+    with console.work("measuring", STEPS * len(metrics)) as work:
+        sets = replace(sets, watch=work.part)
+        last = order[others:]
+        labels = None if real.y is None else real.y[last]
+        unseen = replace(sets, n_train=others, judged=_taken(real.x, last), labels=labels)
+        beside = replace(sets, n_train=others) if is_enough else sets
+        results = evaluate_images(beside, [m for m in metrics if not _is_of_copies(m)], work.step, unseen)
+        copies = [m for m in metrics if _is_of_copies(m)]
+        results += evaluate_images(sets, copies, work.step, unseen)  # of any real picture
     plots = _plots(real, order, made, folder / "plots")
     result = RunResult(
         model=paths[1].name,
         data=paths[0].name,
         seed=int(cfg.seed),
         provenance=Source("files", str(paths[0].resolve()), real.sha256),
-        figures=_noted(scores([_with_ceiling(result, ceilings) for result in results]), forms),
+        figures=_noted(scores(results), forms),
         n_train=len(real.x),
         n_synthetic=len(judged),
-        steps=[*real.steps, *made.steps, *_form_steps(forms), _ceiling_step(len(order), aside, same_n)],
+        steps=[*real.steps, *made.steps, *_form_steps(forms), _ceiling_step(len(order), aside, is_enough)],
         versions=package_versions(),
         machine=machine(),
     )
@@ -143,16 +145,26 @@ def _read(
 def _shuffled(folder: Folder, seed: int) -> Folder:
     """The same in a fixed random order: files come sorted by class, so the first ones would be of one class."""
     order = torch.randperm(len(folder.x), generator=torch.Generator().manual_seed(seed))
-    x = folder.x[order] if isinstance(folder.x, Tensor) else folder.x.subset(order)
-    return replace(folder, x=x, y=None if folder.y is None else folder.y[order])
+    return replace(folder, x=_taken(folder.x, order), y=None if folder.y is None else folder.y[order])
 
 
-def _sets(real: Folder, order: Tensor, judged: Tensor | PictureFiles, labels: Tensor | None, seed: int) -> ImageSets:
-    labelled, sha256 = None, f"{real.sha256} {tuple(real.x.shape)}"
-    if real.y is not None and len(real.classes) > 1 and isinstance(real.x, Tensor):
-        labelled = LabelledImages(real.x, real.y, sha256)
-    elif len(real.classes) > 1:
-        labelled = labelled_sample(Pictures(real.x, real.y), real.x.shape[2], sha256, seed)
+def _taken(x: Tensor | PictureFiles, rows: Tensor) -> Tensor | PictureFiles:
+    """Some pictures; those in files stay there."""
+    return x[rows] if isinstance(x, Tensor) else x.subset(rows)
+
+
+def _sets(
+    real: Folder, order: Tensor, others: int, judged: Tensor | Stack, labels: Tensor | None, seed: int
+) -> ImageSets:
+    """The real side, with a classifier that learns from all real pictures but those set aside: they must be unseen."""
+    labelled, learnt = None, order[:others].sort().values
+    sha256 = f"{real.sha256} {tuple(real.x.shape)}, {others} of seed {seed}"
+    if real.y is not None and len(real.classes) > 1:
+        x, y = _taken(real.x, learnt), real.y[learnt]
+        if isinstance(x, Tensor):
+            labelled = LabelledImages(x, y, sha256)
+        else:
+            labelled = labelled_sample(Pictures(x, y), real.x.shape[2], sha256, seed)
     return ImageSets(
         train=lambda n: real.batches(order[:n]),
         n_train=len(real.x),
@@ -181,22 +193,10 @@ def _is_of_copies(metric: Callable[..., Any]) -> bool:
     return traits(metric).figures[0].startswith("memorisation/")
 
 
-def _ceiling_step(n_real: int, aside: int, same_n: bool) -> Step:
+def _ceiling_step(n_real: int, aside: int, is_enough: bool) -> Step:
     compared = f"figures compare with the other {n_real - aside:,}, those of copies with all"
-    fewer = "fewer than synthetic ones: the ceiling is of another n, and no figure is placed beside it"
-    return Step("ceiling", f"{aside:,} real pictures set aside; {compared if same_n else fewer}")
-
-
-def _with_ceiling(result: Result, ceilings: list[Result]) -> Result:
-    """The ceiling's name ends in its own n, so figures are matched by what stands before."""
-    own = result.name.rpartition("/n")[0]
-    other = next((c for c in ceilings if c.name.rpartition("/n")[0] == own and own), None)
-    if result.figure is None:
-        return result
-    if other is not None:
-        return replace(result, ceiling=other.figure, why="")
-    lacking = next((c.why for c in ceilings if c.figure is None and f"{own}/".startswith(f"{c.name}/")), "")
-    return replace(result, why=lacking.replace("not computed", "no ceiling", 1))
+    fewer = "compared with the others, and their figures carried on to as many as there are synthetic ones"
+    return Step("ceiling", f"{aside:,} real pictures set aside; {compared if is_enough else fewer}")
 
 
 def _plots(real: Folder, order: Tensor, made: Folder, target: Path) -> list[Path]:

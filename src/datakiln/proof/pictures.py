@@ -21,7 +21,7 @@ from datakiln.errors import UserError
 from datakiln.loggers.about import Samples
 from datakiln.metrics.base import Figure
 from datakiln.metrics.extractors.build import check_extractor
-from datakiln.metrics.pictures.evaluate import evaluate_images, nearest
+from datakiln.metrics.pictures.evaluate import STEPS, evaluate_images, nearest
 from datakiln.metrics.pictures.sets import ImageSets
 from datakiln.models.vae.vae import VAE
 from datakiln.plots.grids import ACROSS, save_grid
@@ -96,14 +96,14 @@ class ImageProof(Proof):
 
     def figures(self, synthetic: Made, metrics: Sequence[Metric], seed: int, console: Console) -> list[Score]:
         """Every metric of the config, with a progress line on a terminal."""
-        holdout, labels = self.data.examples("test", MOST_HELD_OUT)
+        holdout, labels = self.data.stacked("test", MOST_HELD_OUT)
         sets = replace(
             training_sets(self.data, self.data.device, sampled=True), judged=torch.from_numpy(synthetic.pictures),
             labels=None if synthetic.labels is None else torch.from_numpy(synthetic.labels),
             holdout=holdout, holdout_labels=labels, seed=seed,
         )  # fmt: skip
-        with console.work("measuring", len(metrics)) as work:
-            return scores(evaluate_images(sets, metrics, work.step))
+        with console.work("measuring", STEPS * len(metrics)) as work:
+            return scores(evaluate_images(replace(sets, watch=work.part), metrics, work.step))
 
     def plots(self, synthesizer: Synthesizer, synthetic: Made, folder: Path) -> list[Path]:
         """Samples, real beside synthetic, neighbours, samples over the epochs, curves."""

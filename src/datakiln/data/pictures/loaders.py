@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -85,6 +86,36 @@ def middle(pictures: Tensor, side: int) -> Tensor:
     """The middle of each picture, shape (B, C, side, side)."""
     top, left = (pictures.shape[2] - side) // 2, (pictures.shape[3] - side) // 2
     return pictures[:, :, top : top + side, left : left + side]
+
+
+@dataclass(frozen=True)
+class Middles:
+    """The middles of pictures in files, which are decoded when they are asked for; looks like a uint8 tensor.
+
+    Attributes:
+        files: The pictures.
+        side: Height and width of their middles.
+    """
+
+    files: PictureFiles
+    side: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """That of the tensor it stands for."""
+        return len(self.files), self.files.channels, self.side, self.side
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return len(self.files)
+
+    def __getitem__(self, at: slice) -> Tensor:
+        """Some of them, uint8 (B, C, side, side)."""
+        return middle(self.files[at], self.side)
+
+    def first(self, n: int) -> Middles:
+        """The first n of them."""
+        return Middles(self.files.first(n), self.side)
 
 
 def randomly_cut(pictures: Tensor, side: int, flip: bool, generator: torch.Generator) -> Tensor:

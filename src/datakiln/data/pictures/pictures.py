@@ -13,7 +13,7 @@ from datakiln.codecs.pictures import ImageCodec
 from datakiln.data.base import GenerativeData, Provenance, StepReport
 from datakiln.data.pictures.files import PictureFiles
 from datakiln.data.pictures.labelled_sample import labelled_sample, spread_by_class
-from datakiln.data.pictures.loaders import ImageLoader, middle
+from datakiln.data.pictures.loaders import ImageLoader, Middles, middle
 from datakiln.data.pictures.sources import Pictures, RawImages
 from datakiln.errors import UserError
 from datakiln.spec import DataSpec, LabelledImages
@@ -175,6 +175,14 @@ class ImageData(GenerativeData):
         part = self.pictures[name]
         order = torch.randperm(len(part.x), generator=torch.Generator().manual_seed(self.seed))[:n]
         return middle(part.x[order], self.spec.shape[1]), None if part.y is None else part.y[order]
+
+    def stacked(self, name: Split, n: int) -> tuple[Tensor | Middles, Tensor | None]:
+        """The same as `examples`, but those in files are decoded when they are asked for."""
+        part = self.pictures[name]
+        if isinstance(part.x, Tensor):
+            return self.examples(name, n)
+        order = torch.randperm(len(part.x), generator=torch.Generator().manual_seed(self.seed))[:n]
+        return Middles(part.x.subset(order), self.spec.shape[1]), None if part.y is None else part.y[order]
 
     def inputs(self, split: Split, n: int, shape: tuple[int, ...]) -> Tensor:
         """See `GenerativeData`; a smaller side by the mean of the pixels it covers."""

@@ -152,6 +152,17 @@ def class_probabilities(judge: Extractor, images: Tensor) -> Tensor:
     return judge.probabilities(judge(images))
 
 
+def class_choices(judge: Extractor, features: Tensor) -> Tensor:
+    """The likeliest class of each row of features, (B, dim) to (B,).
+
+    Raises:
+        MetricError: If the extractor has no classes.
+    """
+    if judge.probabilities is None:
+        raise MetricError(f"{judge.tag} has no classes; use the extractor 'classifier'")
+    return judge.probabilities(features.to(judge.device)).argmax(1)
+
+
 def judged_accuracy(judge: Extractor, images: Tensor, labels: Tensor) -> float:
     """Share of images that the judge gives their label; uint8 (B, C, H, W) and int64 (B,)."""
     return float((class_probabilities(judge, images).argmax(1).cpu() == labels.cpu()).double().mean())

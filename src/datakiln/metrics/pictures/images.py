@@ -19,7 +19,8 @@ FIGURES = {
     "manifold": ("precision", "recall", "coverage", "density"),
     "curve": ("prd_f8", "prd_f1_8"),
 }  # else as the kind
-MAX_POINTS = 10
+MAX_POINTS, BRIEF_POINTS = 10, 4
+RUNS, BRIEF_RUNS = 10, 2  # clusterings behind a curve
 LEAST_INFINITY = 10 * MAX_POINTS
 
 
@@ -42,15 +43,15 @@ def _figure(
     return Figure(figure_name(metric, statistics.tag, n), value, better, low, high, detail or None, ideal, n)
 
 
-def _fid(real: FeatureStatistics, fake: FeatureStatistics) -> list[Figure]:
+def _fid(real: FeatureStatistics, fake: FeatureStatistics, brief: bool) -> list[Figure]:
     value = frechet_distance(real.gaussian, fake.gaussian, real.factor, fake.all_rows)
     mean = float((real.gaussian.mean - fake.gaussian.mean).square().sum())
     parts = {"n_real": real.n, "from_means": mean, "from_covariances": value - mean}
     return [_figure("fid", fake, fake.n, value, "lower", high=None, **parts)]
 
 
-def _fid_infinity(real: FeatureStatistics, fake: FeatureStatistics) -> list[Figure]:
-    points = min(MAX_POINTS, len(fake.rows) // 10)
+def _fid_infinity(real: FeatureStatistics, fake: FeatureStatistics, brief: bool) -> list[Figure]:
+    points = min(BRIEF_POINTS if brief else MAX_POINTS, len(fake.rows) // 10)
     if points < 2:
         raise MetricError(f"fid_infinity needs at least 20 kept rows, not {len(fake.rows)}; raise n or store")
     value, at = frechet_infinity(real.gaussian, fake.rows, real.factor, points)
@@ -58,7 +59,7 @@ def _fid_infinity(real: FeatureStatistics, fake: FeatureStatistics) -> list[Figu
     return [_figure("fid_infinity", fake, len(fake.rows), value, "lower", low=None, high=None, ideal=0.0, **detail)]
 
 
-def _kid(real: FeatureStatistics, fake: FeatureStatistics) -> list[Figure]:
+def _kid(real: FeatureStatistics, fake: FeatureStatistics, brief: bool) -> list[Figure]:
     kid = kernel_distance(real.rows, fake.rows)
     detail = {"n_real": len(real.rows), "deviation": kid.deviation, "blocks": kid.blocks}
     return [_figure("kid", fake, len(fake.rows), kid.value, "lower", low=None, high=None, ideal=0.0, **detail)]
@@ -82,7 +83,7 @@ def inception_score(scores: Scores) -> tuple[float, float, float]:
     return float(whole), float(parts.mean()), float(parts.std(correction=0))
 
 
-def _inception_score(real: FeatureStatistics, fake: FeatureStatistics) -> list[Figure]:
+def _inception_score(real: FeatureStatistics, fake: FeatureStatistics, brief: bool) -> list[Figure]:
     if fake.scores is None or real.scores is None:
         raise MetricError(f"inception_score needs an extractor with classes, not {fake.tag}")
     value, mean, deviation = inception_score(fake.scores)
@@ -91,7 +92,7 @@ def _inception_score(real: FeatureStatistics, fake: FeatureStatistics) -> list[F
     return [_figure("inception_score", fake, fake.n, value, "higher", low=1.0, high=float(classes), **detail)]
 
 
-def _manifold(real: FeatureStatistics, fake: FeatureStatistics, k: int = 5) -> list[Figure]:
+def _manifold(real: FeatureStatistics, fake: FeatureStatistics, brief: bool, k: int = 5) -> list[Figure]:
     n = min(len(real.rows), len(fake.rows))
     if n <= k:
         raise MetricError(f"precision and recall need more than {k} kept rows of each set, not {n}")
@@ -101,9 +102,9 @@ def _manifold(real: FeatureStatistics, fake: FeatureStatistics, k: int = 5) -> l
     return [*(_figure(name, fake, n, value, "higher", neighbours=k) for name, value in shares.items()), density]
 
 
-def _curve(real: FeatureStatistics, fake: FeatureStatistics) -> list[Figure]:
+def _curve(real: FeatureStatistics, fake: FeatureStatistics, brief: bool) -> list[Figure]:
     n = min(len(real.rows), len(fake.rows))
-    f8, f_eighth, (precision, recall) = curve_scores(real.rows[:n], fake.rows[:n])
+    f8, f_eighth, (precision, recall) = curve_scores(real.rows[:n], fake.rows[:n], runs=BRIEF_RUNS if brief else RUNS)
     every = slice(0, None, len(precision) // 20)
     points = {f"precision at point {i + 1}": float(p) for i, p in enumerate(precision[every])}
     points |= {f"recall at point {i + 1}": float(r) for i, r in enumerate(recall[every])}
@@ -113,7 +114,7 @@ def _curve(real: FeatureStatistics, fake: FeatureStatistics) -> list[Figure]:
     ]
 
 
-_MAKERS: dict[str, Callable[[FeatureStatistics, FeatureStatistics], list[Figure]]] = dict(
+_MAKERS: dict[str, Callable[[FeatureStatistics, FeatureStatistics, bool], list[Figure]]] = dict(
     zip(KINDS, (_fid, _fid_infinity, _kid, _inception_score, _manifold, _curve), strict=True)
 )
 
@@ -124,13 +125,16 @@ def _allowed(real: FeatureStatistics, fake: FeatureStatistics) -> list[str]:
     return [kind for kind in KINDS if has_classes or kind != "inception_score"]
 
 
-def possible_figures(real: FeatureStatistics, fake: FeatureStatistics, kinds: Collection[str] | None) -> list[Figure]:
+def possible_figures(
+    real: FeatureStatistics, fake: FeatureStatistics, kinds: Collection[str] | None, brief: bool = False
+) -> list[Figure]:
     """All figures of the kinds asked for, which on few pictures may not all be had.
 
     Arguments:
         real: See `image_figures`, as for the next.
         fake: See there.
         kinds: Some of `KINDS`; None for all that the extractor allows.
+        brief: See `image_figures`.
 
     Raises:
         Incomplete: Some cannot be computed; it holds the others.
@@ -144,7 +148,7 @@ def possible_figures(real: FeatureStatistics, fake: FeatureStatistics, kinds: Co
                 raise MetricError(
                     f"fid_infinity is measured of at least {LEAST_INFINITY} pictures, not {len(fake.rows)}"
                 )
-            found += image_figures(real, fake, [kind])
+            found += image_figures(real, fake, [kind], brief)
         except MetricError as error:
             if kind not in KINDS or real.tag != fake.tag:
                 raise
@@ -155,7 +159,7 @@ def possible_figures(real: FeatureStatistics, fake: FeatureStatistics, kinds: Co
 
 
 def image_figures(
-    real: FeatureStatistics, fake: FeatureStatistics, kinds: Collection[str] | None = None
+    real: FeatureStatistics, fake: FeatureStatistics, kinds: Collection[str] | None = None, brief: bool = False
 ) -> list[Figure]:
     """All figures of one set of fakes, or those of the kinds asked for.
 
@@ -164,6 +168,7 @@ def image_figures(
         fake: Statistics of generated images, from the same extractor.
         kinds: Some of `KINDS`; None for all that these statistics allow (no Inception Score without classes, no
             extrapolation from fewer than 100 kept rows).
+        brief: Whether what is averaged over many turns makes do with few: to see how a figure varies, not what it is.
 
     Returns:
         Figures named "metric/extractor@hash-resize-precision/n"; n counts the fakes that entered.
@@ -181,4 +186,4 @@ def image_figures(
         kinds = [kind for kind in _allowed(real, fake) if not (is_few and kind == "fid_infinity")]
     real = real.to(fake.rows.device)
     with full_float32(fake.rows.device):
-        return [figure for kind in kinds for figure in _MAKERS[kind](real, fake)]
+        return [figure for kind in kinds for figure in _MAKERS[kind](real, fake, brief)]

@@ -150,13 +150,23 @@ def feature_statistics(
     Raises:
         MetricError: With fewer than two images in all.
     """
-    home = torch.device("cpu") if extractor.device.type == "mps" else extractor.device  # mps has no float64
+    return statistics_of(extractor, (extractor(batch) for batch in images), store, seed)
+
+
+def home_of(extractor: Extractor) -> torch.device:
+    """Where features are kept: an mps device has no float64."""
+    return torch.device("cpu") if extractor.device.type == "mps" else extractor.device
+
+
+def statistics_of(extractor: Extractor, rows: Iterable[Tensor], store: int = STORE, seed: int = 0) -> FeatureStatistics:
+    """The same of features that have been made already, float32 (B, dim) a batch; see `feature_statistics`."""
+    home = home_of(extractor)
     moments, reservoir = Moments(extractor.dim).to(home), Reservoir(extractor.dim, store, seed).to(home)
     scores = _score_sums(extractor, home)
     rank, world = _place()
     counter = itertools.count(rank, world)
-    for batch in images:
-        features = extractor(batch).to(home)
+    for made in rows:
+        features = made.to(home)
         index = torch.tensor(list(itertools.islice(counter, len(features))), dtype=torch.int64, device=home)
         moments.update(features)
         reservoir.update(features, index)
