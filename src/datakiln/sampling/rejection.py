@@ -206,18 +206,23 @@ class Request:
         if self.column is not None:
             values = pd.Series(self.column.values, dtype=object)
             cells[self.column.field.name] = values.take(in_turn).reset_index(drop=True)
+            there = {name: cell for name, cell in cells.items() if cell.notna().all()}
+            cells = {**self.codec.plan.completed(there), **cells}
         return self.codec.encode_known(cells, n) if cells else None
 
     def _exact(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Known cells exactly as asked for: one code may stand for a bin of numbers, or for several rare categories."""
         known = self.conditions.known()
         if self.conditioning == "columns":
-            return frame.assign(**{name: _repeated(cell, frame[name]) for name, cell in known.items()})
+            settled = self.codec.plan.settled(set(known))
+            cells = {name: _repeated(cell, frame[name]) for name, cell in known.items() if name in settled}
+            return self.codec.with_cells(frame, cells)
         if self.conditioning == "categories":  # of which it may have missed some, and was told no numbers
             for column in self.codec.columns:
                 if isinstance(column, ChoiceColumn) and column.pool and (name := column.field.name) in known:
                     is_met = column.codes(frame[name]) == column.codes(known[name])[0]
-                    frame[name] = frame[name].where(~is_met, _repeated(known[name], frame[name]))
+                    exact = frame[name].where(~is_met, _repeated(known[name], frame[name]))
+                    frame = self.codec.with_cells(frame, {name: exact})
         return frame
 
     def _told_label(self, in_turn: np.ndarray, rng: np.random.Generator) -> Tensor | None:

@@ -260,6 +260,14 @@ class TableCodec(Codec):
         made = self.plan.restored({**drawn, **whole}, self.by_name())
         return pd.DataFrame({name: made[name] for name in frame.columns}, copy=False)
 
+    def with_sources(self, cells: Mapping[str, pd.Series]) -> Mapping[str, pd.Series]:
+        """The cells, and computed columns that distances are reckoned from, where they lack."""
+        lacking = [name for name in self.plan.sources() if name in self.plan.computed and name not in cells]
+        if not lacking:
+            return cells
+        found = self.plan.completed(cells)
+        return {**cells, **{name: found[name] for name in lacking if name in found}}
+
     def renew_ids(self, frame: pd.DataFrame, rng: np.random.Generator, first_row: int) -> pd.DataFrame:
         """The same rows with ids that count from `first_row`, for rows that were chosen from among more."""
         rows = np.zeros((len(frame), 0), dtype=np.float32)

@@ -14,7 +14,7 @@ import pandas as pd
 
 from datakiln.codecs.tables.relations.calendar import PARTS, part_of
 from datakiln.codecs.tables.relations.cells import is_zoned, keys_of, tolerance
-from datakiln.codecs.tables.relations.expressions import column
+from datakiln.codecs.tables.relations.expressions import Tree, column
 from datakiln.codecs.tables.relations.relation import Mode, Relation
 from datakiln.codecs.tables.relations.search import LOOK, TESTS, Search
 
@@ -81,7 +81,7 @@ def _equal_part(search: Search, name: str, date: str, parts: dict[str, np.ndarra
         if len(first) < TESTS or np.ptp(first) > 2 * tolerance(search.schema[name]) * 1e-3 + 1e-9:
             continue
         offset = float(round(float(first[0])))
-        tree = ["part", part, date]
+        tree: Tree = ["part", part, date]
         if offset:
             tree = ["+" if offset > 0 else "-", tree, abs(offset)]
         relation = search.formula(name, tree) if _is_varied(search, name, values) else None
@@ -167,7 +167,7 @@ def _rank(search: Search, name: str) -> tuple[bool, bool, int]:
 def _function(
     search: Search,
     target: str,
-    tree: list[object],
+    tree: Tree,
     keys: Levels,
     made: Levels,
     numeric: bool,

@@ -126,8 +126,8 @@ def _relation(search: Search, name: str, kept: list[str], weights: np.ndarray, b
             free = [(_rank(search, *form), form) for form in made if form is not None]
             free = [form for form in free if search.may_compute(form[1][0], form[1][1])]
             if free:
-                target, own, constant = min(free, key=lambda form: form[0])[1]
-                return search.formula(target, weighted_sum(own, constant), exact)
+                target, short, constant = min(free, key=lambda form: form[0])[1]
+                return search.formula(target, weighted_sum(short, constant), exact)
     return None
 
 

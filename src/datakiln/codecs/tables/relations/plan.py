@@ -160,11 +160,12 @@ class Plan:
             others = [other for other in relation.sources if other != source]
             if not all(other in known for other in others):
                 continue
-            found = self._inverse(relation, source, known)
+            found = self.inverse(relation, source, known)
             if found is not None and found.notna().any():
                 known[source] = _filled(known.get(source), found)
 
-    def _inverse(self, relation: Relation, source: str, known: Mapping[str, pd.Series]) -> pd.Series | None:
+    def inverse(self, relation: Relation, source: str, known: Cells | pd.DataFrame) -> pd.Series | None:
+        """The source as it follows from the target and the other sources; None where they leave it open."""
         target, field = known[relation.target], self.schema[source]
         if relation.form == "function":
             if relation.tree[0] != "column" or len(set(map(str, relation.values))) < len(relation.values):

@@ -47,7 +47,8 @@ def find_products(search: Search) -> None:
 
 def _whole(search: Search, names: list[str]) -> tuple[list[str], np.ndarray]:
     """Columns that are often there together, and some such rows."""
-    there, whole = np.ones(search.rows, dtype=bool), []
+    there = np.ones(search.rows, dtype=bool)
+    whole: list[str] = []
     for name in sorted(names, key=lambda name: int(search.missing[name].sum())):
         both = there & np.isfinite(search.cells[name])
         if both.sum() >= max(2 * TESTS, 0.3 * search.rows):

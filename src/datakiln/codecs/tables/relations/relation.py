@@ -106,11 +106,11 @@ class Relation:
         field = schema[self.target]
         if self.form == "function":
             codes = self.codes(frame, schema)
-            wanted, cells = self.made(frame, schema), frame[self.target]
+            listed, cells = chosen(self.values, codes, field), frame[self.target]
             if field.is_numeric:
-                far = np.abs(numbers_of(wanted, field) - numbers_of(cells, field)) > 2 * tolerance(field)
+                far = np.abs(numbers_of(listed, field) - numbers_of(cells, field)) > 2 * tolerance(field)
                 return (codes >= 0) & far
-            one, two = keys_of(wanted), keys_of(cells)
+            one, two = keys_of(listed), keys_of(cells)
             both = one.notna().to_numpy() & two.notna().to_numpy()
             return (codes >= 0) & both & (one.astype(str).to_numpy() != two.astype(str).to_numpy())
         sources, target = self.needed(frame, schema), numbers_of(frame[self.target], field)

@@ -108,10 +108,10 @@ class Search:
         field = self.schema[target]
         if is_zoned(field) or min(self.varied(name) for name in (target, *sources)) < TESTS:
             return None
-        for rows in (self.order[:LOOK], None):
-            checked = self._checked(target, tree, rows)
-            if checked is None or (exact and checked[0] < 1.0):
-                return None
+        first = self._checked(target, tree, self.order[:LOOK])
+        checked = None if first is None or (exact and first[0] < 1.0) else self._checked(target, tree, None)
+        if checked is None or (exact and checked[0] < 1.0):
+            return None
         share, rounding, tests, coarse = checked
         if tests < TESTS or max(share, rounding) < NEARLY or coarse:
             return None
