@@ -40,6 +40,26 @@ def numbers_of(series: pd.Series, field: Field) -> np.ndarray:
     return to_numbers(series, field if field.is_numeric else Field(field.name, "numeric", field.dtype))
 
 
+class Numbered(dict[str, pd.Series]):
+    """Columns by name, the numbers of each worked out once: dates kept as text take long to read."""
+
+    def __init__(self, cells: Mapping[str, pd.Series]) -> None:
+        """Arguments: cells: by name."""
+        super().__init__(cells)
+        self.known: dict[str, np.ndarray] = {}
+
+    def __setitem__(self, name: str, cells: pd.Series) -> None:
+        """Takes other cells for a column."""
+        self.known.pop(name, None)
+        super().__setitem__(name, cells)
+
+    def numbers(self, field: Field) -> np.ndarray:
+        """See `numbers_of`."""
+        if field.name not in self.known:
+            self.known[field.name] = numbers_of(self[field.name], field)
+        return self.known[field.name]
+
+
 def cells_of(frame: pd.DataFrame | Mapping[str, pd.Series], fields: Iterable[Field]) -> dict[str, np.ndarray]:
     """The reckoned columns among the fields."""
     return {field.name: numbers_of(frame[field.name], field) for field in fields if is_reckoned(field)}

@@ -14,7 +14,7 @@ from scipy.linalg import solve_triangular
 from datakiln.codecs.tables.relations.cells import is_zoned, tolerance
 from datakiln.codecs.tables.relations.expressions import weighted_sum
 from datakiln.codecs.tables.relations.relation import Relation
-from datakiln.codecs.tables.relations.search import TESTS, Search, short_forms
+from datakiln.codecs.tables.relations.search import TESTS, Search, short_forms, shortest_factor
 
 ROWS = 2000
 DEPENDENT = 1e-6  # of a column's length that is left: less is the rounding of floats
@@ -142,8 +142,11 @@ def _shortest(
 ) -> tuple[str, dict[str, float], float] | None:
     """Target, weights and constant in the fewest digits that hold in the rows."""
     names, given = list(weights), np.array(list(weights.values()))
-    width = tolerance(search.schema[target])
-    for form in short_forms(given):
+    width, forms = tolerance(search.schema[target]), short_forms(given)
+    if len(names) == 1 and width:
+        factor = shortest_factor(search.cells[names[0]], search.cells[target], width)
+        forms = forms if factor is None else [*forms[:5], np.array([factor]), *forms[5:]]
+    for form in forms:
         if not form.all() or (form is given and len(names) > 1):
             continue
         own = dict(zip(names, form.tolist(), strict=True))
@@ -160,13 +163,16 @@ def _shortest(
     return None
 
 
-def _rank(search: Search, target: str, weights: Mapping[str, float], constant: float) -> tuple[bool, bool, bool, int]:
+def _rank(
+    search: Search, target: str, weights: Mapping[str, float], constant: float
+) -> tuple[bool, bool, bool, bool, int]:
     unit = 2 * tolerance(search.schema[target])
     off_grid = unit > 0 and any(
         _is_off(abs(weight) * 2 * tolerance(search.schema[name]), unit) for name, weight in weights.items()
     )
     is_safe = all(weight > 0 and float(np.nanmin(search.cells[name])) >= 0 for name, weight in weights.items())
-    return (target in search.stay, off_grid, not (is_safe and constant >= 0), -search.place[target])
+    place = -search.place[target]
+    return (target in search.stay, off_grid, not (is_safe and constant >= 0), constant != 0, place)
 
 
 def _is_off(step: float, unit: float) -> bool:

@@ -45,8 +45,17 @@ def _among(search: Search, names: list[str]) -> None:
     implied = (never.astype(np.int64) @ never.astype(np.int64)) > 0
     for i, j in zip(*np.nonzero(never & ~implied), strict=True):
         low, high = names[i], names[j]
-        if not (search.depends(low, high) or search.depends(high, low)):
+        is_computed = low in search.found or high in search.found
+        one, two = _roots(search, low), _roots(search, high)
+        if not (is_computed and (one <= two or two <= one)):  # else it follows from how the one is computed
             search.orders.append(_relation(search, low, high, int(tests[i, j])))
+
+
+def _roots(search: Search, name: str) -> set[str]:
+    """The columns that are learnt, of those it is computed from."""
+    if name not in search.found:
+        return {name}
+    return {root for source in search.found[name].sources for root in _roots(search, source)}
 
 
 def _tests(search: Search, low: str, high: str) -> int:

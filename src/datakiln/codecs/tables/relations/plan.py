@@ -12,7 +12,7 @@ from datakiln.codecs.tables.choice import ChoiceColumn
 from datakiln.codecs.tables.column import ColumnCodec
 from datakiln.codecs.tables.number import NumberColumn
 from datakiln.codecs.tables.relations.calendar import DAY
-from datakiln.codecs.tables.relations.cells import numbers_of, series_of, tolerance
+from datakiln.codecs.tables.relations.cells import Numbered, numbers_of, series_of, tolerance
 from datakiln.codecs.tables.relations.expressions import columns_of, solved, worked_out
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.schema import Field, Schema
@@ -67,7 +67,7 @@ class Plan:
             drawn: By name.
             columns: The codecs of the columns in user units.
         """
-        cells = dict(drawn)
+        cells = Numbered(drawn)
         for relation in self.relations:
             name, column = relation.target, columns[relation.target]
             if relation.mode == "checked":
@@ -142,7 +142,7 @@ class Plan:
             cells: Series of one length, by name; missing cells, and columns that are not there, are unknown.
             rounds: How often what follows is looked for.
         """
-        known = dict(cells)
+        known = Numbered(cells)
         for _ in range(rounds):
             for relation in self.relations:
                 if relation.mode not in ("computed", "kept"):

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datakiln.codecs.tables.relations.cells import tolerance
 from datakiln.codecs.tables.relations.expressions import Tree, column, columns_of, worked_out
 from datakiln.codecs.tables.relations.relation import Relation
-from datakiln.codecs.tables.relations.search import LOOK, TESTS, Search, short_forms
+from datakiln.codecs.tables.relations.search import LOOK, TESTS, Search, short_forms, shortest_factor
 
 FEW, SOME = 26, 40  # columns up to which features of three, and complements such as 1 - discount, are tried
 MOST = 150  # columns beyond which no products are looked for
@@ -203,6 +204,8 @@ def _fitted(search: Search, target: str, tree: Tree, rows: np.ndarray, few: dict
     made, wanted = np.broadcast_to(worked_out(tree, few), rows.shape), search.cells[target][rows]
     through = _robust_ratio(made, wanted)
     factors = [] if through is None else [float(form[0]) for form in short_forms(np.array([through])) if form[0]]
+    fine = shortest_factor(made, wanted, tolerance(search.schema[target]))
+    factors = factors if fine is None else [*factors[:5], fine, *factors[5:]]
     for factor in factors:
         relation = search.formula(target, _scaled(tree, factor, 0.0), exact=True)
         if relation is not None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from datakiln.codecs.tables.relations.cells import chosen, keys_of, numbers_of, slack, tolerance
+from datakiln.codecs.tables.relations.cells import Numbered, chosen, keys_of, numbers_of, slack, tolerance
 from datakiln.codecs.tables.relations.expressions import Tree, columns_of, magnitude, quoted, worked_out, written
 from datakiln.schema import Field, Schema
 
@@ -82,6 +82,8 @@ class Relation:
 
     def needed(self, frame: pd.DataFrame | Mapping[str, pd.Series], schema: Schema) -> dict[str, np.ndarray]:
         """The sources as floats."""
+        if isinstance(frame, Numbered):
+            return {name: frame.numbers(schema[name]) for name in self.sources}
         return {name: numbers_of(frame[name], schema[name]) for name in self.sources}
 
     def codes(self, frame: pd.DataFrame | Mapping[str, pd.Series], schema: Schema) -> np.ndarray:

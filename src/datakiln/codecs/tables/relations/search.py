@@ -161,13 +161,27 @@ class Search:
             step = tolerance(self.schema[name])
             if step:
                 moved = worked_out(tree, {**cells, name: cells[name] + step})
-                error += np.nan_to_num(np.abs(moved - made))
+                with np.errstate(all="ignore"):
+                    error += np.nan_to_num(np.abs(moved - made), posinf=0.0)
         return error
 
 
-def snapped(value: float, digits: int) -> float:
-    """The number in so many decimals."""
-    return float(round(value, digits))
+def shortest_factor(made: np.ndarray, wanted: np.ndarray, margin: float) -> float | None:
+    """The number of fewest digits that, times `made`, is near `wanted` in all rows; None if there is none."""
+    with np.errstate(all="ignore"):
+        ends = np.stack([(wanted - margin) / made, (wanted + margin) / made])
+    ends = ends[:, np.isfinite(ends).all(axis=0)]
+    if not ends.size:
+        return None
+    low, high = float(ends.min(axis=0).max()), float(ends.max(axis=0).min())
+    if low > high or low * high <= 0:
+        return None
+    size = int(np.floor(np.log10(abs(high))))
+    for digits in range(16):
+        middle = round((low + high) / 2, digits - size)
+        if low <= middle <= high:
+            return float(middle)
+    return None
 
 
 def short_forms(values: np.ndarray) -> list[np.ndarray]:
