@@ -92,7 +92,7 @@ def _solved(codec: TableCodec, relation: Relation, given: pd.DataFrame, made: pd
         if limits is not None and field.type != "datetime":
             fits &= (values >= limits[0]) & (values <= limits[1])
         kept = made[source].where(~fits, trial[source])
-        made, open_rows = made.assign(**{source: kept}), open_rows & ~rows
+        made, open_rows = made.assign(**{source: kept}), open_rows & ~fits
     return made
 
 

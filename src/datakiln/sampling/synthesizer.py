@@ -381,7 +381,9 @@ class Synthesizer:
             place[at] = len(frame) + np.arange(len(at))
             both = pd.concat([frame, codec.decode(drawn, _generator(again))], ignore_index=True)
             frame = both.take(place).reset_index(drop=True).assign(**{name: frame[name] for name in own})
-        return codec.plan.repaired(frame)
+        frame = codec.plan.repaired(frame)
+        whole = {name: codec.schema[name].dtype for name in codec.plan.made if codec.schema[name].is_numeric}
+        return frame.astype({name: dtype for name, dtype in whole.items() if frame[name].notna().all()}, copy=False)
 
     def _draw(self, n: int, told: Tensor | None, seeds: Sequence[int], options: Sampling = PLAIN) -> Tensor:
         with self._seeded(seeds):

@@ -66,7 +66,9 @@ def cells_of(frame: pd.DataFrame | Mapping[str, pd.Series], fields: Iterable[Fie
 
 
 def series_of(values: np.ndarray, field: Field) -> pd.Series:
-    """Inverse of `numbers_of`, rounded to the field's decimals."""
+    """Inverse of `numbers_of`, rounded to the field's decimals; whole numbers with a missing cell stay floats."""
+    if np.isnan(values).any() and _is_whole(field):
+        return pd.Series(np.round(values), name=field.name)
     if field.type == "datetime":
         return from_numbers(np.round(values * DAY, 6), field)
     if field.is_numeric:
@@ -74,9 +76,13 @@ def series_of(values: np.ndarray, field: Field) -> pd.Series:
     dtype = pd.api.types.pandas_dtype(field.dtype)
     if pd.api.types.is_integer_dtype(dtype):
         values = np.round(values)
-    if isinstance(dtype, np.dtype) and dtype.kind in "iu" and np.isnan(values).any():
-        return pd.Series(values, name=field.name)
     return pd.Series(values, name=field.name).astype(field.dtype)  # type: ignore[call-overload]
+
+
+def _is_whole(field: Field) -> bool:
+    """Whether it is kept in a dtype that knows no missing cells."""
+    dtype = None if field.type == "datetime" or field.dtype == "category" else pd.api.types.pandas_dtype(field.dtype)
+    return isinstance(dtype, np.dtype) and dtype.kind in "iu"
 
 
 def keys_of(series: pd.Series) -> pd.Series:
