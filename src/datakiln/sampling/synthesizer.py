@@ -383,7 +383,7 @@ class Synthesizer:
             frame = both.take(place).reset_index(drop=True).assign(**{name: frame[name] for name in own})
         frame = codec.plan.repaired(frame)
         whole = {name: codec.schema[name].dtype for name in codec.plan.made if codec.schema[name].is_numeric}
-        return frame.astype({name: dtype for name, dtype in whole.items() if frame[name].notna().all()}, copy=False)
+        return frame.astype({name: dtype for name, dtype in whole.items() if frame[name].notna().all()})
 
     def _draw(self, n: int, told: Tensor | None, seeds: Sequence[int], options: Sampling = PLAIN) -> Tensor:
         with self._seeded(seeds):
