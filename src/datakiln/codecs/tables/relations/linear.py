@@ -52,7 +52,7 @@ def find_linear(search: Search) -> None:
             if relation.target != name and relation.is_exact:
                 kept[kept.index(relation.target)] = name  # what the basis reaches stays the same
                 basis = _Basis(search, kept, basis.rows)
-        if rest > DEPENDENT * basis.length(name):
+        if rest > DEPENDENT * basis.length(name) and name not in kept:
             kept.append(name)
             basis = basis.with_column(name)
 
@@ -84,6 +84,9 @@ class _Basis:
         left = values - self.q @ first
         second = self.q.T @ left
         left = left - self.q @ second
+        is_whole = bool((np.abs(np.diag(self.r)) > 0).all()) and np.isfinite(self.r).all()
+        if not (is_whole and np.isfinite(left).all()):
+            return np.inf, np.zeros(len(self.names))
         weights = solve_triangular(self.r, first + second) if self.names else np.zeros(0)
         scale = np.array([self.search.spread(name) / self.search.spread(other) for other in self.names])
         return float(np.sqrt(np.mean(left**2))) * self.search.spread(name), weights * scale

@@ -170,14 +170,20 @@ class Plan:
         if relation.form == "function":
             if relation.tree[0] != "column" or len(set(map(str, relation.values))) < len(relation.values):
                 return None
-            back = Relation("function", source, ["column", relation.target], keys=relation.values, values=relation.keys)
-            if self.schema[relation.target].is_numeric:
-                order = np.argsort(np.asarray(relation.values, dtype=np.float64))
-                back = back.changed(
-                    keys=tuple(float(relation.values[i]) for i in order),
-                    values=tuple(relation.keys[i] for i in order),
-                    numeric=True,
-                )
+            pairs = [pair for pair in zip(relation.values, relation.keys, strict=True) if pair[0] is not None]
+            numeric = self.schema[relation.target].is_numeric
+            if numeric:
+                pairs.sort(key=lambda pair: float(pair[0]))
+            back = Relation(
+                "function",
+                source,
+                ["column", relation.target],
+                keys=tuple(float(value) if numeric else value for value, _ in pairs),
+                values=tuple(key for _, key in pairs),
+                numeric=numeric,
+            )
+            if not pairs:
+                return None
             made = back.made({relation.target: target}, self.schema)
             assert isinstance(made, pd.Series)
             return made

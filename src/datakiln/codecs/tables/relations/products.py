@@ -210,9 +210,13 @@ def _fitted(search: Search, target: str, tree: Tree, rows: np.ndarray, few: dict
         relation = search.formula(target, _scaled(tree, factor, 0.0), exact=True)
         if relation is not None:
             return relation
-    slope, offset = np.polyfit(made, wanted, 1)
-    for form in short_forms(np.array([slope]))[:6]:
-        factor, constant = float(form[0]), float(np.median(wanted - form[0] * made))
+    there = np.isfinite(made)
+    if there.sum() < TESTS or np.ptp(made[there]) == 0:
+        return None
+    centred = made[there] - made[there].mean()
+    slope = float(centred @ wanted[there] / (centred @ centred))
+    for form in short_forms(np.array([slope]))[:6] if np.isfinite(slope) else ():
+        factor, constant = float(form[0]), float(np.median((wanted - form[0] * made)[there]))
         if not factor:
             continue
         for digits in (0, 1, 2, 4):
