@@ -24,8 +24,13 @@ class Field:
         dtype: The pandas dtype of the input, as text; synthetic data comes back with it.
         decimals: Digits after the point that numbers are rounded to (0 for integers); None for unrounded floats.
         order: Categories of an ordinal column from lowest to highest; empty for other types.
-        format: strptime format of a date kept as text; None for real datetime dtypes and for other types.
+        format: How cells are written, as `datakiln.writings` tells it: of a date kept as text or as digits, of numbers
+            kept as text, and of floats that a text file had otherwise than Python writes them; else None.
         categories: All that a categorical dtype declares, whether a row has them or not; empty for other dtypes.
+        placeholders: Words of a column of dates that stand for a missing one, and their shares among missing cells.
+        storage: The type of the column in the Parquet file it came from; "" for other sources.
+        generator: What makes an id or free text anew: "faker.name", "regex([A-Z]{3})"; "" for what its cells tell.
+        locale: Of a Faker generator, such as "de_DE"; "" for English.
     """
 
     name: str
@@ -35,6 +40,10 @@ class Field:
     order: tuple[str, ...] = ()
     format: str | None = None
     categories: tuple[Any, ...] = ()
+    placeholders: tuple[tuple[str, float], ...] = ()
+    storage: str = ""
+    generator: str = ""
+    locale: str = ""
 
     @property
     def is_numeric(self) -> bool:
@@ -85,4 +94,7 @@ class Schema:
 
 def _with_tuples(state: dict[str, Any]) -> Any:  # noqa: ANN401 (the arguments of a field)
     """Lists, as files keep tuples, as such again."""
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in state.items()}
+    made = {key: tuple(value) if isinstance(value, list) else value for key, value in state.items()}
+    if "placeholders" in made:
+        made["placeholders"] = tuple((word, share) for word, share in made["placeholders"])
+    return made

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Kind = Literal["table", "image", "series"]
-BlockKind = Literal["value", "choice", "code"]
+BlockKind = Literal["value", "choice", "code", "place"]
 NOUNS: dict[str, str] = {"table": "row", "image": "picture", "series": "sequence"}  # one example of each kind
 
 
@@ -115,11 +115,15 @@ class Block:
         start: First position.
         stop: One past the last position.
         kind: "value" for one real number, "choice" for a one-hot vector, "code" for the index of a category, a whole
-            number in one position, NaN where the category is unknown.
+            number in one position, NaN where the category is unknown; "place", behind the code of a number, for where
+            it lies among the codes: that of its value and the place inside it in [0, 1), 0 where it is missing.
         gate: Position of the one-hot element that must be 1 for this value to have been observed, or None if it always
             is. A numeric column with missing cells or spikes is a choice block (its state) and a gated value block.
         size: Number of categories of a code; 0 for the other kinds.
         ordered: How many of them, from the first, stand for rising numbers; the rest are of no order.
+        knots: Of the code of a number that has a place: values at even steps through each ordered code, in user units,
+            all the same in a code of a single value; shape (ordered, steps + 1).
+        equal_to: Names of the columns whose value it takes in its last codes, one for each.
     """
 
     start: int
@@ -128,6 +132,8 @@ class Block:
     gate: int | None = None
     size: int = 0
     ordered: int = 0
+    knots: tuple[tuple[float, ...], ...] = ()
+    equal_to: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:

@@ -8,7 +8,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from datakiln.callbacks.fid import Fid
-from datakiln.cli.checks import check_arguments, check_pairing, check_side, check_trainer, check_watch
+from datakiln.cli.checks import check, check_arguments, check_pairing, check_side, check_trainer, check_watch
 from datakiln.cli.explain import explain, unknown_option
 from datakiln.cli.run_folders import register_resolvers, remove_if_empty
 from datakiln.codecs.tables.table import TableCodec
@@ -104,6 +104,15 @@ def test_misspelt_classes(target, told):
     for only_ours in (True, False):
         with pytest.raises(UserError, match=told):
             check_arguments(cfg, only_ours=only_ours)
+
+
+def test_constraints_of_before_the_package_had_its_name_are_read_as_what_they_are_now():
+    old = "data.constraints=[{_target_: src.constraints.Range, column: age, low: 0}]"
+    cfg = config("data=iris", "model=vae", old)
+    check(cfg)
+    assert cfg.data.constraints[0]._target_ == "datakiln.constraints.Range"
+    with pytest.raises(UserError, match="src.constraints.Rnge is of before this package was called datakiln"):
+        check(config("data=iris", "model=vae", old.replace("Range", "Rnge")))
 
 
 def test_bases_of_data_sets_are_no_choices():

@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 from pandas._libs.parsers import STR_NA_VALUES  # what read_csv takes for missing
 
-from datakiln.data.tables.cells import MISSING_CELLS
+from datakiln.data.tables.cells import MEANT, MISSING_CELLS
 from datakiln.data.tables.files import MIN_ROWS
 from datakiln.data.tables.sources import RawTable, TableFile
 from datakiln.data.tables.types import infer_schema
@@ -134,8 +134,10 @@ def test_missing_cells_are_those_of_pandas(tmp_path: Path) -> None:
     assert set(MISSING_CELLS) == STR_NA_VALUES
     content = "a,b,c\n" + "".join(f"{cell},{cell},{i}\n" for i, cell in enumerate(MISSING_CELLS)) + "1,x,1\n2,y,2\n"
     table = read(tmp_path, content)
-    assert table.frame["a"].isna().sum() == table.frame["b"].isna().sum() == len(MISSING_CELLS)
-    assert table.frame["a"].dtype == np.float64 and table.notes == ()
+    assert table.frame["a"].isna().sum() == len(MISSING_CELLS) and table.frame["a"].dtype == np.float64
+    assert set(table.frame["b"].dropna()) == {*MEANT, "x", "y"}  # words, where a cell can be empty
+    (note,) = table.notes
+    assert "column 'b' has 1 cell N/A, " in note and note.endswith("kept as categories")
 
 
 def test_words_keep_their_spelling(tmp_path: Path) -> None:

@@ -101,12 +101,12 @@ TEXTS = {
 def test_text_in_pieces_gives_the_table_it_gives_in_memory(name, tmp_path):
     path = tmp_path / "x.csv"
     path.write_text(TEXTS[name])
-    notes = text_to_parquet(Text(path), tmp_path / "x.parquet")
+    notes, writings = text_to_parquet(Text(path), tmp_path / "x.parquet")
     store, whole = RowStore([tmp_path / "x.parquet"]), read_table_file(path)
     assert len(store) == -(-len(whole.frame) // GROUP)
     made = pd.concat([frame for _, frame in store.frames()], ignore_index=True)
     pd.testing.assert_frame_equal(made, whole.frame)
-    assert notes == whole.notes
+    assert notes == whole.notes and writings == whole.writings
 
 
 FAULTS = {
@@ -222,7 +222,8 @@ def test_types_are_found_as_in_memory_where_a_sample_would_be_wrong(tmp_path):
     frame["steady"] = np.where(np.arange(2000) == 1995, "x", "y")  # constant in nearly every sample
     data = data_of(tmp_path, frame, sample=100)
     path = tmp_path / "table.csv"
-    assert data.schema == infer_schema(read_table_file(path).frame, "kind", {})
+    whole = read_table_file(path)
+    assert data.schema == infer_schema(whole.frame, "kind", {}, writings=whole.writings)
     assert len(data.read().frame) == 100 and data.read().rows == 2000
 
 
@@ -404,7 +405,7 @@ def _others(data):
 
 
 def test_groups_are_let_go_of(tmp_path, monkeypatch):
-    """While both passes run, no more frames of row groups are alive than the one at hand and what is sampled."""
+    """While passes run, no more frames of row groups are alive than the one at hand and what is sampled."""
     import weakref
 
     alive: list[weakref.ref] = []
@@ -420,7 +421,7 @@ def test_groups_are_let_go_of(tmp_path, monkeypatch):
     monkeypatch.setattr(RowStore, "frame", watched)
     data = data_of(tmp_path)
     list(data.train_dataloader())
-    assert len(most) == 3 * 20 and max(most) <= 2
+    assert len(most) == 4 * 20 and max(most) <= 2
 
 
 def test_streaming_is_chosen_by_size_and_said(tmp_path, monkeypatch):
@@ -513,5 +514,6 @@ def test_parquet_written_by_others_is_read_and_the_schema_of_arrow_is_kept(tmp_p
     parquet.write_table(pa.Table.from_pandas(frame), tmp_path / "x.parquet", row_group_size=30)
     data = FileData(str(tmp_path / "x.parquet"), TableCodec(), target="kind", streaming=True, split=(0.8, 0.1, 0.1))
     data.setup("fit")
-    whole = infer_schema(read_table_file(tmp_path / "x.parquet").frame, "kind", {})
+    content = read_table_file(tmp_path / "x.parquet")
+    whole = infer_schema(content.frame, "kind", {}, storage=content.storage)
     assert data.schema == whole and data.schema["day"].type == "datetime" and data.schema["price"].dtype == "int32"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
 
 from datakiln.cli import choices, kinds, signatures
 from datakiln.cli.options import declared
@@ -26,6 +26,7 @@ def check(cfg: DictConfig) -> None:
     Raises:
         UserError: The first thing that is wrong, in one line.
     """
+    name_constraints(cfg)
     check_values(cfg)
     check_pairing(cfg)
     check_reach(cfg)
@@ -36,6 +37,17 @@ def check(cfg: DictConfig) -> None:
     check_arguments(cfg, only_ours=True)
     check_types(cfg)
     check_path(cfg)
+
+
+def name_constraints(cfg: DictConfig) -> None:
+    """Gives constraints of before this package was called datakiln their present names: a table's rules live long."""
+    data = cfg.get("data")
+    declared = data.get("constraints") if OmegaConf.is_dict(data) else None
+    for one in declared if isinstance(declared, ListConfig) else []:
+        target = str(one.get("_target_", "")) if OmegaConf.is_dict(one) else ""
+        now = target.replace("src.", "datakiln.", 1)
+        if target.startswith("src.constraints.") and signatures.is_ours(now):
+            one["_target_"] = now
 
 
 def check_values(cfg: DictConfig) -> None:

@@ -21,6 +21,7 @@ TRUTHS = ("true", "false", "True", "False")
 SEVERAL_PROCESSES = ("ddp", "fsdp", "deepspeed")
 PLAIN = re.compile(r"[\w./:+ -]*", flags=re.ASCII)  # values that need no look
 HYDRA = re.compile(r"[\[{(\"']|(choice|range|interval|glob|sort|shuffle|tag|int|float|str|bool|json_str|extend_list)\(")
+REGEX = "=regex("
 SPECIAL = re.compile(r"([\\()\[\]{}:=,])")
 
 
@@ -37,13 +38,19 @@ def spell_out(argv: Sequence[str]) -> list[str]:
     for parent in PARENTS:
         found: dict[str, str] = {}
         for word in list(rest):
-            key, sign, value = word.rpartition("=")
+            key, sign, value = _split(word)
             name = key.lstrip("+").removeprefix(f"{parent}.")
             if sign and name and key.lstrip("+").startswith(f"{parent}."):
                 found[name] = value
                 rest.remove(word)
         spelt += [f"++{parent}={_dictionary(found)}"] if found else []
     return [_quoted(word) for word in rest] + spelt
+
+
+def _split(word: str) -> tuple[str, str, str]:
+    """Key, sign and value of an override; a regular expression may hold any sign."""
+    key, sign, rest = word.partition(REGEX)
+    return (key, "=", f"{REGEX[1:]}{rest}") if sign else word.rpartition("=")
 
 
 def _renamed(word: str) -> str:
@@ -81,8 +88,15 @@ def _quoted(word: str) -> str:
 
 def _dictionary(names: dict[str, str]) -> str:
     if all(name.isascii() for name in names):
-        return "{" + ",".join(f"{SPECIAL.sub(_escape, name)}:{value}" for name, value in names.items()) + "}"
+        return "{" + ",".join(f"{SPECIAL.sub(_escape, name)}:{_value(value)}" for name, value in names.items()) + "}"
     return f"${{from_json:{quote(json.dumps(names), safe='')}}}"
+
+
+def _value(value: str) -> str:
+    """As given, but for a regular expression in quotes, since it is full of Hydra's own signs."""
+    if not value.startswith(REGEX[1:]):
+        return value
+    return "'" + value.replace("'", "\\'") + "'"
 
 
 def _escape(match: re.Match[str]) -> str:

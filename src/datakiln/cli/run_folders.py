@@ -177,12 +177,16 @@ def remove_if_empty(folder: Path, refused: bool = False) -> None:
         path.rmdir()
 
 
-def unless_told(length: Any) -> Any:  # noqa: ANN401 (any yaml value)
-    """A least length of training, 0 where a person has said how long it is: so many epochs are meant then."""
+def unless_told(value: Any, option: str | None = None) -> Any:  # noqa: ANN401 (any yaml value)
+    """A setting that steps back, as 0, where a person has given an option, or the length of training if none is named.
+
+    With `epochs=3`, three epochs are meant; with `batch_size=256`, 256 rows.
+    """
     from hydra.core.hydra_config import HydraConfig
 
     told = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    return 0 if any(str(word).lstrip("+").startswith(LENGTHS) for word in told) else length
+    names = LENGTHS if option is None else (f"{option}=", f"data.{option}=")
+    return 0 if any(str(word).lstrip("+").startswith(names) for word in told) else value
 
 
 def register_resolvers() -> None:

@@ -4,6 +4,10 @@ A text is parsed to Python's syntax tree, every node of which must be of a kind 
 whole columns by this file, never by Python's own `eval`. As in pandas, `&` and `|` bind like `and` and `or`, a name in
 backticks may hold spaces, and a comparison with a missing cell is false (except !=, which is true). A missing truth
 counts as false. Numbers are 64-bit floats: whole numbers beyond 2**53 lose their last digits.
+
+Beyond pandas: the difference of two dates is a number of days, and days can be added to a date; a comparison of what
+was reckoned forgives rounding, `column == ...` to half a unit of the column's last decimal; a date at or before a day
+may be at any time of it. An equality can also be solved for one of its columns.
 """
 
 from __future__ import annotations
@@ -12,20 +16,21 @@ import ast
 import operator
 import re
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from datakiln.codecs.tables.values import plain_cells, to_numbers
+from datakiln.codecs.tables.values import from_numbers, plain_cells, to_numbers
 from datakiln.constraints.base import Constraint
-from datakiln.domains import number_in
+from datakiln.domains import day_in, number_in
 from datakiln.errors import UserError
 from datakiln.schema import Field, Schema
 
 MAX_LENGTH = 1000
+DAY = 86_400.0  # seconds
 MAX_DEPTH = 50
 PIECES = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|`[^`]*`|[&|]")  # quotes first: what is in them stays
 QUOTED_NAME = "quoted_name_"
@@ -73,6 +78,9 @@ class Grammar:
         """See the class."""
         self.text = text
         self._quoted: dict[str, str] = {}
+        self._prefix = QUOTED_NAME
+        while self._prefix in text:  # a column may be called so
+            self._prefix += "_"
         if len(text) > MAX_LENGTH:
             raise self.wrong(f"is longer than {MAX_LENGTH} characters")
         try:
@@ -97,7 +105,7 @@ class Grammar:
             return " and " if found == "&" else " or "
         if not found.startswith("`"):
             return found
-        name = f"{QUOTED_NAME}{len(self._quoted)}"
+        name = f"{self._prefix}{len(self._quoted)}"
         self._quoted[name] = found.strip("`")
         return name
 
@@ -151,11 +159,15 @@ class Value:
         kind: What can be done with it.
         data: One entry a row, or one for all rows: float64 for numbers and dates (seconds), bool, or text with None.
         field: The date column it comes from, which says how its dates are written.
+        decimals: Of the columns it comes from, the most that one of them is rounded to.
+        is_reckoned: Whether it is the result of arithmetic.
     """
 
     kind: Kind
     data: Any
     field: Field | None = None
+    decimals: int | None = None
+    is_reckoned: bool = False
 
 
 class Formula:
@@ -179,6 +191,36 @@ class Formula:
     def holds(self, frame: pd.DataFrame, schema: Schema) -> np.ndarray:
         """For which rows it is true, shape (n,); raises `UserError` where the columns' types do not fit."""
         return _Evaluation(self.grammar, frame, schema).holds()
+
+    def solved(self, frame: pd.DataFrame, schema: Schema, fixed: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
+        """See `Expression`; a cell that cannot be reckoned, since another of its row is missing, stays."""
+        done: list[str] = []
+        used: set[str] = set()
+        for column, node in solutions(self.grammar):
+            read = {self.grammar.column(n.id) for n in ast.walk(node) if isinstance(n, ast.Name)}
+            group = frozenset({column, *read})
+            field = schema[column]
+            is_met = any(group <= {*earlier} for earlier in self._groups(done))
+            if column in {*fixed, *done, *used} or not field.is_numeric or is_met:
+                continue
+            values = _Evaluation(self.grammar, frame, schema).value(node)
+            known = np.isfinite(values)
+            cells = from_numbers(np.where(known, values, np.nan), field)
+            cells.index = frame.index
+            frame = frame.assign(**{column: cells.where(known, frame[column])})
+            done.append(column)
+            used |= read
+        return frame, done
+
+    def _groups(self, done: list[str]) -> list[frozenset[str]]:
+        """The columns of each equality that one of these was solved for."""
+        found = []
+        for column, node in solutions(self.grammar):
+            if column in done:
+                found.append(
+                    frozenset({column, *(self.grammar.column(n.id) for n in ast.walk(node) if isinstance(n, ast.Name))})
+                )
+        return found
 
 
 class _Evaluation:
@@ -207,11 +249,33 @@ class _Evaluation:
         if isinstance(node, ast.Call):
             assert isinstance(node.func, ast.Name)
             numbers = [self._number(part) for part in node.args]
-            return Value("number", FUNCTIONS[node.func.id](*numbers))
+            return Value("number", FUNCTIONS[node.func.id](*numbers), is_reckoned=True)
         if isinstance(node, ast.BinOp):
-            left, right = (self._number(part) for part in (node.left, node.right))
-            return Value("number", ARITHMETIC[type(node.op)](left, right))
+            return self._reckon(node)
         return self._logic(node)
+
+    def _reckon(self, node: ast.BinOp) -> Value:
+        """Arithmetic on numbers; on dates, differences in days, and days later or earlier."""
+        one, two = self._work_out(node.left), self._work_out(node.right)
+        decimals = max((v.decimals for v in (one, two) if v.decimals is not None), default=None)
+        if one.kind == "date" and two.kind == "date" and isinstance(node.op, ast.Sub):
+            return Value("number", (one.data - two.data) / DAY, is_reckoned=True)
+        for date, number, signs in ((one, two, ast.Add | ast.Sub), (two, one, ast.Add)):
+            if date.kind == "date" and number.kind == "number" and isinstance(node.op, signs):
+                data = ARITHMETIC[type(node.op)](date.data, number.data * DAY)
+                return Value("date", data, date.field, is_reckoned=True)
+        for part, value in ((node.left, one), (node.right, two)):
+            if value.kind != "number":
+                hint = "; dates can be subtracted, which gives days, or moved by days" if value.kind == "date" else ""
+                told = f"reckons with {ast.unparse(part)[:40]}, which is a {value.kind}, no number"
+                raise self.wrong(f"{told}{hint}")
+        made = ARITHMETIC[type(node.op)](one.data, two.data)
+        return Value("number", made, decimals=decimals, is_reckoned=True)
+
+    def value(self, node: ast.expr) -> np.ndarray:
+        """What a part of the formula comes to for each row, dates in seconds."""
+        with np.errstate(all="ignore"):
+            return np.broadcast_to(np.asarray(self._work_out(node).data, dtype=np.float64), (self.rows,))
 
     def _logic(self, node: ast.expr) -> Value:
         if isinstance(node, ast.BoolOp):
@@ -220,8 +284,9 @@ class _Evaluation:
         assert isinstance(node, ast.UnaryOp)
         if isinstance(node.op, ast.Not | ast.Invert):
             return Value("truth", np.logical_not(self._truth(node.operand)))
+        value = self._work_out(node.operand)
         number = self._number(node.operand)
-        return Value("number", -number if isinstance(node.op, ast.USub) else number)
+        return replace(value, data=-number if isinstance(node.op, ast.USub) else number)
 
     def _number(self, node: ast.expr) -> Any:
         value = self._work_out(node)
@@ -257,19 +322,35 @@ class _Evaluation:
         return found if isinstance(sign, ast.In | ast.Eq) else ~found
 
     def _ordered(self, node: ast.expr, sign: ast.cmpop, one: Value, two: Value) -> Any:
+        if type(sign) in ORDERINGS and (whole := self._whole_day(sign, one, two)) is not None:
+            return whole
         one, two = self._alike(one, two), self._alike(two, one)
         if type(sign) not in ORDERINGS:
             raise self.wrong("uses in or is without a list: write column in [a, b]")
         if one.kind != two.kind:
             raise self.wrong(f"compares a {one.kind} with a {two.kind} in {ast.unparse(node)[:40]}")
         if one.kind not in ("text", "truth"):
-            return ORDERINGS[type(sign)](one.data, two.data)
+            return _compared(sign, one, two)
         if not isinstance(sign, ast.Eq | ast.NotEq):
             raise self.wrong(f"compares a {one.kind} by something other than ==, != and in")
         equal = one.data == two.data
         if one.kind == "text" and np.ndim(one.data):
             equal = equal & pd.notna(one.data)  # missing equals nothing, not even missing
         return equal if isinstance(sign, ast.Eq) else np.logical_not(equal)
+
+    def _whole_day(self, sign: ast.cmpop, one: Value, two: Value) -> Any:
+        """A date beside a day that is written without a time: at any time of the day; None for anything else."""
+        if two.kind == "date" and one.kind == "text":
+            return self._whole_day(MIRRORED.get(type(sign), type(sign))(), two, one)
+        if one.kind != "date" or two.kind != "text" or not isinstance(two.data, str):
+            return None
+        assert one.field is not None
+        span = day_in(two.data, one.field)
+        if span is None:
+            return None
+        inside = (one.data >= span) & (one.data < span + DAY)
+        within = {ast.Eq: inside, ast.NotEq: ~inside, ast.LtE: one.data < span + DAY, ast.Gt: one.data >= span + DAY}
+        return within.get(type(sign), ORDERINGS[type(sign)](one.data, span))
 
     def _alike(self, value: Value, other: Value) -> Value:
         """Constants as what they are compared with: text as a date, True as the text of a column of any values."""
@@ -291,9 +372,86 @@ class _Evaluation:
         if pd.api.types.is_bool_dtype(dtype) and not pd.api.types.is_object_dtype(dtype):
             return Value("truth", series.astype(object).eq(True).to_numpy(dtype=bool))
         if field.is_numeric or pd.api.types.is_numeric_dtype(dtype):
-            return Value("number", to_numbers(series.astype(object), Field(name, "numeric", str(dtype))))
+            known = field if field.is_numeric else Field(name, "numeric", str(dtype))
+            cells = series if field.is_numeric else series.astype(object)
+            return Value("number", to_numbers(cells, known), decimals=field.decimals)
         cells = plain_cells(series).astype(object)
         return Value("text", cells.map(str, na_action="ignore").where(cells.notna(), None).to_numpy(dtype=object))
+
+
+def _compared(sign: ast.cmpop, one: Value, two: Value) -> Any:
+    """Numbers or dates; where either was reckoned, what rounding may have added is forgiven."""
+    order = ORDERINGS[type(sign)]
+    if not (one.is_reckoned or two.is_reckoned):
+        return order(one.data, two.data)
+    known = [value.decimals for value in (one, two) if value.decimals is not None]
+    slack = ROUNDING * np.maximum(np.abs(one.data), np.abs(two.data)) + SLACK * 10.0 ** -max(known, default=9)
+    columns = [v for v in (one, two) if not v.is_reckoned and np.ndim(v.data) and v.decimals is not None]
+    if columns and isinstance(sign, ast.Eq | ast.NotEq):  # the column holds what was reckoned, rounded
+        slack = slack + 0.5 * 10.0 ** -min(v.decimals for v in columns if v.decimals is not None)
+    gap = one.data - two.data
+    equal = (one.data == two.data) | (np.isfinite(gap) & (np.abs(gap) <= slack))
+    if isinstance(sign, ast.Eq | ast.NotEq):
+        return equal if isinstance(sign, ast.Eq) else ~equal
+    return (
+        order(one.data, two.data) | equal if isinstance(sign, ast.LtE | ast.GtE) else order(one.data, two.data) & ~equal
+    )
+
+
+ROUNDING, SLACK = 1e-12, 1e-6  # of the numbers themselves, and of a unit of the last decimal
+MIRRORED: dict[type[ast.cmpop], type[ast.cmpop]] = {ast.Lt: ast.Gt, ast.Gt: ast.Lt, ast.LtE: ast.GtE, ast.GtE: ast.LtE}
+
+
+class Solution(NamedTuple):
+    """An equality solved for a column: the part of the formula that the column is equal to."""
+
+    column: str
+    node: ast.expr
+
+
+def solutions(grammar: Grammar) -> list[Solution]:
+    """Ways to meet each equality that must hold by setting one of its columns; those that need no solving first."""
+    body = grammar.tree.body
+    parts = body.values if isinstance(body, ast.BoolOp) and isinstance(body.op, ast.And) else [body]
+    found: list[Solution] = []
+    for part in parts:
+        if isinstance(part, ast.Compare) and len(part.ops) == 1 and isinstance(part.ops[0], ast.Eq):
+            found += _solved(grammar, part.left, part.comparators[0])
+    return found
+
+
+def _solved(grammar: Grammar, left: ast.expr, right: ast.expr) -> list[Solution]:
+    if not all(isinstance(side, ast.Name | ast.BinOp | ast.UnaryOp) for side in (left, right)):
+        return []  # of a column that equals a constant there is nothing to learn either
+    plain: list[Solution] = []
+    moved: list[Solution] = []
+    for side, other in ((left, right), (right, left)):
+        names = [n.id for n in ast.walk(side) if isinstance(n, ast.Name)]
+        others = {n.id for n in ast.walk(other) if isinstance(n, ast.Name)}
+        for name in names:
+            if names.count(name) > 1 or name in others:
+                continue
+            node = _isolated(side, name, other)
+            if node is not None:
+                (plain if isinstance(side, ast.Name) else moved).append(Solution(grammar.column(name), node))
+    return [*plain, *moved]
+
+
+def _isolated(side: ast.expr, name: str, other: ast.expr) -> ast.expr | None:
+    """What the column of that name is, where `side` equals `other`; None where it cannot be said by arithmetic."""
+    if isinstance(side, ast.Name):
+        return other if side.id == name else None
+    if isinstance(side, ast.UnaryOp) and isinstance(side.op, ast.USub | ast.UAdd):
+        return _isolated(side.operand, name, ast.UnaryOp(side.op, other))
+    if not isinstance(side, ast.BinOp) or not isinstance(side.op, ast.Add | ast.Sub | ast.Mult | ast.Div):
+        return None
+    if any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(side.left)):
+        inverse = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}[type(side.op)]()
+        return _isolated(side.left, name, ast.BinOp(other, inverse, side.right))
+    if isinstance(side.op, ast.Sub | ast.Div):
+        return _isolated(side.right, name, ast.BinOp(side.left, side.op, other))
+    inverse = ast.Sub() if isinstance(side.op, ast.Add) else ast.Div()
+    return _isolated(side.right, name, ast.BinOp(other, inverse, side.left))
 
 
 def _constant(value: Any) -> Value:
@@ -324,6 +482,10 @@ class Expression(Constraint):
     def holds(self, frame: pd.DataFrame, schema: Schema) -> np.ndarray:
         """Where it is true; a comparison with a missing cell is not."""
         return self.formula.holds(frame, schema)
+
+    def solved(self, frame: pd.DataFrame, schema: Schema, fixed: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
+        """Rows that meet its equalities, by setting a column of each that is not fixed; and which were set."""
+        return self.formula.solved(frame, schema, fixed)
 
     def arguments(self) -> dict[str, Any]:
         """As given."""

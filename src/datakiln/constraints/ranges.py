@@ -10,8 +10,9 @@ import pandas as pd
 
 from datakiln.codecs.tables.values import to_numbers
 from datakiln.constraints.base import Constraint
-from datakiln.domains import number_in
+from datakiln.domains import day_in, number_in
 from datakiln.domains.intervals import Interval, Order
+from datakiln.domains.numbers import DAY
 from datakiln.errors import UserError
 from datakiln.schema import Field, Schema
 
@@ -47,7 +48,11 @@ class Range(Constraint):
         for key, given, read in zip(("low", "high"), (self.low, self.high), ends, strict=True):
             if given is not None and read is None:
                 raise UserError(f"constraint Range on {field.name}: {key}={given} is no {field.type} value")
-        return Interval(-math.inf if ends[0] is None else ends[0], math.inf if ends[1] is None else ends[1])
+        low = -math.inf if ends[0] is None else ends[0]
+        day = None if self.high is None else day_in(str(self.high), field)
+        if day is not None:  # at any time of it
+            return Interval(low, day + DAY, open_high=True)
+        return Interval(low, math.inf if ends[1] is None else ends[1])
 
     def holds(self, frame: pd.DataFrame, schema: Schema) -> np.ndarray:
         """Also where missing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ class Rules:
         """Learns what there is to learn; for each constraint the number of training rows that break it.
 
         Raises:
-            UserError: No training row meets them all.
+            UserError: No training row meets them all, or most rows break one.
         """
         left, broken = np.ones(len(train), dtype=bool), []
         for i, constraint in enumerate(self.constraints):
@@ -76,7 +76,24 @@ class Rules:
             if not left.any():
                 others = ", ".join(f"'{other}'" for other in self.constraints[:i])
                 raise UserError(f"no training row meets the constraint '{constraint}' together with {others}")
+        for constraint, count in broken:
+            _check_broken(constraint, count, len(train))
         return broken
+
+    def solve(self, frame: pd.DataFrame, fixed: Collection[str]) -> pd.DataFrame:
+        """Rows that meet the equalities among them, by setting columns that are not fixed.
+
+        Arguments:
+            frame: Drawn rows.
+            fixed: Columns that something was asked of.
+        """
+        settled = set(fixed)
+        for constraint in self.constraints:
+            if isinstance(constraint, Expression):
+                frame, done = constraint.solved(frame, self.schema, settled)
+                if done:
+                    settled |= set(constraint.columns)  # else a later one would undo it
+        return frame
 
     @property
     def rowwise(self) -> tuple[Constraint, ...]:
@@ -103,6 +120,16 @@ class Rules:
                 raise UserError(f"the checkpoint has a constraint of unknown kind {entry['kind']!r}")
             made.append(kind(**arguments))
         return cls(made, schema)
+
+
+MOST_BROKEN = 0.5  # share of the training rows that may break a constraint: beyond, it is not what the table is like
+
+
+def _check_broken(constraint: Constraint, count: int, rows: int) -> None:
+    """Raises `UserError` for a rule that a model of this table would seldom meet; what repeats, it need not repeat."""
+    if count > MOST_BROKEN * rows and not isinstance(constraint, Unique):
+        told = f"constraint '{constraint}' is broken by {count} of {rows} training rows"
+        raise UserError(f"{told}, so that most rows made would have to be thrown away; mend it, or leave it out")
 
 
 def _check_present(constraint: Constraint, met: np.ndarray, train: pd.DataFrame) -> None:

@@ -6,10 +6,10 @@ from datakiln.codecs.tables.generated import GeneratedColumn
 from datakiln.codecs.tables.number import NumberColumn
 from datakiln.domains.base import Domain, Region
 from datakiln.domains.choices import ChoiceDomain
-from datakiln.domains.numbers import NumberDomain, number_in
+from datakiln.domains.numbers import NumberDomain, day_in, number_in
 from datakiln.errors import UserError
 
-__all__ = ["ChoiceDomain", "Domain", "NumberDomain", "Region", "build_domain", "number_in"]
+__all__ = ["ChoiceDomain", "Domain", "NumberDomain", "Region", "build_domain", "day_in", "number_in"]
 
 
 def build_domain(column: ColumnCodec) -> Domain:

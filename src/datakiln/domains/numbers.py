@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -14,6 +16,7 @@ from datakiln.domains.base import MISSING, Domain, Region
 from datakiln.domains.intervals import Interval
 from datakiln.errors import UserError
 from datakiln.schema import Field
+from datakiln.writings import dates_of, numbers_of
 
 
 class NumberDomain(Domain):
@@ -38,7 +41,15 @@ class NumberDomain(Domain):
         if text == MISSING:
             return Region(missing=True)
         number = self.number(text)
-        return None if number is None else self._snapped(Interval(number, number))
+        if number is None:
+            return None
+        if self._has_times and day_in(text, self.field) is not None:  # at any time of it
+            return self._snapped(Interval(number, number + DAY, open_high=True))
+        return self._snapped(Interval(number, number))
+
+    @property
+    def _has_times(self) -> bool:
+        return self.field.type == "datetime" and (self.per_unit is None or self.per_unit > 1 / DAY)
 
     def number(self, text: str) -> float | None:
         """The number or date that the text says, dates in seconds since 1970."""
@@ -49,8 +60,10 @@ class NumberDomain(Domain):
         number = self.number(text)
         if number is None:
             raise self.refuse(text)
-        below = Interval(high=number, open_high=sign != "<=")
-        above = Interval(low=number, open_low=sign != ">=")
+        day = day_in(text, self.field)
+        end = number if day is None or sign not in ("<=", ">", "!=") else day + DAY  # of the day, which is all of it
+        below = Interval(high=end if sign == "<=" else number, open_high=sign != "<=" or end != number)
+        above = Interval(low=end if sign != ">=" else number, open_low=sign != ">=" and end == number)
         parts = {"<": (below,), "<=": (below,), ">": (above,), ">=": (above,), "!=": (below, above)}[sign]
         return reduce(Region.__or__, map(self._snapped, parts))
 
@@ -94,15 +107,36 @@ class NumberDomain(Domain):
         return UserError(f"condition.{name}={text}: {name} is a {kind}; write one, or a comparison such as '{example}'")
 
 
+DAY = 86_400.0  # seconds
+
+
+def day_in(text: str, field: Field) -> float | None:
+    """The first second of a day that a text names without a time, since 1970; None for anything else."""
+    if field.type != "datetime" or ":" in text or not DAY_WRITING.search(text):
+        return None
+    return number_in(text, field)
+
+
+DAY_WRITING = re.compile(r"\d\D+\w+\D+\d|\d{8}|\D\d+\D+\d{2,4}")  # a day, a month and a year
+
+
 def number_in(text: str, field: Field) -> float | None:
     """The number in a text, or for a date column the date, in seconds since 1970; None if there is none."""
     if field.type != "datetime":
-        return float_in(text)
-    for form in dict.fromkeys((field.format, None)):
-        try:
-            date = pd.to_datetime(pd.Series([text]), format=form or "ISO8601")
-        except (ValueError, OverflowError):
-            continue
+        number = float_in(text)
+        if number is None and field.format is not None:
+            read = float(numbers_of(pd.Series([text], dtype="str"), replace(field, dtype="str"))[0])
+            return None if math.isnan(read) else read
+        return number
+    if field.format is not None:
+        dates = dates_of(pd.Series([text], dtype="str"), field.format)
+        if dates.notna().all():
+            return float(to_numbers(dates, Field(field.name, "datetime", str(dates.dtype)))[0])
+    try:
+        date = pd.to_datetime(pd.Series([text]), format="ISO8601")
+    except (ValueError, OverflowError):
+        date = None
+    if date is not None:
         if "," in field.dtype and date.dt.tz is None:  # datetime64[us, Europe/Paris]: the column's own clock
             date = date.dt.tz_localize(field.dtype.rpartition(", ")[2].rstrip("]"))
         return float(to_numbers(date, Field(field.name, "datetime", str(date.dtype)))[0])

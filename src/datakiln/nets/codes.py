@@ -19,9 +19,11 @@ class Codes(nn.Module):
     """The codes of C columns numbered through from 0 to T.
 
     Arguments:
-        blocks: Code blocks, one for each column.
+        blocks: Code blocks, one for each column; those of numbers may be followed by the block of their place.
 
     Attributes:
+        knots: Of each column that has a place, as a tensor; None for the others. See `Block`.
+        equal_to: Columns that a column equals in its last codes, for each column.
         sizes: Codes of each column.
         ordered: How many of them, from the first, are in an order, for each column.
         first: Number of each column's code 0, shape (C,).
@@ -31,10 +33,19 @@ class Codes(nn.Module):
 
     first: Tensor
     column: Tensor
+    position: Tensor
+    place_position: Tensor
 
-    def __init__(self, blocks: Sequence[Block]) -> None:
+    def __init__(self, blocks: Sequence[Block], names: Sequence[str] = ()) -> None:
         """See the class."""
         super().__init__()
+        everything, blocks = blocks, [block for block in blocks if block.kind == "code"]
+        self.knots = [torch.tensor(b.knots, dtype=torch.float64) if b.knots else None for b in blocks]
+        self.equal_to = [[names.index(name) for name in block.equal_to] for block in blocks]
+        self.width = len(everything)
+        places = [block.start for block in everything if block.kind == "place"]
+        self.register_buffer("position", torch.tensor([block.start for block in blocks]), persistent=False)
+        self.register_buffer("place_position", torch.tensor(places, dtype=torch.long), persistent=False)
         self.sizes, self.ordered = [block.size for block in blocks], [block.ordered for block in blocks]
         self.total = sum(self.sizes)
         sizes = torch.tensor(self.sizes)
@@ -47,8 +58,22 @@ class Codes(nn.Module):
 
     def read(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Rows with NaN where unknown, (B, C), to numbers of codes (0 for the unknown) and whether each is known."""
+        if len(self.place_position):
+            x = x[:, self.position]
         known = ~torch.isnan(x)
         return torch.where(known, x, 0.0).long() + self.first, known
+
+    def places(self, x: Tensor) -> Tensor:
+        """Coordinates of the numbers in rows (B, D), 0 where unknown, shape (B, N); see `nets.numbers`."""
+        return x[:, self.place_position].nan_to_num(0.0)
+
+    def written(self, codes: Tensor, coordinates: Tensor) -> Tensor:
+        """Codes that count from the first of their column (B, C), and coordinates (B, N), to rows (B, D)."""
+        if not len(self.place_position):
+            return codes.float()
+        x = torch.empty(len(codes), self.width, device=codes.device)
+        x[:, self.position], x[:, self.place_position] = codes.float(), coordinates.float()
+        return x
 
     def part(self, column: int) -> slice:
         """The numbers of one column's codes."""

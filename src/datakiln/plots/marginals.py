@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from datakiln.schema import Field
+from datakiln.writings import numbers_of
 
 Floats = NDArray[np.float64]
 MISSING, MOST_CATEGORIES = "(missing)", 20
@@ -17,12 +18,8 @@ LONG_TAIL = 2.5
 
 def numbers(values: pd.Series, field: Field) -> Floats:
     """A numeric column as floats, in row order, NaN where a cell is missing or infinite; dates in days since 1970."""
-    if field.type == "datetime":
-        dates = pd.to_datetime(values, format=field.format, errors="coerce", utc=True).dt.tz_localize(None)
-        stamps = dates.to_numpy("datetime64[us]")
-        days = stamps.astype(np.int64) / 86_400e6
-        return np.where(np.isnat(stamps), np.nan, days)
-    found = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    found = numbers_of(values, field)
+    found = found / 86_400.0 if field.type == "datetime" else found
     return np.where(np.isfinite(found), found, np.nan)
 
 

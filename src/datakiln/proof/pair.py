@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from datakiln.console import Console
 from datakiln.data.tables.files import read_table_file
 from datakiln.data.tables.sources import TableFile
-from datakiln.data.tables.types import infer_schema
+from datakiln.data.tables.types import infer_schema, unplaced
 from datakiln.data.tables.writings import alike
 from datakiln.errors import UserError, near
 from datakiln.metrics.base import EvalData, MetricError
@@ -71,6 +71,7 @@ def paired(
             holdout holds rows of the real table.
     """
     schema = infer_schema(real, label, {})
+    real = unplaced(real, schema)
     others, lines = [], []
     for name, frame in ((names[1], made), (names[2], holdout)):
         if frame is None:
@@ -79,7 +80,7 @@ def paired(
         if missing:
             hint = near(missing[0], map(str, frame.columns))
             raise UserError(f"{name} has no column {missing[0]!r}, which {names[0]} has{hint}")
-        frame, told = alike(frame[schema.names], real, schema, name)
+        frame, told = alike(unplaced(frame[schema.names], schema), real, schema, name)
         lines += [f"{name}: {line}" for line in told + unreadable(schema, frame)]
         others.append(frame)
     if holdout is None:

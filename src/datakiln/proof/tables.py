@@ -22,7 +22,7 @@ from datakiln.plots.training import loss_curves
 from datakiln.proof.base import Proof, scores
 from datakiln.results import Score
 from datakiln.sampling.synthesizer import Synthesizer
-from datakiln.sampling.writing import for_csv
+from datakiln.sampling.writing import as_csv
 from datakiln.spec import Batch
 from datakiln.storage import replacing
 
@@ -47,7 +47,7 @@ class TableProof(Proof):
         else:
             frame = synthesizer.transform(self.data.frames["test"].head(n), seed=seed)
         with replacing(folder / "synthetic.csv") as partial:
-            for_csv(frame, self.data.schema).to_csv(partial, index=False)
+            partial.write_bytes(as_csv(frame, self.data.schema))
         write_metadata(self.data.schema, frame, folder / "metadata.json")
         return frame
 

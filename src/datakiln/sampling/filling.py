@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from datakiln.codecs.tables.choice import ChoiceColumn
 from datakiln.codecs.tables.column import ColumnCodec
@@ -19,7 +20,7 @@ from datakiln.data.tables.finding import find_file
 from datakiln.data.tables.limits import check_room
 from datakiln.errors import UserError, near
 from datakiln.sampling.synthesizer import Synthesizer
-from datakiln.sampling.writing import for_csv
+from datakiln.sampling.writing import as_csv, as_table
 from datakiln.schema import Schema
 from datakiln.storage import replacing
 from datakiln.wording import counted
@@ -72,8 +73,8 @@ def fill_file(synthesizer: Synthesizer, source: str, out: str, seed: int) -> str
 def _filled(synthesizer: Synthesizer, rows: _Rows, seed: int) -> pd.DataFrame:
     """The columns that the model uses, filled; cells that no training row could have count as unknown and are kept."""
     filled = synthesizer.impute(rows.known.mask(rows.unseen), seed)
-    strange = [str(name) for name in rows.unseen if rows.unseen[name].any()]
-    return filled.assign(**{name: rows.frame[name].where(~rows.known[name].isna(), filled[name]) for name in strange})
+    kept = {n: _joined(rows.frame[n].reset_index(drop=True), filled[n]) for n in filled.columns if n in rows.frame}
+    return filled.assign(**{name: column.set_axis(filled.index) for name, column in kept.items()})
 
 
 def fill_frame(synthesizer: Synthesizer, frame: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -254,6 +255,6 @@ def _write(frame: pd.DataFrame, out: str, schema: Schema) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         if path.suffix == ".csv":
-            for_csv(frame, schema).to_csv(partial, index=False)
+            partial.write_bytes(as_csv(frame, schema))
         else:
-            frame.to_parquet(partial, index=False)
+            pq.write_table(as_table(frame, schema), partial)

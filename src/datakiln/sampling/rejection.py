@@ -153,6 +153,12 @@ class Request:
         self.inverted: Inverted | None = None
         self.is_certain = self.column is None and not condition and not rules.constraints
 
+    @property
+    def _asked(self) -> set[str]:
+        """Columns whose cells something was asked of, and the one the model is told."""
+        told = {self.told_label} if self.told_label is not None else set()
+        return {*self.conditions.regions, *told, *([] if self.column is None else [self.column.field.name])}
+
     def _classes(self, column: ChoiceColumn) -> list[int]:
         """Positions of the categories to balance; rows where the column is missing belong to none."""
         found = [i for i in self.conditions.classes(column.field.name) if i < len(column.values)]
@@ -186,6 +192,9 @@ class Request:
             picked = self._picked(size, draw, seeds)
             told = self._told(size, account, seeds, picked)
             frame = self._exact(draw(size, told, seeds, first_row + account.made), picked)
+            if self.rules.constraints:
+                frame = self.rules.solve(frame, self._asked)
+                frame = self.codec.with_cells(frame, {})  # what is computed from a cell that was set
             account.draws += 1
             kept = frame if self.is_certain else self._kept(frame, account, first_row + account.made, seeds)
             account.wanted[0] -= len(kept) if self.is_certain else 0

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import json
 import queue
+import re
 import threading
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from datakiln import strictjson
 from datakiln.codecs.base import CHUNK
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.console import Console
-from datakiln.data.tables.facts import is_text
 from datakiln.errors import UserError
 from datakiln.sampling.rejection import Account, Request
 from datakiln.sampling.room import check_room
 from datakiln.sampling.synthesizer import Synthesizer, fingerprint
 from datakiln.sampling.unfinished import Unfinished, UnfinishedFolder
-from datakiln.schema import Schema
+from datakiln.schema import Field, Schema
 from datakiln.spec import PLAIN, Sampling
 from datakiln.storage import naming, remove_left_over, replacing
+from datakiln.writings import DURATIONS, is_text, number_writing, written
 
 PART_ROWS = 8 * CHUNK  # rows of one part of a folder of Parquet parts
 MARK = b"datakiln"  # key of a part's metadata under which it says what it was made for
@@ -88,7 +93,7 @@ def _write_csv(unfinished: Unfinished, pieces: Accounted, schema: Schema, mark: 
     """The unfinished file is the wanted one as far as it is made."""
     for frame, account in _ahead(pieces):
         is_first = unfinished.done == 0
-        content = for_csv(frame, schema).to_csv(index=False, header=is_first).encode("utf-8")
+        content = as_csv(frame, schema, header=is_first)
         if is_first:
             check_room(unfinished.path, unfinished.total, len(content) / len(frame))
         unfinished.write(content, account.made, account.state)
@@ -99,7 +104,7 @@ def _write_parquet(unfinished: Unfinished, pieces: Accounted, schema: Schema, ma
     """A Parquet file cannot be added to: until all rows are there they are kept as streams of Arrow, one a piece."""
     known = next(iter(_streams(unfinished.partial))).schema if unfinished.done else None
     for frame, account in _ahead(pieces):
-        table = pa.Table.from_pandas(for_parquet(frame, schema), preserve_index=False, schema=known)
+        table = as_table(frame, schema, known)
         known = table.schema
         sink = io.BytesIO()
         with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="lz4")) as stream:
@@ -203,25 +208,148 @@ def _schema(synthesizer: Synthesizer) -> Schema:
 
 
 def for_csv(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """Whole numbers that pandas keeps as floats, because the column has or had missing cells, written without ".0"."""
-    whole = [field.name for field in schema.fields if field.type == "integer" and field.name in frame]
-    names = [name for name in whole if pd.api.types.is_float_dtype(frame[name].dtype)]
-    return frame.astype(dict.fromkeys(names, "Int64"))
+    """Cells as the person's file had them: numbers in their writing, and the words that stand for missing dates.
+
+    Whole numbers that pandas keeps as floats, because the column has or had missing cells, come without ".0".
+    """
+    made: dict[str, Any] = {}
+    for field in schema.fields:
+        if field.name not in frame:
+            continue
+        cells = frame[field.name]
+        if pd.api.types.is_float_dtype(cells.dtype):
+            values = cells.to_numpy(dtype=np.float64, na_value=np.nan)
+            if field.format is not None and field.type != "datetime" and gives_back(values, field.format):
+                made[field.name] = pd.Series(written(values, field.format), index=cells.index, dtype="str")
+            elif _is_whole(field) and not (values[np.isfinite(values)] % 1).any():
+                made[field.name] = cells.astype("Int64")
+        if field.placeholders:
+            made[field.name] = _with_placeholders(made.get(field.name, cells), field)
+    return frame.assign(**made) if made else frame
+
+
+def _is_whole(field: Field) -> bool:
+    """Whether a column is one of whole numbers, or of dates in bare digits."""
+    return field.type == "datetime" or (field.type == "integer" and field.format is None)
+
+
+def gives_back(values: np.ndarray, format: str) -> bool:
+    """Whether no number changes by being written: a person's own may have more decimals than the training table."""
+    if format in DURATIONS:
+        return True
+    present = values[np.isfinite(values)]
+    rounded = np.round(present, number_writing(format).most)
+    return bool(np.isclose(rounded, present, rtol=1e-12, atol=1e-12).all())
+
+
+def _with_placeholders(cells: pd.Series, field: Field) -> pd.Series:
+    """The words in place of missing cells, drawn by their shares from the rows' numbers."""
+    missing = cells.isna().to_numpy()
+    words, shares = zip(*field.placeholders, strict=True)
+    rng = np.random.default_rng([len(cells), zlib.crc32(field.name.encode())])
+    drawn = np.asarray(words, dtype=object)[rng.choice(len(words), size=int(missing.sum()), p=shares)]
+    made = cells.astype(object).to_numpy(copy=True)
+    made[missing] = [word or None for word in drawn]
+    return pd.Series(made, index=cells.index, name=cells.name, dtype=object)
+
+
+class _Lines:
+    """A text file that ends each row in a line feed, told of CR LF so that a cell with either is quoted.
+
+    Arguments:
+        file: Takes the text.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self.file = file
+
+    def write(self, row: str) -> int:
+        """One row, as Python's csv writer hands them over."""
+        return self.file.write(f"{row.removesuffix(ROW_END)}\n" if row.endswith(ROW_END) else row)
+
+
+ROW_END = "\r\n"
+
+
+def as_csv(frame: pd.DataFrame, schema: Schema, header: bool = True) -> bytes:
+    """Rows as CSV that every reader reads: cells with line breaks, quotes or commas are quoted."""
+    text = io.StringIO(newline="")
+    for_csv(frame, schema).to_csv(_Lines(text), index=False, header=header, lineterminator=ROW_END)  # type: ignore[call-overload]
+    return text.getvalue().encode("utf-8")
+
+
+def as_table(frame: pd.DataFrame, schema: Schema, known: pa.Schema | None = None) -> pa.Table:
+    """Rows as they are written to Parquet; later pieces have the types of the first, `known`."""
+    table = as_stored(pa.Table.from_pandas(for_parquet(frame, schema), preserve_index=False), schema)
+    return table if known is None else table.cast(known)
 
 
 def for_parquet(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """Truths that are kept as text, because some cell is missing, as nullable booleans."""
     words = {"True": True, "False": False}
-    truths = {field.name: frame[field.name] for field in schema.fields if field.type == "boolean"}
-    named = {name: cells for name, cells in truths.items() if is_text(cells) and cells.dropna().isin(words).all()}
-    return frame.assign(**{name: cells.map(words).astype("boolean") for name, cells in named.items()})
+    made: dict[str, Any] = {}
+    for field in schema.fields:
+        cells = frame[field.name]
+        if field.type == "boolean" and is_text(cells) and cells.dropna().isin(words).all():
+            made[field.name] = cells.map(words).astype("boolean")
+        if field.placeholders:
+            made[field.name] = _with_placeholders(cells, field)
+    return frame.assign(**made)
+
+
+def as_stored(table: pa.Table, schema: Schema) -> pa.Table:
+    """Columns in the types of the Parquet file that they came from, where these hold all values."""
+    for field in schema.fields:
+        kind = stored_type(field.storage)
+        at = table.schema.get_field_index(field.name)
+        if kind is None or at < 0 or table.schema.field(at).type.equals(kind):
+            continue
+        column = _as_kind(table.column(at), kind)
+        table = table if column is None else table.set_column(at, pa.field(field.name, kind), column)
+    return table
+
+
+def _as_kind(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
+    """Cells in a type, times at its resolution; None where some cell has no place in it."""
+    if pa.types.is_decimal(kind) and pa.types.is_floating(column.type):
+        column = pc.round(column, ndigits=kind.scale)
+    if pa.types.is_time(kind) and not pa.types.is_temporal(column.type):
+        cells = [None if cell is None else datetime.time.fromisoformat(cell) for cell in column.to_pylist()]
+        return pa.chunked_array([pa.array(cells, kind)])
+    is_coarser = pa.types.is_date(kind) or (pa.types.is_temporal(kind) and kind.unit in ("s", "ms"))
+    try:
+        return pc.cast(column, kind, safe=not (is_coarser and pa.types.is_temporal(column.type)))
+    except pa.ArrowInvalid:
+        return None
+
+
+def stored_type(text: str) -> pa.DataType | None:
+    """The Arrow type of that name; None for one that values are not cast to."""
+    if found := re.fullmatch(r"decimal(128|256)\((\d+), (-?\d+)\)", text):
+        return (pa.decimal128 if found[1] == "128" else pa.decimal256)(int(found[2]), int(found[3]))
+    if found := re.fullmatch(r"(timestamp|duration|time32|time64)\[(\w+)(?:, tz=(.+))?\]", text):
+        kind = getattr(pa, found[1])
+        return kind(found[2], found[3]) if found[3] else kind(found[2])
+    if found := re.fullmatch(r"dictionary<values=(\w+), indices=(\w+), ordered=([01])>", text):
+        values, indices = stored_type(found[1]), stored_type(found[2])
+        return None if values is None or indices is None else pa.dictionary(indices, values, found[3] == "1")
+    return PLAIN_TYPES.get(text)
+
+
+PLAIN_TYPES = {
+    str(kind): kind
+    for kind in (
+        pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64(), pa.float32(),
+        pa.float64(), pa.bool_(), pa.string(), pa.large_string(), pa.date32(), pa.date64(),
+    )
+} | {"float": pa.float32(), "double": pa.float64(), "halffloat": pa.float16()}  # fmt: skip
 
 
 def _measured(pieces: Iterable[pd.DataFrame], folder: Path, n: int, schema: Schema) -> Iterator[pd.DataFrame]:
     """The same pieces; the first tells whether there is room for the n rows that are still to be written."""
     for i, frame in enumerate(pieces):
         if i == 0:
-            table = pa.Table.from_pandas(for_parquet(frame, schema), preserve_index=False)
+            table = as_table(frame, schema)
             check_room(folder, n, _parquet_size(table) / len(frame))
         yield frame
 
@@ -233,7 +361,7 @@ def _write_file(pieces: Iterable[pd.DataFrame], path: Path, schema: Schema, mark
 def _tables(pieces: Iterable[pd.DataFrame], schema: Schema) -> Iterator[pa.Table]:
     known = None
     for frame in pieces:
-        table = pa.Table.from_pandas(for_parquet(frame, schema), preserve_index=False, schema=known)
+        table = as_table(frame, schema, known)
         known = table.schema
         yield table
 

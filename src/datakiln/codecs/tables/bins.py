@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from datakiln.codecs.tables.grid import Grid
 from datakiln.codecs.tables.scaling import NumericEncoder
 from datakiln.spec import Block
 
@@ -14,6 +15,10 @@ FEW = 20  # up to this many distinct values count as few even where each has two
 REPEATS = 5  # rows a distinct value must have on average to be kept as it is, where there are more of them
 BIN_ROWS = 8  # a bin stands for at least this many training rows
 STEP_ROWS = 4  # and each step of its density for this many, so that no step gives a single row away
+STEEP = 3.0  # from this ratio between neighbouring knots of one sign, values between them are spread geometrically
+GAP = 30.0  # times the usual distance of the values around it: nothing lies in a gap of the training rows
+EVERYWHERE = Grid()
+BELOW_ONE = 1.0 - 2.0**-12  # a place that float32 still tells from the next code's, up to thousands of codes
 
 
 def _most(rows: int) -> int:
@@ -21,12 +26,41 @@ def _most(rows: int) -> int:
     return max(FEW, math.isqrt(rows))
 
 
+def _is_steep(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (low * high > 0) & ((high / low > STEEP) | (low / high > STEEP))
+
+
+def _gaps(rest: np.ndarray, grid: float) -> np.ndarray:
+    """Where sorted values are to be parted, for nothing lies between: wide beside the distances around, and no tail."""
+    n = len(rest)
+    if n < 4 * BIN_ROWS:
+        return np.zeros(0, dtype=np.int64)
+    wide = np.diff(rest)
+    at = np.arange(1, n)
+    before = (rest[at - 1] - rest[np.maximum(at - BIN_ROWS, 0)]) / (BIN_ROWS - 1)
+    after = (rest[np.minimum(at + BIN_ROWS - 1, n - 1)] - rest[at]) / (BIN_ROWS - 1)
+    usual = np.maximum(np.maximum(before, after), grid)
+    inside = (at >= BIN_ROWS) & (at <= n - BIN_ROWS)
+    return at[inside & (wide > GAP * usual) & (wide > 0)]
+
+
+def _knots(run: np.ndarray, bins: int, steps: int) -> np.ndarray:
+    """Quantiles inside each of the bins of equal count, shape (bins, steps + 1); ties make bins without width."""
+    bins = int(np.clip(len(run) // BIN_ROWS, 1, bins))
+    quantiles = np.quantile(run, np.linspace(0.0, 1.0, bins * steps + 1))
+    inner = quantiles[np.arange(bins)[:, None] * steps + np.arange(steps + 1)]
+    return inner[(inner[:, -1] > inner[:, 0]) | (np.arange(bins) == 0)]
+
+
 class Bins(NumericEncoder):
     """A number as one of finitely many codes, ordered by value.
 
     A column with few distinct values has a code for each. Any other is cut into bins of equal count; a value that
-    alone fills a bin (a spike) gets a code of its own. Inside a bin, values are drawn from the empirical quantile
-    function, linear between knots that are several training rows apart: no training value is ever copied.
+    alone fills a bin (a spike) gets a code of its own. Inside a bin, values follow the empirical quantile function
+    between knots that are several training rows apart: no training value is ever copied. Between two knots it is
+    linear, or geometric where one is several times the other, so that the mass of a heavy tail stays where it was. No
+    bin and no piece of one reaches across a gap: what lay empty stays so.
 
     Arguments:
         distinct: Most distinct values that are kept as they are; never more than the square root of the rows, or 20.
@@ -47,8 +81,13 @@ class Bins(NumericEncoder):
             raise ValueError(f"distinct={distinct}, bins={bins} and steps={steps} must be at least 1")
         self.distinct, self.bins, self.steps = distinct, bins, steps
 
-    def fit(self, values: np.ndarray) -> None:
-        """Learns values, spikes and bins."""
+    def fit(self, values: np.ndarray, grid: Grid = EVERYWHERE) -> None:
+        """Learns values, spikes and bins.
+
+        Arguments:
+            values: Finite training values.
+            grid: Where they lie: each stands for all that are put on it.
+        """
         values = values if len(values) else np.zeros(1)
         self.neutral = float(np.median(values))
         points, counts = np.unique(values, return_counts=True)
@@ -57,28 +96,28 @@ class Bins(NumericEncoder):
         if len(points) == 1 or (len(points) <= most and len(values) >= repeats * len(points)):
             self._fit_points(points)
         else:
-            self._fit_bins(values, points, counts)
+            self._fit_bins(values, points, counts, grid)
 
     def _fit_points(self, points: np.ndarray) -> None:
         self.points, self.knots = points, np.repeat(points[:, None], 2, axis=1)
         self.point_codes = self.bin_codes = np.arange(len(points))
         self.edges = (points[1:] + points[:-1]) / 2  # a value not seen in training takes the nearest code
 
-    def _fit_bins(self, values: np.ndarray, points: np.ndarray, counts: np.ndarray) -> None:
-        bins = int(np.clip(len(values) // BIN_ROWS, 1, min(self.bins, _most(len(values)))))
+    def _fit_bins(self, values: np.ndarray, points: np.ndarray, counts: np.ndarray, grid: Grid) -> None:
+        bins = int(np.clip(len(values) // BIN_ROWS, 1, min(self.bins, max(FEW, 2 * _most(len(values)) // 3))))
         spikes = points[counts >= max(len(values) / bins, BIN_ROWS)]
-        rest = np.sort(values[~np.isin(values, spikes)])
+        rest = values[~np.isin(values, spikes)]
+        rest = np.sort(grid.spread(rest)) if len(rest) else np.zeros(1)
         bins = int(np.clip(len(rest) // BIN_ROWS, 1, bins))
         steps = int(np.clip(len(rest) // (bins * STEP_ROWS), 1, self.steps))
-        grid = np.quantile(rest, np.linspace(0.0, 1.0, bins * steps + 1)) if len(rest) else np.zeros(bins * steps + 1)
-        starts = np.arange(bins)[:, None] * steps
-        inner = grid[starts + np.arange(steps + 1)]
-        inner = inner[(inner[:, -1] > inner[:, 0]) | (np.arange(bins) == 0)]  # ties make bins without width
+        runs = np.split(rest, _gaps(rest, grid.step))
+        inner = np.concatenate([_knots(run, max(round(bins * len(run) / len(rest)), 1), steps) for run in runs])
         knots = np.concatenate([inner, np.repeat(spikes[:, None], steps + 1, axis=1)])
         order = np.argsort(knots.mean(axis=1), kind="stable")
         codes = np.empty(len(order), dtype=np.int64)
         codes[order] = np.arange(len(order))
-        self.knots, self.edges, self.points = knots[order], inner[1:, 0], spikes
+        self.knots, self.points = knots[order], spikes
+        self.edges = (inner[1:, 0] + inner[:-1, -1]) / 2
         self.bin_codes, self.point_codes = codes[: len(inner)], codes[len(inner) :]
 
     @property
@@ -94,12 +133,52 @@ class Bins(NumericEncoder):
             codes = np.where(self.points[at] == values, self.point_codes[at], codes)
         return codes
 
+    def coordinates(self, values: np.ndarray, grid: Grid = EVERYWHERE) -> np.ndarray:
+        """Code plus place of each value, shape (n,); what is put on a grid lies anywhere within it."""
+        codes = self.codes(values)
+        if not self._is_points:
+            free = ~np.isin(values, self.points)
+            values = values.copy()
+            values[free] = grid.spread(values[free])
+            codes[free] = self.bin_codes[np.searchsorted(self.edges, values[free], side="right")]
+        return codes + self.places(values, codes)
+
+    @property
+    def is_single(self) -> np.ndarray:
+        """Which codes stand for a single value each."""
+        return self.knots[:, -1] == self.knots[:, 0]
+
+    @property
+    def _is_points(self) -> bool:
+        return len(self.points) == len(self.knots)
+
     def from_codes(self, codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """A value for each code, drawn from the density inside it."""
-        place = rng.random(len(codes)) * (self.knots.shape[1] - 1)
-        step = place.astype(np.int64)
-        low, high = self.knots[codes, step], self.knots[codes, step + 1]
-        return low + (place - step) * (high - low)
+        return self.at(codes, rng.random(len(codes)))
+
+    def at(self, codes: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """The value at a place in [0, 1) inside each code, as a share of the code's rows."""
+        place = np.clip(places, 0.0, 1.0) * (self.knots.shape[1] - 1)
+        step = np.minimum(place.astype(np.int64), self.knots.shape[1] - 2)
+        low, high, share = self.knots[codes, step], self.knots[codes, step + 1], place - step
+        values = low + share * (high - low)
+        steep = _is_steep(low, high)
+        values[steep] = low[steep] * (high[steep] / low[steep]) ** share[steep]
+        return values
+
+    def places(self, values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+        """Inverse of `at`: where in its code each value lies, in [0, 1); 0.5 in a code of a single value."""
+        knots, steps = self.knots[codes], self.knots.shape[1] - 1
+        step = np.clip((knots[:, 1:-1] <= values[:, None]).sum(axis=1), 0, steps - 1)
+        rows = np.arange(len(codes))
+        low, high = knots[rows, step], knots[rows, step + 1]
+        wide, steep = high > low, _is_steep(low, high)
+        share = np.full(len(codes), 0.5)
+        share[wide] = (values[wide] - low[wide]) / (high[wide] - low[wide])
+        ratio = np.maximum(values[steep] / low[steep], 1e-300)
+        share[steep] = np.log(ratio) / np.log(high[steep] / low[steep])
+        place = (step + np.clip(share, 0.0, 1.0)) / steps
+        return np.where(knots[:, -1] > knots[:, 0], np.clip(place, 0.0, BELOW_ONE), 0.5)
 
     def blocks(self, start: int, gate: int | None) -> tuple[Block, ...]:
         """One choice among the codes."""

@@ -7,37 +7,92 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from datakiln.codecs.tables import generators
 from datakiln.codecs.tables.column import ColumnCodec
+from datakiln.codecs.tables.generators import Pattern, Seen
 from datakiln.codecs.tables.values import choice_dtype, plain_cells, plain_value
+from datakiln.errors import UserError
 from datakiln.schema import Field
 from datakiln.spec import Block
+from datakiln.writings import is_text
+
+SPARSE = 50  # numbers within the range of ids for each of them: then they do not count
+ROOMY = 4  # rows for each id that a pattern must have cells for
+TRIES = 50  # draws of Faker's for a cell that is neither of the table nor of an earlier row
 
 
 class GeneratedColumn(ColumnCodec):
     """A column without signal: constants repeat, ids and free text become new unique values, never copies.
 
+    Text follows the pattern of the training cells where they have one, or is personal data made up by Faker.
+
     Arguments:
         field: The column in user units.
         constant: The value of a constant column (None where it is missing throughout).
         next_id: First unused number of an integer id; None for textual ids.
+        generator: What makes text: "faker.name", "regex(...)", or "" for the pattern.
+        pattern: What the training cells look like; None where they have nothing in common.
+        seen: Knows the training cells; None where they are not text.
+        missing: Share of missing cells of a text column.
     """
 
     kind = "generated"
 
-    def __init__(self, field: Field, constant: Any, next_id: int | None) -> None:  # noqa: ANN401 (any cell value)
+    def __init__(
+        self,
+        field: Field,
+        constant: Any,  # noqa: ANN401 (any cell value)
+        next_id: int | None,
+        generator: str = "",
+        pattern: Pattern | None = None,
+        seen: Seen | None = None,
+        missing: float = 0.0,
+    ) -> None:
         """See the class."""
         super().__init__(field)
-        self.constant = constant
-        self.next_id = next_id
+        self.constant, self.next_id = constant, next_id
+        self.generator, self.pattern, self.seen, self.missing_share = generator, pattern, seen, missing
+        self._regex = None
+        if generator.startswith("regex("):
+            self._regex = generators.parsed(generators.regex_of(generator), f"data.types.{field.name}")
 
     @classmethod
     def fit(cls, field: Field, series: pd.Series) -> GeneratedColumn:
-        """Learns the constant or the first unused id."""
+        """Learns the constant, the first unused id, or what the cells look like."""
         present = series.dropna()
         if field.type == "constant":
             return cls(field, plain_value(plain_cells(present).iloc[0]) if len(present) else None, None)
-        numeric = pd.api.types.is_numeric_dtype(series.dtype) and len(present) > 0
-        return cls(field, None, int(present.max()) + 1 if numeric else None)
+        if pd.api.types.is_numeric_dtype(series.dtype) and len(present) > 0:
+            cells = present.astype(str).tolist()
+            pattern = generators.learn(cells) if _is_sparse(present) else None
+            if pattern is not None and pattern.rows >= ROOMY * len(present):
+                return cls(field, None, None, "", pattern, Seen.of(cells))
+            return cls(field, None, int(present.max()) + 1)
+        if not is_text(series) and not isinstance(series.dtype, pd.CategoricalDtype):
+            return cls(field, None, None)
+        cells = present.astype(str).tolist()
+        generator = field.generator or generators.personal(field.name, cells)
+        pattern = None
+        if not generator or (not field.generator and generator == "faker.phone_number"):
+            pattern = generators.learn(cells)  # numbers to be called keep their country and their groups
+        generator = "" if pattern is not None else generator
+        missing = 1.0 - len(present) / max(len(series), 1)
+        return cls(field, None, None, generator, pattern, Seen.of(cells), missing)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether what it makes must not be in the table."""
+        return self.next_id is not None or self.seen is not None
+
+    def avoid(self, series: pd.Series, rows: int) -> None:
+        """Further cells that it must not make, of a table of so many rows, whether it learns from them or not."""
+        present = series.dropna()
+        if self.next_id is not None and len(present):
+            self.next_id = max(self.next_id, int(present.max()) + 1)
+        if self.seen is not None:
+            if self.seen.room < rows:
+                self.seen = Seen.empty(rows)
+            self.seen.add(present.astype(str))
 
     def blocks(self, start: int) -> tuple[Block, ...]:
         """None."""
@@ -55,17 +110,94 @@ class GeneratedColumn(ColumnCodec):
         elif self.next_id is not None:
             values = pd.Series(np.arange(n, dtype=np.int64) + self.next_id + first_row)
         else:
-            words = rng.integers(0, 2**63, size=n, dtype=np.int64)
-            values = pd.Series([f"{self.field.name}-{first_row + i:x}-{word:016x}" for i, word in enumerate(words)])
+            values = pd.Series(self._text(n, rng, first_row), dtype=object)
+            values = values.map(int) if pd.api.types.is_integer_dtype(self.field.dtype) else values
+            if self.missing_share:
+                values = values.mask(rng.random(n) < self.missing_share)
         known = [] if self.constant is None else [self.constant]
         dtype: Any = choice_dtype(self.field, known) if self.field.type == "constant" else self.field.dtype
         return values.rename(self.field.name).astype(dtype)
 
+    def _text(self, n: int, rng: np.random.Generator, first_row: int) -> list[str]:
+        """New cells, which differ from row to row and from one sample's seed to another's."""
+        seed = _seed_of(rng)
+        if self._regex is not None:
+            return self._by_regex(self._regex, n, seed, first_row)
+        if self.generator:
+            return self._by_faker(n, seed, first_row)
+        if self.pattern is None:
+            words = rng.integers(0, 2**63, size=n, dtype=np.int64)
+            return [f"{self.field.name}-{first_row + i:x}-{word:016x}" for i, word in enumerate(words)]
+        return [self._by_pattern(self.pattern, first_row + i, seed) for i in range(n)]
+
+    def _by_pattern(self, pattern: Pattern, row: int, seed: int) -> str:
+        """The pattern's cell for a row, or that of a longer pattern where it has too few."""
+        for extra in range(40):
+            longer = pattern.wider(extra) if extra else pattern
+            if row < longer.rows and (cell := longer.new(row, seed, self.seen)) is not None:
+                return cell
+        raise RuntimeError(f"no pattern has a cell for row {row} of {self.field.name}")
+
+    def _by_regex(self, pattern: Pattern, n: int, seed: int, first_row: int) -> list[str]:
+        if pattern.count < first_row + n and self.field.type == "id":
+            name, rows = self.field.name, first_row + n
+            raise UserError(f"data.types.{name}={self.generator} has {pattern.count} values for {rows} unique rows")
+        made = []
+        for row in range(first_row, first_row + n):
+            cell = pattern.new(row, seed, self.seen) if row < pattern.rows else None
+            made.append(pattern.any(row, seed) if cell is None else cell)
+        return made
+
+    def _by_faker(self, n: int, seed: int, first_row: int) -> list[str]:
+        make = generators.faker_of(self.generator, self.field.locale, seed=f"{seed} {first_row} {self.field.name}")
+        is_unique, done, made = self.field.type == "id", set[str](), []
+        for row in range(first_row, first_row + n):
+            for _ in range(TRIES):
+                cell = str(make()).replace("\n", ", ")
+                if self.generator == "faker.email" and is_unique:
+                    cell = cell.replace("@", f"{row}@", 1)
+                if cell not in done and (self.seen is None or cell not in self.seen):
+                    break
+            if is_unique:
+                done.add(cell)
+            made.append(cell)
+        return made
+
     def state(self) -> dict[str, Any]:
         """Plain values."""
-        return {"constant": self.constant, "next_id": self.next_id}
+        return {
+            "constant": self.constant,
+            "next_id": self.next_id,
+            "generator": self.generator,
+            "pattern": None if self.pattern is None else [list(piece) for piece in self.pattern.pieces],
+            "seen": None if self.seen is None else self.seen.state(),
+            "missing_share": self.missing_share,
+        }
 
     @classmethod
     def from_state(cls, field: Field, state: dict[str, Any]) -> GeneratedColumn:
         """Inverse of `state`."""
-        return cls(field, state["constant"], state["next_id"])
+        pattern = state.get("pattern")
+        seen = state.get("seen")
+        return cls(
+            field,
+            state["constant"],
+            state["next_id"],
+            state.get("generator", ""),
+            None if pattern is None else Pattern([(words, least, most) for words, least, most in pattern]),
+            None if seen is None else Seen.from_state(seen),
+            state.get("missing_share", 0.0),
+        )
+
+
+def _is_sparse(ids: pd.Series) -> bool:
+    """Whether whole numbers are drawn from many more, and do not count."""
+    low, high = int(ids.min()), int(ids.max())
+    return low >= 0 and high < 10**17 and high - low > SPARSE * len(ids)
+
+
+def _seed_of(rng: np.random.Generator) -> int:
+    """The seed of the sample that a generator is for: the first of those it was made with."""
+    sequence = rng.bit_generator.seed_seq  # type: ignore[attr-defined]
+    entropy = getattr(sequence, "entropy", 0)
+    return int(entropy[0] if isinstance(entropy, list | tuple | np.ndarray) else entropy or 0)

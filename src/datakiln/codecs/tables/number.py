@@ -5,14 +5,17 @@ A spike is a single value that holds a large share of the rows, such as the 92 %
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from datakiln.codecs.tables.bins import Bins
+from datakiln.codecs.tables.bins import EVERYWHERE, Bins
 from datakiln.codecs.tables.column import ColumnCodec
 from datakiln.codecs.tables.dequantised import Dequantised
+from datakiln.codecs.tables.grid import Grid
+from datakiln.codecs.tables.grid import find as find_grid
 from datakiln.codecs.tables.modes import Modes
 from datakiln.codecs.tables.scaling import MinMax, NumericEncoder, Quantile, Standard
 from datakiln.codecs.tables.values import from_numbers, to_numbers
@@ -26,8 +29,6 @@ ENCODERS: dict[str, type[NumericEncoder]] = {
 
 SPIKE_SHARE = 0.25  # a value held by this share of the rows is a spike
 SPIKE_DISTINCT = 20  # in columns with fewer distinct values every value is common, none is a spike
-CLOCK_STEPS = (86_400.0, 3_600.0, 60.0, 1.0)  # seconds; dates come back as whole days, hours, ... if all of them are
-ROUND_STEPS = tuple(10.0**k for k in range(12, 0, -1))  # numbers as whole thousands, hundreds, tens likewise
 
 
 class NumberColumn(ColumnCodec):
@@ -39,7 +40,7 @@ class NumberColumn(ColumnCodec):
         spikes: Values with a state of their own.
         missing: Whether missing is one of the states.
         limits: Lowest and highest training value, for clipping; None to leave values free.
-        step: What all training values are multiples of: a power of ten from 10, or seconds of dates; 0 without one.
+        grid: Where the training values lie.
     """
 
     kind = "number"
@@ -51,7 +52,7 @@ class NumberColumn(ColumnCodec):
         spikes: list[float],
         missing: bool,
         limits: tuple[float, float] | None,
-        step: float = 0.0,
+        grid: Grid = EVERYWHERE,
     ) -> None:
         """See the class."""
         super().__init__(field)
@@ -59,7 +60,7 @@ class NumberColumn(ColumnCodec):
         self.spikes = spikes
         self.missing = missing
         self.limits = limits
-        self.step = step
+        self.grid = grid
         self.states = 1 + len(spikes) + missing
         self.state_width = self.states if self.states > 1 else 0
 
@@ -75,11 +76,19 @@ class NumberColumn(ColumnCodec):
             if len(distinct) > SPIKE_DISTINCT:
                 found = distinct[counts >= SPIKE_SHARE * len(values)].tolist()
         free = finite[~np.isin(finite, found)] if found else finite
-        encoder.fit(free if len(free) else finite)
+        free = free if len(free) else finite
         limits = (float(finite.min()), float(finite.max())) if clip and len(finite) else None
-        steps = (CLOCK_STEPS if field.type == "datetime" else ROUND_STEPS) if finite.any() else ()
-        step = next((step for step in steps if not (finite % step).any()), 0.0)
-        return cls(field, encoder, found, missing, limits, step)
+        grid = find_grid(finite, field.decimals, field.type == "datetime")
+        if isinstance(encoder, Bins):
+            encoder.fit(free, grid)
+        else:
+            encoder.fit(free)
+        return cls(field, encoder, found, missing, limits, grid)
+
+    @property
+    def step(self) -> float:
+        """What all training values are multiples of, where that is more than their decimals say; else 0."""
+        return self.grid.step if self.grid.is_rough else 0.0
 
     def blocks(self, start: int) -> tuple[Block, ...]:
         """A choice block for the state where there is more than one, then the encoder's blocks, gated by it."""
@@ -114,9 +123,16 @@ class NumberColumn(ColumnCodec):
                 values[state == self.states - 1] = np.nan
         return from_numbers(values, self.field)
 
+    def _on_grid(self, codes: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Values in codes that stand for many put where the training values lie, those of single values as they are."""
+        if isinstance(self.encoder, Bins):
+            return self._clipped(np.where(self.encoder.is_single[codes], values, self.grid.put(values)))
+        return self._tidied(values)
+
     def _tidied(self, values: np.ndarray) -> np.ndarray:
-        if self.step:
-            values = np.round(values / self.step) * self.step
+        return self._clipped(replace(self.grid, endings=()).put(values))
+
+    def _clipped(self, values: np.ndarray) -> np.ndarray:
         return values if self.limits is None else np.clip(values, *self.limits)
 
     @property
@@ -140,7 +156,29 @@ class NumberColumn(ColumnCodec):
         """Values clipped to the limits and rounded as the input was."""
         assert self.encoder.size is not None
         is_missing = codes >= self.encoder.size
-        values = self._tidied(self.encoder.from_codes(np.where(is_missing, 0, codes), rng))
+        code = np.where(is_missing, 0, codes)
+        values = self._on_grid(code, self.encoder.from_codes(code, rng))
+        return from_numbers(np.where(is_missing, np.nan, values), self.field)
+
+    def places(self, series: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+        """The code of each cell as `codes` has it, and its coordinate: the code and the place inside it, from 0.
+
+        What is rounded lies anywhere within its grid. The coordinate is NaN where the cell is missing.
+        """
+        assert isinstance(self.encoder, Bins)
+        values, codes = to_numbers(series, self.field), self.codes(series)
+        there = ~np.isnan(values)
+        coordinates = np.full(len(values), np.nan)
+        coordinates[there] = self.encoder.coordinates(values[there], self.grid)
+        return np.where(there, np.floor(np.where(there, coordinates, 0.0)), codes).astype(np.int64), coordinates
+
+    def from_places(self, codes: np.ndarray, coordinates: np.ndarray) -> pd.Series:
+        """Inverse of `places`, for cells that are missing or lie inside one of the encoder's codes."""
+        assert isinstance(self.encoder, Bins)
+        is_missing = (codes == self.encoder.size) & self.missing
+        inside = np.where(is_missing | np.isnan(coordinates), 0.0, coordinates)
+        code = np.clip(np.floor(inside), 0, self.encoder.size - 1).astype(np.int64)
+        values = self._on_grid(code, self.encoder.at(code, inside - code))
         return from_numbers(np.where(is_missing, np.nan, values), self.field)
 
     def state(self) -> dict[str, Any]:
@@ -150,7 +188,7 @@ class NumberColumn(ColumnCodec):
             "spikes": self.spikes,
             "missing": self.missing,
             "limits": None if self.limits is None else list(self.limits),
-            "step": self.step,
+            "grid": self.grid.state(),
         }
 
     @classmethod
@@ -159,4 +197,4 @@ class NumberColumn(ColumnCodec):
         inner = dict(state["encoder"])
         encoder = ENCODERS[inner.pop("kind")].from_state(inner)
         limits = None if state["limits"] is None else (state["limits"][0], state["limits"][1])
-        return cls(field, encoder, list(state["spikes"]), state["missing"], limits, state["step"])
+        return cls(field, encoder, list(state["spikes"]), state["missing"], limits, Grid.from_state(state["grid"]))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from datakiln.codecs.base import Codec
+from datakiln.codecs.tables import equalities
+from datakiln.codecs.tables.bins import Bins
 from datakiln.codecs.tables.choice import ChoiceColumn
 from datakiln.codecs.tables.column import ColumnCodec
 from datakiln.codecs.tables.generated import GeneratedColumn
@@ -19,6 +21,7 @@ from datakiln.codecs.tables.relations.plan import Plan
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.scaling import MinMax, NumericEncoder
 from datakiln.codecs.tables.tally import Tally
+from datakiln.codecs.tables.values import from_numbers, to_numbers
 from datakiln.errors import UserError, near
 from datakiln.schema import Field, Schema
 from datakiln.spec import Block, Column, DataSpec
@@ -36,6 +39,8 @@ class TableCodec(Codec):
         spikes: Whether a value that holds a large share of a numeric column gets a state of its own.
         max_categories: Categories beyond this many share one position and are drawn back by frequency.
         compact: Whether a column of finitely many codes takes one position, its code, instead of one for each code.
+        places: Whether a compact number also has a position for where it lies inside its code, and states for the
+            columns that it often equals.
 
     Attributes:
         columns: Of the schema, in user units.
@@ -57,13 +62,18 @@ class TableCodec(Codec):
         spikes: bool = True,
         max_categories: int = 256,
         compact: bool = False,
+        places: bool = False,
     ) -> None:
         """See the class."""
+        if places and not compact:
+            raise ValueError("places=true needs compact=true")
         self.numeric = numeric
         self.clip = clip
         self.spikes = spikes
         self.max_categories = max_categories
         self.compact = compact
+        self.places = places
+        self.equal_to: dict[str, list[str]] = {}  # columns that a number often equals, by its name
 
     def fit(
         self,
@@ -87,11 +97,19 @@ class TableCodec(Codec):
         self.columns = [self._fitted(field, frame[field.name], known.get(field.name)) for field in schema.fields]
         shifts = {name: self._shift(name, frame) for name in self.plan.shifted}
         self.inner = self._to_lay_out(shifts)
+        self.equal_to = equalities.find(self._numbers(frame)) if self.places else {}
         self._lay_out(len(frame) if rows is None else rows, self._shares(frame, known))
         if self.spec.shape[0] == 0:
             types = ", ".join(sorted({field.type for field in schema.fields}))
             raise UserError(f"no column left to model (the columns are {types}); set data.types to say what they are")
         return self
+
+    def avoid(self, frames: Iterable[pd.DataFrame], rows: int) -> None:
+        """Makes no id or text of these frames, which are all rows of the table: those that judge are a person's too."""
+        made = [c for c in self.columns if isinstance(c, GeneratedColumn) and c.is_new]
+        for frame in frames if made else ():
+            for column in made:
+                column.avoid(frame[column.field.name], rows)
 
     def _fitted(self, field: Field, series: pd.Series, tally: Tally | None) -> ColumnCodec:
         if field.is_choice:
@@ -157,20 +175,74 @@ class TableCodec(Codec):
         )
 
     def _blocks(self, column: ColumnCodec, start: int) -> tuple[Block, ...]:
-        if self.compact and column.size is not None:
+        if not self.compact or column.size is None:
+            return column.blocks(start)
+        if not self._is_placed(column):
             return (Block(start, start + 1, "code", size=column.size, ordered=column.ordered),)
-        return column.blocks(start)
+        equal_to = self.equal_to.get(column.field.name, [])
+        assert isinstance(column.encoder, Bins)
+        knots = tuple(map(tuple, column.encoder.knots.tolist()))
+        code = Block(
+            start,
+            start + 1,
+            "code",
+            size=column.size + len(equal_to),
+            ordered=column.ordered,
+            knots=knots,
+            equal_to=tuple(equal_to),
+        )
+        return (code, Block(start + 1, start + 2, "place"))
 
-    def _encode_column(self, column: ColumnCodec, series: pd.Series) -> np.ndarray:
-        if not (self.compact and column.size is not None):
+    def _is_placed(self, column: ColumnCodec) -> TypeGuard[NumberColumn]:
+        return self.places and isinstance(column, NumberColumn) and isinstance(column.encoder, Bins)
+
+    def _numbers(self, frame: pd.DataFrame) -> dict[str, np.ndarray]:
+        """Values of the placed columns that the frame has, NaN where missing; distances are compared with nothing."""
+        laid = [c for c in self.inner if c.field.name not in self.plan.shifted]
+        placed = [c.field for c in laid if self._is_placed(c) and c.field.name in frame]
+        return {field.name: to_numbers(frame[field.name], field) for field in placed}
+
+    def _encoded(self, frame: pd.DataFrame, columns: Sequence[ColumnCodec]) -> list[np.ndarray]:
+        """Positions of each of the columns."""
+        values = self._numbers(frame) if self.equal_to else {}
+        return [self._encode_column(column, self._cells(column, frame), values) for column in columns]
+
+    def _encode_column(
+        self, column: ColumnCodec, series: pd.Series, values: Mapping[str, np.ndarray] | None = None
+    ) -> np.ndarray:
+        if not self.compact or column.size is None:
             return column.encode(series)
-        codes = column.codes(series)
-        return np.where(codes < 0, np.nan, codes).astype(np.float32)[:, None]
+        if not self._is_placed(column):
+            codes = column.codes(series)
+            return np.where(codes < 0, np.nan, codes).astype(np.float32)[:, None]
+        codes, places = column.places(series)
+        equal_to = self.equal_to.get(column.field.name, [])
+        if values and all(name in values for name in equal_to):
+            equal = equalities.states(values, column.field.name, equal_to)
+            codes = np.where(equal >= 0, column.size + equal, codes)
+        unknown = codes < 0
+        places = np.where(np.isnan(places), 0.0, places)
+        return np.where(unknown[:, None], np.nan, np.stack([codes, places], axis=1)).astype(np.float32)
 
     def _decode_column(self, column: ColumnCodec, x: np.ndarray, rng: np.random.Generator, first_row: int) -> pd.Series:
-        if self.compact and column.size is not None:
-            return column.from_codes(x[:, 0].astype(np.int64), rng)
-        return column.decode(x, rng, first_row)
+        if not self.compact or column.size is None:
+            return column.decode(x, rng, first_row)
+        codes = x[:, 0].astype(np.int64)
+        return column.from_places(codes, x[:, 1]) if self._is_placed(column) else column.from_codes(codes, rng)
+
+    def _equalise(self, series: dict[str, pd.Series], rows: np.ndarray) -> None:
+        """Gives cells in a state of equality the very value they equal."""
+        for column, (start, _) in zip(self.inner, self._spans, strict=True):
+            name = column.field.name
+            if name not in self.equal_to:
+                continue
+            assert column.size is not None
+            values = to_numbers(series[name], column.field)
+            codes = rows[:, start].astype(np.int64) - column.size
+            for place, other in enumerate(self.equal_to[name]):
+                field = next(c.field for c in self.columns if c.field.name == other)
+                values = np.where(codes == place, to_numbers(series[other], field), values)
+            series[name] = from_numbers(values, column.field)
 
     @property
     def label_codec(self) -> ChoiceColumn | None:
@@ -183,7 +255,7 @@ class TableCodec(Codec):
     def encode(self, data: pd.DataFrame) -> Tensor:
         """A frame with the schema's columns to (n, D) float32."""
         modelled = [c for c, (start, stop) in zip(self.inner, self._spans, strict=True) if stop > start]
-        parts = [self._encode_column(column, self._cells(column, data)) for column in modelled]
+        parts = self._encoded(data, modelled)
         return torch.from_numpy(np.ascontiguousarray(np.concatenate(parts, axis=1), dtype=np.float32))
 
     @property
@@ -243,6 +315,7 @@ class TableCodec(Codec):
             column.field.name: self._decode_column(column, rows[:, start:stop], rng, first_row)
             for column, (start, stop) in zip(self.inner, self._spans, strict=True)
         }
+        self._equalise(series, rows)
         if self.plan.relations:
             whole = self.plan.restored(series, self.by_name())
             series = {name: whole[name] for name in self.schema.names}
@@ -293,6 +366,8 @@ class TableCodec(Codec):
             "schema": self.schema.state(),
             "columns": [{"kind": column.kind, **column.state()} for column in self.columns],
             "compact": self.compact,
+            "places": self.places,
+            "equal_to": self.equal_to,
             "size": self.spec.size,
             "class_shares": list(self.spec.class_shares),
             "relations": self.plan.state(),
@@ -304,7 +379,8 @@ class TableCodec(Codec):
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> TableCodec:
         """Inverse of `state`; the result decodes and encodes, it is not meant to be fitted again."""
-        codec = cls(compact=state.get("compact", False))
+        codec = cls(compact=state.get("compact", False), places=state.get("places", False))
+        codec.equal_to = {name: list(others) for name, others in state.get("equal_to", {}).items()}
         codec.schema = Schema.from_state(state["schema"])
         codec.columns = [
             COLUMN_KINDS[column["kind"]].from_state(field, column)

@@ -8,43 +8,17 @@ import numpy as np
 import pandas as pd
 
 from datakiln.schema import Field
+from datakiln.writings import cells_of, numbers_of
 
 
 def to_numbers(series: pd.Series, field: Field) -> np.ndarray:
     """A numeric or datetime column as float64 with NaN for missing; dates as seconds since 1970."""
-    if field.type != "datetime":
-        return pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
-    dates = pd.to_datetime(series, format=field.format, errors="coerce")
-    if dates.dt.tz is not None:
-        dates = dates.dt.tz_convert("UTC").dt.tz_localize(None)
-    seconds = dates.to_numpy(dtype="datetime64[us]").astype(np.int64) / 1e6
-    return np.where(dates.isna(), np.nan, seconds)
+    return numbers_of(series, field)
 
 
 def from_numbers(values: np.ndarray, field: Field) -> pd.Series:
     """Inverse of `to_numbers`, rounded to the field's decimals."""
-    dtype: Any = field.dtype
-    if field.decimals is not None:
-        values = np.round(values, field.decimals)
-    if field.type != "datetime":
-        is_plain = isinstance(pd.api.types.pandas_dtype(field.dtype), np.dtype)
-        if is_plain and pd.api.types.is_integer_dtype(field.dtype) and np.isfinite(values).all():
-            return pd.Series(_to_integers(values, np.dtype(field.dtype)), name=field.name)
-        return pd.Series(values, name=field.name).astype(dtype)
-    dates = pd.Series(pd.to_datetime(values, unit="s"), name=field.name)
-    if field.format is not None:
-        return dates.dt.strftime(field.format).astype(dtype)
-    if "," in field.dtype:  # datetime64[us, Europe/Paris]
-        return dates.dt.tz_localize("UTC").astype(dtype)
-    return dates.astype(dtype)
-
-
-def _to_integers(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Whole numbers in an integer dtype; what is outside its range takes the nearest end instead of wrapping round."""
-    limits = np.iinfo(dtype)
-    over = values >= float(limits.max)  # for 64 bits the float is one above the limit: it must not be cast
-    whole = np.where(over, 0.0, np.maximum(values, float(limits.min))).astype(dtype)
-    return np.where(over, dtype.type(limits.max), whole)
+    return cells_of(values, field)
 
 
 def choice_dtype(field: Field, values: list[Any]) -> Any:  # noqa: ANN401 (a dtype or its name)

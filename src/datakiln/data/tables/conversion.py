@@ -6,6 +6,7 @@ The result is what `read_delimited` makes of the same file, for both go by the s
 from __future__ import annotations
 
 import codecs
+import functools
 import gzip
 import io
 import zlib
@@ -24,15 +25,19 @@ from datakiln.data.tables.delimited import (
     SAMPLE,
     as_text,
     check_names,
+    check_quotes,
     choose_encoding,
     find_delimiter,
+    has_rows,
     header,
     judge,
     keep,
     not_decodable,
     ragged_line,
+    swallowing_line,
     unparsable,
     width_of,
+    writings_of,
 )
 from datakiln.data.tables.limits import LONGEST_LINE, MOST_COLUMNS, check_line, check_width
 from datakiln.errors import UserError
@@ -182,6 +187,18 @@ class Text:
             except pa.ArrowInvalid as error:
                 raise UserError(self._fault(ragged, error)) from None
 
+    def lines(self) -> io.TextIOWrapper:
+        """The lines of the text, to be closed."""
+        return io.TextIOWrapper(io.BufferedReader(TextStream(self.path, self.encoding)), "utf-8", newline="")
+
+    def check_quotes(self) -> None:
+        """Raises `UserError` with the line of a quote that is never closed."""
+        with io.BufferedReader(TextStream(self.path, self.encoding), PIECE) as stream:
+            quotes = sum(piece.count(b'"') for piece in iter(functools.partial(stream.read, PIECE), b""))
+        if quotes % 2:
+            with self.lines() as lines:
+                check_quotes(lines, self.path.name, self.delimiter)
+
     def _without_header(self, pieces: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         is_first = True
         for piece in pieces:
@@ -196,21 +213,25 @@ class Text:
     def _fault(self, ragged: list[arrow_csv.InvalidRow], error: Exception) -> str:
         if not ragged:
             return f"{self.path.name}: {unparsable(error)}"
-        with io.TextIOWrapper(io.BufferedReader(TextStream(self.path, self.encoding)), "utf-8", newline="") as lines:
+        with self.lines() as lines:
             return ragged_line(lines, self.path.name, self.delimiter, ragged[0].expected_columns, 1)
 
 
-def text_to_parquet(text: Text, target: Path) -> list[str]:
+def text_to_parquet(text: Text, target: Path) -> tuple[list[str], dict[str, str]]:
     """Writes the table as one Parquet file of small row groups.
 
     Returns:
-        What the person should know about how it was read.
+        What the person should know about how it was read, and how its floats were written.
 
     Raises:
         UserError: Whatever is wrong with the file, with its line where it has one.
     """
     evidence = [Evidence() for _ in range(text.width)]
+    text.check_quotes()
     for piece in text.pieces():
+        if any(has_rows(column, text.delimiter, text.width) for column in piece.columns):
+            with text.lines() as lines:
+                raise UserError(swallowing_line(lines, text.path.name, text.delimiter, text.width))
         for found, column in zip(evidence, piece.columns, strict=True):
             found.update(column)
     if text.names is None or not evidence[0].rows:
@@ -219,7 +240,7 @@ def text_to_parquet(text: Text, target: Path) -> list[str]:
     readings = judge(kept, evidence, text.delimiter, text.notes)
     typed = (pa.table({n: convert(piece.column(i), readings[n]) for n, i in kept.items()}) for piece in text.pieces())
     write_groups(typed, target)
-    return text.notes
+    return text.notes, writings_of(kept, evidence)
 
 
 def write_groups(tables: Iterator[pa.Table], target: Path) -> None:

@@ -10,13 +10,17 @@ import codecs
 import csv
 import io
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
-from datakiln.data.tables.cells import MISSING_CELLS, Evidence, Reading, convert
+from datakiln.data.tables.cells import Cells, Evidence, Reading, convert
 from datakiln.data.tables.limits import LONGEST_LINE, MOST_COLUMNS, check_line, check_width
 from datakiln.errors import UserError
 
@@ -32,6 +36,14 @@ SAMPLE = 65_536  # bytes that the delimiter is found from, or the whole first li
 BLOCK = LONGEST_LINE  # bytes parsed at once; no row may be longer
 
 
+class Delimited(NamedTuple):
+    """A frame, what the person should know of how it was read, and the writings of its floats, {column: template}."""
+
+    frame: pd.DataFrame
+    notes: list[str]
+    writings: dict[str, str]
+
+
 def read_delimited(
     raw: bytes,
     name: str,
@@ -39,8 +51,8 @@ def read_delimited(
     delimiter: str | None = None,
     names: list[str] | None = None,
     most_columns: int = MOST_COLUMNS,
-) -> tuple[pd.DataFrame, list[str]]:
-    """A frame and what the person should know about how it was read.
+) -> Delimited:
+    """Reads the bytes of a text file.
 
     Arguments:
         raw: The bytes of the file.
@@ -61,7 +73,11 @@ def read_delimited(
         delimiter = find_delimiter(sample)
         if delimiter != ",":
             notes.append(f"fields are separated by a {DELIMITERS[delimiter]}")
+    if text.count(b'"') % 2:
+        check_quotes(io.StringIO(text.decode(), newline=""), name, delimiter)
     table = _all_text(text, sample, name, delimiter)
+    if b'"' in text and any(has_rows(column, delimiter, table.num_columns) for column in table.columns):
+        raise UserError(swallowing_line(io.StringIO(text.decode(), newline=""), name, delimiter, table.num_columns))
     if names is None:
         names = header([column[0].as_py() for column in table.columns])
         table = table.slice(1)
@@ -72,7 +88,13 @@ def read_delimited(
     kept = keep(names, evidence, name, notes)
     readings = judge(kept, evidence, delimiter, notes)
     columns = {column: convert(table.column(i), readings[column]) for column, i in kept.items()}
-    return pa.table(columns).to_pandas(), notes
+    return Delimited(pa.table(columns).to_pandas(), notes, writings_of(kept, evidence))
+
+
+def writings_of(kept: Mapping[str, int], evidence: Sequence[Evidence]) -> dict[str, str]:
+    """How the columns of floats were written, where not as Python writes them."""
+    found = {column: evidence[i].writing for column, i in kept.items()}
+    return {column: writing for column, writing in found.items() if writing is not None}
 
 
 def judge(
@@ -202,10 +224,10 @@ def width_of(sample: str, delimiter: str) -> int:
 
 
 def as_text(width: int) -> arrow_csv.ConvertOptions:
-    """All cells as text, and which of them are missing."""
+    """All cells as text, and which of them are empty."""
     return arrow_csv.ConvertOptions(
         column_types={f"f{i}": pa.string() for i in range(width)},
-        null_values=list(MISSING_CELLS),
+        null_values=[""],
         strings_can_be_null=True,
         check_utf8=False,
     )
@@ -224,6 +246,75 @@ def ragged_line(text: Iterable[str], name: str, delimiter: str, width: int, coun
         place = f"line {reader.line_num} has others"
     more = f" ({count} such lines)" if count > 1 else ""
     return f"{name}: the first line has {width} fields, {place}{more}; mend the line or quote its field"
+
+
+END = "the end of the file"  # a line of its own behind the last one
+
+
+def check_quotes(text: Iterable[str], name: str, delimiter: str) -> None:
+    """Raises `UserError` with the line of a quote that is opened and never closed."""
+    lines = _Counted(itertools.chain(text, ["\n", END]))
+    reader = csv.reader(lines, delimiter=delimiter)
+    first, row = 1, [END]
+    with _any_length():
+        while True:
+            start = lines.count + 1
+            try:
+                found = next(reader)
+            except StopIteration:
+                break
+            except csv.Error as error:
+                raise UserError(f"{name}: line {start} cannot be read as delimited text ({error})") from None
+            if found:
+                first, row = start, found
+    if row != [END]:
+        raise UserError(f"{name}: a quote that is opened in line {first} is never closed; close it, or write it twice")
+
+
+class _Counted(Iterator[str]):
+    """Lines, and how many of them have been taken."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines, self.count = iter(lines), 0
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.count += 1
+        return line
+
+
+@contextmanager
+def _any_length() -> Iterator[None]:
+    """Inside, fields may be as long as the text."""
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def has_rows(cells: Cells, delimiter: str, width: int) -> bool:
+    """Whether a cell holds whole rows of a table so wide: its opening quote was closed by that of another cell."""
+    if width < 2:
+        return False
+    row = (
+        rf"(?:[^\n{re.escape(delimiter)}]*{re.escape(delimiter)}){{{min(width - 1, 900)}}}[^\n{re.escape(delimiter)}]*"
+    )
+    return bool(pc.any(pc.match_substring_regex(cells, rf"\n{row}\n")).as_py())
+
+
+def swallowing_line(text: Iterable[str], name: str, delimiter: str, width: int) -> str:
+    """What is wrong with the first row one of whose cells holds whole rows."""
+    lines = _Counted(text)
+    reader, start = csv.reader(lines, delimiter=delimiter), 1
+    with _any_length():
+        for row in reader:
+            inside = [line for cell in row for line in cell.split("\n")[1:-1]]
+            if any(line.count(delimiter) == width - 1 for line in inside):
+                break
+            start = lines.count + 1
+    told = f"{name}: a quote that is opened in line {start} is closed lines later"
+    return f"{told}, so that one cell holds whole rows; mend it"
 
 
 def keep(names: Sequence[str], evidence: Sequence[Evidence], name: str, notes: list[str]) -> dict[str, int]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from datakiln.data.tables.signs import NumberEvidence
+from datakiln.writings import FRACTION, WIDTHS, dates_of, is_text, plain_format, write_dates
 
 DAYS = (
     "%Y-%m-%d",
@@ -20,21 +25,55 @@ DAYS = (
     "%d-%m-%Y",
     "%m/%d/%y",
     "%d/%m/%y",
+    "%d.%m.%y",
     "%d %b %Y",
     "%d-%b-%Y",
+    "%d-%b-%y",
     "%b %d, %Y",
     "%d %B %Y",
     "%B %d, %Y",
+    "%Y.%m.%d",
 )
-TIMES = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p")
-ZONES = ("", "Z", "+00:00")  # written as they are; other time zones stay text
+CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p")
+COMPACT = ("%Y%m%d", "%d%m%Y", "%m%d%Y", "%Y%m%d%H%M%S", "%Y%m%d%H%M", "%y%m%d")  # a date as bare digits
+ZONES = ("", "Z", "%z")
 FORMATS = (
     *DAYS,
-    *(f"{day} {time}" for day in DAYS for time in TIMES),
-    *(f"{DAYS[0]}{gap}{time}{zone}" for gap in "T " for time in TIMES[:3] for zone in ZONES if gap == "T" or zone),
+    *(f"{day} {time}" for day in DAYS for time in CLOCKS),
+    *(f"{DAYS[0]}{gap}{time}{zone}" for gap in "T " for time in CLOCKS[:3] for zone in ZONES if gap == "T" or zone),
+    *(f"{day}, {time}" for day in DAYS[2:4] for time in CLOCKS),
+    *CLOCKS,
     "%Y-%m",
+    "%b %Y",
+    "%B %Y",
+    *COMPACT,
+    "%Y%m%dT%H%M%SZ",
+    "ISO8601",
+    "ISO8601%z",
 )
 SAMPLE = 50
+FEW_DAYS, MANY_DAYS = 3, 50  # distinct digits that must all be days: of eight, of six
+NANOSECONDS = re.compile(r"(\.\d{6})\d+")
+OFFSET = re.compile(r"[+-]\d\d:?\d\d$")
+PLACEHOLDER = re.compile(
+    r"[\W_]*|0{8}|(?:0{2,4}[\W_]){2}0{2,4}(?:[ T]00:00(?::00)?)?|unknown|unk|n/?a|none|null|nil|nan|missing|never|open|"
+    r"not (?:known|available|applicable)|ongoing|present|pending|tb[adc]|current|infinity|empty",
+    re.IGNORECASE,
+)
+
+FOR_EVER = re.compile(r"9999[-/.]?12[-/.]?31(?:[ T].*)?|31[-/.]12[-/.]9999(?: .*)?|12[-/.]31[-/.]9999(?: .*)?")
+
+
+def is_placeholder(word: str) -> bool:
+    """Whether a word among dates stands for one that is not there, such as 0000-00-00 or unknown."""
+    return PLACEHOLDER.fullmatch(word.strip()) is not None
+
+
+def stands_for_none(word: str, format: str) -> bool:
+    """Whether a word in a column of dates of that format is a placeholder: a last day that is written otherwise too."""
+    if FOR_EVER.fullmatch(word.strip()) is not None:
+        return bool(dates_of(pd.Series([word]), format).isna().all())
+    return is_placeholder(word)
 
 
 def find_format(values: pd.Series) -> str | None:
@@ -42,29 +81,131 @@ def find_format(values: pd.Series) -> str | None:
     return next(fitting(values), None)
 
 
-def fitting(values: pd.Series, formats: Iterable[str] = FORMATS) -> Iterator[str]:
-    """Those of the formats that every value (text, none missing) is written in."""
-    distinct = pd.Series(values.unique()).astype(object)
-    first = "" if distinct.empty else str(distinct.iloc[0])
-    if not 6 <= len(first) <= 40 or not any(c.isdigit() for c in first):  # spares most text columns all the trials
+def fitting(values: pd.Series, formats: Iterable[str] | None = None) -> Iterator[str]:
+    """Those of the formats that every value (text, none missing) is written in, placeholders left out.
+
+    A format that fits comes as what gives the cells back: without zeros before days, with milliseconds, or with the one
+    offset from UTC that all cells have. Without formats given, all are tried.
+    """
+    distinct = pd.Series(values.unique()).astype(object).astype(str)
+    first = "" if distinct.empty else next((word for word in distinct if not is_placeholder(word)), "")
+    if not 4 <= len(first) <= 40 or not any(c.isdigit() for c in first):  # spares most text columns all the trials
         return
+    distinct = distinct[[not is_placeholder(word) for word in distinct]]
+    near = distinct[[FOR_EVER.fullmatch(word) is None for word in distinct]]
+    found = False
+    for format in _fitting(distinct, formats):
+        found = True
+        yield format
+    if not found and 0 < len(near) < len(distinct):
+        yield from _fitting(near, formats)
+
+
+def _fitting(distinct: pd.Series, formats: Iterable[str] | None) -> Iterator[str]:
+    """See `fitting`; different cells without placeholders."""
+    first = str(distinct.iloc[0]) if len(distinct) else ""
     sample = distinct.iloc[:: max(1, len(distinct) // SAMPLE)]
-    for format in formats:
+    offset = OFFSET.search(first)
+    for format in FORMATS if formats is None else formats:
+        if not _is_likely(format, first, len(distinct)):
+            continue
+        if formats is None and format.endswith("%z") and offset is not None:
+            if (single := format.removesuffix("%z") + offset[0]) and _fits(distinct, single):
+                yield from _dressed(distinct, single)
+                continue
         if _fits(sample.iloc[:1], format) and _fits(sample, format) and _fits(distinct, format):
-            yield format
+            if formats is None:
+                yield from _dressed(distinct, format)
+            elif gives_back(distinct, format) or not _is_exact(format):
+                yield format
+
+
+def _is_likely(format: str, first: str, distinct: int) -> bool:
+    """Whether a format is worth a trial: bare digits look like days by chance."""
+    if format in COMPACT:
+        if not first.isdigit() or len(first) != WIDTHS[format]:
+            return False
+        return distinct >= (MANY_DAYS if WIDTHS[format] == 6 else FEW_DAYS)
+    if format.startswith("ISO8601"):
+        return (
+            format.endswith("%z") == (OFFSET.search(first[10:]) is not None or first.endswith("Z"))
+            and len(first) >= 10
+            and first[4] == "-"
+            and first[7] == "-"
+        )
+    return not first.isdigit() and ((":" in first) == (":" in format) or "T%H%M%S" in format) and parses(first, format)
+
+
+def parses(word: str, format: str) -> bool:
+    """Whether a word can be in a format, as far as Python's own reader tells: it is a hundred times faster."""
+    try:
+        datetime.strptime(NANOSECONDS.sub(r"\1", word), plain_format(format))
+    except ValueError:
+        return False
+    return True
+
+
+def _is_exact(format: str) -> bool:
+    return "%-" in format or FRACTION.search(format) is not None
+
+
+def _dressed(distinct: pd.Series, format: str) -> Iterator[str]:
+    """The format as it gives the cells back; as it is where no variant does."""
+    sample = distinct.iloc[:: max(1, len(distinct) // MOST_DRESSED)]
+    for variant in _variants(format):
+        if gives_back(sample, variant) and (len(sample) == len(distinct) or gives_back(distinct, variant)):
+            yield variant
+            return
+    if format not in CLOCKS:  # what is no time of day as these are written may be a duration
+        yield format
+
+
+def _variants(format: str) -> Iterator[str]:
+    yield format
+    bare = format.replace("%d", "%-d").replace("%m", "%-m").replace("%I", "%-I")
+    yield from dict.fromkeys(
+        [bare, bare.replace("%H", "%-H"), format.replace("%I", "%-I"), format.replace("%H", "%-H")]
+    )
+    if "%f" in format:
+        yield from (format.replace("%f", f"%{digits}f") for digits in (3, 1, 2, 4, 5))
+
+
+def gives_back(values: pd.Series, format: str) -> bool:
+    """Whether dates read and written in a format are the text they were."""
+    dates = dates_of(values, format)
+    return bool(dates.notna().all() and (write_dates(dates, format).astype(str) == values.astype(str)).all())
 
 
 def _fits(values: pd.Series, format: str) -> bool:
-    return bool(pd.to_datetime(values, format=format, errors="coerce").notna().all())
+    dates = dates_of(values, format)
+    if not dates.notna().all():
+        return False
+    years = dates.dt.year
+    return format not in COMPACT or bool((years.between(*YEARS) | (years == 9999)).all())
+
+
+YEARS = (1500, 2500)  # of dates that are bare digits
+MOST_DRESSED = 1000
+
+
+def fitting_digits(values: np.ndarray, formats: Iterable[str] = COMPACT) -> Iterator[str]:
+    """The formats of `COMPACT` that every whole number is a date in; without the first zero of 1 to 9 days too."""
+    distinct = np.unique(values)
+    if not len(distinct) or distinct[0] < 10_000 or distinct[-1] >= 10**14 or (distinct % 1).any():
+        return
+    longest = len(str(int(distinct[-1])))
+    for format in formats:
+        width = WIDTHS[format]
+        least = MANY_DAYS if width == 6 else FEW_DAYS
+        lost = 1 if format.startswith(("%d", "%m")) else 0
+        if width - longest not in (0, lost) or distinct[0] < 10 ** (width - 1 - lost) or len(distinct) < least:
+            continue
+        if _fits(pd.Series(distinct.astype(np.int64)), format):
+            yield format
 
 
 MAX_DECIMALS = 10
 SAMPLE = 1000
-
-
-def is_text(series: pd.Series) -> bool:
-    """Whether cells are strings (or a mixture of Python values, which is treated as such)."""
-    return isinstance(series.dtype, pd.StringDtype) or series.dtype == object
 
 
 def find_decimals(present: pd.Series) -> int | None:
@@ -98,7 +239,8 @@ class Facts(abc.ABC):
         is_increasing: Whether integers never fall from row to row.
         is_decreasing: Whether they never rise.
         decimals: Digits after the point that all numbers are rounded to; None for unrounded ones.
-        format: The date format that all cells of text are written in, if there is one.
+        formats: The date formats that all cells of text, or of whole numbers, are written in.
+        numbers: What the cells of text tell of numbers with signs, None where they are no such numbers.
     """
 
     rows: int
@@ -109,7 +251,13 @@ class Facts(abc.ABC):
     is_increasing: bool
     is_decreasing: bool
     decimals: int | None
-    format: str | None
+    formats: Sequence[str]
+    numbers: NumberEvidence | None
+
+    @property
+    def format(self) -> str | None:
+        """The first of the formats."""
+        return next(iter(self.formats), None)
 
     @property
     def present(self) -> int:
@@ -156,9 +304,16 @@ class SeriesFacts(Facts):
         return find_decimals(self._present)
 
     @cached_property
-    def format(self) -> str | None:  # type: ignore[override]
+    def formats(self) -> Sequence[str]:  # type: ignore[override]
         """See `Facts`."""
-        return find_format(self._present)
+        if is_text(self.series):
+            return list(fitting(self._present))
+        return list(fitting_digits(self._present.to_numpy(dtype=np.float64))) if len(self._present) else []
+
+    @cached_property
+    def numbers(self) -> NumberEvidence | None:  # type: ignore[override]
+        """See `Facts`."""
+        return NumberEvidence.of(self._present) if is_text(self.series) else None
 
 
 class GatheredFacts(Facts):
@@ -176,6 +331,7 @@ class GatheredFacts(Facts):
         self.is_increasing = self.is_decreasing = True
         self.decimals: int | None = 0
         self._formats: list[str] | None = None
+        self._evidence: NumberEvidence | None = NumberEvidence()
         self._hashes, self._counts = np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64)
         self._last: Any = None
 
@@ -189,7 +345,8 @@ class GatheredFacts(Facts):
         values = pd.Series(counts.index)
         self._add_hashes(pd.util.hash_pandas_object(values, index=False).to_numpy(), counts.to_numpy())
         if is_text(series):
-            self._formats = list(fitting(values) if self._formats is None else fitting(values, self._formats))
+            self._formats = list(fitting(values, self._formats))
+            self._evidence = None if self._evidence is None else self._evidence.updated(values)
         elif pd.api.types.is_numeric_dtype(series.dtype) and not pd.api.types.is_bool_dtype(series.dtype):
             self._see_numbers(series, values)
 
@@ -202,6 +359,8 @@ class GatheredFacts(Facts):
             self.is_increasing = self.is_increasing and bool(cells.is_monotonic_increasing)
             self.is_decreasing = self.is_decreasing and bool(cells.is_monotonic_decreasing)
             self._last = series.iloc[-1]
+            known = COMPACT if self._formats is None else self._formats
+            self._formats = list(fitting_digits(values.to_numpy(dtype=np.float64), known)) if known else []
         elif self.decimals is not None:
             found = find_decimals(values)
             self.decimals = None if found is None else max(found, self.decimals)
@@ -231,6 +390,11 @@ class GatheredFacts(Facts):
         return min(round(estimate, -digits).__int__(), self.present - 1)
 
     @property
-    def format(self) -> str | None:  # type: ignore[override]
+    def formats(self) -> Sequence[str]:  # type: ignore[override]
         """See `Facts`."""
-        return self._formats[0] if self._formats else None
+        return self._formats or []
+
+    @property
+    def numbers(self) -> NumberEvidence | None:  # type: ignore[override]
+        """See `Facts`."""
+        return self._evidence if self._evidence is not None and self._evidence.seen else None

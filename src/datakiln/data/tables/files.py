@@ -40,7 +40,7 @@ def plain_column(column: pa.ChunkedArray, column_name: str, name: str, has_nulls
         return pc.cast(column, pa.timestamp("s"))
     if pa.types.is_time(kind) or (pa.types.is_boolean(kind) and has_nulls):
         return _as_text(column)
-    if pa.types.is_nested(kind) or pa.types.is_duration(kind) or _is_bytes(kind):
+    if pa.types.is_nested(kind) or _is_bytes(kind):
         raise UserError(
             f"{name}: column {column_name!r} holds values of type {kind}, which is no number, category, text or date;"
             " leave the column out or store it as one of these"
@@ -67,11 +67,21 @@ FOREIGN = {
 
 
 class TableContent(NamedTuple):
-    """What a file holds: the frame, notes for the person, and the SHA-256 of its bytes."""
+    """What a file holds.
+
+    Attributes:
+        frame: Its rows.
+        notes: Lines for the person.
+        sha256: Of its bytes.
+        writings: How a text file had the numbers that `frame` has as floats.
+        storage: The types of the columns of a Parquet file.
+    """
 
     frame: pd.DataFrame
     notes: list[str]
     sha256: str
+    writings: dict[str, str]
+    storage: dict[str, str]
 
 
 def read_table_file(
@@ -96,14 +106,16 @@ def read_table_file(
     foreign = next((what for magic, what in FOREIGN.items() if raw.startswith(magic)), None)
     if foreign:
         raise UserError(f"{name}: this is {foreign}; save the table as CSV or Parquet")
+    writings: dict[str, str] = {}
+    storage: dict[str, str] = {}
     if raw.startswith(b"PAR1"):
-        frame, notes = _read_parquet(raw, name, most_columns)
+        frame, notes, storage = _read_parquet(raw, name, most_columns)
     elif path.suffix.lower() in {".parquet", ".pq"} and b"\0" in raw[:4096]:
         raise UserError(f"{name}: not a Parquet file (damaged, or cut off at its start)")
     else:
-        frame, notes = read_delimited(raw, name, encoding, delimiter, names, most_columns)
+        frame, notes, writings = read_delimited(raw, name, encoding, delimiter, names, most_columns)
     _check(frame, name, least)
-    return TableContent(frame, notes, sha256)
+    return TableContent(frame, notes, sha256, writings, storage)
 
 
 def _bytes(path: Path) -> bytes:
@@ -154,7 +166,7 @@ def check_finite(frame: pd.DataFrame, name: str) -> None:
             )
 
 
-def _read_parquet(raw: bytes, name: str, most_columns: int) -> tuple[pd.DataFrame, list[str]]:
+def _read_parquet(raw: bytes, name: str, most_columns: int) -> tuple[pd.DataFrame, list[str], dict[str, str]]:
     try:
         check_columns(len(parquet.read_schema(pa.BufferReader(raw)).names), name, most_columns)
         table = parquet.read_table(pa.BufferReader(raw))
@@ -171,4 +183,5 @@ def _read_parquet(raw: bytes, name: str, most_columns: int) -> tuple[pd.DataFram
             notes.append("the stored pandas index is left out")
             continue
         columns[str(column)] = plain_column(table[column], column, name, bool(table[column].null_count))
-    return pa.table(columns).to_pandas(ignore_metadata=True), notes
+    storage = {column: str(table.schema.field(column).type) for column in columns}
+    return pa.table(columns).to_pandas(ignore_metadata=True), notes, storage

@@ -67,6 +67,8 @@ class RowStore:
                     self.groups.append(Group(i, place, size, self.rows))
                 self.rows += size
         self._has_nulls = {name: self._nulls(name) for name in self.names}
+        self.storage = {name: str(schema.field(name).type) for name in self.names}
+        self.placeholders: dict[str, list[str]] = {}  # words of columns of dates that are read as missing
 
     def _check(self, schema: pa.Schema) -> None:
         for name in self.names:
@@ -111,7 +113,13 @@ class RowStore:
             table = self._files[found.file].read_row_group(found.place, wanted, use_threads=False)
         except (pa.ArrowException, OSError):
             raise UserError(f"{self.paths[found.file].name}: the Parquet file is damaged or cut off") from None
-        return pa.table({name: self._column(table[name], name) for name in wanted}).to_pandas(ignore_metadata=True)
+        frame = pa.table({name: self._column(table[name], name) for name in wanted}).to_pandas(ignore_metadata=True)
+        masked = {
+            name: frame[name].mask(frame[name].isin(words))
+            for name, words in self.placeholders.items()
+            if name in frame
+        }
+        return frame.assign(**masked) if masked else frame
 
     def _column(self, column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         if pa.types.is_dictionary(column.type):
@@ -139,23 +147,28 @@ def _opened(path: Path) -> parquet.ParquetFile:
         raise UserError(f"{path.name}: the Parquet file is damaged or cut off; write or download it again") from None
 
 
-VERSION = 1  # of what a conversion makes; another one is another entry of the cache
+VERSION = 2  # of what a conversion makes; another one is another entry of the cache
 MOST_GROUP = 1 << 20  # rows of a row group that is read at once; a file with larger ones is written anew
 
 
 class Opened(NamedTuple):
-    """A table on disk, what the person should know about it, and the hash of the bytes it came from."""
+    """A table on disk, what the person should know about it, and the hash of the bytes it came from.
+
+    `writings` and `storage` are as of `RawTable`.
+    """
 
     store: RowStore
     notes: list[str]
     sha256: str
+    writings: dict[str, str]
+    storage: dict[str, str]
 
 
 def open_parts(paths: list[Path]) -> Opened:
     """Several Parquet files as one table."""
     store = RowStore(paths)
     _check_groups(store, paths[0])
-    return Opened(store, [f"{len(paths)} Parquet files are read as one table"], files_sha256(paths))
+    return Opened(store, [f"{len(paths)} Parquet files are read as one table"], files_sha256(paths), {}, store.storage)
 
 
 def open_file(
@@ -192,7 +205,7 @@ def open_file(
         store = RowStore([path])
         check_columns(len(store.names), path.name, most_columns)
         if store.largest <= MOST_GROUP:
-            return Opened(store, [], files_sha256([path]))
+            return Opened(store, [], files_sha256([path]), {}, store.storage)
     folder = cache / f"{path.stem}-{_key(path, encoding, delimiter, names)}"
     if not (folder / "about.json").exists():
         _convert(
@@ -200,7 +213,9 @@ def open_file(
         )
     about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     where = f"converted to row groups in {folder}, which can be deleted afterwards"
-    return Opened(RowStore([folder / "table.parquet"]), [*about["notes"], where], about["sha256"])
+    store = RowStore([folder / "table.parquet"])
+    storage = store.storage if is_parquet else {}
+    return Opened(store, [*about["notes"], where], about["sha256"], about["writings"], storage)
 
 
 def _check_groups(store: RowStore, path: Path) -> None:
@@ -221,13 +236,13 @@ def _convert(path: Path, folder: Path, is_parquet: bool, text: Text | None) -> N
     partial.mkdir(parents=True)
     try:
         if text is None:
-            notes: list[str] = []
+            notes, writings = list[str](), dict[str, str]()
             with naming(folder):
                 write_groups(_regrouped(path), partial / "table.parquet")
         else:
             with naming(folder):
-                notes = text_to_parquet(text, partial / "table.parquet")
-        about = {"source": str(path), "sha256": files_sha256([path]), "notes": notes}
+                notes, writings = text_to_parquet(text, partial / "table.parquet")
+        about = {"source": str(path), "sha256": files_sha256([path]), "notes": notes, "writings": writings}
         (partial / "about.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
         if folder.exists():  # somebody else was faster, or an older attempt ended halfway
             shutil.rmtree(folder)

@@ -30,6 +30,8 @@ class RawTable:
         holdout: Rows that the data set's authors set apart for testing; None where they did not.
         store: Where the rows are if they are not in `frame`, which then is empty, and later a sample of them.
         facts: Of the columns of a store, once it has been read.
+        writings: How a text file had the numbers that `frame` has as floats.
+        storage: The types of the columns of a Parquet file.
         inputs: The files it was read from, where they are a person's own.
     """
 
@@ -41,6 +43,8 @@ class RawTable:
     holdout: pd.DataFrame | None = None
     store: RowStore | None = None
     facts: Mapping[str, Facts] | None = None
+    writings: Mapping[str, str] = field(default_factory=dict)
+    storage: Mapping[str, str] = field(default_factory=dict)
     inputs: Inputs | None = None
 
     @property
@@ -136,7 +140,15 @@ class TableFile:
         content = read_table_file(path, self.encoding, self.delimiter, self.names, most_columns=self.most_columns)
         self._check_target(list(content.frame.columns), path.name)
         provenance = Provenance("files", str(path.resolve()), content.sha256)
-        return RawTable(content.frame, self.target, provenance, notes=tuple(content.notes), inputs=inputs)
+        return RawTable(
+            content.frame,
+            self.target,
+            provenance,
+            notes=tuple(content.notes),
+            writings=content.writings,
+            storage=content.storage,
+            inputs=inputs,
+        )
 
     def _on_disk(self, path: Path, parts: list[Path] | None) -> RawTable:
         from datakiln.data.tables.large import open_file, open_parts
@@ -156,7 +168,16 @@ class TableFile:
         why = f"the table ({size:.0f} MB) is read from disk while it trains; memory does not grow with its rows"
         provenance = Provenance("files", str(path.resolve()), opened.sha256)
         empty = pd.DataFrame(columns=opened.store.names)
-        return RawTable(empty, self.target, provenance, notes=(*opened.notes, why), store=opened.store, inputs=inputs)
+        return RawTable(
+            empty,
+            self.target,
+            provenance,
+            notes=(*opened.notes, why),
+            store=opened.store,
+            writings=opened.writings,
+            storage=opened.storage,
+            inputs=inputs,
+        )
 
     def _check_target(self, columns: Sequence[str], name: str) -> None:
         if self.target is not None and self.target not in columns:

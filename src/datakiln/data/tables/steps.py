@@ -10,7 +10,7 @@ import pandas as pd
 from datakiln.codecs.tables.values import to_numbers
 from datakiln.data.base import StepReport
 from datakiln.errors import UserError
-from datakiln.schema import Schema
+from datakiln.schema import Field, Schema
 from datakiln.wording import counted
 
 Frames = dict[str, pd.DataFrame]
@@ -59,12 +59,18 @@ def impute_missing(frames: Frames, schema: Schema) -> tuple[Frames, StepReport]:
             raise UserError(
                 f"column {column!r} has no value in the training rows to impute from; use data.missing=model"
             )
-        fill = present.quantile(0.5, interpolation="nearest") if schema[column].is_numeric else present.mode().iloc[0]
+        fill = _middle(present, schema[column]) if schema[column].is_numeric else present.mode().iloc[0]
         for name, frame in filled.items():
             frame.loc[missing[name], column] = fill
             cells += int(missing[name].sum())
     detail = "impute: training median for numbers, most frequent value for categories"
     return filled, StepReport("missing", detail, cells=cells)
+
+
+def _middle(present: pd.Series, field: Field) -> Any:  # noqa: ANN401 (any cell value)
+    """The cell at the median, in whatever writing or dtype it has."""
+    order = np.argsort(to_numbers(present, field), kind="stable")
+    return present.iloc[order[round((len(order) - 1) * 0.5)]]
 
 
 def keep_missing(frames: Frames, schema: Schema) -> tuple[Frames, StepReport]:
@@ -167,7 +173,8 @@ def _strata(frame: pd.DataFrame, schema: Schema) -> np.ndarray:
     if schema.label is None:
         return np.zeros(len(frame), dtype=np.int64)
     if schema[schema.label].is_numeric:
-        ranks = frame[schema.label].rank(pct=True, method="first").fillna(0.0)
+        numbers = pd.Series(to_numbers(frame[schema.label], schema[schema.label]))
+        ranks = numbers.rank(pct=True, method="first").fillna(0.0)
         return np.minimum((ranks.to_numpy() * 10).astype(np.int64), 9)
     return frame[schema.label].astype("category").cat.codes.to_numpy(dtype=np.int64)
 

@@ -12,7 +12,7 @@ the judging rows stay in memory, there are at most a quarter of the sample of ea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -76,6 +76,12 @@ class RowSample:
             self._frames = [f[h < self._bound] for f, h in zip(self._frames, self._hashes, strict=True)]
             hashes = hashes[hashes < self._bound]
         self._frames, self._hashes = [pd.concat(self._frames)], [hashes]
+
+    @property
+    def frames(self) -> list[pd.DataFrame]:
+        """The sample in parts, as they are kept."""
+        self._shrink()
+        return self._frames
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -156,6 +162,13 @@ class Stream:
                 held[name].append(frame[kinds == i])
         self._held = {name: pd.concat(parts, ignore_index=True) for name, parts in held.items()}
         return self._sample.frame, facts
+
+    def mask(self, words: Mapping[str, Sequence[str]]) -> None:
+        """From here on, cells of these columns that hold one of the words count as missing."""
+        self.store.placeholders = {name: list(found) for name, found in words.items() if found}
+        for name, found in self.store.placeholders.items():
+            for frame in (*self._held.values(), *self._sample.frames):
+                frame[name] = frame[name].mask(frame[name].isin(found))
 
     def _kinds(self, places: np.ndarray) -> np.ndarray:
         """0 for training rows, 1 for validation, 2 for test."""

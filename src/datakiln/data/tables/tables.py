@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 import pandas as pd
@@ -18,11 +18,14 @@ from datakiln.data.tables.finding import find_file
 from datakiln.data.tables.loaders import StreamLoader
 from datakiln.data.tables.metadata import read_metadata
 from datakiln.data.tables.relations import check_relations, chosen_relations, described
+from datakiln.data.tables.remarks import remarks
 from datakiln.data.tables.sources import RawTable, TableFile
 from datakiln.data.tables.streaming import Fitted, Stream
-from datakiln.data.tables.types import infer_schema
+from datakiln.data.tables.types import DROP, infer_schema, unplaced, without_dropped
 from datakiln.errors import UserError
 from datakiln.spec import DataSpec
+
+LEAST_BATCH = 16  # rows
 
 
 class TableData(GenerativeData):
@@ -32,8 +35,9 @@ class TableData(GenerativeData):
         source: Reads the raw table; called with `data_dir`.
         codec: Encodes rows; fitted on the training rows.
         data_dir: Folder with downloaded data sets, or None.
-        batch_size: Rows a training batch.
-        types: Column types that override what is found, {column: type}.
+        batch_size: Rows a training batch, at most.
+        least_batches: Batches that a table of few rows is still cut into, of 16 rows or more; 0 for no such limit.
+        types: Column types that override what is found, {column: type}; "drop" leaves a column out.
         metadata: File with column types, which `types` override: SDV's metadata JSON or a Frictionless Table Schema.
         constraints: What every row must meet; violations in training rows are reported, synthetic rows drawn again.
         columns: Columns to keep, in this order, besides the label; None for all.
@@ -72,14 +76,19 @@ class TableData(GenerativeData):
         relations: str | list[str] = "auto",
         seed: int = 0,
         sample: int = 200_000,
+        least_batches: int = 0,
     ) -> None:
         """See the class."""
         super().__init__()
+        if least_batches < 0:
+            raise UserError(f"data.least_batches={least_batches} must be at least 0")
+        self.least_batches = least_batches
         steps.check_options(missing, balance, outliers, split, batch_size, validation, sample)
         check_relations(relations)
         self.relations = relations
         self.source, self.codec, self.data_dir, self.batch_size = source, codec, data_dir, batch_size
-        self.types, self.metadata, self.columns = dict(types or {}), metadata, columns
+        self.types = {str(name): kind for name, kind in (types or {}).items()}
+        self.metadata, self.columns = metadata, columns
         self.constraints = constraints
         self.duplicates, self.missing, self.outliers, self.balance = duplicates, missing, outliers, balance
         self.split_shares, self.seed = (split[0], split[1], split[2]), seed
@@ -93,13 +102,21 @@ class TableData(GenerativeData):
         """The raw table, read once, its columns chosen."""
         if self.raw is None:
             whole = self.source(self.data_dir)
-            raw = self.raw = self._scanned(whole if self.columns is None else whole.only(self.columns))
+            chosen = whole if self.columns is None else whole.only(self.columns)
+            raw = self._scanned(without_dropped(chosen, self.types))
             self.provenance, self.originals = raw.provenance, raw.inputs
             known = {name: kind for name, kind in raw.types.items() if name in raw.frame.columns}
             described: dict[str, Any] = {}
             if self.metadata is not None:
                 described = read_metadata(find_file(self.metadata, self.data_dir), raw.frame, whole.frame.columns)
-            self.schema = infer_schema(raw.frame, raw.label, {**known, **described, **self.types}, raw.facts)
+            wanted = {**known, **described, **{n: kind for n, kind in self.types.items() if kind != DROP}}
+            self.schema = infer_schema(raw.frame, raw.label, wanted, raw.facts, raw.writings, raw.storage)
+            notes = (*raw.notes, *remarks(self.schema, raw.frame, wanted, raw.facts))
+            self.raw = dataclasses.replace(raw, frame=unplaced(raw.frame, self.schema), notes=notes)
+            if raw.holdout is not None:
+                self.raw = dataclasses.replace(self.raw, holdout=unplaced(raw.holdout, self.schema))
+            if self.stream is not None:
+                self.stream.mask({f.name: [word for word, _ in f.placeholders if word] for f in self.schema.fields})
             self.rules = Rules(self.constraints, self.schema)
         return self.raw
 
@@ -204,8 +221,19 @@ class TableData(GenerativeData):
             self.codec.fit(train, self.schema, relations=relations)
         else:
             self.codec.fit(train, self.schema, self.fitted.tallies, sum(self.fitted.sizes), relations)
+        self.codec.avoid(self._all_rows(), self.read().rows)
         self.reports.append(StepReport("encode", f"{self.codec.describe()}", rows=self.codec.spec.size))
         self.tensors = {name: (self.codec.encode(frame), self.codec.labels(frame)) for name, frame in frames.items()}
+
+    def _all_rows(self) -> Iterator[pd.DataFrame]:
+        raw = self.read()
+        if self.stream is not None:
+            made = [field.name for field in self.schema.fields if field.type in ("id", "text")]
+            yield from (frame for _, frame in self.stream.store.frames(made))
+            return
+        yield raw.frame
+        if raw.holdout is not None:
+            yield raw.holdout
 
     def declared(self) -> dict[str, Any]:
         """The constraints, with what they have learnt."""
@@ -234,7 +262,10 @@ class TableData(GenerativeData):
             sizes, sample, width = self.fitted.sizes, self.fitted.sample, self.spec.shape[0]
             sampled = functools.partial(self.codec.encode, sample)
             return StreamLoader(sizes, self._read_group, width, self.batch_size, self.seed, sampled)
-        return self.loader("train", self.batch_size, shuffle=True)
+        size = self.batch_size
+        if self.least_batches:
+            size = min(size, max(len(self.tensors["train"][0]) // self.least_batches, LEAST_BATCH))
+        return self.loader("train", size, shuffle=True)
 
     def _read_group(self, group: int) -> tuple[Tensor, Tensor | None]:
         assert self.stream is not None

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from datakiln.data.tables.facts import fitting, is_text
+from datakiln.data.tables.facts import fitting
+from datakiln.data.tables.signs import NumberEvidence, is_money
 from datakiln.errors import UserError
 from datakiln.schema import Field, Schema
+from datakiln.writings import DURATIONS, dates_of, is_text, number_writing, numbers_of
 
 MOST_UNREAD = 0.5  # a larger share of cells that are no numbers or dates is a writing, not a few faults
 TRUTHS = {"true": True, "yes": True, "y": True, "t": True, "on": True} | {
@@ -27,11 +30,12 @@ TRUTHS = {"true": True, "yes": True, "y": True, "t": True, "on": True} | {
     "off": False,
 }
 PLAIN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-THOUSANDS = re.compile(r"[+-]?\d{1,3}([,' \u00a0\u202f]\d{3})+(\.\d*)?")  # 1,234.50
-COMMA = re.compile(r"[+-]?(\d{1,3}([.' \u00a0\u202f]\d{3})*|\d+),\d+")  # 1234,5 and 1.234,5
-WHOLE = re.compile(r"[+-]?(\d{1,3}([.' \u00a0\u202f]\d{3})*|\d+)")  # and 1.234 beside them
-GAPS = r"[,' \u00a0\u202f]"
-POINTS = r"[.' \u00a0\u202f]"
+GAPS = "' \u00a0\u202f"
+WRITINGS = (
+    *(("numbers with thousands marked", f"#{gap}##0.#") for gap in f",{GAPS}"),
+    ("numbers with decimal commas", "0,#"),
+    *(("numbers with thousands marked and decimal commas", f"#{gap}##0,#") for gap in f".{GAPS}"),
+)
 SHARES = (0.0, 1.0)
 
 
@@ -77,7 +81,7 @@ def _column(cells: pd.Series, real: pd.Series, field: Field) -> tuple[pd.Series,
     if field.type == "datetime":
         return _dates(cells, real, field)
     if field.is_numeric:
-        return _numbers(cells, real)
+        return _numbers(cells, real, field)
     return _choices(cells, real, field) if field.is_choice else (cells, "")
 
 
@@ -85,14 +89,14 @@ def _dates(cells: pd.Series, real: pd.Series, field: Field) -> tuple[pd.Series, 
     if pd.api.types.is_datetime64_any_dtype(cells.dtype):
         return cells, "" if field.format is None else "dates"
     words = cells.dropna().map(_digits).astype(str).str.strip()
-    share = 0.0 if field.format is None else _readable(words, field.format)
+    share = 0.0 if field.format is None else float(dates_of(words, field.format).notna().mean())
     if share == 1.0:
         return (cells, "") if is_text(cells) else (_filled(cells, words), str(field.format))
-    known = pd.to_datetime(real, format=field.format, errors="coerce")
-    low, high = _naive(known).min(), _naive(known).max()
+    known = dates_of(real, field.format)
+    low, high = known.min(), known.max()
     found: dict[str, tuple[float, pd.Series]] = {}
-    for format in (*fitting(words), *(extra for extra in ("%Y%m%d",) if _readable(words, extra) == 1.0)):
-        dates = _naive(pd.to_datetime(words, format=format))
+    for format in (*fitting(words), *(extra for extra in ("%Y%m%d",) if dates_of(words, extra).notna().all())):
+        dates = dates_of(words, format)
         found[format] = (float(dates.between(low, high).mean()), dates)
     if not found and share > MOST_UNREAD:
         return cells, ""  # a few faults, which are counted as missing and said
@@ -104,55 +108,60 @@ def _dates(cells: pd.Series, real: pd.Series, field: Field) -> tuple[pd.Series, 
     for other, others in likely.items():
         if not others.equals(dates):
             raise _UnreadError(f"such as {words.iloc[0]!r}, which may be {format} or {other}")
-    read = pd.Series(pd.NaT, index=cells.index, dtype="datetime64[ns]")
-    read[dates.index] = dates.astype("datetime64[ns]") if _fits_nanoseconds(dates) else dates
-    return read, f"dates in the form {format}"
+    return dates.reindex(cells.index), f"dates in the form {format}"
 
 
-def _fits_nanoseconds(dates: pd.Series) -> bool:
-    return bool(dates.between(pd.Timestamp.min, pd.Timestamp.max).all())
-
-
-def _naive(dates: pd.Series) -> pd.Series:
-    return dates if dates.dt.tz is None else dates.dt.tz_convert("UTC").dt.tz_localize(None)
-
-
-def _readable(words: pd.Series, format: str) -> float:
-    return float(pd.to_datetime(words, format=format, errors="coerce").notna().mean())
-
-
-def _numbers(cells: pd.Series, real: pd.Series) -> tuple[pd.Series, str]:
+def _numbers(cells: pd.Series, real: pd.Series, field: Field) -> tuple[pd.Series, str]:
     if pd.api.types.is_bool_dtype(cells.dtype):
         return cells.astype("float64"), "1 for true and 0 for false"
-    if pd.api.types.is_numeric_dtype(cells.dtype):
+    if pd.api.types.is_numeric_dtype(cells.dtype) or pd.api.types.is_timedelta64_dtype(cells.dtype):
         return cells, ""
     if pd.api.types.is_datetime64_any_dtype(cells.dtype):
         raise _UnreadError(f"dates, numbers like {real.dropna().iloc[0]} are wanted")
     words = cells.dropna().astype(str).str.strip()
-    plain = words.str.fullmatch(PLAIN)
-    if plain.all():
-        return cells, ""
-    ways: dict[str, pd.Series] = {}
-    if (plain | words.str.fullmatch(THOUSANDS)).all():
-        ways["numbers with thousands marked"] = pd.to_numeric(words.str.replace(GAPS, "", regex=True))
-    if (words.str.fullmatch(WHOLE) | words.str.fullmatch(COMMA)).all():
-        pointed = words.str.replace(POINTS, "", regex=True).str.replace(",", ".", regex=False)
-        ways["numbers with decimal commas"] = pd.to_numeric(pointed)
+    own = _read(words, field)
+    if own.notna().all():
+        return own.reindex(cells.index), ""
+    ways = dict(_ways(words, field))
+    if not ways and own.notna().mean() > MOST_UNREAD:
+        return cells, ""  # a few faults, which are counted as missing and said
+    if not ways:
+        raise _UnreadError(f"such as {words[own.isna()].iloc[0]!r}, numbers like {real.dropna().iloc[0]} are wanted")
+    numbers = numbers_of(real, field)
+    low, high = float(np.nanmin(numbers)), float(np.nanmax(numbers))
+    shares = {how: float(read.between(low, high).mean()) for how, read in ways.items()}
+    likely = [how for how in ways if shares[how] == max(shares.values())]
+    if any(not np.allclose(ways[how], ways[likely[0]]) for how in likely):
+        raise _UnreadError(f"such as {words[own.isna()].iloc[0]!r}, which may be {' or '.join(likely)}")
+    return ways[likely[0]].reindex(cells.index), likely[0]
+
+
+def _ways(words: pd.Series, field: Field) -> Iterator[tuple[str, pd.Series]]:
+    """The ways to read all of these words as numbers, with what the person is told."""
+    known = NumberEvidence.of(words)
+    found = known.writing() if known is not None else None
+    signed = [(f"numbers written as {found[0]}", found[0])] if found is not None and _is_same(found[0], field) else []
+    for how, template in (("plain numbers", None), *WRITINGS, *signed):
+        read = _read(words, replace(field, format=template))
+        if read.notna().all():
+            yield how, read
     truths = words.str.lower().map(TRUTHS)
     if truths.notna().all():
-        ways["1 for true and 0 for false"] = truths.astype("float64")
-    if not ways and plain.mean() > MOST_UNREAD:
-        return cells, ""
-    if not ways:
-        raise _UnreadError(f"such as {words[~plain].iloc[0]!r}, numbers like {real.dropna().iloc[0]} are wanted")
-    numbers = pd.to_numeric(real.astype(object), errors="coerce").astype("float64")
-    shares = {how: float(read.between(numbers.min(), numbers.max()).mean()) for how, read in ways.items()}
-    likely = [how for how in ways if shares[how] == max(shares.values())]
-    if any(not ways[how].equals(ways[likely[0]]) for how in likely):
-        raise _UnreadError(f"such as {words[~plain].iloc[0]!r}, which may be {' or '.join(likely)}")
-    read = pd.Series(np.nan, index=cells.index)
-    read[words.index] = ways[likely[0]]
-    return read, likely[0]
+        yield "1 for true and 0 for false", truths.astype("float64")
+
+
+def _read(words: pd.Series, field: Field) -> pd.Series:
+    return pd.Series(numbers_of(words.astype("str"), field), index=words.index)
+
+
+def _is_same(template: str, field: Field) -> bool:
+    """Whether signs in a writing leave the number what it is in the real table: money does, a unit need not."""
+    if template in DURATIONS:
+        return field.format in DURATIONS
+    signs = {"".join(number_writing(template).above).strip("+ ")}
+    if field.format is not None and field.format not in DURATIONS:
+        signs.add("".join(number_writing(field.format).above).strip("+ "))
+    return len(signs - {""}) < 2 and all(sign == "" or field.format is not None or is_money(sign) for sign in signs)
 
 
 def _choices(cells: pd.Series, real: pd.Series, field: Field) -> tuple[pd.Series, str]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from datakiln.metrics.base import EvalData, MetricError
 from datakiln.schema import Field, Schema
+from datakiln.writings import numbers_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -138,13 +139,7 @@ def _part(schema: Schema, frame: pd.DataFrame, codes: list[Ints]) -> Coded:
 
 def as_numbers(series: pd.Series, field: Field) -> Floats:
     """A numeric column as float64, dates in seconds since 1970; missing and infinite cells are NaN."""
-    if field.type == "datetime":
-        dates = pd.to_datetime(series, format=field.format, errors="coerce")
-        if dates.dt.tz is not None:
-            dates = dates.dt.tz_convert("UTC").dt.tz_localize(None)
-        micros = dates.to_numpy(dtype="datetime64[us]").astype(np.int64)
-        return np.where(dates.isna(), np.nan, micros / 1e6)
-    values = pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    values = numbers_of(series, field)
     return np.where(np.isfinite(values), values, np.nan)
 
 

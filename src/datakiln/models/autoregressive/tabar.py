@@ -10,20 +10,23 @@ columns of a row are predicted in one pass, each from its own context.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from datakiln.errors import UserError
 from datakiln.models.base import LikelihoodModel, OptimizerFactory
-from datakiln.nets.anyorder import Ancestral, Network
+from datakiln.nets.ancestral import Ancestral
+from datakiln.nets.anyorder import Network
 from datakiln.nets.codes import Codes, resample
 from datakiln.nets.linear import half_precision
+from datakiln.nets.references import choose
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
+
+Size = TypeVar("Size", int, float)
 
 WARM_UP = 0.1  # share of training over which the rate rises
 FIRST, LAST = 0.1, 0.001  # of the highest rate, where training begins and ends
@@ -31,6 +34,13 @@ CLIP = 1.0  # norm that gradients are clipped to
 PSEUDO = 0.1  # rows that every code is credited with when the biases are set to the columns' own shares
 COUNTED = 2**18  # training rows that shares and entropies are taken from, at most
 CHUNK = 2**17  # rows of a sample that are spread evenly together, candidates included
+MANY = 32_000  # training rows from which the optimizer's rate counts in full
+WIDTHS = ((0, 64), (1_000, 96), (4_000, 128), (16_000, 192))  # from so many training rows on
+DROPOUTS = ((0, 0.5), (1_000, 0.4), (4_000, 0.3), (8_000, 0.2), (16_000, 0.1))
+ALONE = 100_000  # rows from which each code of a number learns by itself, not with its neighbours first
+LEVELS = (12, 64)  # least and most vectors that the codes of a number share, one for
+LEVEL_ROWS = 500  # so many rows, but for those
+OWN = 0.02  # that hold this share of its rows each
 ROWS = 4096  # rows whose likelihood is worked out at once
 
 
@@ -42,21 +52,22 @@ class TabAR(LikelihoodModel):
 
     Arguments:
         spec: A table of code blocks.
-        width: Size of the embeddings.
+        width: Size of the embeddings; None for 64 to 192 by the number of training rows.
         blocks: Residual blocks of the network.
-        hidden: Size of a block's hidden layer.
-        dropout: Share of its units left out while training.
+        hidden: Size of a block's hidden layer; None for four thirds of the width.
+        dropout: Share of its units left out while training; None for 0.5 to 0.1 by the number of training rows.
         known: Share of training rows of which a random set of columns counts as known; the others are learnt in the
             fixed order alone. More makes conditions and imputation better, less the rows made of nothing.
         min_updates: Updates that even a small table gets: `epochs` grows until they are reached.
         candidates: Rows drawn for each row of which cells are given; see `draw`.
         even: Whether the rows of a sample are spread evenly (see `Strata`) instead of drawn independently.
         bf16: Whether matrix products are in bfloat16; None for yes where the processor has it.
-        optimizer: See `LikelihoodModel`; its rate is the highest of a one-cycle schedule.
+        optimizer: See `LikelihoodModel`; its rate is the highest of a one-cycle schedule on 32,000 rows or more; on
+            fewer it falls with the root of their number.
     """
 
     supports = frozenset({"table"})
-    reads = frozenset({"code"})
+    reads = frozenset({"code", "place"})
     options = frozenset({"temperature"})
     likelihood = "partial"
     rank: Tensor
@@ -65,10 +76,10 @@ class TabAR(LikelihoodModel):
     def __init__(
         self,
         spec: DataSpec,
-        width: int = 192,
+        width: int | None = None,
         blocks: int = 1,
-        hidden: int = 256,
-        dropout: float = 0.1,
+        hidden: int | None = None,
+        dropout: float | None = None,
         known: float = 0.6,
         min_updates: int = 0,
         candidates: int = 16,
@@ -83,9 +94,12 @@ class TabAR(LikelihoodModel):
         if candidates < 1:
             raise ValueError(f"candidates={candidates} must be at least 1")
         self.conditioning, self.candidates = "columns", candidates
-        self.codes = Codes(spec.blocks)
+        self.codes = Codes(spec.blocks, [column.name for column in spec.columns])
         self.known_share, self.min_updates, self.even, self.bf16 = known, min_updates, even, bf16
-        self.net = Network(self.codes, width, blocks, hidden, dropout)
+        width = width or by_size(spec.size, WIDTHS)
+        dropout = by_size(spec.size, DROPOUTS) if dropout is None else dropout
+        slow = min(max(spec.size / ALONE, 0.1), 1.0)
+        self.net = Network(self.codes, width, blocks, hidden or width * 4 // 3, dropout, slow)
         self.register_buffer("rank", torch.arange(len(self.codes)))
         self.register_buffer("counted", torch.zeros((), dtype=torch.long))
 
@@ -113,29 +127,52 @@ class TabAR(LikelihoodModel):
             self.trainer.fit_loop.max_epochs = max(self.trainer.max_epochs, needed)
         if int(self.counted) == 0:
             self._count(loader)
+        numbers = self.net.numbers
+        for unused in (numbers.heads, numbers.bias):  # where no number lies close to another
+            unused.requires_grad_(numbers.has_references)
 
     @torch.no_grad()
     def _count(self, loader: Iterable[Batch]) -> None:
         """Biases start at the columns' shares of codes; the order goes from least to most entropy."""
         counts = torch.full((self.codes.total,), PSEUDO, device=self.device)
+        kept: list[Tensor] = []
         for batch in loader:
-            counts += self.codes.counts(*self.codes.read(batch.x.to(self.device)))
-            self.counted += len(batch.x)
+            rows = batch.x.to(self.device)
+            counts += self.codes.counts(*self.codes.read(rows))
+            if int(self.counted) < ROWS:
+                kept.append(rows)
+            self.counted += len(rows)
             if int(self.counted) >= COUNTED:
                 break
         shares = counts / self.codes.sums(counts)[self.codes.column]
         self.net.bias.copy_(shares.log())
-        order = self.codes.sums(-shares * shares.log()).argsort(stable=True)
-        self.rank[order] = torch.arange(len(order), device=self.device)
+        self.net.level.copy_(levels(self.codes, shares, min(max(self.spec.size // LEVEL_ROWS, LEVELS[0]), LEVELS[1])))
+        entropies = self.codes.sums(-shares * shares.log())
+        order = self._behind(entropies.argsort(stable=True).tolist())
+        self.rank[torch.tensor(order)] = torch.arange(len(order), device=self.device)
+        if len(self.net.numbers):
+            x = torch.cat(kept)
+            codes, known = self.codes.read(x)
+            numbers = self.net.numbers
+            numbers.set_shares(shares)
+            known = known[:, numbers.numbers] & self.net.has_value(codes)
+            choose(numbers, self.codes.places(x), known, [numbers.place[j] for j in order if j in numbers.place])
+
+    def _behind(self, order: list[int]) -> list[int]:
+        """The order with every column behind those it may equal."""
+        placed: list[int] = []
+        while len(placed) < len(order):
+            left = (j for j in order if j not in placed)
+            placed.append(next(j for j in left if all(other in placed for other in self.codes.equal_to[j])))
+        return placed
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The negative log-likelihood; while training of rows partly known, and as "nll" of the others."""
-        codes, known = self.codes.read(batch.x)
         if not self.training:
             return {"loss": -self.log_prob(batch.x).mean()}
-        rank, whole = self._ranks(len(codes))
+        rank, whole = self._ranks(len(batch.x))
         with self._precision():
-            nll = -self._log_probs(codes, known, rank).sum(dim=1)
+            nll = -self._log_probs(batch.x, rank).sum(dim=1)
         figures = {"loss": nll.mean()}
         return figures if whole == 0 else {**figures, "nll": nll[:whole].mean()}
 
@@ -151,22 +188,56 @@ class TabAR(LikelihoodModel):
         later[:whole] = False
         return self.rank + later * len(self.codes), whole
 
-    def _log_probs(self, codes: Tensor, known: Tensor, rank: Tensor) -> Tensor:
+    def _log_probs(self, x: Tensor, rank: Tensor) -> Tensor:
         """Log-probability of every known cell given those of lower rank, (B, C); 0 for unknown cells."""
-        embedded = functional.embedding(codes, self.net.embedding())
+        codes, known = self.codes.read(x)
+        coordinates = self.codes.places(x)
+        codes = self._settled(codes, coordinates, known, rank.expand(len(codes), -1))
         sees = (rank[:, None, :] < rank[:, :, None]) & known[:, None, :]
-        features = self.net.features(torch.bmm(sees.to(embedded.dtype), embedded), slice(None))
+        added = self.net.added(codes, coordinates)
+        features = self.net.features(torch.bmm(sees.to(added.dtype), added), slice(None))
         cells = codes - self.codes.first
-        parts = [
-            -functional.cross_entropy(self.net.logits(features[:, j], j), cells[:, j], reduction="none")
-            for j in range(len(self.codes))
-        ]
-        return torch.stack(parts, dim=1) * known
+        # unbound once: the gradient of each features[:, j] would be as large as all of them
+        columns = [self.net.logits(each, j) for j, each in enumerate(features.unbind(dim=1))]
+        totals = torch.stack([logits.logsumexp(dim=1) for logits in columns], dim=1)
+        picked = torch.cat([logits.gather(1, cells[:, j : j + 1]) for j, logits in enumerate(columns)], dim=1)
+        if self.net.numbers.has_references:
+            picked, totals = self._with_components(features, picked, totals, codes, coordinates, sees)
+        return (picked - totals) * known
+
+    def _settled(self, codes: Tensor, coordinates: Tensor, known: Tensor, rank: Tensor) -> Tensor:
+        """Codes with states of equality only where the column that is equalled comes before, else the value's own."""
+        for j, equal_to in enumerate(self.codes.equal_to):
+            start = int(self.codes.first[j]) + self.codes.sizes[j] - len(equal_to)
+            for state, other in enumerate(equal_to, start=start):
+                lost = (codes[:, j] == state) & ~((rank[:, other] < rank[:, j]) & known[:, other])
+                own = coordinates[:, self.net.numbers.place[j]].floor().long() + self.codes.first[j]
+                codes = codes.clone()
+                codes[:, j] = torch.where(lost, own, codes[:, j])
+        return codes
+
+    def _with_components(
+        self, features: Tensor, picked: Tensor, totals: Tensor, codes: Tensor, coordinates: Tensor, sees: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Adds what the components of numbers say to the logits of cells and to their sums, (B, C) each."""
+        numbers = self.net.numbers
+        columns = numbers.numbers
+        weight, shift, scale = numbers.components(features[:, columns], slice(None))
+        there = sees[:, columns][:, :, columns] & self.net.has_value(codes)[:, None, :]
+        open_ = numbers.are_open(there)
+        weight = weight.masked_fill(~open_, -30.0)
+        location = numbers.expected(coordinates) + shift
+        dense = numbers.log_densities(coordinates, location, scale, slice(None))
+        total = torch.cat([totals[:, columns, None], weight], dim=2).logsumexp(dim=2)
+        inside = torch.cat([picked[:, columns, None], weight + dense], dim=2).logsumexp(dim=2)
+        is_inside = codes[:, columns] - self.codes.first[columns] < numbers.last
+        inside = torch.where(is_inside, inside, picked[:, columns])
+        return picked.index_copy(1, columns, inside), totals.index_copy(1, columns, total)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Log-probability of the known cells of rows (B, C), NaN where unknown, in nats, shape (B,)."""
+        """Log-probability of the known cells of rows (B, D), NaN where unknown, in nats, shape (B,)."""
         rank = self.rank.expand(1, -1)
-        return torch.cat([self._log_probs(*self.codes.read(rows), rank).sum(dim=1) for rows in x.split(ROWS)])
+        return torch.cat([self._log_probs(rows, rank).sum(dim=1) for rows in x.split(ROWS)])
 
     def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Column after column in the fixed order; known cells count from the start.
@@ -178,29 +249,32 @@ class TabAR(LikelihoodModel):
         """
         ancestral = self._ancestral(options.temperature)
         if condition is None:
-            return self._drawn(torch.full((n, len(self.codes)), math.nan, device=self.device), ancestral)[0].float()
+            nothing = torch.full((n, self.codes.width), math.nan, device=self.device)
+            return self.codes.written(*self._drawn(nothing, ancestral)[0])
         return torch.cat([self._chosen(rows, ancestral) for rows in condition.split(max(CHUNK // self.candidates, 1))])
 
     def _chosen(self, condition: Tensor, ancestral: Ancestral) -> Tensor:
         if self.candidates == 1:
-            return self._drawn(condition, ancestral)[0].to(condition.dtype)
+            return self.codes.written(*self._drawn(condition, ancestral)[0])
         _, alike = torch.unique(condition.nan_to_num(-1.0), dim=0, return_inverse=True)
         order = alike.argsort(stable=True)
-        codes, log_q = self._drawn(condition[order].repeat_interleave(self.candidates, dim=0), ancestral)
-        log_odds = ancestral.log_prob(codes) - log_q
+        drawn, log_q = self._drawn(condition[order].repeat_interleave(self.candidates, dim=0), ancestral)
+        log_odds = ancestral.log_prob(*drawn) - log_q
         chosen = resample(log_odds, alike[order].repeat_interleave(self.candidates), len(order))
         # those chosen more than once stand together: mix them among the rows of their condition
         mixed = torch.randperm(len(order), device=order.device)
         mixed = mixed[alike[order][mixed].argsort(stable=True)]
-        drawn = torch.empty_like(condition)
-        drawn[order[mixed]] = codes[chosen].to(condition.dtype)
-        return drawn
+        rows = torch.empty_like(condition)
+        rows[order[mixed]] = self.codes.written(*drawn)[chosen].to(condition.dtype)
+        return rows
 
-    def _drawn(self, condition: Tensor, ancestral: Ancestral) -> tuple[Tensor, Tensor]:
-        """Rows of codes (n, C), and the log-probability that their unknown cells were drawn with, (n,)."""
+    def _drawn(self, condition: Tensor, ancestral: Ancestral) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Codes (n, C) and coordinates (n, N) of rows, and the log-probability that unknown cells were drawn with."""
         codes, known = self.codes.read(condition)
         codes -= self.codes.first
-        return codes, ancestral.draw(codes, known, self.even)
+        coordinates = self.codes.places(condition)
+        log_q = ancestral.draw(codes, coordinates, known, self.even)
+        return (codes, coordinates), log_q
 
     def _ancestral(self, temperature: float | None = None) -> Ancestral:
         return Ancestral(self.net, self.rank.argsort().tolist(), self._precision, temperature or 1.0)
@@ -211,7 +285,12 @@ class TabAR(LikelihoodModel):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """The one-cycle rate (Smith and Topin, 2018), a function of progress alone: a resumed run has it too."""
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = group.setdefault("peak", group["lr"]) * one_cycle(self.progress)
+            group["lr"] = group.setdefault("peak", group["lr"] * self.rate) * one_cycle(self.progress)
+
+    @property
+    def rate(self) -> float:
+        """What the optimizer's rate is multiplied by: few rows are learnt by heart at a high one."""
+        return min(1.0, math.sqrt(max(self.spec.size, 1) / MANY))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clips the gradient."""
@@ -226,6 +305,34 @@ class TabAR(LikelihoodModel):
         matrices = [p for p in parameters if p.ndim >= 2]
         groups: Any = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
         return self.optimizer_factory(groups)
+
+
+def by_size(rows: int, steps: Sequence[tuple[int, Size]]) -> Size:
+    """The value of the last step that so many rows reach."""
+    return [value for least, value in steps if rows >= least][-1]
+
+
+def levels(codes: Codes, shares: Tensor, most: int) -> Tensor:
+    """The code whose vector stands for each code, (T,): frequent codes have their own, neighbours of a number share.
+
+    Arguments:
+        codes: All columns; only numbers that have a place are looked at.
+        shares: Of the codes of each column, (T,).
+        most: Vectors that the rarer codes of a number share.
+    """
+    level = torch.arange(codes.total, device=shares.device)
+    for j, knots in enumerate(codes.knots):
+        if knots is None or len(knots) <= most:
+            continue
+        begin = codes.part(j).start
+        part = shares[begin : begin + len(knots)]
+        rest = torch.where(part < OWN, part, 0.0)
+        place = ((rest.cumsum(0) - rest / 2) / rest.sum().clamp(min=1e-9) * most).long().clamp(0, most - 1)
+        for k in range(most):
+            inside = begin + ((place == k) & (part < OWN)).nonzero()[:, 0]
+            if len(inside):
+                level[inside] = inside[0]
+    return level
 
 
 def one_cycle(progress: float) -> float:

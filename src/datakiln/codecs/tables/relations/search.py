@@ -41,7 +41,10 @@ class Search:
         fields = [field for field in schema.fields if field.is_numeric or field.is_choice]
         self.names = [field.name for field in fields]
         self.cells = {name: cells for name, cells in cells_of(frame, fields).items() if np.isfinite(cells).any()}
-        self.missing = {name: frame[name].isna().to_numpy() for name in self.names}
+        self.missing = {
+            name: np.isnan(self.cells[name]) if name in self.cells else frame[name].isna().to_numpy()
+            for name in self.names
+        }
         self.place = {name: i for i, name in enumerate(schema.names)}
         self.order = np.random.default_rng(seed).permutation(self.rows)
         self.found: dict[str, Relation] = {}

@@ -1,0 +1,267 @@
+"""Rows of an any-order autoregressive network, column after column: drawn, or their likelihood."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from datakiln.nets.anyorder import Network
+from datakiln.nets.codes import Strata, invert
+
+ROWS = 4096  # groups whose activations are held at once: they stay in the processor's cache
+
+
+class Told(NamedTuple):
+    """What the network says of a column to rows in the same groups.
+
+    Attributes:
+        rows: The rows, shape (n,).
+        at: Their group among those of this piece, (n,).
+        logits: Of the column's codes, (groups, size).
+        parts: Logits, shifts and scales of the components of a number, (groups, R) each; None for a category.
+    """
+
+    rows: Tensor
+    at: Tensor
+    logits: Tensor
+    parts: tuple[Tensor, Tensor, Tensor] | None
+
+
+class Prefixes:
+    """n rows without a cell, to which the cells of one column after another are added.
+
+    Rows of the same codes share one context, until a number that has a place in its code tells them apart.
+
+    Arguments:
+        net: The network.
+        n: Rows.
+        precision: What the network's matrix products are worked out under.
+        temperature: What the log-probabilities of codes are divided by before they are normalised again.
+    """
+
+    def __init__(
+        self, net: Network, n: int, precision: Callable[[], AbstractContextManager[None]], temperature: float = 1.0
+    ) -> None:
+        """See the class."""
+        self.net, self.codes, self.precision, self.temperature = net, net.codes, precision, temperature
+        self.table: Tensor = net.vectors()
+        self.context = self.table.new_zeros(1, self.table.shape[1])  # sums of vectors, (groups, H)
+        self.group = torch.zeros(n, dtype=torch.long, device=self.table.device)  # of each row, (n,)
+
+    def add(self, column: int, codes: Tensor, coordinates: Tensor, counts: Tensor) -> None:
+        """Gives rows a cell of their own in the column, where `counts` (n,) is true; coordinates (n, N)."""
+        size, number = self.codes.sizes[column], self.net.numbers.place.get(column)
+        key = self.group * (size + 1) + torch.where(counts, codes, size)
+        is_alone = 2 * len(self.context) > len(self.group)  # hardly a row is like another: no more use in looking
+        if is_alone or (number is not None and not self.net.numbers.is_lumped(number)):
+            group = torch.arange(len(key), device=key.device)
+            added = functional.embedding(codes.clamp(max=size - 1) + self.codes.first[column], self.table)
+            if number is not None:
+                added = added + self._told(number, column, codes, coordinates[:, number])
+            self.context = self.context.index_select(0, self.group) + added.masked_fill(~counts[:, None], 0.0)
+            self.group = group
+            return
+        key, self.group = torch.unique(key, return_inverse=True)
+        parent, code = key // (size + 1), key % (size + 1)
+        added = functional.embedding(code.clamp(max=size - 1) + self.codes.first[column], self.table)
+        if number is not None:
+            added = added + self._told(number, column, code.clamp(max=size - 1), code + 0.5)
+        if not counts.all():
+            added = added.masked_fill((code == size)[:, None], 0.0)
+        self.context = added.add_(self.context.index_select(0, parent))
+
+    def _told(self, number: int, column: int, codes: Tensor, coordinates: Tensor) -> Tensor:
+        features = self.net.numbers.describe(coordinates.to(self.table.dtype), number)
+        features = features * self.net.valued[codes + self.codes.first[column]][:, None]
+        return features @ self.net.numbers.features[number]
+
+    def told(self, column: int) -> Iterator[Told]:
+        """Piece by piece what the network says of a column."""
+        number = self.net.numbers.place.get(column)
+        order = self.group.argsort()
+        ends = torch.bincount(self.group, minlength=len(self.context)).cumsum(0).tolist()
+        for start in range(0, len(self.context), ROWS):
+            stop = min(start + ROWS, len(self.context))
+            with self.precision():
+                features = self.net.features(self.context[start:stop], column)
+            rows = order[ends[start - 1] if start else 0 : ends[stop - 1]]
+            logits, parts = self.net.logits(features, column), None
+            if number is not None and bool((self.net.numbers.reference[number] >= 0).any()):
+                parts = self.net.numbers.components(features, number)
+            yield Told(rows, self.group[rows] - start, logits, parts)
+
+
+TINY = torch.finfo(torch.float32).tiny  # least probability of a given cell: odds of 0 to 0 would tell nothing
+
+
+class Ancestral:
+    """Goes through the columns in one order; codes count from the first of their column.
+
+    Arguments:
+        net: The network.
+        order: All columns, the first drawn first.
+        precision: What the network's matrix products are worked out under.
+        temperature: See `Prefixes`.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        order: Sequence[int],
+        precision: Callable[[], AbstractContextManager[None]],
+        temperature: float = 1.0,
+    ) -> None:
+        """See the class."""
+        self.net, self.order, self.precision, self.temperature = net, order, precision, temperature
+
+    def log_prob(self, codes: Tensor, coordinates: Tensor) -> Tensor:
+        """Log-probability of whole rows of codes (n, C) and coordinates (n, N), shape (n,)."""
+        prefixes = Prefixes(self.net, len(codes), self.precision, self.temperature)
+        total = torch.zeros(len(codes), device=codes.device)
+        everywhere = torch.ones(len(codes), dtype=torch.bool, device=codes.device)
+        seen = torch.zeros_like(codes, dtype=torch.bool)
+        for j in self.order:
+            for told in prefixes.told(j):
+                log_share, place = self._shares(told, j, codes, coordinates, seen)
+                total[told.rows] += self._log_prob(told, j, log_share, place, codes, coordinates)
+            seen[:, j] = True
+            if j != self.order[-1]:
+                prefixes.add(j, codes[:, j], coordinates, everywhere)
+        return total
+
+    def draw(self, codes: Tensor, coordinates: Tensor, known: Tensor, even: bool) -> Tensor:
+        """Fills the cells of codes (n, C) that are not known (n, C); the known ones count from the start.
+
+        Arguments:
+            codes: Whatever stands in unknown cells is replaced, in place.
+            coordinates: Of the numbers, likewise, (n, N).
+            known: Which cells are given.
+            even: See `Strata`.
+
+        Returns:
+            The log-probability that the unknown cells were drawn with, (n,).
+        """
+        prefixes = Prefixes(self.net, len(codes), self.precision, self.temperature)
+        for j in range(codes.shape[1]):
+            if known[:, j].any():
+                prefixes.add(j, codes[:, j], coordinates, known[:, j])
+        log_q = torch.zeros(len(codes), device=codes.device)
+        strata, seen = Strata(len(codes), codes.device, even), known.clone()
+        for j in self.order:
+            if not known[:, j].all():
+                self._draw_column(prefixes, j, codes, coordinates, known, seen, strata, log_q)
+                seen[:, j] = True
+                if j != self.order[-1]:
+                    prefixes.add(j, codes[:, j], coordinates, ~known[:, j])
+            strata.sort(codes[:, j])
+        return log_q
+
+    def _draw_column(
+        self,
+        prefixes: Prefixes,
+        j: int,
+        codes: Tensor,
+        coordinates: Tensor,
+        known: Tensor,
+        seen: Tensor,
+        strata: Strata,
+        log_q: Tensor,
+    ) -> None:
+        uniforms, number = strata.uniforms(), self.net.numbers.place.get(j)
+        inner = torch.rand(len(codes), device=codes.device) if number is not None else uniforms
+        for told in prefixes.told(j):
+            rows, given = told.rows, known[told.rows, j]
+            log_share, place = self._shares(told, j, codes, coordinates, seen)
+            by_row = told.parts is not None
+            at = torch.arange(len(rows), device=rows.device) if by_row else told.at
+            cells = invert(log_share.exp(), at, uniforms[rows])
+            if number is None:
+                codes[rows, j] = torch.where(given, codes[rows, j], cells)
+            else:
+                code, coordinate = self._placed(told, j, number, cells, place, inner[rows], codes, coordinates)
+                codes[rows, j] = torch.where(given, codes[rows, j], code)
+                coordinates[rows, number] = torch.where(given, coordinates[rows, number], coordinate)
+            log_p = self._log_prob(told, j, log_share, place, codes, coordinates)
+            log_q[rows] += log_p.masked_fill(given, 0.0)
+
+    def codes_of(self, column: int) -> int:
+        """Number of codes of a column."""
+        return self.net.codes.sizes[column]
+
+    def _shares(
+        self, told: Told, j: int, codes: Tensor, coordinates: Tensor, seen: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """Log-shares of the codes by group, (groups, size), or with those of the components by row, (n, size + R).
+
+        With the latter comes where the components lie and their scales, (n, R) each.
+        """
+        logits = told.logits
+        if told.parts is None:
+            return (logits / self.temperature).log_softmax(dim=1, dtype=torch.float32), None
+        number, rows = self.net.numbers.place[j], told.rows
+        numbers = self.net.numbers
+        columns = numbers.numbers
+        cells = codes[rows[:, None], columns] + self.net.codes.first[columns]
+        open_ = numbers.are_open(seen[rows[:, None], columns] & self.net.valued[cells])[:, number]
+        weight, shift, scale = (part[told.at] for part in told.parts)
+        everything = torch.cat([logits[told.at], weight.masked_fill(~open_, -math.inf)], dim=1)
+        location = numbers.expected_of(number, coordinates[rows]) + shift
+        return (everything / self.temperature).log_softmax(dim=1, dtype=torch.float32), (location, scale)
+
+    def _placed(
+        self,
+        told: Told,
+        j: int,
+        number: int,
+        cells: Tensor,
+        place: tuple[Tensor, Tensor] | None,
+        uniforms: Tensor,
+        codes: Tensor,
+        coordinates: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Codes and coordinates (n,) of what was drawn: a code, a component, or a state of equality."""
+        numbers, size = self.net.numbers, self.codes_of(j)
+        inside = cells.clamp(max=int(numbers.last[number]) - 1)
+        coordinate = numbers.settled(inside + uniforms.clamp(max=1.0 - 2.0**-12), number)
+        if place is not None:
+            location, scale = place
+            at = (cells - size).clamp(min=0)[:, None]
+            drawn = numbers.drawn(location.gather(1, at)[:, 0], scale.gather(1, at)[:, 0], uniforms, number)
+            coordinate = torch.where(cells >= size, drawn, coordinate)
+            cells = torch.where(cells >= size, drawn.floor().long(), cells)
+        equal_to = self.net.codes.equal_to[j]
+        for state, other in enumerate(equal_to, start=size - len(equal_to)):
+            values = numbers.values(coordinates[told.rows][:, [numbers.place[other]]], numbers.place[other])[:, 0]
+            i, k = numbers.place[other], number
+            user = values.double() * numbers.spread[i] + numbers.middle[i]
+            scaled = ((user - numbers.middle[k]) / numbers.spread[k]).to(values.dtype)
+            equal = numbers.locate_of(k, scaled)
+            coordinate = torch.where(cells == state, equal, coordinate)
+        return cells, coordinate
+
+    def _log_prob(
+        self,
+        told: Told,
+        j: int,
+        log_share: Tensor,
+        place: tuple[Tensor, Tensor] | None,
+        codes: Tensor,
+        coordinates: Tensor,
+    ) -> Tensor:
+        """Log-density of the cells of the column in the rows, (n,)."""
+        cells = codes[told.rows, j]
+        if place is None:
+            return log_share[told.at, cells].clamp(min=math.log(TINY))
+        size, number = self.codes_of(j), self.net.numbers.place[j]
+        location, scale = place
+        dense = self.net.numbers.log_densities(coordinates[told.rows, number], location, scale, number)
+        plain = log_share.gather(1, cells[:, None])
+        inside = torch.cat([plain, log_share[:, size:] + dense], dim=1).logsumexp(dim=1)
+        is_inside = cells < int(self.net.numbers.last[number])
+        return torch.where(is_inside, inside, plain[:, 0]).clamp(min=math.log(TINY))

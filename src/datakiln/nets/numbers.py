@@ -1,0 +1,257 @@
+"""Numbers in an any-order network: what a value says about other columns, and where other columns expect it to lie.
+
+A number has a coordinate: its code and the place inside it, in [0, K) for K ordered codes; a code of a single value
+holds it in its middle. The density of the coordinate is a mixture of the codes, even inside each, and of logistic
+components whose locations are other columns' values, or robust linear predictions by them, plus a learnt shift (the
+discretised logistic mixture of Salimans et al., 2017, https://arxiv.org/abs/1701.05517, with locations from elsewhere).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from datakiln.nets.codes import Codes
+
+WAVES = 4  # pairs of a sine and a cosine of the rank
+FEATURES = 3 + 2 * WAVES
+REFERENCES = 4  # other columns that a number may lie close to
+UNLIKELY = -2.0  # logit that a component begins with
+NARROWEST = 0.02  # least scale of a component, in codes
+FAR = 4.0  # standardised values are told apart up to here
+
+
+class Numbers(nn.Module):
+    """Values, features and references of the N columns that have a coordinate.
+
+    Arguments:
+        codes: All columns.
+        width: Size of the context that features are added to.
+
+    Attributes:
+        columns: Which of all columns they are, N of them.
+        place: Where a column stands among them.
+    """
+
+    below: Tensor  # share of the training rows that lie below each code, (T,)
+    share: Tensor  # and inside it
+    reference: Tensor  # two other columns, their places among the N, -1 for none, (N, R, 2); one may stand alone
+    slope: Tensor  # of the prediction by each, in standardised values, (N, R, 2)
+    intercept: Tensor
+    start: Tensor  # log of the scale that a component begins with
+    knots: Tensor  # standardised values at even steps through the codes of all numbers, (nodes,)
+    first: Tensor  # node of each number's first code, (N,)
+    steps: Tensor  # steps of each number's codes
+    last: Tensor  # ordered codes of each number, K
+    numbers: Tensor  # the columns, as a tensor
+    lumped: Tensor  # whether a code is a single value, by node of its begin; (nodes,)
+    rising: Tensor  # standardised values in ascending order, inf beyond, (N, A)
+    at: Tensor  # their coordinates
+
+    def __init__(self, codes: Codes, width: int) -> None:
+        """See the class."""
+        super().__init__()
+        self.codes = codes
+        self.columns = [j for j, knots in enumerate(codes.knots) if knots is not None]
+        self.place = {j: i for i, j in enumerate(self.columns)}
+        n = len(self.columns)
+        self.features = nn.Parameter(torch.randn(n, FEATURES, width) * 0.1)
+        self.heads = nn.Parameter(torch.zeros(n, width, 3 * REFERENCES))
+        self.bias = nn.Parameter(torch.tensor([UNLIKELY, 0.0, 0.0]).repeat_interleave(REFERENCES).repeat(n, 1))
+        self.register_buffer("below", torch.zeros(codes.total))
+        self.register_buffer("share", torch.zeros(codes.total))
+        self.register_buffer("reference", torch.full((n, REFERENCES, 2), -1))
+        self.register_buffer("slope", torch.zeros(n, REFERENCES, 2))
+        for name in ("intercept", "start"):
+            self.register_buffer(name, torch.zeros(n, REFERENCES))
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        knots = [self.codes.knots[j].double() for j in self.columns]  # type: ignore[union-attr]
+        self.middle = [float(k.median()) for k in knots]
+        self.spread = [_spread(k) for k in knots]
+        scaled = [(k - m) / s for k, m, s in zip(knots, self.middle, self.spread, strict=True)]
+        sizes = torch.tensor([k.numel() for k in knots], dtype=torch.long)
+        lumped = [(k[:, -1:] == k[:, :1]).expand_as(k) for k in knots]
+        flat = torch.cat([k.flatten() for k in scaled]) if scaled else torch.zeros(0)
+        self.register_buffer("knots", flat.float(), persistent=False)
+        first = sizes.cumsum(0) - sizes
+        self.register_buffer("first", first, persistent=False)
+        self.register_buffer("steps", torch.tensor([k.shape[1] - 1 for k in knots], dtype=torch.long), persistent=False)
+        self.register_buffer("last", torch.tensor([len(k) for k in knots], dtype=torch.long), persistent=False)
+        self.register_buffer("numbers", torch.tensor(self.columns, dtype=torch.long), persistent=False)
+        everywhere = torch.cat([k.flatten() for k in lumped]) if lumped else torch.zeros(0, dtype=torch.bool)
+        self.register_buffer("lumped", everywhere, persistent=False)
+        lines = [_rising(k, is_lumped[:, 0]) for k, is_lumped in zip(scaled, lumped, strict=True)]
+        longest = max((len(values) for values, _ in lines), default=0)
+        rising, at = torch.full((len(lines), longest), math.inf), torch.zeros(len(lines), longest)
+        for i, (values, coordinates) in enumerate(lines):
+            rising[i, : len(values)], at[i, : len(values)] = values.float(), coordinates.float()
+            at[i, len(values) :] = coordinates[-1]
+        self.register_buffer("rising", rising, persistent=False)
+        self.register_buffer("at", at, persistent=False)
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.columns)
+
+    @property
+    def has_references(self) -> bool:
+        """Whether any number lies close to another."""
+        return bool((self.reference >= 0).any())
+
+    def are_open(self, seen: Tensor) -> Tensor:
+        """Which references all of whose columns are there, from which numbers are, (..., N) to (..., N, R).
+
+        With one row of numbers for each number, (B, N, N), each looks at its own.
+        """
+        per_number = seen.ndim == 3
+        flat = self.reference.clamp(min=0)
+        if per_number:
+            index = flat.flatten(1).expand(len(seen), -1, -1)
+            there = seen.gather(2, index).unflatten(2, flat.shape[1:])
+        else:
+            there = seen[:, flat]
+        return (there | (self.reference < 0)).all(dim=-1) & (self.reference[..., 0] >= 0)
+
+    def set_shares(self, shares: Tensor) -> None:
+        """Takes ranks of values from the shares of all codes, (T,)."""
+        for j in self.columns:
+            begin = self.codes.part(j).start
+            part = shares[begin : begin + int(self.last[self.place[j]])]
+            part = part / part.sum()
+            self.share[begin : begin + len(part)] = part
+            self.below[begin : begin + len(part)] = part.cumsum(0) - part
+
+    def is_lumped(self, number: int) -> bool:
+        """Whether all codes of a number are single values, so that its code tells all about it."""
+        begin, size = int(self.first[number]), int(self.last[number] * (self.steps[number] + 1))
+        j = self.columns[number]
+        return bool(self.lumped[begin : begin + size].all()) and not self.codes.equal_to[j]
+
+    def nodes(self, coordinates: Tensor, at: slice | Tensor | int = slice(None)) -> tuple[Tensor, Tensor, Tensor]:
+        """Coordinates (B, N), or (B,) of one number, to their node, the share of the way to the next one, the code."""
+        steps, last, first = self.steps[at], self.last[at], self.first[at]
+        code = torch.minimum(coordinates.floor().long().clamp(min=0), last - 1)
+        within = (coordinates - code).clamp(0.0, 1.0) * steps
+        step = torch.minimum(within.floor().long(), steps - 1)
+        return first + code * (steps + 1) + step, within - step, code
+
+    def values(self, coordinates: Tensor, at: slice | Tensor | int = slice(None)) -> Tensor:
+        """Standardised values, of the shape of the coordinates."""
+        node, share, _ = self.nodes(coordinates, at)
+        return torch.lerp(self.knots[node], self.knots[node + 1], share)
+
+    def describe(self, coordinates: Tensor, at: slice | Tensor | int = slice(None)) -> Tensor:
+        """Features of values, shape (B, N, F) or (B, F): rank, standardised value, its asinh, waves of the rank."""
+        node, share, code = self.nodes(coordinates, at)
+        value = torch.lerp(self.knots[node], self.knots[node + 1], share)
+        number = code + self.codes.first[self.numbers[at]]
+        rank = self.below[number] + self.share[number] * (coordinates - code).clamp(0.0, 1.0)
+        angles = rank[..., None] * (2 * math.pi * torch.arange(1, WAVES + 1, device=rank.device))
+        plain = torch.stack([2 * rank - 1, value.clamp(-FAR, FAR) / 2, torch.asinh(value)], dim=-1)
+        return torch.cat([plain, angles.sin(), angles.cos()], dim=-1)
+
+    def locate(self, values: Tensor) -> Tensor:
+        """Standardised values (N, M) to coordinates, also between the codes and beyond the ends."""
+        right = torch.searchsorted(self.rising, values.contiguous()).clamp_(min=1)
+        top = (self.rising < math.inf).sum(dim=1, keepdim=True) - 1
+        right = torch.minimum(right, top.clamp(min=1))
+        left = right - 1
+        low, high = self.rising.gather(1, left), self.rising.gather(1, right)
+        begin, end = self.at.gather(1, left), self.at.gather(1, right)
+        share = torch.where(high > low, (values - low) / (high - low).clamp(min=1e-12), 0.5).clamp(-2.0, 3.0)
+        return torch.where(torch.isfinite(high), begin + share * (end - begin), begin)
+
+    def expected(self, coordinates: Tensor) -> Tensor:
+        """Where the references expect each number, (B, N) to (B, N, R); meaningless where there is no reference."""
+        values = self.values(coordinates)
+        seen = values[:, self.reference.clamp(min=0)]  # (B, N, R, 2); the slope of none is 0
+        predicted = (seen * self.slope).sum(dim=-1) + self.intercept
+        flat = predicted.permute(1, 0, 2).flatten(1)
+        return self.locate(flat).view(len(self), len(values), -1).transpose(0, 1)
+
+    def expected_of(self, number: int, coordinates: Tensor) -> Tensor:
+        """The same of one number, (B, N) to (B, R)."""
+        others = self.reference[number].clamp(min=0).flatten()
+        values = self.values(coordinates[:, others], others).unflatten(1, (-1, 2))
+        predicted = (values * self.slope[number]).sum(dim=-1) + self.intercept[number]
+        return self.place_of(number, predicted)
+
+    def place_of(self, number: int, values: Tensor) -> Tensor:
+        """Coordinates of standardised values of one number, also between the codes and beyond the ends."""
+        return _interpolate(values, self.rising[number], self.at[number])
+
+    def locate_of(self, number: int, values: Tensor) -> Tensor:
+        """Coordinates of standardised values (B,) of one number, no further than its ends."""
+        at = self.place_of(number, values)
+        return self.settled(at.clamp(0.0, float(self.last[number]) - 2.0**-10), number)
+
+    def components(self, features: Tensor, number: int | slice) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, shifts and scales of the components, each (..., R), of what the network says of one number.
+
+        Features are (B, H) for one number, or (B, N, H) for all.
+        """
+        if isinstance(number, int):
+            raw = features.float() @ self.heads[number] + self.bias[number]
+        else:
+            raw = torch.einsum("bnh,nhk->bnk", features.float(), self.heads) + self.bias
+        logits, shift, scale = raw.chunk(3, dim=-1)
+        width = (self.start[number] + scale.clamp(-6.0, 6.0)).exp().clamp(min=NARROWEST)
+        return logits, shift * self.start[number].exp(), width
+
+    def log_densities(self, coordinates: Tensor, location: Tensor, scale: Tensor, at: slice | int) -> Tensor:
+        """Log-density of coordinates (B, N) or (B,) under logistics (..., R) cut off at the ends; mass in lumps."""
+        node, _, code = self.nodes(coordinates, at)
+        end = self.last[at].to(location.dtype)
+        left = code.to(location.dtype)[..., None]
+        end = end[..., None] if end.ndim else end
+        density = (coordinates[..., None] - location) / scale
+        inside = functional.logsigmoid(density) + functional.logsigmoid(-density) - scale.log()
+        mass = torch.sigmoid((left + 1.0 - location) / scale) - torch.sigmoid((left - location) / scale)
+        inside = torch.where(self.lumped[node][..., None], mass.clamp(min=1e-10).log(), inside)
+        whole = torch.sigmoid((end - location) / scale) - torch.sigmoid(-location / scale)
+        return (inside - whole.clamp(min=1e-10).log()).clamp(min=-30.0)
+
+    def drawn(self, location: Tensor, scale: Tensor, uniforms: Tensor, number: int) -> Tensor:
+        """Coordinates (B,) drawn from logistics (B,) cut off beyond the codes."""
+        end = float(self.last[number])
+        low, high = torch.sigmoid(-location / scale), torch.sigmoid((end - location) / scale)
+        inner = (low + (high - low) * uniforms).double().clamp(1e-9, 1.0 - 1e-9)
+        found = (location + scale * torch.logit(inner).to(scale.dtype)).clamp(0.0, end - 2.0**-10)
+        return self.settled(found, number)
+
+    def settled(self, coordinates: Tensor, number: int) -> Tensor:
+        """Coordinates with those in a code of a single value put to its middle."""
+        node, _, code = self.nodes(coordinates, number)
+        return torch.where(self.lumped[node], code + 0.5, coordinates)
+
+
+def _interpolate(values: Tensor, rising: Tensor, at: Tensor) -> Tensor:
+    top = max(int((rising < math.inf).sum()) - 1, 1)
+    right = torch.searchsorted(rising, values.contiguous()).clamp_(1, top)
+    low, high, begin, end = rising[right - 1], rising[right], at[right - 1], at[right]
+    share = torch.where(high > low, (values - low) / (high - low).clamp(min=1e-12), 0.5).clamp(-2.0, 3.0)
+    return torch.where(torch.isfinite(high), begin + share * (end - begin), begin)
+
+
+def _spread(knots: Tensor) -> float:
+    """A scale of values: the range of their middle half, or what there is."""
+    low, high = torch.quantile(knots.flatten(), torch.tensor([0.25, 0.75], dtype=knots.dtype)).tolist()
+    return high - low if high > low else float(knots.max() - knots.min()) or 1.0
+
+
+def _rising(knots: Tensor, lumped: Tensor) -> tuple[Tensor, Tensor]:
+    """Values in ascending order and their coordinates, shape (A,) each."""
+    steps = knots.shape[1] - 1
+    code = torch.arange(len(knots), dtype=knots.dtype)[:, None]
+    at = code + torch.arange(steps + 1, dtype=knots.dtype) / steps
+    at = torch.where(lumped[:, None], code + 0.5, at)
+    order = knots.flatten().argsort(stable=True)
+    values, coordinates = knots.flatten()[order], at.flatten()[order].cummax(0).values
+    new = torch.ones(len(values), dtype=torch.bool)
+    new[1:] = (values[1:] > values[:-1]) | (coordinates[1:] > coordinates[:-1])
+    return values[new], coordinates[new]

@@ -1,0 +1,143 @@
+"""Which other numbers a number lies close to, found in training rows: one or two columns, and what they predict."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from datakiln.nets.numbers import REFERENCES, Numbers
+
+ROWS = 4000  # that are looked at
+NEAR = 0.05  # codes below which an error no longer counts
+GAIN = 0.5  # by which the mean logarithm of the error must fall below a constant's
+PAIR_GAIN = 0.4  # and below that of the best column alone, for two
+CANDIDATES = 6  # columns whose linear predictions are tried, those of the highest rank correlation
+ALIKE = 24  # most pairs of columns much like each other whose difference is tried on all columns
+MUCH = 0.7  # their rank correlation, at least
+ROUNDS = 6  # of reweighting
+LATER = 1  # references that follow a column in the fixed order: they serve rows of which cells are given
+LEAST = 50  # rows in which all columns have a value
+FREQUENT = 0.1  # share of the rows from which a code is left out when nearness is judged
+
+
+class Reference(NamedTuple):
+    """Columns that predict a number, how well, and how: standardised values are slopes times theirs plus a constant."""
+
+    error: float
+    columns: tuple[int, ...]
+    slopes: tuple[float, ...]
+    intercept: float
+
+
+@torch.no_grad()
+def choose(numbers: Numbers, coordinates: Tensor, known: Tensor, order: Sequence[int]) -> None:
+    """Sets the references of every number.
+
+    Arguments:
+        numbers: Its buffers are filled.
+        coordinates: Of training rows, (B, N).
+        known: Which of them there are.
+        order: The numbers, the first drawn first.
+    """
+    search = _Search(numbers, coordinates[:ROWS], known[:ROWS])
+    rank = {number: place for place, number in enumerate(order)}
+    for i in range(len(numbers)):
+        found = search.of(i)
+        before = [entry for entry in found if max(rank[j] for j in entry.columns) < rank[i]][: REFERENCES - LATER]
+        after = [entry for entry in found if entry not in before and len(entry.columns) == 1]
+        for place, entry in enumerate([*before, *after][:REFERENCES]):
+            for side, (j, slope) in enumerate(zip(entry.columns, entry.slopes, strict=True)):
+                numbers.reference[i, place, side], numbers.slope[i, place, side] = j, slope
+            numbers.intercept[i, place] = entry.intercept
+            numbers.start[i, place] = math.log(max(entry.error, 0.1))
+
+
+class _Search:
+    def __init__(self, numbers: Numbers, coordinates: Tensor, known: Tensor) -> None:
+        _, _, code = numbers.nodes(coordinates)
+        rare = numbers.share[code + numbers.codes.first[numbers.numbers]] < FREQUENT  # frequent codes tell nothing
+        self.numbers, self.coordinates, self.known, self.counted = numbers, coordinates, known, known & rare
+        self.values = numbers.values(coordinates).double()
+        self.likeness = _rank_correlations(coordinates, known)
+        self.unit, self.middle = numbers.spread, numbers.middle
+        upper = self.likeness.triu(1).flatten()
+        strong = upper.topk(min(ALIKE, len(upper)))
+        size = len(numbers)
+        self.alike = [
+            (at // size, at % size)
+            for like, at in zip(strong.values.tolist(), strong.indices.tolist(), strict=True)
+            if like > MUCH
+        ]
+
+    def of(self, i: int) -> list[Reference]:
+        """References of one number, the closest first, the best of each set of columns."""
+        alone = self.coordinates[self.counted[:, i], i]
+        if len(alone) < LEAST:
+            return []
+        blind = _log_error(alone - alone.median())
+        near = self.likeness[i].topk(min(CANDIDATES, len(self.numbers))).indices.tolist()
+        near = [j for j in near if j != i]
+        single = [entry for j in range(len(self.numbers)) if j != i for entry in self._lines(i, (j,), j in near)]
+        close = sorted(entry for entry in single if math.log(entry.error) < blind - GAIN)
+        best: dict[tuple[int, ...], Reference] = {}
+        for entry in close:
+            best.setdefault(entry.columns, entry)
+        pairs = {pair: True for pair in itertools.combinations(sorted(near), 2)}
+        pairs.update({pair: False for pair in self.alike if i not in pair and pair not in pairs})
+        for pair, is_near in pairs.items():
+            for entry in self._lines(i, pair, is_near):
+                least = min([blind - GAIN + PAIR_GAIN, *(math.log(best[j,].error) for j in pair if (j,) in best)])
+                if math.log(entry.error) < least - PAIR_GAIN and entry.error < best.get(pair, entry).error + 1e-12:
+                    best[pair] = entry
+        return sorted(best.values())
+
+    def _lines(self, i: int, columns: tuple[int, ...], is_near: bool) -> list[Reference]:
+        rows = self.counted[:, i] & self.known[:, columns].all(dim=1)
+        if int(rows.sum()) < LEAST:
+            return []
+        x, y = self.values[rows][:, columns], self.values[rows, i]
+        signs = [(1.0,)] if len(columns) == 1 else [(1.0, 1.0), (1.0, -1.0), (-1.0, 1.0)]
+        plain = []
+        for sign in signs:  # the very value of the other column, or the sum or difference of two
+            slopes = tuple(s * self.unit[j] / self.unit[i] for s, j in zip(sign, columns, strict=True))
+            middle = sum(s * self.middle[j] for s, j in zip(sign, columns, strict=True))
+            plain.append((slopes, (middle - self.middle[i]) / self.unit[i]))
+        lines = [*plain, _robust_plane(x, y)] if is_near else plain
+        found = []
+        for slopes, intercept in lines:
+            predicted = (x * torch.tensor(slopes, dtype=x.dtype)).sum(dim=1) + intercept
+            at = self.numbers.place_of(i, predicted.float())
+            error = math.exp(_log_error(self.coordinates[rows, i] - at))
+            found.append(Reference(error, columns, slopes, intercept))
+        return found
+
+
+def _log_error(errors: Tensor) -> float:
+    """The mean logarithm: low where half of the rows are met exactly, and where all are met about."""
+    return float((errors.abs() + NEAR).log().mean())
+
+
+def _rank_correlations(coordinates: Tensor, known: Tensor) -> Tensor:
+    """Sizes of those of all pairs, (N, N), -1 on the diagonal; coordinates are ranks but for ties."""
+    x = torch.where(known, coordinates, torch.nan).double()
+    x = torch.nan_to_num((x - x.nanmean(dim=0)), nan=0.0)
+    x = x / x.square().sum(dim=0).sqrt().clamp(min=1e-9)
+    return (x.T @ x).abs().fill_diagonal_(-1.0)
+
+
+def _robust_plane(x: Tensor, y: Tensor) -> tuple[tuple[float, ...], float]:
+    """Slopes and intercept by weights that fall with the residual (Cauchy), from the least-squares plane."""
+    design = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+    weight, solution = torch.ones_like(y), torch.zeros(design.shape[1], dtype=y.dtype)
+    ridge = 1e-9 * len(y) * torch.eye(design.shape[1], dtype=y.dtype)
+    for _ in range(ROUNDS):
+        weighted = design * weight[:, None]
+        solution = torch.linalg.solve(weighted.T @ design + ridge, weighted.T @ y)
+        error = (y - design @ solution).abs()
+        weight = 1.0 / (1.0 + (error / (2.0 * error.median()).clamp(min=1e-9)).square())
+    return tuple(solution[:-1].tolist()), float(solution[-1])

@@ -1,0 +1,326 @@
+"""How the cells of a column are written: what number or date each of them is, and back to the same writing.
+
+A number's writing is told as spreadsheets tell it, with the sign of what is below zero behind a semicolon where it is
+not a plain minus in front: `$#,##0.00`, `0.0#`, `#.##0,00 €`, `0%`, `+0.0;-0.0`, `(…)`. Signs such as % or $ do not
+change the number: 12.5% is 12.5. A date's writing is told as `strptime` tells it, with `%-d` for days, months and hours
+without their zero, `%3f` for milliseconds, and "ISO8601" (in UTC "ISO8601%z") where the
+resolution of cells differs. A duration's is one of
+`DURATIONS`, and its number is in seconds.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datakiln.errors import UserError
+from datakiln.schema import Field
+
+TEMPLATE = re.compile(
+    r"(?P<prefix>[^#0;]*?)"
+    r"(?P<whole>\#(?P<group>[,.' \u00a0\u202f\u2019])\#\#0|0|\#(?=[.,]0))"
+    r"(?:(?P<point>[.,])(?P<places>0*\#*))?"
+    r"(?P<suffix>[^#0;]*)"
+)
+MOST_PLACES = 15  # digits after the point that a float can tell
+
+
+def is_text(series: pd.Series) -> bool:
+    """Whether cells are strings (or a mixture of Python values, which is treated as such)."""
+    return isinstance(series.dtype, pd.StringDtype) or series.dtype == object
+
+
+@dataclass(frozen=True)
+class NumberWriting:
+    """How numbers are written.
+
+    Attributes:
+        above: What stands before and behind a number from zero.
+        below: The same for the magnitude of a number below zero.
+        group: Between groups of three digits; "" for nothing.
+        point: Before the decimals.
+        least: Decimals that are always there.
+        most: Decimals that there can be.
+        bare: Whether the zero before the point is left out.
+    """
+
+    above: tuple[str, str] = ("", "")
+    below: tuple[str, str] = ("-", "")
+    group: str = ""
+    point: str = "."
+    least: int = 0
+    most: int = 0
+    bare: bool = False
+
+    @classmethod
+    def of(cls, template: str) -> NumberWriting:
+        """The writing that a template tells; raises `UserError` for one that tells none."""
+        parts = template.split(";")
+        found = TEMPLATE.fullmatch(parts[0])
+        other = TEMPLATE.fullmatch(parts[1]) if len(parts) == 2 else found
+        if len(parts) > 2 or found is None or other is None or (found["group"] and found["group"] == found["point"]):
+            raise UserError(
+                f"format={template!r} is no writing of numbers; write one such as '$#,##0.00', '0.0%' or '0,00'"
+            )
+        places, above = found["places"] or "", (found["prefix"], found["suffix"])
+        below = (other["prefix"], other["suffix"]) if len(parts) == 2 else (f"-{above[0]}", above[1])
+        bare, least = found["whole"] == "#", places.count("0")
+        return cls(above, below, found["group"] or "", found["point"] or ".", least, len(places), bare)
+
+    def __str__(self) -> str:
+        """The template."""
+        whole = f"#{self.group}##0" if self.group else "#" if self.bare else "0"
+        places = "0" * self.least + "#" * (self.most - self.least)
+        body = f"{whole}{self.point}{places}" if places else whole
+        first = f"{self.above[0]}{body}{self.above[1]}"
+        if self.below == (f"-{self.above[0]}", self.above[1]):
+            return first
+        return f"{first};{self.below[0]}{body}{self.below[1]}"
+
+    def _pattern(self, affixes: tuple[str, str]) -> str:
+        group = re.escape(self.group)
+        whole = rf"(?:\d{{1,3}}(?:{group}\d{{3}})+|\d+)" if group else r"\d+"
+        point = re.escape(self.point)
+        return rf"^{re.escape(affixes[0])}(?:{whole}(?:{point}\d*)?|{point}\d+){re.escape(affixes[1])}$"
+
+    def read(self, cells: pd.Series) -> np.ndarray:
+        """Text cells as float64; NaN where one is missing or written otherwise. Affixes may be left out."""
+        text = pa.array(cells.astype(object), type=pa.string(), from_pandas=True)
+        coded = text.dictionary_encode()
+        words = coded.dictionary
+        made = np.full(len(words) + 1, np.nan)  # the last is for missing cells
+        shapes = [(self.below, -1.0), (self.above, 1.0)]
+        if self.above != ("", "") or self.below != ("-", ""):
+            shapes += [(("-", ""), -1.0), (("", ""), 1.0)]
+        for (before, behind), sign in shapes:
+            fits = pc.match_substring_regex(words, self._pattern((before, behind)))
+            at = np.flatnonzero(fits.to_numpy(zero_copy_only=False) & np.isnan(made[:-1]))
+            if len(at):
+                body = pc.utf8_slice_codeunits(words.take(pa.array(at)), len(before), -len(behind) or None)
+                made[at] = sign * _floats(body, self.group, self.point)
+        places = (
+            coded.indices.to_numpy(zero_copy_only=False) if not coded.indices.null_count else _filled(coded.indices)
+        )
+        return made[places.astype(np.int64)]
+
+    def write(self, values: np.ndarray) -> list[str | None]:
+        """Numbers as text, None for NaN; rounded to the decimals that there can be."""
+        kept = np.round(values, min(self.most, MOST_PLACES))
+        return [None if value != value else self._one(value) for value in kept.tolist()]
+
+    def _one(self, value: float) -> str:
+        digits = f"{abs(value):{',' if self.group else ''}.{self.most}f}"
+        whole, _, places = digits.partition(".")
+        places = places[: self.least] + places[self.least :].rstrip("0")
+        whole = whole.replace(",", self.group) if self.group else whole
+        if self.bare and whole == "0" and places:
+            whole = ""
+        before, behind = self.below if value < 0 else self.above
+        return f"{before}{whole}{self.point if places else ''}{places}{behind}"
+
+
+def _filled(indices: pa.Array) -> np.ndarray:
+    return np.asarray(pc.fill_null(indices.cast(pa.int64()), -1))
+
+
+def _floats(body: pa.Array, group: str, point: str) -> np.ndarray:
+    if group:
+        body = pc.replace_substring(body, group, "")
+    if point != ".":
+        body = pc.replace_substring(body, point, ".")
+    return pc.cast(body, pa.float64()).to_numpy(zero_copy_only=False)
+
+
+@functools.lru_cache(maxsize=512)
+def number_writing(template: str) -> NumberWriting:
+    """See `NumberWriting.of`."""
+    return NumberWriting.of(template)
+
+
+DAYS_WORD = re.compile(r"(-?\d+) days?,? (?:\+)?(\d\d):(\d\d):(\d\d(?:\.\d+)?)")
+CLOCK = re.compile(r"(-?)(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+SHORT_CLOCK = re.compile(r"(-?)(\d+):(\d\d)")
+ISO = re.compile(r"(-?)P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
+DURATIONS = ("[h]:mm:ss", "[h]:mm", "d days hh:mm:ss", "PnDTnHnMnS")
+
+
+def duration_seconds(text: str, writing: str) -> float:
+    """The seconds of a duration in one of `DURATIONS`; NaN if it is written otherwise."""
+    if writing == "[h]:mm" and (found := SHORT_CLOCK.fullmatch(text)):
+        return (-1.0 if found[1] else 1.0) * (int(found[2]) * 3600 + int(found[3]) * 60)
+    if writing == "[h]:mm:ss" and (found := CLOCK.fullmatch(text)):
+        return (-1.0 if found[1] else 1.0) * (int(found[2]) * 3600 + int(found[3]) * 60 + float(found[4]))
+    if writing == "d days hh:mm:ss" and (found := DAYS_WORD.fullmatch(text)):
+        return int(found[1]) * 86400 + int(found[2]) * 3600 + int(found[3]) * 60 + float(found[4])
+    if writing == "PnDTnHnMnS" and len(text) > 2 and not text.endswith("T") and (found := ISO.fullmatch(text)):
+        days, hours, minutes = (int(found[i] or 0) for i in (2, 3, 4))
+        return (-1.0 if found[1] else 1.0) * (days * 86400 + hours * 3600 + minutes * 60 + float(found[5] or 0))
+    return float("nan")
+
+
+def write_duration(seconds: float, writing: str) -> str:
+    """Inverse of `duration_seconds`, to the microsecond."""
+    micros = round(seconds * 1e6)
+    sign, size = ("-", -micros) if micros < 0 else ("", micros)
+    if writing == "d days hh:mm:ss":  # days carry the sign, as in pandas
+        days, rest = divmod(micros, 86_400_000_000)
+        hours, rest = divmod(rest, 3_600_000_000)
+        return f"{days} days {hours:02d}:{rest // 60_000_000:02d}:{_seconds(rest % 60_000_000, 2)}"
+    if writing == "PnDTnHnMnS":
+        days, rest = divmod(size, 86_400_000_000)
+        hours, rest = divmod(rest, 3_600_000_000)
+        minutes, rest = divmod(rest, 60_000_000)
+        parts = [(hours, f"{hours}H"), (minutes, f"{minutes}M"), (rest, f"{_seconds(rest, 1)}S")]
+        clock = "".join(text for number, text in parts if number)
+        day = f"{days}D" if days else ""
+        return f"{sign}P{day}{'T' + clock if clock else ''}" if day or clock else "PT0S"
+    hours, rest = divmod(size, 3_600_000_000)
+    short = f"{sign}{hours}:{rest // 60_000_000:02d}"
+    return short if writing == "[h]:mm" else f"{short}:{_seconds(rest % 60_000_000, 2)}"
+
+
+def _seconds(micros: int, width: int) -> str:
+    whole, rest = divmod(micros, 1_000_000)
+    return f"{whole:0{width}d}" + (f".{rest:06d}".rstrip("0") if rest else "")
+
+
+FRACTION = re.compile(r"%(\d)f")
+UNPADDED, SHORT = "\x01", "\x02"  # marks in what strftime is given, since it knows no such tokens everywhere
+
+
+def plain_format(format: str) -> str:
+    """A date's writing as `strptime` knows it."""
+    return FRACTION.sub("%f", format).replace("%-", "%")
+
+
+def dates_of(series: pd.Series, format: str | None) -> pd.Series:
+    """Cells as datetimes without time zone, in UTC where they have one; missing where a cell is written otherwise.
+
+    Arguments:
+        series: Text, whole numbers such as 20211210, or real dates.
+        format: See the module; None for real dates, or for text that pandas can read.
+    """
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        series = series.astype(series.dtype.categories.dtype)
+    if pd.api.types.is_numeric_dtype(series.dtype) and format is not None:
+        series = _digits(series, format)
+    if pd.api.types.is_datetime64_any_dtype(series.dtype):
+        dates = series
+    elif format is None:
+        dates = pd.to_datetime(series, errors="coerce", utc=True)
+    elif format.startswith("ISO8601") or "%z" in format:
+        told = "ISO8601" if format.startswith("ISO8601") else plain_format(format)
+        dates = pd.to_datetime(series, format=told, errors="coerce", utc=True)
+    else:
+        dates = pd.to_datetime(series, format=plain_format(format), errors="coerce")
+    if dates.dt.tz is not None:
+        dates = dates.dt.tz_convert("UTC").dt.tz_localize(None)
+    return dates
+
+
+WIDTHS = {"%Y%m%d": 8, "%d%m%Y": 8, "%m%d%Y": 8, "%y%m%d": 6, "%Y%m%d%H%M": 12, "%Y%m%d%H%M%S": 14, "%Y%m": 6}
+
+
+def _digits(series: pd.Series, format: str) -> pd.Series:
+    """Whole numbers as the digits of a date; those that a file keeps without their first zero get it back."""
+    whole = series.astype("Int64") if not (series.dropna() % 1).any() else series.where(series % 1 == 0).astype("Int64")
+    return whole.astype("str").str.zfill(WIDTHS.get(format, 0)).where(whole.notna())
+
+
+def write_dates(dates: pd.Series, format: str) -> pd.Series:
+    """Datetimes as text in the writing, missing where they are."""
+    if format.startswith("ISO8601"):
+        zone = "+00:00" if format.endswith("%z") else ""
+        return dates.map(lambda date: f"{date.isoformat()}{zone}", na_action="ignore").astype("str")
+    told = FRACTION.sub(lambda found: "%f" + SHORT * (6 - int(found[1])), format)
+    told = told.replace("%-", f"{UNPADDED}%").replace("%z", "+00:00")
+    made = dates.dt.strftime(told)
+    if UNPADDED in told:
+        made = made.str.replace(f"{UNPADDED}0", "", regex=False).str.replace(UNPADDED, "", regex=False)
+    for length in {len(found) for found in re.findall(f"{SHORT}+", told)}:
+        made = made.str.replace(rf"\d{{{length}}}{SHORT}{{{length}}}", "", regex=True)
+    return made
+
+
+def numbers_of(series: pd.Series, field: Field) -> np.ndarray:
+    """A numeric or datetime column as float64 with NaN for missing; dates since 1970 and durations in seconds."""
+    if field.type == "datetime":
+        dates = dates_of(series, field.format)
+        stamps = dates.to_numpy(dtype="datetime64[us]")
+        return np.where(np.isnat(stamps), np.nan, stamps.astype(np.int64) / 1e6)
+    if pd.api.types.is_timedelta64_dtype(series.dtype):
+        return series.dt.total_seconds().to_numpy(dtype=np.float64)
+    if field.format is None or not is_text(series):
+        return pd.to_numeric(series, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    if field.format in DURATIONS:
+        writing = field.format
+        read = {text: duration_seconds(str(text), writing) for text in series.dropna().unique()}
+        return series.astype(object).map(read, na_action="ignore").to_numpy(dtype=np.float64, na_value=np.nan)
+    if series.dtype != object:
+        return number_writing(field.format).read(series)
+    is_word = series.map(lambda cell: isinstance(cell, str))  # others are numbers already
+    numbers = pd.to_numeric(series.mask(is_word), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(is_word, number_writing(field.format).read(series.where(is_word)), numbers)
+
+
+def cells_of(values: np.ndarray, field: Field) -> pd.Series:
+    """Inverse of `numbers_of`, rounded to the field's decimals, in the field's dtype and writing."""
+    dtype: Any = field.dtype
+    if field.decimals is not None:
+        values = np.round(values, field.decimals)
+    if field.type == "datetime":
+        return _date_cells(values, field)
+    if field.dtype.startswith("timedelta64"):
+        stamps = np.where(np.isnan(values), np.iinfo(np.int64).min, np.round(np.nan_to_num(values) * 1e6))
+        return pd.Series(stamps.astype(np.int64).view("timedelta64[us]"), name=field.name).astype(dtype)
+    if field.format is not None and _holds_text(field):
+        return pd.Series(written(values, field.format), name=field.name, dtype=dtype)
+    is_plain = isinstance(pd.api.types.pandas_dtype(field.dtype), np.dtype)
+    if is_plain and pd.api.types.is_integer_dtype(field.dtype) and np.isfinite(values).all():
+        return pd.Series(to_integers(values, np.dtype(field.dtype)), name=field.name)
+    return pd.Series(values, name=field.name).astype(dtype)
+
+
+def written(values: np.ndarray, format: str) -> list[str | None]:
+    """Numbers as text in a writing of numbers or durations, None for NaN."""
+    if format in DURATIONS:
+        return [None if value != value else write_duration(value, format) for value in values.tolist()]
+    return number_writing(format).write(values)
+
+
+def _holds_text(field: Field) -> bool:
+    if field.dtype == "category":
+        return False
+    dtype = pd.api.types.pandas_dtype(field.dtype)
+    return isinstance(dtype, pd.StringDtype) or pd.api.types.is_object_dtype(dtype)
+
+
+def _date_cells(values: np.ndarray, field: Field) -> pd.Series:
+    dtype: Any = field.dtype
+    known = np.isfinite(values)
+    micros = np.where(known, np.round(np.where(known, values, 0.0) * 1e6), np.iinfo(np.int64).min).astype(np.int64)
+    dates = pd.Series(micros.view("datetime64[us]"), name=field.name)
+    if field.format is not None:
+        text = write_dates(dates, field.format)
+        if _holds_text(field):
+            return text.astype(dtype)
+        whole = text.astype("Int64")
+        return whole.astype(dtype) if known.all() or not dtype.startswith(("int", "uint")) else whole
+    if "," in field.dtype:  # datetime64[us, Europe/Paris]
+        return dates.dt.tz_localize("UTC").astype(dtype)
+    return dates.astype(dtype)
+
+
+def to_integers(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Whole numbers in an integer dtype; what is outside its range takes the nearest end instead of wrapping round."""
+    limits = np.iinfo(dtype)
+    over = values >= float(limits.max)  # for 64 bits the float is one above the limit: it must not be cast
+    whole = np.where(over, 0.0, np.maximum(values, float(limits.min))).astype(dtype)
+    return np.where(over, dtype.type(limits.max), whole)

@@ -1,0 +1,213 @@
+"""Cells are read as the numbers and dates they are, and written as they were."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from datakiln.data.tables.delimited import read_delimited
+from datakiln.data.tables.remarks import remarks
+from datakiln.data.tables.types import infer_schema, unplaced
+from datakiln.errors import UserError
+from datakiln.sampling.writing import as_csv, as_stored, for_csv
+from datakiln.writings import NumberWriting, cells_of, numbers_of
+
+I = np.arange(120)  # noqa: E741
+BACK = {  # cells, type, and what tells their writing
+    "money": ([f"${k * 37 % 9000 + 1000:,}.50" for k in I], "numeric", "$#,##0.00"),
+    "euros": ([f"{k * 37 % 9000 + 1000:,},50 €".replace(",", ".", 1) for k in I], "numeric", "#.##0,00 €"),
+    "accounts": ([f"({k}.25)" if k % 2 else f"{k}.25" for k in I], "numeric", "0.00;(0.00)"),
+    "share": ([f"{k % 60}.5%" for k in I], "numeric", "0.0%"),
+    "comma": ([f"{k % 50},{k % 9}" for k in I], "numeric", "0,0"),
+    "grouped": ([f"{k * 97:,}" for k in I], "integer", "#,##0"),
+    "signed": ([f"{'-' if k % 2 else '+'}{k + 1}.5" for k in I], "numeric", "+0.0;-0.0"),
+    "weight": ([f"{k * 1.5:.1f} kg" for k in I], "numeric", "0.0 kg"),
+    "lasted": ([f"{k % 50}:{k % 60:02d}:05" for k in I], "numeric", "[h]:mm:ss"),
+    "digits": ([20210101 + k % 28 for k in I], "datetime", "%Y%m%d"),
+    "day first": ([f"{k % 28 + 1:02d}062023" for k in I], "datetime", "%d%m%Y"),
+    "offset": ([f"2021-03-{k % 28 + 1:02d}T10:00:00+02:00" for k in I], "datetime", "%Y-%m-%dT%H:%M:%S+02:00"),
+    "for ever": (["9999-12-31 23:59:59.999", "2020-01-02 00:00:00.123"] * 60, "datetime", "%Y-%m-%d %H:%M:%S.%3f"),
+    "far": ([f"9999-12-{k % 28 + 1:02d} 23:59:59.999" for k in I], "datetime", "%Y-%m-%d %H:%M:%S.%3f"),
+    "bare": ([f"{k % 12 + 1}/{k % 28 + 1}/2020" for k in I], "datetime", "%-m/%-d/%Y"),
+    "clock": ([f"{k % 24:02d}:{k % 60:02d}" for k in I], "datetime", "%H:%M"),
+}
+
+
+@pytest.mark.parametrize("name", BACK)
+def test_numbers_and_dates_come_back_as_they_were_written(name: str) -> None:
+    cells, kind, writing = BACK[name]
+    frame = pd.DataFrame({"x": pd.Series(cells)})
+    field = infer_schema(frame, None, {})["x"]
+    assert (field.type, field.format) == (kind, writing)
+    if field.is_numeric:
+        back = cells_of(numbers_of(frame["x"], field), field)
+        assert back.dtype == frame["x"].dtype
+        assert back.tolist() == cells
+
+
+@pytest.mark.parametrize("template", ["$#,##0.00", "0.0#", "#.##0,00 €", "0%", "+0.0;-0.0", "#.0", "0.00;(0.00)"])
+def test_a_template_is_told_as_it_was_given(template: str) -> None:
+    assert str(NumberWriting.of(template)) == template
+
+
+def test_a_template_that_is_none() -> None:
+    with pytest.raises(UserError, match="no writing of numbers"):
+        NumberWriting.of("price")
+
+
+def test_several_offsets_are_the_same_instants() -> None:
+    cells = [f"2021-03-{k % 28 + 1:02d}T10:00:00+0{k % 3}:00" for k in I]
+    frame = pd.DataFrame({"at": cells})
+    schema = infer_schema(frame, None, {})
+    back = cells_of(numbers_of(frame["at"], schema["at"]), schema["at"])
+    assert (pd.to_datetime(back, utc=True) == pd.to_datetime(frame["at"], utc=True)).all()
+    assert "UTC" in remarks(schema, frame, {})[0]
+
+
+def test_words_that_stand_for_no_date_are_told_and_written_again() -> None:
+    frame = pd.DataFrame({"until": ["0000-00-00" if k % 5 == 0 else f"2020-02-{k % 28 + 1:02d}" for k in I]})
+    schema = infer_schema(frame, None, {})
+    assert schema["until"].type == "datetime"
+    assert "24 cells '0000-00-00'" in remarks(schema, frame, {})[0]
+    masked = unplaced(frame, schema)
+    assert masked["until"].isna().sum() == 24
+    assert for_csv(masked, schema)["until"].tolist() == frame["until"].tolist()
+
+
+def test_a_date_that_fits_day_first_too_is_told() -> None:
+    frame = pd.DataFrame({"day": [f"{k % 12 + 1:02d}/{k % 11 + 1:02d}/2020" for k in I]})
+    (line,) = remarks(infer_schema(frame, None, {}), frame, {})
+    assert "%d/%m/%Y fits all cells too" in line
+
+
+def test_plain_numbers_keep_their_decimals_and_whole_ones_with_gaps_stay_whole() -> None:
+    rows = [f"{'' if k % 7 == 0 else k % 2},{k % 9}.50,{k % 90 / 8:g}" for k in I]
+    text = "\n".join(["flag,price,free", *rows]) + "\n"
+    frame, _, writings = read_delimited(text.encode(), "t.csv")
+    schema = infer_schema(frame, None, {}, writings=writings)
+    assert as_csv(frame, schema).decode() == text
+
+
+def test_versions_stay_text() -> None:
+    text = "version\n" + "\n".join(f"1.{k % 12 + 1}" for k in I)
+    frame, notes, _ = read_delimited(text.encode(), "t.csv")
+    assert set(frame["version"]) == {f"1.{k}" for k in range(1, 13)}
+    assert "1.1 and 1.10" in notes[0]
+
+
+def test_words_for_missing_are_categories_beside_empty_cells() -> None:
+    rows = "\n".join(f"{['None', 'yes', 'no'][k % 3] if k % 10 else ''},{k}" for k in I)
+    frame, notes, _ = read_delimited(f"answer,n\n{rows}\n".encode(), "t.csv")
+    assert (frame["answer"] == "None").sum() == 36
+    assert frame["answer"].isna().sum() == 12
+    assert "kept as categories" in notes[0]
+
+
+def test_words_for_missing_without_empty_cells_are_told() -> None:
+    rows = "\n".join(f"{['None', 'yes', 'no'][k % 3]},{k}" for k in I)
+    frame, notes, _ = read_delimited(f"answer,n\n{rows}\n".encode(), "t.csv")
+    assert frame["answer"].isna().sum() == 40
+    assert "40 cells None, which are read as missing" in notes[0]
+
+
+def test_a_column_called_na() -> None:
+    frame, _, _ = read_delimited(b"NA,2020\n1,2\n3,4\n", "t.csv")
+    assert list(frame) == ["NA", "2020"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('a,b\n1,2\n3,"4\n5,6\n7,8\n', 3),  # never closed
+        ('a,b\n1,2\n3,"4\n5,6\n7,8\n9,x"\n1,2\n', 3),  # closed by another cell's
+        ('a,b\n"1\n1",2\n3,"4\n5,6\n', 4),  # behind a cell that may hold a line break
+    ],
+)
+def test_an_open_quote_is_named_with_its_line(text: str, line: int) -> None:
+    with pytest.raises(UserError, match=f"opened in line {line} "):
+        read_delimited(text.encode(), "t.csv")
+
+
+def test_an_inch_sign_is_no_open_quote() -> None:
+    frame, _, _ = read_delimited(b'a,b\n5" pipe,1\n6 pipe,2\n', "t.csv")
+    assert frame["a"].tolist() == ['5" pipe', "6 pipe"]
+
+
+def test_line_breaks_in_categories_come_back() -> None:
+    words = ["a\rb", "c\nd", 'e"f', "g\th", "i\x01j", "k,l"]
+    frame = pd.DataFrame({"kind": words * 20, "n": I})
+    written = as_csv(frame, infer_schema(frame, None, {}))
+    back, _, _ = read_delimited(written, "t.csv")
+    assert back["kind"].tolist() == frame["kind"].tolist()
+    assert pd.read_csv(io.BytesIO(written))["kind"].tolist() == frame["kind"].tolist()
+
+
+def test_columns_return_to_the_types_of_their_parquet_file() -> None:
+    import datetime
+    import decimal
+
+    import pyarrow as pa
+
+    kinds = {
+        "small": pa.int32(),
+        "money": pa.decimal128(10, 2),
+        "day": pa.date32(),
+        "zoned": pa.timestamp("us", tz="Europe/Paris"),
+    }
+    frame = pd.DataFrame(
+        {
+            "small": [1.0, np.nan],
+            "money": [1.25, 2.5],
+            "day": pd.to_datetime(["2020-01-01", "2020-01-02"]),
+            "zoned": pd.to_datetime(["2020-01-01", "2020-01-02"]).tz_localize("Europe/Paris"),
+        }
+    )
+    schema = infer_schema(
+        pd.concat([frame] * 10, ignore_index=True), None, {}, storage={k: str(v) for k, v in kinds.items()}
+    )
+    stored = as_stored(pa.Table.from_pandas(frame, preserve_index=False), schema)
+    assert {name: stored.schema.field(name).type for name in kinds} == kinds
+    assert stored["small"].to_pylist() == [1, None]
+    assert stored["money"].to_pylist() == [decimal.Decimal("1.25"), decimal.Decimal("2.50")]
+    assert stored["day"].to_pylist() == [datetime.date(2020, 1, 1), datetime.date(2020, 1, 2)]
+
+
+FIRST, LAST = ["Ada", "Emma", "Paul", "Anna", "Peter"], ["Li", "O'Hara", "Stone", "Becker", "Ortiz", "Miller", "Vries"]
+PEOPLE = [f"{FIRST[k % 5]} {LAST[k % 7]}" for k in I]
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "kind"),
+    [
+        ("full_name", PEOPLE, "text"),
+        ("name", PEOPLE, "text"),
+        ("product_name", [f"Dark chocolate {'abcdefghij'[k % 10]} {k % 4}" for k in I], "category"),
+        ("contact", [f"u{k % 30}@mail.org" for k in I], "text"),
+        ("phone", [f"+49 30 {k % 30:07d}" for k in I], "text"),
+        ("city", [f"{LAST[k % 7]}town {k % 4}" for k in I], "category"),
+        ("custno", [(k * 7919 + 13) % 899_981 + 100_000 for k in I], "id"),
+    ],
+)
+def test_cells_of_people_are_made_up_though_they_repeat(name: str, cells: list[object], kind: str) -> None:
+    frame = pd.DataFrame({name: cells})
+    schema = infer_schema(frame, None, {})
+    assert schema[name].type == kind
+    if kind == "text":
+        assert any(f"column {name!r} has " in line and "made up" in line for line in remarks(schema, frame, {}))
+
+
+@pytest.mark.parametrize(
+    ("word", "format", "is_placeholder"),
+    [("9999-12-31", "%Y-%m-%d", False), ("9999-12-31", "%d.%m.%Y", True), ("00.00.0000", "%d.%m.%Y", True)],
+)
+def test_a_last_day_in_another_writing_stands_for_none(word: str, format: str, is_placeholder: bool) -> None:
+    days = pd.to_datetime("2020-01-01") + pd.to_timedelta(I, unit="D")
+    frame = pd.DataFrame({"until": np.where(I % 5 == 0, word, days.strftime(format))})
+    schema = infer_schema(frame, None, {})
+    field = schema["until"]
+    assert (field.type, field.format) == ("datetime", format)
+    assert [told for told, _ in field.placeholders] == ([word] if is_placeholder else [])
+    assert for_csv(unplaced(frame, schema), schema)["until"].tolist() == frame["until"].tolist()

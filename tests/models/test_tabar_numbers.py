@@ -1,0 +1,185 @@
+"""Numbers of the any-order model: densities that integrate to one, draws that follow them, relations that hold."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from datakiln.codecs.tables.bins import Bins
+from datakiln.codecs.tables.table import TableCodec
+from datakiln.data.base import Provenance
+from datakiln.data.tables.sources import RawTable
+from datakiln.data.tables.tables import TableData
+from datakiln.data.tables.types import infer_schema
+from datakiln.models.autoregressive.tabar import TabAR, levels
+from datakiln.spec import Batch
+
+
+def ledger(n: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """`paid` is the bill in three rows of ten, `bill` half lies at 0, `near` is the bill and a little."""
+    rng = np.random.default_rng(seed)
+    bill = np.where(rng.random(n) < 0.3, 0, np.round(np.exp(rng.normal(7, 1, n)))).astype(int)
+    near = np.round(bill + rng.normal(0, 20, n), 1)
+    other = np.round(np.exp(rng.normal(6, 1, n))).astype(int)
+    paid = np.where(rng.random(n) < 0.3, bill, other)
+    return pd.DataFrame({"kind": rng.choice(list("ab"), n), "bill": bill, "near": near, "paid": paid})
+
+
+@pytest.fixture(scope="module")
+def codec() -> TableCodec:
+    frame = ledger()
+    return TableCodec(lambda: Bins(bins=16), compact=True, places=True).fit(frame, infer_schema(frame, None, {}))
+
+
+@pytest.fixture(scope="module")
+def strange(codec: TableCodec) -> TabAR:
+    """An untrained network with weights at random: whatever it says must be a density."""
+    torch.manual_seed(0)
+    model = TabAR(codec.spec, width=32)
+    x = codec.encode(ledger())
+    model._count([Batch(rows) for rows in x.split(500)])
+    with torch.no_grad():
+        for parameter in model.net.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    return model.eval()
+
+
+def test_cells_come_back_as_they_were(codec):
+    frame = ledger(seed=1)
+    assert codec.equal_to == {"paid": ["bill"]}
+    back = codec.decode(codec.encode(frame), np.random.default_rng(0))
+    trained, inside = ledger(), np.ones(len(frame), dtype=bool)
+    for name in ("bill", "near", "paid"):  # what lies beyond the training rows is clipped
+        low, high = trained.loc[trained[name] != 0, name].agg(["min", "max"])
+        inside &= ((frame[name] >= low) & (frame[name] <= high)) | (frame[name] == 0)
+    assert inside.mean() > 0.98
+    pd.testing.assert_frame_equal(back[inside], frame[inside], check_dtype=False, rtol=1e-4)
+    equal = frame["bill"] == frame["paid"]
+    assert (back["bill"] == back["paid"])[equal].all()
+
+
+def test_references_are_found_in_training_rows(strange, codec):
+    numbers = strange.net.numbers
+    names = [codec.spec.columns[j].name for j in numbers.columns]
+    i, j = names.index("near"), names.index("bill")
+    alone = [place for place in range(4) if numbers.reference[i, place].tolist() == [j, -1]]
+    assert alone
+    slope = float(numbers.slope[i, alone[0], 0]) * numbers.spread[i] / numbers.spread[j]
+    assert slope == pytest.approx(1.0, abs=0.02)
+
+
+def test_a_difference_of_two_columns_is_a_reference():
+    """Also where it holds in part of the rows only."""
+    rng = np.random.default_rng(0)
+    begin, length = rng.integers(0, 20_000, 3000), rng.integers(1, 9000, 3000)
+    end = begin + length + np.where(rng.random(3000) < 0.5, rng.integers(-3000, 3000, 3000), 0)
+    frame = pd.DataFrame({"begin": begin, "length": length, "end": end})
+    codec = TableCodec(Bins, compact=True, places=True).fit(frame, infer_schema(frame, None, {}))
+    model = TabAR(codec.spec, width=16)
+    model._count([Batch(codec.encode(frame))])
+    numbers = model.net.numbers
+    last = numbers.place[int(model.rank.argmax())]
+    assert sorted(numbers.reference[last, 0].tolist()) == [k for k in range(3) if k != last]
+    slopes = numbers.slope[last, 0] * numbers.spread[last] / torch.tensor(numbers.spread)[numbers.reference[last, 0]]
+    assert torch.allclose(slopes.abs(), torch.ones(2), atol=0.02)
+
+
+@torch.no_grad()
+def test_the_density_of_a_number_integrates_to_one(strange, codec):
+    """Over all codes, places and states of the column that is drawn last, whatever the others are."""
+    last = int(strange.rank.argmax())
+    code, place = (block.start for block in codec.spec.columns[last].blocks)
+    block = codec.spec.columns[last].blocks[0]
+    steps = 400
+    inner = torch.arange(block.ordered)[:, None] + (torch.arange(steps) + 0.5) / steps
+    knots = torch.tensor(block.knots)
+    is_lump = knots[:, -1] == knots[:, 0]
+    for row in codec.encode(ledger(8, seed=2)):
+        cells = row.expand(inner.numel(), -1).clone()
+        cells[:, place] = inner.flatten()
+        cells[:, code] = cells[:, place].floor()
+        alone = row.clone()[None]
+        alone[:, [code, place]] = torch.nan
+        density = (strange.log_prob(cells) - strange.log_prob(alone)).exp().view_as(inner)
+        total = torch.where(is_lump, density[:, steps // 2], density.mean(dim=1)).sum()
+        for state in range(block.ordered, block.size):
+            there = row.clone()[None]
+            there[:, code] = state
+            total += (strange.log_prob(there) - strange.log_prob(alone)).exp()[0]
+        assert total.item() == pytest.approx(1.0, abs=5e-3)
+
+
+@torch.no_grad()
+def test_draws_follow_the_density_and_both_ways_of_asking_for_it_agree(strange):
+    torch.manual_seed(1)
+    strange.even = False
+    x = strange.sample(4000)
+    codes, _ = strange.codes.read(x)
+    by_columns = strange._ancestral().log_prob(codes - strange.codes.first, strange.codes.places(x))
+    assert torch.allclose(by_columns, strange.log_prob(x), atol=1e-3)
+    other = strange.sample(4000)
+    # the mean log-density of draws is the same for any two sets of them, and above that of rows with cells exchanged
+    ours, theirs = strange.log_prob(x), strange.log_prob(other)
+    error = float((ours.var() / 4000 + theirs.var() / 4000).sqrt())
+    assert float((ours.mean() - theirs.mean()).abs()) < 4 * error
+    # importance weights of draws: E[q/p] = 1 over the support, here with q the same density of a colder model
+    told = torch.full((4000, strange.codes.width), torch.nan)
+    drawn, log_q = strange._drawn(told, strange._ancestral())
+    assert torch.allclose(log_q, strange._ancestral().log_prob(*drawn), atol=1e-3)
+
+
+@torch.no_grad()
+def test_equal_cells_are_equal_to_the_digit_in_samples(strange, codec):
+    torch.manual_seed(2)
+    x = strange.sample(2000)
+    frame = codec.decode(x, np.random.default_rng(0))
+    block = next(c.blocks[0] for c in codec.spec.columns if c.name == "paid")
+    is_equal = (x[:, block.start] == block.size - 1).numpy()
+    assert is_equal.any()
+    assert (frame["paid"] == frame["bill"])[is_equal].all()
+
+
+@torch.no_grad()
+def test_a_number_given_behind_its_reference_is_met(strange, codec):
+    frame = ledger(50, seed=3)
+    told = codec.encode_known({"paid": frame["paid"]}, 50)
+    made = codec.decode(strange.sample(50, told), np.random.default_rng(0))
+    assert np.allclose(made["paid"], frame["paid"].clip(upper=ledger()["paid"].max()), rtol=1e-3)
+
+
+def test_frequent_codes_keep_vectors_of_their_own(codec, strange):
+    shares = strange.net.bias.exp()
+    level = levels(strange.codes, torch.full((strange.codes.total,), 1e-3), 16)
+    for j, knots in enumerate(strange.codes.knots):
+        part = level[strange.codes.part(j)]
+        assert len(part.unique()) <= (16 if knots is not None and len(knots) > 16 else len(part)) + len(part) - (
+            len(knots) if knots is not None else len(part)
+        )
+    assert len(shares) == strange.codes.total
+
+
+def test_training_learns_equal_cells_and_nearness():
+    frame = ledger(3000)
+    source = Provenance("generated", "test", "")
+    data = TableData(
+        lambda _: RawTable(frame, None, source),
+        TableCodec(lambda: Bins(bins=32), compact=True, places=True),
+        batch_size=128,
+    )
+    data.setup("fit")
+    torch.manual_seed(0)
+    model = TabAR(data.spec, width=64)
+    loader = data.train_dataloader()
+    model._count(loader)
+    optimizer = torch.optim.AdamW(model.net.parameters(), lr=5e-3)
+    model.train()
+    for _ in range(8):
+        for batch in loader:
+            optimizer.zero_grad()
+            model.losses(batch)["loss"].backward()
+            optimizer.step()
+    model.eval()
+    made = data.codec.decode(model.sample(3000), np.random.default_rng(0))
+    assert abs((made["paid"] == made["bill"]).mean() - (frame["paid"] == frame["bill"]).mean()) < 0.04
+    gap = (made["near"] - made["bill"]).abs()
+    assert gap.quantile(0.9) < 4 * (frame["near"] - frame["bill"]).abs().quantile(0.9)
