@@ -21,6 +21,12 @@ from datakiln.wording import counted, number
 
 ROOM_FOR_REASONS = 100  # characters
 MOST_COLUMNS = 40
+KEPT = {
+    "computed": "computed",
+    "kept": "computed where both are there",
+    "shifted": "the distance is learnt",
+    "checked": "checked, else drawn again",
+}
 
 
 def announce_data(data: GenerativeData, console: Console) -> None:
@@ -63,6 +69,23 @@ def announce_length(job: Job) -> None:
         again = f"as many as epochs= says ({job.trainer.max_epochs})" if is_fixed(job) else counted(length, "epoch")
         kept = f"a second fit, on {rows}, {'has gone' if job.chosen is not None else 'goes'} on for {again}"
     job.console.print(f"{best}: {kept}", markup=False, highlight=False, soft_wrap=True)
+
+
+def announce_relations(data: GenerativeData, console: Console) -> None:
+    """What holds between the columns of a table, in which share of the training rows, and what is done about it."""
+    if not isinstance(data, TableData) or not data.codec.plan.relations:
+        return
+    relations = data.codec.plan.relations
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
+    for head in ("relation", "training rows", "synthetic rows"):
+        table.add_column(head, overflow="ellipsis")
+    for relation in relations[:MOST_COLUMNS]:
+        share = "all" if relation.share == 1.0 else f"{int(relation.share * 1e4) / 100:g} %"
+        table.add_row(*(styled(text) for text in (str(relation), share, KEPT[relation.mode])))
+    if len(relations) > MOST_COLUMNS:
+        table.caption = styled(f"and {counted(len(relations) - MOST_COLUMNS, 'more relation')}")
+        table.caption_justify = "left"
+    console.print(table)
 
 
 def columns_table(title: str, rows: Sequence[ColumnRow], width: int) -> Table:

@@ -25,7 +25,7 @@ from datakiln.callbacks.stopping import Stopped, on_termination
 from datakiln.console import styled
 from datakiln.data.base import StepReport
 from datakiln.errors import UserError
-from datakiln.jobs.announce import announce_data, announce_length, announce_result, is_fixed
+from datakiln.jobs.announce import announce_data, announce_length, announce_relations, announce_result, is_fixed
 from datakiln.jobs.job import Job
 from datakiln.jobs.outcome import build_result, choice, monitored, objective_value, overrides, tested
 from datakiln.jobs.resuming import checkpoint_to_go_on_from, fit_on_all_rows
@@ -81,6 +81,7 @@ class Run(Job):
             announce_data(self.data, self.console)
             self.data.prepare_data()
             self.data.setup("fit")
+        announce_relations(self.data, self.console)
         one = NOUNS[self.data.kind]
         for report in self.data.reports:
             touched = ", ".join(counted(n, what) for n, what in ((report.rows, one), (report.cells, "cell")) if n)

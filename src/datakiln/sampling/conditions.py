@@ -15,6 +15,7 @@ from datakiln.domains import Domain, Region, build_domain
 from datakiln.domains.base import SIGNS
 from datakiln.domains.intervals import Interval
 from datakiln.errors import UserError, near
+from datakiln.sampling.related import told_cells
 
 
 class Conditions:
@@ -40,6 +41,16 @@ class Conditions:
         for name, value in self.wanted.items():
             self._add(name, value)
         self._check_rules(rules)
+        self._check_relations()
+
+    def _check_relations(self) -> None:
+        """Refuses what follows from the condition but lies outside of what its column can hold."""
+        for name, cell in self.known().items():
+            if name not in self.regions and cell.notna().all():
+                domain = domain_of(self.codec, name, name)
+                if not domain.holds(domain.everything, cell).all():
+                    value = f"{name}={cell.iloc[0]}"
+                    raise UserError(f"the condition {self} asks for {value}, but {name} is {domain.describe()}")
 
     def _add(self, name: str, value: Any) -> None:
         domain = self.domains[name] = domain_of(self.codec, name, f"condition.{name}={value}")
@@ -73,9 +84,9 @@ class Conditions:
 
     def known(self) -> dict[str, pd.Series]:
         """The modelled columns whose value is settled, each as a series of that one cell."""
-        modelled = {column.name for column in self.codec.spec.columns}
+        modelled = {column.name for column in self.codec.spec.columns} | set(self.codec.plan.made)
         cells = {name: self.domains[name].single(region) for name, region in self.regions.items() if name in modelled}
-        return {name: cell for name, cell in cells.items() if cell is not None}
+        return told_cells(self.codec, {name: cell for name, cell in cells.items() if cell is not None}, str(self))
 
     def classes(self, name: str) -> list[int]:
         """Positions of the allowed categories of a choice column, "missing" being the last; all if not asked."""

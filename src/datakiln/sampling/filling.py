@@ -51,6 +51,7 @@ def _unseen(column: ColumnCodec, series: pd.Series) -> np.ndarray:
 
 
 SCORE = "log_prob"
+BROKEN = "broken_relation"
 
 
 def fill_file(synthesizer: Synthesizer, source: str, out: str, seed: int) -> str:
@@ -116,15 +117,31 @@ def score_frame(synthesizer: Synthesizer, frame: pd.DataFrame) -> pd.Series:
 
 def _scores(synthesizer: Synthesizer, rows: _Rows) -> tuple[pd.Series, pd.Series]:
     """Log-likelihoods, minus infinity for impossible rows; and those of what is possible of each."""
-    likely = synthesizer.log_prob(rows.known, unknown=rows.absent)
-    return likely.mask(rows.unseen.any(axis=1) & likely.notna(), -np.inf), likely
+    plan = _codec(synthesizer).plan
+    known = {str(name): rows.known[name] for name in rows.known if name not in rows.absent}
+    whole = plan.completed(known) if plan.relations else {}
+    follows = [name for name in rows.absent if name in whole and whole[name].notna().all()]
+    frame = rows.known.assign(**{name: whole[name].to_numpy() for name in follows})
+    likely = synthesizer.log_prob(frame, unknown=[name for name in rows.absent if name not in follows])
+    impossible = rows.unseen.any(axis=1) | (_broken(synthesizer, rows) != "")
+    return likely.mask(impossible & likely.notna(), -np.inf), likely
+
+
+def _broken(synthesizer: Synthesizer, rows: _Rows) -> pd.Series:
+    """For each row the relations that it breaks though every training row met them, as text; empty for none."""
+    told = np.full(len(rows.known), "", dtype=object)
+    known = rows.known.drop(columns=rows.absent)
+    for relation, broken in _codec(synthesizer).plan.broken(known):
+        told[broken] = [f"{before}; {relation}" if before else str(relation) for before in told[broken]]
+    return pd.Series(told, index=rows.known.index)
 
 
 def score_file(synthesizer: Synthesizer, source: str, out: str) -> str:
     """Writes the table with one more column, the log-likelihood of each row in nats, lowest first; says the lowest.
 
     A row with a category never seen in training, or with a number far outside its range, has likelihood zero: these
-    rows come first, and among them those whose other cells are the least likely.
+    rows come first, and among them those whose other cells are the least likely. So does a row that breaks a relation
+    which every training row met; a column `broken_relation` then says which.
 
     Raises:
         UserError: See `fill_file`; or the table has a column of that name.
@@ -134,11 +151,18 @@ def score_file(synthesizer: Synthesizer, source: str, out: str) -> str:
         raise UserError(f"score={source} has a column {SCORE!r} already; rename it")
     nats, likely = _scores(synthesizer, rows)
     order = np.lexsort((likely.to_numpy(), nats.to_numpy()))
-    _write(rows.frame.assign(**{SCORE: nats}).iloc[order], out, _codec(synthesizer).schema)
+    broken = _broken(synthesizer, rows)
+    is_broken = broken != ""
+    more = {BROKEN: broken} if is_broken.any() and BROKEN not in rows.frame else {}
+    _write(rows.frame.assign(**{SCORE: nats}, **more).iloc[order], out, _codec(synthesizer).schema)
     told = nats.notna().sum()
     scored = f"{counted(int(told), 'row')} scored, from {nats.min():.1f} to {nats.max():.1f} nats"
     gaps = f"; {counted(len(nats) - int(told), 'row')} with missing cells cannot be scored and stand last"
-    return f"{scored}, the least likely first{gaps if told < len(nats) else ''}{rows.notes('counted as unknown')}"
+    first = broken[is_broken].value_counts().index[0] if is_broken.any() else ""
+    relations = f"; {counted(int(is_broken.sum()), 'row')} {'breaks' if is_broken.sum() == 1 else 'break'} a relation"
+    noted = f"{relations}, such as {first}" if first else ""
+    gaps = gaps if told < len(nats) else ""
+    return f"{scored}, the least likely first{gaps}{noted}{rows.notes('counted as unknown')}"
 
 
 @dataclass(frozen=True)
@@ -181,8 +205,9 @@ def _read(synthesizer: Synthesizer, source: str) -> _Rows:
 
 def _beside(synthesizer: Synthesizer, frame: pd.DataFrame, source: str) -> _Rows:
     codec = _codec(synthesizer)
-    columns = [column for column in codec.columns if column.field.name in codec.modelled]
-    absent = [name for name in codec.modelled if name not in frame]
+    read = {*codec.modelled, *codec.plan.made}
+    columns = [column for column in codec.columns if column.field.name in read]
+    absent = [column.field.name for column in columns if column.field.name not in frame]
     if len(absent) == len(columns):
         hint = near(absent[0], map(str, frame.columns))
         raise UserError(f"{source} has no column of the training table, such as {absent[0]!r}{hint}")

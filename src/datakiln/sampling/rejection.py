@@ -18,6 +18,7 @@ from datakiln.codecs.tables.table import TableCodec
 from datakiln.constraints import Constraint, Rules, Unique
 from datakiln.errors import UserError, near
 from datakiln.sampling.conditions import Conditions
+from datakiln.sampling.inverting import POOL, Inverted, invert, open_column
 
 FEWEST = 1024  # rows drawn at a time, after the first
 
@@ -118,6 +119,7 @@ class Account:
 PATIENCE = 2**20  # rows drawn before giving up is considered
 RARE = 1000  # then, fewer than one row in this many is too few
 LOST = 2**17  # of which so many for each class without a single one found are enough: slow models would take hours
+FREELY = 2**31 - 1  # stands for the number of a draw, in the seeds of rows that conditions are worked out from
 PIECE = 16_384  # rows handed on together, if there are that many
 
 Seeds = tuple[int, int, int]  # seed, part, chunk
@@ -148,6 +150,7 @@ class Request:
         self.classes = [0] if self.column is None else self._classes(self.column)
         label = codec.label_codec
         self.told_label = label.field.name if label is not None and conditioning == "label" else None
+        self.inverted: Inverted | None = None
         self.is_certain = self.column is None and not condition and not rules.constraints
 
     @property
@@ -186,8 +189,12 @@ class Request:
         pieces: list[pd.DataFrame] = []
         while account.wanted.any():
             seeds, size = (seed, part, account.draws), account.size(self.codec.chunk)
-            frame = self._exact(draw(size, self._told(size, account, seeds), seeds, first_row + account.made))
-            frame = self.rules.solve(frame, self._asked)
+            picked = self._picked(size, draw, seeds)
+            told = self._told(size, account, seeds, picked)
+            frame = self._exact(draw(size, told, seeds, first_row + account.made), picked)
+            if self.rules.constraints:
+                frame = self.rules.solve(frame, self._asked)
+                frame = self.codec.with_cells(frame, {})  # what is computed from a cell that was set
             account.draws += 1
             kept = frame if self.is_certain else self._kept(frame, account, first_row + account.made, seeds)
             account.wanted[0] -= len(kept) if self.is_certain else 0
@@ -200,7 +207,26 @@ class Request:
         if sum(map(len, pieces)):
             yield _joined(pieces), account.copy()
 
-    def _told(self, n: int, account: Account, seeds: Seeds) -> Tensor | None:
+    def _picked(self, n: int, draw: Draw, seeds: Seeds) -> dict[str, pd.Series]:
+        """Cells of n rows that give a computed number which is asked for, while its sources are not."""
+        if self.conditioning != "columns" or not self.codec.plan.relations:
+            return {}
+        known = self.conditions.known()
+        name = open_column(self.codec, known)
+        if name is None:
+            return {}
+        if self.inverted is None:
+            settled = self.codec.plan.settled(set(known))
+            given = {one: cell for one, cell in known.items() if one in settled}
+            told = self.codec.encode_known(given, POOL) if given else None
+            frame = draw(POOL, told, (seeds[0], 0, FREELY), 0)  # the same for every part of a sample
+            pool = self.codec.with_cells(frame, {one: _repeated(cell, frame[one]) for one, cell in given.items()})
+            self.inverted = invert(self.codec, name, {**given, name: known[name]}, pool)
+            if self.inverted is None:
+                return {}
+        return self.inverted.drawn(n, np.random.default_rng([*(abs(s) for s in seeds), 4]))
+
+    def _told(self, n: int, account: Account, seeds: Seeds, picked: Mapping[str, pd.Series]) -> Tensor | None:
         """What the model is told of n rows: class indices, or rows with NaN where it is free."""
         rng = np.random.default_rng([*(abs(s) for s in seeds), 1])
         open_classes = np.asarray(self.classes)[account.wanted > 0]
@@ -209,22 +235,27 @@ class Request:
             return self._told_label(in_turn, rng)
         if self.conditioning not in ("categories", "columns"):
             return None
-        cells = self.conditions.known()
+        cells = {**self.conditions.known(), **picked}
         if self.column is not None:
             values = pd.Series(self.column.values, dtype=object)
             cells[self.column.field.name] = values.take(in_turn).reset_index(drop=True)
+            there = {name: cell for name, cell in cells.items() if cell.notna().all()}
+            cells = {**self.codec.plan.completed(there), **cells}
         return self.codec.encode_known(cells, n) if cells else None
 
-    def _exact(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def _exact(self, frame: pd.DataFrame, picked: Mapping[str, pd.Series]) -> pd.DataFrame:
         """Known cells exactly as asked for: one code may stand for a bin of numbers, or for several rare categories."""
         known = self.conditions.known()
         if self.conditioning == "columns":
-            return frame.assign(**{name: _repeated(cell, frame[name]) for name, cell in known.items()})
+            settled = self.codec.plan.settled(set(known))
+            cells = {name: _repeated(cell, frame[name]) for name, cell in known.items() if name in settled}
+            return self.codec.with_cells(frame, {**cells, **picked})
         if self.conditioning == "categories":  # of which it may have missed some, and was told no numbers
             for column in self.codec.columns:
                 if isinstance(column, ChoiceColumn) and column.pool and (name := column.field.name) in known:
                     is_met = column.codes(frame[name]) == column.codes(known[name])[0]
-                    frame[name] = frame[name].where(~is_met, _repeated(known[name], frame[name]))
+                    exact = frame[name].where(~is_met, _repeated(known[name], frame[name]))
+                    frame = self.codec.with_cells(frame, {name: exact})
         return frame
 
     def _told_label(self, in_turn: np.ndarray, rng: np.random.Generator) -> Tensor | None:
@@ -241,6 +272,8 @@ class Request:
         """The rows that are wanted, with ids of their own."""
         met = self.conditions.holds(frame)
         account.drawn, account.met = account.drawn + len(frame), account.met + int(met.sum())
+        for relation in self.codec.plan.checked if self.conditions.regions else ():  # known cells may break an order
+            met &= ~relation.breaks(frame, self.codec.schema)
         for constraint in self.rules.rowwise:
             holds = constraint.holds(frame, self.rules.schema)
             account.blame(constraint, int((met & ~holds).sum()))

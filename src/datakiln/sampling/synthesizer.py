@@ -25,6 +25,8 @@ from datakiln.models.base import GenerativeModel
 from datakiln.models.gan.adversarial import AdversarialModel
 from datakiln.sampling.checkpoints import find_checkpoint, load_model, read_checkpoint
 from datakiln.sampling.rejection import Account, Request, Seeds
+from datakiln.sampling.related import beside_given, completed_frame
+from datakiln.schema import GENERATED_TYPES
 from datakiln.spec import PLAIN, DataSpec, Sampling
 
 
@@ -53,6 +55,7 @@ CODECS = {  # by kind; a kind's codec is imported when a checkpoint holds one
 
 # what parts of a checkpoint raise that do not fit together
 DAMAGE = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError, ArithmeticError)
+REDRAWS, REDRAWN = 20, 4.0  # draws, and rows for each row, until relations hold: hopeless models must not take hours
 FILL_TRIES = 20  # draws for a cell that is to be filled, until one is not missing again
 
 
@@ -234,12 +237,16 @@ class Synthesizer:
         codec = self._with_columns(frame, ())
         names = [name for name in codec.schema.names if name in frame]  # ids, text and constants are not needed
         filled = frame[names].reset_index(drop=True)
+        if codec.plan.relations:
+            filled = completed_frame(codec, filled)
         for i in range(FILL_TRIES):
             at = np.flatnonzero(filled.isna().any(axis=1))
             if not len(at):
                 break
             gaps = filled.iloc[at].reset_index(drop=True)
             drawn = codec.decode(self._draw(len(at), codec.encode_gaps(gaps), (seed, 0, i)), _generator((seed, 0, i)))
+            if codec.plan.relations:
+                drawn = beside_given(codec, gaps, drawn)
             for name in gaps.columns[gaps.isna().any()]:
                 column = gaps[name].where(gaps[name].notna(), drawn[name])
                 filled.loc[at, name] = column.to_numpy()
@@ -266,7 +273,8 @@ class Synthesizer:
             name = type(self.model).__name__
             raise UserError(f"the table lacks the column {unknown[0]!r}, and {name} scores whole rows; try model=tabar")
         codec = self._with_columns(frame, unknown)
-        cells = {name: frame[name] for name in codec.modelled if name not in unknown}
+        cells = {name: frame[name] for name in codec.modelled if name not in unknown and name in frame}
+        cells = dict(codec.with_sources(cells))
         with torch.no_grad():
             if whole:
                 x = self._whole_rows(codec, frame)
@@ -287,12 +295,14 @@ class Synthesizer:
 
     def _has_gaps(self, codec: TableCodec, frame: pd.DataFrame) -> pd.Series:
         """Rows with a missing cell where no training row had one."""
-        whole = [column.field.name for column in codec.columns if not getattr(column, "missing", True)]
+        read = set(codec.modelled)
+        whole = [c.field.name for c in codec.columns if c.field.name in read and not getattr(c, "missing", True)]
         return frame[[name for name in whole if name in frame]].isna().any(axis=1)
 
     def _with_columns(self, frame: pd.DataFrame, unknown: Sequence[str]) -> TableCodec:
         assert isinstance(self.codec, TableCodec)
-        lacking = [name for name in self.codec.modelled if name not in frame and name not in unknown]
+        read = [name for name in self.codec.modelled if name not in self.codec.plan.computed]
+        lacking = [name for name in read if name not in frame and name not in unknown]
         if lacking:
             raise UserError(f"the table lacks the column {lacking[0]!r}{near(lacking[0], map(str, frame.columns))}")
         return self.codec
@@ -349,14 +359,38 @@ class Synthesizer:
 
     def _chunk(self, n: int, told: Tensor | None, seeds: Seeds, first_row: int, options: Sampling = PLAIN) -> Any:  # noqa: ANN401
         """One draw of the model in user units; `told` is what `GenerativeModel.draw` takes as its condition."""
-        return self.codec.decode(self._draw(n, told, seeds, options), _generator(seeds), first_row)
+        made = self.codec.decode(self._draw(n, told, seeds, options), _generator(seeds), first_row)
+        if isinstance(self.codec, TableCodec) and self.codec.plan.relations:
+            return self._related(self.codec, made, told, seeds, options)
+        return made
 
-    def _draw(self, n: int, told: Tensor | None, seeds: Seeds, options: Sampling = PLAIN) -> Tensor:
+    def _related(
+        self, codec: TableCodec, frame: pd.DataFrame, told: Tensor | None, seeds: Seeds, options: Sampling
+    ) -> pd.DataFrame:
+        """The rows, those drawn again that break a relation which the codec cannot compute, such as an order."""
+        columns, left = codec.by_name(), REDRAWN * len(frame)
+        own = [field.name for field in codec.schema.fields if field.type in GENERATED_TYPES]
+        for i in range(REDRAWS):
+            at = np.flatnonzero(codec.plan.unmet(frame, columns))
+            if not len(at) or len(at) > left:
+                break
+            left -= len(at)
+            again = (*seeds, 3, i)
+            drawn = self._draw(len(at), None if told is None else told[torch.from_numpy(at)], again, options)
+            place = np.arange(len(frame))
+            place[at] = len(frame) + np.arange(len(at))
+            both = pd.concat([frame, codec.decode(drawn, _generator(again))], ignore_index=True)
+            frame = both.take(place).reset_index(drop=True).assign(**{name: frame[name] for name in own})
+        frame = codec.plan.repaired(frame)
+        whole = {name: codec.schema[name].dtype for name in codec.plan.made if codec.schema[name].is_numeric}
+        return frame.astype({name: dtype for name, dtype in whole.items() if frame[name].notna().all()})
+
+    def _draw(self, n: int, told: Tensor | None, seeds: Sequence[int], options: Sampling = PLAIN) -> Tensor:
         with self._seeded(seeds):
             return self.model.sample(n, None if told is None else told.to(self.model.device), options)
 
     @contextmanager
-    def _seeded(self, seeds: Seeds) -> Iterator[None]:
+    def _seeded(self, seeds: Sequence[int]) -> Iterator[None]:
         """Torch's generators at these seeds; the caller's own afterwards."""
         with torch.random.fork_rng(devices=[self.model.device] if self.model.device.type == "cuda" else []):
             torch.manual_seed(int(_generator(seeds).integers(2**62)))

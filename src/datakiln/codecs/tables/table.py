@@ -17,6 +17,8 @@ from datakiln.codecs.tables.choice import ChoiceColumn
 from datakiln.codecs.tables.column import ColumnCodec
 from datakiln.codecs.tables.generated import GeneratedColumn
 from datakiln.codecs.tables.number import NumberColumn
+from datakiln.codecs.tables.relations.plan import Plan
+from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.scaling import MinMax, NumericEncoder
 from datakiln.codecs.tables.tally import Tally
 from datakiln.codecs.tables.values import from_numbers, to_numbers
@@ -39,11 +41,19 @@ class TableCodec(Codec):
         compact: Whether a column of finitely many codes takes one position, its code, instead of one for each code.
         places: Whether a compact number also has a position for where it lies inside its code, and states for the
             columns that it often equals.
+
+    Attributes:
+        columns: Of the schema, in user units.
+        inner: What is laid out: without columns that are computed from others, and with the distance in place of those
+            of which a distance from others is learnt.
+        plan: Relations between the columns.
     """
 
     kind = "table"
     schema: Schema
     columns: list[ColumnCodec]
+    inner: list[ColumnCodec]
+    plan: Plan
 
     def __init__(
         self,
@@ -66,7 +76,12 @@ class TableCodec(Codec):
         self.equal_to: dict[str, list[str]] = {}  # columns that a number often equals, by its name
 
     def fit(
-        self, frame: pd.DataFrame, schema: Schema, tallies: Mapping[str, Tally] | None = None, rows: int | None = None
+        self,
+        frame: pd.DataFrame,
+        schema: Schema,
+        tallies: Mapping[str, Tally] | None = None,
+        rows: int | None = None,
+        relations: Sequence[Relation] = (),
     ) -> TableCodec:
         """Learns every column from the training rows and publishes the spec.
 
@@ -75,10 +90,13 @@ class TableCodec(Codec):
             schema: Their columns.
             tallies: Of all training rows, where `frame` is a sample.
             rows: Number of training rows, where `frame` is a sample.
+            relations: What holds between the columns, each after those that compute its sources.
         """
-        self.schema = schema
+        self.schema, self.plan = schema, Plan(relations, schema)
         known = tallies or {}
         self.columns = [self._fitted(field, frame[field.name], known.get(field.name)) for field in schema.fields]
+        shifts = {name: self._shift(name, frame) for name in self.plan.shifted}
+        self.inner = self._to_lay_out(shifts)
         self.equal_to = equalities.find(self._numbers(frame)) if self.places else {}
         self._lay_out(len(frame) if rows is None else rows, self._shares(frame, known))
         if self.spec.shape[0] == 0:
@@ -103,8 +121,30 @@ class TableCodec(Codec):
             return ChoiceColumn.from_counts(field, counts, tally.has_missing, limit, not tally.is_pruned)
         series = series if tally is None else tally.completed(series)
         if field.is_numeric:
-            return NumberColumn.fit(field, series, self.numeric(), self.clip, self.spikes)
+            is_laid = field.name not in self.plan.computed and field.name not in self.plan.shifted
+            encoder = self.numeric() if is_laid else MinMax()
+            return NumberColumn.fit(field, series, encoder, self.clip, self.spikes)
         return GeneratedColumn.fit(field, series)
+
+    def _shift(self, name: str, frame: pd.DataFrame) -> NumberColumn:
+        """The codec of a column's distance from what it is computed of; an order's is never negative."""
+        clip = self.clip or self.plan.shifted[name].form == "order"
+        return NumberColumn.fit(
+            self.plan.shift_field(name), self.plan.shift(name, frame), self.numeric(), clip, self.spikes
+        )
+
+    def _to_lay_out(self, shifts: Mapping[str, ColumnCodec]) -> list[ColumnCodec]:
+        laid = [column for column in self.columns if column.field.name not in self.plan.computed]
+        return [shifts.get(column.field.name, column) for column in laid]
+
+    def _cells(self, column: ColumnCodec, data: Mapping[str, pd.Series] | pd.DataFrame) -> pd.Series:
+        """What is encoded of a column that is laid out."""
+        name = column.field.name
+        return self.plan.shift(name, data) if name in self.plan.shifted else data[name]
+
+    def by_name(self) -> dict[str, ColumnCodec]:
+        """The codec of each column in user units."""
+        return {column.field.name: column for column in self.columns}
 
     def _shares(self, frame: pd.DataFrame, tallies: Mapping[str, Tally]) -> tuple[float, ...]:
         label = self.label_codec
@@ -122,7 +162,7 @@ class TableCodec(Codec):
     def _lay_out(self, size: int, shares: tuple[float, ...]) -> None:
         start, laid = 0, []
         self._spans: list[tuple[int, int]] = []
-        for column in self.columns:
+        for column in self.inner:
             blocks = self._blocks(column, start)
             stop = blocks[-1].stop if blocks else start
             self._spans.append((start, stop))
@@ -158,14 +198,15 @@ class TableCodec(Codec):
         return self.places and isinstance(column, NumberColumn) and isinstance(column.encoder, Bins)
 
     def _numbers(self, frame: pd.DataFrame) -> dict[str, np.ndarray]:
-        """Values of the placed columns that the frame has, NaN where missing."""
-        placed = [c.field for c in self.columns if self._is_placed(c) and c.field.name in frame]
+        """Values of the placed columns that the frame has, NaN where missing; distances are compared with nothing."""
+        laid = [c for c in self.inner if c.field.name not in self.plan.shifted]
+        placed = [c.field for c in laid if self._is_placed(c) and c.field.name in frame]
         return {field.name: to_numbers(frame[field.name], field) for field in placed}
 
     def _encoded(self, frame: pd.DataFrame, columns: Sequence[ColumnCodec]) -> list[np.ndarray]:
         """Positions of each of the columns."""
         values = self._numbers(frame) if self.equal_to else {}
-        return [self._encode_column(column, frame[column.field.name], values) for column in columns]
+        return [self._encode_column(column, self._cells(column, frame), values) for column in columns]
 
     def _encode_column(
         self, column: ColumnCodec, series: pd.Series, values: Mapping[str, np.ndarray] | None = None
@@ -192,7 +233,7 @@ class TableCodec(Codec):
 
     def _equalise(self, series: dict[str, pd.Series], rows: np.ndarray) -> None:
         """Gives cells in a state of equality the very value they equal."""
-        for column, (start, _) in zip(self.columns, self._spans, strict=True):
+        for column, (start, _) in zip(self.inner, self._spans, strict=True):
             name = column.field.name
             if name not in self.equal_to:
                 continue
@@ -214,14 +255,15 @@ class TableCodec(Codec):
 
     def encode(self, data: pd.DataFrame) -> Tensor:
         """A frame with the schema's columns to (n, D) float32."""
-        modelled = [c for c, (start, stop) in zip(self.columns, self._spans, strict=True) if stop > start]
+        modelled = [c for c, (start, stop) in zip(self.inner, self._spans, strict=True) if stop > start]
         parts = self._encoded(data, modelled)
         return torch.from_numpy(np.ascontiguousarray(np.concatenate(parts, axis=1), dtype=np.float32))
 
     @property
     def modelled(self) -> list[str]:
-        """Names of the columns that take part in the encoding."""
-        return [column.name for column in self.spec.columns]
+        """Names of the columns that encoding reads."""
+        read = {column.name for column in self.spec.columns} | self.plan.sources()
+        return [field.name for field in self.schema.fields if field.name in read]
 
     def labels(self, frame: pd.DataFrame) -> Tensor | None:
         """Class index of every row, shape (n,); None without a label; raises `UserError` for an unknown class."""
@@ -252,17 +294,19 @@ class TableCodec(Codec):
             n: Rows.
         """
         rows = np.full((n, self.spec.shape[0]), np.nan, dtype=np.float32)
-        for column, (start, stop) in zip(self.columns, self._spans, strict=True):
-            if column.field.name in cells:
-                rows[:, start:stop] = self._encode_column(column, cells[column.field.name])
+        for column, (start, stop) in zip(self.inner, self._spans, strict=True):
+            name = column.field.name
+            needed = self.plan.shifted[name].columns if name in self.plan.shifted else (name,)
+            if stop > start and all(one in cells for one in needed):
+                rows[:, start:stop] = self._encode_column(column, self._cells(column, cells))
         return torch.from_numpy(rows)
 
     def encode_gaps(self, frame: pd.DataFrame) -> Tensor:
         """As `encode`, with NaN instead of "missing" for missing cells: what a model is to fill in."""
         x = self.encode(frame)
-        for column, (start, stop) in zip(self.columns, self._spans, strict=True):
+        for column, (start, stop) in zip(self.inner, self._spans, strict=True):
             if stop > start:
-                x[torch.tensor(frame[column.field.name].isna().to_numpy()), start:stop] = np.nan
+                x[torch.tensor(self._cells(column, frame).isna().to_numpy()), start:stop] = np.nan
         return x
 
     def decode(self, x: Tensor, rng: np.random.Generator, first_row: int = 0) -> pd.DataFrame:
@@ -270,10 +314,33 @@ class TableCodec(Codec):
         rows = x.detach().to("cpu", torch.float32).numpy()
         series = {
             column.field.name: self._decode_column(column, rows[:, start:stop], rng, first_row)
-            for column, (start, stop) in zip(self.columns, self._spans, strict=True)
+            for column, (start, stop) in zip(self.inner, self._spans, strict=True)
         }
         self._equalise(series, rows)
+        if self.plan.relations:
+            whole = self.plan.restored(series, self.by_name())
+            series = {name: whole[name] for name in self.schema.names}
         return pd.DataFrame(series, copy=False)
+
+    def with_cells(self, frame: pd.DataFrame, cells: Mapping[str, pd.Series]) -> pd.DataFrame:
+        """The rows with these cells in place of theirs, and what is computed from them computed again."""
+        if not self.plan.relations:
+            return frame.assign(**cells)
+        drawn = {name: frame[name] for name in frame.columns} | dict(cells)
+        whole = {name: self.plan.shift(name, frame) for name in self.plan.shifted}
+        for name, relation in self.plan.shifted.items():
+            if name in cells and all(source in cells for source in relation.sources):
+                whole[name] = self.plan.shift(name, drawn)
+        made = self.plan.restored({**drawn, **whole}, self.by_name())
+        return pd.DataFrame({name: made[name] for name in frame.columns}, copy=False)
+
+    def with_sources(self, cells: Mapping[str, pd.Series]) -> Mapping[str, pd.Series]:
+        """The cells, and computed columns that distances are reckoned from, where they lack."""
+        lacking = [name for name in self.plan.sources() if name in self.plan.computed and name not in cells]
+        if not lacking:
+            return cells
+        found = self.plan.completed(cells)
+        return {**cells, **{name: found[name] for name in lacking if name in found}}
 
     def renew_ids(self, frame: pd.DataFrame, rng: np.random.Generator, first_row: int) -> pd.DataFrame:
         """The same rows with ids that count from `first_row`, for rows that were chosen from among more."""
@@ -283,12 +350,14 @@ class TableCodec(Codec):
 
     def describe(self) -> str:
         """One line on how numbers and categories are encoded."""
-        encoders = [type(column.encoder).__name__ for column in self.columns if isinstance(column, NumberColumn)]
-        choices = [column for column in self.columns if isinstance(column, ChoiceColumn)]
+        encoders = [type(column.encoder).__name__ for column in self.inner if isinstance(column, NumberColumn)]
+        choices = [column for column in self.inner if isinstance(column, ChoiceColumn)]
         pooled = [f"{c.field.name} ({counted(len(c.pool), 'rare value')} pooled)" for c in choices if c.pool]
         names, how = " and ".join(sorted(set(encoders))), "codes" if self.compact else "one-hot"
         parts = [f"{names} encoding of {counted(len(encoders), 'numeric column')}"] if encoders else []
         parts += [f"{how} of {counted(len(choices), 'categorical column')}"] if choices else []
+        computed = len(self.plan.computed)
+        parts += [f"{counted(computed, 'column')} computed from others"] if computed else []
         text = ", ".join([*parts, counted(self.spec.shape[0], "position")])
         return text + (f"; {', '.join(pooled)}" if pooled else "")
 
@@ -302,6 +371,10 @@ class TableCodec(Codec):
             "equal_to": self.equal_to,
             "size": self.spec.size,
             "class_shares": list(self.spec.class_shares),
+            "relations": self.plan.state(),
+            "shifts": {
+                column.field.name: column.state() for column in self.inner if column.field.name in self.plan.shifted
+            },
         }
 
     @classmethod
@@ -314,5 +387,11 @@ class TableCodec(Codec):
             COLUMN_KINDS[column["kind"]].from_state(field, column)
             for field, column in zip(codec.schema.fields, state["columns"], strict=True)
         ]
+        codec.plan = Plan([Relation.from_state(relation) for relation in state.get("relations", [])], codec.schema)
+        shifts = {
+            name: NumberColumn.from_state(codec.plan.shift_field(name), shift)
+            for name, shift in state.get("shifts", {}).items()
+        }
+        codec.inner = codec._to_lay_out(shifts)
         codec._lay_out(state["size"], tuple(state["class_shares"]))
         return codec

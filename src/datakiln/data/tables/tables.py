@@ -17,6 +17,7 @@ from datakiln.data.tables import steps
 from datakiln.data.tables.finding import find_file
 from datakiln.data.tables.loaders import StreamLoader
 from datakiln.data.tables.metadata import read_metadata
+from datakiln.data.tables.relations import check_relations, chosen_relations, described
 from datakiln.data.tables.remarks import remarks
 from datakiln.data.tables.sources import RawTable, TableFile
 from datakiln.data.tables.streaming import Fitted, Stream
@@ -48,6 +49,8 @@ class TableData(GenerativeData):
             validate and to test. Where the data set has official test rows, those are the test.
         validation: "apart"; "refit" for a second fit, on the validation rows too, as long as the first one was best; or
             "shared" to train on them from the start, so that no figure of validation is of unseen rows.
+        relations: "auto" to find what holds between columns in the training rows and to keep it, "none", or a list of
+            declared relations, such as ["total = price * quantity"]; see `datakiln.data.tables.relations`.
         seed: Of the split, of balancing and of the batch order.
         sample: Rows that stand for a table on disk where all of them cannot: see `datakiln.data.tables.streaming`.
     """
@@ -71,6 +74,7 @@ class TableData(GenerativeData):
         balance: Literal["none", "over", "under"] = "none",
         split: tuple[float, float, float] | None = None,
         validation: steps.Validation = "apart",
+        relations: str | list[str] = "auto",
         seed: int = 0,
         sample: int = 200_000,
         least_batches: int = 0,
@@ -81,6 +85,8 @@ class TableData(GenerativeData):
             raise UserError(f"data.least_batches={least_batches} must be at least 0")
         self.least_batches = least_batches
         steps.check_options(missing, balance, outliers, split, batch_size, validation, sample)
+        check_relations(relations)
+        self.relations = relations
         self.source, self.codec, self.data_dir, self.batch_size = source, codec, data_dir, batch_size
         self.types = {str(name): kind for name, kind in (types or {}).items()}
         self.metadata, self.columns = metadata, columns
@@ -234,10 +240,15 @@ class TableData(GenerativeData):
         for name, frame in frames.items():
             if frame.empty:
                 raise UserError(f"no {name} rows are left after preprocessing; switch a step off (data.missing=model)")
+        train = frames["train"] if self.fitted is None else self.fitted.sample
+        stay = {name for constraint in self.rules.constraints for name in constraint.columns}
+        relations = chosen_relations(self.relations, train, self.schema, stay)
+        if relations or self.relations != "auto":
+            self.reports.append(StepReport("relations", described(relations)))
         if self.fitted is None:
-            self.codec.fit(frames["train"], self.schema)
+            self.codec.fit(train, self.schema, relations=relations)
         else:
-            self.codec.fit(self.fitted.sample, self.schema, self.fitted.tallies, sum(self.fitted.sizes))
+            self.codec.fit(train, self.schema, self.fitted.tallies, sum(self.fitted.sizes), relations)
         self.codec.avoid(self._all_rows(), self.read().rows)
         self.reports.append(StepReport("encode", f"{self.codec.describe()}", rows=self.codec.spec.size))
         self.tensors = {name: (self.codec.encode(frame), self.codec.labels(frame)) for name, frame in frames.items()}

@@ -1,0 +1,152 @@
+"""Arithmetic over columns as plain nested lists, which a checkpoint can hold: ["+", ["column", "a"], 1.0].
+
+Numbers are 64-bit floats, dates are days since 1970, a missing cell is NaN and makes what is computed from it NaN.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from datakiln.codecs.tables.relations.calendar import part_of
+
+Tree = Any  # a float, or a list: an operation and its operands
+Cells = Mapping[str, np.ndarray]
+
+OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": np.divide,
+    "**": np.power,
+    "//": np.floor_divide,
+    "%": np.mod,
+}
+FUNCTIONS = ("abs", "sqrt", "exp", "log", "log10", "log1p", "expm1", "floor", "ceil")  # of one number
+STRENGTH = {"+": 1, "-": 1, "*": 2, "/": 2, "//": 2, "%": 2, "**": 3}
+INVERSES: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] = {
+    # the left operand from result and right one, and the right operand from result and left one
+    "+": (lambda made, right: made - right, lambda made, left: made - left),
+    "-": (lambda made, right: made + right, lambda made, left: left - made),
+    "*": (np.divide, np.divide),
+    "/": (lambda made, right: made * right, lambda made, left: left / made),
+}
+
+
+def column(name: str) -> Tree:
+    """A column."""
+    return ["column", name]
+
+
+def columns_of(tree: Tree) -> tuple[str, ...]:
+    """The columns it reads, each once, in order."""
+    return tuple(dict.fromkeys(_names(tree)))
+
+
+def _names(tree: Tree) -> Iterator[str]:
+    if not isinstance(tree, list):
+        return
+    if tree[0] in ("column", "part"):
+        yield tree[-1]
+        return
+    for operand in tree[1:]:
+        yield from _names(operand)
+
+
+def worked_out(tree: Tree, cells: Cells) -> Any:  # noqa: ANN401 (an array, or one number for all rows)
+    """Its value in each row."""
+    with np.errstate(all="ignore"):
+        return _value(tree, cells)
+
+
+def _value(tree: Tree, cells: Cells) -> Any:  # noqa: ANN401
+    if not isinstance(tree, list):
+        return float(tree)
+    kind = tree[0]
+    if kind == "column":
+        return cells[tree[1]]
+    if kind == "part":
+        return part_of(cells[tree[2]], tree[1])
+    if kind in FUNCTIONS:
+        return getattr(np, kind)(_value(tree[1], cells))
+    return OPERATIONS[kind](_value(tree[1], cells), _value(tree[2], cells))
+
+
+def solved(tree: Tree, made: Any, cells: Cells, name: str) -> Any | None:  # noqa: ANN401
+    """The column's cells that give the result `made`; None where it occurs several times, or cannot be told."""
+    with np.errstate(all="ignore"):
+        return _solved(tree, made, cells, name)
+
+
+def _solved(tree: Tree, made: Any, cells: Cells, name: str) -> Any | None:  # noqa: ANN401
+    if not isinstance(tree, list):
+        return None
+    if tree[0] == "column":
+        return made if tree[1] == name else None
+    if tree[0] not in INVERSES:
+        return None
+    left, right = tree[1], tree[2]
+    sides = (name in _names(left), name in _names(right))
+    if all(sides) or not any(sides):
+        return None
+    of_left, of_right = INVERSES[tree[0]]
+    if sides[0]:
+        return _solved(left, of_left(made, _value(right, cells)), cells, name)
+    return _solved(right, of_right(made, _value(left, cells)), cells, name)
+
+
+def magnitude(tree: Tree, cells: Cells) -> Any:  # noqa: ANN401
+    """An upper bound of what is added up on the way: rounding of 64-bit numbers is relative to it."""
+    if not isinstance(tree, list) or tree[0] in ("column", "part"):
+        return np.abs(_value(tree, cells))
+    if tree[0] in ("+", "-"):
+        return magnitude(tree[1], cells) + magnitude(tree[2], cells)
+    with np.errstate(all="ignore"):
+        return np.abs(_value(tree, cells))
+
+
+def written(tree: Tree) -> str:
+    """As a person would write it."""
+    return _written(tree, 0)
+
+
+def _written(tree: Tree, around: int) -> str:
+    if not isinstance(tree, list):
+        return f"{tree:.10g}"
+    kind = tree[0]
+    if kind == "column":
+        return quoted(tree[1])
+    if kind == "part":
+        return f"{tree[1]}({quoted(tree[2])})"
+    if kind in FUNCTIONS:
+        return f"{kind}({_written(tree[1], 0)})"
+    own = STRENGTH[kind]
+    text = f"{_written(tree[1], own)} {kind} {_written(tree[2], own + (kind not in '+*'))}"
+    return f"({text})" if own < around else text
+
+
+def quoted(name: str) -> str:
+    """A column's name, in backticks where it is no word."""
+    return name if name.isidentifier() else f"`{name}`"
+
+
+def weighted_sum(weights: Mapping[str, float], constant: float) -> Tree:
+    """Such as 2 * a - b + 1, what is added before what is taken away."""
+    tree: Tree | None = None
+    for name, weight in sorted(weights.items(), key=lambda item: item[1] < 0):
+        size = abs(weight)
+        term = column(name) if size == 1 else ["*", size, column(name)]
+        if size < 1 and abs(1 / size - round(1 / size)) < 1e-9 and size != round(size, 3):
+            term = ["/", column(name), float(round(1 / size))]
+        if tree is None and weight < 0:
+            tree, constant = ["-", float(constant), term], 0.0
+        elif tree is None:
+            tree = term
+        else:
+            tree = ["+" if weight > 0 else "-", tree, term]
+    if tree is None:
+        return float(constant)
+    return tree if constant == 0 else ["+" if constant > 0 else "-", tree, float(abs(constant))]

@@ -1,0 +1,218 @@
+"""Columns that follow from another one, value by value: city -> country, item -> group, weekday(start) -> weekday.
+
+What is asked of all rows: each value of the one column goes with a single value of the other. What would go wrong by
+chance is counted as if the two were independent: a row whose value was met before fails unless the other value is met
+again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from datakiln.codecs.tables.relations.calendar import PARTS, part_of
+from datakiln.codecs.tables.relations.cells import is_zoned, keys_of, tolerance
+from datakiln.codecs.tables.relations.expressions import Tree, column
+from datakiln.codecs.tables.relations.relation import Mode, Relation
+from datakiln.codecs.tables.relations.search import LOOK, TESTS, Search
+
+MOST_KEYS = 200_000
+REPEATS = 1.5  # rows a value, on average, that a column has whose values are looked up by
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A column's distinct values.
+
+    Attributes:
+        codes: Of each row, -1 for missing.
+        values: Plain ones, in the order of the codes.
+    """
+
+    codes: np.ndarray
+    values: list[object]
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.values)
+
+
+def levels_of(search: Search, name: str) -> Levels:
+    """Numbers and dates as floats that rise, others as plain values."""
+    field = search.schema[name]
+    if field.is_numeric:
+        return _of_numbers(search.cells[name])
+    codes, values = pd.factorize(keys_of(search.frame[name]))
+    return Levels(codes, list(values))
+
+
+def _of_numbers(values: np.ndarray) -> Levels:
+    distinct, codes = np.unique(values, return_inverse=True)
+    there = np.isfinite(distinct)
+    return Levels(np.where(np.isfinite(values), codes, -1), distinct[there].tolist())
+
+
+def find_date_parts(search: Search) -> None:
+    """Columns that are, or follow from, the year, month, weekday, hour ... of a date."""
+    dates = [name for name in search.names if search.schema[name].type == "datetime"]
+    others = [name for name in search.names if search.schema[name].type != "datetime" and name not in dates]
+    for date in dates:
+        parts = {part: part_of(search.cells[date], part) for part in PARTS}
+        parts = {part: values for part, values in parts.items() if np.unique(values[np.isfinite(values)]).size > 1}
+        lists = {part: _of_numbers(values) for part, values in parts.items()}
+        for name in others:
+            if not search.may_compute(name, [date]):
+                continue
+            relation = _equal_part(search, name, date, parts) or _function_of_part(search, name, date, lists)
+            if relation is not None:
+                search.add(relation)
+
+
+def _equal_part(search: Search, name: str, date: str, parts: dict[str, np.ndarray]) -> Relation | None:
+    """The part itself as a number, perhaps counted from another begin."""
+    if name not in search.cells or not search.schema[name].is_numeric:
+        return None
+    for part, values in parts.items():
+        gap = search.cells[name] - values
+        first = gap[np.isfinite(gap)]
+        if len(first) < TESTS or np.ptp(first) > 2 * tolerance(search.schema[name]) * 1e-3 + 1e-9:
+            continue
+        offset = float(round(float(first[0])))
+        tree: Tree = ["part", part, date]
+        if offset:
+            tree = ["+" if offset > 0 else "-", tree, abs(offset)]
+        relation = search.formula(name, tree) if _is_varied(search, name, values) else None
+        if relation is not None:
+            return relation
+    return None
+
+
+def _is_varied(search: Search, name: str, values: np.ndarray) -> bool:
+    return search.varied(name) >= TESTS and bool(np.isfinite(values).any())
+
+
+def _function_of_part(search: Search, name: str, date: str, lists: dict[str, Levels]) -> Relation | None:
+    made = levels_of(search, name)
+    if made.count > 2000:
+        return None
+    for part, keys in lists.items():
+        if made.count <= keys.count <= search.rows / REPEATS:
+            relation = _function(search, name, ["part", part, date], keys, made, numeric=True)
+            if relation is not None:
+                return relation
+    return None
+
+
+def find_functions(search: Search) -> None:
+    """Columns that follow from another one: from the one of fewest values, if from several."""
+    levels: dict[str, Levels] = {}
+    for name in search.names:
+        if search.schema[name].type == "datetime" and is_zoned(search.schema[name]):
+            continue
+        found = levels_of(search, name)
+        if found.count >= 2:
+            levels[name] = found
+    keys = {
+        name: found
+        for name, found in levels.items()
+        if found.count <= min(MOST_KEYS, search.rows / REPEATS) and _may_be_key(search, name, found)
+    }
+    by_count = sorted(keys, key=lambda name: (keys[name].count, name not in search.stay, search.place[name]))
+    for target in sorted(levels, key=lambda name: (levels[name].count, search.place[name]), reverse=True):
+        if search.schema[target].type == "datetime" or not search.may_compute(target, ()):
+            continue
+        for source in by_count:
+            if source == target or keys[source].count < levels[target].count:
+                continue
+            if keys[source].count == levels[target].count and _goes_first(search, target, source):
+                continue
+            if not search.may_compute(target, [source]):
+                continue
+            numeric = search.schema[source].is_numeric
+            relation = _function(search, target, column(source), keys[source], levels[target], numeric)
+            if relation is not None:
+                search.add(relation)
+                break
+
+
+def declared_function(search: Search, source: str, target: str) -> Relation | None:
+    """The function from one column, or a part of it if it is a date, to another; None if it does not hold."""
+    keys, made = levels_of(search, source), levels_of(search, target)
+    if search.schema[source].type == "datetime":
+        for part in PARTS:
+            found = _of_numbers(part_of(search.cells[source], part))
+            relation = _function(search, target, ["part", part, source], found, made, True, least=0)
+            if relation is not None:
+                return relation
+    return _function(search, target, column(source), keys, made, search.schema[source].is_numeric, least=0)
+
+
+def _may_be_key(search: Search, name: str, found: Levels) -> bool:
+    """Categories; numbers only if each is met several times, for the model draws others than those that were there."""
+    return not search.schema[name].is_numeric or (found.count <= 1000 and search.rows >= 5 * found.count)
+
+
+def _goes_first(search: Search, one: str, two: str) -> bool:
+    """Which of two columns with equally many values is the key: one that stays, categories, then the first."""
+    return _rank(search, one) < _rank(search, two)
+
+
+def _rank(search: Search, name: str) -> tuple[bool, bool, int]:
+    return (name not in search.stay, search.schema[name].is_numeric, search.place[name])
+
+
+def _function(
+    search: Search,
+    target: str,
+    tree: Tree,
+    keys: Levels,
+    made: Levels,
+    numeric: bool,
+    least: int = TESTS,
+) -> Relation | None:
+    source = str(tree[-1])
+    if not (_is_one(keys, made, search.order[:LOOK]) and _is_one(keys, made, None)):
+        return None
+    there = (keys.codes >= 0) & (made.codes >= 0)
+    tests = _failures(keys.codes[there], made.codes[there])
+    if tests < least:
+        return None
+    at = np.full(keys.count, -1)
+    at[keys.codes[there]] = made.codes[there]
+    mode = _mode(keys, made, at)
+    values = [None if code < 0 else made.values[code] for code in at]
+    return (
+        Relation(
+            "function", target, tree, mode, 1.0, tests, keys=tuple(keys.values), numeric=numeric, values=tuple(values)
+        )
+        if search.may_compute(target, [source])
+        else None
+    )
+
+
+def _is_one(keys: Levels, made: Levels, rows: np.ndarray | None) -> bool:
+    """Whether each key goes with one value."""
+    ours, theirs = (keys.codes, made.codes) if rows is None else (keys.codes[rows], made.codes[rows])
+    there = (ours >= 0) & (theirs >= 0)
+    ours, theirs = ours[there], theirs[there]
+    if not len(ours):
+        return False
+    one = np.full(keys.count, -1)
+    one[ours] = theirs
+    return bool((one[ours] == theirs).all())
+
+
+def _failures(keys: np.ndarray, made: np.ndarray) -> int:
+    """Rows that would fail if the two did not depend on each other."""
+    shares = np.bincount(made) / len(made)
+    repeated = len(keys) - len(np.unique(keys))
+    return int(repeated * (1 - float(shares @ shares)))
+
+
+def _mode(keys: Levels, made: Levels, at: np.ndarray) -> Mode:
+    """Computed, where the target is missing for whole keys only, and wherever the key is."""
+    expected = np.where(keys.codes >= 0, at[keys.codes], -1)
+    return "computed" if bool(((expected < 0) == (made.codes < 0)).all()) else "kept"

@@ -1,0 +1,140 @@
+"""One relation between columns: a formula, a function or an order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from datakiln.codecs.tables.relations.cells import Numbered, chosen, keys_of, numbers_of, slack, tolerance
+from datakiln.codecs.tables.relations.expressions import Tree, columns_of, magnitude, quoted, worked_out, written
+from datakiln.schema import Field, Schema
+
+Form = Literal["formula", "function", "order"]
+Mode = Literal["computed", "shifted", "kept", "checked"]
+
+
+@dataclass(frozen=True)
+class Relation:
+    """What holds between a column and others.
+
+    Attributes:
+        form: "formula": the target is what `tree` gives, within half of its last digit. "function": each value of
+            `tree`, a column or the part of a date, goes with one value of the target, listed in `keys` and `values`.
+            "order": the target is at least as large as `tree`, a column.
+        target: The column it is about.
+        tree: See `datakiln.codecs.tables.relations.expressions`.
+        mode: "computed": the target is not learnt but computed. "shifted": what is learnt is how far it is from `tree`.
+            "kept": it is learnt, since it is also there where `tree` is missing or the other way round, and computed
+            over. "checked": it is learnt, and rows that break the relation are drawn again.
+        share: Of the training rows with all its columns, those it holds in.
+        tests: Number of training rows in which it could have failed, would the columns not depend on each other.
+        strict: Whether the two sides of an order differ.
+        step: What a shift is counted in, 0 for none: days of dates, 1 for numbers.
+        keys: Of a function, plain values; numbers rise.
+        numeric: Whether those keys are numbers, of which the nearest counts.
+        values: Of a function, for each key, plain values; None for missing.
+        text: As a person declared it; empty if found.
+    """
+
+    form: Form
+    target: str
+    tree: Tree
+    mode: Mode = "computed"
+    share: float = 1.0
+    tests: int = 0
+    strict: bool = False
+    step: float = 0.0
+    keys: tuple[Any, ...] = ()
+    numeric: bool = False
+    values: tuple[Any, ...] = ()
+    text: str = ""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The columns that the target depends on."""
+        return columns_of(self.tree)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All of its columns."""
+        return (self.target, *self.sources)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every row meets it: no training row broke it."""
+        return self.share == 1.0 and not (self.mode == "shifted" and self.form == "formula")
+
+    def __str__(self) -> str:
+        """Such as total = qty * price, city -> country, start < end."""
+        target, tree = quoted(self.target), written(self.tree)
+        if self.form == "order":
+            return f"{tree} {'<' if self.strict else '<='} {target}"
+        return f"{tree} -> {target}" if self.form == "function" else f"{target} = {tree}"
+
+    def told(self) -> str:
+        """With the share of training rows, as in the table of types."""
+        return f"{self} ({'every row' if self.share == 1.0 else f'{math.floor(self.share * 1e4) / 100:g} % of rows'})"
+
+    def needed(self, frame: pd.DataFrame | Mapping[str, pd.Series], schema: Schema) -> dict[str, np.ndarray]:
+        """The sources as floats."""
+        if isinstance(frame, Numbered):
+            return {name: frame.numbers(schema[name]) for name in self.sources}
+        return {name: numbers_of(frame[name], schema[name]) for name in self.sources}
+
+    def codes(self, frame: pd.DataFrame | Mapping[str, pd.Series], schema: Schema) -> np.ndarray:
+        """Of a function, the place of each row's key, -1 where it is missing or, if no number, never seen."""
+        if self.numeric:
+            found = worked_out(self.tree, self.needed(frame, schema))
+            keys = np.asarray(self.keys, dtype=np.float64)
+            above = np.clip(np.searchsorted(keys, found), 1, max(len(keys) - 1, 1))
+            low, high = keys[np.minimum(above - 1, len(keys) - 1)], keys[np.minimum(above, len(keys) - 1)]
+            nearest = np.where(found - low < high - found, above - 1, np.minimum(above, len(keys) - 1))
+            return np.where(np.isnan(found), -1, nearest).astype(np.int64)
+        return pd.Index(self.keys, dtype=object).get_indexer(pd.Index(keys_of(frame[self.tree[1]])))
+
+    def made(self, frame: pd.DataFrame | Mapping[str, pd.Series], schema: Schema) -> pd.Series | np.ndarray:
+        """The target as computed: a series of a function, floats of a formula."""
+        if self.form == "function":
+            return chosen(self.values, self.codes(frame, schema), schema[self.target])
+        return np.asarray(worked_out(self.tree, self.needed(frame, schema)), dtype=np.float64)
+
+    def breaks(self, frame: pd.DataFrame, schema: Schema) -> np.ndarray:
+        """Which rows break it, shape (n,); a row without one of its columns does not."""
+        field = schema[self.target]
+        if self.form == "function":
+            codes = self.codes(frame, schema)
+            listed, cells = chosen(self.values, codes, field), frame[self.target]
+            if field.is_numeric:
+                far = np.abs(numbers_of(listed, field) - numbers_of(cells, field)) > 2 * tolerance(field)
+                return (codes >= 0) & far
+            one, two = keys_of(listed), keys_of(cells)
+            both = one.notna().to_numpy() & two.notna().to_numpy()
+            return (codes >= 0) & both & (one.astype(str).to_numpy() != two.astype(str).to_numpy())
+        sources, target = self.needed(frame, schema), numbers_of(frame[self.target], field)
+        wanted = np.asarray(worked_out(self.tree, sources), dtype=np.float64)
+        with np.errstate(invalid="ignore"):
+            if self.form == "order":
+                return wanted >= target if self.strict else wanted > target
+            return np.abs(target - wanted) > tolerance(field) + self.error(sources, field)
+
+    def error(self, sources: Mapping[str, np.ndarray], field: Field) -> np.ndarray:
+        """What reckoning with floats may miss, in each row."""
+        return slack(field) * np.asarray(magnitude(self.tree, sources), dtype=np.float64)
+
+    def state(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "keys": list(self.keys), "values": list(self.values)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Relation:
+        """Inverse of `state`."""
+        return cls(**{**state, "keys": tuple(state["keys"]), "values": tuple(state["values"])})
+
+    def changed(self, **changes: Any) -> Relation:
+        """The same but for these attributes."""
+        return replace(self, **changes)

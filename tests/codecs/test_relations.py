@@ -1,0 +1,145 @@
+"""Relations between columns: what is found, what is not claimed, and that it holds in what a codec decodes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from datakiln.codecs.tables.relations.finding import find_relations
+from datakiln.codecs.tables.table import TableCodec
+from datakiln.data.sets.toy import ToyRelations
+from datakiln.data.tables.relations import chosen_relations
+from datakiln.data.tables.types import infer_schema
+from datakiln.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    return ToyRelations(2000)().frame
+
+
+def texts(frame: pd.DataFrame, **options) -> dict[str, str]:
+    return {str(r): r.mode for r in find_relations(frame, infer_schema(frame, None, {}), **options)}
+
+
+def shuffled(frame: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Every column in an order of its own: nothing holds any more."""
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {name: frame[name].sample(frac=1, random_state=int(rng.integers(1e6))).to_numpy() for name in frame}
+    )
+
+
+def test_all_known_relations_are_found_and_no_other(table):
+    assert texts(table) == {
+        "weekday(start) -> weekday": "computed",
+        "month = month(start)": "computed",
+        "fahrenheit = 1.8 * celsius + 32": "computed",
+        "gross = net + tax": "computed",
+        "share_c = 1 - share_a - share_b": "computed",
+        "end = start + days": "computed",
+        "refund = net": "kept",
+        "total = quantity * price": "computed",
+        "rate = 100 * clicks / views": "computed",
+        "city -> code": "computed",
+        "city -> country": "computed",
+        "part < whole": "checked",
+    }
+
+
+@pytest.mark.parametrize("rows", [40, 300, 2000])
+def test_columns_that_do_not_depend_on_each_other_have_no_relation(table, rows):
+    assert not texts(shuffled(table.head(rows)))
+
+
+def test_what_few_rows_show_is_not_claimed(table):
+    assert not texts(table.head(45))
+
+
+def numbers(n: int = 600) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(1)
+    return {name: rng.gamma(3, 50, n).round(2) for name in "abcd"} | {
+        "k": rng.integers(1, 9, n),
+        "h": rng.uniform(1, 3, n).round(2),
+        "p": rng.integers(0, 40, n),
+        "r": rng.choice([0.05, 0.1, 0.2], n),
+    }
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (lambda x: x["a"], "z = a"),
+        (lambda x: x["a"] + 7, "z = a + 7"),
+        (lambda x: x["a"] - x["b"], "z = a - b"),
+        (lambda x: x["a"] + x["b"] + x["c"] + x["d"], "z = a + b + c + d"),
+        (lambda x: (x["a"] + x["b"] + x["c"]) / 3, "z = a / 3 + b / 3 + c / 3"),
+        (lambda x: x["a"] * 0.45359237, "z = 0.45359237 * a"),
+        (lambda x: x["a"] * x["k"] + 5, "z = a * k + 5"),
+        (lambda x: x["a"] / x["h"] ** 2, "z = a / (h * h)"),
+        (lambda x: 100 * x["a"] / (x["a"] + x["b"]), "z = 100 * a / (a + b)"),
+        (lambda x: x["a"] * x["k"] * (1 - x["p"] / 100), "z = a * k * (1 - p / 100)"),
+        (lambda x: x["a"] * (1 + x["r"]), "z = a * (1 + r)"),
+    ],
+)
+def test_general_forms(made, expected):
+    x = numbers()
+    found = texts(pd.DataFrame(x).assign(z=np.round(made(x), 4 if "0.45" in expected else 2)))
+    assert expected in found, found
+
+
+def test_exceptions_become_a_distance_and_missing_cells_stay_where_they_are():
+    x = numbers(3000)
+    frame = pd.DataFrame(x).assign(z=(x["a"] + x["b"]).round(2))
+    frame.loc[::100, "z"] += 3
+    assert texts(frame)["z = a + b"] == "shifted"
+    frame = pd.DataFrame(x).assign(z=(x["a"] + x["b"]).round(2))
+    frame.loc[::7, "z"] = np.nan
+    frame.loc[3::11, "a"] = np.nan
+    codec, back = there_and_back(frame)
+    assert codec.plan.kept and back.isna().equals(frame.isna())
+    both = frame.notna().all(axis=1)
+    assert (back.z - back.a - back.b)[both].abs().max() < 1e-6
+
+
+def there_and_back(frame: pd.DataFrame, **options) -> tuple[TableCodec, pd.DataFrame]:
+    """Through a codec and its stored state."""
+    schema = infer_schema(frame, None, {})
+    codec = TableCodec(**options).fit(frame, schema, relations=find_relations(frame, schema))
+    codec = TableCodec.from_state(codec.state())
+    return codec, codec.decode(codec.encode(frame), np.random.default_rng(0))
+
+
+def test_an_untouched_table_comes_back_and_computed_columns_take_no_position(table):
+    codec, back = there_and_back(table)
+    assert back.dtypes.equals(table.dtypes) and list(back) == list(table)
+    assert not {"fahrenheit", "gross", "total", "country", "weekday", "end"} & {c.name for c in codec.spec.columns}
+    for name in ("fahrenheit", "country", "weekday", "month", "code"):
+        assert back[name].equals(table[name]), name
+    assert back["end"].equals(table["end"])
+
+
+def test_relations_hold_in_rows_that_nobody_learnt(table):
+    codec, _ = there_and_back(table)
+    x = codec.encode(table)
+    torch.manual_seed(0)
+    mixed = torch.stack([x[torch.randperm(len(x)), i] for i in range(x.shape[1])], dim=1)
+    made = codec.decode(mixed, np.random.default_rng(0))
+    for relation, broken in codec.plan.broken(made):
+        assert relation.mode == "checked" or not broken.any(), str(relation)
+    unmet = codec.plan.unmet(made, codec.by_name())
+    assert 0 < unmet.sum() < len(made)
+    assert not codec.plan.broken(made[~unmet])[-1][1].any()
+
+
+def test_declared_relations_are_read_checked_and_refused_in_one_line(table):
+    schema = infer_schema(table, None, {})
+    found = chosen_relations(["total = price*quantity", "part <= whole", "city -> country"], table, schema)
+    assert [str(r) for r in found] == ["total = price * quantity", "city -> country", "part <= whole"]
+    with pytest.raises(UserError, match=r"'total = price \+ quantity' holds in [\d.]+ % of the training rows"):
+        chosen_relations(["total = price + quantity"], table, schema)
+    with pytest.raises(UserError, match="no column 'prize'; did you mean 'price'"):
+        chosen_relations(["total = prize * quantity"], table, schema)
+    with pytest.raises(UserError, match="some weekday has several values of code"):
+        chosen_relations(["weekday -> code"], table, schema)
+    assert not chosen_relations("none", table, schema)

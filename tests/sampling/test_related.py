@@ -1,0 +1,103 @@
+"""Conditions, filling and scores of columns that are computed from others, and rows drawn again that break an order."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from datakiln.codecs.tables.table import TableCodec
+from datakiln.data.sets.toy import ToyRelations
+from datakiln.data.tables.tables import TableData
+from datakiln.errors import UserError
+from datakiln.models.statistical.mixture import Mixture
+from datakiln.sampling.filling import fill_frame, score_file
+from datakiln.sampling.synthesizer import Synthesizer
+from tests.sampling.test_filling import train
+
+
+@pytest.fixture(scope="module")
+def data() -> TableData:
+    made = TableData(ToyRelations(3000), TableCodec(compact=True, numeric=_bins))
+    made.setup("fit")
+    return made
+
+
+def _bins():
+    from datakiln.codecs.tables.bins import Bins
+
+    return Bins()
+
+
+@pytest.fixture(scope="module")
+def synthesizer(data) -> Synthesizer:
+    torch.manual_seed(0)
+    return Synthesizer(train(Mixture(data.spec, classes=[4], smoothing=[1.0]), data, 8), data.codec)
+
+
+def wrong(frame: pd.DataFrame, synthesizer: Synthesizer) -> dict[str, int]:
+    found = {str(relation): int(bad.sum()) for relation, bad in synthesizer.codec.plan.broken(frame)}
+    return {text: count for text, count in found.items() if count}
+
+
+def test_every_relation_holds_in_samples(synthesizer, data):
+    rows = synthesizer.sample(2000, seed=1)
+    assert not wrong(rows, synthesizer)
+    assert (rows["share_c"] >= 0).all() and (rows["end"] > rows["start"]).all()
+    assert abs(rows["refund"].isna().mean() - 0.1) < 0.04
+    assert rows.dtypes.equals(data.frames["train"].dtypes)
+    assert rows.equals(synthesizer.sample(2000, seed=1))
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        {"fahrenheit": 50, "weekday": "Monday"},  # told of celsius, drawn again for the weekday
+        {"code": "O", "total": 60},  # one to one; and moved
+        {"gross": 300.5},
+        {"end": "2021-03-04"},
+        {"country": "IT", "part": ">300"},
+        {"month": 2, "days": 7},
+    ],
+)
+def test_conditions_on_computed_columns_are_met(synthesizer, condition):
+    rows = synthesizer.sample(60, condition)
+    assert len(rows) == 60 and not wrong(rows, synthesizer)
+    for name, value in condition.items():
+        cells = rows[name]
+        assert (cells > 300).all() if value == ">300" else (cells == value).all(), name
+
+
+def test_conditions_that_break_a_relation_are_refused(synthesizer):
+    with pytest.raises(UserError, match=r"cannot be met: in every training row total = quantity \* price"):
+        synthesizer.sample(5, {"total": 100, "quantity": 7, "price": 5})
+
+
+def test_filling_works_out_what_follows_and_changes_no_given_cell(synthesizer, data):
+    whole = data.frames["test"].head(40).reset_index(drop=True)
+    holed = whole.copy()
+    for name in ("celsius", "gross", "price", "city", "weekday", "share_b", "end"):
+        holed[name] = None
+    filled = fill_frame(synthesizer, holed, 0)
+    for name in ("gross", "weekday", "end"):  # from their sources
+        assert (filled[name].astype(str) == whole[name].astype(str)).all(), name
+    for name in ("celsius", "price", "share_b"):  # solved for
+        assert np.allclose(filled[name].astype(float), whole[name].astype(float)), name
+    assert (filled["city"] == whole["city"]).all()
+    given = [name for name in holed if holed[name].notna().all()]
+    assert filled[given].equals(whole[given])
+    holed = whole.assign(net=None, tax=None, start=None, days=None)
+    filled = fill_frame(synthesizer, holed, 0)
+    assert (filled["gross"] == whole["gross"]).all() and (filled["end"] == whole["end"]).all()
+    assert np.allclose(filled["net"].astype(float) + filled["tax"].astype(float), whole["gross"], atol=0.006)
+
+
+def test_a_row_that_breaks_a_relation_has_no_likelihood_and_the_output_says_which(synthesizer, data, tmp_path):
+    rows = data.frames["test"].head(30).reset_index(drop=True)
+    rows.loc[3, "total"] += 1
+    rows.loc[5, "country"] = "PE" if rows.loc[5, "country"] != "PE" else "IT"
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    said = score_file(synthesizer, str(tmp_path / "rows.csv"), str(tmp_path / "out.csv"))
+    assert "2 rows break a relation, such as" in said
+    scored = pd.read_csv(tmp_path / "out.csv")
+    assert np.isneginf(scored["log_prob"][:2]).all() and np.isfinite(scored["log_prob"][2:]).all()
+    assert set(scored["broken_relation"][:2]) == {"total = quantity * price", "city -> country"}
