@@ -49,6 +49,7 @@ def variation(a: Tensor, b: Tensor) -> float:
 def data_of(frame: pd.DataFrame, target: str | None = None, batch_size: int = 200, **options) -> TableData:
     """A frame as training, validation and test rows of codes."""
     source = Provenance("generated", "test", "")
+    options.setdefault("relations", "none")  # what a model must learn, no codec may compute
     data = TableData(
         lambda _: RawTable(frame, target, source), TableCodec(Bins, compact=True), batch_size=batch_size, **options
     )

@@ -162,7 +162,6 @@ def test_objects_that_are_dates_or_decimals():
         (lambda f: f.assign(age=np.inf), "column 'age' has 200 infinite cells"),
         (lambda f: f.assign(age=[[1]] * len(f)), "column 'age' holds values of type list"),
         (lambda f: f.assign(age=pd.cut(f["age"], 3)), "column 'age' has categories of type Interval; make them text"),
-        (lambda f: f.assign(age=pd.to_timedelta(f["age"], unit="D")), "column 'age' holds timedelta64"),
         (lambda f: {"age": [1]}, "data is of type dict; give a pandas DataFrame"),
         (lambda f: "no_such.csv", "there is no such file or folder"),
         (lambda f: "iriss", "no file, no folder and no data set; did you mean 'iris'?"),

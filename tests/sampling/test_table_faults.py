@@ -123,7 +123,7 @@ TABLES = {
     "classes of two rows": Odd(table(t=[f"v{i // 2}" for i in range(ROWS)]), label="t", told="leave no val rows"),
     "many classes": Odd(table(t=[f"v{i // 4}" for i in range(ROWS)]), label="t", balance="t"),
     "missing labels": Odd(
-        table(t=mostly(WORD, None, 3)), label="t", conditions=({"t": "x"},), refused=(({"t": "missing"}, "missing"),)
+        table(t=mostly(WORD, None, 3)), label="t", conditions=({"t": "x"}, {"t": "missing"})
     ),
     "missing cells": Odd(
         table(m=mostly(NORMAL.round(2), np.nan), w=mostly(WORD, None, 4)),
