@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from datakiln.errors import UserError
 from datakiln.spec import Block
 
 GOLDEN = 0.6180339887498949  # multiples of it, modulo 1, are spread evenly at every length
@@ -55,6 +56,12 @@ class Codes(nn.Module):
     def __len__(self) -> int:
         """C."""
         return len(self.sizes)
+
+    def check(self) -> None:
+        """Refuses a table of which nothing can be learnt; raises `UserError`."""
+        if self.total == len(self):
+            told = "the training rows are too few: each column makes a single code, so that nothing can be learnt"
+            raise UserError(f"{told}; bring more rows, or use model=vae")
 
     def read(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Rows with NaN where unknown, (B, C), to numbers of codes (0 for the unknown) and whether each is known."""

@@ -12,11 +12,14 @@ from torch import Tensor
 
 from datakiln.nets.numbers import REFERENCES, Numbers
 
-ROWS = 4000  # that are looked at
+ROWS = 2000  # that are looked at
 NEAR = 0.05  # codes below which an error no longer counts
 GAIN = 0.5  # by which the mean logarithm of the error must fall below a constant's
 PAIR_GAIN = 0.4  # and below that of the best column alone, for two
 CANDIDATES = 6  # columns whose linear predictions are tried, those of the highest rank correlation
+FEW, MANY = 4, 40  # so many only in a table of more numbers than that
+NEAREST = 16  # columns that are tried alone, those of the highest rank correlation
+TRIES = 1500  # most pairs and numbers together that a difference is tried for
 ALIKE = 24  # most pairs of columns much like each other whose difference is tried on all columns
 MUCH = 0.7  # their rank correlation, at least
 ROUNDS = 6  # of reweighting
@@ -66,7 +69,7 @@ class _Search:
         self.likeness = _rank_correlations(coordinates, known)
         self.unit, self.middle = numbers.spread, numbers.middle
         upper = self.likeness.triu(1).flatten()
-        strong = upper.topk(min(ALIKE, len(upper)))
+        strong = upper.topk(min(ALIKE, len(upper), TRIES // max(len(numbers), 1)))
         size = len(numbers)
         self.alike = [
             (at // size, at % size)
@@ -80,9 +83,9 @@ class _Search:
         if len(alone) < LEAST:
             return []
         blind = _log_error(alone - alone.median())
-        near = self.likeness[i].topk(min(CANDIDATES, len(self.numbers))).indices.tolist()
-        near = [j for j in near if j != i]
-        single = [entry for j in range(len(self.numbers)) if j != i for entry in self._lines(i, (j,), j in near)]
+        tried = self.likeness[i].topk(min(NEAREST, len(self.numbers))).indices.tolist()
+        near = [j for j in tried[: CANDIDATES if len(self.numbers) <= MANY else FEW] if j != i]
+        single = [entry for j in tried if j != i for entry in self._lines(i, (j,), j in near)]
         close = sorted(entry for entry in single if math.log(entry.error) < blind - GAIN)
         best: dict[tuple[int, ...], Reference] = {}
         for entry in close:

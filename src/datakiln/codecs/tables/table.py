@@ -218,7 +218,7 @@ class TableCodec(Codec):
             return np.where(codes < 0, np.nan, codes).astype(np.float32)[:, None]
         codes, places = column.places(series)
         equal_to = self.equal_to.get(column.field.name, [])
-        if values and all(name in values for name in equal_to):
+        if equal_to and values and all(name in values for name in equal_to):
             equal = equalities.states(values, column.field.name, equal_to)
             codes = np.where(equal >= 0, column.size + equal, codes)
         unknown = codes < 0

@@ -26,6 +26,7 @@ from datakiln.errors import UserError
 from datakiln.spec import DataSpec
 
 LEAST_BATCH = 16  # rows
+USUAL_COLUMNS = 30  # a table of more gets smaller batches in proportion: each costs as much
 
 
 class TableData(GenerativeData):
@@ -36,7 +37,8 @@ class TableData(GenerativeData):
         codec: Encodes rows; fitted on the training rows.
         data_dir: Folder with downloaded data sets, or None.
         batch_size: Rows a training batch, at most.
-        least_batches: Batches that a table of few rows is still cut into, of 16 rows or more; 0 for no such limit.
+        least_batches: Batches that a table of few rows is still cut into, of 16 rows or more, and more of them where
+            it has more than 30 columns; 0 for no such limit.
         types: Column types that override what is found, {column: type}; "drop" leaves a column out.
         metadata: File with column types, which `types` override: SDV's metadata JSON or a Frictionless Table Schema.
         constraints: What every row must meet; violations in training rows are reported, synthetic rows drawn again.
@@ -292,7 +294,8 @@ class TableData(GenerativeData):
             return StreamLoader(sizes, self._read_group, width, self.batch_size, self.seed, sampled)
         size = self.batch_size
         if self.least_batches:
-            size = min(size, max(len(self.tensors["train"][0]) // self.least_batches, LEAST_BATCH))
+            batches = round(self.least_batches * max(len(self.spec.columns) / USUAL_COLUMNS, 1.0))
+            size = min(size, max(len(self.tensors["train"][0]) // batches, LEAST_BATCH))
         return self.loader("train", size, shuffle=True)
 
     def _read_group(self, group: int) -> tuple[Tensor, Tensor | None]:

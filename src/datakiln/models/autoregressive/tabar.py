@@ -118,6 +118,7 @@ class TabAR(LikelihoodModel):
         Raises:
             RuntimeError: The trainer was given loaders instead of a data module.
         """
+        self.codes.check()
         data: Any = getattr(self.trainer, "datamodule", None)
         if data is None:
             raise RuntimeError("TabAR counts the training rows first: call trainer.fit(model, datamodule=...)")

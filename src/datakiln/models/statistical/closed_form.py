@@ -48,6 +48,10 @@ class ClosedFormModel(GenerativeModel, abc.ABC):
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-probability of the known cells of rows (B, C) in nats, shape (B,)."""
 
+    def on_fit_start(self) -> None:
+        """Refuses a table of which nothing can be learnt."""
+        self.codes.check()
+
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The mean negative log-probability."""
         return {"loss": -self.log_prob(batch.x).mean()}
