@@ -16,7 +16,7 @@ REPEATS = 5  # rows a distinct value must have on average to be kept as it is, w
 BIN_ROWS = 8  # a bin stands for at least this many training rows
 STEP_ROWS = 4  # and each step of its density for this many, so that no step gives a single row away
 STEEP = 3.0  # from this ratio between neighbouring knots of one sign, values between them are spread geometrically
-GAP = 30.0  # times the usual distance of the values around it: nothing lies in a gap of the training rows
+GAP = 15.0  # times the usual distance of the values around it: nothing lies in a gap of the training rows
 EVERYWHERE = Grid()
 BELOW_ONE = 1.0 - 2.0**-12  # a place that float32 still tells from the next code's, up to thousands of codes
 
