@@ -30,6 +30,9 @@ class CodeTable(nn.Module):
     """
 
     waves: Tensor
+    grid: Tensor
+    in_grid: Tensor
+    smoothed: Tensor
     free: Tensor
 
     def __init__(self, codes: Codes, width: int, scale: float, slow: float = 1.0) -> None:
@@ -46,6 +49,18 @@ class CodeTable(nn.Module):
                 waves[rows] = torch.cos(math.pi * rank[:, None] * torch.arange(1, WAVES + 1))
                 scales[rows] *= FREE
         self.register_buffer("waves", waves, persistent=False)
+        longest = max(codes.ordered, default=0)
+        grid = torch.zeros(len(self.place), longest, WAVES)  # waves of each ordered column, padded
+        inside = torch.zeros(len(self.place), longest, dtype=torch.bool)
+        for j, place in self.place.items():
+            start, ordered = codes.part(j).start, codes.ordered[j]
+            grid[place, :ordered], inside[place, :ordered] = waves[start : start + ordered], True
+        rows = [torch.arange(codes.ordered[j]) + codes.part(j).start for j in self.place]
+        self.register_buffer("grid", grid, persistent=False)
+        self.register_buffer("in_grid", inside.flatten().nonzero()[:, 0], persistent=False)
+        self.register_buffer(
+            "smoothed", torch.cat(rows) if rows else torch.zeros(0, dtype=torch.long), persistent=False
+        )
         self.own = nn.Parameter(torch.randn(codes.total, width) * scales)
         free = torch.ones(codes.total, 1)
         for j in self.place:
@@ -55,8 +70,12 @@ class CodeTable(nn.Module):
         self.shared = nn.Parameter(start) if self.place else None
 
     def forward(self) -> Tensor:
-        """All vectors, (T, H)."""
-        return torch.cat([self.of(j) for j in range(len(self.codes))])
+        """All vectors, (T, H), without a loop over the columns."""
+        own = self.own * self.free
+        if self.shared is None:
+            return own
+        smooth = torch.bmm(self.grid, self.shared).flatten(0, 1)
+        return own.index_add(0, self.smoothed, smooth[self.in_grid].to(own.dtype))
 
     def of(self, column: int) -> Tensor:
         """Those of one column, (size, H)."""
@@ -99,6 +118,10 @@ class Network(nn.Module):
         self.out = CodeTable(codes, width, scale=0.0, slow=slow)
         self.bias = nn.Parameter(torch.zeros(codes.total))
         self.numbers = Numbers(codes, width)
+        sizes: dict[int, list[int]] = {}
+        for j, size in enumerate(codes.sizes):
+            sizes.setdefault(size, []).append(j)
+        self.groups = list(sizes.values())  # columns of equally many codes
         self.register_buffer("level", torch.arange(codes.total))
 
     def vectors(self) -> Tensor:
@@ -124,6 +147,29 @@ class Network(nn.Module):
         for block in self.blocks:
             h = block(h)
         return functional.silu(self.norm(h))
+
+    def scores(self, features: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the cells (B, C), counted from the first of their column, and of all codes together, (B, C) each.
+
+        Columns of equally many codes are worked out in one product; features are (B, C, H).
+        """
+        tables, biases = self.out().split(self.codes.sizes), self.bias.split(self.codes.sizes)
+        # unbound once: the gradient of each features[:, j] would be as large as all of them
+        parts = features.unbind(dim=1)
+        picked: list[Tensor] = [features] * len(parts)
+        totals: list[Tensor] = [features] * len(parts)
+        for columns in self.groups:
+            if len(columns) == 1:
+                (j,) = columns
+                logits = (linear(parts[j], tables[j]).float() + biases[j])[None]
+            else:
+                inputs, weights = torch.stack([parts[j] for j in columns]), torch.stack([tables[j] for j in columns])
+                product = torch.bmm(inputs, weights.transpose(1, 2).to(inputs.dtype)).float()
+                logits = product + torch.stack([biases[j] for j in columns])[:, None]
+            found = logits.gather(2, cells[:, columns].T[:, :, None])[:, :, 0]
+            for j, cell, total in zip(columns, found.unbind(), logits.logsumexp(dim=2).unbind(), strict=True):
+                picked[j], totals[j] = cell, total
+        return torch.stack(picked, dim=1), torch.stack(totals, dim=1)
 
     def logits(self, features: Tensor, column: int) -> Tensor:
         """Unnormalised log-probabilities of the column's codes, (B, H) to (B, size); exact unless training."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import torch
@@ -202,10 +202,8 @@ class TabAR(LikelihoodModel):
         added = self.net.added(codes, coordinates)
         features = self.net.features(torch.bmm(sees.to(added.dtype), added), slice(None))
         cells = codes - self.codes.first
-        # unbound once: the gradient of each features[:, j] would be as large as all of them
-        columns = [self.net.logits(each, j) for j, each in enumerate(features.unbind(dim=1))]
-        totals = torch.stack([logits.logsumexp(dim=1) for logits in columns], dim=1)
-        picked = torch.cat([logits.gather(1, cells[:, j : j + 1]) for j, logits in enumerate(columns)], dim=1)
+        with nullcontext() if self.training else torch.autocast(features.device.type, enabled=False):
+            picked, totals = self.net.scores(features if self.training else features.float(), cells)
         if self.net.numbers.has_references:
             picked, totals = self._with_components(features, picked, totals, codes, coordinates, sees)
         return (picked - totals) * known
