@@ -94,7 +94,7 @@ def test_a_single_row_is_enough(synthesizer, tmp_path):
 def test_what_the_model_does_not_use_is_not_demanded_and_what_it_uses_may_be_unknown(tmp_path):
     torch.manual_seed(0)
     table = related(2000).assign(person=[f"P-{i:05}" for i in range(2000)], constant="x", member=lambda f: f.kind < "b")
-    data = data_of(table, "kind")
+    data = data_of(table, "kind", relations="auto")
     assert data.schema["person"].type == "id"
     told = Synthesizer(train(Mixture(data.spec, classes=[8], smoothing=[1.0]), data, 8), data.codec)
     rows = related(50, seed=3)[["kind", "size"]].assign(person="anybody", extra=1.5, member="")
