@@ -55,8 +55,8 @@ class CodeTable(nn.Module):
         for j, place in self.place.items():
             start, ordered = codes.part(j).start, codes.ordered[j]
             grid[place, :ordered], inside[place, :ordered] = waves[start : start + ordered], True
-        rows = [torch.arange(codes.ordered[j]) + codes.part(j).start for j in self.place]
-        smoothed = torch.cat(rows) if rows else torch.zeros(0, dtype=torch.long)
+        numbered = [torch.arange(codes.ordered[j]) + codes.part(j).start for j in self.place]
+        smoothed = torch.cat(numbered) if numbered else torch.zeros(0, dtype=torch.long)
         self.register_buffer("grid", grid, persistent=False)
         self.register_buffer("in_grid", inside.flatten().nonzero()[:, 0], persistent=False)
         self.register_buffer("smoothed", smoothed, persistent=False)
