@@ -34,6 +34,7 @@ CLIP = 1.0  # norm that gradients are clipped to
 PSEUDO = 0.1  # rows that every code is credited with when the biases are set to the columns' own shares
 COUNTED = 2**18  # training rows that shares and entropies are taken from, at most
 CHUNK = 2**17  # rows of a sample that are spread evenly together, candidates included
+USUAL_COLUMNS = 30
 MANY = 32_000  # training rows from which the optimizer's rate counts in full
 WIDTHS = ((0, 64), (1_000, 96), (4_000, 128), (16_000, 192))  # from so many training rows on
 DROPOUTS = ((0, 0.5), (1_000, 0.4), (4_000, 0.3), (8_000, 0.2), (16_000, 0.1))
@@ -58,7 +59,8 @@ class TabAR(LikelihoodModel):
         dropout: Share of its units left out while training; None for 0.5 to 0.1 by the number of training rows.
         known: Share of training rows of which a random set of columns counts as known; the others are learnt in the
             fixed order alone. More makes conditions and imputation better, less the rows made of nothing.
-        min_updates: Updates that even a small table gets: `epochs` grows until they are reached.
+        min_updates: Updates that even a small table gets: `epochs` grows until they are reached; fewer where it has more
+            than 30 columns.
         candidates: Rows drawn for each row of which cells are given; see `draw`.
         even: Whether the rows of a sample are spread evenly (see `Strata`) instead of drawn independently.
         bf16: Whether matrix products are in bfloat16; None for yes where the processor has it.
@@ -124,7 +126,8 @@ class TabAR(LikelihoodModel):
             raise RuntimeError("TabAR counts the training rows first: call trainer.fit(model, datamodule=...)")
         loader = data.train_dataloader()
         if self.trainer.max_epochs and self.trainer.max_epochs > 0 and hasattr(loader, "__len__"):
-            needed = math.ceil(self.min_updates / len(loader))
+            wide = math.sqrt(min(1.0, USUAL_COLUMNS / len(self.codes)))  # each update teaches so many columns
+            needed = math.ceil(self.min_updates * wide / len(loader))
             self.trainer.fit_loop.max_epochs = max(self.trainer.max_epochs, needed)
         if int(self.counted) == 0:
             self._count(loader)
