@@ -59,8 +59,8 @@ class TabAR(LikelihoodModel):
         dropout: Share of its units left out while training; None for 0.5 to 0.1 by the number of training rows.
         known: Share of training rows of which a random set of columns counts as known; the others are learnt in the
             fixed order alone. More makes conditions and imputation better, less the rows made of nothing.
-        min_updates: Updates that even a small table gets: `epochs` grows until they are reached; fewer where it has more
-            than 30 columns.
+        min_updates: Updates that even a small table gets: `epochs` grows until they are reached; fewer where it has
+            more than 30 columns.
         candidates: Rows drawn for each row of which cells are given; see `draw`.
         even: Whether the rows of a sample are spread evenly (see `Strata`) instead of drawn independently.
         bf16: Whether matrix products are in bfloat16; None for yes where the processor has it.
