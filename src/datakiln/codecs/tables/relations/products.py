@@ -239,7 +239,8 @@ def _robust_ratio(made: np.ndarray, wanted: np.ndarray) -> float | None:
     middle = float(np.median(ratios))
     heavy = np.abs(wanted) >= np.quantile(np.abs(wanted), 0.7)  # large values say most of the factor
     with np.errstate(all="ignore"):
-        fine = float(np.median((wanted / made)[heavy & np.isfinite(wanted / made)]))
+        large = (wanted / made)[heavy & np.isfinite(wanted / made)]
+    fine = float(np.median(large)) if len(large) else middle
     return fine if abs(fine - middle) <= 0.05 * abs(middle) else middle
 
 
