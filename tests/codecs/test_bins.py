@@ -137,3 +137,12 @@ def test_models_refuse_an_encoding_they_cannot_read():
         VAE(TableCodec(Bins, compact=True).fit(frame, data.schema).spec)
     mixed = TableCodec(MinMax, compact=True).fit(frame, data.schema).spec
     assert {block.kind for block in mixed.blocks} == {"value", "choice", "code"}
+
+
+def test_no_step_of_a_short_run_between_gaps_is_of_single_rows():
+    rng = np.random.default_rng(0)
+    far = np.sort(20_000 + 100 * rng.random(10))
+    last = fitted(np.concatenate([rng.normal(size=500), far])).knots[-1]
+    assert (last[0], last[-1]) == (far[0], far[-1])
+    assert not np.isin(last[1:-1], far).any(), "a knot is a training value"
+    assert len(np.unique(np.round(np.diff(last), 6))) <= len(far) // 4

@@ -140,6 +140,26 @@ def test_equal_cells_are_equal_to_the_digit_in_samples(strange, codec):
 
 
 @torch.no_grad()
+def test_equal_rows_are_as_likely_wherever_they_stand(strange, codec):
+    rows = pd.concat([ledger(40), ledger(40).iloc[::-1]], ignore_index=True)
+    for x in (codec.encode(rows), codec.encode_known(dict(rows.items()), len(rows))):
+        likely = strange.log_prob(x)
+        assert torch.allclose(likely[:40], likely[40:].flip(0), atol=1e-5)
+    assert torch.equal(codec.encode(rows), codec.encode_known(dict(rows.items()), len(rows)))
+    spread = codec.encode(rows, dequantise=True)
+    assert not torch.equal(spread[:40], spread[40:].flip(0))
+    again = codec.decode(spread, np.random.default_rng(0))
+    pd.testing.assert_frame_equal(again, codec.decode(codec.encode(rows), np.random.default_rng(0)), rtol=1e-3)
+
+
+def test_one_told_cell_can_equal_many(codec):
+    bills = ledger(30)["bill"]
+    x = codec.encode_known({"bill": bills, "paid": pd.Series([int(bills[bills > 0].iloc[0])])}, 30)
+    block = next(c.blocks[0] for c in codec.spec.columns if c.name == "paid")
+    assert ((x[:, block.start] == block.size - 1).numpy() == (bills == bills[bills > 0].iloc[0])).all()
+
+
+@torch.no_grad()
 def test_a_number_given_behind_its_reference_is_met(strange, codec):
     frame = ledger(50, seed=3)
     told = codec.encode_known({"paid": frame["paid"]}, 50)

@@ -46,10 +46,15 @@ def _gaps(rest: np.ndarray, grid: float) -> np.ndarray:
 
 
 def _knots(run: np.ndarray, bins: int, steps: int) -> np.ndarray:
-    """Quantiles inside each of the bins of equal count, shape (bins, steps + 1); ties make bins without width."""
+    """Quantiles inside each of the bins of equal count, shape (bins, steps + 1); ties make bins without width.
+
+    A short run between two gaps has fewer steps, each cut into equal pieces: none is of fewer than `STEP_ROWS` rows.
+    """
     bins = int(np.clip(len(run) // BIN_ROWS, 1, bins))
-    quantiles = np.quantile(run, np.linspace(0.0, 1.0, bins * steps + 1))
-    inner = quantiles[np.arange(bins)[:, None] * steps + np.arange(steps + 1)]
+    own = int(np.clip(len(run) // (bins * STEP_ROWS), 1, steps))
+    quantiles = np.quantile(run, np.linspace(0.0, 1.0, bins * own + 1))
+    at = (np.arange(bins)[:, None] + np.linspace(0.0, 1.0, steps + 1)) * own
+    inner = np.interp(at, np.arange(bins * own + 1), quantiles)
     return inner[(inner[:, -1] > inner[:, 0]) | (np.arange(bins) == 0)]
 
 
@@ -107,7 +112,8 @@ class Bins(NumericEncoder):
         bins = int(np.clip(len(values) // BIN_ROWS, 1, min(self.bins, max(FEW, 2 * _most(len(values)) // 3))))
         spikes = points[counts >= max(len(values) / bins, BIN_ROWS)]
         rest = values[~np.isin(values, spikes)]
-        rest = np.sort(grid.spread(rest)) if len(rest) else np.zeros(1)
+        inside = np.random.default_rng(0).random(len(rest))
+        rest = np.sort(grid.dequantise(rest, inside)) if len(rest) else np.zeros(1)
         bins = int(np.clip(len(rest) // BIN_ROWS, 1, bins))
         steps = int(np.clip(len(rest) // (bins * STEP_ROWS), 1, self.steps))
         runs = np.split(rest, _gaps(rest, grid.step))
@@ -133,13 +139,12 @@ class Bins(NumericEncoder):
             codes = np.where(self.points[at] == values, self.point_codes[at], codes)
         return codes
 
-    def coordinates(self, values: np.ndarray, grid: Grid = EVERYWHERE) -> np.ndarray:
-        """Code plus place of each value, shape (n,); what is put on a grid lies anywhere within it."""
+    def coordinates(self, values: np.ndarray, grid: Grid = EVERYWHERE, inside: np.ndarray | float = 0.5) -> np.ndarray:
+        """Code plus place of each value, shape (n,); see `Grid.dequantise`."""
         codes = self.codes(values)
         if not self._is_points:
             free = ~np.isin(values, self.points)
-            values = values.copy()
-            values[free] = grid.spread(values[free])
+            values = np.where(free, grid.dequantise(values, inside), values)
             codes[free] = self.bin_codes[np.searchsorted(self.edges, values[free], side="right")]
         return codes + self.places(values, codes)
 

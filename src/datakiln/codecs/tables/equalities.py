@@ -52,13 +52,15 @@ def _gain(left: np.ndarray, right: np.ndarray, rows: np.ndarray) -> int:
     equal = int((left[rows] == right[rows]).sum())
     if not equal:
         return 0
-    by_chance = int((left[rows] == np.roll(right, len(right) // 2 + 1)[rows]).sum())
+    by_chance = int((left[rows] == np.random.default_rng(0).permutation(right)[rows]).sum())
     return equal if equal > TIMES * max(by_chance, 1) else 0
 
 
 def states(values: Mapping[str, np.ndarray], name: str, others: Sequence[str]) -> np.ndarray:
-    """Which of the others each cell of a column equals first, -1 for none, shape (n,)."""
-    found = np.full(len(values[name]), -1)
+    """Which of the others each cell of a column equals first, -1 for none; columns that are not there equal nothing."""
+    own = values[name]
+    found = np.full(len(own), -1)
     for place, other in reversed(list(enumerate(others))):
-        found[values[name] == values[other]] = place
+        if other in values:
+            found = np.where(own == values[other], place, found)  # a single cell stands for all rows
     return found

@@ -35,14 +35,17 @@ class Grid:
     endings: tuple[float, ...] = ()
     digits: int = 0
 
-    def spread(self, values: np.ndarray, seed: int = 0) -> np.ndarray:
-        """Values anywhere within what is rounded to them: repeated ones are no spikes of a density.
+    def dequantise(self, values: np.ndarray, inside: np.ndarray | float = 0.5) -> np.ndarray:
+        """Values somewhere within what is rounded to them: repeated ones are no spikes of a density.
 
         Where they have endings, a frequent ending takes a large part of its window, a rare one a small part.
+
+        Arguments:
+            values: On the grid.
+            inside: Where within it, in [0, 1); the middle unless told.
         """
         if not self.step:
             return values
-        inside = np.random.default_rng(seed).random(len(values))
         if not self.endings:
             return values + self.step * (inside - 0.5)
         window, ending = np.divmod(np.round((values - self.offset) / self.step), len(self.endings))
@@ -51,7 +54,7 @@ class Grid:
         return self.offset + (window + ends[at] + inside * (ends[at + 1] - ends[at])) * self._window
 
     def put(self, values: np.ndarray) -> np.ndarray:
-        """Inverse of `spread`: the value that stands for each."""
+        """Inverse of `dequantise`: the value that stands for each."""
         if self.endings:
             window, share = np.divmod((values - self.offset) / self._window, 1.0)
             ending = np.searchsorted(self.endings, share, side="right").clip(max=len(self.endings) - 1)

@@ -160,16 +160,16 @@ class NumberColumn(ColumnCodec):
         values = self._on_grid(code, self.encoder.from_codes(code, rng))
         return from_numbers(np.where(is_missing, np.nan, values), self.field)
 
-    def places(self, series: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    def places(self, series: pd.Series, inside: np.ndarray | float = 0.5) -> tuple[np.ndarray, np.ndarray]:
         """The code of each cell as `codes` has it, and its coordinate: the code and the place inside it, from 0.
 
-        What is rounded lies anywhere within its grid. The coordinate is NaN where the cell is missing.
+        The coordinate is NaN where the cell is missing; for `inside` see `Grid.dequantise`.
         """
         assert isinstance(self.encoder, Bins)
         values, codes = to_numbers(series, self.field), self.codes(series)
         there = ~np.isnan(values)
-        coordinates = np.full(len(values), np.nan)
-        coordinates[there] = self.encoder.coordinates(values[there], self.grid)
+        filled = np.where(there, values, self.encoder.neutral)
+        coordinates = np.where(there, self.encoder.coordinates(filled, self.grid, inside), np.nan)
         return np.where(there, np.floor(np.where(there, coordinates, 0.0)), codes).astype(np.int64), coordinates
 
     def from_places(self, codes: np.ndarray, coordinates: np.ndarray) -> pd.Series:

@@ -197,33 +197,32 @@ class TableCodec(Codec):
     def _is_placed(self, column: ColumnCodec) -> TypeGuard[NumberColumn]:
         return self.places and isinstance(column, NumberColumn) and isinstance(column.encoder, Bins)
 
-    def _numbers(self, frame: pd.DataFrame) -> dict[str, np.ndarray]:
-        """Values of the placed columns that the frame has, NaN where missing; distances are compared with nothing."""
+    def _numbers(self, frame: Mapping[str, pd.Series] | pd.DataFrame) -> dict[str, np.ndarray]:
+        """Values of the placed columns that are there, NaN where missing; distances are compared with nothing."""
         laid = [c for c in self.inner if c.field.name not in self.plan.shifted]
         placed = [c.field for c in laid if self._is_placed(c) and c.field.name in frame]
         return {field.name: to_numbers(frame[field.name], field) for field in placed}
 
-    def _encoded(self, frame: pd.DataFrame, columns: Sequence[ColumnCodec]) -> list[np.ndarray]:
-        """Positions of each of the columns."""
-        values = self._numbers(frame) if self.equal_to else {}
-        return [self._encode_column(column, self._cells(column, frame), values) for column in columns]
-
     def _encode_column(
-        self, column: ColumnCodec, series: pd.Series, values: Mapping[str, np.ndarray] | None = None
+        self,
+        column: ColumnCodec,
+        series: pd.Series,
+        values: Mapping[str, np.ndarray],
+        inside: np.ndarray | float = 0.5,
     ) -> np.ndarray:
+        """Positions of a column; `values` are those of the numbers that its cells may equal, see `_numbers`."""
         if not self.compact or column.size is None:
             return column.encode(series)
         if not self._is_placed(column):
             codes = column.codes(series)
             return np.where(codes < 0, np.nan, codes).astype(np.float32)[:, None]
-        codes, places = column.places(series)
-        equal_to = self.equal_to.get(column.field.name, [])
-        if equal_to and values and all(name in values for name in equal_to):
-            equal = equalities.states(values, column.field.name, equal_to)
+        codes, places = column.places(series, inside)
+        if column.field.name in self.equal_to:
+            equal = equalities.states(values, column.field.name, self.equal_to[column.field.name])
             codes = np.where(equal >= 0, column.size + equal, codes)
-        unknown = codes < 0
         places = np.where(np.isnan(places), 0.0, places)
-        return np.where(unknown[:, None], np.nan, np.stack([codes, places], axis=1)).astype(np.float32)
+        pairs = np.stack(np.broadcast_arrays(codes, places), axis=1)
+        return np.where(codes[:, None] < 0, np.nan, pairs).astype(np.float32)
 
     def _decode_column(self, column: ColumnCodec, x: np.ndarray, rng: np.random.Generator, first_row: int) -> pd.Series:
         if not self.compact or column.size is None:
@@ -253,10 +252,19 @@ class TableCodec(Codec):
                 return column
         return None
 
-    def encode(self, data: pd.DataFrame) -> Tensor:
-        """A frame with the schema's columns to (n, D) float32."""
+    def encode(self, data: pd.DataFrame, dequantise: bool = False) -> Tensor:
+        """A frame with the schema's columns to (n, D) float32.
+
+        Arguments:
+            data: Rows in user units.
+            dequantise: Whether rounded numbers that have a place lie anywhere within what is rounded to them (uniform
+                dequantisation; Theis et al., 2016), as densities are learnt; else in its middle, so that equal rows
+                are encoded alike. One draw a row serves all columns: what differs by whole steps still does.
+        """
         modelled = [c for c, (start, stop) in zip(self.inner, self._spans, strict=True) if stop > start]
-        parts = self._encoded(data, modelled)
+        inside = np.random.default_rng(0).random(len(data)) if dequantise else 0.5
+        values = self._numbers(data)
+        parts = [self._encode_column(column, self._cells(column, data), values, inside) for column in modelled]
         return torch.from_numpy(np.ascontiguousarray(np.concatenate(parts, axis=1), dtype=np.float32))
 
     @property
@@ -294,11 +302,12 @@ class TableCodec(Codec):
             n: Rows.
         """
         rows = np.full((n, self.spec.shape[0]), np.nan, dtype=np.float32)
+        values = self._numbers(cells)
         for column, (start, stop) in zip(self.inner, self._spans, strict=True):
             name = column.field.name
             needed = self.plan.shifted[name].columns if name in self.plan.shifted else (name,)
             if stop > start and all(one in cells for one in needed):
-                rows[:, start:stop] = self._encode_column(column, self._cells(column, cells))
+                rows[:, start:stop] = self._encode_column(column, self._cells(column, cells), values)
         return torch.from_numpy(rows)
 
     def encode_gaps(self, frame: pd.DataFrame) -> Tensor:

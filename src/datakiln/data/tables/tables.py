@@ -253,7 +253,10 @@ class TableData(GenerativeData):
             self.codec.fit(train, self.schema, self.fitted.tallies, sum(self.fitted.sizes), relations)
         self.codec.avoid(self._all_rows(), self.read().rows)
         self.reports.append(StepReport("encode", f"{self.codec.describe()}", rows=self.codec.spec.size))
-        self.tensors = {name: (self.codec.encode(frame), self.codec.labels(frame)) for name, frame in frames.items()}
+        self.tensors = {
+            name: (self.codec.encode(frame, dequantise=True), self.codec.labels(frame))
+            for name, frame in frames.items()
+        }
 
     def _all_rows(self) -> Iterator[pd.DataFrame]:
         raw = self.read()
@@ -290,7 +293,7 @@ class TableData(GenerativeData):
         """Shuffled training batches."""
         if self.fitted is not None:
             sizes, sample, width = self.fitted.sizes, self.fitted.sample, self.spec.shape[0]
-            sampled = functools.partial(self.codec.encode, sample)
+            sampled = functools.partial(self.codec.encode, sample, dequantise=True)
             return StreamLoader(sizes, self._read_group, width, self.batch_size, self.seed, sampled)
         size = self.batch_size
         if self.least_batches:
@@ -301,7 +304,7 @@ class TableData(GenerativeData):
     def _read_group(self, group: int) -> tuple[Tensor, Tensor | None]:
         assert self.stream is not None
         frame = self.stream.training(group, self.codec.modelled)
-        return self.codec.encode(frame), self.codec.labels(frame)
+        return self.codec.encode(frame, dequantise=True), self.codec.labels(frame)
 
     def val_dataloader(self) -> TensorLoader:
         """Validation rows in large batches: nothing is learnt from them."""
