@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from datakiln.nets.anyorder import Network
 from datakiln.nets.codes import Strata, invert
+from datakiln.nets.numbers import CLOSED
 
 ROWS = 4096  # groups whose activations are held at once: they stay in the processor's cache
 
@@ -178,8 +179,7 @@ class Ancestral:
         for told in prefixes.told(j):
             rows, given = told.rows, known[told.rows, j]
             log_share, place = self._shares(told, j, codes, coordinates, seen)
-            by_row = told.parts is not None
-            at = torch.arange(len(rows), device=rows.device) if by_row else told.at
+            at = told.at if told.parts is None else torch.arange(len(rows), device=rows.device)
             cells = invert(log_share.exp(), at, uniforms[rows])
             if number is None:
                 codes[rows, j] = torch.where(given, codes[rows, j], cells)
@@ -189,10 +189,6 @@ class Ancestral:
                 coordinates[rows, number] = torch.where(given, coordinates[rows, number], coordinate)
             log_p = self._log_prob(told, j, log_share, place, codes, coordinates)
             log_q[rows] += log_p.masked_fill(given, 0.0)
-
-    def codes_of(self, column: int) -> int:
-        """Number of codes of a column."""
-        return self.net.codes.sizes[column]
 
     def _shares(
         self, told: Told, j: int, codes: Tensor, coordinates: Tensor, seen: Tensor
@@ -210,7 +206,7 @@ class Ancestral:
         cells = codes[rows[:, None], columns] + self.net.codes.first[columns]
         open_ = numbers.are_open(seen[rows[:, None], columns] & self.net.valued[cells])[:, number]
         weight, shift, scale = (part[told.at] for part in told.parts)
-        everything = torch.cat([logits[told.at], weight.masked_fill(~open_, -math.inf)], dim=1)
+        everything = torch.cat([logits[told.at], weight.masked_fill(~open_, CLOSED)], dim=1)
         location = numbers.expected_of(number, coordinates[rows]) + shift
         return (everything / self.temperature).log_softmax(dim=1, dtype=torch.float32), (location, scale)
 
@@ -226,7 +222,7 @@ class Ancestral:
         coordinates: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Codes and coordinates (n,) of what was drawn: a code, a component, or a state of equality."""
-        numbers, size = self.net.numbers, self.codes_of(j)
+        numbers, size = self.net.numbers, self.net.codes.sizes[j]
         inside = cells.clamp(max=int(numbers.last[number]) - 1)
         coordinate = numbers.settled(inside + uniforms.clamp(max=1.0 - 2.0**-12), number)
         if place is not None:
@@ -237,11 +233,8 @@ class Ancestral:
             cells = torch.where(cells >= size, drawn.floor().long(), cells)
         equal_to = self.net.codes.equal_to[j]
         for state, other in enumerate(equal_to, start=size - len(equal_to)):
-            values = numbers.values(coordinates[told.rows][:, [numbers.place[other]]], numbers.place[other])[:, 0]
-            i, k = numbers.place[other], number
-            user = values.double() * numbers.spread[i] + numbers.middle[i]
-            scaled = ((user - numbers.middle[k]) / numbers.spread[k]).to(values.dtype)
-            equal = numbers.locate_of(k, scaled)
+            there = numbers.place[other]
+            equal = numbers.equal(number, there, coordinates[told.rows, there])
             coordinate = torch.where(cells == state, equal, coordinate)
         return cells, coordinate
 
@@ -258,7 +251,7 @@ class Ancestral:
         cells = codes[told.rows, j]
         if place is None:
             return log_share[told.at, cells].clamp(min=math.log(TINY))
-        size, number = self.codes_of(j), self.net.numbers.place[j]
+        size, number = self.net.codes.sizes[j], self.net.numbers.place[j]
         location, scale = place
         dense = self.net.numbers.log_densities(coordinates[told.rows, number], location, scale, number)
         plain = log_share.gather(1, cells[:, None])

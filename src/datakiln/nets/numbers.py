@@ -21,6 +21,8 @@ FEATURES = 3 + 2 * WAVES
 REFERENCES = 4  # other columns that a number may lie close to
 UNLIKELY = -2.0  # logit that a component begins with
 NARROWEST = 0.02  # least scale of a component, in codes
+CLOSED = -30.0  # logit of a component whose columns are not all there: no weight, and a finite gradient
+BELOW = 2.0**-10  # by which the last coordinate stays below the number of codes
 FAR = 4.0  # standardised values are told apart up to here
 
 
@@ -157,14 +159,7 @@ class Numbers(nn.Module):
 
     def locate(self, values: Tensor) -> Tensor:
         """Standardised values (N, M) to coordinates, also between the codes and beyond the ends."""
-        right = torch.searchsorted(self.rising, values.contiguous()).clamp_(min=1)
-        top = (self.rising < math.inf).sum(dim=1, keepdim=True) - 1
-        right = torch.minimum(right, top.clamp(min=1))
-        left = right - 1
-        low, high = self.rising.gather(1, left), self.rising.gather(1, right)
-        begin, end = self.at.gather(1, left), self.at.gather(1, right)
-        share = torch.where(high > low, (values - low) / (high - low).clamp(min=1e-12), 0.5).clamp(-2.0, 3.0)
-        return torch.where(torch.isfinite(high), begin + share * (end - begin), begin)
+        return _interpolate(values, self.rising, self.at)
 
     def expected(self, coordinates: Tensor) -> Tensor:
         """Where the references expect each number, (B, N) to (B, N, R); meaningless where there is no reference."""
@@ -183,12 +178,15 @@ class Numbers(nn.Module):
 
     def place_of(self, number: int, values: Tensor) -> Tensor:
         """Coordinates of standardised values of one number, also between the codes and beyond the ends."""
-        return _interpolate(values, self.rising[number], self.at[number])
+        alone = slice(number, number + 1)
+        return _interpolate(values.flatten()[None], self.rising[alone], self.at[alone]).view(values.shape)
 
-    def locate_of(self, number: int, values: Tensor) -> Tensor:
-        """Coordinates of standardised values (B,) of one number, no further than its ends."""
-        at = self.place_of(number, values)
-        return self.settled(at.clamp(0.0, float(self.last[number]) - 2.0**-10), number)
+    def equal(self, number: int, other: int, coordinates: Tensor) -> Tensor:
+        """The coordinates at which a number has the value that another has at the coordinates given, (B,) each."""
+        values = self.values(coordinates[:, None], slice(other, other + 1))[:, 0]
+        user = values.double() * self.spread[other] + self.middle[other]
+        at = self.place_of(number, ((user - self.middle[number]) / self.spread[number]).to(values.dtype))
+        return self.settled(at.clamp(0.0, float(self.last[number]) - BELOW), number)
 
     def components(self, features: Tensor, number: int | slice) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, shifts and scales of the components, each (..., R), of what the network says of one number.
@@ -214,14 +212,14 @@ class Numbers(nn.Module):
         mass = torch.sigmoid((left + 1.0 - location) / scale) - torch.sigmoid((left - location) / scale)
         inside = torch.where(self.lumped[node][..., None], mass.clamp(min=1e-10).log(), inside)
         whole = torch.sigmoid((end - location) / scale) - torch.sigmoid(-location / scale)
-        return (inside - whole.clamp(min=1e-10).log()).clamp(min=-30.0)
+        return (inside - whole.clamp(min=1e-10).log()).clamp(min=CLOSED)
 
     def drawn(self, location: Tensor, scale: Tensor, uniforms: Tensor, number: int) -> Tensor:
         """Coordinates (B,) drawn from logistics (B,) cut off beyond the codes."""
         end = float(self.last[number])
         low, high = torch.sigmoid(-location / scale), torch.sigmoid((end - location) / scale)
         inner = (low + (high - low) * uniforms).double().clamp(1e-9, 1.0 - 1e-9)
-        found = (location + scale * torch.logit(inner).to(scale.dtype)).clamp(0.0, end - 2.0**-10)
+        found = (location + scale * torch.logit(inner).to(scale.dtype)).clamp(0.0, end - BELOW)
         return self.settled(found, number)
 
     def settled(self, coordinates: Tensor, number: int) -> Tensor:
@@ -231,9 +229,11 @@ class Numbers(nn.Module):
 
 
 def _interpolate(values: Tensor, rising: Tensor, at: Tensor) -> Tensor:
-    top = max(int((rising < math.inf).sum()) - 1, 1)
-    right = torch.searchsorted(rising, values.contiguous()).clamp_(1, top)
-    low, high, begin, end = rising[right - 1], rising[right], at[right - 1], at[right]
+    """Values (N, M) to what lies at them, in lines through `rising` and `at`, (N, A) each, and a little beyond."""
+    top = ((rising < math.inf).sum(dim=1, keepdim=True) - 1).clamp(min=1)
+    right = torch.minimum(torch.searchsorted(rising, values.contiguous()).clamp_(min=1), top)
+    low, high = rising.gather(1, right - 1), rising.gather(1, right)
+    begin, end = at.gather(1, right - 1), at.gather(1, right)
     share = torch.where(high > low, (values - low) / (high - low).clamp(min=1e-12), 0.5).clamp(-2.0, 3.0)
     return torch.where(torch.isfinite(high), begin + share * (end - begin), begin)
 

@@ -23,6 +23,7 @@ from datakiln.nets.ancestral import Ancestral
 from datakiln.nets.anyorder import Network
 from datakiln.nets.codes import Codes, resample
 from datakiln.nets.linear import half_precision
+from datakiln.nets.numbers import CLOSED
 from datakiln.nets.references import choose
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
@@ -231,7 +232,7 @@ class TabAR(LikelihoodModel):
         weight, shift, scale = numbers.components(features[:, columns], slice(None))
         there = sees[:, columns][:, :, columns] & self.net.has_value(codes)[:, None, :]
         open_ = numbers.are_open(there)
-        weight = weight.masked_fill(~open_, -30.0)
+        weight = weight.masked_fill(~open_, CLOSED)
         location = numbers.expected(coordinates) + shift
         dense = numbers.log_densities(coordinates, location, scale, slice(None))
         total = torch.cat([totals[:, columns, None], weight], dim=2).logsumexp(dim=2)
