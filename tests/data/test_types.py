@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from datakiln.data.tables.detection import find
 from datakiln.data.tables.facts import find_decimals
 from datakiln.data.tables.sources import SklearnTable
-from datakiln.data.tables.types import describe, find, infer_schema
+from datakiln.data.tables.types import describe, infer_schema
 from datakiln.errors import UserError
 from datakiln.writings import cells_of, numbers_of
 

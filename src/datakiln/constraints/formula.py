@@ -14,133 +14,22 @@ from __future__ import annotations
 
 import ast
 import operator
-import re
-import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from datakiln.codecs.tables.values import from_numbers, plain_cells, to_numbers
 from datakiln.constraints.base import Constraint
+from datakiln.constraints.grammar import ARITHMETIC, FUNCTIONS, Binary, Grammar
+from datakiln.constraints.solving import solutions
 from datakiln.domains import day_in, number_in
-from datakiln.errors import UserError
 from datakiln.schema import Field, Schema
 
-MAX_LENGTH = 1000
 DAY = 86_400.0  # seconds
-MAX_DEPTH = 50
-PIECES = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|`[^`]*`|[&|]")  # quotes first: what is in them stays
-QUOTED_NAME = "quoted_name_"
-
-Binary = Callable[[Any, Any], Any]
-
-ARITHMETIC: dict[type[ast.operator], Binary] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: np.divide,
-    ast.FloorDiv: np.floor_divide,
-    ast.Mod: np.mod,
-    ast.Pow: np.power,
-}
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    name: getattr(np, name)
-    for name in (
-        "abs", "sqrt", "exp", "log", "log10", "log1p", "expm1", "floor", "ceil", "sin", "cos", "tan", "arcsin",
-        "arccos", "arctan", "arctan2", "sinh", "cosh", "tanh", "arcsinh", "arccosh", "arctanh",
-    )
-}  # fmt: skip
-GROUPS = (ast.expr_context, ast.operator, ast.unaryop, ast.cmpop, ast.boolop)  # judged with the node they belong to
-ALLOWED = (
-    ast.Expression, ast.BoolOp, ast.UnaryOp, ast.BinOp, ast.Compare, ast.Call, ast.Name, ast.Constant, ast.List,
-    ast.Tuple, *GROUPS,
-)  # fmt: skip
-
-
-class Grammar:
-    """The checked syntax of a condition on a row.
-
-    Arguments:
-        text: In pandas' `eval` grammar.
-
-    Attributes:
-        columns: Names of the columns it reads.
-        tree: Its syntax.
-
-    Raises:
-        UserError: It holds anything but comparisons, arithmetic, logic, constants, columns and the functions above.
-    """
-
-    def __init__(self, text: str) -> None:
-        """See the class."""
-        self.text = text
-        self._quoted: dict[str, str] = {}
-        self._prefix = QUOTED_NAME
-        while self._prefix in text:  # a column may be called so
-            self._prefix += "_"
-        if len(text) > MAX_LENGTH:
-            raise self.wrong(f"is longer than {MAX_LENGTH} characters")
-        try:
-            with warnings.catch_warnings(action="ignore"):  # Python remarks on odd code, such as 1 is 1
-                self.tree = ast.parse(PIECES.sub(self._plain, text).strip(), mode="eval")
-        except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-            raise self.wrong(f"cannot be read ({getattr(error, 'msg', None) or type(error).__name__})") from None
-        self._check()
-        called = {id(node.func) for node in ast.walk(self.tree) if isinstance(node, ast.Call)}
-        names = [node.id for node in ast.walk(self.tree) if isinstance(node, ast.Name) and id(node) not in called]
-        self.columns = tuple(dict.fromkeys(map(self.column, names)))
-        if not self.columns:
-            raise self.wrong("names no column")
-
-    def column(self, name: str) -> str:
-        """The column that a name in the tree stands for."""
-        return self._quoted.get(name, name)
-
-    def _plain(self, piece: re.Match[str]) -> str:
-        found = piece[0]
-        if found in "&|":
-            return " and " if found == "&" else " or "
-        if not found.startswith("`"):
-            return found
-        name = f"{self._prefix}{len(self._quoted)}"
-        self._quoted[name] = found.strip("`")
-        return name
-
-    def wrong(self, what: str) -> UserError:
-        """An error that begins with the text."""
-        return UserError(f"the expression {self.text[:80]!r} {what}")
-
-    def _check(self) -> None:
-        """Level by level rather than by recursion, so that no nesting can exhaust the stack."""
-        level: list[ast.AST] = [self.tree]
-        for _ in range(MAX_DEPTH):
-            for node in level:
-                self._check_node(node)
-            level = [child for node in level for child in ast.iter_child_nodes(node)]
-            if not level:
-                return
-        raise self.wrong(f"is nested more than {MAX_DEPTH} deep")
-
-    def _check_node(self, node: ast.AST) -> None:
-        if not isinstance(node, ALLOWED):
-            raise self.wrong(f"holds {type(node).__name__}, which is not allowed; write columns, constants, operators")
-        if isinstance(node, ast.BinOp) and type(node.op) not in ARITHMETIC:
-            raise self.wrong(f"holds the operator {type(node.op).__name__}, which is not allowed")
-        if isinstance(node, ast.Constant) and type(node.value) not in (int, float, str, bool):
-            raise self.wrong(f"holds {str(node.value)[:20]}, which is no number, text, True or False")
-        if isinstance(node, ast.Call):
-            name = node.func.id if isinstance(node.func, ast.Name) else f"a {type(node.func).__name__}"
-            if name not in FUNCTIONS or node.keywords:
-                raise self.wrong(f"calls {name}, which is not allowed; functions: {', '.join(FUNCTIONS)}")
-            if len(node.args) != (2 if name == "arctan2" else 1):
-                raise self.wrong(f"calls {name} with {len(node.args)} arguments")
-
-
 Kind = Literal["number", "date", "text", "truth"]
-
 ORDERINGS: dict[type[ast.cmpop], Binary] = {
     ast.Lt: operator.lt,
     ast.LtE: operator.le,
@@ -149,6 +38,8 @@ ORDERINGS: dict[type[ast.cmpop], Binary] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
 }
+ROUNDING, SLACK = 1e-12, 1e-6  # of the numbers themselves, and of a unit of the last decimal
+MIRRORED: dict[type[ast.cmpop], type[ast.cmpop]] = {ast.Lt: ast.Gt, ast.Gt: ast.Lt, ast.LtE: ast.GtE, ast.GtE: ast.LtE}
 
 
 @dataclass(frozen=True)
@@ -396,62 +287,6 @@ def _compared(sign: ast.cmpop, one: Value, two: Value) -> Any:
     return (
         order(one.data, two.data) | equal if isinstance(sign, ast.LtE | ast.GtE) else order(one.data, two.data) & ~equal
     )
-
-
-ROUNDING, SLACK = 1e-12, 1e-6  # of the numbers themselves, and of a unit of the last decimal
-MIRRORED: dict[type[ast.cmpop], type[ast.cmpop]] = {ast.Lt: ast.Gt, ast.Gt: ast.Lt, ast.LtE: ast.GtE, ast.GtE: ast.LtE}
-
-
-class Solution(NamedTuple):
-    """An equality solved for a column: the part of the formula that the column is equal to."""
-
-    column: str
-    node: ast.expr
-
-
-def solutions(grammar: Grammar) -> list[Solution]:
-    """Ways to meet each equality that must hold by setting one of its columns; those that need no solving first."""
-    body = grammar.tree.body
-    parts = body.values if isinstance(body, ast.BoolOp) and isinstance(body.op, ast.And) else [body]
-    found: list[Solution] = []
-    for part in parts:
-        if isinstance(part, ast.Compare) and len(part.ops) == 1 and isinstance(part.ops[0], ast.Eq):
-            found += _solved(grammar, part.left, part.comparators[0])
-    return found
-
-
-def _solved(grammar: Grammar, left: ast.expr, right: ast.expr) -> list[Solution]:
-    if not all(isinstance(side, ast.Name | ast.BinOp | ast.UnaryOp) for side in (left, right)):
-        return []  # of a column that equals a constant there is nothing to learn either
-    plain: list[Solution] = []
-    moved: list[Solution] = []
-    for side, other in ((left, right), (right, left)):
-        names = [n.id for n in ast.walk(side) if isinstance(n, ast.Name)]
-        others = {n.id for n in ast.walk(other) if isinstance(n, ast.Name)}
-        for name in names:
-            if names.count(name) > 1 or name in others:
-                continue
-            node = _isolated(side, name, other)
-            if node is not None:
-                (plain if isinstance(side, ast.Name) else moved).append(Solution(grammar.column(name), node))
-    return [*plain, *moved]
-
-
-def _isolated(side: ast.expr, name: str, other: ast.expr) -> ast.expr | None:
-    """What the column of that name is, where `side` equals `other`; None where it cannot be said by arithmetic."""
-    if isinstance(side, ast.Name):
-        return other if side.id == name else None
-    if isinstance(side, ast.UnaryOp) and isinstance(side.op, ast.USub | ast.UAdd):
-        return _isolated(side.operand, name, ast.UnaryOp(side.op, other))
-    if not isinstance(side, ast.BinOp) or not isinstance(side.op, ast.Add | ast.Sub | ast.Mult | ast.Div):
-        return None
-    if any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(side.left)):
-        inverse = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult}[type(side.op)]()
-        return _isolated(side.left, name, ast.BinOp(other, inverse, side.right))
-    if isinstance(side.op, ast.Sub | ast.Div):
-        return _isolated(side.right, name, ast.BinOp(side.left, side.op, other))
-    inverse = ast.Sub() if isinstance(side.op, ast.Add) else ast.Div()
-    return _isolated(side.right, name, ast.BinOp(other, inverse, side.left))
 
 
 def _constant(value: Any) -> Value:

@@ -14,7 +14,9 @@ from typing import Any
 
 import pandas as pd
 
-from datakiln.data.tables.types import Override, find, infer_schema
+from datakiln.data.tables.detection import find
+from datakiln.data.tables.overrides import Override
+from datakiln.data.tables.types import infer_schema
 from datakiln.errors import UserError, near
 from datakiln.schema import Field, Schema
 from datakiln.storage import replacing

@@ -16,7 +16,7 @@ from datakiln.codecs.tables.relations.finding import find_relations, in_order
 from datakiln.codecs.tables.relations.functions import declared_function
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.relations.search import NEARLY, TESTS, Search
-from datakiln.constraints.formula import Grammar
+from datakiln.constraints.grammar import Grammar
 from datakiln.errors import UserError, near
 from datakiln.schema import Schema
 

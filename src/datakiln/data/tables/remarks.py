@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from datakiln.codecs.tables.generators import is_personal
+from datakiln.data.tables.detection import is_swapped
 from datakiln.data.tables.facts import FORMATS, Facts, SeriesFacts, is_placeholder, parses
 from datakiln.data.tables.signs import looks_measured
-from datakiln.data.tables.types import is_swapped
 from datakiln.schema import Field, Schema
 from datakiln.wording import counted
 from datakiln.writings import dates_of, is_text
