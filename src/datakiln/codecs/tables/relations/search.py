@@ -15,6 +15,7 @@ from datakiln.schema import Schema
 
 TESTS = 50  # rows in which a relation could have failed, for it to be claimed: by chance it would hold with e^-50
 NEARLY = 0.95  # of the rows, for a formula with exceptions
+MOSTLY = 0.5  # of them without the excuse that the columns it is made of are rounded: that excuses too much
 COARSE = 0.1  # of a column's spread: what is rounded more coarsely fits too many formulas
 DISTINCT = 20  # values of a column that formulas with exceptions are claimed for
 LOOK = 2000  # rows that are looked at first; what they do not rule out is checked in all
@@ -116,7 +117,7 @@ class Search:
         if checked is None or (exact and checked[0] < 1.0):
             return None
         share, rounding, tests, coarse = checked
-        if tests < TESTS or max(share, rounding) < NEARLY or coarse:
+        if tests < TESTS or share < MOSTLY or max(share, rounding) < NEARLY or coarse:
             return None
         if share == 1.0:
             return Relation("formula", target, tree, self.mode(target, sources), share, tests)
