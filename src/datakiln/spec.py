@@ -162,6 +162,9 @@ class DataSpec:
         class_shares: Share of each class among the training rows, summing to 1; same length as `classes`.
         bounds: Lowest and highest value a sample can take in model space.
         size: Number of training examples.
+        static: How many columns of a series, from the first, hold for the whole of it: they stand in every step.
+        ends: Whether the last column of a series says, from its last step on, that it has ended.
+        steps: Training steps of a series behind the examples, which may overlap.
     """
 
     kind: Kind
@@ -171,6 +174,9 @@ class DataSpec:
     class_shares: tuple[float, ...] = ()
     bounds: tuple[float, float] = (-1.0, 1.0)
     size: int = 0
+    static: int = 0
+    ends: bool = False
+    steps: int = 0
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -201,6 +207,9 @@ class DataSpec:
             class_shares=tuple(state["class_shares"]),
             bounds=(state["bounds"][0], state["bounds"][1]),
             size=state["size"],
+            static=state.get("static", 0),
+            ends=state.get("ends", False),
+            steps=state.get("steps", 0),
         )
 
 

@@ -13,10 +13,11 @@ from urllib.parse import quote, unquote
 
 from omegaconf import OmegaConf
 
-from datakiln.cli.choices import ALIASES, names
+from datakiln.cli.choices import ALIASES, keys, names
 from datakiln.errors import UserError, near
 
 PARENTS = ("data.types",)  # their names are columns
+SERIES_FILE, SERIES_ROOM = "data=series_csv", "datakiln.data.series."
 TRUTHS = ("true", "false", "True", "False")
 SEVERAL_PROCESSES = ("ddp", "fsdp", "deepspeed")
 PLAIN = re.compile(r"[\w./:+ -]*", flags=re.ASCII)  # values that need no look
@@ -34,7 +35,7 @@ def spell_out(argv: Sequence[str]) -> list[str]:
     Raises:
         UserError: A word that means nothing, or what does not work yet.
     """
-    rest, spelt = [_renamed(word) for word in argv], []
+    rest, spelt = _of_series([_renamed(word) for word in argv]), []
     for parent in PARENTS:
         found: dict[str, str] = {}
         for word in list(rest):
@@ -45,6 +46,18 @@ def spell_out(argv: Sequence[str]) -> list[str]:
                 rest.remove(word)
         spelt += [f"++{parent}={_dictionary(found)}"] if found else []
     return [_quoted(word) for word in rest] + spelt
+
+
+def _of_series(argv: list[str]) -> list[str]:
+    """With `data.time=` a file is a series and no table; what is trained on series without a word of a model is tsar."""
+    named = {key.lstrip("+"): value for key, _, value in (word.partition("=") for word in argv)}
+    is_series = named.get("data.time", "null") not in ("null", "") or named.get("data.entity", "null") not in ("null", "")
+    words = [SERIES_FILE if word == "data=csv" and is_series else word for word in argv]
+    data = next((word.partition("=")[2] for word in words if word.startswith("data=")), "")
+    is_plain = data in names("data") and not any(key in named for key in ("model", "experiment", "sweep"))
+    if is_plain and str(keys("data", data).get("data._target_", "")).startswith(SERIES_ROOM):
+        words.append("model=tsar")
+    return words
 
 
 def _split(word: str) -> tuple[str, str, str]:

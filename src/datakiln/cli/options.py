@@ -46,6 +46,10 @@ class Sample:
     per_class: Annotated[int, "at least 1"] | None
     fill: str | None
     score: str | None
+    length: Annotated[int, "at least 1"] | None
+    forecast: str | None
+    horizon: Annotated[int, "at least 1"]
+    paths: Annotated[int, "at least 1"]
     seed: Annotated[int, "at least 0"]
     weights: Literal["average", "raw"]
     device: str

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Maker = Callable[..., str]
 OPTIONS = ("steps", "guidance", "temperature", "truncation", "mean")  # as the fields of `Sampling`
-WHOLE_FILES = ("fill", "score", "translate")  # options that name what to work on
+WHOLE_FILES = ("fill", "score", "translate", "forecast")  # options that name what to work on
 LEAST = 1  # bytes that a row or picture takes at the very least: what no disk holds is refused before anything is read
 DEFAULT_ROWS, DEFAULT_PICTURES, DEFAULT_STEPS = 1000, 64, 32  # of a table, of a grid or folder, of a walk
 
@@ -67,8 +67,10 @@ def _write(cfg: DictConfig, synthesizer: Synthesizer, console: Console) -> str:
     kind = synthesizer.codec.kind
     options = Sampling(*(cfg[name] for name in OPTIONS))
     condition = {str(name): value for name, value in cfg.condition.items()}
-    if kind == "table":
+    if kind != "image":
         condition = by_column(condition, synthesizer.codec.schema.names)  # type: ignore[attr-defined]
+    if kind != "series" and (key := next((key for key in ("length", "forecast") if cfg[key] is not None), None)):
+        raise UserError(f"{key}={cfg[key]} is for series; this run has learnt {NOUNS[kind]}s")
     for key, makers in (("fill", FILLERS), ("score", SCORERS), ("translate", TRANSLATORS)):
         if cfg[key] is not None:
             _check_ability(key, synthesizer)
@@ -172,10 +174,37 @@ def _write_pictures(
     return counted(n, "sample")
 
 
+def _write_series(
+    cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str, Any], options: Sampling, console: Console
+) -> str:
+    from datakiln.sampling.series import forecast_file, write_endless, write_sequences
+
+    if cfg.balance is not None or cfg.per_class is not None:
+        raise UserError(f"balance={cfg.balance}, per_class={cfg.per_class}: for series say condition.COLUMN=VALUE")
+    out, seed = Path(str(cfg.out)), int(cfg.seed)
+    if cfg.forecast is not None:
+        return forecast_file(synthesizer, str(cfg.forecast), out, int(cfg.horizon), int(cfg.paths), seed, options)
+    if cfg.length is not None:
+        return write_endless(synthesizer, int(cfg.n or 1), int(cfg.length), out, condition, seed, options)
+    return write_sequences(synthesizer, cfg.n, out, condition, seed, options)
+
+
+def _fill_series(cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str, Any], options: Sampling) -> str:
+    from datakiln.sampling.series import fill_file
+
+    return fill_file(synthesizer, str(cfg.fill), Path(str(cfg.out)), int(cfg.seed), options)
+
+
+def _score_series(cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str, Any], options: Sampling) -> str:
+    from datakiln.sampling.series import score_file
+
+    return score_file(synthesizer, str(cfg.score), Path(str(cfg.out)))
+
+
 # by kind of data; a kind that is not named here is refused by name
-WRITERS: dict[str, Maker] = {"table": _write_table, "image": _write_pictures}
-FILLERS: dict[str, Maker] = {"table": _fill_table}
-SCORERS: dict[str, Maker] = {"table": _score_table}
+WRITERS: dict[str, Maker] = {"table": _write_table, "image": _write_pictures, "series": _write_series}
+FILLERS: dict[str, Maker] = {"table": _fill_table, "series": _fill_series}
+SCORERS: dict[str, Maker] = {"table": _score_table, "series": _score_series}
 TRANSLATORS: dict[str, Maker] = {"image": _translate_pictures}
 
 

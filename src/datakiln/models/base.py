@@ -104,6 +104,15 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         """Examples at given latents, shape (n, latent_dim) to (n, *spec.shape): the steps of a walk between some."""
         raise UserError(f"interpolate needs a model with a latent space, not {type(self).__name__}")
 
+    def unroll(self, start: Tensor, steps: int, options: Sampling = PLAIN) -> Iterator[Tensor]:
+        """Sequences in model space (n, t, D) continued by `steps` steps, in pieces (n, k, D), at constant memory."""
+        raise UserError(f"{type(self).__name__} makes sequences of {self.spec.shape[0]} steps and cannot go on with one")
+
+    @property
+    def can_unroll(self) -> bool:
+        """Whether it goes on with a sequence for as long as wished."""
+        return type(self).unroll is not GenerativeModel.unroll
+
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-probability, or a lower bound on it, of encoded examples (B, *spec.shape), in nats, shape (B,)."""
         raise UserError(f"{type(self).__name__} has no likelihood")

@@ -44,16 +44,24 @@ class Prefixes:
         n: Rows.
         precision: What the network's matrix products are worked out under.
         temperature: What the log-probabilities of codes are divided by before they are normalised again.
+        base: What each row's context begins with, (n, H); None for nothing.
     """
 
     def __init__(
-        self, net: Network, n: int, precision: Callable[[], AbstractContextManager[None]], temperature: float = 1.0
+        self,
+        net: Network,
+        n: int,
+        precision: Callable[[], AbstractContextManager[None]],
+        temperature: float = 1.0,
+        base: Tensor | None = None,
     ) -> None:
         """See the class."""
         self.net, self.codes, self.precision, self.temperature = net, net.codes, precision, temperature
         self.table: Tensor = net.vectors()
         self.context = self.table.new_zeros(1, self.table.shape[1])  # sums of vectors, (groups, H)
         self.group = torch.zeros(n, dtype=torch.long, device=self.table.device)  # of each row, (n,)
+        if base is not None:
+            self.context, self.group = base, torch.arange(n, device=base.device)
 
     def add(self, column: int, codes: Tensor, coordinates: Tensor, counts: Tensor) -> None:
         """Gives rows a cell of their own in the column, where `counts` (n,) is true; coordinates (n, N)."""
@@ -136,7 +144,9 @@ class Ancestral:
                 prefixes.add(j, codes[:, j], coordinates, everywhere)
         return total
 
-    def draw(self, codes: Tensor, coordinates: Tensor, known: Tensor, even: bool) -> Tensor:
+    def draw(
+        self, codes: Tensor, coordinates: Tensor, known: Tensor, even: bool, base: Tensor | None = None
+    ) -> Tensor:
         """Fills the cells of codes (n, C) that are not known (n, C); the known ones count from the start.
 
         Arguments:
@@ -144,11 +154,12 @@ class Ancestral:
             coordinates: Of the numbers, likewise, (n, N).
             known: Which cells are given.
             even: See `Strata`.
+            base: See `Prefixes`.
 
         Returns:
             The log-probability that the unknown cells were drawn with, (n,).
         """
-        prefixes = Prefixes(self.net, len(codes), self.precision, self.temperature)
+        prefixes = Prefixes(self.net, len(codes), self.precision, self.temperature, base)
         for j in range(codes.shape[1]):
             if known[:, j].any():
                 prefixes.add(j, codes[:, j], coordinates, known[:, j])

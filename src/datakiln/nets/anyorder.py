@@ -150,14 +150,15 @@ class Network(nn.Module):
     def scores(self, features: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the cells (B, C), counted from the first of their column, and of all codes together, (B, C) each.
 
-        Columns of equally many codes are worked out in one product; features are (B, C, H).
+        Columns of equally many codes are worked out in one product; features are (B, C, H), or of the first columns.
         """
         tables, biases = self.out().split(self.codes.sizes), self.bias.split(self.codes.sizes)
         # unbound once: the gradient of each features[:, j] would be as large as all of them
         parts = features.unbind(dim=1)
         picked: list[Tensor] = [features] * len(parts)
         totals: list[Tensor] = [features] * len(parts)
-        for columns in self.groups:
+        groups = [[j for j in columns if j < len(parts)] for columns in self.groups]
+        for columns in filter(None, groups):
             if len(columns) == 1:
                 (j,) = columns
                 logits = (linear(parts[j], tables[j]).float() + biases[j])[None]

@@ -161,13 +161,16 @@ class Numbers(nn.Module):
         """Standardised values (N, M) to coordinates, also between the codes and beyond the ends."""
         return _interpolate(values, self.rising, self.at)
 
-    def expected(self, coordinates: Tensor) -> Tensor:
-        """Where the references expect each number, (B, N) to (B, N, R); meaningless where there is no reference."""
+    def expected(self, coordinates: Tensor, at: slice = slice(None)) -> Tensor:
+        """Where the references expect each number, (B, N) to (B, N, R); meaningless where there is no reference.
+
+        With `at`, of those numbers alone, from the coordinates of all.
+        """
         values = self.values(coordinates)
-        seen = values[:, self.reference.clamp(min=0)]  # (B, N, R, 2); the slope of none is 0
-        predicted = (seen * self.slope).sum(dim=-1) + self.intercept
+        seen = values[:, self.reference[at].clamp(min=0)]  # (B, N, R, 2); the slope of none is 0
+        predicted = (seen * self.slope[at]).sum(dim=-1) + self.intercept[at]
         flat = predicted.permute(1, 0, 2).flatten(1)
-        return self.locate(flat).view(len(self), len(values), -1).transpose(0, 1)
+        return _interpolate(flat, self.rising[at], self.at[at]).view(len(flat), len(values), -1).transpose(0, 1)
 
     def expected_of(self, number: int, coordinates: Tensor) -> Tensor:
         """The same of one number, (B, N) to (B, R)."""
@@ -191,12 +194,12 @@ class Numbers(nn.Module):
     def components(self, features: Tensor, number: int | slice) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, shifts and scales of the components, each (..., R), of what the network says of one number.
 
-        Features are (B, H) for one number, or (B, N, H) for all.
+        Features are (B, H) for one number, or (B, N, H) for several.
         """
         if isinstance(number, int):
             raw = features.float() @ self.heads[number] + self.bias[number]
         else:
-            raw = torch.einsum("bnh,nhk->bnk", features.float(), self.heads) + self.bias
+            raw = torch.einsum("bnh,nhk->bnk", features.float(), self.heads[number]) + self.bias[number]
         logits, shift, scale = raw.chunk(3, dim=-1)
         width = (self.start[number] + scale.clamp(-6.0, 6.0)).exp().clamp(min=NARROWEST)
         return logits, shift * self.start[number].exp(), width

@@ -38,18 +38,21 @@ class Reference(NamedTuple):
 
 
 @torch.no_grad()
-def choose(numbers: Numbers, coordinates: Tensor, known: Tensor, order: Sequence[int]) -> None:
-    """Sets the references of every number.
+def choose(
+    numbers: Numbers, coordinates: Tensor, known: Tensor, order: Sequence[int], first: int | None = None
+) -> None:
+    """Sets the references of every number, or of the first so many.
 
     Arguments:
         numbers: Its buffers are filled.
         coordinates: Of training rows, (B, N).
         known: Which of them there are.
         order: The numbers, the first drawn first.
+        first: How many get references; None for all.
     """
     search = _Search(numbers, coordinates[:ROWS], known[:ROWS])
     rank = {number: place for place, number in enumerate(order)}
-    for i in range(len(numbers)):
+    for i in range(len(numbers) if first is None else first):
         found = search.of(i)
         before = [entry for entry in found if max(rank[j] for j in entry.columns) < rank[i]][: REFERENCES - LATER]
         after = [entry for entry in found if entry not in before and len(entry.columns) == 1]

@@ -20,7 +20,11 @@ from datakiln.results import RunResult, Score
 from datakiln.sampling.synthesizer import Synthesizer
 
 Measured = tuple[RunResult, list[Path], pd.DataFrame | None]  # figures, plots, and a few rows if it has rows
-KINDS = {"table": "datakiln.proof.tables.TableProof", "image": "datakiln.proof.pictures.ImageProof"}
+KINDS = {
+    "table": "datakiln.proof.tables.TableProof",
+    "image": "datakiln.proof.pictures.ImageProof",
+    "series": "datakiln.proof.series.SeriesProof",
+}
 
 
 class Proof(abc.ABC):

@@ -222,6 +222,12 @@ def _beside(synthesizer: Synthesizer, frame: pd.DataFrame, source: str) -> _Rows
     return _Rows(frame, known, absent, unseen_cells(columns, known))
 
 
+def as_trained(frame: pd.DataFrame, columns: Sequence[ColumnCodec], source: str) -> pd.DataFrame:
+    """The frame with these columns, where it has them, in the dtypes of the training rows; raises `UserError`."""
+    found = {c.field.name: _cast(frame[c.field.name], c, source) for c in columns if c.field.name in frame}
+    return frame.assign(**found)
+
+
 def _cast(series: pd.Series, column: ColumnCodec, source: str) -> pd.Series:
     field = column.field
     if isinstance(column, ChoiceColumn):

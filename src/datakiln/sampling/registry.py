@@ -140,7 +140,7 @@ def _is_metric(found: object) -> bool:
     if not inspect.isfunction(found):
         return False
     first = next(iter(inspect.signature(found).parameters.values()), None)
-    return first is not None and str(first.annotation) in ("EvalData", "ImageSets")
+    return first is not None and str(first.annotation) in ("EvalData", "ImageSets", "SeriesSets")
 
 
 def _registered(target: str) -> type | None:

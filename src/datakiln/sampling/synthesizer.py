@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from datakiln.codecs.base import Codec
+from datakiln.codecs.series.series import SeriesCodec
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.codecs.tables.values import choice_dtype
 from datakiln.constraints import Rules
@@ -51,6 +52,7 @@ def usable_device(name: str) -> torch.device:
 CODECS = {  # by kind; a kind's codec is imported when a checkpoint holds one
     "table": "datakiln.codecs.tables.table.TableCodec",
     "image": "datakiln.codecs.pictures.ImageCodec",
+    "series": "datakiln.codecs.series.series.SeriesCodec",
 }
 
 # what parts of a checkpoint raise that do not fit together
@@ -172,6 +174,8 @@ class Synthesizer:
             return self.rows(self.request(condition, balance), n, seed, part, first_row, options)
         if balance is not None:
             raise UserError(f"balance={balance} is for tables")
+        if isinstance(self.codec, SeriesCodec):
+            return self._sequences(self.codec, n, condition or {}, (seed, part), first_row, options)
         return self._examples(n, self.given_class(condition or {}), (seed, part), first_row, options)
 
     def check(self, options: Sampling = PLAIN) -> None:
@@ -202,7 +206,7 @@ class Synthesizer:
         for i, start in enumerate(range(0, len(data), self.codec.chunk)):
             x = self.codec.encode(data[start : start + self.codec.chunk]).to(self.model.device)
             target = None if given is None else torch.full((len(x),), self.codec.class_index(given)).to(x.device)
-            with self._seeded((seed, 0, i)):
+            with self.seeded((seed, 0, i)):
                 made = self.model.transformed(x, target, options)
             parts.append(self.codec.decode(made, _generator((seed, 0, i)), start))
         return pd.concat(parts, ignore_index=True) if isinstance(parts[0], pd.DataFrame) else np.concatenate(parts)
@@ -324,6 +328,46 @@ class Synthesizer:
             told = self.classes(size, given, (*seeds, i))
             yield self._chunk(size, told, (*seeds, i), first_row + start, options)
 
+    def _sequences(
+        self,
+        codec: SeriesCodec,
+        n: int,
+        condition: Mapping[str, Any],
+        seeds: tuple[int, int],
+        first_row: int,
+        options: Sampling,
+    ) -> Iterator[pd.DataFrame]:
+        """Rows of whole sequences, each of its own length, in pieces of some thousand."""
+        codec.told(condition, 1)  # wrong requests raise at once
+        if condition and self.model.conditioning != "columns":
+            name = next(iter(condition))
+            raise UserError(f"condition.{name}: {type(self.model).__name__} cannot be told; train model=tsar")
+        return self._sequence_pieces(codec, n, condition, seeds, first_row, options)
+
+    def _sequence_pieces(
+        self,
+        codec: SeriesCodec,
+        n: int,
+        condition: Mapping[str, Any],
+        seeds: tuple[int, int],
+        first_row: int,
+        options: Sampling,
+    ) -> Iterator[pd.DataFrame]:
+        length = codec.spec.shape[0]
+        longest = 1 if codec.spec.ends else max(codec.lengths)
+        each = max(codec.chunk * 32 // max(longest, 32), 1)
+        for i, start in enumerate(range(0, n, each)):
+            size, at, rng = min(each, n - start), (*seeds, i), _generator((*seeds, i))
+            x = self._draw(size, codec.told(condition, size), at, options)
+            if not codec.spec.ends:
+                wanted = rng.choice(codec.lengths, size)
+                if (more := int(wanted.max()) - length) > 0 and self.model.can_unroll:
+                    with self.seeded((*at, 4)):
+                        x = torch.cat([x, *self.model.unroll(x, more, options)], dim=1)
+                yield codec.decode(x.cpu(), rng, first_row + start, np.minimum(wanted, x.shape[1]))
+                continue
+            yield codec.decode(x.cpu(), rng, first_row + start)
+
     def classes(self, n: int, given: int | None, seeds: Seeds) -> Tensor | None:
         """Class indices of one piece of pictures, (n,): that given, else drawn by shares; None for an untold model.
 
@@ -386,11 +430,11 @@ class Synthesizer:
         return frame.astype({name: dtype for name, dtype in whole.items() if frame[name].notna().all()})
 
     def _draw(self, n: int, told: Tensor | None, seeds: Sequence[int], options: Sampling = PLAIN) -> Tensor:
-        with self._seeded(seeds):
+        with self.seeded(seeds):
             return self.model.sample(n, None if told is None else told.to(self.model.device), options)
 
     @contextmanager
-    def _seeded(self, seeds: Sequence[int]) -> Iterator[None]:
+    def seeded(self, seeds: Sequence[int]) -> Iterator[None]:
         """Torch's generators at these seeds; the caller's own afterwards."""
         with torch.random.fork_rng(devices=[self.model.device] if self.model.device.type == "cuda" else []):
             torch.manual_seed(int(_generator(seeds).integers(2**62)))

@@ -1,0 +1,1 @@
+"""Series in rows of (entity, time, columns) to encoded steps and back."""

@@ -1,0 +1,454 @@
+"""A series as steps of numbers: each step and what holds for the whole sequence are rows of tables, by their codec."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from datakiln.codecs.base import Codec
+from datakiln.codecs.series.clock import Clock
+from datakiln.codecs.tables.generated import GeneratedColumn
+from datakiln.codecs.tables.relations.plan import Plan
+from datakiln.codecs.tables.relations.relation import Relation
+from datakiln.codecs.tables.scaling import MinMax, NumericEncoder
+from datakiln.codecs.tables.table import TableCodec
+from datakiln.codecs.tables.values import to_numbers
+from datakiln.errors import UserError
+from datakiln.schema import Field, Schema
+from datakiln.spec import Block, Column, DataSpec
+from datakiln.wording import counted
+
+CHUNK = 4096  # sequences drawn at a time
+END = "end of the sequence"
+WINDOW = "window"
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What the columns of a series are for.
+
+    Attributes:
+        time: The column of times; None where rows are in order.
+        entity: The column that names sequences; None for one long series.
+        static: Columns that hold for the whole of a sequence.
+    """
+
+    time: str | None = None
+    entity: str | None = None
+    static: tuple[str, ...] = ()
+
+
+class SeriesCodec(Codec):
+    """Sequences of rows to tensors (n, T, D) and back; the arguments are those of `TableCodec`, per step.
+
+    The positions of a step are those of the static columns, the same in every step; those of the step's own columns,
+    the logarithm of an uneven step among them; and, where lengths differ, one that says from the last step on that the
+    sequence has ended.
+
+    Attributes:
+        schema: Of all columns, in user units.
+        roles: What they are for.
+        steps: Codec of the columns of a step.
+        static: Codec of the static columns that are modelled; None where there is none.
+        made: Generated columns of a sequence: its name, and static ids, texts and constants.
+        clock: Of the times; None without a column of times.
+        lengths: Of the training sequences, those that samples are given where the model does not end them itself.
+    """
+
+    kind = "series"
+    schema: Schema
+    roles: Roles
+    steps: TableCodec
+    static: TableCodec | None
+    made: list[GeneratedColumn]
+    clock: Clock | None
+    lengths: list[int]
+
+    def __init__(
+        self,
+        numeric: Callable[[], NumericEncoder] = MinMax,
+        clip: bool = True,
+        spikes: bool = True,
+        max_categories: int = 256,
+        compact: bool = False,
+        places: bool = False,
+    ) -> None:
+        """See the class."""
+        self._table = lambda: TableCodec(numeric, clip, spikes, max_categories, compact, places)
+        self.compact = compact
+
+    @property
+    def chunk(self) -> int:
+        """Sequences drawn at a time."""
+        return CHUNK
+
+    @property
+    def plan(self) -> Plan:
+        """Relations between the columns of a step."""
+        return self.steps.plan
+
+    @property
+    def log_step(self) -> Field | None:
+        """The column of the logarithm of uneven steps."""
+        if self.clock is None or self.clock.is_even:
+            return None
+        return Field(f"step of {self.clock.field.name}", "numeric", "float64")
+
+    def fit(
+        self,
+        frame: pd.DataFrame,
+        group: np.ndarray,
+        schema: Schema,
+        roles: Roles,
+        length: int,
+        ends: bool,
+        size: int,
+        lengths: Sequence[int],
+        starts: tuple[float, float] | None = None,
+        relations: Sequence[Relation] = (),
+    ) -> SeriesCodec:
+        """Learns all columns from the training rows and publishes the spec.
+
+        Arguments:
+            frame: Training rows, those of one sequence together and in order.
+            group: Sequence of each row.
+            schema: Of all columns.
+            roles: What they are for.
+            length: T, steps of an example at most.
+            ends: Whether examples end by themselves, as those of different lengths do.
+            size: Number of training examples.
+            lengths: Of whole sequences.
+            starts: See `Clock.fit`.
+            relations: Between the columns of a step.
+        """
+        self.schema, self.roles, self.lengths = schema, roles, [int(n) for n in lengths]
+        self.clock = None
+        if roles.time is not None:
+            self.clock = Clock.fit(frame[roles.time], schema[roles.time], group, starts)
+        first = frame[np.r_[True, group[1:] != group[:-1]]] if len(frame) else frame
+        whole = [schema[name] for name in self._whole_names()]
+        self.made = [GeneratedColumn.fit(f, first[f.name]) for f in whole if not (f.is_numeric or f.is_choice)]
+        modelled = [field for field in whole if field.is_numeric or field.is_choice]
+        self.static = None
+        if modelled:
+            label = schema.label if schema.label in {field.name for field in modelled} else None
+            self.static = self._table().fit(first, Schema(tuple(modelled), label))
+        self.steps = self._table().fit(self.step_frame(frame, group), self._step_schema(), relations=relations)
+        self._lay_out(length, ends, size, len(frame))
+        return self
+
+    def _whole_names(self) -> list[str]:
+        """Columns of a sequence in the table's order, its start among them where that is modelled."""
+        roles = self.roles
+        named = {*roles.static, *([roles.entity] if roles.entity else [])}
+        if self.clock is not None and self.clock.is_modelled:
+            named.add(self.clock.field.name)
+        return [name for name in self.schema.names if name in named]
+
+    def _step_schema(self) -> Schema:
+        taken = {*self.roles.static, self.roles.time, self.roles.entity}
+        fields = [field for field in self.schema.fields if field.name not in taken]
+        label = self.schema.label if self.schema.label not in taken else None
+        fields += [self.log_step] if self.log_step is not None else []
+        return Schema(tuple(fields), label if label and self.schema[label].is_choice else None)
+
+    def step_frame(self, frame: pd.DataFrame, group: np.ndarray) -> pd.DataFrame:
+        """The columns of a step, with the logarithm of an uneven one."""
+        if self.log_step is None or self.clock is None:
+            return frame
+        values = to_numbers(frame[self.clock.field.name], self.clock.field)
+        return frame.assign(**{self.log_step.name: self.clock.log_steps(values, group)})
+
+    def avoid(self, frame: pd.DataFrame) -> None:
+        """Makes no name, id or text of these rows."""
+        for column in self.made:
+            if column.is_new:
+                column.avoid(frame[column.field.name].drop_duplicates(), len(frame))
+        self.steps.avoid([frame], len(frame))
+
+    def _lay_out(self, length: int, ends: bool, size: int, steps: int) -> None:
+        own = self.static.spec.columns if self.static is not None else ()
+        offset = self.static.spec.shape[0] if self.static is not None else 0
+        columns = [*own, *(_moved(column, offset) for column in self.steps.spec.columns)]
+        stop = offset + self.steps.spec.shape[0]
+        if ends:
+            block = Block(stop, stop + 1, "code", size=2) if self.compact else Block(stop, stop + 2, "choice")
+            columns.append(Column(END, (block,)))
+            stop = block.stop
+        label = self.static.spec if self.static is not None else None
+        self.spec = DataSpec(
+            kind="series",
+            shape=(length, stop),
+            columns=tuple(columns),
+            classes=label.classes if label is not None else (),
+            class_shares=label.class_shares if label is not None else (),
+            size=size,
+            static=len(own),
+            ends=ends,
+            steps=steps,
+        )
+
+    def rows(self, frame: pd.DataFrame, group: np.ndarray, dequantise: bool = False) -> tuple[Tensor, Tensor]:
+        """Encoded steps (N, D - S) and static positions of each sequence (E, S), sequences in the order they come.
+
+        Arguments:
+            frame: Rows, those of one sequence together and in order.
+            group: Sequence of each row.
+            dequantise: See `TableCodec.encode`.
+        """
+        last = np.r_[group[1:] != group[:-1], True]
+        x = self.steps.encode(self.step_frame(frame, group), dequantise)
+        if self.spec.ends:
+            ended = torch.from_numpy(last.astype(np.float32))[:, None]
+            x = torch.cat([x, ended if self.compact else torch.cat([1.0 - ended, ended], dim=1)], dim=1)
+        first = frame[np.r_[True, group[1:] != group[:-1]]]
+        if self.static is None:
+            return x, torch.zeros(len(first), 0)
+        return x, self.static.encode(first, dequantise)
+
+    def encode(self, data: pd.DataFrame) -> Tensor:
+        """Rows of whole sequences to (n, T, D); steps beyond T are left out, those after the end are padding."""
+        group = self.groups(data)
+        x, static = self.rows(data, group)
+        begin = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
+        sizes = np.diff(np.r_[begin, len(data)])
+        return gathered(x, static, torch.from_numpy(begin), torch.arange(len(begin)), torch.from_numpy(sizes), self.spec)
+
+    def encode_whole(self, rows: pd.DataFrame, gaps: bool = False) -> Tensor:
+        """One sequence, however long, (1, t, D): static columns that lack are unknown, its end is left open.
+
+        Arguments:
+            rows: Of the sequence, in order.
+            gaps: Whether missing cells are unknown, to be filled, and not "missing".
+        """
+        group = np.zeros(len(rows), dtype=np.int64)
+        frame = self.step_frame(rows, group).reindex(columns=self.steps.schema.names)
+        x = self.steps.encode_gaps(frame) if gaps else self.steps.encode(frame)
+        if self.spec.ends:
+            x = torch.cat([x, torch.zeros(len(x), 1)], dim=1)
+            if gaps:
+                x[-1, -1] = 1.0
+        if self.static is not None:
+            known = {f.name: rows[f.name].head(1) for f in self.static.schema.fields if f.name in rows}
+            static = self.static.encode_known(known, 1)
+            x = torch.cat([static.expand(len(x), -1), x], dim=1)
+        return x[None]
+
+    def groups(self, frame: pd.DataFrame) -> np.ndarray:
+        """Sequence of each row, counted in the order they come."""
+        name = self.roles.entity or self._window_name
+        if name not in frame:
+            return np.zeros(len(frame), dtype=np.int64)
+        return pd.factorize(frame[name])[0].astype(np.int64)
+
+    @property
+    def _window_name(self) -> str:
+        name = WINDOW
+        while name in self.schema.names:
+            name = f"{name}_"
+        return name
+
+    def told(self, condition: Mapping[str, Any], n: int) -> Tensor | None:
+        """Static columns that are given, as what `draw` is told, (n, 1, D) with NaN for what is free.
+
+        Raises:
+            UserError: A column that is not static, or a value that no training sequence has.
+        """
+        if not condition:
+            return None
+        known = {} if self.static is None else {field.name: field for field in self.static.schema.fields}
+        cells: dict[str, pd.Series] = {}
+        for name, value in condition.items():
+            name = str(self.schema.label) if name == "class" and self.schema.label else name
+            if name not in known:
+                there = ", ".join(known) or "there is none"
+                raise UserError(f"condition.{name}={value}: conditions are on static columns ({there})")
+            field = known[name]
+            if field.is_choice:
+                codec = self.static.by_name()[name]  # type: ignore[union-attr]
+                found = next((v for v in codec.values if str(v) == str(value)), None)  # type: ignore[attr-defined]
+                if found is None:
+                    seen = ", ".join(str(v) for v in codec.values[:20])  # type: ignore[attr-defined]
+                    raise UserError(f"condition.{name}={value} is not among the training values ({seen})")
+                cells[name] = pd.Series([found])
+            else:
+                cells[name] = pd.Series([value])
+        x = torch.full((n, 1, self.spec.shape[1]), torch.nan)
+        assert self.static is not None
+        x[:, 0, : self.static.spec.shape[0]] = self.static.encode_known(cells, n)
+        return x
+
+    def sizes(self, x: Tensor) -> np.ndarray:
+        """Steps of each sequence of (n, T, D), up to its end."""
+        n, steps = x.shape[:2]
+        if not self.spec.ends:
+            return np.full(n, steps)
+        ended = x[:, :, -1] > 0.5
+        first = torch.where(ended.any(dim=1), ended.int().argmax(dim=1) + 1, steps)
+        return first.cpu().numpy()
+
+    def decode(
+        self, x: Tensor, rng: np.random.Generator, first_row: int = 0, sizes: np.ndarray | None = None
+    ) -> pd.DataFrame:
+        """(n, T, D) to rows of the schema's columns, behind a column that numbers sequences without a name.
+
+        Arguments:
+            x: Encoded sequences.
+            rng: See `Codec.decode`.
+            first_row: Sequences made before.
+            sizes: Steps that each has; None for as many as it says itself.
+        """
+        sizes = self.sizes(x) if sizes is None else sizes
+        starts = self.starts(x, rng)
+        frame, _ = self.decode_steps(x, sizes, rng, starts)
+        of = np.repeat(np.arange(len(x)), sizes)
+        frame = self.whole(frame, self.names(len(x), rng, first_row), of)
+        if self.roles.entity is None:
+            frame.insert(0, self._window_name, of + first_row + 1)
+        return frame
+
+    def names(self, n: int, rng: np.random.Generator, first_row: int) -> dict[str, pd.Series]:
+        """Generated cells of n sequences, their names among them, by column."""
+        nothing = np.zeros((n, 0), dtype=np.float32)
+        return {column.field.name: column.decode(nothing, rng, first_row) for column in self.made}
+
+    def whole(self, frame: pd.DataFrame, names: Mapping[str, pd.Series], of: np.ndarray) -> pd.DataFrame:
+        """Rows of the schema's columns in their order.
+
+        Arguments:
+            frame: Rows of the modelled columns.
+            names: Of their sequences, see `names`.
+            of: Sequence of each row.
+        """
+        made = {name: cells.take(of).reset_index(drop=True) for name, cells in names.items()}
+        return pd.DataFrame({name: made[name] if name in made else frame[name] for name in self.schema.names})
+
+    def starts(self, x: Tensor, rng: np.random.Generator) -> np.ndarray | None:
+        """When each sequence begins, as numbers; None without times."""
+        if self.clock is None:
+            return None
+        if not self.clock.is_modelled:
+            return self.clock.starts(len(x), rng)
+        assert self.static is not None
+        rows = self.static.decode(x[:, 0, : self.static.spec.shape[0]], rng)
+        return to_numbers(rows[self.clock.field.name], self.clock.field)
+
+    def decode_steps(
+        self, x: Tensor, sizes: np.ndarray, rng: np.random.Generator, starts: np.ndarray | None, first: int = 0
+    ) -> tuple[pd.DataFrame, np.ndarray]:
+        """Rows of the modelled columns and the place of each in its sequence.
+
+        Arguments:
+            x: Encoded steps (n, k, D).
+            sizes: How many of them count, of each sequence.
+            rng: See `decode`.
+            starts: See `starts`; where steps are uneven, the time of the step before, if `first` is not 0.
+            first: Place of the first of these steps in their sequences.
+        """
+        n, steps = x.shape[:2]
+        at = np.tile(np.arange(steps), n)
+        keep = at < np.repeat(sizes, steps)
+        offset = self.static.spec.shape[0] if self.static is not None else 0
+        flat = x[:, :, offset : offset + self.steps.spec.shape[0]].reshape(n * steps, -1)[torch.from_numpy(keep)]
+        frame = self.steps.decode(flat, rng)
+        frame = self.plan.repaired(frame) if self.plan.relations else frame
+        of, at = np.repeat(np.arange(n), sizes), at[keep]
+        if self.static is not None:
+            whole = self.static.decode(x[:, 0, :offset], rng)
+            frame = pd.concat([frame, whole.take(of).reset_index(drop=True)], axis=1)
+        if self.clock is not None:
+            assert starts is not None
+            log_steps = None if self.log_step is None else frame[self.log_step.name].to_numpy(np.float64)
+            place = at + first
+            frame[self.clock.field.name] = self.clock.cells(self.clock.times(starts[of], place, log_steps)).array
+        return frame, at
+
+    def describe(self) -> str:
+        """One line on how steps are encoded."""
+        told = self.steps.describe()
+        if self.static is not None:
+            told += f"; static: {self.static.describe()}"
+        if self.clock is not None:
+            even = {"plain": "even steps", "months": "months", "month ends": "ends of months"}[self.clock.unit]
+            told += f"; {self.clock.field.name} in {even if self.clock.is_even else 'uneven steps, which are learnt'}"
+        return told
+
+    def state(self) -> dict[str, Any]:
+        """Plain values."""
+        spec = self.spec
+        return {
+            "schema": self.schema.state(),
+            "roles": dataclasses.asdict(self.roles),
+            "steps": self.steps.state(),
+            "static": None if self.static is None else self.static.state(),
+            "made": [column.state() for column in self.made],
+            "clock": None if self.clock is None else self.clock.state(),
+            "lengths": self.lengths,
+            "compact": self.compact,
+            "spec": {"length": spec.shape[0], "ends": spec.ends, "size": spec.size, "steps": spec.steps},
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> SeriesCodec:
+        """Inverse of `state`; the result decodes and encodes, it is not meant to be fitted again."""
+        codec = cls(compact=state["compact"])
+        codec.schema = Schema.from_state(state["schema"])
+        roles = state["roles"]
+        codec.roles = Roles(roles["time"], roles["entity"], tuple(roles["static"]))
+        codec.clock = None
+        if state["clock"] is not None:
+            codec.clock = Clock.from_state(state["clock"], codec.schema[state["clock"]["field"]["name"]])
+        codec.lengths = list(state["lengths"])
+        codec.steps = TableCodec.from_state(state["steps"])
+        codec.static = None if state["static"] is None else TableCodec.from_state(state["static"])
+        whole = [codec.schema[name] for name in codec._whole_names()]
+        made = [field for field in whole if not (field.is_numeric or field.is_choice)]
+        codec.made = [GeneratedColumn.from_state(f, s) for f, s in zip(made, state["made"], strict=True)]
+        codec._lay_out(**state["spec"])
+        return codec
+
+    def name_sequences(self, frame: pd.DataFrame) -> Iterable[tuple[Any, pd.DataFrame]]:
+        """The rows of each sequence, with its name."""
+        group = self.groups(frame)
+        for i in range(int(group.max()) + 1 if len(group) else 0):
+            rows = frame[group == i]
+            yield (rows[self.roles.entity].iloc[0] if self.roles.entity else i + 1), rows
+
+
+def _moved(column: Column, offset: int) -> Column:
+    blocks = tuple(
+        dataclasses.replace(
+            b, start=b.start + offset, stop=b.stop + offset, gate=None if b.gate is None else b.gate + offset
+        )
+        for b in column.blocks
+    )
+    return Column(column.name, blocks)
+
+
+def gathered(x: Tensor, static: Tensor, begin: Tensor, of: Tensor, sizes: Tensor, spec: DataSpec) -> Tensor:
+    """Examples (B, T, D) from encoded steps that lie one behind the other.
+
+    Arguments:
+        x: Steps, (N, D - S).
+        static: Positions of sequences, (E, S).
+        begin: First step of each example, (B,).
+        of: Its sequence, (B,).
+        sizes: Its steps, (B,); later ones repeat the last one, which says that the sequence has ended.
+        spec: Gives T.
+    """
+    at = torch.arange(spec.shape[0], device=x.device)
+    rows = x[begin[:, None] + torch.minimum(at, sizes[:, None] - 1)]
+    return torch.cat([static[of][:, None].expand(-1, rows.shape[1], -1), rows], dim=2)
+
+
+def summary(lengths: Sequence[int]) -> str:
+    """How long sequences are, in words."""
+    low, high = min(lengths), max(lengths)
+    return counted(low, "step") if low == high else f"{low} to {high} steps"

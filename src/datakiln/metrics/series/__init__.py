@@ -1,0 +1,1 @@
+"""Figures of series: windows of real and synthetic sequences side by side."""

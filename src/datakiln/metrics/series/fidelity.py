@@ -1,0 +1,138 @@
+"""Distances of windows that need no judge: values, changes, correlations over time and between columns, spectra."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from datakiln.metrics.base import Figure, MetricError, metric, worst_first
+from datakiln.metrics.series.sets import Floats, SeriesSets
+
+TINY = 1e-9
+NEAREST = 500  # windows whose nearest ones are looked for
+
+
+@metric("series/marginals", "series/changes")
+def marginals(data: SeriesSets) -> list[Figure]:
+    """Kolmogorov-Smirnov distance of each column's values, and of its changes from step to step, on average."""
+    found = []
+    for name, change in (("series/marginals", lambda x: x), ("series/changes", lambda x: np.diff(x, axis=1))):
+        real, made = change(data.train), change(data.synthetic)
+        parts = {c: _distance(real[..., j].ravel(), made[..., j].ravel()) for j, c in enumerate(data.names)}
+        value = float(np.mean(list(parts.values())))
+        found.append(Figure(name, value, "lower", detail=worst_first(parts, "lower"), n=len(data.synthetic)))
+    return found
+
+
+@metric("series/autocorrelation")
+def autocorrelation(data: SeriesSets) -> list[Figure]:
+    """Mean absolute difference of autocorrelations of all lags up to half a window, within columns."""
+    real, made = autocorrelations(data.train), autocorrelations(data.synthetic)
+    parts = {c: float(np.abs(real[:, j] - made[:, j]).mean()) for j, c in enumerate(data.names)}
+    value = float(np.mean(list(parts.values())))
+    return [Figure("series/autocorrelation", value, "lower", high=2.0, detail=worst_first(parts, "lower"), n=len(data.synthetic))]
+
+
+@metric("series/correlation", "series/lagged_correlation")
+def correlation(data: SeriesSets) -> list[Figure]:
+    """Mean absolute difference of correlations of pairs of columns, at the same step and one step apart.
+
+    The first is Liao et al.'s correlational score (2020) as a mean over pairs, which published tables sum up and
+    divide by ten.
+    """
+    if len(data.names) < 2:
+        raise MetricError("a single column is correlated with none")
+    found = []
+    for name, lag in (("series/correlation", 0), ("series/lagged_correlation", 1)):
+        real, made = _correlations(data.train, lag), _correlations(data.synthetic, lag)
+        gap = np.abs(real - made)[~np.eye(len(real), dtype=bool)]
+        found.append(Figure(name, float(gap.mean()), "lower", high=2.0, n=len(data.synthetic)))
+    return found
+
+
+@metric("series/spectrum")
+def spectrum(data: SeriesSets) -> list[Figure]:
+    """Mean absolute difference of the logarithms (base 10) of mean power spectra of windows, mean taken out."""
+    real, made = _spectra(data.train), _spectra(data.synthetic)
+    parts = {c: float(np.abs(real[:, j] - made[:, j]).mean()) for j, c in enumerate(data.names)}
+    value = float(np.mean(list(parts.values())))
+    return [Figure("series/spectrum", value, "lower", high=None, detail=worst_first(parts, "lower"), n=len(data.synthetic))]
+
+
+@metric("series/clustering")
+def clustering(data: SeriesSets) -> list[Figure]:
+    """Difference of the autocorrelation, one step apart, of the size of changes: whether calm and wild times last."""
+    parts = {}
+    for j, name in enumerate(data.names):
+        pair = [_lag_one(np.abs(np.diff(part[..., j], axis=1))) for part in (data.train, data.synthetic)]
+        parts[name] = abs(pair[0] - pair[1])
+    value = float(np.mean(list(parts.values())))
+    return [Figure("series/clustering", value, "lower", high=2.0, detail=worst_first(parts, "lower"), n=len(data.synthetic))]
+
+
+@metric("series/lengths")
+def lengths(data: SeriesSets) -> list[Figure]:
+    """Kolmogorov-Smirnov distance of the lengths of sequences."""
+    real, made = data.lengths["train"], data.lengths["synthetic"]
+    if real.min() == real.max():
+        raise MetricError("all sequences are of one length")
+    return [Figure("series/lengths", _distance(real.astype(float), made.astype(float)), "lower", n=len(made))]
+
+
+@metric("privacy/closer_to_train", "privacy/copies", decides=False)
+def nearest(data: SeriesSets) -> list[Figure]:
+    """Share of synthetic windows that lie closer to a training window than to an unseen one, of equally many.
+
+    And the share that are a training window to the last digit. A model that has learnt by heart is far above one half.
+    """
+    train, test, made = data.scaled()
+    n = min(len(train), len(test))
+    made = made[np.linspace(0, len(made) - 1, min(NEAREST, len(made))).round().astype(int)]
+    pick = np.linspace(0, len(train) - 1, n).round().astype(int)
+    own, other = (_nearest(made, part) for part in (train[pick], test[np.linspace(0, len(test) - 1, n).round().astype(int)]))
+    share = float((own < other).mean() + 0.5 * (own == other).mean())
+    copies = float((_nearest(made, train) < 1e-7).mean())
+    return [
+        Figure("privacy/closer_to_train", share, "lower", ideal=0.5, n=len(made), is_share=True),
+        Figure("privacy/copies", copies, "lower", n=len(made), is_share=True),
+    ]
+
+
+def _nearest(made: Floats, real: Floats) -> Floats:
+    """Root mean squared distance to the nearest window, (n,)."""
+    a, b = made.reshape(len(made), -1), real.reshape(len(real), -1)
+    square = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2.0 * a @ b.T
+    at = square.argmin(axis=1)
+    return np.sqrt(((a - b[at]) ** 2).mean(axis=1))  # anew: the difference of squares loses digits
+
+
+def _distance(real: Floats, made: Floats) -> float:
+    at = np.concatenate([real, made])
+    r, s = np.sort(real), np.sort(made)
+    gaps = np.searchsorted(r, at, side="right") / len(r) - np.searchsorted(s, at, side="right") / len(s)
+    return float(np.abs(gaps).max())
+
+
+def autocorrelations(x: Floats) -> Floats:
+    """Of lags 1 to T / 2, about the mean of all windows, (lags, C)."""
+    x = x - x.mean(axis=(0, 1))
+    power = (x**2).mean(axis=(0, 1)) + TINY
+    most = max(x.shape[1] // 2, 1)
+    return np.stack([(x[:, lag:] * x[:, :-lag]).mean(axis=(0, 1)) / power for lag in range(1, most + 1)])
+
+
+def _lag_one(x: Floats) -> float:
+    x = x - x.mean()
+    return float((x[:, 1:] * x[:, :-1]).mean() / ((x**2).mean() + TINY)) if x.shape[1] > 1 else 0.0
+
+
+def _correlations(x: Floats, lag: int) -> Floats:
+    a = x[:, : x.shape[1] - lag].reshape(-1, x.shape[2])
+    b = x[:, lag:].reshape(-1, x.shape[2])
+    a, b = ((part - part.mean(axis=0)) / (part.std(axis=0) + TINY) for part in (a, b))
+    return a.T @ b / len(a)
+
+
+def _spectra(x: Floats) -> Floats:
+    x = x - x.mean(axis=1, keepdims=True)
+    power = (np.abs(np.fft.rfft(x, axis=1)) ** 2).mean(axis=0)[1:]
+    return np.log10(power + TINY * (1.0 + power.max()))

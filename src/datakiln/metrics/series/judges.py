@@ -1,0 +1,159 @@
+"""Judges of windows: recurrent nets by the protocol of TimeGAN's authors, a stronger one, and gradient boosting.
+
+Discriminative and predictive score follow Yoon et al. (2019, section 5) as published tables measure them: a GRU of half
+as many units as there are columns, 2,000 steps of 128 windows (5,000 for the predictive score), 80 % of the windows to
+learn from. They differ from the published code in one respect: windows overlap, so that the windows to judge by are
+a run at the end of the series and not drawn at random among their neighbours.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
+from torch import nn
+from torch.nn import functional
+
+from datakiln.metrics.base import Figure, MetricError, metric
+from datakiln.metrics.series.sets import Floats, SeriesSets
+
+BATCH, RATE = 128, 1e-3
+LEARNT = 0.8  # share of the windows
+MOST_FEATURES = 1200
+BOOSTED = 1000  # windows of each kind, at most
+
+
+@metric("series/discriminative", decides=False)
+def discriminative(data: SeriesSets, steps: int = 2000, seeds: int = 1) -> list[Figure]:
+    """|accuracy - 0.5| of a GRU that tells synthetic from training windows: 0 is best, 0.5 the most."""
+    real, _, made = data.scaled()
+    values = [abs(_told_apart(real, made, max(real.shape[2] // 2, 1), steps, data.seed + i)[0] - 0.5) for i in range(seeds)]
+    return [_spread("series/discriminative", values, "lower", 0.5, len(made))]
+
+
+@metric("twosample/gru32_auc", decides=False)
+def gru32(data: SeriesSets, steps: int = 500, seeds: int = 1) -> list[Figure]:
+    """Area under the curve of a GRU of 32 units, which the score of few units does not tell from chance."""
+    real, _, made = data.scaled()
+    values = [_told_apart(real, made, 32, steps, data.seed + i)[1] for i in range(seeds)]
+    return [_spread("twosample/gru32_auc", values, "lower", 1.0, len(made), ideal=0.5)]
+
+
+@metric("series/predictive", decides=False)
+def predictive(data: SeriesSets, steps: int = 5000, seeds: int = 1) -> list[Figure]:
+    """Mean absolute error, one step ahead, of the last column told from the others: learnt of synthetic windows.
+
+    Judged by training windows, as published tables are; of the column itself where there is no other.
+    """
+    real, _, made = data.scaled()
+    values = [_error_ahead(made, real, max(real.shape[2] // 2, 1), steps, data.seed + i) for i in range(seeds)]
+    return [_spread("series/predictive", values, "lower", None, len(made))]
+
+
+@metric("utility/forecast_error", decides=False)
+def forecast(data: SeriesSets, steps: int = 1000, seeds: int = 1) -> list[Figure]:
+    """The same error for a net of 32 units that is judged by unseen windows: what synthetic series are good for."""
+    _, unseen, made = data.scaled()
+    values = [_error_ahead(made, unseen, 32, steps, data.seed + i) for i in range(seeds)]
+    return [_spread("utility/forecast_error", values, "lower", None, len(made))]
+
+
+@metric("twosample/boosting_auc")
+def boosting(data: SeriesSets) -> list[Figure]:
+    """Area under the curve of gradient boosting on levels, differences and differences of a later lag."""
+    real, _, made = data.scaled()
+    n = min(len(real), len(made), BOOSTED)
+    x, y = (_features(_spaced(part, n)) for part in (real, made))
+    cut = int(n * LEARNT)
+    labels = np.r_[np.zeros(cut), np.ones(cut)]
+    judge = HistGradientBoostingClassifier(max_iter=100, learning_rate=0.1, max_leaf_nodes=15, random_state=data.seed)
+    judge.fit(np.concatenate([x[:cut], y[:cut]]), labels)
+    told = judge.predict_proba(np.concatenate([x[cut:], y[cut:]]))[:, 1]
+    value = float(roc_auc_score(np.r_[np.zeros(n - cut), np.ones(n - cut)], told))
+    return [Figure("twosample/boosting_auc", value, "lower", ideal=0.5, n=n)]
+
+
+def _spaced(part: Floats, n: int) -> Floats:
+    return part[np.linspace(0, len(part) - 1, n).round().astype(int)]
+
+
+def _features(x: Floats) -> Floats:
+    """Levels, first differences, and differences over half a window, (n, F); some steps of wide windows only."""
+    x = np.round(x, 6)  # of floats that were not rounded, last digits would tell
+    steps = [np.diff(x, axis=1), x[:, x.shape[1] // 2 :] - x[:, : x.shape[1] - x.shape[1] // 2], x]
+    each = max(MOST_FEATURES // (3 * x.shape[2]), 1)
+    parts = [part[:, np.unique(np.linspace(0, part.shape[1] - 1, each).round().astype(int))] for part in steps]
+    changes = np.abs(steps[0]).mean(axis=1), np.diff(x, axis=1).std(axis=1)
+    return np.concatenate([*(part.reshape(len(x), -1) for part in parts), *changes], axis=1)
+
+
+def _spread(name: str, values: list[float], better: str, high: float | None, n: int, ideal: float | None = None) -> Figure:
+    error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+    note = f"{len(values)} judges, {min(values):.4g} to {max(values):.4g}" if len(values) > 1 else ""
+    return Figure(
+        name, float(np.mean(values)), better, high=high, ideal=ideal, n=n, noise=error, note=note  # type: ignore[arg-type]
+    )
+
+
+class _Judge(nn.Module):
+    """A GRU whose state tells: at the end, or at each step."""
+
+    def __init__(self, inputs: int, units: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(inputs, units, batch_first=True)
+        self.out = nn.Linear(units, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden, _ = self.gru(x)
+        return self.out(hidden)[..., 0]
+
+
+def _parts(x: Floats) -> tuple[torch.Tensor, torch.Tensor]:
+    cut = int(len(x) * LEARNT)
+    whole = torch.from_numpy(x).float()
+    return whole[:cut], whole[cut:]
+
+
+def _told_apart(real: Floats, made: Floats, units: int, steps: int, seed: int) -> tuple[float, float]:
+    """Accuracy and area under the curve on windows that the judge has not learnt from."""
+    (a, a_held), (b, b_held) = _parts(real), _parts(made)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        judge = _Judge(real.shape[2], units)
+        optimizer = torch.optim.Adam(judge.parameters(), lr=RATE)
+        half = torch.cat([torch.ones(BATCH), torch.zeros(BATCH)])
+        for _ in range(steps):
+            batch = torch.cat([a[torch.randint(len(a), (BATCH,))], b[torch.randint(len(b), (BATCH,))]])
+            loss = functional.binary_cross_entropy_with_logits(judge(batch)[:, -1], half)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+    with torch.no_grad():
+        told = [judge(part)[:, -1] for part in (a_held, b_held)]
+    n = min(len(a_held), len(b_held))
+    accuracy = float((told[0] > 0).float().mean() + (told[1] <= 0).float().mean()) / 2.0
+    labels = np.r_[np.ones(len(told[0])), np.zeros(len(told[1]))]
+    if n < 2:
+        raise MetricError("too few windows to judge by")
+    return accuracy, float(roc_auc_score(labels, torch.cat(told).numpy()))
+
+
+def _error_ahead(made: Floats, real: Floats, units: int, steps: int, seed: int) -> float:
+    def pair(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return (x[:, :-1, :-1] if x.shape[2] > 1 else x[:, :-1]), x[:, 1:, -1]
+
+    learnt, judged = torch.from_numpy(made).float(), torch.from_numpy(real).float()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        judge = _Judge(max(learnt.shape[2] - 1, 1), units)
+        optimizer = torch.optim.Adam(judge.parameters(), lr=RATE)
+        for _ in range(steps):
+            x, y = pair(learnt[torch.randint(len(learnt), (BATCH,))])
+            loss = (judge(x).sigmoid() - y).abs().mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+    with torch.no_grad():
+        x, y = pair(judged)
+        return float((judge(x).sigmoid() - y).abs().mean())

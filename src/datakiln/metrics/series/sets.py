@@ -1,0 +1,154 @@
+"""Windows of real and synthetic sequences as arrays, and every figure of them beside real windows and naive ones."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from datakiln.metrics.base import Figure, MetricError, traits
+from datakiln.metrics.evaluate import Result
+from datakiln.schema import Schema
+from datakiln.writings import numbers_of
+
+Floats = np.ndarray
+MOST_WINDOWS = 2000  # of each part
+MOST_CATEGORIES = 8  # of a column, the most frequent ones
+LEAST_WINDOWS = 8
+
+
+@dataclass(frozen=True)
+class SeriesSets:
+    """Windows (n, T, C) in the order of their sequences, numbers as they are and categories as 0 or 1.
+
+    Attributes:
+        names: Of the C columns.
+        train: Windows of what the model was fitted on.
+        test: Windows of real sequences that it has not seen.
+        synthetic: Windows of generated sequences.
+        lengths: Steps of whole sequences: "train", "test", "synthetic".
+        seed: Seeds every judge.
+        cache: Work that several metrics share.
+    """
+
+    names: tuple[str, ...]
+    train: Floats
+    test: Floats
+    synthetic: Floats
+    lengths: dict[str, Floats]
+    seed: int = 0
+    cache: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def scaled(self) -> tuple[Floats, Floats, Floats]:
+        """Train, test and synthetic windows, linear from the training range of each column to [0, 1]."""
+        low, high = self.train.min(axis=(0, 1)), self.train.max(axis=(0, 1))
+        span = np.where(high > low, high - low, 1.0)
+        return tuple((part - low) / span for part in (self.train, self.test, self.synthetic))  # type: ignore[return-value]
+
+
+Metric = Callable[[SeriesSets], list[Figure]]
+
+
+def matrix(frame: pd.DataFrame, schema: Schema, left_out: Sequence[str | None], real: pd.DataFrame) -> Floats:
+    """Rows as numbers, (N, C): a missing one is the real median, and has a column of its own that says so.
+
+    Arguments:
+        frame: Rows in user units.
+        schema: Of its columns.
+        left_out: Columns that are no part of a step.
+        real: Training rows, which decide the columns.
+    """
+    return np.stack([values for _, values in _columns(frame, schema, left_out, real)], axis=1)
+
+
+def names_of(schema: Schema, left_out: Sequence[str | None], real: pd.DataFrame) -> tuple[str, ...]:
+    """Names of the columns of `matrix`."""
+    return tuple(name for name, _ in _columns(real.head(1), schema, left_out, real))
+
+
+def _columns(
+    frame: pd.DataFrame, schema: Schema, left_out: Sequence[str | None], real: pd.DataFrame
+) -> list[tuple[str, Floats]]:
+    found = []
+    for f in schema.fields:
+        if f.name in left_out:
+            continue
+        if f.is_numeric:
+            known, values = numbers_of(real[f.name], f), numbers_of(frame[f.name], f)
+            middle = float(np.nanmedian(known)) if not np.isnan(known).all() else 0.0
+            found.append((f.name, np.where(np.isnan(values), middle, values)))
+        elif f.is_choice:
+            text = frame[f.name].astype(str)
+            common = real[f.name].dropna().astype(str).value_counts().index[:MOST_CATEGORIES]
+            common = common[1:] if len(common) == 2 else common
+            found += [(f"{f.name} is {value}", (text == value).to_numpy(float)) for value in common]
+        if (f.is_numeric or f.is_choice) and real[f.name].isna().any():
+            found.append((f"{f.name} is missing", frame[f.name].isna().to_numpy(float)))
+    return found
+
+
+def windows(values: Floats, group: Floats, length: int, most: int = MOST_WINDOWS) -> Floats:
+    """At most so many windows (n, length, C), evenly spread over all there are, in order."""
+    sizes = np.bincount(group) if len(group) else np.zeros(0, dtype=int)
+    begin = np.cumsum(sizes) - sizes
+    starts = [np.arange(b, b + n - length + 1) for b, n in zip(begin, sizes, strict=True) if n >= length]
+    every = np.concatenate(starts) if starts else np.zeros(0, dtype=int)
+    if len(every) > most:
+        every = every[np.linspace(0, len(every) - 1, most).round().astype(int)]
+    return values[every[:, None] + np.arange(length)]
+
+
+def evaluate_series(
+    sets: SeriesSets, metrics: Sequence[Metric], progress: Callable[[str], None] | None = None
+) -> list[Result]:
+    """Every metric of the synthetic windows, of unseen real ones (ceiling) and of shuffled cells (floor).
+
+    What does not tell real windows from naive ones by its meaning, or is costly, has no floor.
+    A `MetricError` becomes a result with its reason instead of a value; any other exception is a fault of the program.
+
+    Arguments:
+        sets: The windows.
+        metrics: Functions as `conf/metrics/series.yaml` lists them.
+        progress: Called with the name of each metric before it starts.
+    """
+    results: list[Result] = []
+    for function in metrics:
+        if progress is not None:
+            progress(traits(function).figures[0])
+        start = time.perf_counter()
+        found, why = _attempt(function, sets)
+        real, no_ceiling = _attempt(function, replace(sets, synthetic=sets.test))
+        naive: dict[str, Figure] = {}
+        no_floor = ""
+        if traits(function).decides:
+            naive, no_floor = _attempt(function, replace(sets, synthetic=shuffled(sets)))
+        seconds = time.perf_counter() - start
+        for name in found or dict.fromkeys(traits(function).figures):
+            if not found:
+                results.append(Result(name, None, why=f"not computed: {why}", seconds=seconds))
+                continue
+            sides = [("ceiling", real, no_ceiling)] + ([("floor", naive, no_floor)] if traits(function).decides else [])
+            lacks = [f"no {side}: {reason}" for side, figures, reason in sides if name not in figures]
+            results.append(Result(name, found[name], real.get(name), naive.get(name), "; ".join(lacks), seconds))
+    return results
+
+
+def shuffled(sets: SeriesSets) -> Floats:
+    """Training windows whose cells are drawn from their column and step, each by itself."""
+    rng = np.random.default_rng(sets.seed)
+    n, steps, columns = sets.train.shape
+    at = rng.integers(0, n, (min(n, len(sets.synthetic)), steps, columns))
+    return np.take_along_axis(sets.train, at, axis=0)
+
+
+def _attempt(function: Metric, sets: SeriesSets) -> tuple[dict[str, Figure], str]:
+    if min(len(part) for part in (sets.train, sets.test, sets.synthetic)) < LEAST_WINDOWS:
+        return {}, f"fewer than {LEAST_WINDOWS} windows of {sets.train.shape[1]} steps"
+    try:
+        return {figure.name: figure for figure in function(sets)}, ""
+    except MetricError as error:
+        return {}, str(error)

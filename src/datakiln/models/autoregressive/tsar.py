@@ -1,0 +1,567 @@
+"""An autoregressive model of series: over time by a recurrent net, over the columns of a step as `tabar` does.
+
+p(sequence) = p(static columns) * product over steps t and columns j of p(x_tj | x_t before j, x before t, static). A
+step is a row of `tabar` (any-order network, codes with places, mixtures about other numbers; see
+`datakiln.models.autoregressive.tabar`) in which the two steps before are further columns that are always given: a
+number may be predicted as the one before it plus a change, or a line through the two before. What lies further back
+comes from a gated recurrent unit (Cho et al., 2014, https://arxiv.org/abs/1406.1078) whose state is added to the
+context of every column.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from datakiln.errors import UserError
+from datakiln.models.autoregressive.tabar import DROPOUTS, LEVEL_ROWS, LEVELS, PSEUDO, WIDTHS, by_size, levels, one_cycle
+from datakiln.models.base import LikelihoodModel, OptimizerFactory
+from datakiln.nets.ancestral import Ancestral
+from datakiln.nets.anyorder import Network
+from datakiln.nets.codes import Codes
+from datakiln.nets.linear import half_precision
+from datakiln.nets.numbers import CLOSED
+from datakiln.nets.references import choose
+from datakiln.spec import PLAIN, Batch, Block, DataSpec, Sampling
+
+LAGS = 2  # steps before that are columns of their own
+CLIP = 1.0  # norm that gradients are clipped to
+COUNTED = 2**15  # steps that shares, entropies and references are taken from
+ACTIVATIONS = 2**24  # numbers that a likelihood holds at once
+PIECE = 256  # steps that `unroll` gives at a time
+
+
+class TSAR(LikelihoodModel):
+    """Exact likelihood, continuation for as long as wished, any cell given; the loss is in nats a step.
+
+    Arguments:
+        spec: A series of code blocks.
+        width: Size of the embeddings; None for 64 to 192 by the number of training steps.
+        state: Size of the recurrent state; None for the width.
+        hidden: Size of a block's hidden layer; None for four thirds of the width.
+        blocks: Residual blocks of the network of a step.
+        dropout: Share of its units left out while training; None for half of what `tabar` takes for so many rows.
+        min_updates: Updates that even few sequences get: `epochs` grows until they are reached.
+        candidates: Sequences drawn for each one of which some cells are given; see `draw`.
+        bf16: Whether matrix products are in bfloat16; None for yes where the processor has it.
+        optimizer: See `LikelihoodModel`; its rate is the highest of a one-cycle schedule.
+    """
+
+    supports = frozenset({"series"})
+    reads = frozenset({"code", "place"})
+    options = frozenset({"temperature"})
+    likelihood = "partial"
+    rank: Tensor
+    static_rank: Tensor
+    counted: Tensor
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        width: int | None = None,
+        state: int | None = None,
+        hidden: int | None = None,
+        blocks: int = 1,
+        dropout: float | None = None,
+        min_updates: int = 0,
+        candidates: int = 16,
+        bf16: bool | None = None,
+        optimizer: OptimizerFactory | None = None,
+    ) -> None:
+        """See the class."""
+        super().__init__(spec, optimizer)
+        if candidates < 1:
+            raise ValueError(f"candidates={candidates} must be at least 1")
+        self.conditioning, self.candidates, self.min_updates, self.bf16 = "columns", candidates, min_updates, bf16
+        width = width or by_size(spec.steps, WIDTHS)
+        hidden = hidden or width * 4 // 3
+        dropout = by_size(spec.steps, DROPOUTS) / 2 if dropout is None else dropout
+        static, own = spec.columns[: spec.static], spec.columns[spec.static :]
+        self.offset = static[-1].blocks[-1].stop if static else 0
+        blocks_, names = _with_lags(own, self.offset, spec.ends)
+        self.step_width = spec.shape[1] - self.offset
+        self.codes = Codes(blocks_, names)
+        self.n_own = len(own)
+        self.net = Network(self.codes, width, blocks, hidden, dropout)
+        self.n_numbers = sum(j < self.n_own for j in self.net.numbers.columns)
+        size = state or width
+        self.inputs = nn.Linear(width, size)
+        self.gru = nn.GRU(size, size, batch_first=True)
+        self.outputs = nn.Linear(size, width)
+        self.first = nn.Parameter(torch.zeros(size))
+        self.static_net: Network | None = None
+        if static:
+            static_codes = Codes([b for c in static for b in c.blocks], [c.name for c in static])
+            rare = by_size(spec.size, DROPOUTS) if spec.ends else dropout
+            self.static_net = Network(static_codes, width, blocks, hidden, rare)
+            self.to_state, self.to_context = nn.Linear(width, size), nn.Linear(width, width)
+        self.register_buffer("rank", torch.arange(self.n_own))
+        self.register_buffer("static_rank", torch.arange(len(static)))
+        self.register_buffer("counted", torch.zeros((), dtype=torch.long))
+        before = torch.arange(len(self.codes))[None, :] >= self.n_own
+        self.register_buffer("is_lag", before, persistent=False)
+
+    @property
+    def activations(self) -> int:
+        """See `GenerativeModel`."""
+        return len(self.codes) * self.net.target.shape[1]
+
+    @property
+    def rows_at_once(self) -> int:
+        """Many: a step takes as long for one sequence as for hundreds."""
+        return 4096
+
+    def on_fit_start(self) -> None:
+        """Sets biases, orders and references from the training steps, and the epochs of few sequences.
+
+        Raises:
+            RuntimeError: The trainer was given loaders instead of a data module.
+        """
+        self.codes.check()
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if data is None:
+            raise RuntimeError("TSAR counts the training steps first: call trainer.fit(model, datamodule=...)")
+        loader = data.train_dataloader()
+        if self.trainer.max_epochs and self.trainer.max_epochs > 0:
+            needed = math.ceil(self.min_updates / len(loader))
+            self.trainer.fit_loop.max_epochs = max(self.trainer.max_epochs, needed)
+        if int(self.counted) == 0:
+            self._count(loader)
+        for numbers in filter(None, (self.net.numbers, self.static_net and self.static_net.numbers)):
+            for unused in (numbers.heads, numbers.bias):  # where no number lies close to another
+                unused.requires_grad_(numbers.has_references)
+
+    @torch.no_grad()
+    def _count(self, loader: Iterable[Batch]) -> None:
+        """Biases start at the columns' shares of codes; orders go from least to most entropy."""
+        kept, whole, seen = [], [], 0
+        for batch in loader:
+            x = batch.x.to(self.device)
+            kept.append(self._wide(x)[self._alive(x).flatten()])
+            whole.append(x[:, 0, : self.offset])
+            seen += len(kept[-1])
+            if seen >= COUNTED:
+                break
+        rows = torch.cat(kept)
+        self.counted += len(rows)
+        order = _set_up(self.net, self.codes, rows, self.spec.steps, self.n_own, self.n_numbers, self.spec.ends)
+        self.rank[torch.tensor(order)] = torch.arange(len(order), device=self.device)
+        if self.static_net is not None:
+            static = torch.cat(whole)
+            order = _set_up(self.static_net, self.static_net.codes, static, self.spec.size)
+            self.static_rank[torch.tensor(order)] = torch.arange(len(order), device=self.device)
+
+    def _alive(self, x: Tensor) -> Tensor:
+        """Which steps count, (B, T): those up to the first that says the sequence has ended."""
+        alive = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        if self.spec.ends:
+            alive[:, 1:] = ~(x[:, :-1, -1] > 0.5).cummax(dim=1).values
+        return alive
+
+    def _wide(self, x: Tensor, before: Tensor | None = None) -> Tensor:
+        """Steps beside those before them, (B, T, D) to (B * T, W), NaN where there is none before.
+
+        Arguments:
+            x: Encoded steps.
+            before: The LAGS steps before the first one, (B, LAGS, D); None at the begin of sequences.
+        """
+        own = x[:, :, self.offset :]
+        if before is None:
+            head = torch.full_like(own[:, :1].expand(-1, LAGS, -1), math.nan)
+        else:
+            head = before[:, :, self.offset :]
+        whole = torch.cat([head, own], dim=1)
+        lagged = [whole[:, LAGS - lag : whole.shape[1] - lag] for lag in range(1, LAGS + 1)]
+        lags = self.step_width - int(self.spec.ends)
+        return torch.cat([own, *(part[:, :, :lags] for part in lagged)], dim=2).flatten(0, 1)
+
+    def _read(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Numbers of codes (R, C), coordinates (R, N) and what is known, (R, C), of rows beside their steps before.
+
+        A state of equality holds between the columns of a step; told of a step before it is the value's own code.
+        """
+        codes, known = self.codes.read(rows)
+        coordinates = self.codes.places(rows)
+        first = self.codes.first
+        places = coordinates.floor().long() + first[self.net.numbers.numbers]
+        size = torch.tensor(self.codes.sizes, device=codes.device)
+        over = (codes - first >= size)[:, self.net.numbers.numbers]
+        codes = codes.index_copy(
+            1, self.net.numbers.numbers, torch.where(over, places, codes[:, self.net.numbers.numbers])
+        )
+        return codes, coordinates, known
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The negative log-likelihood of sequences, in nats a step."""
+        steps, static = self._log_probs(batch.x)
+        count = self._alive(batch.x).sum()
+        figures = {"loss": -(steps.sum() + static.sum()) / count}
+        if self.static_net is not None:
+            figures["static"] = -static.mean()
+        return figures
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-probability of the known cells of sequences (B, T, D), NaN where unknown, in nats, shape (B,).
+
+        An unknown cell tells what follows nothing; it is not averaged over.
+        """
+        return self.log_probs(x).sum(dim=1)
+
+    def log_probs(self, x: Tensor) -> Tensor:
+        """The same of each step, (B, T), that of the static columns with the first one's."""
+        size = max(1, ACTIVATIONS // (self.activations * x.shape[1]))
+        return torch.cat([self._with_static(part) for part in x.split(size)])
+
+    def _with_static(self, x: Tensor) -> Tensor:
+        steps, static = self._log_probs(x)
+        return torch.cat([steps[:, :1] + static[:, None], steps[:, 1:]], dim=1)
+
+    def _log_probs(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Of steps (B, T) and of static columns (B,)."""
+        alive = self._alive(x)
+        rows = self._wide(x)
+        with self._precision():
+            context, state = self._told_static(x[:, 0, : self.offset])
+            codes, coordinates, known = self._read(rows)
+            codes = self._settled(codes, coordinates, known)
+            added = self.net.added(codes, coordinates) * known[..., None]
+            told = (added * self.is_lag[..., None]).sum(dim=1).view(*x.shape[:2], -1)
+            hidden, _ = self.gru(self.inputs(told), state[None])
+            base = self.outputs(hidden) + context[:, None]
+            steps = self._of_steps(base.flatten(0, 1), added, codes, coordinates, known)
+            static = x.new_zeros(len(x))
+            if self.static_net is not None:
+                static = _plain_log_probs(self.static_net, x[:, 0, : self.offset], self.static_rank, self.training)
+        return steps.view(x.shape[:2]) * alive, static
+
+    def _settled(self, codes: Tensor, coordinates: Tensor, known: Tensor) -> Tensor:
+        """Codes with states of equality only where the column that is equalled is known, else the value's own."""
+        for j, equal_to in enumerate(self.codes.equal_to[: self.n_own]):
+            start = int(self.codes.first[j]) + self.codes.sizes[j] - len(equal_to)
+            for state, other in enumerate(equal_to, start=start):
+                lost = (codes[:, j] == state) & ~((self.rank[other] < self.rank[j]) & known[:, other])
+                own = coordinates[:, self.net.numbers.place[j]].floor().long() + self.codes.first[j]
+                codes = codes.clone()
+                codes[:, j] = torch.where(lost, own, codes[:, j])
+        return codes
+
+    def _of_steps(self, base: Tensor, added: Tensor, codes: Tensor, coordinates: Tensor, known: Tensor) -> Tensor:
+        """Log-probability of the known cells of each step, (R,)."""
+        n = self.n_own
+        order = torch.cat([self.rank, self.rank.new_full((len(self.codes) - n,), -1)])
+        sees = order[None, :] < self.rank[:, None]  # (own, C)
+        context = torch.einsum("jk,rkh->rjh", sees.to(added.dtype), added) + base[:, None]
+        features = self.net.features(context, slice(0, n))
+        cells = (codes - self.codes.first)[:, :n]
+        with nullcontext() if self.training else torch.autocast(features.device.type, enabled=False):
+            picked, totals = self.net.scores(features if self.training else features.float(), cells)
+        if self.n_numbers and self.net.numbers.has_references:
+            numbers, own = self.net.numbers, slice(0, self.n_numbers)
+            columns = numbers.numbers[own]
+            there = (sees[columns][:, numbers.numbers] & (known[:, numbers.numbers] & self.net.has_value(codes))[:, None])
+            picked, totals = _with_components(
+                self.net, columns, own, features, picked, totals, cells, coordinates, there
+            )
+        return ((picked - totals) * known[:, :n]).sum(dim=1)
+
+    def _told_static(self, static: Tensor) -> tuple[Tensor, Tensor]:
+        """What the static columns say: an addition to every context (B, H), and the state at the begin (B, G)."""
+        if self.static_net is None:
+            state = self.first.expand(len(static), -1)
+            return static.new_zeros(len(static), self.net.target.shape[1]), state.contiguous()
+        codes, known = self.static_net.codes.read(static)
+        added = self.static_net.added(codes, self.static_net.codes.places(static))
+        told = (added * known[..., None]).sum(dim=1)
+        return self.to_context(told), self.first + self.to_state(told)
+
+    def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
+        """Static columns first, then step by step, each column after column.
+
+        Cells that are given count from there on. That those drawn before them fit, too, several candidates of each
+        sequence see to: at every step they are taken anew with the odds that the given cells have after them (a
+        particle filter; Gordon, Salmond and Smith, 1993). Static columns that are given come first anyway.
+        """
+        length, width = self.spec.shape
+        if condition is None:
+            condition = torch.full((n, length, width), math.nan, device=self.device)
+        elif condition.shape[1] < length:  # what is given of the first steps, such as static columns alone
+            rest = torch.full((n, length - condition.shape[1], width), math.nan, device=self.device)
+            condition = torch.cat([condition, rest], dim=1)
+        late = ~torch.isnan(condition[:, 1:, self.offset :])
+        is_plain = not bool(late.any())
+        each = 1 if is_plain else self.candidates
+        given = condition.repeat_interleave(each, dim=0)
+        static = self._draw_static(given[:, 0, : self.offset], options)
+        walk = _Walk(self, static, options, each)
+        x = torch.empty(len(given), given.shape[1], width, device=self.device)
+        ended = torch.zeros(len(given), dtype=torch.bool, device=self.device)
+        for t in range(given.shape[1]):
+            if t and bool(ended.all()):
+                x[:, t:] = x[:, t - 1 : t]
+                break
+            chosen = walk.step(given[:, t], ended)
+            if chosen is not None:
+                x[:, :t], ended = x[chosen, :t], ended[chosen]
+            x[:, t] = walk.last
+            if self.spec.ends:
+                ended = ended | (x[:, t, -1] > 0.5)
+        if each == 1:
+            return x
+        pick = torch.arange(n, device=self.device) * each
+        return x[pick + walk.one_of_each()]
+
+    def unroll(self, start: Tensor, steps: int, options: Sampling = PLAIN) -> Iterator[Tensor]:
+        """See `GenerativeModel`; the state of the recurrent net is all that is kept."""
+        with self._evaluating(), torch.no_grad():
+            walk = _Walk(self, start[:, 0, : self.offset], options, 1)
+            walk.follow(start)
+            nothing = torch.full((len(start), self.spec.shape[1]), math.nan, device=self.device)
+            alive = torch.zeros(len(start), dtype=torch.bool, device=self.device)
+            if self.spec.ends:
+                nothing[:, -1] = 0.0  # as long as wished, whatever the usual length
+            for begin in range(0, steps, PIECE):
+                made = []
+                for _ in range(min(PIECE, steps - begin)):
+                    walk.step(nothing, alive)
+                    made.append(walk.last)
+                yield torch.stack(made, dim=1)
+
+    def _draw_static(self, given: Tensor, options: Sampling) -> Tensor:
+        if self.static_net is None:
+            return given
+        codes, known = self.static_net.codes.read(given)
+        codes -= self.static_net.codes.first
+        coordinates = self.static_net.codes.places(given)
+        order = self.static_rank.argsort().tolist()
+        Ancestral(self.static_net, order, self._precision, options.temperature or 1.0).draw(
+            codes, coordinates, known, even=True
+        )
+        return self.static_net.codes.written(codes, coordinates)
+
+    def _precision(self) -> AbstractContextManager[None]:
+        """For training only: what is drawn and what is likely must agree to the last digits."""
+        return half_precision(self.device, self.bf16 if self.training else False)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """The one-cycle rate (Smith and Topin, 2018), a function of progress alone: a resumed run has it too."""
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = group.setdefault("peak", group["lr"]) * one_cycle(self.progress)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Clips the gradient."""
+        nn.utils.clip_grad_norm_(self.parameters(), CLIP)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Weight decay is for matrices."""
+        if self.optimizer_factory is None:
+            raise UserError("TSAR was built without an optimizer: it can sample, not train")
+        parameters = list(self.parameters())
+        vectors = [p for p in parameters if p.ndim < 2]
+        matrices = [p for p in parameters if p.ndim >= 2]
+        groups: Any = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
+        return self.optimizer_factory(groups)
+
+
+class _Walk:
+    """Sequences drawn step by step; all it keeps is the state of the net and the last steps.
+
+    Arguments:
+        model: The model.
+        static: Static positions of the sequences, (n, S).
+        options: See `Sampling`.
+        each: Candidates of each sequence, one behind the other.
+    """
+
+    def __init__(self, model: TSAR, static: Tensor, options: Sampling, each: int) -> None:
+        self.model, self.each, self.static = model, each, static
+        self.order = model.rank.argsort().tolist()
+        self.ancestral = Ancestral(model.net, self.order, model._precision, options.temperature or 1.0)
+        self.context, state = model._told_static(static)
+        self.state = state[None]
+        self.before = torch.full((len(static), LAGS, model.spec.shape[1]), math.nan, device=static.device)
+        self.weight = torch.zeros(len(static), device=static.device)  # log-odds of candidates
+
+    @property
+    def last(self) -> Tensor:
+        """The step drawn last, (n, D)."""
+        return self.before[:, -1]
+
+    def follow(self, x: Tensor) -> None:
+        """Takes the steps (n, t, D) as its own."""
+        model, n = self.model, len(x)
+        rows = model._wide(torch.cat([x, x[:, -1:]], dim=1))  # the last one stands for the step to come
+        codes, coordinates, known = model._read(rows)
+        added = model.net.added(codes, coordinates) * (known & model.is_lag)[..., None]
+        told = model.inputs(added.sum(dim=1).view(n, x.shape[1] + 1, -1))
+        _, self.state = model.gru(told[:, :-1], self.state)
+        self.before = torch.cat([self.before, x], dim=1)[:, -LAGS:]
+
+    def step(self, given: Tensor, ended: Tensor) -> Tensor | None:
+        """Draws one step, given cells (n, D) with NaN where free; sequences that have ended repeat their last step.
+
+        Returns:
+            The candidates that were taken anew before it is kept, (n,), or None if none was.
+        """
+        model = self.model
+        rows = model._wide(given[:, None], self.before)
+        codes, coordinates, known = model._read(rows)
+        added = model.net.added(codes, coordinates) * (known & model.is_lag)[..., None]
+        told = model.inputs(added.sum(dim=1))[:, None]
+        with model._precision():
+            hidden, self.state = model.gru(told, self.state)
+            base = model.outputs(hidden[:, 0]) + self.context
+        told_own = known[:, : model.n_own]
+        own = codes - model.codes.first
+        log_q = self.ancestral.draw(own, coordinates, known, even=False, base=base.float())
+        x = model.codes.written(own, coordinates)[:, : model.step_width]
+        drawn = torch.cat([self.static, x], dim=1)
+        drawn = torch.where(ended[:, None], self.last, drawn)
+        if self.each == 1 or not bool(told_own.any()):
+            self.before = torch.cat([self.before[:, 1:], drawn[:, None]], dim=1)
+            return None
+        codes, coordinates, known = model._read(model._wide(drawn[:, None], self.before))
+        added = model.net.added(codes, coordinates) * known[..., None]
+        codes = model._settled(codes, coordinates, known)
+        odds = model._of_steps(base, added, codes, coordinates, known) - log_q
+        self.weight = self.weight + odds.masked_fill(ended, 0.0)
+        self.before = torch.cat([self.before[:, 1:], drawn[:, None]], dim=1)
+        return self._taken_anew()
+
+    def _taken_anew(self) -> Tensor:
+        share = self.weight.view(-1, self.each).softmax(dim=1)
+        picks = torch.multinomial(share, self.each, replacement=True)
+        chosen = (picks + torch.arange(len(share), device=share.device)[:, None] * self.each).flatten()
+        self.before, self.static, self.context = self.before[chosen], self.static[chosen], self.context[chosen]
+        self.state, self.weight = self.state[:, chosen].contiguous(), torch.zeros_like(self.weight)
+        return chosen
+
+    def one_of_each(self) -> Tensor:
+        """A candidate of each sequence, by its odds."""
+        return torch.multinomial(self.weight.view(-1, self.each).softmax(dim=1), 1)[:, 0]
+
+
+def _with_lags(columns: Sequence[Any], offset: int, ends: bool) -> tuple[list[Block], list[str]]:
+    """Blocks of a step's columns, then those of the steps before, and the columns' names."""
+    blocks, names = [], []
+    last = max(block.stop for column in columns for block in column.blocks) - offset
+    width = last - int(ends)
+    lagged = columns[:-1] if ends else columns
+    for lag, group in enumerate([columns, *[lagged] * LAGS]):
+        shift = -offset if lag == 0 else last + (lag - 1) * width - offset
+        for column in group:
+            names.append(column.name if lag == 0 else f"{column.name}, {lag} before")
+            for block in column.blocks:
+                moved = dataclasses.replace(block, start=block.start + shift, stop=block.stop + shift)
+                if lag:
+                    moved = dataclasses.replace(moved, size=block.size - len(block.equal_to), equal_to=())
+                blocks.append(moved)
+    return blocks, names
+
+
+def _set_up(
+    net: Network, codes: Codes, rows: Tensor, steps: int, own: int | None = None, numbers: int | None = None,
+    ends: bool = False,
+) -> list[int]:  # fmt: skip
+    """Sets biases, shared vectors and references; returns the order of the first `own` columns.
+
+    Arguments:
+        net: The network.
+        codes: Its columns; those from `own` on are always given.
+        rows: Encoded training rows, (R, D).
+        steps: Training steps there are.
+        own: Columns that are drawn; None for all.
+        numbers: Numbers among them.
+        ends: Whether the last of them goes last.
+    """
+    own = len(codes) if own is None else own
+    numbered, known = codes.read(rows)
+    coordinates = codes.places(rows)
+    size = torch.tensor(codes.sizes, device=rows.device)
+    over = known & (numbered - codes.first >= size)  # states of equality of a step before: counted with no code
+    counts = codes.counts(numbered, known & ~over) + PSEUDO
+    shares = counts / codes.sums(counts)[codes.column]
+    net.bias.copy_(shares.log())
+    net.level.copy_(levels(codes, shares, min(max(steps // LEVEL_ROWS, LEVELS[0]), LEVELS[1])))
+    entropies = codes.sums(-shares * shares.log())[:own]
+    order: list[int] = []
+    wanted = entropies.argsort(stable=True).tolist()
+    if ends:
+        wanted = [j for j in wanted if j != own - 1] + [own - 1]
+    while len(order) < own:
+        left = (j for j in wanted if j not in order)
+        order.append(next(j for j in left if all(other in order for other in codes.equal_to[j])))
+    if len(net.numbers):
+        net.numbers.set_shares(shares)
+        inside = torch.where(over, codes.first, numbered)
+        there = known[:, net.numbers.numbers] & (net.has_value(inside) | over[:, net.numbers.numbers])
+        place = net.numbers.place
+        lags = [i for j, i in place.items() if j >= own]
+        whole = [*lags, *(place[j] for j in order if j in place)]
+        mixed = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)).to(rows.device)
+        choose(net.numbers, coordinates[mixed], there[mixed], whole, numbers)
+    return order
+
+
+def _with_components(
+    net: Network, columns: Tensor, own: slice, features: Tensor, picked: Tensor, totals: Tensor, cells: Tensor,
+    coordinates: Tensor, there: Tensor,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Adds what the components of numbers say to the logits of cells and to their sums, (B, C) each.
+
+    Arguments:
+        net: The network.
+        columns: Of the numbers that are predicted, (n,).
+        own: Which numbers they are.
+        features: Of all columns that are predicted, (B, C, H).
+        picked: Logits of the cells.
+        totals: Logits of all codes together.
+        cells: Codes, counted from the first of their column, (B, C).
+        coordinates: Of all numbers, (B, N).
+        there: Which numbers each of them sees, (B, n, N).
+    """
+    numbers = net.numbers
+    reference = numbers.reference[own]
+    flat = reference.clamp(min=0).flatten(1)
+    seen = there.gather(2, flat.expand(len(there), -1, -1)).unflatten(2, reference.shape[1:])
+    open_ = (seen | (reference < 0)).all(dim=-1) & (reference[..., 0] >= 0)
+    weight, shift, scale = numbers.components(features[:, columns], own)
+    weight = weight.masked_fill(~open_, CLOSED)
+    location = numbers.expected(coordinates, own) + shift
+    dense = numbers.log_densities(coordinates[:, own], location, scale, own)
+    total = torch.cat([totals[:, columns, None], weight], dim=2).logsumexp(dim=2)
+    inside = torch.cat([picked[:, columns, None], weight + dense], dim=2).logsumexp(dim=2)
+    is_inside = cells[:, columns] < numbers.last[own]
+    inside = torch.where(is_inside, inside, picked[:, columns])
+    return picked.index_copy(1, columns, inside), totals.index_copy(1, columns, total)
+
+
+def _plain_log_probs(net: Network, x: Tensor, rank: Tensor, training: bool) -> Tensor:
+    """Log-probability of the known cells of rows (B, S) in one order, (B,)."""
+    codes, known = net.codes.read(x)
+    coordinates = net.codes.places(x)
+    sees = (rank[None, :] < rank[:, None])[None] & known[:, None, :]
+    for j, equal_to in enumerate(net.codes.equal_to):
+        start = int(net.codes.first[j]) + net.codes.sizes[j] - len(equal_to)
+        for state, other in enumerate(equal_to, start=start):
+            lost = (codes[:, j] == state) & ~sees[:, j, other]
+            own = coordinates[:, net.numbers.place[j]].floor().long() + net.codes.first[j]
+            codes = codes.clone()
+            codes[:, j] = torch.where(lost, own, codes[:, j])
+    added = net.added(codes, coordinates)
+    features = net.features(torch.bmm(sees.to(added.dtype), added), slice(None))
+    cells = codes - net.codes.first
+    with nullcontext() if training else torch.autocast(features.device.type, enabled=False):
+        picked, totals = net.scores(features if training else features.float(), cells)
+    if net.numbers.has_references:
+        columns = net.numbers.numbers
+        there = sees[:, columns][:, :, columns] & net.has_value(codes)[:, None, :]
+        picked, totals = _with_components(
+            net, columns, slice(None), features, picked, totals, cells, coordinates, there
+        )
+    return ((picked - totals) * known).sum(dim=1)

@@ -1,0 +1,106 @@
+"""The proof for series: synthetic.csv, figures of windows, sample paths, bands and autocorrelations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from datakiln.codecs.series.series import Roles
+from datakiln.console import Console
+from datakiln.data.series.series import SeriesData
+from datakiln.metrics.series.fidelity import autocorrelations
+from datakiln.metrics.series.sets import Metric, SeriesSets, evaluate_series, matrix, names_of, windows
+from datakiln.plots.series import autocorrelation_plot, bands_plot, paths_plot
+from datakiln.plots.training import loss_curves
+from datakiln.proof.base import Proof, scores
+from datakiln.results import Score
+from datakiln.sampling.series import series_csv
+from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.schema import Schema
+from datakiln.storage import replacing
+
+PREVIEW_ROWS = 10
+SHORT = 0.25  # quantile of the lengths of sequences that windows of panels have
+LEAST_STEPS = 3
+
+
+class SeriesProof(Proof):
+    """See `Proof`."""
+
+    data: SeriesData
+
+    @property
+    def n_holdout(self) -> int:
+        """Test rows."""
+        return len(self.data.frames["test"])
+
+    def write_synthetic(self, synthesizer: Synthesizer, n: int, seed: int, folder: Path) -> pd.DataFrame:
+        """Writes `synthetic.csv`."""
+        frame: pd.DataFrame = synthesizer.sample(n, seed=seed)
+        with replacing(folder / "synthetic.csv") as partial:
+            partial.write_bytes(series_csv(frame, self.data.codec))
+        return frame
+
+    def sets(self, synthetic: pd.DataFrame, seed: int) -> SeriesSets:
+        """Windows of the three parts."""
+        data = self.data
+        length = data.length
+        if data.ends:
+            length = int(np.quantile(np.bincount(data.group["train"]), SHORT))
+        frames = {**data.frames, "synthetic": synthetic}
+        groups = {**data.group, "synthetic": data.codec.groups(synthetic)}
+        return series_sets(data.schema, data.roles, frames, groups, max(length, LEAST_STEPS), seed)
+
+    def figures(self, synthetic: pd.DataFrame, metrics: Sequence[Metric], seed: int, console: Console) -> list[Score]:
+        """Every metric of the config, with a line about progress on a terminal."""
+        with console.work("measuring", len(metrics)) as work:
+            return scores(evaluate_series(self.sets(synthetic, seed), metrics, progress=work.step))
+
+    def plots(self, synthesizer: Synthesizer, synthetic: pd.DataFrame, folder: Path) -> list[Path]:
+        """Paths, bands, autocorrelations and curves."""
+        target = folder / "plots"
+        target.mkdir(exist_ok=True)
+        drawn = series_plots(self.sets(synthetic, 0), target)
+        history = self.history(folder / "metrics.csv")
+        if history is not None and len(history) and (curves := loss_curves(history, target / "curves.png")):
+            drawn.append(curves)
+        return drawn
+
+    def preview(self, synthetic: pd.DataFrame) -> pd.DataFrame:
+        """The first rows."""
+        return synthetic.head(PREVIEW_ROWS)
+
+
+def series_sets(
+    schema: Schema,
+    roles: Roles,
+    frames: dict[str, pd.DataFrame],
+    groups: dict[str, np.ndarray],
+    length: int,
+    seed: int,
+) -> SeriesSets:
+    """Windows of "train", "test" and "synthetic" rows, those of one sequence together and in order."""
+    out = [roles.entity, roles.time]
+    found, lengths = {}, {}
+    for name in ("train", "test", "synthetic"):
+        values = matrix(frames[name], schema, out, frames["train"])
+        found[name] = windows(values, groups[name], length)
+        lengths[name] = np.bincount(groups[name])
+    return SeriesSets(names_of(schema, out, frames["train"]), **found, lengths=lengths, seed=seed)
+
+
+def series_plots(sets: SeriesSets, target: Path) -> list[Path]:
+    """Paths, bands and autocorrelations of training and synthetic windows."""
+    if not len(sets.train) or not len(sets.synthetic):
+        return []
+    real, made = sets.train, sets.synthetic
+    return [
+        paths_plot(sets.names, real, made, target / "paths.png"),
+        bands_plot(sets.names, real, made, target / "bands.png"),
+        autocorrelation_plot(
+            sets.names, autocorrelations(real), autocorrelations(made), target / "autocorrelations.png"
+        ),
+    ]

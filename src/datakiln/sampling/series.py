@@ -1,0 +1,289 @@
+"""Series from a trained model: sequences, one endless series, forecasts, holes filled, and how likely each step is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from datakiln.codecs.series.series import SeriesCodec
+from datakiln.codecs.tables.values import to_numbers
+from datakiln.errors import UserError, near
+from datakiln.plots.series import LEVELS, fan_plot
+from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.sampling.writing import as_csv
+from datakiln.schema import Field, Schema
+from datakiln.spec import Sampling
+from datakiln.storage import naming, replacing
+from datakiln.wording import counted
+
+DEFAULT_SEQUENCES = 100
+ROWS = 65_536  # of sequences that are continued together
+
+
+def codec_of(synthesizer: Synthesizer) -> SeriesCodec:
+    """The codec of a model of series."""
+    assert isinstance(synthesizer.codec, SeriesCodec)
+    return synthesizer.codec
+
+
+def series_csv(frame: pd.DataFrame, codec: SeriesCodec, header: bool = True) -> bytes:
+    """Rows as CSV, cells as the training table had them."""
+    known = {field.name: field for field in codec.schema.fields}
+    fields = [known.get(str(name), Field(str(name), "numeric", str(frame[name].dtype))) for name in frame.columns]
+    return as_csv(frame, Schema(tuple(fields)), header=header)
+
+
+def write_sequences(
+    synthesizer: Synthesizer, n: int | None, out: Path, condition: Mapping[str, Any], seed: int, options: Sampling
+) -> str:
+    """Writes n sequences, each of its own length, to a .csv or .parquet file, piece by piece; says what that is."""
+    codec = codec_of(synthesizer)
+    n = int(n) if n is not None else 1 if codec.roles.entity is None and codec.lengths[0] > codec.spec.shape[0] else DEFAULT_SEQUENCES
+    rows = _write(out, synthesizer.chunks(n, condition, seed, options=options), codec)
+    return f"{counted(n, 'sequence')} of {counted(rows, 'row')}"
+
+
+def write_endless(
+    synthesizer: Synthesizer, n: int, length: int, out: Path, condition: Mapping[str, Any], seed: int, options: Sampling
+) -> str:
+    """Writes n sequences of `length` steps each, at constant memory where n is 1 (pieces of many are kept together)."""
+    codec = codec_of(synthesizer)
+    model = synthesizer.model
+    if length > codec.spec.shape[0] and not model.can_unroll:
+        told = f"{type(model).__name__} makes sequences of {codec.spec.shape[0]} steps"
+        raise UserError(f"length={length}: {told}; train model=tsar")
+    if condition and model.conditioning != "columns":
+        raise UserError(f"condition.{next(iter(condition))}: {type(model).__name__} cannot be told; train model=tsar")
+    told = codec.told(condition, 1)
+    rows = _write(out, _endless(synthesizer, codec, n, length, told, seed, options), codec)
+    return f"{counted(n, 'sequence')} of {counted(length, 'step')}, {counted(rows, 'row')}"
+
+
+def _endless(
+    synthesizer: Synthesizer,
+    codec: SeriesCodec,
+    n: int,
+    length: int,
+    told: torch.Tensor | None,
+    seed: int,
+    options: Sampling,
+) -> Iterator[pd.DataFrame]:
+    for i in range(n):
+        with synthesizer.seeded((seed, 5, i)):
+            rng = np.random.default_rng([seed, 5, i])
+            first = synthesizer.model.sample(1, None if told is None else told.to(synthesizer.model.device), options)
+            size = int(codec.sizes(first)[0])  # one that ends by itself goes on from its end
+            first = first[:, : min(size, length)]
+            yield from _numbered(codec, synthesizer, first, length, i, n, rng, options)
+
+
+def _numbered(
+    codec: SeriesCodec,
+    synthesizer: Synthesizer,
+    first: torch.Tensor,
+    length: int,
+    i: int,
+    n: int,
+    rng: np.random.Generator,
+    options: Sampling,
+) -> Iterator[pd.DataFrame]:
+    starts = codec.starts(first, rng)
+    names = codec.names(1, rng, i)
+    done = 0
+    for x in _pieces(synthesizer, first, length, options):
+        frame, _ = codec.decode_steps(x.cpu(), np.array([x.shape[1]]), rng, starts, done)
+        if codec.log_step is not None and codec.clock is not None:
+            starts = to_numbers(frame[codec.clock.field.name].iloc[-1:], codec.clock.field)
+        done += x.shape[1]
+        whole = codec.whole(frame, names, np.zeros(len(frame), dtype=int))
+        if n > 1 and codec.roles.entity is None:
+            whole.insert(0, "series", i + 1)
+        yield whole
+
+
+def _pieces(
+    synthesizer: Synthesizer, first: torch.Tensor, length: int, options: Sampling
+) -> Iterator[torch.Tensor]:
+    yield first
+    if first.shape[1] < length:
+        yield from synthesizer.model.unroll(first, length - first.shape[1], options)
+
+
+def _write(out: Path, pieces: Iterator[pd.DataFrame], codec: SeriesCodec) -> int:
+    """Pieces to one file that appears when it is complete; returns its rows."""
+    if out.suffix not in (".csv", ".parquet"):
+        raise UserError(f"out={out} must end in .csv or .parquet")
+    rows = 0
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as partial, naming(out):
+        if out.suffix == ".parquet":
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            writer = None
+            for frame in pieces:
+                table = pa.Table.from_pandas(frame, preserve_index=False)
+                writer = writer or pq.ParquetWriter(partial, table.schema)
+                writer.write_table(table.cast(writer.schema))
+                rows += len(frame)
+            if writer is not None:
+                writer.close()
+            return rows
+        with partial.open("wb") as file:
+            for frame in pieces:
+                file.write(series_csv(frame, codec, header=rows == 0))
+                rows += len(frame)
+    return rows
+
+
+def read_history(codec: SeriesCodec, path: str, what: str) -> tuple[pd.DataFrame, np.ndarray]:
+    """Rows of a person's file, in order, and their sequence; raises `UserError` for what the model cannot take."""
+    from datakiln.data.series.order import in_order
+    from datakiln.data.tables.finding import check_exists
+    from datakiln.data.tables.files import read_table_file
+    from datakiln.sampling.filling import as_trained
+
+    check_exists(Path(path))
+    content = read_table_file(Path(path), least=1)
+    roles = codec.roles
+    columns = [*codec.steps.columns, *(codec.static.columns if codec.static is not None else ())]
+    frame = as_trained(content.frame, columns, path)
+    needed = [*(field.name for field in codec.steps.schema.fields if field.name in codec.steps.modelled)]
+    needed = [name for name in needed if codec.log_step is None or name != codec.log_step.name]
+    needed += [name for name in (roles.time, roles.entity) if name is not None]
+    lacking = [name for name in needed if name not in frame]
+    if lacking:
+        raise UserError(f"{what}={path}: the column {lacking[0]!r} is not there{near(lacking[0], map(str, frame.columns))}")
+    frame, group, _ = in_order(frame, codec.schema, roles.time, roles.entity, "sort")
+    return frame, group
+
+
+def forecast_file(
+    synthesizer: Synthesizer, path: str, out: Path, horizon: int, paths: int, seed: int, options: Sampling
+) -> str:
+    """Continues every sequence of a file: quantiles a step to `out`, paths beside it, and a fan chart of the first."""
+    codec, model = codec_of(synthesizer), synthesizer.model
+    if not model.can_unroll:
+        raise UserError(f"forecast={path}: {type(model).__name__} cannot go on with a sequence; train model=tsar")
+    if out.suffix != ".csv":
+        raise UserError(f"out={out} must end in .csv")
+    frame, group = read_history(codec, path, "forecast")
+    made, told = [], []
+    for i in range(int(group.max()) + 1):
+        rows = frame[group == i].reset_index(drop=True)
+        with synthesizer.seeded((seed, 6, i)):
+            ahead = _continued(synthesizer, codec, rows, horizon, paths, np.random.default_rng([seed, 6, i]), options)
+        made.append(ahead)
+        told.append(_quantiles(codec, ahead))
+        if i == 0:
+            _draw_fan(codec, rows, ahead, horizon, out)
+    beside = out.with_name(f"{out.stem}_paths.csv")
+    for file, parts in ((out, told), (beside, made)):
+        with replacing(file) as partial, naming(file):
+            partial.write_bytes(series_csv(pd.concat(parts, ignore_index=True), codec))
+    count = counted(len(made), "sequence")
+    return f"{counted(horizon, 'step')} ahead of {count}, {counted(paths, 'path')} each (all of them in {beside.name});"
+
+
+def _continued(
+    synthesizer: Synthesizer,
+    codec: SeriesCodec,
+    rows: pd.DataFrame,
+    horizon: int,
+    paths: int,
+    rng: np.random.Generator,
+    options: Sampling,
+) -> pd.DataFrame:
+    x = codec.encode_whole(rows).to(synthesizer.model.device).expand(paths, -1, -1)
+    made = torch.cat(list(synthesizer.model.unroll(x, horizon, options)), dim=1).cpu()
+    starts = None
+    if codec.clock is not None:
+        last = to_numbers(rows[codec.clock.field.name], codec.clock.field)[-1]
+        starts = codec.clock.times(np.array([last]), np.array([1]), None) if codec.clock.is_even else np.array([last])
+        starts = np.repeat(starts, paths)
+    frame, at = codec.decode_steps(made, np.full(paths, horizon), rng, starts, 0 if codec.log_step is None else 1)
+    frame.insert(0, "path", np.repeat(np.arange(1, paths + 1), horizon))
+    frame.insert(1, "step", at + 1)
+    for name in (codec.roles.entity, *codec.roles.static):
+        if name is not None:
+            frame[name] = rows[name].iloc[-1]
+    names = [name for name in codec.schema.names if name in frame.columns]
+    return frame[["path", "step", *names]]
+
+
+def _numeric(codec: SeriesCodec) -> list[Field]:
+    taken = {codec.roles.time, codec.roles.entity, *codec.roles.static}
+    return [field for field in codec.schema.fields if field.is_numeric and field.name not in taken]
+
+
+def _quantiles(codec: SeriesCodec, ahead: pd.DataFrame) -> pd.DataFrame:
+    """A row a step: quantiles of each number, the likeliest of each category."""
+    by_step = ahead.groupby("step", sort=True)
+    found: dict[str, Any] = {"step": sorted(ahead["step"].unique())}
+    roles = codec.roles
+    if roles.entity is not None:
+        found[roles.entity] = ahead[roles.entity].iloc[0]
+    if roles.time is not None:
+        found[roles.time] = by_step[roles.time].first().to_numpy()
+    for field in _numeric(codec):
+        values = ahead.assign(value=to_numbers(ahead[field.name], field)).groupby("step")["value"]
+        for level in LEVELS:
+            found[f"{field.name} {100 * level:g}%"] = values.quantile(level).to_numpy()
+    for field in codec.steps.schema.fields:
+        if field.is_choice:
+            counts = by_step[field.name].agg(lambda cells: cells.mode().iloc[0] if cells.notna().any() else None)
+            found[field.name] = counts.to_numpy()
+    return pd.DataFrame(found)
+
+
+def _draw_fan(codec: SeriesCodec, rows: pd.DataFrame, ahead: pd.DataFrame, horizon: int, out: Path) -> None:
+    fields = _numeric(codec)
+    if not fields:
+        return
+    history = np.stack([to_numbers(rows[f.name], f) for f in fields], axis=1)[-2 * horizon :]
+    values = np.stack([to_numbers(ahead[f.name], f) for f in fields], axis=1).reshape(-1, horizon, len(fields))
+    fan_plot([f.name for f in fields], history, np.nanquantile(values, LEVELS, axis=0), out.with_suffix(".png"))
+
+
+def fill_file(synthesizer: Synthesizer, path: str, out: Path, seed: int, options: Sampling) -> str:
+    """Missing cells of a file, drawn given all others of their sequence; known cells stay as they are."""
+    codec = codec_of(synthesizer)
+    frame, group = read_history(codec, path, "fill")
+    holes = int(frame[[f.name for f in codec.steps.schema.fields if f.name in frame]].isna().to_numpy().sum())
+    made = []
+    for i in range(int(group.max()) + 1):
+        rows = frame[group == i].reset_index(drop=True)
+        x = codec.encode_whole(rows, gaps=True).to(synthesizer.model.device)
+        with synthesizer.seeded((seed, 7, i)):
+            drawn = synthesizer.model.sample(1, x, options).cpu()
+        filled, _ = codec.decode_steps(
+            drawn, np.array([len(rows)]), np.random.default_rng([seed, 7, i]), np.zeros(1) if codec.clock else None
+        )
+        for field in codec.steps.schema.fields:
+            if field.name in rows:
+                rows[field.name] = rows[field.name].where(rows[field.name].notna(), filled[field.name].to_numpy())
+        made.append(rows)
+    with replacing(out) as partial, naming(out):
+        partial.write_bytes(series_csv(pd.concat(made, ignore_index=True), codec))
+    return f"{counted(holes, 'missing cell')} of {counted(len(made), 'sequence')} filled;"
+
+
+def score_file(synthesizer: Synthesizer, path: str, out: Path) -> str:
+    """Log-likelihood of every step given those before it, in nats, and of its whole sequence, per step."""
+    codec = codec_of(synthesizer)
+    frame, group = read_history(codec, path, "score")
+    made = []
+    for i in range(int(group.max()) + 1):
+        rows = frame[group == i].reset_index(drop=True)
+        with torch.no_grad():
+            steps = synthesizer.model.log_probs(codec.encode_whole(rows).to(synthesizer.model.device))  # type: ignore[operator]
+        scored = rows.assign(log_prob=steps[0].cpu().numpy().astype(np.float64).round(4))
+        made.append(scored.assign(mean_log_prob=float(scored["log_prob"].mean().round(4))))
+    with replacing(out) as partial, naming(out):
+        partial.write_bytes(series_csv(pd.concat(made, ignore_index=True), codec))
+    return f"{counted(len(frame), 'step')} of {counted(len(made), 'sequence')} scored;"
