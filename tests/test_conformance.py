@@ -22,7 +22,7 @@ from datakiln.sampling.checkpoints import FORMAT, model_arguments
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.storage import CONF
 
-TOYS = {"table": "toy", "image": "digits"}  # a small data set of each kind
+TOYS = {"table": "toy", "image": "digits", "series": "toy_series"}  # a small data set of each kind
 MODELS = sorted(path.stem for path in (CONF / "model").glob("**/*.yaml"))
 EPOCHS, STEPS = 3, 2
 

@@ -42,6 +42,10 @@ def main(argv: list[str]) -> None:
         check_room(str(cfg.out or cfg.run or "."), cfg.n, 1)
     if cfg.run is not None and cfg.holdout is not None:
         raise UserError(f"holdout={cfg.holdout} is for real= and synthetic=; a run has its own")
+    if unknown := set(cfg.data) - {"time", "entity", "window"}:
+        raise UserError(f"data.{min(unknown)} is no option here; data.time=, data.entity= and data.window= are")
+    if _is_series(cfg) and cfg.run is not None:
+        raise UserError("data.time=, data.entity= and data.window= are for real= and synthetic=; a run has its own")
     say(f"measuring {cfg.run} again" if cfg.run is not None else f"measuring {cfg.synthetic} against {cfg.real}")
     from datakiln.console import Console
 
@@ -141,12 +145,18 @@ def evaluate_pair(cfg: DictConfig, console: Console) -> None:
         raise UserError(f"holdout={cfg.holdout} is for tables; leave it out for folders of pictures")
     if real.is_dir():
         from datakiln.proof.folders import evaluate_folders as measure
+    elif _is_series(cfg):
+        from datakiln.proof.series_pair import evaluate_series_files as measure
     else:
         from datakiln.proof.pair import evaluate_tables as measure
-    metrics = default_metrics("image" if real.is_dir() else "table")
+    metrics = default_metrics("image" if real.is_dir() else "series" if _is_series(cfg) else "table")
     with _whole_or_gone(_new_folder(cfg, Path())) as folder:
         result, plots, preview = measure(cfg, metrics, folder, console)
         _write(result, plots, preview, folder, console)
+
+
+def _is_series(cfg: DictConfig) -> bool:
+    return cfg.data.time is not None or cfg.data.entity is not None or cfg.data.window is not None
 
 
 def default_metrics(kind: str) -> list[Any]:

@@ -49,9 +49,9 @@ def spell_out(argv: Sequence[str]) -> list[str]:
 
 
 def _of_series(argv: list[str]) -> list[str]:
-    """With `data.time=` a file is a series and no table; what is trained on series without a word of a model is tsar."""
+    """With `data.time=` a file is a series and no table; a series is learnt by tsar unless a model is named."""
     named = {key.lstrip("+"): value for key, _, value in (word.partition("=") for word in argv)}
-    is_series = named.get("data.time", "null") not in ("null", "") or named.get("data.entity", "null") not in ("null", "")
+    is_series = {named.get("data.time"), named.get("data.entity")} - {None, "null", ""}
     words = [SERIES_FILE if word == "data=csv" and is_series else word for word in argv]
     data = next((word.partition("=")[2] for word in words if word.startswith("data=")), "")
     is_plain = data in names("data") and not any(key in named for key in ("model", "experiment", "sweep"))

@@ -71,6 +71,7 @@ class Evaluate:
     synthetic: str | None
     holdout: str | None
     target: str | None
+    data: dict[str, str | int | None]
     out: str | None
     debug: bool
 

@@ -106,7 +106,9 @@ class GenerativeModel(L.LightningModule, abc.ABC):
 
     def unroll(self, start: Tensor, steps: int, options: Sampling = PLAIN) -> Iterator[Tensor]:
         """Sequences in model space (n, t, D) continued by `steps` steps, in pieces (n, k, D), at constant memory."""
-        raise UserError(f"{type(self).__name__} makes sequences of {self.spec.shape[0]} steps and cannot go on with one")
+        raise UserError(
+            f"{type(self).__name__} makes sequences of {self.spec.shape[0]} steps and cannot go on with one"
+        )
 
     @property
     def can_unroll(self) -> bool:

@@ -144,9 +144,7 @@ class Ancestral:
                 prefixes.add(j, codes[:, j], coordinates, everywhere)
         return total
 
-    def draw(
-        self, codes: Tensor, coordinates: Tensor, known: Tensor, even: bool, base: Tensor | None = None
-    ) -> Tensor:
+    def draw(self, codes: Tensor, coordinates: Tensor, known: Tensor, even: bool, base: Tensor | None = None) -> Tensor:
         """Fills the cells of codes (n, C) that are not known (n, C); the known ones count from the start.
 
         Arguments:

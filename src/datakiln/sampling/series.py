@@ -43,7 +43,13 @@ def write_sequences(
 ) -> str:
     """Writes n sequences, each of its own length, to a .csv or .parquet file, piece by piece; says what that is."""
     codec = codec_of(synthesizer)
-    n = int(n) if n is not None else 1 if codec.roles.entity is None and codec.lengths[0] > codec.spec.shape[0] else DEFAULT_SEQUENCES
+    n = (
+        int(n)
+        if n is not None
+        else 1
+        if codec.roles.entity is None and codec.lengths[0] > codec.spec.shape[0]
+        else DEFAULT_SEQUENCES
+    )
     rows = _write(out, synthesizer.chunks(n, condition, seed, options=options), codec)
     return f"{counted(n, 'sequence')} of {counted(rows, 'row')}"
 
@@ -106,9 +112,7 @@ def _numbered(
         yield whole
 
 
-def _pieces(
-    synthesizer: Synthesizer, first: torch.Tensor, length: int, options: Sampling
-) -> Iterator[torch.Tensor]:
+def _pieces(synthesizer: Synthesizer, first: torch.Tensor, length: int, options: Sampling) -> Iterator[torch.Tensor]:
     yield first
     if first.shape[1] < length:
         yield from synthesizer.model.unroll(first, length - first.shape[1], options)
@@ -144,8 +148,8 @@ def _write(out: Path, pieces: Iterator[pd.DataFrame], codec: SeriesCodec) -> int
 def read_history(codec: SeriesCodec, path: str, what: str) -> tuple[pd.DataFrame, np.ndarray]:
     """Rows of a person's file, in order, and their sequence; raises `UserError` for what the model cannot take."""
     from datakiln.data.series.order import in_order
-    from datakiln.data.tables.finding import check_exists
     from datakiln.data.tables.files import read_table_file
+    from datakiln.data.tables.finding import check_exists
     from datakiln.sampling.filling import as_trained
 
     check_exists(Path(path))
@@ -158,7 +162,9 @@ def read_history(codec: SeriesCodec, path: str, what: str) -> tuple[pd.DataFrame
     needed += [name for name in (roles.time, roles.entity) if name is not None]
     lacking = [name for name in needed if name not in frame]
     if lacking:
-        raise UserError(f"{what}={path}: the column {lacking[0]!r} is not there{near(lacking[0], map(str, frame.columns))}")
+        raise UserError(
+            f"{what}={path}: the column {lacking[0]!r} is not there{near(lacking[0], map(str, frame.columns))}"
+        )
     frame, group, _ = in_order(frame, codec.schema, roles.time, roles.entity, "sort")
     return frame, group
 

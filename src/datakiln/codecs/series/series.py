@@ -219,7 +219,9 @@ class SeriesCodec(Codec):
         x, static = self.rows(data, group)
         begin = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
         sizes = np.diff(np.r_[begin, len(data)])
-        return gathered(x, static, torch.from_numpy(begin), torch.arange(len(begin)), torch.from_numpy(sizes), self.spec)
+        return gathered(
+            x, static, torch.from_numpy(begin), torch.arange(len(begin)), torch.from_numpy(sizes), self.spec
+        )
 
     def encode_whole(self, rows: pd.DataFrame, gaps: bool = False) -> Tensor:
         """One sequence, however long, (1, t, D): static columns that lack are unknown, its end is left open.

@@ -43,7 +43,9 @@ def in_order(
     if entity is not None:
         group, names = pd.factorize(frame[entity])
         if (group < 0).any():
-            raise UserError(f"data.entity={entity}: row {int(np.argmax(group < 0)) + 1} has none; fill it or leave it out")
+            raise UserError(
+                f"data.entity={entity}: row {int(np.argmax(group < 0)) + 1} has none; fill it or leave it out"
+            )
         order = np.argsort(group, kind="stable")
         frame, group = frame.iloc[order].reset_index(drop=True), group[order].astype(np.int64)
     if time is None:
@@ -55,7 +57,9 @@ def in_order(
     values = to_numbers(frame[time], field)
     if np.isnan(values).any():
         at = int(np.argmax(np.isnan(values)))
-        raise UserError(f"data.time={time} is missing in a row{_where(frame, entity, at)}; fill it or leave the row out")
+        raise UserError(
+            f"data.time={time} is missing in a row{_where(frame, entity, at)}; fill it or leave the row out"
+        )
     order = np.lexsort((values, group))
     sorted_values, sorted_group = values[order], group[order]
     same = (np.diff(sorted_values) == 0) & (np.diff(sorted_group) == 0)
@@ -68,8 +72,8 @@ def in_order(
     if moved.any() and on_time == "error":
         inside = (np.diff(values) < 0) & (np.diff(group) == 0)
         at = int(np.argmax(inside)) + 1
-        told = f"data.time={time}: {frame[time].iloc[at]} comes after {frame[time].iloc[at - 1]}{_where(frame, entity, at)}"
-        raise UserError(f"{told}; data.on_time=sort puts rows in order")
+        pair = f"{frame[time].iloc[at]} comes after {frame[time].iloc[at - 1]}"
+        raise UserError(f"data.time={time}: {pair}{_where(frame, entity, at)}; data.on_time=sort puts rows in order")
     return frame.iloc[order].reset_index(drop=True), sorted_group, int(moved.sum())
 
 

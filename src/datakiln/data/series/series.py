@@ -1,4 +1,4 @@
-"""Series from any source: put in order, split by entity or by time, encoded once, and served as sequences or windows."""
+"""Series from any source: put in order, split by entity or by time, encoded once, served as sequences or windows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 

@@ -46,7 +46,9 @@ def by_time(rows: int, window: int, shares: Sequence[float], seed: int) -> dict[
     least = 2 * window + 1
     if rows < len(NAMES) * least:
         told = f"data.window={window} and {rows} rows: training, validation and test need {least} rows each"
-        raise UserError(f"{told}, one window and a gap of another; choose data.window={max((rows // 3 - 1) // 2, 2)} or less")
+        raise UserError(
+            f"{told}, one window and a gap of another; choose data.window={max((rows // 3 - 1) // 2, 2)} or less"
+        )
     count = int(np.clip(rows // (WINDOWS * window), len(NAMES), MOST_BLOCKS))
     judged = [max(1, round(count * share)) for share in shares[1:]]
     part = np.zeros(count, dtype=np.int64)

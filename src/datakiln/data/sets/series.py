@@ -121,5 +121,7 @@ class ToySeries:
             }
             made.append(pd.DataFrame(frame))
         whole = pd.concat(made, ignore_index=True).astype({"patient": "str", "sex": "str", "state": "str"})
-        source = Provenance("generated", f"toy series of {self.entities} patients, seed {self.seed}", frame_sha256(whole))
+        source = Provenance(
+            "generated", f"toy series of {self.entities} patients, seed {self.seed}", frame_sha256(whole)
+        )
         return RawTable(whole, "sex", source)

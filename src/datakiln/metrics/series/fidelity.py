@@ -29,7 +29,16 @@ def autocorrelation(data: SeriesSets) -> list[Figure]:
     real, made = autocorrelations(data.train), autocorrelations(data.synthetic)
     parts = {c: float(np.abs(real[:, j] - made[:, j]).mean()) for j, c in enumerate(data.names)}
     value = float(np.mean(list(parts.values())))
-    return [Figure("series/autocorrelation", value, "lower", high=2.0, detail=worst_first(parts, "lower"), n=len(data.synthetic))]
+    return [
+        Figure(
+            "series/autocorrelation",
+            value,
+            "lower",
+            high=2.0,
+            detail=worst_first(parts, "lower"),
+            n=len(data.synthetic),
+        )
+    ]
 
 
 @metric("series/correlation", "series/lagged_correlation")
@@ -55,7 +64,9 @@ def spectrum(data: SeriesSets) -> list[Figure]:
     real, made = _spectra(data.train), _spectra(data.synthetic)
     parts = {c: float(np.abs(real[:, j] - made[:, j]).mean()) for j, c in enumerate(data.names)}
     value = float(np.mean(list(parts.values())))
-    return [Figure("series/spectrum", value, "lower", high=None, detail=worst_first(parts, "lower"), n=len(data.synthetic))]
+    return [
+        Figure("series/spectrum", value, "lower", high=None, detail=worst_first(parts, "lower"), n=len(data.synthetic))
+    ]
 
 
 @metric("series/clustering")
@@ -66,7 +77,9 @@ def clustering(data: SeriesSets) -> list[Figure]:
         pair = [_lag_one(np.abs(np.diff(part[..., j], axis=1))) for part in (data.train, data.synthetic)]
         parts[name] = abs(pair[0] - pair[1])
     value = float(np.mean(list(parts.values())))
-    return [Figure("series/clustering", value, "lower", high=2.0, detail=worst_first(parts, "lower"), n=len(data.synthetic))]
+    return [
+        Figure("series/clustering", value, "lower", high=2.0, detail=worst_first(parts, "lower"), n=len(data.synthetic))
+    ]
 
 
 @metric("series/lengths")
@@ -85,10 +98,14 @@ def nearest(data: SeriesSets) -> list[Figure]:
     And the share that are a training window to the last digit. A model that has learnt by heart is far above one half.
     """
     train, test, made = data.scaled()
+    if data.synthetic is data.test:  # of real windows: one half of the unseen ones beside the other
+        made, test = test[: len(test) // 2], test[len(test) // 2 :]
     n = min(len(train), len(test))
     made = made[np.linspace(0, len(made) - 1, min(NEAREST, len(made))).round().astype(int)]
     pick = np.linspace(0, len(train) - 1, n).round().astype(int)
-    own, other = (_nearest(made, part) for part in (train[pick], test[np.linspace(0, len(test) - 1, n).round().astype(int)]))
+    own, other = (
+        _nearest(made, part) for part in (train[pick], test[np.linspace(0, len(test) - 1, n).round().astype(int)])
+    )
     share = float((own < other).mean() + 0.5 * (own == other).mean())
     copies = float((_nearest(made, train) < 1e-7).mean())
     return [

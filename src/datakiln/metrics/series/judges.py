@@ -28,7 +28,9 @@ BOOSTED = 1000  # windows of each kind, at most
 def discriminative(data: SeriesSets, steps: int = 2000, seeds: int = 1) -> list[Figure]:
     """|accuracy - 0.5| of a GRU that tells synthetic from training windows: 0 is best, 0.5 the most."""
     real, _, made = data.scaled()
-    values = [abs(_told_apart(real, made, max(real.shape[2] // 2, 1), steps, data.seed + i)[0] - 0.5) for i in range(seeds)]
+    values = [
+        abs(_told_apart(real, made, max(real.shape[2] // 2, 1), steps, data.seed + i)[0] - 0.5) for i in range(seeds)
+    ]
     return [_spread("series/discriminative", values, "lower", 0.5, len(made))]
 
 
@@ -88,11 +90,20 @@ def _features(x: Floats) -> Floats:
     return np.concatenate([*(part.reshape(len(x), -1) for part in parts), *changes], axis=1)
 
 
-def _spread(name: str, values: list[float], better: str, high: float | None, n: int, ideal: float | None = None) -> Figure:
+def _spread(
+    name: str, values: list[float], better: str, high: float | None, n: int, ideal: float | None = None
+) -> Figure:
     error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
     note = f"{len(values)} judges, {min(values):.4g} to {max(values):.4g}" if len(values) > 1 else ""
     return Figure(
-        name, float(np.mean(values)), better, high=high, ideal=ideal, n=n, noise=error, note=note  # type: ignore[arg-type]
+        name,
+        float(np.mean(values)),
+        better,
+        high=high,
+        ideal=ideal,
+        n=n,
+        noise=error,
+        note=note,  # type: ignore[arg-type]
     )
 
 

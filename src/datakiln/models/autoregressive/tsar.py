@@ -20,7 +20,16 @@ import torch
 from torch import Tensor, nn
 
 from datakiln.errors import UserError
-from datakiln.models.autoregressive.tabar import DROPOUTS, LEVEL_ROWS, LEVELS, PSEUDO, WIDTHS, by_size, levels, one_cycle
+from datakiln.models.autoregressive.tabar import (
+    DROPOUTS,
+    LEVEL_ROWS,
+    LEVELS,
+    PSEUDO,
+    WIDTHS,
+    by_size,
+    levels,
+    one_cycle,
+)
 from datakiln.models.base import LikelihoodModel, OptimizerFactory
 from datakiln.nets.ancestral import Ancestral
 from datakiln.nets.anyorder import Network
@@ -264,7 +273,7 @@ class TSAR(LikelihoodModel):
         if self.n_numbers and self.net.numbers.has_references:
             numbers, own = self.net.numbers, slice(0, self.n_numbers)
             columns = numbers.numbers[own]
-            there = (sees[columns][:, numbers.numbers] & (known[:, numbers.numbers] & self.net.has_value(codes))[:, None])
+            there = sees[columns][:, numbers.numbers] & (known[:, numbers.numbers] & self.net.has_value(codes))[:, None]
             picked, totals = _with_components(
                 self.net, columns, own, features, picked, totals, cells, coordinates, there
             )

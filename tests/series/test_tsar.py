@@ -1,0 +1,88 @@
+"""The autoregressive model of series: its likelihood, its cache, and what it is told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from datakiln.models.autoregressive.tsar import _Walk
+from datakiln.spec import PLAIN
+from tests.test_conformance import trained
+
+
+@pytest.fixture(scope="module")
+def tsar():
+    model, data, _, _ = trained("tsar", "series")
+    model.eval()
+    return model, data
+
+
+def test_drawing_step_by_step_has_the_likelihood_of_the_whole(tsar):
+    """What the cached walk draws each step with is what one pass over the whole sequence says, to 1e-5."""
+    model, data = tsar
+    torch.manual_seed(0)
+    n, steps = 6, 12
+    static = data.inputs("test", n, data.spec.shape)[:, 0, : model.offset]
+    free = torch.full((n, data.spec.shape[1]), torch.nan)
+    free[:, -1] = 0.0
+    told, made = [], []
+    with torch.no_grad():
+        walk = _Walk(model, static, PLAIN, 1)
+        draw = walk.ancestral.draw
+        walk.ancestral.draw = lambda *a, **k: told.append(draw(*a, **k)) or told[-1]
+        for _ in range(steps):
+            walk.step(free, torch.zeros(n, dtype=torch.bool))
+            made.append(walk.last)
+        x = torch.stack(made, dim=1)
+        known = x.clone()
+        known[:, :, -1] = torch.nan  # the end was given, not drawn
+        steps_, _ = model._log_probs(known)
+    assert torch.allclose(torch.stack(told, dim=1), steps_, atol=1e-5)
+
+
+def test_going_on_is_as_from_the_begin(tsar):
+    """The state after `follow` is that of a walk that has drawn the steps itself."""
+    model, data = tsar
+    x = data.inputs("test", 5, data.spec.shape)[:, :8]
+    free = torch.full((5, data.spec.shape[1]), torch.nan)
+    free[:, -1] = 0.0
+    with torch.no_grad():
+        one, two = (_Walk(model, x[:, 0, : model.offset], PLAIN, 1) for _ in range(2))
+        one.follow(x)
+        for t in range(8):
+            two.step(x[:, t], torch.zeros(5, dtype=torch.bool))
+        drawn = []
+        for walk in (one, two):
+            torch.manual_seed(3)
+            walk.step(free, torch.zeros(5, dtype=torch.bool))
+            drawn.append(walk.last)
+    assert torch.allclose(one.state, two.state, atol=1e-5)
+    assert torch.allclose(drawn[0], drawn[1], atol=1e-4)
+
+
+def test_no_step_looks_ahead(tsar):
+    model, data = tsar
+    x = data.inputs("test", 4, data.spec.shape)
+    other = x.clone()
+    other[:, 6:] = data.inputs("val", 4, data.spec.shape)[:, 6:]
+    with torch.no_grad():
+        one, two = model.log_probs(x), model.log_probs(other)
+    assert torch.allclose(one[:, :6], two[:, :6], atol=1e-5)
+    assert not torch.allclose(one[:, 6:8], two[:, 6:8])
+
+
+def test_given_cells_stay(tsar):
+    """Static columns, and cells anywhere, come back as they were told."""
+    model, data = tsar
+    condition = torch.full((3, *data.spec.shape), torch.nan)
+    real = data.inputs("test", 3, data.spec.shape)
+    condition[:, :, : model.offset] = real[:, :1, : model.offset]
+    condition[:, 4, model.offset] = real[:, 4, model.offset]
+    condition[:, 4, model.offset + 1] = real[:, 4, model.offset + 1]
+    condition[:, :8, -1] = 0.0
+    torch.manual_seed(0)
+    x = model.sample(3, condition)
+    there = ~torch.isnan(condition)
+    assert torch.equal(x[there], condition[there])
+    assert len(np.unique(x[:, 5, model.offset + 1])) > 1
