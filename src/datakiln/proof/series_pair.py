@@ -81,7 +81,9 @@ def _beside(
     found = read_table_file(Path(path), least=1).frame
     lacking = [column for column in schema.names if column not in found.columns and column != roles.time]
     if lacking:
-        raise UserError(f"{name} has no column {lacking[0]!r}, which real={cfg.real} has{near(lacking[0], found.columns)}")
+        raise UserError(
+            f"{name} has no column {lacking[0]!r}, which real={cfg.real} has{near(lacking[0], found.columns)}"
+        )
     windows = None
     if entity is None and str(found.columns[0]) == "window" and "window" not in schema.names:
         windows = "window"  # as a sample of windows numbers them

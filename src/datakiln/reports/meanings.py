@@ -81,6 +81,20 @@ MEANINGS = {
     "boosting_relations": "How well a classifier that is shown what two columns come to tells synthetic rows: 0.5 not.",
     # cost
     "cost/wall_seconds": "Time from the start of the run to its report.",
+    # series
+    "series/marginals": "How far the values of single columns are from the real ones, at any step: 0 means the same.",
+    "series/changes": "How far changes from one step to the next are from the real ones: 0 means the same.",
+    "series/autocorrelation": "How differently a column goes with its own past than in reality, over several lags.",
+    "series/correlation": "How differently two columns go together than in reality, at the same step.",
+    "series/lagged_correlation": "How differently a column goes with another one a step before than in reality.",
+    "series/spectrum": "How differently slow and fast movements share the variation, as powers of ten.",
+    "series/clustering": "Whether calm and wild times last as long as in reality: 0 means the same.",
+    "series/lengths": "How far the lengths of sequences are from the real ones: 0 means the same.",
+    "series/discriminative": "How much more often than by chance a small recurrent net tells synthetic windows from "
+    "real ones, as published tables have it: 0 never, 0.5 always. It is easily fooled.",
+    "series/predictive": "How far a net that learnt from synthetic windows is off, one step ahead, on training ones.",
+    "twosample/gru32_auc": "How well a recurrent net tells synthetic from real windows: 0.5 not at all, 1 always.",
+    "utility/forecast_error": "How far a net that learnt from synthetic windows is off, one step ahead, on unseen ones.",
     "cost/cpu_seconds": "Processor time of the run, all cores together.",
     "cost/fit_cpu_seconds": "Processor time of training, all cores together.",
     "cost/peak_memory_mb": "The most memory the run held at once.",

@@ -1,0 +1,86 @@
+"""Series out of a trained model: lengths, dates, conditions, endless series, forecasts, filling and scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from datakiln.errors import UserError
+from datakiln.sampling.series import fill_file, forecast_file, score_file, write_endless, write_sequences
+from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.spec import PLAIN
+from tests.test_conformance import trained
+
+
+@pytest.fixture(scope="module")
+def synthesizer() -> Synthesizer:
+    _, _, folder, _ = trained("tsar", "series")
+    return Synthesizer.load(folder)
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Path:
+    _, data, _, _ = trained("tsar", "series")
+    path = tmp_path / "history.csv"
+    frame = data.frames["test"]
+    frame[frame["patient"].isin(frame["patient"].unique()[:2])].to_csv(path, index=False)
+    return path
+
+
+def test_each_sequence_has_its_own_length_and_days_in_order(synthesizer, tmp_path):
+    out = tmp_path / "x.csv"
+    write_sequences(synthesizer, 30, out, {"sex": "F"}, 1, PLAIN)
+    frame = pd.read_csv(out, parse_dates=["date"])
+    assert frame["patient"].nunique() == 30 and (frame["sex"] == "F").all()
+    assert frame.groupby("patient").size().nunique() > 1
+    steps = frame.groupby("patient")["date"].diff().dropna()
+    assert (steps == pd.Timedelta(days=1)).all()
+    with pytest.raises(UserError, match="conditions are on static columns"):
+        write_sequences(synthesizer, 3, tmp_path / "y.csv", {"level": "1"}, 1, PLAIN)
+
+
+def test_an_endless_series_is_as_long_as_wished(synthesizer, tmp_path):
+    out = tmp_path / "x.csv"
+    write_endless(synthesizer, 1, 700, out, {}, 1, PLAIN)
+    frame = pd.read_csv(out, parse_dates=["date"])
+    assert len(frame) == 700 and frame["patient"].nunique() == 1
+    assert (frame["date"].diff().dropna() == pd.Timedelta(days=1)).all()
+
+
+def test_a_forecast_goes_on_where_the_history_ends(synthesizer, history, tmp_path):
+    out = tmp_path / "ahead.csv"
+    forecast_file(synthesizer, str(history), out, 5, 8, 1, PLAIN)
+    ahead, paths = pd.read_csv(out), pd.read_csv(tmp_path / "ahead_paths.csv", parse_dates=["date"])
+    assert len(ahead) == 10 and len(paths) == 80 and (tmp_path / "ahead.png").exists()
+    last = pd.read_csv(history, parse_dates=["date"]).groupby("patient")["date"].max()
+    first = paths[paths["step"] == 1].groupby("patient")["date"].first()
+    assert ((first - last) == pd.Timedelta(days=1)).all()
+    assert (ahead["level 5%"] <= ahead["level 95%"]).all()
+
+
+def test_holes_are_filled_and_nothing_else_changes(synthesizer, history, tmp_path):
+    frame = pd.read_csv(history)
+    holes = frame.assign(level=frame["level"].where(np.arange(len(frame)) % 4 != 2))
+    path, out = tmp_path / "holes.csv", tmp_path / "filled.csv"
+    holes.to_csv(path, index=False)
+    fill_file(synthesizer, str(path), out, 1, PLAIN)
+    filled = pd.read_csv(out)
+    assert filled["level"].notna().all()
+    there = holes["level"].notna()
+    assert (filled["level"][there] == frame["level"][there]).all() and (filled["date"] == frame["date"]).all()
+
+
+def test_strange_steps_score_low(synthesizer, history, tmp_path):
+    frame = pd.read_csv(history)
+    strange = frame.assign(level=frame["level"].where(np.arange(len(frame)) != 6, frame["level"].max()))
+    scores = []
+    for name, rows in (("a", frame), ("b", strange)):
+        path, out = tmp_path / f"{name}.csv", tmp_path / f"{name}_scored.csv"
+        rows.to_csv(path, index=False)
+        score_file(synthesizer, str(path), out)
+        scores.append(pd.read_csv(out)["log_prob"])
+    assert len(scores[0]) == len(frame) and np.isfinite(scores[0]).all()
+    assert np.allclose(scores[0][:6], scores[1][:6], atol=1e-3) and scores[0][6] != scores[1][6]
