@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from datakiln.api.model import Model
 
-DEFAULTS = {"table": "tabar", "image": "vae"}  # models by kind of data
+DEFAULTS = {"table": "tabar", "image": "vae", "series": "tsar"}  # models by kind of data
 TABLES = (".csv", ".tsv", ".txt", ".parquet", ".pq", ".gz")
 FRAME = "frame"  # what a run calls data that is a DataFrame
 

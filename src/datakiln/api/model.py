@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from datakiln.api.process import as_it_was, quietly
+from datakiln.codecs.series.series import SeriesCodec
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.data.tables.memory import checked
 from datakiln.errors import UserError, near
@@ -62,7 +63,7 @@ class Model:
 
     @property
     def kind(self) -> str:
-        """Of its data: "table" or "image"."""
+        """Of its data: "table", "image" or "series"."""
         return str(self.synthesizer.codec.spec.kind)
 
     def sample(
@@ -73,7 +74,7 @@ class Model:
         balance: str | None = None,
         **options: Any,
     ) -> Any:  # noqa: ANN401 (a frame or an array)
-        """Synthetic data: a DataFrame with the dtypes of the training table, or pictures as uint8 (n, H, W, C).
+        """Synthetic data: a DataFrame with the dtypes of the training rows, or pictures as uint8 (n, H, W, C).
 
         Arguments:
             n: Rows or pictures.
@@ -132,7 +133,9 @@ class Model:
 
     def _rows(self, rows: Any) -> pd.DataFrame:  # noqa: ANN401 (what a person gave)
         if self.kind != "table":
-            raise UserError(f"{self.name} was trained on pictures; rows are for models of tables")
+            noun = NOUNS[self.synthesizer.codec.spec.kind]
+            way = "; the command sample has fill= and score= for series" if self.kind == "series" else ""
+            raise UserError(f"{self.name} was trained on {noun}s; rows are for models of tables{way}")
         if not isinstance(rows, pd.DataFrame):
             raise UserError(f"rows are of type {type(rows).__name__}; give a pandas DataFrame")
         return checked(rows, "the table", least=1)
@@ -207,7 +210,7 @@ class Model:
             channels, height, width = spec.shape
             classes = f", {counted(len(spec.classes), 'class', 'classes')}" if spec.classes else ""
             return f"{height} x {width} px, {'grey' if channels == 1 else 'colour'}{classes}"
-        assert isinstance(self.synthesizer.codec, TableCodec)
+        assert isinstance(self.synthesizer.codec, TableCodec | SeriesCodec)
         names = self.synthesizer.codec.schema.names
         shown = ", ".join(names[:SHOWN_COLUMNS]) + (", ..." if len(names) > SHOWN_COLUMNS else "")
         return f"{counted(len(names), 'column')} ({shown})"

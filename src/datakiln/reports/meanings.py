@@ -94,7 +94,7 @@ MEANINGS = {
     "real ones, as published tables have it: 0 never, 0.5 always. It is easily fooled.",
     "series/predictive": "How far a net that learnt from synthetic windows is off, one step ahead, on training ones.",
     "twosample/gru32_auc": "How well a recurrent net tells synthetic from real windows: 0.5 not at all, 1 always.",
-    "utility/forecast_error": "How far a net that learnt from synthetic windows is off, one step ahead, on unseen ones.",
+    "utility/forecast_error": "How far a net that learnt from synthetic windows is off, one step ahead, on new ones.",
     "cost/cpu_seconds": "Processor time of the run, all cores together.",
     "cost/fit_cpu_seconds": "Processor time of training, all cores together.",
     "cost/peak_memory_mb": "The most memory the run held at once.",
