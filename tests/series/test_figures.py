@@ -1,0 +1,78 @@
+"""Figures of windows against what is known: equal windows, copies, shuffled steps, another scale."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from datakiln.metrics.base import MetricError
+from datakiln.metrics.series import fidelity
+from datakiln.metrics.series.sets import SeriesSets, evaluate_series, shuffled, windows
+
+
+def waves(n: int, seed: int, phi: float = 0.9) -> np.ndarray:
+    """Windows (n, 12, 2) of an autoregression of order 1, and of another that follows it."""
+    rng = np.random.default_rng(seed)
+    x = np.zeros((n, 40, 2))
+    noise = rng.normal(size=x.shape)
+    for t in range(1, 40):
+        x[:, t, 0] = phi * x[:, t - 1, 0] + noise[:, t, 0]
+        x[:, t, 1] = 0.5 * x[:, t - 1, 0] + noise[:, t, 1]
+    return x[:, -12:]
+
+
+def sets(synthetic: np.ndarray) -> SeriesSets:
+    lengths = {name: np.full(9, 12) for name in ("train", "test", "synthetic")}
+    return SeriesSets(("a", "b"), waves(800, 0), waves(400, 1), synthetic, lengths)
+
+
+def value(function, data: SeriesSets, at: int = 0) -> float:
+    return function(data)[at].value
+
+
+@pytest.mark.parametrize(
+    "function",
+    [fidelity.marginals, fidelity.autocorrelation, fidelity.correlation, fidelity.spectrum, fidelity.clustering],
+)
+def test_no_distance_of_the_same_and_more_of_others(function):
+    """Windows of the very same law are near, those of shuffled cells far in all that time decides."""
+    same, data = sets(waves(800, 0)), sets(waves(800, 2))
+    assert value(function, same) == pytest.approx(0.0, abs=1e-9)
+    naive = SeriesSets(data.names, data.train, data.test, shuffled(data), data.lengths)
+    if function is not fidelity.clustering:  # neither has calm and wild times
+        at = 1 if function is fidelity.marginals else 0  # the changes: cells by themselves are right
+        assert value(function, naive, at) > 3 * value(function, data, at)
+
+
+def test_autocorrelation_is_that_of_the_law():
+    found = fidelity.autocorrelations(waves(4000, 0))[:, 0]
+    assert np.allclose(found, 0.9 ** np.arange(1, 7), atol=0.05)
+
+
+def test_copies_are_told_and_new_windows_are_not():
+    fresh, copies = sets(waves(400, 3)), sets(waves(800, 0)[:400])
+    assert value(fidelity.nearest, fresh, 1) == 0.0 and abs(value(fidelity.nearest, fresh) - 0.5) < 0.12
+    assert value(fidelity.nearest, copies, 1) == 1.0 and value(fidelity.nearest, copies) > 0.7
+
+
+def test_lengths():
+    data = sets(waves(50, 1))
+    with pytest.raises(MetricError, match="all sequences are of one length"):
+        fidelity.lengths(data)
+    data.lengths.update(train=np.array([1, 2, 3, 4]), synthetic=np.array([3, 4, 3, 4]))
+    assert value(fidelity.lengths, data) == pytest.approx(0.5)
+
+
+def test_windows_stay_inside_their_sequence():
+    values, group = np.arange(20.0)[:, None], np.repeat([0, 1], [12, 8])
+    found = windows(values, group, 5)
+    assert found.shape == (8 + 4, 5, 1) and (np.diff(found[..., 0], axis=1) == 1).all()
+    assert not {(11.0, 12.0)} & {(a, b) for row in found[..., 0] for a, b in zip(row, row[1:], strict=False)}
+    assert len(windows(values, group, 5, most=4)) == 4
+
+
+def test_a_figure_that_cannot_be_had_keeps_its_reason():
+    results = evaluate_series(sets(waves(3, 0)), [fidelity.marginals])
+    assert results[0].value is None and "fewer than 8 windows" in results[0].why
+    results = evaluate_series(sets(waves(300, 5)), [fidelity.marginals])
+    assert results[0].ceiling is not None and results[0].floor is not None and not results[0].why
