@@ -12,6 +12,7 @@ import pytest
 import src  # noqa: F401 (the tests of a clone test that clone's package, whatever is installed)
 
 os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many workers as cores: more threads only get in each other's way
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 
