@@ -100,6 +100,19 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         """
         raise UserError(f"{type(self).__name__} takes no input, it draws: leave out translate=")
 
+    def complete(self, x: Tensor, y: Tensor | None, options: Sampling = PLAIN) -> Tensor:
+        """One chunk of pictures whose unknown pixels are drawn given the known ones.
+
+        Arguments:
+            x: Pictures in model space with NaN where they are unknown, shape (B, C, H, W).
+            y: Class indices, shape (B,); None where the model is to find them by itself, or is told none.
+            options: See `Sampling`.
+
+        Returns:
+            Pictures of the same shape; what was known is as it was.
+        """
+        raise UserError(f"fill=: {type(self).__name__} cannot be told a part of an example and draw the rest")
+
     def walk(self, keys: Tensor, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Examples at given latents, shape (n, latent_dim) to (n, *spec.shape): the steps of a walk between some."""
         raise UserError(f"interpolate needs a model with a latent space, not {type(self).__name__}")
@@ -130,8 +143,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
 
     @property
     def can_fill(self) -> bool:
-        """Whether it can be told any part of an example and draw the rest."""
-        return self.conditioning == "columns"
+        """Whether it can be told a part of an example and draw the rest."""
+        return self.conditioning == "columns" or type(self).complete is not GenerativeModel.complete
 
     def check_options(self, options: Sampling) -> None:
         """Refuses a choice that would do nothing here.
@@ -194,7 +207,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
 
     def impute(self, x: Tensor) -> Tensor:
         """Rows with NaN for unknown cells, filled by a draw given the known ones; for conditioning by "columns"."""
-        if not self.can_fill:
+        if self.conditioning != "columns":
             raise ValueError(f"{type(self).__name__} cannot be told columns")
         return self.sample(len(x), x)
 

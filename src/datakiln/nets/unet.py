@@ -24,10 +24,14 @@ MOST_PIXELS = 4  # side of a patch at most: what is cut into larger ones loses i
 class UNet(nn.Module):
     """Pictures, times and labels to as many or more channels, of pictures of any side.
 
+    Maps on the way up are added to those on the way down, not joined with them, and most blocks work on the smallest
+    map (Hoogeboom et al., 2023): on a processor that is three times as fast.
+
     Arguments:
         shape: (C, H, W) of a picture.
         width: Channels of the largest map; every smaller one has twice as many, at most four times the width.
-        blocks: Residual blocks of each map on the way down; on the way up there is one more.
+        blocks: Residual blocks of each map but the smallest, on the way down and on the way up.
+        middle: Residual blocks of the smallest map, each followed by attention.
         classes: Number of classes; 0 for a net that is not told.
         dropout: Share of hidden units left out while training.
         outputs: Channels that come out; those of a picture unless given.
@@ -38,6 +42,7 @@ class UNet(nn.Module):
         shape: tuple[int, ...],
         width: int = 64,
         blocks: int = 1,
+        middle: int = 3,
         classes: int = 0,
         dropout: float = 0.0,
         outputs: int | None = None,
@@ -46,37 +51,29 @@ class UNet(nn.Module):
         super().__init__()
         if width < GROUPS or width % GROUPS:
             raise ValueError(f"width={width} must be a multiple of {GROUPS}")
+        if blocks < 1 or middle < 1:
+            raise ValueError(f"blocks={blocks} and middle={middle} must be at least 1")
         self.patch, maps = layout(shape[1])
         widths = [width * min(2**i, 4) for i in range(maps)]
         told = 4 * width
         self.time = nn.Sequential(Linear(2 * FREQUENCIES, told), nn.SiLU(), Linear(told, told))
         self.label = nn.Embedding(classes, told) if classes else None
         self.enter = nn.Conv2d(shape[0] * self.patch**2, width, 3, padding=1)
-        self.down, self.up, self.shrink, self.grow = (nn.ModuleList() for _ in range(4))
-        skips, before = [width], width
-        for i, wide in enumerate(widths):
-            level = nn.ModuleList()
-            for _ in range(blocks):
-                level.append(ResidualBlock(before, wide, told, dropout))
-                skips.append(wide)
-                before = wide
-            self.down.append(level)
-            if i < maps - 1:
-                self.shrink.append(nn.Conv2d(wide, wide, 3, stride=2, padding=1))
-                skips.append(wide)
-        self.middle = nn.ModuleList([ResidualBlock(before, before, told, dropout), Attention(before)])
-        for i, wide in reversed(list(enumerate(widths))):
-            level = nn.ModuleList()
-            for _ in range(blocks + 1):
-                level.append(ResidualBlock(before + skips.pop(), wide, told, dropout))
-                before = wide
-            self.up.append(level)
-            if i:
-                self.grow.append(nn.Conv2d(wide, wide, 3, padding=1))
-        self.normalise = nn.GroupNorm(GROUPS, before)
-        self.leave = nn.Conv2d(before, (outputs or shape[0]) * self.patch**2, 3, padding=1)
+
+        def level(wide: int) -> nn.ModuleList:
+            return nn.ModuleList(ResidualBlock(wide, told, dropout) for _ in range(blocks))
+
+        steps = list(zip(widths, widths[1:], strict=False))
+        self.down = nn.ModuleList(level(wide) for wide, _ in steps)
+        self.shrink = nn.ModuleList(nn.Conv2d(wide, deeper, 3, stride=2, padding=1) for wide, deeper in steps)
+        self.middle = nn.ModuleList(ResidualBlock(widths[-1], told, dropout) for _ in range(middle))
+        self.attention = nn.ModuleList(Attention(widths[-1]) for _ in range(middle))
+        self.grow = nn.ModuleList(nn.Conv2d(deeper, wide, 1) for wide, deeper in reversed(steps))
+        self.up = nn.ModuleList(level(wide) for wide, _ in reversed(steps))
+        self.normalise = nn.GroupNorm(GROUPS, width)
+        self.leave = nn.Conv2d(width, (outputs or shape[0]) * self.patch**2, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
-        self.activations = width * -(-shape[1] // self.patch) ** 2
+        self.activations = width * -((-shape[1] // self.patch) ** 2)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
@@ -88,20 +85,18 @@ class UNet(nn.Module):
             told = told + embedded(self.label, y)
         told = F.silu(told)
         h = self.enter(F.pixel_unshuffle(x, self.patch).contiguous(memory_format=torch.channels_last))
-        skips = [h]
-        for i, level in enumerate(self.down):
-            for block in level:  # type: ignore[attr-defined]
+        kept = []
+        for blocks, shrink in zip(self.down, self.shrink, strict=True):
+            for block in blocks:  # type: ignore[attr-defined]
                 h = block(h, told)
-                skips.append(h)
-            if i < len(self.shrink):
-                h = self.shrink[i](h)
-                skips.append(h)
-        h = self.middle[1](self.middle[0](h, told))
-        for i, level in enumerate(self.up):
-            for block in level:  # type: ignore[attr-defined]
-                h = block(torch.cat([h, skips.pop()], dim=1), told)
-            if i < len(self.grow):
-                h = self.grow[i](F.interpolate(h, size=skips[-1].shape[2:], mode="nearest"))
+                kept.append(h)
+            h = shrink(h)
+        for block, attention in zip(self.middle, self.attention, strict=True):
+            h = attention(block(h, told))
+        for blocks, grow in zip(self.up, self.grow, strict=True):
+            h = F.interpolate(grow(h), size=kept[-1].shape[2:], mode="nearest")
+            for block in blocks:  # type: ignore[attr-defined]
+                h = block(h + kept.pop(), told)
         out = F.pixel_shuffle(self.leave(F.silu(self.normalise(h))), self.patch)
         return out[:, :, :height, :wide].contiguous()
 
@@ -110,30 +105,28 @@ class ResidualBlock(nn.Module):
     """Two convolutions beside a shortcut; time and class scale and shift the map between them.
 
     Arguments:
-        width_in: Channels that come in.
-        width_out: Channels that go out.
+        width: Channels.
         told: Width of the vector of time and class.
         dropout: See `UNet`.
     """
 
-    def __init__(self, width_in: int, width_out: int, told: int, dropout: float) -> None:
+    def __init__(self, width: int, told: int, dropout: float) -> None:
         """See the class."""
         super().__init__()
-        self.first_norm = nn.GroupNorm(GROUPS, width_in)
-        self.first = nn.Conv2d(width_in, width_out, 3, padding=1)
-        self.told = Linear(told, 2 * width_out)
-        self.second_norm = nn.GroupNorm(GROUPS, width_out)
+        self.first_norm = nn.GroupNorm(GROUPS, width)
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.told = Linear(told, 2 * width)
+        self.second_norm = nn.GroupNorm(GROUPS, width)
         self.dropout = nn.Dropout(dropout)
-        self.second = nn.Conv2d(width_out, width_out, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
         nn.init.zeros_(self.second.weight)  # each block begins as its shortcut
-        self.shortcut = nn.Conv2d(width_in, width_out, 1) if width_in != width_out else nn.Identity()
 
     def forward(self, x: Tensor, told: Tensor) -> Tensor:
-        """(B, width_in, H, W) and (B, told) to (B, width_out, H, W)."""
+        """(B, width, H, W) and (B, told) to (B, width, H, W)."""
         h = self.first(F.silu(self.first_norm(x)))
         scale, shift = self.told(told)[:, :, None, None].chunk(2, dim=1)
         h = torch.addcmul(shift, self.second_norm(h), 1.0 + scale)
-        return self.shortcut(x) + self.second(self.dropout(F.silu(h)))
+        return x + self.second(self.dropout(F.silu(h)))
 
 
 class Attention(nn.Module):
