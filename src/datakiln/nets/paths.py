@@ -103,7 +103,7 @@ class Uniform:
 
 
 def stratified(n: int, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
-    """Gives n ranks in [0, 1], one in each n-th part of it and in random order, shape (n,): their mean hardly varies."""
+    """Gives n ranks, one in each n-th part of [0, 1], in random order, shape (n,): their mean hardly varies."""
     order = torch.randperm(n, generator=generator, device=device)
     return (order + torch.rand(n, generator=generator, device=device)) / n
 

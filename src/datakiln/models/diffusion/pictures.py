@@ -74,7 +74,7 @@ class DiffusionPictures(PictureModel, abc.ABC):
             raise UserError(f"{told}; leave guidance= out, or train with model.conditional=true on labelled pictures")
 
     def _noise_and_ranks(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Noise of the shape of x and a rank in [0, 1] for the time of each, the same at every call outside training."""
+        """Noise of the shape of x and a rank in [0, 1] for each time; outside training the same at every call."""
         generator = None if self.training else torch.Generator(x.device).manual_seed(SEED)
         ranks = stratified(len(x), x.device, generator)
         return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype), ranks

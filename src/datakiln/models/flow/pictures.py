@@ -60,9 +60,8 @@ class PictureFlow(PictureModel, abc.ABC):
             raise UserError(f"{told}; choose variational or uniform")
         channels, height, wide = spec.shape
         if height % 2 or wide % 2:
-            raise UserError(
-                f"{type(self).__name__} halves maps, which an odd side of {height} px does not allow; set data.side"
-            )
+            told = f"{type(self).__name__} halves maps, which an odd side of {height} px does not allow"
+            raise UserError(f"{told}; set data.side to an even one, such as {height + 1}")
         if steps < 1:
             raise ValueError(f"steps={steps} must be at least 1")
         self.scales = nn.ModuleList()
