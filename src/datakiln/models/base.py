@@ -178,7 +178,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         chunk = self.rows_at_once
         sizes = [min(chunk, n - start) for start in range(0, n, chunk)]
         told = [None] * len(sizes) if condition is None else condition.split(chunk)
-        with self._evaluating():
+        with self.evaluating():
             parts = [self.draw(size, part, options) for size, part in zip(sizes, told, strict=True)]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
@@ -192,12 +192,13 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         self.check_options(options)
         chunk = self.rows_at_once
         targets = [None] * -(-len(x) // chunk) if target is None else target.split(chunk)
-        with self._evaluating():
+        with self.evaluating():
             parts = [self.transform(part, told, options) for part, told in zip(x.split(chunk), targets, strict=True)]
         return torch.cat(parts)
 
     @contextmanager
-    def _evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> Iterator[None]:
+        """Eval mode within the block, and the mode it was in behind it."""
         training = self.training
         self.eval()
         try:

@@ -164,3 +164,26 @@ def ddim(noise: Field, path: Path, x: Tensor, times: Tensor, eta: float = 0.0, l
         if eta:
             x = x + fresh * torch.randn_like(x)
     return x
+
+
+def inpaint(data: Field, path: Path, given: Tensor, known: Tensor, times: Tensor, temperature: float = 1.0) -> Tensor:
+    """Draws the unknown part of pictures: at each step the known part takes the place of what is predicted of it.
+
+    Noise is drawn anew at every step, so that both parts come to fit each other (Lugmayr et al., 2022, without going
+    back in time). The result follows p(unknown | known) approximately.
+
+    Arguments:
+        data: Predicts x_1 from x_t.
+        path: Of the model.
+        given: Pictures, anything where they are unknown, shape (B, C, H, W).
+        known: Where they are known, shape (B, 1, H, W).
+        times: Rising, shape (steps + 1,).
+        temperature: Of the noise.
+    """
+    x = temperature * torch.randn_like(given)
+    for i, (t, after) in enumerate(zip(times[:-1], times[1:], strict=True)):
+        predicted = torch.where(known, given, data(x, t))
+        if i == len(times) - 2:
+            break
+        x = path.alpha(after) * predicted + temperature * path.sigma(after) * torch.randn_like(given)
+    return predicted

@@ -44,6 +44,10 @@ class DDPM(DiffusionPictures):
             noise = self.net(between(self.path, batch.x, x_0, t), t, self._labels(batch))
         return {"loss": (noise.float() - x_0).square().mean()}
 
+    def data_of(self, predicted: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """What is left without the noise."""
+        return (x - self.path.sigma(t) * predicted) / self.path.alpha(t)
+
     def solve(self, field: Field, x: Tensor, steps: int) -> Tensor:
         """Even steps from t = 0 to 1, the last of which shows what is predicted of the picture."""
         limit = max(abs(bound) for bound in self.spec.bounds)

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from datakiln.errors import UserError
 from datakiln.models.pictures import PictureModel
 from datakiln.nets.linear import half_precision
-from datakiln.nets.paths import Field, stratified
+from datakiln.nets.paths import Field, Path, inpaint, stratified
 from datakiln.nets.unet import UNet
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
 UNTOLD = 0.1  # share of training pictures whose class is hidden, so that one net learns both (Ho and Salimans, 2022)
+FILLING_STEPS = 50  # at least, unless asked otherwise: noise that is drawn anew needs more of them
 SEED = 0  # of the times and the noise outside training, the same at every epoch, so that epochs compare
 
 
@@ -35,6 +36,7 @@ class DiffusionPictures(PictureModel, abc.ABC):
         **shared: See `PictureModel`.
     """
 
+    path: Path
     options = frozenset({"steps", "guidance", "temperature"})
 
     def __init__(
@@ -110,8 +112,30 @@ class DiffusionPictures(PictureModel, abc.ABC):
         low, high = self.spec.bounds
         return made.clamp(low, high)
 
+    def complete(self, x: Tensor, y: Tensor | None, options: Sampling = PLAIN) -> Tensor:
+        """Pictures with their unknown pixels drawn; see `GenerativeModel.complete` and `inpaint`."""
+        known = torch.isfinite(x).all(dim=1, keepdim=True)
+        told = self.told(y, len(x))
+        guidance = 0.0 if y is None else self.guidance if options.guidance is None else options.guidance
+        if y is None and options.guidance is not None:
+            raise UserError(f"guidance={options.guidance}: nothing says of which class the pictures are; leave it out")
+        predicted, temperature = self.field(told, guidance), options.temperature or 1.0
+        steps = options.steps or max(self.sampling_steps, FILLING_STEPS)
+        times = torch.linspace(0.0, 1.0, steps + 1, device=x.device)
+        low, high = self.spec.bounds
+
+        def data(x_t: Tensor, t: Tensor) -> Tensor:
+            return self.data_of(predicted(x_t, t), x_t, t).clamp(low, high)
+
+        with self._precision():
+            return inpaint(data, self.path, x.nan_to_num(0.0), known, times, temperature)
+
     def _precision(self) -> AbstractContextManager[None]:
         return half_precision(self.device, self.bf16)
+
+    @abc.abstractmethod
+    def data_of(self, predicted: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """What the net's prediction at x_t says of the picture itself, shape (B, C, H, W)."""
 
     @abc.abstractmethod
     def solve(self, field: Field, x: Tensor, steps: int) -> Tensor:
