@@ -12,7 +12,7 @@ from typing import Any
 
 from bench._process import Cost, Row, alone, row
 
-MODELS = {"flow_matching": 64, "ddpm": 64, "pixelcnn": 16, "realnvp": 64, "glow": 64}  # batch of each
+MODELS = {"flow_matching": 32, "ddpm": 32, "pixelcnn": 16, "realnvp": 64, "glow": 64}  # batch of each
 COUNT, WARM_UP, REPEATS = 8, 3, 1
 PICTURES = 1024
 SAMPLES = 64

@@ -1,4 +1,4 @@
-"""Sliced Wasserstein distance between patches of Laplacian pyramids (Karras et al., 2018, section 5): no network at all.
+"""Sliced Wasserstein distance between patches of Laplacian pyramids (Karras et al., 2018, section 5): by no network.
 
 A witness that nothing was trained for: what a network does not look at it cannot see, and what a model was trained
 with it cannot judge. Each level of a pyramid shows structures of one size, and is judged by itself.
@@ -25,8 +25,8 @@ THOUSAND = 1000.0  # the distance is told in thousandths, as in the paper
 def swd(sets: ImageSets, n: int = 2000, patches: int = 64, projections: int = 256) -> list[Figure]:
     """The distance at each level of the pyramid and its mean, in thousandths of a patch's deviation.
 
-    Patches of judged pictures and of as many training pictures are normalised by channel, by the training ones' mean and
-    deviation, and projected on random directions; the mean absolute difference of their sorted values is the distance.
+    Patches of judged pictures and of as many training pictures are normalised by channel, by mean and deviation of the
+    training ones, and projected on random directions; the distance is the mean absolute difference of sorted values.
 
     Arguments:
         sets: The pictures.

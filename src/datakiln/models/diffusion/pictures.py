@@ -42,7 +42,7 @@ class DiffusionPictures(PictureModel, abc.ABC):
     def __init__(
         self,
         spec: DataSpec,
-        width: int = 64,
+        width: int = 48,
         blocks: int = 1,
         middle: int = 3,
         dropout: float = 0.0,
