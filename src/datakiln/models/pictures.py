@@ -47,11 +47,15 @@ class PictureModel(LikelihoodModel, abc.ABC):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One loss, at the rate that the share of training done gives."""
-        rate = cosine_rate(self.progress, self.warmup)
+        rate = self.rate()
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             group.setdefault("initial_lr", group["lr"])
             group["lr"] = rate * group["initial_lr"]
         return super().training_step(batch, batch_idx)
+
+    def rate(self) -> float:
+        """Factor of the learning rate now."""
+        return cosine_rate(self.progress, self.warmup)
 
     def told(self, y: Tensor | None, n: int) -> Tensor | None:
         """Labels of n examples as the nets take them: None for a model that is told none, -1 for those unknown."""

@@ -106,26 +106,27 @@ class ResidualBlock(nn.Module):
 
     Arguments:
         width: Channels.
-        told: Width of the vector of time and class.
+        told: Width of the vector of time and class; 0 for a block that is told neither.
         dropout: See `UNet`.
     """
 
-    def __init__(self, width: int, told: int, dropout: float) -> None:
+    def __init__(self, width: int, told: int, dropout: float = 0.0) -> None:
         """See the class."""
         super().__init__()
         self.first_norm = nn.GroupNorm(GROUPS, width)
         self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.told = Linear(told, 2 * width)
+        self.told = Linear(told, 2 * width) if told else None
         self.second_norm = nn.GroupNorm(GROUPS, width)
         self.dropout = nn.Dropout(dropout)
         self.second = nn.Conv2d(width, width, 3, padding=1)
         nn.init.zeros_(self.second.weight)  # each block begins as its shortcut
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
+    def forward(self, x: Tensor, told: Tensor | None = None) -> Tensor:
         """(B, width, H, W) and (B, told) to (B, width, H, W)."""
-        h = self.first(F.silu(self.first_norm(x)))
-        scale, shift = self.told(told)[:, :, None, None].chunk(2, dim=1)
-        h = torch.addcmul(shift, self.second_norm(h), 1.0 + scale)
+        h = self.second_norm(self.first(F.silu(self.first_norm(x))))
+        if self.told is not None:
+            scale, shift = self.told(told)[:, :, None, None].chunk(2, dim=1)
+            h = torch.addcmul(shift, h, 1.0 + scale)
         return x + self.second(self.dropout(F.silu(h)))
 
 

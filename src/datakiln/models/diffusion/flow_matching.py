@@ -46,11 +46,15 @@ class FlowMatching(DiffusionPictures):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The squared error of the velocity (eq. 23 of the paper with sigma_min = 0)."""
-        x_0, ranks = self._noise_and_ranks(batch.x)
+        return {"loss": self.error(batch.x, self._labels(batch))}
+
+    def error(self, x_1: Tensor, y: Tensor | None) -> Tensor:
+        """Mean squared error of the velocity, of what is denoised, (B, *denoised), and labels (B,)."""
+        x_0, ranks = self._noise_and_ranks(x_1)
         t = self.times(ranks)
         with self._precision():
-            velocity = self.net(between(self.path, batch.x, x_0, t), t, self._labels(batch))
-        return {"loss": (velocity.float() - (batch.x - x_0)).square().mean()}
+            velocity = self.net(between(self.path, x_1, x_0, t), t, y)
+        return (velocity.float() - (x_1 - x_0)).square().mean()
 
     def data_of(self, predicted: Tensor, x: Tensor, t: Tensor) -> Tensor:
         """Where the velocity leads in what is left of the time."""

@@ -34,6 +34,9 @@ class DiffusionPictures(PictureModel, abc.ABC):
         sampling_steps: Steps of the sampler unless asked otherwise.
         bf16: Whether convolutions and products are in bfloat16; None for yes where the processor is faster with them.
         **shared: See `PictureModel`.
+
+    Attributes:
+        denoised: Shape of what is denoised.
     """
 
     path: Path
@@ -55,7 +58,8 @@ class DiffusionPictures(PictureModel, abc.ABC):
         super().__init__(spec, **shared)
         Sampling(steps=sampling_steps, guidance=guidance)
         self.guidance, self.sampling_steps, self.bf16 = guidance, sampling_steps, bf16
-        self.net = UNet(spec.shape, width, blocks, middle, self.classes, dropout)
+        self.denoised = spec.shape
+        self.net = UNet(self.denoised, width, blocks, middle, self.classes, dropout)
 
     def averaged(self) -> nn.Module:
         """The net."""
@@ -103,14 +107,17 @@ class DiffusionPictures(PictureModel, abc.ABC):
 
     def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Noise turned to pictures of the given classes, or of classes drawn by their shares, shape (n, C, H, W)."""
+        low, high = self.spec.bounds
+        return self.made(n, condition, options).clamp(low, high)
+
+    def made(self, n: int, condition: Tensor | None, options: Sampling) -> Tensor:
+        """Noise turned to what is denoised, shape (n, *denoised)."""
         y = self.wanted(condition, n)
         temperature = 1.0 if options.temperature is None else options.temperature
-        x = temperature * torch.randn(n, *self.spec.shape, device=self.device)
+        x = temperature * torch.randn(n, *self.denoised, device=self.device)
         guidance = self.guidance if options.guidance is None else options.guidance
         with self._precision():
-            made = self.solve(self.field(y, guidance), x, options.steps or self.sampling_steps)
-        low, high = self.spec.bounds
-        return made.clamp(low, high)
+            return self.solve(self.field(y, guidance), x, options.steps or self.sampling_steps)
 
     def complete(self, x: Tensor, y: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Pictures with their unknown pixels drawn; see `GenerativeModel.complete` and `inpaint`."""
