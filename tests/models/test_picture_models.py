@@ -83,7 +83,7 @@ def test_every_option_changes_samples(model):
 def test_guidance_of_a_model_that_was_not_told_is_refused(model):
     for net in (built(model, classes=0), built(model, conditional=False)):
         assert net.conditioning == "none"
-        with pytest.raises(UserError, match="guidance=2: .* was not told the class.*model.conditional=true"):
+        with pytest.raises(UserError, match="guidance=2: .* was not told the class.*conditional=true"):
             net.sample(2, None, Sampling(guidance=2))
         assert net.sample(2).shape == (2, 1, 8, 8)
     with pytest.raises(UserError, match="steps=0"):

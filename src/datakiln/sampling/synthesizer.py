@@ -396,9 +396,8 @@ class Synthesizer:
         if "class" not in condition:
             return None
         if self.model.conditioning != "label":
-            way_out = "conditional=true" if isinstance(self.model, AdversarialModel) else "model=cvae"
-            if isinstance(self.model, PictureModel):
-                way_out = "model.conditional=true"
+            takes_it = isinstance(self.model, AdversarialModel | PictureModel)
+            way_out = "conditional=true" if takes_it else "model=cvae"
             if not self.codec.spec.classes:
                 self.codec.class_index(condition["class"])  # says that there were none
             told = f"condition.class={condition['class']}: this model was not told the classes"

@@ -77,7 +77,7 @@ class DiffusionPictures(PictureModel, abc.ABC):
             told = (
                 f"guidance={options.guidance}: this {type(self).__name__} was not told the class, so nothing guides it"
             )
-            raise UserError(f"{told}; leave guidance= out, or train with model.conditional=true on labelled pictures")
+            raise UserError(f"{told}; leave guidance= out, or train with conditional=true on labelled pictures")
 
     def _noise_and_ranks(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Noise of the shape of x and a rank in [0, 1] for each time; outside training the same at every call."""
