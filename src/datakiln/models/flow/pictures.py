@@ -25,6 +25,7 @@ from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 LEVELS = 256
 EDGE = 0.05  # numbers in [0, 1] are brought to [EDGE, 1 - EDGE] before their logit is taken (Dinh et al., 2017)
 SMALLEST = 4  # side from which maps are not halved any more
+LARGEST_GRADIENT = 10.0  # norm: a rare picture far from all others would undo many good steps
 NOISE_STEPS = 2  # couplings of the flow that draws u
 
 
@@ -99,6 +100,15 @@ class PictureFlow(PictureModel, abc.ABC):
         for norm in norms:
             norm.is_learning = False
         self.begun.fill_(True)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """At the trainer's norm, where it has one, else at `LARGEST_GRADIENT`."""
+        self.clip_gradients(optimizer, gradient_clip_val or LARGEST_GRADIENT, gradient_clip_algorithm or "norm")
 
     def forwards(self, v: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         """Logits v, (B, C, H, W), to noise (B, C * H * W) and the log-determinant (B,)."""
