@@ -45,6 +45,7 @@ class Sample:
     balance: str | None
     per_class: Annotated[int, "at least 1"] | None
     fill: str | None
+    mask: str | None
     score: str | None
     seed: Annotated[int, "at least 0"]
     weights: Literal["average", "raw"]

@@ -63,6 +63,7 @@ MEANINGS = {
     "coverage": "Share of real pictures that have a synthetic one nearby; low where kinds of pictures are missing.",
     "prd_f8": "Recall in one number from groups of alike pictures; 1 means that no group is missing.",
     "prd_f1_8": "Precision in one number from groups of alike pictures; 1 means that no group is made up.",
+    "swd": "How far patches of the pictures are from real ones, at several sizes, in thousandths; by no network.",
     "judge/accuracy": "Share of pictures in which a classifier of real pictures sees the class that was asked for.",
     "judge/class_share_distance": "How far the shares of the classes are from the real ones; 0 means equal.",
     "judge/classes_covered": "Share of the classes that occur; low where the model makes only some.",
