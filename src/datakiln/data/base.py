@@ -212,6 +212,11 @@ class GenerativeData(L.LightningDataModule, abc.ABC):
             return touched[0]
         return touched[0] if now != self.provenance.sha256 else None
 
+    @property
+    def parameters(self) -> tuple[Any, Any] | None:
+        """Those of a mixture, where the data brings them in place of rows to learn from; see `Mixture.adopt`."""
+        return None
+
     def declared(self) -> dict[str, Any]:
         """What a checkpoint keeps of the data besides its codec, as plain values; nothing unless overridden."""
         return {}

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from datakiln.console import Console, styled
 from datakiln.data.base import GenerativeData
+from datakiln.data.tables.public import Public
 from datakiln.data.tables.tables import TableData
 from datakiln.data.tables.types import ColumnRow, describe
 from datakiln.jobs.job import Job
@@ -37,14 +38,27 @@ def announce_data(data: GenerativeData, console: Console) -> None:
     else:
         data.prepare_data()
     source = data.provenance
-    console.print(styled(f"data: {source.detail} ", (f"({source.kind}, sha256 {source.sha256[:12]})", "dim")))
+    hashed = "" if isinstance(data, TableData) and data.public is not None else f", sha256 {source.sha256[:12]}"
+    console.print(styled(f"data: {source.detail} ", (f"({source.kind}{hashed})", "dim")))
     for note in notes:
         told = styled(("note:", "yellow"), f" {note}")
         console.print(Panel(styled(note), style="bold yellow") if source.is_stand_in else told)
-    if isinstance(data, TableData):
+    if isinstance(data, TableData) and data.public is not None:
+        console.print(
+            columns_table(f"{counted(len(data.schema.fields), 'column')}, as declared", shown(data.public), 99)
+        )
+    elif isinstance(data, TableData):
         raw = data.read()
         title = f"{counted(raw.rows, 'row')}, {counted(len(data.schema.fields), 'column')}"
         console.print(columns_table(title, describe(data.schema, raw.frame, raw.facts), console.width))
+
+
+def shown(public: Public) -> list[ColumnRow]:
+    """The columns of a table under differential privacy, of which nothing is found and no cell is shown."""
+    return [
+        ColumnRow(column.field.name, column.field.type, 0, column.size if column.is_modelled else 0, "", "declared")
+        for column in public.columns
+    ]
 
 
 def is_fixed(job: Job) -> bool:

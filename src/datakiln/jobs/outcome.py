@@ -76,7 +76,7 @@ def build_result(job: Job) -> RunResult:
         machine=machine(str(job.model.device)),
         wall_seconds=job.seconds,
         cpu_seconds=job.cpu_seconds,
-        fit_cpu_seconds=job.cpu_seconds["fit"],
+        fit_cpu_seconds=round(job.cpu_seconds["fit"] + job.cpu_seconds.get("release", 0.0), 3),
         peak_memory_mb=peak_memory_mb(),
         epochs=job.trainer.current_epoch,
         n_steps=job.model.steps,

@@ -48,6 +48,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
             an example with NaN where it is unknown.
         options: Names of `Sampling` that its samples follow.
         spec: What one example looks like.
+        adopts: Whether its parameters can be those of a mixture fitted to noisy marginals; see `Mixture.adopt`.
         directions: Which of its logged figures are better "lower" or "higher".
         remedy: What to try when a loss is not finite.
     """
@@ -57,6 +58,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     directions: ClassVar[dict[str, Literal["higher", "lower"]]] = {"loss": "lower"}
     remedy: ClassVar[str] = "try a lower model.optimizer.lr or trainer.gradient_clip_val=1"
     options: ClassVar[frozenset[str]] = frozenset()
+    adopts: ClassVar[bool] = False
     likelihood: ClassVar[Literal["none", "whole", "partial"]] = "none"
     conditioning: Conditioning = "none"
 

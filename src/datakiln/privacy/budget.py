@@ -50,7 +50,9 @@ class Privacy:
         """Refuses what promises nothing."""
         if self.mechanism not in MECHANISMS:
             known = ", ".join(MECHANISMS)
-            raise UserError(f"privacy.mechanism={self.mechanism} is not one of {known}{near(self.mechanism, MECHANISMS)}")
+            raise UserError(
+                f"privacy.mechanism={self.mechanism} is not one of {known}{near(self.mechanism, MECHANISMS)}"
+            )
         if not _is_number(self.epsilon) or not 0 < self.epsilon <= 100:
             raise UserError(f"privacy.epsilon={self.epsilon} must be a number above 0 and at most 100")
         if not _is_number(self.delta) or not 0 < self.delta < 0.1:

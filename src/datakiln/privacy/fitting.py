@@ -1,8 +1,8 @@
 """A mixture of products of categoricals fitted to noisy marginals by gradient descent.
 
 p(x) = sum over classes k of pi_k times the product over columns j of theta_jk(x_j), the model of
-`datakiln.models.statistical.mixture`. Its marginals of two columns are products of matrices, so that all of them, in every
-class of a label, are one product a step. Fitting looks at noisy counts alone and costs no privacy.
+`datakiln.models.statistical.mixture`. Its marginals of two columns are products of matrices, so that all of them, in
+every class of a label, are one product a step. Fitting looks at noisy counts alone and costs no privacy.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class MixtureFit:
         return torch.einsum("tk,lk,sk->lts", weighted, theta[self.part(self.label)], theta)
 
     def measured(self, a: int, b: int, counts: Floats, variance: float) -> None:
-        """Takes noisy counts in: shape (A, B), or (L, A, B) in the classes of the label; again measured, they add up."""
+        """Takes noisy counts in: shape (A, B), or (L, A, B) in the classes of the label; measured again, they add up."""
         y, w = (self.y2, self.w2) if counts.ndim == 2 else (self.y3, self.w3)
         y, w = y[..., self.part(a), self.part(b)], w[..., self.part(a), self.part(b)]
         y.copy_((y * w + _tensor(counts) / variance) / (w + 1.0 / variance))
@@ -110,9 +110,11 @@ class MixtureFit:
     def _count(weights: Tensor) -> float:
         return float((weights > 0).sum())
 
-    def descend(self, steps: int) -> None:
-        """So many steps."""
-        for _ in range(steps):
+    def descend(self, steps: int, settle: bool = False) -> None:
+        """So many steps; to settle, with a rate that falls to 0."""
+        for at in range(steps):
+            if settle:
+                self.optimizer.param_groups[0]["lr"] = RATE * (1.0 - at / steps)
             self.step()
 
     @torch.no_grad()

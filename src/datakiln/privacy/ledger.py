@@ -1,8 +1,8 @@
 """What was spent on a table so far, in a file of its own that no run may take anything from.
 
-Each line is one promise, written before the table is looked at, so that a run that is killed has spent what it announced.
-Tables are told apart by a keyed hash: the key stays in the file, for the plain hash of a table would tell who knows all
-rows but one whether the last is as they think.
+Each line is one promise, written before the table is looked at, so that a run that is killed has spent what it
+announced. Tables are told apart by a keyed hash: the key stays in the file, for the plain hash of a table would tell who
+knows all rows but one whether the last is as they think.
 """
 
 from __future__ import annotations

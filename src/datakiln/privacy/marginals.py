@@ -1,8 +1,8 @@
 """Noisy marginals of a table, the next one to measure chosen by how far the mixture so far is off.
 
 The choice within the budget is the idea of AIM (McKenna, Mullins, Sheldon and Miklau, 2022,
-https://arxiv.org/abs/2201.12677): measure the marginal whose error is larger than the noise that measuring it would add.
-Ours starts from one-way histograms of public cells, measures several marginals a round, and fits a mixture in place of
+https://arxiv.org/abs/2201.12677): measure the marginal whose error is larger than the noise that measuring it would
+add. Ours starts from one-way histograms of public cells, measures several marginals a round, and fits a mixture in place of
 a graphical model.
 """
 
@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ ONE_WAY = 0.15  # share of the budget for the histograms of single columns
 CHOOSING = 0.1  # share of a round for choosing what to measure
 ROUNDS = 12
 BETWEEN, LAST = 25, 200  # steps of descent between rounds, and after the last one
-BINS = 20  # of a number, where there are rows enough
+LEAST_BINS, BINS = 3, 20  # of a number; as many as there are rows enough for
 MOST_CODES = 4_000
 MOST_CLASSES = 12  # of a label in which pairs are measured
 
@@ -65,6 +66,28 @@ class Release:
     rho: float
     measured: list[Measured] = field(default_factory=list)
 
+    def state(self) -> dict[str, Any]:
+        """Plain values and tensors."""
+        return {
+            "names": [column.field.name for column in self.columns],
+            "bins": {n: (torch.tensor(b.first), torch.tensor(b.shares)) for n, b in self.bins.items()},
+            "rows": self.rows,
+            "theta": torch.tensor(self.theta),
+            "pi": torch.tensor(self.pi),
+            "sizes": list(self.sizes),
+            "rho": self.rho,
+            "measured": [(list(one.columns), one.noise) for one in self.measured],
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], columns: Sequence[PublicColumn]) -> Release:
+        """Inverse of `state`, of columns declared as then."""
+        by_name = {column.field.name: column for column in columns}
+        bins = {n: Bins(by_name[n], first.numpy(), shares.numpy()) for n, (first, shares) in state["bins"].items()}
+        measured = [Measured(tuple(names), noise) for names, noise in state["measured"]]
+        theta, pi = state["theta"].numpy(), state["pi"].numpy()
+        return cls(list(columns), bins, state["rows"], theta, pi, list(state["sizes"]), state["rho"], measured)
+
 
 def histograms(cells: Ints, columns: Sequence[PublicColumn], rho: float) -> tuple[list[Floats], int]:
     """Noisy counts of the cells of each column, and the variance of their noise; together they cost rho."""
@@ -97,26 +120,8 @@ def release(
     Raises:
         UserError: Too many codes for pairs of them to be counted.
     """
-    ones, variance = histograms(cells, columns, rho * ONE_WAY)
-    rows = max(float(np.average([y.sum() for y in ones], weights=[1.0 / len(y) for y in ones])), 1.0)
-    left = rho * (1.0 - ONE_WAY)
-    pairs = len(columns) * (len(columns) - 1) / 2
-    # a bin should hold more rows than the noise that a pair of bins will have
-    wanted = int(np.clip(math.sqrt(rows / math.sqrt(max(pairs, 1.0) / (2 * left))), 3, BINS))
-    bins, codes, coarse, precision = {}, [], [], []
-    for at, column, y in zip(cells.T, columns, ones, strict=True):
-        if column.field.is_choice:
-            codes.append(at)
-            coarse.append(y)
-            precision.append(np.full(len(y), 1.0 / variance))
-            continue
-        plausible = onto_simplex(y, rows)
-        inner = plausible[: len(plausible) - column.missing]
-        made = bins[column.field.name] = Bins.of(column, inner, wanted)
-        codes.append(made.codes(at))
-        first = made.first[:-1] if not column.missing else np.append(made.first[:-1], len(inner))
-        coarse.append(np.add.reduceat(y, first))
-        precision.append(1.0 / (variance * np.diff(np.append(first, len(y)))))
+    base = _Coarse(cells, columns, rho * ONE_WAY, len(columns) * (len(columns) - 1) / 2 / (rho * (1.0 - ONE_WAY)))
+    left, rows, coarse = rho * (1.0 - ONE_WAY), base.rows, base.counts
     sizes = [len(y) for y in coarse]
     if sum(sizes) > MOST_CODES:
         told = f"privacy=marginals counts pairs among {sum(sizes)} categories and bins, more than {MOST_CODES}"
@@ -125,19 +130,65 @@ def release(
     at_label = names.index(label) if label in names else None
     if at_label is not None and sizes[at_label] > MOST_CLASSES:
         at_label = None
-    counted = _Counted(np.stack(codes, axis=1), sizes, at_label)
-    fit = MixtureFit(sizes, at_label, rows, coarse, precision, classes)
-    measured = [Measured((name,), math.sqrt(variance)) for name in names]
+    counted = _Counted(base.codes, sizes, at_label)
+    fit = MixtureFit(sizes, at_label, rows, coarse, base.precision, classes)
+    measured = [Measured((name,), math.sqrt(base.variance)) for name in names]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # matrices of a few hundred codes: sharing the work costs more than doing it
     try:
         measured += _adaptively(fit, counted, left, names) if adaptive else _at_once(fit, counted, left, names)
-        fit.descend(LAST)
+        fit.descend(LAST, settle=True)
     finally:
         torch.set_num_threads(threads)
     with torch.no_grad():
         theta, pi = (part.double().numpy() for part in fit.parameters())
-    return Release(list(columns), bins, rows, theta, pi, sizes, rho, measured)
+    return Release(list(columns), base.bins, rows, theta, pi, sizes, rho, measured)
+
+
+def histograms_only(cells: Ints, columns: Sequence[PublicColumn], rho: float) -> Release:
+    """Noisy histograms of single columns alone: a mixture of one class, for an encoding to go by. See `release`."""
+    base = _Coarse(cells, columns, rho, len(columns) / rho)
+    sizes = [len(y) for y in base.counts]
+    shares = [(onto_simplex(y, base.rows) + 1e-3 * base.rows / len(y)) for y in base.counts]
+    theta = np.concatenate([share / share.sum() for share in shares])[:, None]
+    measured = [Measured((column.field.name,), math.sqrt(base.variance)) for column in columns]
+    return Release(list(columns), base.bins, base.rows, theta, np.ones(1), sizes, rho, measured)
+
+
+class _Coarse:
+    """Noisy histograms of single columns, and the bins that they give.
+
+    Arguments:
+        cells: See `release`.
+        columns: See `release`.
+        rho: Of the histograms.
+        precision: One over the rho that each later marginal will have, which the width of bins goes by.
+    """
+
+    def __init__(self, cells: Ints, columns: Sequence[PublicColumn], rho: float, precision: float) -> None:
+        """Measures."""
+        ones, variance = histograms(cells, columns, rho)
+        self.variance = variance
+        self.rows = max(float(np.average([y.sum() for y in ones], weights=[1.0 / len(y) for y in ones])), 1.0)
+        # a bin should hold more rows than the noise that a pair of bins will have
+        wanted = int(np.clip(math.sqrt(self.rows / math.sqrt(max(precision, 1.0) / 2)), LEAST_BINS, BINS))
+        self.bins: dict[str, Bins] = {}
+        self.counts: list[Floats] = []
+        self.precision: list[Floats] = []
+        codes = []
+        for at, column, y in zip(cells.T, columns, ones, strict=True):
+            if column.field.is_choice:
+                codes.append(at)
+                self.counts.append(y)
+                self.precision.append(np.full(len(y), 1.0 / variance))
+                continue
+            inner = onto_simplex(y, self.rows)[: len(y) - column.missing]
+            made = self.bins[column.field.name] = Bins.of(column, inner, wanted)
+            codes.append(made.codes(at))
+            first = np.append(made.first[:-1], len(inner)) if column.missing else made.first[:-1]
+            self.counts.append(np.add.reduceat(y, first))
+            self.precision.append(1.0 / (variance * np.diff(np.append(first, len(y)))))
+        self.codes = np.stack(codes, axis=1)
 
 
 class _Counted:

@@ -1,8 +1,8 @@
 """Noise from the system's secure source: exact discrete Gaussians for counts, and a choice among scores.
 
 All that is added to counts is sampled exactly, with integers alone (Canonne, Kamath and Steinke, 2020,
-https://arxiv.org/abs/2004.00010): the bits of a floating-point Gaussian give its count away (Mironov, 2012). Nothing here
-takes a seed, and nothing keeps a state that a checkpoint could hold.
+https://arxiv.org/abs/2004.00010): the bits of a floating-point Gaussian give its count away (Mironov, 2012). Nothing
+here takes a seed, and nothing keeps a state that a checkpoint could hold.
 """
 
 from __future__ import annotations

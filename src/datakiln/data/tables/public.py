@@ -172,9 +172,13 @@ def declared(said: Mapping[str, Any], names: Sequence[str], label: str | None, m
     if label is not None:
         at = next(column for column in columns if column.field.name == label)
         if not at.is_modelled:
-            raise UserError(f"privacy.public.columns.{label}={at.field.type}, but it is the target: a category or number")
+            raise UserError(
+                f"privacy.public.columns.{label}={at.field.type}, but it is the target: a category or number"
+            )
     if not any(column.is_modelled for column in columns):
-        raise UserError(f"privacy={mechanism}: every column is declared to be made anew; declare a category or a number")
+        raise UserError(
+            f"privacy={mechanism}: every column is declared to be made anew; declare a category or a number"
+        )
     return Public(columns, label, said["rows"])
 
 
@@ -231,7 +235,9 @@ def _number(name: str, kind: str, given: dict[str, Any], bounds: Any, missing: b
 
 
 def _number_field(name: str, kind: str, decimals: Any, low: float, high: float, missing: bool) -> Field:  # noqa: ANN401
-    if decimals is not None and (isinstance(decimals, bool) or not isinstance(decimals, int) or not 0 <= decimals <= 12):
+    if decimals is not None and (
+        isinstance(decimals, bool) or not isinstance(decimals, int) or not 0 <= decimals <= 12
+    ):
         raise UserError(f"privacy.public.columns.{name}.decimals={decimals} must be a whole number from 0 to 12")
     if kind == "integer":
         return Field(name, "integer", "Int64" if missing else "int64", decimals=0)

@@ -1,0 +1,78 @@
+"""What differential privacy allows of a config: options that would look at rows without paying are refused or off."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import DictConfig, flag_override
+
+from datakiln.cli import signatures
+from datakiln.errors import UserError
+from datakiln.wording import with_article
+
+ROWS = {  # options of a table whose effect on one row depends on others, and what each is without it
+    "duplicates": (False, "false"),
+    "outliers": (None, "null"),
+    "balance": ("none", "none"),
+    "validation": ("apart", "apart"),
+}
+
+
+def check_privacy(cfg: DictConfig) -> None:
+    """Refuses what no guarantee could cover, and switches off what only a yaml file, not the person, has asked for.
+
+    Raises:
+        UserError: The option, its value and the way out.
+    """
+    mechanism = str((cfg.get("privacy") or {}).get("mechanism", "none"))
+    if mechanism == "none":
+        return
+    target = str(cfg.data._target_)
+    kind = signatures.attribute(target, "kind")
+    if mechanism == "marginals" and kind not in (None, "table"):
+        told = f"privacy=marginals counts the rows of a table, but this data is {with_article(str(kind))}"
+        raise UserError(f"{told}; take a table, or privacy=dp_sgd")
+    if "private" not in cfg.data:
+        told = f"privacy={mechanism}: {target.rpartition('.')[2]} reads its data without paying"
+        raise UserError(f"{told}; its yaml must take private: ${{privacy}}, as conf/data/table.yaml does")
+    if kind == "table":
+        _check_rows(cfg, mechanism)
+    if cfg.get("patience") is not None and mechanism == "dp_sgd":
+        raise UserError(
+            f"patience={cfg.patience} needs a validation loss, which dp_sgd does not pay for; set patience=null"
+        )
+
+
+def _check_rows(cfg: DictConfig, mechanism: str) -> None:
+    told = _told()
+    for name, (off, written) in ROWS.items():
+        value = cfg.data.get(name, off)
+        if value == off:
+            continue
+        if any(word.startswith(f"data.{name}=") for word in told):
+            why = "looks at several rows at once, so that one row may change the others"
+            raise UserError(f"data.{name}={value} {why}; with privacy={mechanism} set data.{name}={written}")
+        _set(cfg.data, name, off)
+    if cfg.data.get("missing") == "impute":
+        why = "fills cells with what other rows hold"
+        raise UserError(f"data.missing=impute {why}; with privacy={mechanism} take data.missing=model or drop")
+    relations = cfg.data.get("relations", "none")
+    if mechanism == "dp_sgd" and relations != "none":
+        if any(word.startswith("data.relations=") for word in told):
+            raise UserError(
+                f"data.relations={relations} are checked against rows; with privacy=dp_sgd set them to none"
+            )
+        _set(cfg.data, "relations", "none")
+
+
+def _set(node: DictConfig, key: str, value: Any) -> None:  # noqa: ANN401 (any yaml value)
+    with flag_override(node, "readonly", False):
+        node[key] = value
+
+
+def _told() -> Sequence[str]:
+    from hydra.core.hydra_config import HydraConfig
+
+    words = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    return [str(word).lstrip("+") for word in words]
