@@ -38,6 +38,8 @@ def check_privacy(cfg: DictConfig) -> None:
         raise UserError(f"{told}; its yaml must take private: ${{privacy}}, as conf/data/table.yaml does")
     if kind == "table":
         _check_rows(cfg, mechanism)
+    if mechanism == "dp_sgd":
+        _check_gradients(cfg)
     if cfg.get("patience") is not None and mechanism == "dp_sgd":
         raise UserError(
             f"patience={cfg.patience} needs a validation loss, which dp_sgd does not pay for; set patience=null"
@@ -64,6 +66,26 @@ def _check_rows(cfg: DictConfig, mechanism: str) -> None:
                 f"data.relations={relations} are checked against rows; with privacy=dp_sgd set them to none"
             )
         _set(cfg.data, "relations", "none")
+
+
+def _check_gradients(cfg: DictConfig) -> None:
+    """Nothing is measured on rows while training; the last epoch is kept, which `train/epsilon` is highest in."""
+    for key, wanted in (("monitor", "train/epsilon"), ("mode", "max")):
+        if cfg.get(key) != wanted:
+            if any(word.startswith(f"{key}=") for word in _told()):
+                why = "dp_sgd pays for no measurement to choose an epoch by"
+                raise UserError(f"{key}={cfg[key]}: {why}, and keeps the last one; leave {key}= out")
+            _set(cfg, key, wanted)
+    _set(cfg, "watch", {})
+    batches, clip = (cfg.trainer.get(key) for key in ("accumulate_grad_batches", "gradient_clip_val"))
+    if batches not in (None, 1):
+        told = f"trainer.accumulate_grad_batches={batches}: dp_sgd counts each batch as a step of its own"
+        raise UserError(f"{told}; leave it at 1 and raise batch_size")
+    if cfg.model.get("accumulate", 1) not in (None, 1):
+        raise UserError(f"model.accumulate={cfg.model.accumulate}: dp_sgd adds up no batches; set model.accumulate=1")
+    if clip:
+        told = f"trainer.gradient_clip_val={clip} clips the gradient of a batch, after the noise"
+        raise UserError(f"{told}; leave it out and set privacy.clip=")
 
 
 def _set(node: DictConfig, key: str, value: Any) -> None:  # noqa: ANN401 (any yaml value)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from datakiln.codecs.base import Codec
 from datakiln.errors import UserError
+from datakiln.privacy.gradients import poisson
 from datakiln.spec import NOUNS, Batch, DataSpec
 
 
@@ -183,6 +184,32 @@ class TensorLoader(Loader):
             yield rows if order is None else order[rows]
 
 
+class PoissonLoader(Loader):
+    """Batches in which each example is by itself with one probability, by the system's secure source.
+
+    Arguments:
+        x: Encoded examples, shape (n, *).
+        y: Label indices, shape (n,), or None.
+        rate: The probability.
+        steps: Batches a pass.
+    """
+
+    def __init__(self, x: Tensor, y: Tensor | None, rate: float, steps: int) -> None:
+        """See the class."""
+        super().__init__(max(round(rate * len(x)), 1))
+        self.x, self.y, self.rate, self.steps = x, y, rate, steps
+
+    def __len__(self) -> int:
+        """Batches a pass."""
+        return self.steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        """One pass; no seed decides who is in it, and no state tells."""
+        for step in range(self.start(), self.steps):
+            self._position = step + 1
+            yield Batch(self.x, self.y).rows(poisson(len(self.x), self.rate).to(self.x.device))
+
+
 class GenerativeData(L.LightningDataModule, abc.ABC):
     """A data module that a job can use.
 
@@ -211,6 +238,21 @@ class GenerativeData(L.LightningDataModule, abc.ABC):
         except OSError:  # gone, or not to be read any more
             return touched[0]
         return touched[0] if now != self.provenance.sha256 else None
+
+    @property
+    def paid_share(self) -> float:
+        """Under dp_sgd, the share of the budget that was spent before training."""
+        return 0.0
+
+    @property
+    def poisson(self) -> tuple[float, int]:
+        """Under dp_sgd, the probability that an example takes part in a step, and the steps of an epoch."""
+        raise UserError(f"privacy=dp_sgd does not know how to sample this kind of data: {type(self).__name__}")
+
+    @property
+    def expected(self) -> float:
+        """Under dp_sgd, how many examples a step has on average, as far as is public."""
+        raise UserError(f"privacy=dp_sgd does not know how to sample this kind of data: {type(self).__name__}")
 
     @property
     def parameters(self) -> tuple[Any, Any] | None:

@@ -19,6 +19,7 @@ from datakiln.callbacks.bundle import Bundle
 from datakiln.callbacks.chosen import Chosen
 from datakiln.callbacks.ema import Ema
 from datakiln.callbacks.log import TrainingLines
+from datakiln.callbacks.private import PrivateTraining
 from datakiln.callbacks.progress import TrainingBar
 from datakiln.callbacks.pruning import current_judge
 from datakiln.callbacks.stopping import Stopped, on_termination
@@ -97,6 +98,25 @@ class Run(Job):
     def _is_private(self) -> bool:
         """Whether the run is under differential privacy."""
         return str((self.cfg.get("privacy") or {}).get("mechanism", "none")) != "none"
+
+    @property
+    def _is_noisy(self) -> bool:
+        """Whether gradients are clipped and hidden in noise."""
+        return self._is_private and str(self.cfg.privacy.mechanism) == "dp_sgd"
+
+    def _protection(self) -> PrivateTraining:
+        privacy, share = self.cfg.privacy, 1.0 - self.data.paid_share
+        epsilon, delta = share * float(privacy.epsilon), share * float(privacy.delta)
+        folder = self.folder / "checkpoints"
+        self.protection = PrivateTraining(
+            self.data,
+            folder,
+            epsilon,
+            delta,
+            float(privacy.clip),
+            str(privacy.accountant),  # type: ignore[arg-type]
+        )
+        return self.protection
 
     def _given(self) -> tuple[Any, Any] | None:
         """Parameters that the data brings for this model, fitted to noisy marginals; None where it trains on rows."""
@@ -184,6 +204,7 @@ class Run(Job):
 
     def _train(self, start: str | None) -> None:
         unseen = {} if self.chosen is None else {"limit_val_batches": 0}  # there are no unseen rows to validate on
+        unseen = {"limit_val_batches": 0} if self._is_noisy else unseen  # nor any that were paid for
         self.trainer = instantiate(
             self._lengthened().trainer,
             logger=self.loggers,
@@ -251,6 +272,8 @@ class Run(Job):
         watch = (cfg.get("watch") or {}).get(self.data.kind) or {}
         callbacks: list[L.Callback] = [] if cfg.ema is None else [Ema(cfg.ema)]
         callbacks += [instantiate(node, _convert_="all")(data=self.data) for node in watch.values() if node]
+        if self._is_noisy:
+            callbacks.append(self._protection())
         if self.log is not None:
             callbacks.append(TrainingLines(self.log, str(cfg.monitor)))
         if cfg.trainer.get("overfit_batches"):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.constraints import Constraint, Rules
-from datakiln.data.base import GenerativeData, Loader, StepReport, TensorLoader
+from datakiln.data.base import GenerativeData, Loader, PoissonLoader, StepReport, TensorLoader
 from datakiln.data.tables import protected, steps
 from datakiln.data.tables.finding import find_file
 from datakiln.data.tables.loaders import StreamLoader
@@ -252,6 +252,22 @@ class TableData(GenerativeData):
         }
 
     @property
+    def paid_share(self) -> float:
+        """See `GenerativeData`."""
+        return protected.SHARE
+
+    @property
+    def poisson(self) -> tuple[float, int]:
+        """See `GenerativeData`."""
+        rate = min(self.batch_size / self.n_synthetic, 1.0)
+        return rate, max(round(1.0 / rate), 1)
+
+    @property
+    def expected(self) -> float:
+        """See `GenerativeData`."""
+        return self.poisson[0] * self.n_synthetic
+
+    @property
     def parameters(self) -> tuple[Any, Any] | None:
         """Theta (T, K) and pi (K,) of a mixture over the codes of the spec, where that is what was given away."""
         return (self.released.theta, self.released.pi) if self.released is not None and self.has_parameters else None
@@ -386,6 +402,9 @@ class TableData(GenerativeData):
 
     def train_dataloader(self) -> Loader:
         """Shuffled training batches."""
+        if self.privacy.mechanism == "dp_sgd":
+            x, y = self.tensors["train"]
+            return PoissonLoader(x.to(self.device), None if y is None else y.to(self.device), *self.poisson)
         if self.fitted is not None:
             sizes, sample, width = self.fitted.sizes, self.fitted.sample, self.spec.shape[0]
             sampled = functools.partial(self.codec.encode, sample, dequantise=True)
