@@ -15,7 +15,9 @@ from torch import Tensor
 
 from datakiln.codecs.base import Codec
 from datakiln.errors import UserError
+from datakiln.privacy.budget import Privacy
 from datakiln.privacy.gradients import poisson
+from datakiln.privacy.marginals import Release
 from datakiln.spec import NOUNS, Batch, DataSpec
 
 
@@ -219,6 +221,8 @@ class GenerativeData(L.LightningDataModule, abc.ABC):
         provenance: Where the data comes from; set by `setup`.
         reports: What each preprocessing step did; set by `setup`.
         originals: The files it was read from, where they are a person's own; set by `setup`.
+        privacy: The options of `privacy=`.
+        released: What was given away of a table before training, under differential privacy; else None.
     """
 
     kind: ClassVar[str]
@@ -227,6 +231,8 @@ class GenerativeData(L.LightningDataModule, abc.ABC):
     provenance: Provenance
     reports: list[StepReport]
     originals: Inputs | None = None
+    privacy: Privacy = Privacy()
+    released: Release | None = None
 
     def changed_input(self) -> Path | None:
         """A file that is no more what was read of it, by size, time of change and then content; None: all are."""
@@ -238,6 +244,11 @@ class GenerativeData(L.LightningDataModule, abc.ABC):
         except OSError:  # gone, or not to be read any more
             return touched[0]
         return touched[0] if now != self.provenance.sha256 else None
+
+    @property
+    def released_cost(self) -> tuple[float, float]:
+        """Epsilon and delta that were spent before training."""
+        return 0.0, 0.0
 
     @property
     def paid_share(self) -> float:

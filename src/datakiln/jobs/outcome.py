@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from datakiln.errors import UserError, near
+from datakiln.jobs.guarantee import guarantee_of
 from datakiln.jobs.job import Job
 from datakiln.results import (
     Better,
@@ -83,6 +84,7 @@ def build_result(job: Job) -> RunResult:
         n_parameters=sum(p.numel() for p in job.model.parameters()),
         best_checkpoint="checkpoints/best.ckpt" if bundle.best_path.exists() else "checkpoints/last.ckpt",
         best_epoch=bundle.best_epoch,
+        privacy=guarantee_of(job),
     )
 
 

@@ -32,6 +32,7 @@ class MixtureFit:
         ones: Noisy counts of each column's codes.
         precision: One over the variance of each of those counts.
         classes: Of the mixture.
+        seed: Of where descent begins: it makes no noise that hides anything.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class MixtureFit:
         ones: Sequence[Floats],
         precision: Sequence[Floats],
         classes: int,
+        seed: int = 0,
     ) -> None:
         """See the class."""
+        self._arguments = (sizes, label, rows, ones, precision, classes)
         self.sizes, self.label, self.rows = list(sizes), label, rows
         self.starts = np.concatenate([[0], np.cumsum(sizes)])
         shares = [(onto_simplex(y, rows) + 1e-3 * rows / len(y)) / rows for y in ones]
-        generator = torch.Generator().manual_seed(0)  # of where descent begins: it is no noise that hides anything
+        generator = torch.Generator().manual_seed(seed)
         base = torch.tensor(np.concatenate([np.log(share) for share in shares]), dtype=torch.float32)
         theta = base[:, None] + START * torch.randn(len(base), classes, generator=generator)
         self.theta, self.pi = theta.requires_grad_(), torch.zeros(classes, requires_grad=True)
@@ -57,6 +60,13 @@ class MixtureFit:
         self.y2, self.w2 = torch.zeros(total, total), torch.zeros(total, total)
         self.y3 = torch.zeros(depth if label is not None else 0, total, total)
         self.w3 = torch.zeros_like(self.y3)
+
+    def again(self, seed: int) -> MixtureFit:
+        """Another one for the same counts, that begins elsewhere."""
+        made = MixtureFit(*self._arguments, seed=seed)
+        for name in ("y2", "w2", "y3", "w3"):
+            setattr(made, name, getattr(self, name))
+        return made
 
     def part(self, column: int) -> slice:
         """The codes of a column."""

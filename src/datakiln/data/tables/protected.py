@@ -196,6 +196,20 @@ def shares_codes(codec: TableCodec) -> bool:
     return codec.compact and not codec.places and isinstance(codec.numeric(), BinEncoder)
 
 
+def with_all_categories(frame: pd.DataFrame, public: Public) -> pd.DataFrame:
+    """Drawn rows and a few more, in which every declared category and gap is met: real rows may have any of them."""
+    most = max(column.size for column in public.modelled)
+    more = frame.iloc[np.arange(most) % len(frame)].reset_index(drop=True)
+    for column in public.modelled:
+        name = column.field.name
+        if column.field.is_choice:
+            cells = [*column.categories, *([None] if column.missing else [])]
+            more[name] = pd.Series([cells[i % len(cells)] for i in range(most)], dtype=column.field.dtype)
+        elif column.missing:
+            more.loc[0, name] = None
+    return pd.concat([frame, more], ignore_index=True).astype(frame.dtypes)
+
+
 def filled(frame: pd.DataFrame, public: Public) -> pd.DataFrame:
     """Rows without a cell that was not declared: such a one becomes the first category, or the lower bound."""
     whole = {}

@@ -25,7 +25,6 @@ from datakiln.data.tables.streaming import Fitted, Stream
 from datakiln.data.tables.types import DROP, infer_schema, unplaced, without_dropped
 from datakiln.errors import UserError
 from datakiln.privacy.budget import Privacy
-from datakiln.privacy.marginals import Release
 from datakiln.spec import DataSpec
 
 LEAST_BATCH = 16  # rows
@@ -94,7 +93,6 @@ class TableData(GenerativeData):
         super().__init__()
         self.privacy = Privacy.of(private)
         self.public: Public | None = None
-        self.released: Release | None = None
         if least_batches < 0:
             raise UserError(f"data.least_batches={least_batches} must be at least 0")
         self.least_batches = least_batches
@@ -148,7 +146,7 @@ class TableData(GenerativeData):
         public = self.public = protected.public_of(raw, self.privacy, described, types)
         is_simulated = raw.provenance.is_stand_in
         self.provenance = raw.provenance if is_simulated else protected.named(raw.provenance, self.privacy)
-        self.table = raw.provenance.sha256
+        self.table = self.provenance.sha256
         self.schema = public.schema
         holdout = None if raw.holdout is None else public.seen(raw.holdout)
         notes = raw.notes if is_simulated else ()
@@ -242,7 +240,8 @@ class TableData(GenerativeData):
             relations = chosen_relations(self.relations, frames["train"], self.schema, stay) if is_joint else []
             if relations:
                 self.reports.append(StepReport("relations", described(relations)))
-            self.codec.fit(frames["train"], self.schema, relations=relations)
+            known = frames["train"] if is_joint else protected.with_all_categories(frames["train"], public)
+            self.codec.fit(known, self.schema, rows=n, relations=relations)
         if privacy.mechanism == "dp_sgd":
             self.frames["train"] = protected.filled(self.measured.train, public)
         self.reports.append(StepReport("encode", f"{self.codec.describe()}"))
@@ -250,6 +249,11 @@ class TableData(GenerativeData):
             name: (self.codec.encode(frame, dequantise=True), self.codec.labels(frame))
             for name, frame in self.frames.items()
         }
+
+    @property
+    def released_cost(self) -> tuple[float, float]:
+        """See `GenerativeData`."""
+        return (0.0, 0.0) if self.released is None else protected.cost(self.released, self.privacy)
 
     @property
     def paid_share(self) -> float:
