@@ -1,7 +1,7 @@
-"""Training under differential privacy: the noise is solved from the budget, steps are counted, and the end is the budget's.
+"""Training under differential privacy: noise is solved from the budget, steps are counted, and its end is the budget's.
 
-The count of steps is written before each epoch, for the whole of it, so that a run that is killed and goes on counts steps
-whose work was lost: they have looked at rows.
+The count of steps is written before each epoch, for the whole of it, so that a run that is killed and goes on counts
+steps whose work was lost: they have looked at rows.
 """
 
 from __future__ import annotations

@@ -38,6 +38,8 @@ def check_privacy(cfg: DictConfig) -> None:
         raise UserError(f"{told}; its yaml must take private: ${{privacy}}, as conf/data/table.yaml does")
     if kind == "table":
         _check_rows(cfg, mechanism)
+    if signatures.attribute(target, "reads") == "pictures":
+        _check_pictures(cfg)
     if mechanism == "dp_sgd":
         _check_gradients(cfg)
     if cfg.get("patience") is not None and mechanism == "dp_sgd":
@@ -68,8 +70,24 @@ def _check_rows(cfg: DictConfig, mechanism: str) -> None:
         _set(cfg.data, "relations", "none")
 
 
+def _check_pictures(cfg: DictConfig) -> None:
+    """A folder's own side, channels and classes would be found in its pictures."""
+    ways = {"side": "data.side=64", "channels": "data.channels=3"}
+    for key, way in ways.items():
+        if cfg.data.get(key) is None:
+            raise UserError(f"privacy=dp_sgd: the {key} of the pictures is not declared; write {way}")
+    if cfg.data.get("labels"):
+        raise UserError("privacy=dp_sgd: the names of classes are found in the folder, unpaid; write data.labels=false")
+
+
 def _check_gradients(cfg: DictConfig) -> None:
     """Nothing is measured on rows while training; the last epoch is kept, which `train/epsilon` is highest in."""
+    target = str(cfg.model._target_)
+    if signatures.is_ours(target) and not signatures.attribute(target, "is_mean"):
+        told = (
+            f"privacy=dp_sgd needs a loss that is a mean over single examples, which {target.rpartition('.')[2]} lacks"
+        )
+        raise UserError(f"{told}; take model=vae, tvae, gan or cgan, or privacy=marginals for any model of tables")
     for key, wanted in (("monitor", "train/epsilon"), ("mode", "max")):
         if cfg.get(key) != wanted:
             if any(word.startswith(f"{key}=") for word in _told()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datakiln.data.base import GenerativeData
 from datakiln.jobs.job import Job
+from datakiln.models.gan.adversarial import AdversarialModel
 from datakiln.privacy.budget import Privacy
 from datakiln.privacy.ledger import Ledger, together
 from datakiln.results import Guarantee
@@ -69,18 +70,16 @@ def _gradients(job: Job) -> tuple[float, str, float, str, str]:
     assert plan is not None
     before, _ = job.data.released_cost
     privacy: Privacy = job.data.privacy
-    part = (
-        "the critic's gradients" if job.model.automatic_optimization is False and hasattr(job.model, "critic") else ""
-    )
+    part = "gradients of the critic alone" if isinstance(job.model, AdversarialModel) else "gradients"
     noise = (
-        f"Gaussian noise of {plan.sigma:.4g} times the clip {privacy.clip:g} on sums of {part or 'gradients'}, "
+        f"Gaussian noise of {plan.sigma:.4g} times the clip {privacy.clip:g} on sums of {part}, "
         f"{plan.taken} of {plan.steps} steps taken; before training epsilon {before:.3g} went into what the encoding "
         "and the number of examples go by"
     )
     names = {"prv": "privacy random variables (Gopi, Lee and Wutschitz, 2021)", "rdp": "Renyi (Mironov, 2017)"}
     accountant = f"{names[privacy.accountant]}, by Opacus, and basic composition with what went before"
     covered = (
-        "the checkpoints, the training log and metrics.csv, and all synthetic examples that are ever drawn: they are made "
-        "from noisy gradients, noisy counts and from what is declared"
+        "the checkpoints, the training log and metrics.csv, and all synthetic examples that are ever drawn: they are "
+        "made from noisy gradients, noisy counts and from what is declared"
     )
     return before + job.protection.spent, accountant, plan.rate, noise, covered

@@ -1,7 +1,8 @@
 """What steps of subsampled Gaussian noise cost, by Opacus' accountants: exact Renyi orders or privacy random variables.
 
-Poisson sampling at rate q, each step's sum of clipped gradients with noise of standard deviation sigma times the clip, tables
-that differ by one row added or removed (Abadi et al., 2016; Gopi, Lee and Wutschitz, 2021, https://arxiv.org/abs/2106.02848).
+Poisson sampling at rate q, each step's sum of clipped gradients with noise of standard deviation sigma times the clip,
+tables that differ by one row added or removed (Abadi et al., 2016; Gopi, Lee and Wutschitz, 2021,
+https://arxiv.org/abs/2106.02848).
 """
 
 from __future__ import annotations

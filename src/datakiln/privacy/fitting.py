@@ -85,7 +85,7 @@ class MixtureFit:
         return torch.einsum("tk,lk,sk->lts", weighted, theta[self.part(self.label)], theta)
 
     def measured(self, a: int, b: int, counts: Floats, variance: float) -> None:
-        """Takes noisy counts in: shape (A, B), or (L, A, B) in the classes of the label; measured again, they add up."""
+        """Takes noisy counts in, (A, B) or in the classes of the label (L, A, B); measured again, they add up."""
         y, w = (self.y2, self.w2) if counts.ndim == 2 else (self.y3, self.w3)
         y, w = y[..., self.part(a), self.part(b)], w[..., self.part(a), self.part(b)]
         y.copy_((y * w + _tensor(counts) / variance) / (w + 1.0 / variance))

@@ -52,15 +52,25 @@ class PrivateGradients:
         sigma: Standard deviation of the noise over the clip.
         expected: Size that a batch has on average: what sums are divided by, for the real size is private.
         is_mean: Whether the loss of a batch is the mean of losses that its examples would have alone.
+        only: The parameters to train; None for all that the module would train.
     """
 
     def __init__(
-        self, module: nn.Module, loss: Loss, clip: float, sigma: float, expected: float, is_mean: bool = False
+        self,
+        module: nn.Module,
+        loss: Loss,
+        clip: float,
+        sigma: float,
+        expected: float,
+        is_mean: bool = False,
+        only: Sequence[nn.Parameter] | None = None,
     ) -> None:
         """See the class."""
         self.module, self.clip, self.sigma, self.expected = module, clip, sigma, expected
         self.lossy = _Lossy(module, loss)
-        self.parameters = {n: p for n, p in self.lossy.named_parameters() if p.requires_grad}
+        wanted = None if only is None else {id(parameter) for parameter in only}
+        trained = ((n, p) for n, p in self.lossy.named_parameters() if p.requires_grad)
+        self.parameters = {n: p for n, p in trained if wanted is None or id(p) in wanted}
         self.size = sum(p.numel() for p in self.parameters.values())
         named = dict(self.lossy.named_modules())
         self.layers = {n: m for n, m in named.items() if isinstance(m, nn.Linear) and f"{n}.weight" in self.parameters}
@@ -171,7 +181,7 @@ class PrivateGradients:
             yield seen
 
     def fill(self, batch: Batch) -> None:
-        """One step's gradients: (sum of clipped ones + noise) / expected size; of noise alone where the batch is empty."""
+        """One step's gradients: (sum of clipped ones + noise) / expected size; noise alone where the batch is empty."""
         noise = secure_normal(self.size).mul_(self.sigma * self.clip)
         sums = self.clipped(batch)
         noise = noise.to(sums[0].device, sums[0].dtype, non_blocking=True)

@@ -1,8 +1,8 @@
 """What was spent on a table so far, in a file of its own that no run may take anything from.
 
 Each line is one promise, written before the table is looked at, so that a run that is killed has spent what it
-announced. Tables are told apart by a keyed hash: the key stays in the file, for the plain hash of a table would tell who
-knows all rows but one whether the last is as they think.
+announced. Tables are told apart by a keyed hash: the key stays in the file, for the plain hash of a table would tell
+who knows all rows but one whether the last is as they think.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from datakiln.errors import UserError
+from datakiln.privacy.accounting import zcdp_epsilon
+from datakiln.privacy.budget import Privacy
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,19 @@ class Ledger:
             raise UserError(f"{self.path} does not begin with its key; put the file back as it was") from None
 
 
+def reserve(privacy: Privacy, table: str, rho: float) -> None:
+    """Writes down what a run is about to spend; raises `UserError` where that is more than all runs together may."""
+    ledger = Ledger(privacy.ledger)
+    mine = Spent(table, privacy.mechanism, privacy.epsilon, privacy.delta, rho, privacy.folder)
+    before = [one for one in ledger.of(table) if one.run != mine.run]
+    epsilon, _ = together([*before, mine], privacy.delta)
+    if privacy.total is not None and epsilon > privacy.total:
+        spent, _ = together(before, privacy.delta)
+        told = f"privacy.epsilon={privacy.epsilon:g} after {spent:.4g} by {len(before)} earlier runs on this data"
+        raise UserError(f"{told} would make {epsilon:.4g}, more than privacy.total={privacy.total:g} ({ledger.path})")
+    ledger.spend(mine)
+
+
 def together(promises: list[Spent], delta: float) -> tuple[float, float]:
     """Epsilon and delta of several promises on one table: the rho of marginals add up, all else by basic composition.
 
@@ -97,8 +112,6 @@ def together(promises: list[Spent], delta: float) -> tuple[float, float]:
         promises: Of one table.
         delta: At which the marginals together are told.
     """
-    from datakiln.privacy.accounting import zcdp_epsilon
-
     rho = sum(promise.rho for promise in promises)
     rest = [promise for promise in promises if not promise.rho]
     epsilon = zcdp_epsilon(rho, delta) + sum(promise.epsilon for promise in rest)

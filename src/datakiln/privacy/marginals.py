@@ -2,8 +2,8 @@
 
 The choice within the budget is the idea of AIM (McKenna, Mullins, Sheldon and Miklau, 2022,
 https://arxiv.org/abs/2201.12677): measure the marginal whose error is larger than the noise that measuring it would
-add. Ours starts from one-way histograms of public cells, measures several marginals a round, and fits a mixture in place of
-a graphical model.
+add. Ours starts from one-way histograms of public cells, measures several marginals a round, and fits mixtures in
+place of a graphical model.
 """
 
 from __future__ import annotations
@@ -30,11 +30,7 @@ CHOOSING = 0.1  # share of a round for choosing what to measure
 BASE = 0.5  # share of the rest with which every marginal is measured before any is chosen
 ROUNDS, PICKS = 8, 4  # in which the worst ones are measured again
 FITS = 4  # mixtures whose mean is released: what each makes of the noise differs, what the counts tell does not
-BETWEEN, FIRST, LAST = (
-    25,
-    150,
-    150,
-)  # steps of descent between rounds, and after the last one at a full and a falling rate
+BETWEEN, FIRST, LAST = 25, 150, 150  # steps between rounds, and at the end with a full and with a falling rate
 LEAST_BINS, BINS = 3, 20  # of a number; as many as there are rows enough for
 MOST_CODES = 4_000
 MOST_CLASSES = 12  # of a label in which pairs are measured
@@ -143,7 +139,9 @@ def release(
     torch.set_num_threads(1)  # matrices of a few hundred codes: sharing the work costs more than doing it
     try:
         measured += _adaptively(fit, counted, left, names) if adaptive else _at_once(fit, counted, left, names)
-        fits = [fit.again(seed) for seed in range(1, FITS + 1)]  # anew: one that led the choice knows old noise by heart
+        fits = [
+            fit.again(seed) for seed in range(1, FITS + 1)
+        ]  # anew: one that led the choice knows old noise by heart
         for one in fits:
             one.descend(FIRST)
             one.descend(LAST, settle=True)

@@ -31,7 +31,7 @@ from datakiln.nets.codes import Strata, invert
 from datakiln.privacy.accounting import zcdp_epsilon, zcdp_rho
 from datakiln.privacy.budget import Privacy
 from datakiln.privacy.cells import PublicColumn
-from datakiln.privacy.ledger import Ledger, Spent, together
+from datakiln.privacy.ledger import Ledger, reserve
 from datakiln.privacy.marginals import Release, histograms_only, release
 from datakiln.storage import replacing
 from datakiln.wording import counted
@@ -82,36 +82,23 @@ def named(provenance: Provenance, privacy: Privacy) -> Provenance:
     return Provenance(provenance.kind, "a table under differential privacy, whose source is not told", table)
 
 
-def promise(privacy: Privacy, table: str, rho: float) -> None:
-    """Writes down what is about to be spent; raises `UserError` where that is more than all runs together may."""
-    if not privacy.ledger:
-        raise UserError(f"{privacy.folder}: {RELEASED} is not there, and to measure again would cost privacy again")
-    ledger = Ledger(privacy.ledger)
-    mine = Spent(table, privacy.mechanism, privacy.epsilon, privacy.delta, rho, privacy.folder)
-    before = [one for one in ledger.of(table) if one.run != mine.run]
-    epsilon, _ = together([*before, mine], privacy.delta)
-    if privacy.total is not None and epsilon > privacy.total:
-        spent, _ = together(before, privacy.delta)
-        told = f"privacy.epsilon={privacy.epsilon:g} after {spent:.4g} by {len(before)} earlier runs on this table"
-        raise UserError(f"{told} would make {epsilon:.4g}, more than privacy.total={privacy.total:g} ({ledger.path})")
-    ledger.spend(mine)
-
-
 def released(privacy: Privacy, table: str, public: Public, train: pd.DataFrame) -> Release:
     """What is given away: as an earlier start of this run has measured it, else measured now, and paid for."""
     path = Path(privacy.folder) / "checkpoints" / RELEASED
     columns = public.modelled
     if path.exists():
         return _read(path, columns, privacy)
+    if not privacy.ledger:
+        raise UserError(f"{path} is not there, and to measure again would cost privacy again")
     cells = np.stack([column.cells(train[column.field.name]) for column in columns], axis=1)
     if privacy.mechanism == "marginals":
         rho = zcdp_rho(privacy.epsilon, privacy.delta)
-        promise(privacy, table, rho)
+        reserve(privacy, table, rho)
         label = public.label if privacy.label else None
         made = release(cells, columns, rho, label, privacy.adaptive, privacy.classes)
     else:
         rho = zcdp_rho(SHARE * privacy.epsilon, SHARE * privacy.delta)
-        promise(privacy, table, 0.0)
+        reserve(privacy, table, 0.0)
         made = histograms_only(cells, columns, rho)
     if public.rows is not None:
         made = replace(made, rows=float(public.rows))
