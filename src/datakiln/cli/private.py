@@ -25,8 +25,9 @@ def check_privacy(cfg: DictConfig) -> None:
     Raises:
         UserError: The option, its value and the way out.
     """
-    mechanism = str((cfg.get("privacy") or {}).get("mechanism", "none"))
-    if mechanism == "none":
+    options = cfg.get("privacy") or {}
+    mechanism = str(options.get("mechanism", "none"))
+    if mechanism == "none" or options.get("epsilon") is None:
         return
     target = str(cfg.data._target_)
     kind = signatures.attribute(target, "kind")

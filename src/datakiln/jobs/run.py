@@ -97,7 +97,8 @@ class Run(Job):
     @property
     def _is_private(self) -> bool:
         """Whether the run is under differential privacy."""
-        return str((self.cfg.get("privacy") or {}).get("mechanism", "none")) != "none"
+        options = self.cfg.get("privacy") or {}
+        return str(options.get("mechanism", "none")) != "none" and options.get("epsilon") is not None
 
     @property
     def _is_noisy(self) -> bool:

@@ -18,7 +18,7 @@ class Privacy:
 
     Attributes:
         mechanism: "none", "marginals" or "dp_sgd".
-        epsilon: Of the run, above 0.
+        epsilon: Of the run, above 0; None for no guarantee, as in a sweep that compares.
         delta: Of the run, in (0, 1); usually below one over the number of rows.
         strict: Whether options that show training rows more than once are refused.
         public: What is declared, or the path of a file with it; see `datakiln.data.tables.public`.
@@ -33,7 +33,7 @@ class Privacy:
     """
 
     mechanism: Literal["none", "marginals", "dp_sgd"] = "none"
-    epsilon: float = 1.0
+    epsilon: float | None = 1.0
     delta: float = 1e-9
     strict: bool = False
     public: str | dict[str, Any] | None = None
@@ -53,8 +53,9 @@ class Privacy:
             raise UserError(
                 f"privacy.mechanism={self.mechanism} is not one of {known}{near(self.mechanism, MECHANISMS)}"
             )
-        if not _is_number(self.epsilon) or not 0 < self.epsilon <= 100:
-            raise UserError(f"privacy.epsilon={self.epsilon} must be a number above 0 and at most 100")
+        if self.epsilon is not None and (not _is_number(self.epsilon) or not 0 < self.epsilon <= 100):
+            told = f"privacy.epsilon={self.epsilon} must be a number above 0 and at most 100"
+            raise UserError(f"{told}, or null for no guarantee")
         if not _is_number(self.delta) or not 0 < self.delta < 0.1:
             raise UserError(f"privacy.delta={self.delta} must be a number above 0 and below 0.1, such as 1e-9")
         if self.total is not None and (not _is_number(self.total) or self.total <= 0):
@@ -78,7 +79,14 @@ class Privacy:
     @property
     def is_on(self) -> bool:
         """Whether training is under a guarantee."""
-        return self.mechanism != "none"
+        return self.mechanism != "none" and self.epsilon is not None
+
+    @property
+    def budget(self) -> float:
+        """Epsilon where there is a guarantee; raises ValueError without one."""
+        if self.epsilon is None:
+            raise ValueError("there is no guarantee without an epsilon")
+        return self.epsilon
 
 
 def _is_number(value: Any) -> bool:  # noqa: ANN401 (any yaml value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -85,7 +86,7 @@ class PublicColumn:
             codes = np.searchsorted(self.starts, steps, side="right") - 1
         return np.where(absent, self.size - 1 if self.missing else -1, codes).astype(np.int64)
 
-    def at(self, steps: NDArray[np.generic]) -> Floats:
+    def at(self, steps: NDArray[Any]) -> Floats:
         """Numbers at so many units from the lowest."""
         found = self.low + np.asarray(steps, dtype=np.float64) * self.unit
         return found if self.field.decimals is None else np.round(found, max(self.field.decimals, 0) + 1)

@@ -95,12 +95,12 @@ class Ledger:
 def reserve(privacy: Privacy, table: str, rho: float) -> None:
     """Writes down what a run is about to spend; raises `UserError` where that is more than all runs together may."""
     ledger = Ledger(privacy.ledger)
-    mine = Spent(table, privacy.mechanism, privacy.epsilon, privacy.delta, rho, privacy.folder)
+    mine = Spent(table, privacy.mechanism, privacy.budget, privacy.delta, rho, privacy.folder)
     before = [one for one in ledger.of(table) if one.run != mine.run]
     epsilon, _ = together([*before, mine], privacy.delta)
     if privacy.total is not None and epsilon > privacy.total:
         spent, _ = together(before, privacy.delta)
-        told = f"privacy.epsilon={privacy.epsilon:g} after {spent:.4g} by {len(before)} earlier runs on this data"
+        told = f"privacy.epsilon={privacy.budget:g} after {spent:.4g} by {len(before)} earlier runs on this data"
         raise UserError(f"{told} would make {epsilon:.4g}, more than privacy.total={privacy.total:g} ({ledger.path})")
     ledger.spend(mine)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ PARTS = 1_000  # steps of a score that a choice tells apart
 MOST = 2**62
 
 
-def uniform_below(limit: int, n: int) -> NDArray[np.generic]:
+def uniform_below(limit: int, n: int) -> NDArray[Any]:
     """Whole numbers from 0 to limit - 1, each as likely, shape (n,); int64, or Python's integers for a large limit."""
     if limit > MOST:
         size = (limit.bit_length() + 7) // 8
@@ -42,7 +43,7 @@ def uniform_below(limit: int, n: int) -> NDArray[np.generic]:
     return out
 
 
-def happens(numerator: NDArray[np.generic], denominator: int) -> NDArray[np.bool_]:
+def happens(numerator: NDArray[Any], denominator: int) -> NDArray[np.bool_]:
     """True with probability exp(-numerator / denominator), exactly (algorithm 1 of the paper), shape (n,).
 
     Arguments:
@@ -65,7 +66,7 @@ def happens(numerator: NDArray[np.generic], denominator: int) -> NDArray[np.bool
     return alive
 
 
-def _at_most_one(numerator: NDArray[np.generic], denominator: int) -> NDArray[np.bool_]:
+def _at_most_one(numerator: NDArray[Any], denominator: int) -> NDArray[np.bool_]:
     """See `happens`; for numerators up to the denominator."""
     out = np.zeros(len(numerator), dtype=bool)
     at, k = np.arange(len(numerator)), 1
@@ -81,7 +82,7 @@ def discrete_laplace(scale: int, n: int) -> Ints:
     return np.asarray(_laplace(scale, n), dtype=np.int64)
 
 
-def _laplace(scale: int, n: int) -> NDArray[np.generic]:
+def _laplace(scale: int, n: int) -> NDArray[Any]:
     kind = np.int64 if scale <= SMALL else object
     out = np.zeros(n, dtype=kind)
     todo = np.arange(n)

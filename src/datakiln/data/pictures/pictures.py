@@ -125,7 +125,7 @@ class ImageData(GenerativeData):
     @property
     def released_cost(self) -> tuple[float, float]:
         """See `GenerativeData`."""
-        return (protected.SHARE * self.privacy.epsilon, 0.0) if self.privacy.is_on else (0.0, 0.0)
+        return (protected.SHARE * self.privacy.budget, 0.0) if self.privacy.is_on else (0.0, 0.0)
 
     @property
     def poisson(self) -> tuple[float, int]:

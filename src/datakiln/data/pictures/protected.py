@@ -49,7 +49,7 @@ def counted(privacy: Privacy, provenance: Provenance, n: int) -> int:
         raise UserError(f"{path} is not there, and to count again would cost privacy again")
     reserve(privacy, provenance.sha256, 0.0)
     declared = rows_of(privacy)
-    noise = 0 if declared is not None else int(discrete_laplace(math.ceil(1.0 / (SHARE * privacy.epsilon)), 1)[0])
+    noise = 0 if declared is not None else int(discrete_laplace(math.ceil(1.0 / (SHARE * privacy.budget)), 1)[0])
     found = max(n + noise, 1) if declared is None else declared
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:

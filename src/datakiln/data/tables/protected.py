@@ -92,25 +92,25 @@ def released(privacy: Privacy, table: str, public: Public, train: pd.DataFrame) 
         raise UserError(f"{path} is not there, and to measure again would cost privacy again")
     cells = np.stack([column.cells(train[column.field.name]) for column in columns], axis=1)
     if privacy.mechanism == "marginals":
-        rho = zcdp_rho(privacy.epsilon, privacy.delta)
+        rho = zcdp_rho(privacy.budget, privacy.delta)
         reserve(privacy, table, rho)
         label = public.label if privacy.label else None
         made = release(cells, columns, rho, label, privacy.adaptive, privacy.classes)
     else:
-        rho = zcdp_rho(SHARE * privacy.epsilon, SHARE * privacy.delta)
+        rho = zcdp_rho(SHARE * privacy.budget, SHARE * privacy.delta)
         reserve(privacy, table, 0.0)
         made = histograms_only(cells, columns, rho)
     if public.rows is not None:
         made = replace(made, rows=float(public.rows))
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial_path:
-        torch.save({"epsilon": privacy.epsilon, "delta": privacy.delta, **made.state()}, partial_path)
+        torch.save({"epsilon": privacy.budget, "delta": privacy.delta, **made.state()}, partial_path)
     return made
 
 
 def _read(path: Path, columns: list[PublicColumn], privacy: Privacy) -> Release:
     content = torch.load(path, weights_only=True)
-    same = (content["epsilon"], content["delta"]) == (privacy.epsilon, privacy.delta)
+    same = (content["epsilon"], content["delta"]) == (privacy.budget, privacy.delta)
     if not same or content["names"] != [column.field.name for column in columns]:
         raise UserError(f"{path} was measured with other columns or another budget; begin anew without ckpt_path=")
     return Release.from_state(content, columns)

@@ -406,7 +406,7 @@ class TableData(GenerativeData):
 
     def train_dataloader(self) -> Loader:
         """Shuffled training batches."""
-        if self.privacy.mechanism == "dp_sgd":
+        if self.public is not None and self.privacy.mechanism == "dp_sgd":
             x, y = self.tensors["train"]
             return PoissonLoader(x.to(self.device), None if y is None else y.to(self.device), *self.poisson)
         if self.fitted is not None:
