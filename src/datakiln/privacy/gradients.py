@@ -80,7 +80,7 @@ class PrivateGradients:
         self.is_kept = is_mean and set(self.bare) <= rowwise
 
         def one(parameters: dict[str, Tensor], parts: tuple[Tensor | None, ...]) -> Tensor:
-            batch = Batch(*(None if part is None else part.unsqueeze(0) for part in parts))
+            batch = Batch(*(None if part is None else part.unsqueeze(0) for part in parts))  # type: ignore[arg-type]
             found: Tensor = functional_call(self.lossy, parameters, (batch,))
             return found
 
