@@ -21,8 +21,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from datakiln.errors import UserError
+from datakiln.nets.linear import Linear
 from datakiln.spec import Batch
 
+PLAIN = (nn.Linear, Linear)  # and none of their kind that masks weights or makes them of others
 MOST = 2**25  # numbers of gradients held at once
 SUMMED = (
     2  # Gaussians that are added up for each one, so that no bit pattern of a single one shows (Holohan and Braghin)
@@ -73,7 +75,7 @@ class PrivateGradients:
         self.parameters = {n: p for n, p in trained if wanted is None or id(p) in wanted}
         self.size = sum(p.numel() for p in self.parameters.values())
         named = dict(self.lossy.named_modules())
-        self.layers = {n: m for n, m in named.items() if isinstance(m, nn.Linear) and f"{n}.weight" in self.parameters}
+        self.layers = {n: m for n, m in named.items() if type(m) in PLAIN and f"{n}.weight" in self.parameters}
         inside = {f"{n}.{part}" for n in self.layers for part in ("weight", "bias")}
         self.bare = [n for n in self.parameters if n not in inside]
         rowwise = {f"{n}.{p}" for n, m in named.items() for p in getattr(m, "rowwise", ())}
