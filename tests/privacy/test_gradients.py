@@ -7,6 +7,7 @@ from scipy.stats import kstest
 from torch import nn
 
 from datakiln.errors import UserError
+from datakiln.models.diffusion.tabddpm import TabDDPM
 from datakiln.models.vae.tvae import TVAE
 from datakiln.models.vae.vae import VAE
 from datakiln.privacy.gradients import PrivateGradients, check_layers, poisson, secure_normal
@@ -59,6 +60,20 @@ def test_every_row_is_clipped_by_itself(make, clip, noise):
             whole += part * min(1.0, clip / float(norm))
     for a, b in zip(found, wanted, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * min(clip, 100))
+
+
+def test_a_diffusion_model_is_a_mean_over_rows():
+    model = TabDDPM(SPEC)
+    gradients = PrivateGradients(model, lambda batch: model.losses(batch)["loss"], 1e9, 0.0, 6.0, is_mean=True)
+    x = rows(6)
+    with model.muted():
+        torch.manual_seed(1)
+        found = gradients.clipped(Batch(x))
+        torch.manual_seed(1)
+        model.losses(Batch(x))["loss"].backward()
+    assert gradients.is_kept
+    for a, p in zip(found, gradients.parameters.values(), strict=True):
+        torch.testing.assert_close(a, 6 * p.grad, rtol=1e-4, atol=1e-5)
 
 
 def test_mapping_and_keeping_books_agree():

@@ -19,6 +19,9 @@ ROWS = {  # options of a table whose effect on one row depends on others, and wh
 }
 
 
+WITH_GRADIENTS = "vae, tvae, tabddpm, gan or cgan"
+
+
 def check_privacy(cfg: DictConfig) -> None:
     """Refuses what no guarantee could cover, and switches off what only a yaml file, not the person, has asked for.
 
@@ -85,10 +88,9 @@ def _check_gradients(cfg: DictConfig) -> None:
     """Nothing is measured on rows while training; the last epoch is kept, which `train/epsilon` is highest in."""
     target = str(cfg.model._target_)
     if signatures.is_ours(target) and not signatures.attribute(target, "is_mean"):
-        told = (
-            f"privacy=dp_sgd needs a loss that is a mean over single examples, which {target.rpartition('.')[2]} lacks"
-        )
-        raise UserError(f"{told}; take model=vae, tvae, gan or cgan, or privacy=marginals for any model of tables")
+        why = signatures.attribute(target, "mixes") or "a loss that is no mean over single examples"
+        told = f"privacy=dp_sgd: {target.rpartition('.')[2]} has {why}"
+        raise UserError(f"{told}; take model={WITH_GRADIENTS}, or privacy=marginals for tables")
     for key, wanted in (("monitor", "train/epsilon"), ("mode", "max")):
         if cfg.get(key) != wanted:
             if any(word.startswith(f"{key}=") for word in _told()):

@@ -49,6 +49,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
             an example with NaN where it is unknown.
         options: Names of `Sampling` that its samples follow.
         spec: What one example looks like.
+        mixes: What of its training looks at several examples at once, so that no gradient is of one alone; "" for what
+            is not known.
         adopts: Whether its parameters can be those of a mixture fitted to noisy marginals; see `Mixture.adopt`.
         directions: Which of its logged figures are better "lower" or "higher".
         remedy: What to try when a loss is not finite.
@@ -60,6 +62,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     remedy: ClassVar[str] = "try a lower model.optimizer.lr or trainer.gradient_clip_val=1"
     options: ClassVar[frozenset[str]] = frozenset()
     adopts: ClassVar[bool] = False
+    mixes: ClassVar[str] = ""
     likelihood: ClassVar[Literal["none", "whole", "partial"]] = "none"
     conditioning: Conditioning = "none"
 
@@ -293,10 +296,9 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         Raises:
             UserError: The model is not trained by gradients of single examples.
         """
-        told = (
-            f"privacy=dp_sgd is for models trained by the gradients of single examples, not for {type(self).__name__}"
-        )
-        raise UserError(f"{told}; take model=vae, model=tvae or model=gan, or privacy=marginals for tables")
+        why = self.mixes or "a loss that is no mean over single examples"
+        told = f"privacy=dp_sgd: {type(self).__name__} has {why}"
+        raise UserError(f"{told}; take model=vae, tvae, tabddpm, gan or cgan, or privacy=marginals for tables")
 
     def protected_layers(self) -> list[tuple[str, nn.Module]]:
         """The part whose gradients see examples."""

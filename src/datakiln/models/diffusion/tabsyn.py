@@ -56,6 +56,7 @@ class TabSyn(LikelihoodModel):
         optimizer: See `LikelihoodModel`.
     """
 
+    mixes = "two stages that both see rows"
     supports = frozenset({"table"})
     options = frozenset({"steps"})
     directions = {"loss": "lower", "reconstruction": "higher", "kl": "lower"}
