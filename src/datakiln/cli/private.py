@@ -9,6 +9,7 @@ from omegaconf import DictConfig, flag_override
 
 from datakiln.cli import signatures
 from datakiln.errors import UserError
+from datakiln.saying import say
 from datakiln.wording import with_article
 
 ROWS = {  # options of a table whose effect on one row depends on others, and what each is without it
@@ -61,6 +62,7 @@ def _check_rows(cfg: DictConfig, mechanism: str) -> None:
         if any(word.startswith(f"data.{name}=") for word in told):
             why = "looks at several rows at once, so that one row may change the others"
             raise UserError(f"data.{name}={value} {why}; with privacy={mechanism} set data.{name}={written}")
+        say(f"privacy={mechanism}: data.{name}={value} of the yaml is off, for it looks at several rows at once")
         _set(cfg.data, name, off)
     if cfg.data.get("missing") == "impute":
         why = "fills cells with what other rows hold"
