@@ -122,15 +122,16 @@ def release(
     Raises:
         UserError: Too many codes for pairs of them to be counted.
     """
+    most = sum(column.size if column.field.is_choice else min(column.size, BINS) for column in columns)
+    if most > MOST_CODES:  # before anything is spent
+        told = f"privacy=marginals counts pairs among {most} categories and bins, more than {MOST_CODES}"
+        raise UserError(f"{told}; keep fewer columns with data.columns=[...], or declare fewer categories")
     base = _Coarse(cells, columns, rho * ONE_WAY, len(columns) * (len(columns) - 1) / 2 / (rho * (1.0 - ONE_WAY)))
     left, rows, coarse = rho * (1.0 - ONE_WAY), base.rows, base.counts
     sizes = [len(y) for y in coarse]
-    if sum(sizes) > MOST_CODES:
-        told = f"privacy=marginals counts pairs among {sum(sizes)} categories and bins, more than {MOST_CODES}"
-        raise UserError(f"{told}; keep fewer columns with data.columns=[...], or declare fewer categories")
     names = [column.field.name for column in columns]
     at_label = names.index(label) if label in names else None
-    if at_label is not None and sizes[at_label] > MOST_CLASSES:
+    if at_label is not None and (sizes[at_label] > MOST_CLASSES or len(columns) < 3):
         at_label = None
     counted = _Counted(base.codes, sizes, at_label)
     fit = MixtureFit(sizes, at_label, rows, coarse, base.precision, classes)
@@ -139,9 +140,8 @@ def release(
     torch.set_num_threads(1)  # matrices of a few hundred codes: sharing the work costs more than doing it
     try:
         measured += _adaptively(fit, counted, left, names) if adaptive else _at_once(fit, counted, left, names)
-        fits = [
-            fit.again(seed) for seed in range(1, FITS + 1)
-        ]  # anew: one that led the choice knows old noise by heart
+        # anew: the one that led the choice knows old noise by heart
+        fits = [fit.again(seed) for seed in range(1, FITS + 1)]
         for one in fits:
             one.descend(FIRST)
             one.descend(LAST, settle=True)
@@ -214,8 +214,6 @@ class _Counted:
         self.starts, self.sizes, self.label = np.concatenate([[0], np.cumsum(sizes)]), list(sizes), label
         others = [j for j in range(len(sizes)) if j != label]
         self.candidates = list(itertools.combinations(others if label is not None else range(len(sizes)), 2))
-        if label is not None and not self.candidates:
-            self.candidates = [(0, 1)] if len(sizes) > 1 else []
         depth = 1 if label is None else sizes[label]
         total = int(self.starts[-1])
         self.counts = np.zeros((depth, total, total))
@@ -265,7 +263,9 @@ def _at_once(fit: MixtureFit, counted: _Counted, rho: float, names: Sequence[str
     Shares go with the number of cells to the power of 2/3, which makes the sum of the noise's absolute errors least
     (Zhang et al., 2021, https://arxiv.org/abs/2012.15128, section 3.3).
     """
-    measured = []
+    measured: list[Measured] = []
+    if not counted.candidates:
+        return measured
     weights = np.array([counted.cells(pair) for pair in counted.candidates]) ** (2.0 / 3.0)
     for pair, share in zip(counted.candidates, weights / weights.sum(), strict=True):
         variance = variance_for(rho * float(share))
