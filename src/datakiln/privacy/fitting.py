@@ -7,7 +7,6 @@ every class of a label, are one product a step. Fitting looks at noisy counts al
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,7 +19,6 @@ from datakiln.privacy.cells import onto_simplex
 Floats = NDArray[np.float64]
 RATE = 0.05
 BETAS = (0.9, 0.99)
-GROUPS, LEAST = 6, 20  # of cells that are shrunk alike, and cells in each
 START = 1.0  # standard deviation of the logits that classes begin with, about the columns' own shares
 
 
@@ -63,29 +61,6 @@ class MixtureFit:
         self.y3 = torch.zeros(depth if label is not None else 0, total, total)
         self.w3 = torch.zeros_like(self.y3)
 
-    def shrink(self) -> None:
-        """Pulls what was measured towards independent columns, as far as the noisy counts themselves say.
-
-        Cells are grouped by what is expected of them under independence, m. In each group the mean of (y - m)^2 is the
-        noise's variance v and the signal's t together, which gives t, and y becomes (y / v + m / t) / (1 / v + 1 / t)
-        (empirical Bayes; Efron and Morris, 1973). Most cells of a pair are rare, and hold nothing but noise.
-        """
-        ones = [onto_simplex(np.asarray(y, dtype=np.float64), self.rows) / self.rows for y in self.y1.split(self.sizes)]
-        self.to2, self.by2 = self.y2.clone(), self.w2.clone()
-        self.to3, self.by3 = self.y3.clone(), self.w3.clone()
-        levels = None if self.label is None else ones[self.label]
-        for a, b in itertools.product(range(len(self.sizes)), repeat=2):
-            pair = self.rows * np.outer(ones[a], ones[b])
-            parts = [(self.to2, self.by2, pair)]
-            if levels is not None:
-                parts.append((self.to3, self.by3, levels[:, None, None] * pair))
-            for to, by, expected in parts:
-                y, w = to[..., self.part(a), self.part(b)], by[..., self.part(a), self.part(b)]
-                if float(w.max()) > 0:
-                    made = _shrunk(y.double().numpy(), w.double().numpy(), expected)
-                    y.copy_(_tensor(made[0]))
-                    w.copy_(_tensor(made[1]))
-
     def again(self, seed: int) -> MixtureFit:
         """Another one for the same counts, that begins elsewhere."""
         made = MixtureFit(*self._arguments, seed=seed)
@@ -122,11 +97,11 @@ class MixtureFit:
         loss = (self.w1 * (self.rows * (theta @ pi) - self.y1).square()).sum()
         if self.has_triples:
             inside = self.marginals(theta, pi)
-            loss = loss + (self.by3 * (self.rows * inside - self.to3).square()).sum()
+            loss = loss + (self.w3 * (self.rows * inside - self.y3).square()).sum()
             pairs = inside.sum(dim=0)
         else:
             pairs = (theta * pi) @ theta.T
-        loss = loss + (self.by2 * (self.rows * pairs - self.to2).square()).sum()
+        loss = loss + (self.w2 * (self.rows * pairs - self.y2).square()).sum()
         self.optimizer.zero_grad(set_to_none=True)
         (loss / self.cells).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -147,7 +122,6 @@ class MixtureFit:
 
     def descend(self, steps: int, settle: bool = False) -> None:
         """So many steps; to settle, with a rate that falls to 0."""
-        self.shrink()
         for at in range(steps):
             if settle:
                 self.optimizer.param_groups[0]["lr"] = RATE * (1.0 - at / steps)
@@ -157,18 +131,6 @@ class MixtureFit:
     def expected(self) -> Floats:
         """Counts of every pair of codes as the mixture has them: see `marginals`."""
         return np.asarray((self.rows * self.marginals(*self.parameters())).numpy(), dtype=np.float64)
-
-
-def _shrunk(y: Floats, w: Floats, expected: Floats) -> tuple[Floats, Floats]:
-    """See `MixtureFit.shrink`: counts and their precision, of one pair of columns."""
-    order = np.argsort(expected, axis=None)
-    to, by, noise = y.ravel().copy(), w.ravel().copy(), 1.0 / float(w.max())
-    for group in np.array_split(order, max(min(GROUPS, len(order) // LEAST), 1)):
-        m = expected.ravel()[group]
-        signal = max(float(np.mean((to[group] - m) ** 2)) - noise, noise * 1e-2)
-        to[group] = (to[group] / noise + m / signal) / (1.0 / noise + 1.0 / signal)
-        by[group] = 1.0 / noise + 1.0 / signal
-    return to.reshape(y.shape), by.reshape(w.shape)
 
 
 def _tensor(values: Floats) -> Tensor:
