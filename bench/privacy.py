@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from bench._process import Cost, Row, alone, row
-from datakiln.data.sets.adult import PUBLIC
+from datakiln.data.sets.adult import COLUMNS, PUBLIC
 from datakiln.data.tables.public import declared, read_public
 from datakiln.models.gan.gan import GAN
 from datakiln.models.vae.tvae import TVAE
@@ -80,7 +80,7 @@ def _measured(
 
 def marginals() -> Cost:
     """CPU-seconds of a release of generated rows."""
-    public = declared(read_public(PUBLIC), list(PUBLIC["columns"]), "income", "marginals")
+    public = declared(read_public(PUBLIC), list(COLUMNS), "income", "marginals")
     rng = np.random.default_rng(0)
     hidden = rng.random(ROWS)
     cells = np.stack([_dependent(rng, hidden, column.size) for column in public.columns], axis=1)

@@ -15,6 +15,7 @@ import json
 import sys
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -45,7 +46,7 @@ CODES = {
     "IQ Measure": range(1, 6),
     "Med Status": range(1, 3),
 }
-PUBLIC = {
+PUBLIC: dict[str, dict[str, Any]] = {
     "columns": {
         **{
             name: {"type": "numeric", "decimals": places, "missing": name != "Age"}

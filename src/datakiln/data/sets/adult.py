@@ -11,6 +11,7 @@ import io
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -66,7 +67,7 @@ BOUNDS = {  # wide round ones: what a census asks, not what these rows hold
     "capital-loss": (0, 5_000),
     "hours-per-week": (1, 99),
 }
-PUBLIC = {
+PUBLIC: dict[str, dict[str, Any]] = {
     "columns": {name: kind if name in BOUNDS else CATEGORIES[name].split() for name, kind in COLUMNS.items()},
     "bounds": {name: list(bounds) for name, bounds in BOUNDS.items()},
 }

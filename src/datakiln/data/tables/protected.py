@@ -6,6 +6,7 @@ which is covered by no guarantee, and says so.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -62,7 +63,7 @@ def public_of(
     return declared(said, [str(name) for name in raw.frame.columns], raw.label, privacy.mechanism)
 
 
-def _of(known: dict[str, Any] | None, names: list[str]) -> dict[str, Any] | None:
+def _of(known: Mapping[str, Any] | None, names: list[str]) -> dict[str, Any] | None:
     """What a source declares of the columns that are used."""
     if known is None:
         return None
@@ -203,12 +204,10 @@ def filled(frame: pd.DataFrame, public: Public) -> pd.DataFrame:
     for column in public.modelled:
         if not column.missing:
             series = frame[column.field.name]
-            first = (
-                column.categories[0]
-                if column.field.is_choice
-                else from_numbers(np.array([column.low]), column.field)[0]
-            )
-            whole[column.field.name] = series.fillna(first).astype(column.field.dtype)
+            lowest = None if column.field.is_choice else from_numbers(np.array([column.low]), column.field)
+            dtype: Any = column.field.dtype
+            first = column.categories[0] if lowest is None else lowest.iloc[0]
+            whole[column.field.name] = series.fillna(first).astype(dtype)
     return frame.assign(**whole)
 
 

@@ -150,8 +150,10 @@ class TableData(GenerativeData):
         self.schema = public.schema
         holdout = None if raw.holdout is None else public.seen(raw.holdout)
         notes = raw.notes if is_simulated else ()
-        seen = {"frame": public.seen(raw.frame), "holdout": holdout, "notes": notes, "provenance": self.provenance}
-        self.raw = dataclasses.replace(raw, inputs=None, **seen)
+        seen = public.seen(raw.frame)
+        self.raw = dataclasses.replace(
+            raw, frame=seen, holdout=holdout, notes=notes, provenance=self.provenance, inputs=None
+        )
         self.rules = Rules(self.constraints, self.schema)
         return self.raw
 
@@ -240,8 +242,8 @@ class TableData(GenerativeData):
             relations = chosen_relations(self.relations, frames["train"], self.schema, stay) if is_joint else []
             if relations:
                 self.reports.append(StepReport("relations", described(relations)))
-            known = frames["train"] if is_joint else protected.with_all_categories(frames["train"], public)
-            self.codec.fit(known, self.schema, rows=n, relations=relations)
+            whole = frames["train"] if is_joint else protected.with_all_categories(frames["train"], public)
+            self.codec.fit(whole, self.schema, rows=n, relations=relations)
         if privacy.mechanism == "dp_sgd":
             self.frames["train"] = protected.filled(self.measured.train, public)
         self.reports.append(StepReport("encode", f"{self.codec.describe()}"))
