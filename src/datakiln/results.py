@@ -148,6 +148,43 @@ class Step:
 
 
 @dataclass
+class Guarantee:
+    """What differential privacy promises of a run, and what it does not.
+
+    Attributes:
+        mechanism: "marginals" or "dp_sgd".
+        epsilon: Of the run; what was spent, not what was asked for.
+        delta: Of the run.
+        unit: Whose presence is hidden.
+        neighbours: Which tables are told apart no better than that.
+        accountant: How the cost was counted.
+        rate: Probability that an example takes part in a step; None where nothing is sampled.
+        noise: In words: how much, and where it is added.
+        together_epsilon: Of all runs on the table that the ledger knows, this one included.
+        together_delta: The same.
+        runs: How many of them there are.
+        covered: What may be given away under the promise.
+        not_covered: What looks at real examples and was not paid for.
+        note: What else a reader must know.
+    """
+
+    mechanism: str
+    epsilon: float
+    delta: float
+    unit: str
+    neighbours: str
+    accountant: str
+    rate: float | None
+    noise: str
+    together_epsilon: float
+    together_delta: float
+    runs: int
+    covered: str
+    not_covered: str
+    note: str = ""
+
+
+@dataclass
 class RunResult:
     """Everything a run leaves behind as figures; the structure of `result.json`.
 
@@ -162,6 +199,7 @@ class RunResult:
         n_steps: Optimizer steps.
         best_checkpoint: Path relative to the run's folder; empty where there is none.
         best_epoch: The epoch it was taken at, from 0 as in metrics.csv; what people read counts from 1.
+        privacy: What differential privacy promises of the run; None without it.
         created: When the run ended, ISO 8601, UTC.
         format: Version of this structure.
     """
@@ -190,6 +228,7 @@ class RunResult:
     n_parameters: int = 0
     best_checkpoint: str = ""
     best_epoch: int | None = None
+    privacy: Guarantee | None = None
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     format: int = FORMAT
 

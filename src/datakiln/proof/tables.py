@@ -38,7 +38,7 @@ class TableProof(Proof):
     @property
     def n_holdout(self) -> int:
         """Test rows."""
-        return len(self.data.frames["test"])
+        return self.data.n_holdout
 
     def write_synthetic(self, synthesizer: Synthesizer, n: int, seed: int, folder: Path) -> pd.DataFrame:
         """Writes `synthetic.csv`, and `metadata.json` that says what its columns are."""
@@ -53,7 +53,7 @@ class TableProof(Proof):
 
     def figures(self, synthetic: pd.DataFrame, metrics: Sequence[Metric], seed: int, console: Console) -> list[Score]:
         """Every metric of the config, with a line about progress on a terminal."""
-        frames = self.data.frames
+        frames = self.data.real
         data = EvalData(self.data.schema, frames["train"], frames["test"], synthetic, seed)
         with console.work("measuring", len(metrics)) as work:
             return scores(evaluate_table(data, metrics, progress=work.step))
@@ -62,7 +62,7 @@ class TableProof(Proof):
         """Columns, correlations, embedding, curves; for a VAE its latent space and the KL of each dimension."""
         target = folder / "plots"
         target.mkdir(exist_ok=True)
-        schema, train = self.data.schema, self.data.frames["train"]
+        schema, train = self.data.schema, self.data.real["train"]
         drawn: list[Path | None] = [*column_plots(schema, train, synthetic, target)]
         drawn.append(correlation_plot(schema, train, synthetic, target / "correlations.png"))
         drawn.append(embedding_plot(schema, train, synthetic, target / "embedding.png"))

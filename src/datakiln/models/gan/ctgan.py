@@ -43,6 +43,7 @@ class CTGAN(AdversarialModel):
         **options: See `AdversarialModel`.
     """
 
+    mixes = "balanced sampling and packs of rows, so that rare rows are seen more often"
     supports = frozenset({"table"})
     generator: RowGenerator
     critic: PackedCritic

@@ -127,6 +127,20 @@ class ImageGAN(AdversarialModel, abc.ABC):
             loss = loss + self.label_weight * _class_loss(verdict, y)
         return {"loss": loss}
 
+    def protect(self, clip: float, sigma: float, expected: float) -> None:
+        """See `AdversarialModel`."""
+        looks = {"model.r1": self.r1, "conditional=acgan": self.way == "acgan", "model.accumulate": self.accumulate > 1}
+        wrong = next((option for option, is_on in looks.items() if is_on), None)
+        if wrong is not None or self.loss.sees_real or type(self).penalties is not ImageGAN.penalties:
+            told = f"privacy=dp_sgd: {type(self).__name__} has {wrong or 'a penalty'}, no mean over single pictures"
+            raise UserError(f"{told}; take model=gan or model=cgan without it")
+        super().protect(clip, sigma, expected)
+
+    def made_up(self, n: int) -> Batch:
+        """Labels in equal shares, and no pictures."""
+        y = torch.multinomial(self.class_shares, n, replacement=True) if self.way != "none" else None
+        return Batch(torch.zeros(n, *self.spec.shape, device=self.device), y)
+
     def _labels(self, batch: Batch) -> Tensor | None:
         return None if self.way == "none" else batch.y
 
