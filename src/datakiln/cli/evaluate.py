@@ -79,6 +79,7 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
             f"the run had {result.provenance.sha256[:12]}); bring the old data back, or train again"
         )
     proof = build_proof(data)
+    proof.synthesizer = synthesizer
     seed = result.seed + 1 if cfg.seed is None else int(cfg.seed)  # with its own, the run would draw the same again
     console.print(f"samples drawn with seed={seed}; those of the run had seed={result.seed}")
     with _whole_or_gone(_new_folder(cfg, run)) as folder:

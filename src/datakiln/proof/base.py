@@ -28,11 +28,15 @@ class Proof(abc.ABC):
 
     Arguments:
         data: The run's data module, after `setup`.
+
+    Attributes:
+        synthesizer: The trained model, for attacks that hold it; None for those by its samples alone.
     """
 
     def __init__(self, data: GenerativeData) -> None:
         """See the class."""
         self.data = data
+        self.synthesizer: Synthesizer | None = None
 
     @property
     @abc.abstractmethod
@@ -87,6 +91,7 @@ def _score(result: Result) -> Score:
         detail=None if figure.detail is None else dict(figure.detail), ideal=figure.ideal, n=figure.n, note=figure.note,
         ceiling_n=ceiling_n, floor_n=floor_n, seconds=seconds, noise=max(noises, default=None),
         ceiling_range=_ends(result.ceiling_range), floor_range=_ends(result.floor_range), draws=result.draws,
+        trials=list(figure.trials) or None, finding=figure.finding,
     )  # fmt: skip
 
 

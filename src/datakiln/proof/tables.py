@@ -21,6 +21,7 @@ from datakiln.plots.table import column_plots, correlation_plot, embedding_plot
 from datakiln.plots.training import loss_curves
 from datakiln.proof.base import Proof, scores
 from datakiln.results import Score
+from datakiln.sampling.scoring import scorers_of
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.sampling.writing import as_csv
 from datakiln.spec import Batch
@@ -53,8 +54,11 @@ class TableProof(Proof):
 
     def figures(self, synthetic: pd.DataFrame, metrics: Sequence[Metric], seed: int, console: Console) -> list[Score]:
         """Every metric of the config, with a line about progress on a terminal."""
-        frames = self.data.frames
-        data = EvalData(self.data.schema, frames["train"], frames["test"], synthetic, seed)
+        frames, is_unseen = self.data.frames, self.data.validation == "apart"
+        data = EvalData(
+            self.data.schema, frames["train"], frames["test"], synthetic, seed,
+            unscored=frames["val"] if is_unseen else None, scorers={} if self.synthesizer is None else scorers_of(self.synthesizer),
+        )  # fmt: skip
         with console.work("measuring", len(metrics)) as work:
             return scores(evaluate_table(data, metrics, progress=work.step))
 

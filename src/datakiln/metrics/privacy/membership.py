@@ -1,0 +1,150 @@
+"""The membership battery on a table: can it be told which real rows the generator has learnt from?
+
+What a good distance never shows a game may prove: the figures are of attacks that were tried, see
+`datakiln.metrics.privacy.battery`. Neither ceiling nor floor is drawn, since a guess scores 0.5, and 1 % at a
+false-positive rate of 1 %, whatever the table.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from datakiln.errors import UserError
+from datakiln.metrics.base import EvalData, Figure, Incomplete, MetricError, metric
+from datakiln.metrics.privacy.battery import ALL, OUTLIERS, Audit, fewer, play_battery
+from datakiln.metrics.privacy.closest import closest
+from datakiln.metrics.privacy.games import Game, Outcome, play, rate_name
+from datakiln.metrics.privacy.records import TableSpace
+from datakiln.metrics.tables.columns import Tables, encode
+from datakiln.metrics.tables.references import Alone
+
+NAMES = (
+    "privacy/membership_auc",
+    "privacy/membership_tpr1",
+    "privacy/membership_tpr01",
+    "privacy/membership_outliers_auc",
+    "privacy/membership_outliers_tpr1",
+)
+
+
+@metric(*NAMES, plan=Alone())
+def membership(data: EvalData) -> list[Figure]:
+    """The strongest attack of the battery on all rows, and on the tenth of the rows that are farthest from others.
+
+    Value and interval of every attack are in `trials`. `n` is the number of non-members.
+
+    Raises:
+        MetricError: No holdout, or fewer than 20 rows of a kind.
+    """
+    if len(data.holdout) == 0:
+        way = "give real rows that the generator has not seen: holdout=FILE" if data.lend else "keep rows aside"
+        raise MetricError(f"without a holdout no membership game can be played; {way}")
+    return figures_of(play_battery(table_audit(data)), len(data.synthetic), "rows")
+
+
+def table_audit(data: EvalData) -> Audit:
+    """The rows as records, at most as many real ones as can be compared, and what the model says of these."""
+    frames = [data.train, data.holdout, data.synthetic]
+    frames += [] if data.unscored is None or not len(data.unscored) else [data.unscored]
+    t = encode(data.schema, frames)
+    made = len(data.synthetic)
+    members, others = fewer(len(data.train), len(data.holdout), made, data.seed)
+    parts = [t.parts[0].take(members), t.parts[1].take(others), *t.parts[2:]]
+    space = TableSpace.fit(t, [part for i, part in enumerate(parts) if i != 2], data.seed)
+    records = [space(part) for part in parts]
+    asked = (data.train.iloc[members], data.holdout.iloc[others])
+    told, why = {}, {}
+    for name, scorer in data.scorers.items():
+        try:
+            told[name] = (scorer(asked[0]), scorer(asked[1]))
+        except UserError as error:
+            why[name] = str(error)
+    reference = records[3] if len(records) > 3 else None
+    return Audit(*records[:3], reference, told, why, _categories(t), data.seed)
+
+
+def _categories(t: Tables) -> np.ndarray:
+    """Which columns of the plain records are categories that the boosting can take as such."""
+    return np.array([False] * len(t.numeric) + [size < 120 for size in t.sizes], dtype=bool)
+
+
+def figures_of(outcome: Outcome, made: int, noun: str) -> list[Figure]:
+    """The figures of a battery.
+
+    Arguments:
+        outcome: Its games.
+        made: Synthetic records that it was played with.
+        noun: What these are, in the plural.
+    """
+    found = []
+    for group, stem in ((ALL, "privacy/membership"), (OUTLIERS, "privacy/membership_outliers")):
+        games = [game for game in outcome.games if game.group == group]
+        if not games:
+            continue
+        best = games[0]
+        told = f"strongest of {len(outcome.games)} games, with {made:,} synthetic {noun}: {best.name}"
+        note = f"{told}; {counts(best, noun)}"
+        if group == ALL:
+            note += f"; {conclusion(outcome, noun)}"
+        finding = outcome.finding if group == ALL else None
+        trials = outcome.trials() if group == ALL else ()
+        found.append(
+            Figure(
+                f"{stem}_auc", best.auc, "lower", ideal=0.5, n=best.others, note=note, trials=trials, finding=finding
+            )
+        )
+        for rate, end in ((0.01, "tpr1"), (0.001, "tpr01")):
+            if rate in best.rates and f"{stem}_{end}" in NAMES:
+                r = best.rates[rate]
+                note = f"{best.name}; {r.low:.3f} to {r.high:.3f}, corrected for {len(outcome.games)} games"
+                found.append(Figure(f"{stem}_{end}", r.value, "lower", ideal=rate, n=best.others, note=note))
+    missing = {name: _refused(outcome, name) for name in NAMES if name not in {figure.name for figure in found}}
+    if missing:
+        raise Incomplete(found, missing)
+    return found
+
+
+def _refused(outcome: Outcome, name: str) -> str:
+    group = OUTLIERS if "outliers" in name else ALL
+    games = [game for game in outcome.games if game.group == group]
+    if not games:
+        return outcome.missing.get(f"all attacks on {group}", "no attack was tried")
+    rate = 0.001 if name.endswith("01") else 0.01
+    return next((why for why in games[0].why.split("; ") if why.startswith(f"{rate_name(rate)} ")), games[0].why)
+
+
+def counts(game: Game, noun: str) -> str:
+    """Interval of the AUC, and how many were judged."""
+    told = f"{game.members:,} members and {game.others:,} {noun} of a holdout"
+    return f"AUC {game.low:.3f} to {game.high:.3f} of {told}"
+
+
+def conclusion(outcome: Outcome, noun: str) -> str:
+    """What the games come to, in words."""
+    if outcome.finding == "leak":
+        return f"membership can be told: it is no secret which {noun} the generator has learnt from"
+    if outcome.finding == "slight":
+        return "membership can be told a little better than by guessing"
+    if outcome.finding == "nothing":
+        return "none of these attacks told members beyond chance"
+    most = max(game.members for game in outcome.games)
+    more = f" beside as many members (there are {most:,})" if most < outcome.needed else ""
+    return f"too weak to tell: {outcome.needed:,} holdout {noun}{more} would be needed to see an AUC of 0.55"
+
+
+def simplest_game(real: pd.DataFrame, other: pd.DataFrame, made: pd.DataFrame, data: EvalData) -> Game:
+    """The distance game alone, for watching while a model trains.
+
+    Arguments:
+        real: Rows that are learnt from.
+        other: Rows that are not.
+        made: Synthetic rows.
+        data: Gives schema and seed.
+    """
+    t = encode(data.schema, (real, other, made))
+    space = TableSpace.fit(t, list(t.parts[:2]), data.seed)
+    members, others, synthetic = (space(part).space for part in t.parts)
+    near = [-closest(part, synthetic, 1).distance[:, 0].astype(np.float64) for part in (members, others)]
+    return play("distance", ALL, near[0], near[1])
+
