@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from datakiln.cli.calling import called_as
 from datakiln.cli.commands import command, options
+from datakiln.cli.strict import check_report
 from datakiln.errors import Interrupted, UserError
 from datakiln.sampling.room import check_room
 from datakiln.saying import say
@@ -38,6 +39,7 @@ def main(argv: list[str]) -> None:
         raise UserError(f"give either run= or real= and synthetic=; {usage}")
     if cfg.real is not None and cfg.synthetic is None:
         raise UserError(f"synthetic= is missing beside real={cfg.real}; {usage}")
+    check_report(cfg)
     if cfg.n is not None:
         check_room(str(cfg.out or cfg.run or "."), cfg.n, 1)
     if cfg.run is not None and cfg.holdout is not None:
@@ -88,7 +90,7 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
         result.n_synthetic = len(synthetic)
         result.seed = seed
         plots = proof.plots(synthesizer, synthetic, folder)
-        _write(result, plots, proof.preview(synthetic), folder, console)
+        _write(result, plots, proof.preview(synthetic), folder, console, bool(cfg.report.public))
 
 
 def stored_parts(path: Path) -> tuple[GenerativeData, list[Any]]:
@@ -147,7 +149,7 @@ def evaluate_pair(cfg: DictConfig, console: Console) -> None:
     metrics = default_metrics("image" if real.is_dir() else "table")
     with _whole_or_gone(_new_folder(cfg, Path())) as folder:
         result, plots, preview = measure(cfg, metrics, folder, console)
-        _write(result, plots, preview, folder, console)
+        _write(result, plots, preview, folder, console, bool(cfg.report.public))
 
 
 def default_metrics(kind: str) -> list[Any]:
@@ -179,11 +181,18 @@ def _whole_or_gone(folder: Path) -> Iterator[Path]:
         raise
 
 
-def _write(result: RunResult, plots: list[Path], preview: pd.DataFrame | None, folder: Path, console: Console) -> None:
+def _write(
+    result: RunResult,
+    plots: list[Path],
+    preview: pd.DataFrame | None,
+    folder: Path,
+    console: Console,
+    is_public: bool,
+) -> None:
     from datakiln.jobs.announce import announce_result
     from datakiln.reports.page import write_page
 
-    write_page(result, plots, preview, None, folder / "report.html")
+    write_page(result, plots, preview, None, folder / "report.html", is_public=is_public)
     result.save(folder / "result.json")  # last: with it the folder is complete
     announce_result(result, folder / "report.html", console)
 

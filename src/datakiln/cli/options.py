@@ -67,6 +67,7 @@ class Evaluate:
     synthetic: str | None
     holdout: str | None
     target: str | None
+    secret: str | None
     out: str | None
     debug: bool
 

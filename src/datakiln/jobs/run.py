@@ -290,7 +290,7 @@ class Run(Job):
         report = self.folder / "report.html"
         history = self.proof.history(self.folder / "metrics.csv")
         config = (self.folder / "config" / "config.yaml").read_text(encoding="utf-8")
-        write_page(result, self.plots, self.proof.preview(self.synthetic), history, report, config)
+        write_page(result, self.plots, self.proof.preview(self.synthetic), history, report, config, is_public=bool(self.cfg.report.public))
         result.save(self.folder / "result.json")  # last of the files: with it the run is finished, and not gone on with
         for logger in self.loggers:
             if hasattr(logger, "conclude"):

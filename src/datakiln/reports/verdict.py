@@ -53,6 +53,7 @@ KEY: dict[Topic, tuple[str, ...]] = {
         "judge/accuracy",
     ),
     "safe": (
+        "privacy/membership_auc",
         "privacy/copies",
         "privacy/closer_to_train",
         "privacy/dcr_ratio",
@@ -186,6 +187,8 @@ def data_name(result: RunResult) -> str:
 
 def difference(score: Score) -> Difference | None:
     """How a figure differs from real data, by the range that chance gives or by its noise; None if neither is known."""
+    if score.finding is not None:
+        return {"leak": "worse", "slight": "worse", "nothing": "same"}.get(score.finding)  # type: ignore[return-value]
     if score.differs is not None or score.value is None or score.ceiling_range is not None:
         return score.differs
     if score.noise is None or score.ideal is None:
@@ -311,7 +314,10 @@ def _safe(result: RunResult, noun: str) -> Claim:
     scores = key_figures(result, "safe")
     copied = [score for score in scores if _own_stem(score) in COPIES and _is_unsafe(score)]
     near = [score for score in scores if _own_stem(score) not in COPIES and _is_unsafe(score)]
-    evidence = _evidence(scores, lambda score: score in copied or score in near)
+    told_apart = [score for score in scores if score.finding in ("leak", "slight")]
+    evidence = _evidence(scores, lambda score: score in told_apart or score in copied or score in near)
+    if told_apart:
+        return _membership(told_apart[0], noun, evidence)
     if copied:
         worst = max(copied, key=lambda score: score.value or 0.0)
         many = (worst.value or 0.0) - max([worst.ceiling or 0.0, *(worst.ceiling_range or [])]) > 0.005
@@ -322,6 +328,10 @@ def _safe(result: RunResult, noun: str) -> Claim:
         how = "clearly" if is_clear else "a little"
         told = f"They lie {how} nearer to learnt {noun} than unseen real {noun} do: look before they are shared."
         return Claim("safe", "bad" if is_clear else "fair", told, evidence)
+    weak = next((score for score in scores if score.finding == "weak"), None)
+    if weak is not None:
+        told = f"Too little to tell how safe they are: membership games are {weak.note.rpartition('; ')[2]}."
+        return Claim("safe", "unknown", told, evidence)
     have = {_own_stem(score) for score in scores}
     lacking = [name for name in NEEDED[noun] if name not in have]
     few = min([n for n in (result.n_holdout, *(score.n for score in scores)) if n], default=FEW)
@@ -335,6 +345,17 @@ def _safe(result: RunResult, noun: str) -> Claim:
     else:
         told = f"No more of them than of real {noun} are copies of what the model has learnt from."
     return Claim("safe", "good", told, evidence)
+
+
+def _membership(score: Score, noun: str, evidence: list[Evidence]) -> Claim:
+    """What it means that games told members from others."""
+    best = next(trial for trial in score.trials or [] if trial.figures)
+    value, low, _ = best.figures["AUC"]
+    how = f"by {best.name} on {best.group}, AUC {value:.3f} (at least {low:.3f}; 0.5 is a guess)"
+    if score.finding == "leak":
+        told = f"Membership can be told: warning, it leaks which {noun} were learnt from, {how}."
+        return Claim("safe", "bad", told, evidence)
+    return Claim("safe", "fair", f"Membership can be told a little better than by guessing: {how}.", evidence)
 
 
 def _weighed(scores: Sequence[Score]) -> tuple[Tone, int, int]:
