@@ -81,7 +81,7 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
             f"the run had {result.provenance.sha256[:12]}); bring the old data back, or train again"
         )
     proof = build_proof(data)
-    proof.synthesizer = synthesizer
+    proof.synthesizer, proof.secret = synthesizer, cfg.secret
     seed = result.seed + 1 if cfg.seed is None else int(cfg.seed)  # with its own, the run would draw the same again
     console.print(f"samples drawn with seed={seed}; those of the run had seed={result.seed}")
     with _whole_or_gone(_new_folder(cfg, run)) as folder:
@@ -142,6 +142,8 @@ def evaluate_pair(cfg: DictConfig, console: Console) -> None:
         raise UserError(f"real={real} and synthetic={synthetic} must be two tables or two folders of pictures")
     if real.is_dir() and cfg.holdout is not None:
         raise UserError(f"holdout={cfg.holdout} is for tables; leave it out for folders of pictures")
+    if real.is_dir() and cfg.secret is not None:
+        raise UserError(f"secret={cfg.secret} is for tables; leave it out for folders of pictures")
     if real.is_dir():
         from datakiln.proof.folders import evaluate_folders as measure
     else:

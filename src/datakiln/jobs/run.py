@@ -276,7 +276,7 @@ class Run(Job):
     def measure(self) -> None:
         """Every figure of the synthetic data and of the model."""
         with self.phase("evaluate"):
-            self.proof.synthesizer = self.synthesizer
+            self.proof.synthesizer, self.proof.secret = self.synthesizer, self.cfg.secret
             metrics = [instantiate(node) for node in (self.cfg.metrics.get(self.data.kind) or {}).values()]
             self.figures = self.proof.figures(self.synthetic, metrics, int(self.cfg.seed), self.console)
             self.figures += [monitored(self), *tested(self)]

@@ -31,12 +31,14 @@ class Proof(abc.ABC):
 
     Attributes:
         synthesizer: The trained model, for attacks that hold it; None for those by its samples alone.
+        secret: Column that an attacker wants to learn, or None.
     """
 
     def __init__(self, data: GenerativeData) -> None:
         """See the class."""
         self.data = data
         self.synthesizer: Synthesizer | None = None
+        self.secret: str | None = None
 
     @property
     @abc.abstractmethod

@@ -66,6 +66,8 @@ class ImageProof(Proof):
 
     def check(self, cfg: DictConfig) -> None:
         """Names and weights of every extractor that will measure, while training or afterwards."""
+        if cfg.get("secret") is not None:
+            raise UserError(f"secret={cfg.secret} is for tables: pictures have no columns")
         labelled = bool(self.data.spec.classes)
         own = self.data.labelled() is not None and self.data.spec.shape[0] == 1
         for group in ("watch", "metrics"):

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from omegaconf import DictConfig
 
 from datakiln.console import Console
 from datakiln.data.tables.metadata import write_metadata
 from datakiln.data.tables.tables import TableData
+from datakiln.errors import UserError, near
 from datakiln.loggers.about import Samples
 from datakiln.metrics.base import EvalData, Figure
 from datakiln.metrics.evaluate import evaluate_table
@@ -41,6 +43,12 @@ class TableProof(Proof):
         """Test rows."""
         return len(self.data.frames["test"])
 
+    def check(self, cfg: DictConfig) -> None:
+        """The secret column is one of the table's."""
+        names, secret = self.data.schema.numeric + self.data.schema.choices, cfg.get("secret")
+        if secret is not None and secret not in names:
+            raise UserError(f"secret={secret} is no column that is learnt{near(str(secret), names)}")
+
     def write_synthetic(self, synthesizer: Synthesizer, n: int, seed: int, folder: Path) -> pd.DataFrame:
         """Writes `synthetic.csv`, and `metadata.json` that says what its columns are."""
         if synthesizer.model.can_draw:
@@ -57,7 +65,7 @@ class TableProof(Proof):
         frames, is_unseen = self.data.frames, self.data.validation == "apart"
         data = EvalData(
             self.data.schema, frames["train"], frames["test"], synthetic, seed,
-            unscored=frames["val"] if is_unseen else None, scorers={} if self.synthesizer is None else scorers_of(self.synthesizer),
+            secret=self.secret, unscored=frames["val"] if is_unseen else None, scorers={} if self.synthesizer is None else scorers_of(self.synthesizer),
         )  # fmt: skip
         with console.work("measuring", len(metrics)) as work:
             return scores(evaluate_table(data, metrics, progress=work.step))

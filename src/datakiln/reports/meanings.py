@@ -88,6 +88,7 @@ MEANINGS = {
     "fidelity": "Mean of the likeness of columns and of pairs on the validation rows.",
     "shape": "How alike single columns are, on the validation rows.",
     "trend": "How alike pairs of columns are, on the validation rows.",
+    "membership": "How well samples tell training from validation rows while the model trains: 0.5 is a guess.",
     "boosting_relations": "How well a classifier that is shown what two columns come to tells synthetic rows: 0.5 not.",
     # cost
     "cost/wall_seconds": "Time from the start of the run to its report.",

@@ -54,6 +54,9 @@ KEY: dict[Topic, tuple[str, ...]] = {
     ),
     "safe": (
         "privacy/membership_auc",
+        "privacy/singling_out",
+        "privacy/linkability",
+        "privacy/inference",
         "privacy/copies",
         "privacy/closer_to_train",
         "privacy/dcr_ratio",
@@ -75,6 +78,7 @@ COLLAPSE = (
 VARIETY = ("fidelity/beta_recall", *COLLAPSE)
 PICTURES = ("fid", "fid_infinity", "kid", "precision", "recall", "density", "coverage", "inception_score", "prd_f8")
 COPIES = ("privacy/copies", "memorisation/copies", "memorisation/near_copies")
+RISKS = ("privacy/singling_out", "privacy/linkability", "privacy/inference")
 NEEDED = {"rows": ("privacy/copies", "privacy/closer_to_train"), "pictures": ("memorisation/copies",)}
 FEW = 20  # examples, held out or judged: shares of fewer say nothing about privacy
 NEAR = 0.5  # of the way from the naive floor to real data, below which a figure that is worse is clearly so
@@ -314,8 +318,9 @@ def _safe(result: RunResult, noun: str) -> Claim:
     scores = key_figures(result, "safe")
     copied = [score for score in scores if _own_stem(score) in COPIES and _is_unsafe(score)]
     near = [score for score in scores if _own_stem(score) not in COPIES and _is_unsafe(score)]
-    told_apart = [score for score in scores if score.finding in ("leak", "slight")]
-    evidence = _evidence(scores, lambda score: score in told_apart or score in copied or score in near)
+    told_apart = [s for s in scores if s.finding in ("leak", "slight") and _own_stem(s) not in RISKS]
+    risky = [score for score in scores if score.finding in ("leak", "slight") and _own_stem(score) in RISKS]
+    evidence = _evidence(scores, lambda score: score in (*told_apart, *risky, *copied, *near))
     if told_apart:
         return _membership(told_apart[0], noun, evidence)
     if copied:
@@ -323,12 +328,15 @@ def _safe(result: RunResult, noun: str) -> Claim:
         many = (worst.value or 0.0) - max([worst.ceiling or 0.0, *(worst.ceiling_range or [])]) > 0.005
         told = f"{_share(worst.value or 0.0)} of them are copies of learnt {noun}, more than among real {noun}."
         return Claim("safe", "bad" if many else "fair", told, evidence)
+    if risky:
+        told = f"An attack tells more of learnt persons than of others: {risky[0].note.rpartition('; ')[2]}."
+        return Claim("safe", "bad" if risky[0].finding == "leak" else "fair", told, evidence)
     if near:
         is_clear = any(_is_clearly_near(score) for score in near)
         how = "clearly" if is_clear else "a little"
         told = f"They lie {how} nearer to learnt {noun} than unseen real {noun} do: look before they are shared."
         return Claim("safe", "bad" if is_clear else "fair", told, evidence)
-    weak = next((score for score in scores if score.finding == "weak"), None)
+    weak = next((s for s in scores if s.finding == "weak" and _own_stem(s) not in RISKS), None)
     if weak is not None:
         told = f"Too little to tell how safe they are: membership games are {weak.note.rpartition('; ')[2]}."
         return Claim("safe", "unknown", told, evidence)

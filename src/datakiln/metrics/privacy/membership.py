@@ -18,6 +18,7 @@ from datakiln.metrics.privacy.games import Game, Outcome, play, rate_name
 from datakiln.metrics.privacy.records import TableSpace
 from datakiln.metrics.tables.columns import Tables, encode
 from datakiln.metrics.tables.references import Alone
+from datakiln.schema import Schema
 
 NAMES = (
     "privacy/membership_auc",
@@ -133,18 +134,18 @@ def conclusion(outcome: Outcome, noun: str) -> str:
     return f"too weak to tell: {outcome.needed:,} holdout {noun}{more} would be needed to see an AUC of 0.55"
 
 
-def simplest_game(real: pd.DataFrame, other: pd.DataFrame, made: pd.DataFrame, data: EvalData) -> Game:
+def simplest_game(schema: Schema, members: pd.DataFrame, others: pd.DataFrame, made: pd.DataFrame, seed: int) -> Game:
     """The distance game alone, for watching while a model trains.
 
     Arguments:
-        real: Rows that are learnt from.
-        other: Rows that are not.
+        schema: Types of the columns.
+        members: Rows that are learnt from.
+        others: Real rows that are not.
         made: Synthetic rows.
-        data: Gives schema and seed.
+        seed: Of ties.
     """
-    t = encode(data.schema, (real, other, made))
-    space = TableSpace.fit(t, list(t.parts[:2]), data.seed)
-    members, others, synthetic = (space(part).space for part in t.parts)
-    near = [-closest(part, synthetic, 1).distance[:, 0].astype(np.float64) for part in (members, others)]
+    t = encode(schema, (members, others, made))
+    space = TableSpace.fit(t, list(t.parts[:2]), seed)
+    known, unknown, synthetic = (space(part).space for part in t.parts)
+    near = [-closest(part, synthetic, 1).distance[:, 0].astype(np.float64) for part in (known, unknown)]
     return play("distance", ALL, near[0], near[1])
-
