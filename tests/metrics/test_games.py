@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import binom, binomtest
 
@@ -65,8 +66,6 @@ def test_shuffled_labels_give_one_half() -> None:
     train, holdout = people(400, 0), people(400, 1)
     both = np.concatenate([np.zeros(400), np.ones(400)])
     told = np.random.default_rng(0).permutation(both)
-    import pandas as pd
-
     rows = pd.concat([train, holdout], ignore_index=True)
     data = EvalData(PEOPLE, rows[told == 0], rows[told == 1], train)  # a copy of rows that are half in either
     found, _ = figures_of(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import time
 from collections.abc import Iterator
@@ -42,6 +43,8 @@ def main(argv: list[str]) -> None:
     check_report(cfg)
     if cfg.n is not None:
         check_room(str(cfg.out or cfg.run or "."), cfg.n, 1)
+    if cfg.run is None and cfg.shadows:
+        raise UserError(f"shadows={cfg.shadows} needs a model to train others like: give run=FOLDER")
     if cfg.run is not None and cfg.holdout is not None:
         raise UserError(f"holdout={cfg.holdout} is for real= and synthetic=; a run has its own")
     say(f"measuring {cfg.run} again" if cfg.run is not None else f"measuring {cfg.synthetic} against {cfg.real}")
@@ -81,7 +84,10 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
             f"the run had {result.provenance.sha256[:12]}); bring the old data back, or train again"
         )
     proof = build_proof(data)
+    proof.check(cfg)
     proof.synthesizer, proof.secret = synthesizer, cfg.secret
+    proof.trained_as(stored_config(run / "config" / "config.yaml"), result.epochs)
+    metrics = [with_shadows(metric, int(cfg.shadows)) for metric in metrics] if cfg.shadows else metrics
     seed = result.seed + 1 if cfg.seed is None else int(cfg.seed)  # with its own, the run would draw the same again
     console.print(f"samples drawn with seed={seed}; those of the run had seed={result.seed}")
     with _whole_or_gone(_new_folder(cfg, run)) as folder:
@@ -119,6 +125,22 @@ def stored_parts(path: Path) -> tuple[GenerativeData, list[Any]]:
         raise UserError(f"{path}: {error}") from None
     except ValueError as error:  # how classes refuse a value of theirs
         raise UserError(f"{path} is damaged, or of another version of the program ({error}); train again") from None
+
+
+def stored_config(path: Path) -> dict[str, Any]:
+    """The config of a run as plain values, in which nothing is resolved."""
+    from datakiln.cli.run_folders import stored_yaml
+
+    return _mapping({"config": stored_yaml(path)}, "config", path)
+
+
+def with_shadows(metric: Any, count: int) -> Any:  # noqa: ANN401 (a metric, or what yaml makes of one)
+    """The membership battery with shadow models; any other metric as it is."""
+    from datakiln.metrics.privacy.membership import membership
+
+    if getattr(metric, "func", metric) is not membership:
+        return metric
+    return functools.partial(metric, shadows=count)
 
 
 def _mapping(stored: Any, name: str, path: Path) -> dict[Any, Any]:  # noqa: ANN401 (any yaml value)

@@ -68,6 +68,7 @@ class Evaluate:
     synthetic: str | None
     holdout: str | None
     target: str | None
+    shadows: Annotated[int, "at least 0"]
     secret: str | None
     out: str | None
     debug: bool

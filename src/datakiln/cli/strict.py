@@ -22,6 +22,14 @@ def check_strict(cfg: DictConfig) -> None:
         raise UserError(f"data.validation=shared {why}; privacy.strict=true refuses it: take apart or refit")
 
 
+def check_canaries(cfg: DictConfig) -> None:
+    """Refuses canaries beside a guarantee, whose own audit plants its own; raises `UserError`."""
+    mechanism = (cfg.get("privacy") or {}).get("mechanism", "none")
+    if mechanism != "none" and cfg.data.get("canaries"):
+        told = f"data.canaries={cfg.data.canaries} would be paid for as persons are with privacy={mechanism}"
+        raise UserError(f"{told}; plant them in a run without it")
+
+
 def check_report(cfg: DictConfig) -> None:
     """Refuses an option of the report that is none; raises `UserError`."""
     report = cfg.get("report")

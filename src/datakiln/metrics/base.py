@@ -53,6 +53,8 @@ class EvalData:
             attacks. None where there are none.
         scorers: What the model itself says of real rows, by name, such as their likelihood: functions from rows in user
             units to scores of shape (n,), higher for rows it knows better.
+        retrain: Trains a model like the one under attack on other rows, with a seed, and returns its scorers; None
+            where that is not possible.
         secret: Column that an attacker wants to learn, or None.
         canaries: Rows that were planted among the training rows, and others like them that were not; None in most runs.
         lend: Share of train to test on where there is no holdout, in figures that claim nothing about memory; 0 where
@@ -68,6 +70,7 @@ class EvalData:
     lend: float = 0.0
     unscored: pd.DataFrame | None = None
     scorers: Mapping[str, Callable[[pd.DataFrame], NDArray[np.float64]]] = field(default_factory=dict)
+    retrain: Callable[[pd.DataFrame, int], Mapping[str, Callable[[pd.DataFrame], NDArray[np.float64]]]] | None = None
     secret: str | None = None
     canaries: Canaries | None = None
     cache: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)

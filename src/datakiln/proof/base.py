@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class Proof(abc.ABC):
     Attributes:
         synthesizer: The trained model, for attacks that hold it; None for those by its samples alone.
         secret: Column that an attacker wants to learn, or None.
+        shadows: Trains models like the run's own on other examples, or None.
     """
 
     def __init__(self, data: GenerativeData) -> None:
@@ -39,11 +40,20 @@ class Proof(abc.ABC):
         self.data = data
         self.synthesizer: Synthesizer | None = None
         self.secret: str | None = None
+        self.shadows: Any = None
 
     @property
     @abc.abstractmethod
     def n_holdout(self) -> int:
         """Number of real examples that neither model nor codec has seen."""
+
+    def trained_as(self, config: Mapping[str, Any], epochs: int) -> None:  # noqa: B027 (most kinds train none again)
+        """Says how the model was trained, for attacks that train others like it.
+
+        Arguments:
+            config: Of the run, as plain values.
+            epochs: How many it was trained for.
+        """
 
     def check(self, cfg: DictConfig) -> None:  # noqa: B027 (most kinds have nothing to refuse)
         """Refuses, before anything is trained, what could not be measured afterwards; raises `UserError`."""

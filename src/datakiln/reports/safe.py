@@ -108,9 +108,9 @@ def _of_games(game: Score, result: RunResult, noun: str) -> list[str]:
     most = max(trials, key=lambda trial: sum(trial.tried.values()))
     members, others = (most.tried.get(kind, 0) for kind in ("members", "non-members"))
     tried = (
-        f"What was tried: {counted(len(attacks), 'attack')} in {counted(len(trials), 'game')} on {members:,} learnt and "
-        f"{others:,} held-out {noun}, with all {result.n_synthetic:,} synthetic {noun}. Intervals hold for all games "
-        "together, at 95 %."
+        f"What was tried: {counted(len(attacks), 'attack')} in {counted(len(trials), 'game')} on {members:,} learnt "
+        f"and {others:,} held-out {noun}, with all {result.n_synthetic:,} synthetic {noun}. Intervals hold for all "
+        "games together, at 95 %."
     )
     best = trials[0]
     rate = next((f"; {name} {number(v[0])}" for name, v in best.figures.items() if name != "AUC"), "")

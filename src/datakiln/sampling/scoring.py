@@ -47,9 +47,7 @@ def scorers_of(synthesizer: Synthesizer, name: str = "model") -> Mapping[str, Sc
 
 def _likelihood(synthesizer: Synthesizer, examples: pd.DataFrame) -> NDArray[np.float64]:
     """Log-probability in nats; an example that the model cannot read is as unlikely as the least likely one."""
-    parts = [
-        synthesizer.log_prob(examples.iloc[at : at + PIECE]).to_numpy() for at in range(0, len(examples), PIECE)
-    ]
+    parts = [synthesizer.log_prob(examples.iloc[at : at + PIECE]).to_numpy() for at in range(0, len(examples), PIECE)]
     scores = np.concatenate(parts).astype(np.float64)
     known = scores[np.isfinite(scores)]
     return np.where(np.isfinite(scores), scores, known.min() if len(known) else np.nan)

@@ -14,6 +14,7 @@ from datakiln.codecs.tables.table import TableCodec
 from datakiln.constraints import Constraint, Rules
 from datakiln.data.base import GenerativeData, Loader, StepReport, TensorLoader
 from datakiln.data.tables import steps
+from datakiln.data.tables.canaries import Planted, planted
 from datakiln.data.tables.finding import find_file
 from datakiln.data.tables.loaders import StreamLoader
 from datakiln.data.tables.metadata import read_metadata
@@ -53,6 +54,8 @@ class TableData(GenerativeData):
             "shared" to train on them from the start, so that no figure of validation is of unseen rows.
         relations: "auto" to find what holds between columns in the training rows and to keep it, "none", or a list of
             declared relations, such as ["total = price * quantity"]; see `datakiln.data.tables.relations`.
+        canaries: Made-up rows planted among the training rows once, and as many 10 and 100 times; 0 for none. See
+            `datakiln.data.tables.canaries`.
         seed: Of the split, of balancing and of the batch order.
         sample: Rows that stand for a table on disk where all of them cannot: see `datakiln.data.tables.streaming`.
     """
@@ -80,12 +83,17 @@ class TableData(GenerativeData):
         seed: int = 0,
         sample: int = 200_000,
         least_batches: int = 0,
+        canaries: int = 0,
     ) -> None:
         """See the class."""
         super().__init__()
         if least_batches < 0:
             raise UserError(f"data.least_batches={least_batches} must be at least 0")
         self.least_batches = least_batches
+        if canaries < 0:
+            raise UserError(f"data.canaries={canaries} must be at least 0")
+        self.canaries = canaries
+        self.planted: Planted | None = None
         steps.check_options(missing, balance, outliers, split, batch_size, validation, sample)
         check_relations(relations)
         self.relations = relations
@@ -159,6 +167,8 @@ class TableData(GenerativeData):
         frame = self.read().frame
         self.reports = []
         if self.stream is not None:
+            if self.canaries:
+                raise UserError(f"data.canaries={self.canaries} needs all rows in memory; set data.streaming=false")
             self._setup_from_disk(self.stream)
             return
         if self.duplicates:
@@ -173,6 +183,9 @@ class TableData(GenerativeData):
             frames["train"] = self._report(steps.drop_outliers(frames["train"], self.schema, self.outliers))
         if self.balance != "none":
             frames["train"] = self._report(steps.balance_classes(frames["train"], self.schema, self.balance, self.seed))
+        if self.canaries:
+            frames["train"], self.planted, report = planted(frames["train"], self.canaries, self.seed)
+            self.reports.append(report)
         self._encode(self._seen_labels(frames))
 
     def _setup_from_disk(self, stream: Stream) -> None:

@@ -1,10 +1,10 @@
 """A fixed battery of membership attacks on real records, by the synthetic ones and by what the model says.
 
-With S the synthetic records, R a reference sample of real ones that the generator has not learnt from, and d_k(x, S) the
-distance of x to its k-th nearest record of S:
+With S the synthetic records, R a reference sample of real ones that the generator has not learnt from, and d_k(x, S)
+the distance of x to its k-th nearest record of S:
 
 - "distance": -d_1(x, S) (Chen et al., 2020, GAN-Leaks, https://arxiv.org/abs/1909.03935, full black-box attack).
-- "distance, calibrated": log d_1(x, R) - log d_1(x, S): what is near to S because it is near to everything tells nothing.
+- "distance, calibrated": log d_1(x, R) - log d_1(x, S): what is near to S as it is to everything tells nothing.
 - "nearest over k-th nearest": -d_1(x, S) / d_k(x, S): one single synthetic record clings to x.
 - "density ratio, k-nearest": the mean of log d_j(x, R) - log d_j(x, S) for j = 1 to k, that is DOMIAS (van Breugel et
   al., 2023, https://arxiv.org/abs/2302.12580, eq. 2) with nearest-neighbour densities, but for a factor.
@@ -138,9 +138,7 @@ def _turns(audit: Audit) -> list[_Turn]:
     return turns
 
 
-def _by_reference(
-    audit: Audit, real: Records, near: Closest, turns: list[_Turn]
-) -> tuple[dict[str, Scores], Scores]:
+def _by_reference(audit: Audit, real: Records, near: Closest, turns: list[_Turn]) -> tuple[dict[str, Scores], Scores]:
     """The attacks that need reference records, and how far each real record is from these."""
     total = len(real)
     found = {name: np.empty(total) for name in REFERENCED}
@@ -231,7 +229,5 @@ def fewer(members: int, others: int, made: int, seed: int) -> tuple[Ints, Ints]:
     most = max(PAIRS // max(made, 1), 2 * FEWEST)
     kept = min(others, max(most - min(members, FEWEST), FEWEST), max(most // 2, FEWEST))
     sizes = min(members, most - kept), kept
-    first, second = (
-        np.sort(rng.permutation(n)[:size]) for n, size in zip((members, others), sizes, strict=True)
-    )
+    first, second = (np.sort(rng.permutation(n)[:size]) for n, size in zip((members, others), sizes, strict=True))
     return first, second

@@ -1,11 +1,11 @@
 """A membership game: scores of real records say who was among the training records, and how surely that is known.
 
 An attacker gives every real record a score, higher where they believe that the generator has learnt from it. Members
-are records it did learn from, non-members real records of the same kind that it did not see; synthetic records are never
-scored. AUC is the chance that a member scores above a non-member (ties count half); the true-positive rate at a false-
-positive rate of 1 % is the share of members above a threshold that 1 % of the non-members pass, ties broken at random
-(Carlini et al., 2022, section III, https://arxiv.org/abs/2112.03570, on why low rates matter). Intervals of rates are
-those of Clopper and Pearson (1934).
+are records it did learn from, non-members real records of the same kind that it did not see; synthetic records are
+never scored. AUC is the chance that a member scores above a non-member (ties count half); the true-positive rate at a
+false-positive rate of 1 % is the share of members above a threshold that 1 % of the non-members pass, ties broken at
+random (Carlini et al., 2022, section III, https://arxiv.org/abs/2112.03570, on why low rates matter). Intervals of
+rates are those of Clopper and Pearson (1934).
 
 Who looks at several attacks and reports the strongest finds something by chance. So each of m games is asked at level
 0.05 / m (Bonferroni), in its interval and in its verdict: together they raise a false alarm in one audit of twenty at

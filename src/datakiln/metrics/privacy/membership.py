@@ -7,6 +7,8 @@ false-positive rate of 1 %, whatever the table.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
@@ -14,7 +16,7 @@ from datakiln.errors import UserError
 from datakiln.metrics.base import EvalData, Figure, Incomplete, MetricError, metric
 from datakiln.metrics.privacy.battery import ALL, OUTLIERS, Audit, fewer, play_battery
 from datakiln.metrics.privacy.closest import closest
-from datakiln.metrics.privacy.games import Game, Outcome, play, rate_name
+from datakiln.metrics.privacy.games import Game, Outcome, Scores, play, rate_name
 from datakiln.metrics.privacy.records import TableSpace
 from datakiln.metrics.tables.columns import Tables, encode
 from datakiln.metrics.tables.references import Alone
@@ -27,13 +29,19 @@ NAMES = (
     "privacy/membership_outliers_auc",
     "privacy/membership_outliers_tpr1",
 )
+LIRA = 8  # shadow models from which on two distributions can be told for each row
 
 
 @metric(*NAMES, plan=Alone())
-def membership(data: EvalData) -> list[Figure]:
+def membership(data: EvalData, shadows: int = 0) -> list[Figure]:
     """The strongest attack of the battery on all rows, and on the tenth of the rows that are farthest from others.
 
     Value and interval of every attack are in `trials`. `n` is the number of non-members.
+
+    Arguments:
+        data: The tables.
+        shadows: Models like the one under attack that are trained for comparison, an even number: two for attacks
+            against a reference model, eight or more for LiRA too. Each takes as long as the model itself did.
 
     Raises:
         MetricError: No holdout, or fewer than 20 rows of a kind.
@@ -41,10 +49,16 @@ def membership(data: EvalData) -> list[Figure]:
     if len(data.holdout) == 0:
         way = "give real rows that the generator has not seen: holdout=FILE" if data.lend else "keep rows aside"
         raise MetricError(f"without a holdout no membership game can be played; {way}")
-    return figures_of(play_battery(table_audit(data)), len(data.synthetic), "rows")
+    if shadows < 0 or shadows % 2:
+        raise UserError(
+            f"shadows={shadows} must be an even number of models, since each has the other half of the rows"
+        )
+    if shadows and (data.retrain is None or not data.scorers):
+        raise UserError(f"shadows={shadows}: there is no model here that scores rows and could be trained again")
+    return figures_of(play_battery(table_audit(data, shadows)), len(data.synthetic), "rows")
 
 
-def table_audit(data: EvalData) -> Audit:
+def table_audit(data: EvalData, shadows: int = 0) -> Audit:
     """The rows as records, at most as many real ones as can be compared, and what the model says of these."""
     frames = [data.train, data.holdout, data.synthetic]
     frames += [] if data.unscored is None or not len(data.unscored) else [data.unscored]
@@ -61,8 +75,56 @@ def table_audit(data: EvalData) -> Audit:
             told[name] = (scorer(asked[0]), scorer(asked[1]))
         except UserError as error:
             why[name] = str(error)
+    if shadows:
+        told |= shadowed(data, asked, told, shadows)
     reference = records[3] if len(records) > 3 else None
     return Audit(*records[:3], reference, told, why, _categories(t), data.seed)
+
+
+def shadowed(
+    data: EvalData,
+    asked: tuple[pd.DataFrame, pd.DataFrame],
+    told: Mapping[str, tuple[Scores, Scores]],
+    count: int,
+) -> dict[str, tuple[Scores, Scores]]:
+    """What the model says of each row beside what shadow models say of it (Carlini et al., 2022).
+
+    Against a reference model: its score less the mean of those that have not learnt from the row. LiRA, from eight
+    models on: log N(score; those that have) - log N(score; those that have not), their section VI.A, with one variance
+    for all rows, as for few models.
+
+    Arguments:
+        data: Gives the way to train.
+        asked: Members and non-members.
+        told: The model's own scores of these.
+        count: Shadow models.
+    """
+    assert data.retrain is not None
+    pool = pd.concat(asked, ignore_index=True)
+    rng, n = np.random.default_rng([data.seed, 27]), len(asked[0])
+    said: dict[str, list[Scores]] = {name: [] for name in told}
+    inside = []
+    for turn in range(count // 2):
+        half = rng.permutation(len(pool)) % 2 == 0
+        for side in (half, ~half):
+            scorers = data.retrain(pool[side], 2 * turn + int(side[0]))
+            inside.append(side)
+            for name in told:
+                said[name].append(scorers[name](pool))
+    learnt, found = np.array(inside), {}
+    for name, pair in told.items():
+        own, others = np.concatenate(pair), np.array(said[name])
+        means = [(others * mask).sum(axis=0) / mask.sum(axis=0) for mask in (learnt, ~learnt)]
+        plain = own - means[1]
+        found[f"{name}, against {count} reference model{'s' if count > 1 else ''}"] = (plain[:n], plain[n:])
+        if count >= LIRA:
+            spread = [
+                np.nanstd((others - mean)[mask]) + 1e-9 for mean, mask in zip(means, (learnt, ~learnt), strict=True)
+            ]
+            logs = [-0.5 * ((own - m) / s) ** 2 - np.log(s) for m, s in zip(means, spread, strict=True)]
+            ratio = logs[0] - logs[1]
+            found[f"{name}, LiRA with {count} shadow models"] = (ratio[:n], ratio[n:])
+    return found
 
 
 def _categories(t: Tables) -> np.ndarray:

@@ -1,10 +1,10 @@
 """The three risks of the European guideline (Article 29 Working Party, 2014, opinion 05/2014), as attacks by samples.
 
 They follow Giomi et al. (2023, https://arxiv.org/abs/2211.10459): an attacker who has the synthetic rows guesses about
-persons whose rows were learnt from, and, as a control group, about persons who were held out. What both groups suffer is
-what the table tells of anybody; only what the first suffers more is the generator's doing. With success rates t and c,
-the risk is (t - c) / (1 - c) (their eq. 3). Intervals are those of Clopper and Pearson at a level that is divided by the
-number of attacks; whether t is larger than c at all is asked by Fisher's exact test.
+persons whose rows were learnt from, and, as a control group, about persons who were held out. What both groups suffer
+is what the table tells of anybody; only what the first suffers more is the generator's doing. With success rates t and
+c, the risk is (t - c) / (1 - c) (their eq. 3). Intervals are those of Clopper and Pearson at a level that is divided by
+the number of attacks; whether t is larger than c at all is asked by Fisher's exact test.
 """
 
 from __future__ import annotations
@@ -85,9 +85,7 @@ def singling_out(data: EvalData) -> list[Figure]:
     and held out together. Rates are persons singled out for each person there is, so that sizes need not match.
     """
     t = _checked(data)
-    real = Coded(
-        np.concatenate([t.train.numbers, t.holdout.numbers]), np.concatenate([t.train.codes, t.holdout.codes])
-    )
+    real = Coded(np.concatenate([t.train.numbers, t.holdout.numbers]), np.concatenate([t.train.codes, t.holdout.codes]))
     rng = np.random.default_rng([data.seed, 31])
     found = []
     for name, hits in (("one column", _single(t.synthetic, real, rng)), ("several columns", _several(t, real, rng))):
@@ -177,9 +175,7 @@ def figure(name: str, attacks: Sequence[Attack], verb: str) -> Figure:
     }[finding]
     note = f"{best.name} on {best.group}: {t[0]:.1%} of learnt and {c[0]:.1%} of held-out persons; {told}"
     order = sorted(attacks, key=lambda attack: (attack is not best, attack.p))
-    trials = tuple(
-        Trial(a.name, a.group, rates[id(a)], {"learnt": a.tried, "control": a.control}) for a in order
-    )
+    trials = tuple(Trial(a.name, a.group, rates[id(a)], {"learnt": a.tried, "control": a.control}) for a in order)
     value = max(risk[0], 0.0)
     return Figure(name, value, "lower", ideal=0.0, n=best.control, note=note, trials=trials, finding=finding)
 
@@ -247,7 +243,11 @@ def _several(t: Tables, real: Coded, rng: np.random.Generator) -> NDArray[np.int
 
 
 def _fit(
-    rows: NDArray[np.float64], row: NDArray[np.float64], some: NDArray[np.int64], middle: NDArray[np.float64], numbers: int
+    rows: NDArray[np.float64],
+    row: NDArray[np.float64],
+    some: NDArray[np.int64],
+    middle: NDArray[np.float64],
+    numbers: int,
 ) -> NDArray[np.bool_]:
     """Which rows fit: numbers at least as far from the middle as the row's, categories the same."""
     fits = np.ones(len(rows), dtype=bool)
