@@ -112,5 +112,5 @@ def generated(n: int = ROWS) -> pd.DataFrame:
     frame = {f"n{i}": values for i, values in enumerate(numbers)}
     for i, size in enumerate(CATEGORIES):
         shares = rng.dirichlet(np.full(size, 0.5))
-        frame[f"c{i}"] = np.array([f"value {j}" for j in range(size)])[rng.choice(size, ROWS, p=shares)]
+        frame[f"c{i}"] = np.array([f"value {j}" for j in range(size)])[rng.choice(size, n, p=shares)]
     return pd.DataFrame(frame)

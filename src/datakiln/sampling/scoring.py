@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datakiln.codecs.tables.table import TableCodec
 from datakiln.models.gan.adversarial import AdversarialModel
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import Batch
@@ -36,7 +37,7 @@ def scorers_of(synthesizer: Synthesizer, name: str = "model") -> Mapping[str, Sc
     """
     model = synthesizer.model
     found: dict[str, Scorer] = {}
-    if model.likelihood != "none":
+    if model.likelihood != "none" and isinstance(synthesizer.codec, TableCodec):
         found[f"likelihood of the {name}"] = functools.partial(_likelihood, synthesizer)
     elif isinstance(model, AdversarialModel):
         found[f"critic of the {name}"] = functools.partial(_critic, synthesizer)
