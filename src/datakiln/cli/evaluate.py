@@ -87,7 +87,8 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
     proof.check(cfg)
     proof.synthesizer, proof.secret = synthesizer, cfg.secret
     proof.trained_as(stored_config(run / "config" / "config.yaml"), result.epochs)
-    metrics = [with_shadows(metric, int(cfg.shadows)) for metric in metrics] if cfg.shadows else metrics
+    if cfg.shadows:
+        metrics = with_shadows(metrics, int(cfg.shadows))
     seed = result.seed + 1 if cfg.seed is None else int(cfg.seed)  # with its own, the run would draw the same again
     console.print(f"samples drawn with seed={seed}; those of the run had seed={result.seed}")
     with _whole_or_gone(_new_folder(cfg, run)) as folder:
@@ -134,13 +135,15 @@ def stored_config(path: Path) -> dict[str, Any]:
     return _mapping({"config": stored_yaml(path)}, "config", path)
 
 
-def with_shadows(metric: Any, count: int) -> Any:  # noqa: ANN401 (a metric, or what yaml makes of one)
-    """The membership battery with shadow models; any other metric as it is."""
+def with_shadows(metrics: list[Any], count: int) -> list[Any]:
+    """The metrics, the membership battery of tables with so many shadow models; raises `UserError` where it is not."""
     from datakiln.metrics.privacy.membership import membership
 
-    if getattr(metric, "func", metric) is not membership:
-        return metric
-    return functools.partial(metric, shadows=count)
+    found = [getattr(metric, "func", metric) is membership for metric in metrics]
+    if not any(found):
+        raise UserError(f"shadows={count}: the membership battery of a table is none of this run's metrics")
+    pairs = zip(metrics, found, strict=True)
+    return [functools.partial(metric, shadows=count) if is_game else metric for metric, is_game in pairs]
 
 
 def _mapping(stored: Any, name: str, path: Path) -> dict[Any, Any]:  # noqa: ANN401 (any yaml value)
