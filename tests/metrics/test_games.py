@@ -36,7 +36,7 @@ def test_a_model_that_copies_fails_every_attack(copied) -> None:
     best = found["privacy/membership_auc"]
     assert best.value > 0.99 and best.finding == "leak" and "membership can be told" in best.note
     on_all = {trial.name: trial for trial in best.trials if trial.group == ALL}
-    assert len(on_all) == 6
+    assert len(on_all) == 7
     for name, trial in on_all.items():
         value, low, _ = trial.figures["AUC"]
         assert value > 0.6 and low > 0.5, name

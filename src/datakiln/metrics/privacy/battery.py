@@ -5,6 +5,8 @@ the distance of x to its k-th nearest record of S:
 
 - "distance": -d_1(x, S) (Chen et al., 2020, GAN-Leaks, https://arxiv.org/abs/1909.03935, full black-box attack).
 - "distance, calibrated": log d_1(x, R) - log d_1(x, S): what is near to S as it is to everything tells nothing.
+- "distance, beside other members": log d_1(x, T) - log d_1(x, S) with T the members but x itself. It takes no reference
+  sample, so that it is the one to look at where few records were held out; an auditor can ask it, an attacker cannot.
 - "nearest over k-th nearest": -d_1(x, S) / d_k(x, S): one single synthetic record clings to x.
 - "density ratio, k-nearest": the mean of log d_j(x, R) - log d_j(x, S) for j = 1 to k, that is DOMIAS (van Breugel et
   al., 2023, https://arxiv.org/abs/2302.12580, eq. 2) with nearest-neighbour densities, but for a factor.
@@ -85,6 +87,8 @@ def play_battery(audit: Audit, progress: Callable[[str], None] | None = None) ->
     real = joined([audit.members, audit.others])
     near = closest(real.space, audit.synthetic.space, min(NEIGHBOURS, len(audit.synthetic)))
     found = {"distance": -near.distance[:, 0].astype(np.float64), "nearest over k-th nearest": -_ratio(near)}
+    beside = _to_other_members(real, n)
+    found["distance, beside other members"] = np.log(beside + TINY) - np.log(TINY - found["distance"])
     turns = _turns(audit)
     far: Scores | None = None
     if min(len(turn.reference) for turn in turns) >= LEAST:
@@ -155,6 +159,13 @@ def _by_reference(audit: Audit, real: Records, near: Closest, turns: list[_Turn]
         found["density ratio, boosting"][at] = _boosted(audit, real.learnt[at], reference)
         far[at] = known.distance.mean(axis=1)
     return found, far
+
+
+def _to_other_members(real: Records, members: int) -> Scores:
+    """Distance of each real record to the nearest member that is not itself; the first ones are the members."""
+    found = closest(real.space, real.space[:members], 2)
+    own = found.index == np.arange(len(real))[:, None]
+    return np.where(own[:, 0], found.distance[:, 1], found.distance[:, 0]).astype(np.float64)
 
 
 def _ratio(near: Closest) -> Scores:
