@@ -18,6 +18,10 @@ from datakiln.reports.verdict import judged
 from datakiln.results import RunResult, Score
 from datakiln.storage import CONF
 
+LONG = (
+    "data.target=income", "data.split=[.98,.01,.01]", "epochs=100", "patience=null", "model.dropout=0", "model.width=192",
+    "model.optimizer.weight_decay=0",
+)  # fmt: skip
 BATTERY = "{m: {_target_: datakiln.metrics.privacy.membership.membership, _partial_: true}}"
 
 pytestmark = pytest.mark.slow
@@ -50,7 +54,7 @@ def assert_told(run: Run, score: Score) -> None:
 
 def test_two_thousand_rows_of_adult_beside_twenty_held_out(tmp_path, data_dir) -> None:
     frame = AdultTable()(str(data_dir)).frame.sample(2000, random_state=0)
-    run, score = trained(tmp_path, frame, "data.target=income", "data.split=[.98,.01,.01]")
+    run, score = trained(tmp_path, frame, *LONG)
     assert_told(run, score)
     on_all = {trial.name: trial.figures["AUC"][0] for trial in score.trials if trial.group == "all records"}
     assert on_all["likelihood of the model"] > 0.9

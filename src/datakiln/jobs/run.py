@@ -86,7 +86,8 @@ class Run(Job):
         for report in self.data.reports:
             touched = ", ".join(counted(n, what) for n, what in ((report.rows, one), (report.cells, "cell")) if n)
             told = (f"({touched or 'nothing touched'})", "dim")
-            self.console.print(styled(f"  {report.name}: {report.detail} ", told))
+            text = styled(f"  {report.name}: {report.detail} ", told)
+            self.console.print(text, style="bold yellow" if report.name == "warning" else "")
 
     def fit(self) -> None:
         """Trains, from the start or from a checkpoint, and keeps the last and the best state."""

@@ -359,7 +359,8 @@ def _membership(score: Score, noun: str, evidence: list[Evidence]) -> Claim:
     """What it means that games told members from others."""
     best = next(trial for trial in score.trials or [] if trial.figures)
     value, low, _ = best.figures["AUC"]
-    how = f"by {best.name} on {best.group}, AUC {value:.3f} (at least {low:.3f}; 0.5 is a guess)"
+    surely = f"at least {low:.3f}" if low > 0.5 else "beyond chance, all games together"
+    how = f"by {best.name} on {best.group}, AUC {value:.3f} ({surely}; 0.5 is a guess)"
     if score.finding == "leak":
         told = f"Membership can be told: warning, it leaks which {noun} were learnt from, {how}."
         return Claim("safe", "bad", told, evidence)

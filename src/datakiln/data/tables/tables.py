@@ -192,7 +192,7 @@ class TableData(GenerativeData):
         """The same for a table whose training rows stay on disk."""
         fitted = self.fitted = stream.fit(self.schema, self.missing == "drop", self.rules)
         self.reports.append(stream.report(fitted))
-        self._report_validation(len(fitted.frames["val"]))
+        self._report_validation(len(fitted.frames["val"]), sum(fitted.sizes))
         if not len(fitted.sample):
             raise UserError("data.missing=drop leaves no training row; use data.missing=model")
         for constraint, count in self.rules.fit(fitted.sample):
@@ -211,7 +211,7 @@ class TableData(GenerativeData):
         self._report_split(frames, holdout is not None)
         if self._is_shared:
             frames["train"] = pd.concat([frames["train"], frames["val"]], ignore_index=True)
-        self._report_validation(len(frames["val"]))
+        self._report_validation(len(frames["val"]), len(frames["train"]))
         return frames
 
     def _report_split(self, frames: steps.Frames, is_official: bool) -> None:
@@ -220,9 +220,11 @@ class TableData(GenerativeData):
         told = f"{train} rows to train on, {val} to validate, {test} {held}"
         self.reports.append(StepReport("split", told, rows=len(frames["val"]) + len(frames["test"])))
 
-    def _report_validation(self, rows: int) -> None:
+    def _report_validation(self, rows: int, train: int) -> None:
         if detail := steps.VALIDATION[self.validation]:
             self.reports.append(StepReport("validation", detail, rows=rows))
+        if warning := steps.danger(self.validation, train):
+            self.reports.append(warning)
 
     def _report(self, outcome: tuple[Any, StepReport]) -> Any:  # noqa: ANN401 (whatever the step made)
         made, report = outcome

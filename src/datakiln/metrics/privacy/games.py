@@ -261,17 +261,12 @@ def judge(games: Sequence[Game]) -> tuple[Finding, int]:
     looks = len(games)
     largest = max(games, key=lambda game: game.members * game.others / (game.members + game.others))
     needed = others_needed(largest.members, looks)
-    beyond = [game for game in games if game.evidence * looks < LEVEL and (game.low > 0.5 or _is_high(game, looks))]
+    beyond = [game for game in games if game.evidence * looks < LEVEL]
     if any(game.low > LEAK or 0.01 in game.rates and game.rates[0.01].low > LEAK_RATE for game in beyond):
         return "leak", needed
     if beyond:
         return "slight", needed
     return ("nothing" if is_enough(largest, looks) else "weak"), needed
-
-
-def _is_high(game: Game, looks: int) -> bool:
-    """Whether a rate of the game is beyond chance."""
-    return any(rate.p * len(game.rates) * looks < LEVEL for rate in game.rates.values())
 
 
 def is_enough(game: Game, looks: int) -> bool:
