@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from omegaconf import OmegaConf
 
-from datakiln.cli.strict import check_canaries, check_report, check_strict
+from datakiln.cli.strict import check_guarantee, check_report, check_strict
 from datakiln.errors import UserError
 
 
@@ -23,10 +23,13 @@ def test_strict_refuses_shared_validation_rows_and_nothing_else():
         check_strict(config("maybe"))
 
 
-def test_canaries_stand_beside_no_guarantee():
-    check_canaries(config(False, canaries=8))
+def test_canaries_and_the_watched_game_stand_beside_no_guarantee():
+    check_guarantee(config(False, canaries=8))
+    watched = OmegaConf.merge(config(True, mechanism="dp_sgd"), {"watch": {"table": {"membership": {"every": 5}}}})
+    check_guarantee(watched)
+    assert watched.watch.table.membership is None
     with pytest.raises(UserError, match="data.canaries=8 .* plant them in a run without it"):
-        check_canaries(config(True, mechanism="marginals", canaries=8))
+        check_guarantee(config(True, mechanism="marginals", canaries=8))
 
 
 def test_options_of_the_report_are_known():

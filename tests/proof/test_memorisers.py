@@ -19,8 +19,8 @@ from datakiln.results import RunResult, Score
 from datakiln.storage import CONF
 
 LONG = (
-    "data.target=income", "data.split=[.98,.01,.01]", "epochs=100", "patience=null", "model.dropout=0", "model.width=192",
-    "model.optimizer.weight_decay=0",
+    "data.target=income", "data.split=[.98,.01,.01]", "epochs=100", "patience=null", "model.dropout=0",
+    "model.width=192", "model.optimizer.weight_decay=0",
 )  # fmt: skip
 BATTERY = "{m: {_target_: datakiln.metrics.privacy.membership.membership, _partial_: true}}"
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
 
 from datakiln.cli import choices, kinds, signatures
 from datakiln.cli.options import declared
-from datakiln.cli.strict import check_canaries, check_report, check_strict
+from datakiln.cli.strict import check_guarantee, check_report, check_strict
 from datakiln.data.pictures import finding
 from datakiln.data.tables.finding import check_table, find_file
 from datakiln.errors import UserError, near
@@ -31,7 +31,7 @@ def check(cfg: DictConfig) -> None:
     check_values(cfg)
     check_report(cfg)
     check_strict(cfg)
-    check_canaries(cfg)
+    check_guarantee(cfg)
     check_pairing(cfg)
     check_reach(cfg)
     check_watch(cfg)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, flag_override
 
 from datakiln.errors import UserError
 
@@ -22,12 +22,22 @@ def check_strict(cfg: DictConfig) -> None:
         raise UserError(f"data.validation=shared {why}; privacy.strict=true refuses it: take apart or refit")
 
 
-def check_canaries(cfg: DictConfig) -> None:
-    """Refuses canaries beside a guarantee, whose own audit plants its own; raises `UserError`."""
+def check_guarantee(cfg: DictConfig) -> None:
+    """Beside a guarantee refuses canaries and switches off a curve of real rows, which nobody has paid for.
+
+    Raises:
+        UserError: Canaries were asked for.
+    """
     mechanism = (cfg.get("privacy") or {}).get("mechanism", "none")
-    if mechanism != "none" and cfg.data.get("canaries"):
+    if mechanism == "none":
+        return
+    if cfg.data.get("canaries"):
         told = f"data.canaries={cfg.data.canaries} would be paid for as persons are with privacy={mechanism}"
         raise UserError(f"{told}; plant them in a run without it")
+    watched = (cfg.get("watch") or {}).get("table")
+    if watched and watched.get("membership"):
+        with flag_override(cfg, ["readonly", "struct"], [False, False]):
+            cfg.watch.table.membership = None
 
 
 def check_report(cfg: DictConfig) -> None:
