@@ -101,9 +101,9 @@ def test_few_non_members_are_too_few_to_tell_but_enough_to_see_a_copy() -> None:
 
 
 def test_too_few_rows_and_no_holdout_are_one_line() -> None:
-    with pytest.raises(MetricError, match="^19 non-members are fewer than 20: no attack can be judged$"):
+    with pytest.raises(MetricError, match="^19 holdout rows are fewer than 20: no attack can be judged$"):
         membership(EvalData(PEOPLE, people(300, 0), people(19, 1), people(300, 2)))
-    with pytest.raises(MetricError, match="^without a holdout no membership game"):
+    with pytest.raises(MetricError, match="^without a holdout there is no privacy claim"):
         membership(EvalData(PEOPLE, people(300, 0), people(300, 1)[:0], people(300, 2)))
 
 

@@ -41,7 +41,7 @@ def test_a_risk_is_what_learnt_persons_suffer_beyond_others() -> None:
 
 def test_no_control_group_no_claim() -> None:
     for risk in (singling_out, linkability, inference):
-        with pytest.raises(MetricError, match="without a holdout there is no control group"):
+        with pytest.raises(MetricError, match="without a holdout there is no privacy claim"):
             risk(replace(UNSEEN, holdout=UNSEEN.holdout[:0]))
         with pytest.raises(MetricError, match="19 holdout rows are fewer than 20"):
             risk(replace(UNSEEN, holdout=UNSEEN.holdout[:19]))

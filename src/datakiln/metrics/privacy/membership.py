@@ -16,7 +16,8 @@ from datakiln.errors import UserError
 from datakiln.metrics.base import EvalData, Figure, Incomplete, MetricError, metric
 from datakiln.metrics.privacy.battery import ALL, OUTLIERS, Audit, fewer, play_battery
 from datakiln.metrics.privacy.closest import closest
-from datakiln.metrics.privacy.games import Game, Outcome, Scores, play, rate_name
+from datakiln.metrics.privacy.games import LEAST, Game, Outcome, Scores, play, rate_name
+from datakiln.metrics.privacy.privacy import need_holdout
 from datakiln.metrics.privacy.records import TableSpace
 from datakiln.metrics.tables.columns import Tables, encode
 from datakiln.metrics.tables.references import Alone
@@ -46,9 +47,7 @@ def membership(data: EvalData, shadows: int = 0) -> list[Figure]:
     Raises:
         MetricError: No holdout, or fewer than 20 rows of a kind.
     """
-    if len(data.holdout) == 0:
-        way = "give real rows that the generator has not seen: holdout=FILE" if data.lend else "keep rows aside"
-        raise MetricError(f"without a holdout no membership game can be played; {way}")
+    need_rows(data)
     if shadows < 0 or shadows % 2:
         raise UserError(
             f"shadows={shadows} must be an even number of models, since each has the other half of the rows"
@@ -56,6 +55,14 @@ def membership(data: EvalData, shadows: int = 0) -> list[Figure]:
     if shadows and (data.retrain is None or not data.scorers):
         raise UserError(f"shadows={shadows}: there is no model here that scores rows and could be trained again")
     return figures_of(play_battery(table_audit(data, shadows)), len(data.synthetic), "rows")
+
+
+def need_rows(data: EvalData) -> None:
+    """Raises `MetricError` where there is no holdout, or a table has fewer than 20 rows."""
+    need_holdout(data)
+    for name, frame in (("training", data.train), ("holdout", data.holdout), ("synthetic", data.synthetic)):
+        if len(frame) < LEAST:
+            raise MetricError(f"{len(frame)} {name} rows are fewer than {LEAST}: no attack can be judged")
 
 
 def table_audit(data: EvalData, shadows: int = 0) -> Audit:

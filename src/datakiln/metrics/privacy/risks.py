@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from datakiln.metrics.base import EvalData, Figure, MetricError, metric
 from datakiln.metrics.privacy.closest import Matrix, closest
 from datakiln.metrics.privacy.games import LEAST, LEVEL, clopper_pearson
+from datakiln.metrics.privacy.membership import need_rows
 from datakiln.metrics.privacy.records import TableSpace
 from datakiln.metrics.tables.columns import Coded, Tables, tables
 from datakiln.metrics.tables.references import Alone
@@ -187,13 +188,7 @@ def _needed(attack: Attack) -> int:
 
 
 def _checked(data: EvalData) -> Tables:
-    if len(data.holdout) == 0:
-        way = "give real rows that the generator has not seen: holdout=FILE" if data.lend else "keep rows aside"
-        raise MetricError(f"without a holdout there is no control group; {way}")
-    parts = (("training", data.train), ("holdout", data.holdout), ("synthetic", data.synthetic))
-    for name, frame in parts:
-        if len(frame) < LEAST:
-            raise MetricError(f"{len(frame)} {name} rows are fewer than {LEAST}: no attack can be judged")
+    need_rows(data)
     return tables(data)
 
 
