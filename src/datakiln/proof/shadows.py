@@ -52,8 +52,8 @@ class Shadows:
         x, y = self.data.codec.encode(frame, dequantise=True), self.data.codec.labels(frame)
         L.seed_everything(seed, verbose=False)
         model = dict(self.config["model"])
-        optimizers = {key: _optimizer(key, node) for key, node in model.items() if _is_optimizer(node)}
-        made: GenerativeModel = build(model_arguments(model), spec=self.data.spec, **optimizers)
+        given: dict[str, Any] = {key: _optimizer(key, node) for key, node in model.items() if _is_optimizer(node)}
+        made: GenerativeModel = build(model_arguments(model), "model", spec=self.data.spec, **given)
         ema = self.config.get("ema")
         average = None if ema is None else Ema(float(ema))
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

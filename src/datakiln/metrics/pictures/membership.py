@@ -47,9 +47,9 @@ def membership(sets: ImageSets, extractor: str = "auto", n: int = 5_000, n_synth
     members = _features(network, sets.train(n))[:n]
     others = _features(network, pieces(sets.holdout, n))
     made = _features(network, pieces(sets.judged, n_synthetic))
-    parts = _components(members, others, made)
+    known, unknown, synthetic = _components(members, others, made)
     told = {} if sets.told is None else sets.told(len(members), len(others))
-    return figures_of(play_battery(Audit(*parts, told=told, seed=sets.seed)), len(made), "pictures")
+    return figures_of(play_battery(Audit(known, unknown, synthetic, told=told, seed=sets.seed)), len(made), "pictures")
 
 
 def _features(network: NetExtractor, batches: Iterable[Tensor]) -> np.ndarray:

@@ -135,9 +135,9 @@ def _turns(audit: Audit) -> list[_Turn]:
         halves.append(side[units])
     n = len(audit.members)
     turns = []
-    for side in (0, 1):
-        judged = np.concatenate([np.flatnonzero(halves[0] == side), n + np.flatnonzero(halves[1] == side)])
-        reference = [audit.others.take(halves[1] != side), *([] if audit.reference is None else [audit.reference])]
+    for turn in (0, 1):
+        judged = np.concatenate([np.flatnonzero(halves[0] == turn), n + np.flatnonzero(halves[1] == turn)])
+        reference = [audit.others.take(halves[1] != turn), *([] if audit.reference is None else [audit.reference])]
         turns.append(_Turn(judged, joined(reference)))
     return turns
 

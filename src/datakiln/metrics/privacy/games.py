@@ -237,18 +237,22 @@ def play_all(
     pairs = {}
     for group, (inside, outside) in tried.items():
         for name, (members, others) in scores.items():
-            asked = tuple(part[~np.isnan(part)] for part in (members[inside], others[outside]))
+            asked = _known(members[inside]), _known(others[outside])
             if min(map(len, asked)) >= LEAST:
                 pairs[name, group] = asked
             else:
                 left_out[f"{name} on {group}"] = f"{min(map(len, asked))} records are fewer than {LEAST}"
     rng = np.random.default_rng([seed, 21])
-    games = [play(name, group, *asked, len(pairs), rng) for (name, group), asked in pairs.items()]
+    games = [play(name, group, a, b, len(pairs), rng) for (name, group), (a, b) in pairs.items()]
     if not games:
         raise MetricError("; ".join(left_out.values()))
     games.sort(key=lambda game: (game.evidence, -game.auc))
     finding, needed = judge(games)
     return Outcome(games, finding, needed, {**missing, **left_out})
+
+
+def _known(scores: Scores) -> Scores:
+    return np.asarray(scores[~np.isnan(scores)])
 
 
 def judge(games: Sequence[Game]) -> tuple[Finding, int]:

@@ -85,7 +85,7 @@ def table_audit(data: EvalData, shadows: int = 0) -> Audit:
     if shadows:
         told |= shadowed(data, asked, told, shadows)
     reference = records[3] if len(records) > 3 else None
-    return Audit(*records[:3], reference, told, why, _categories(t), data.seed)
+    return Audit(records[0], records[1], records[2], reference, told, why, _categories(t), data.seed)
 
 
 def shadowed(

@@ -119,7 +119,8 @@ def linkability(data: EvalData) -> list[Figure]:
         for group in groups:
             near = [_nearest(t, group, half, data.seed) for half in halves]
             counts += [int((near[0] == near[1]).sum()), len(group)]
-        found.append(Attack(f"split {i + 1}", *counts))
+        hits, tried, control_hits, control = counts
+        found.append(Attack(f"split {i + 1}", hits, tried, control_hits, control))
     return [figure("privacy/linkability", found, "link halves of")]
 
 
@@ -150,8 +151,9 @@ def inference(data: EvalData) -> list[Figure]:
             near = _nearest(t, group, others, data.seed)
             is_told = _is_told(t, group, t.synthetic.take(near), at)
             counts += [int(is_told.sum()), len(is_told)]
-        if min(counts[1], counts[3]) >= LEAST:
-            found.append(Attack("nearest synthetic row", *counts, group=f"secret {name}"))
+        hits, tried, control_hits, control = counts
+        if min(tried, control) >= LEAST:
+            found.append(Attack("nearest synthetic row", hits, tried, control_hits, control, f"secret {name}"))
     if not found:
         raise MetricError(f"fewer than {LEAST} rows have a value of the secret column")
     return [figure("privacy/inference", found, "tell a secret of")]
@@ -270,8 +272,8 @@ def _nearest(t: Tables, queries: Coded, columns: NDArray[np.int64], seed: int) -
 def _is_told(t: Tables, truth: Coded, guess: Coded, at: int) -> NDArray[np.bool_]:
     """Whether the cell of a column is told, for the rows that have one."""
     if at >= len(t.numeric):
-        real, told = (part.codes[:, at - len(t.numeric)] for part in (truth, guess))
-        return np.asarray((real == told)[real >= 0])
+        is_same = truth.codes[:, at - len(t.numeric)] == guess.codes[:, at - len(t.numeric)]
+        return np.asarray(is_same[truth.codes[:, at - len(t.numeric)] >= 0])
     real, told = (part.numbers[:, at] for part in (truth, guess))
     known = t.train.numbers[:, at]
     low, high = np.quantile(known[~np.isnan(known)], [0.05, 0.95]) if (~np.isnan(known)).any() else (0.0, 0.0)
