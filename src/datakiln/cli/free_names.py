@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from datakiln.cli.choices import ALIASES, keys, names
 from datakiln.errors import UserError, near
 
-PARENTS = ("data.types",)  # their names are columns
+PARENTS = ("data.types", "privacy.public.columns", "privacy.public.bounds")  # their names are columns
 SERIES_FILE, SERIES_ROOM = "data=series_csv", "datakiln.data.series."
 TRUTHS = ("true", "false", "True", "False")
 SEVERAL_PROCESSES = ("ddp", "fsdp", "deepspeed")

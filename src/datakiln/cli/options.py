@@ -20,6 +20,7 @@ class Train:
     data_dir: str | None
     n_synthetic: Annotated[int, "at least 1"] | None
     plots: bool
+    secret: str | None
     monitor: str
     mode: Literal["min", "max"]
     objective: str
@@ -45,6 +46,7 @@ class Sample:
     balance: str | None
     per_class: Annotated[int, "at least 1"] | None
     fill: str | None
+    mask: str | None
     score: str | None
     length: Annotated[int, "at least 1"] | None
     forecast: str | None
@@ -72,6 +74,8 @@ class Evaluate:
     holdout: str | None
     target: str | None
     data: dict[str, str | int | None]
+    shadows: Annotated[int, "at least 0"]
+    secret: str | None
     out: str | None
     debug: bool
 
