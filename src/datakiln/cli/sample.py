@@ -74,7 +74,7 @@ def _write(cfg: DictConfig, synthesizer: Synthesizer, console: Console) -> str:
     for key, makers in (("fill", FILLERS), ("score", SCORERS), ("translate", TRANSLATORS)):
         if cfg[key] is not None:
             _check_ability(key, synthesizer)
-            if kind == "table" and cfg.mask is not None:
+            if kind != "image" and cfg.mask is not None:
                 raise UserError(f"mask={cfg.mask} is for pictures; a table's missing cells are what fill= draws")
             return _of_kind(makers, kind, f"{key}={cfg[key]}")(cfg, synthesizer, condition, options)
     return _of_kind(WRITERS, kind, "sampling")(cfg, synthesizer, condition, options, console)

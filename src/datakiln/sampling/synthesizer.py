@@ -228,7 +228,7 @@ class Synthesizer:
             told = f"pictures of shape {tuple(pictures.shape[1:])} (channels, height, width)"
             raise UserError(f"{told}, and the model's are {self.codec.spec.shape}; resize them")
         parts = []
-        with self._seeded(seeds), self.model.evaluating():
+        with self.seeded(seeds), self.model.evaluating():
             for part in torch.from_numpy(np.ascontiguousarray(pictures)).split(self.model.rows_at_once):
                 parts.append(self.model.log_prob(self.codec.encode(part).to(self.model.device)).cpu().numpy())
         return np.concatenate(parts)
@@ -250,7 +250,7 @@ class Synthesizer:
         """
         self.model.check_options(options)
         at, parts = torch.from_numpy(hidden), []
-        with self._seeded(seeds), self.model.evaluating():
+        with self.seeded(seeds), self.model.evaluating():
             for part in torch.from_numpy(np.ascontiguousarray(pictures)).split(self.model.rows_at_once):
                 x = self.codec.encode(part).masked_fill(at, float("nan")).to(self.model.device)
                 parts.append(self.codec.decode(self.model.complete(x, None, options), _generator(seeds)))

@@ -62,6 +62,9 @@ class SeriesData(TableData):
     ) -> None:
         """See the class."""
         super().__init__(source, codec, **options)  # type: ignore[arg-type]
+        if self.privacy.is_on:
+            told = f"privacy={self.privacy.mechanism} protects single rows, and a sequence is many of one person"
+            raise UserError(f"{told}; it is for tables and pictures: leave it out, or train on a table")
         if window is not None and window < 2:
             raise UserError(f"data.window={window} must be at least 2 steps, or null for whole sequences")
         if crop < 2 or repeats < 1:

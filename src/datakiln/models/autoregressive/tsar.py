@@ -327,7 +327,7 @@ class TSAR(LikelihoodModel):
 
     def unroll(self, start: Tensor, steps: int, options: Sampling = PLAIN) -> Iterator[Tensor]:
         """See `GenerativeModel`; the state of the recurrent net is all that is kept."""
-        with self._evaluating(), torch.no_grad():
+        with self.evaluating(), torch.no_grad():
             walk = _Walk(self, start[:, 0, : self.offset], options, 1)
             walk.follow(start)
             nothing = torch.full((len(start), self.spec.shape[1]), math.nan, device=self.device)
