@@ -127,12 +127,13 @@ def test_windows_of_one_series():
     assert list(back.columns) == ["window", "day", "x", "y"] and back["window"].nunique() == len(batch.x)
 
 
+DAYS = list(pd.date_range("2021-03-01", periods=12))
 WRONG = {
     "comes after": (lambda f: f.iloc[[1, 0, *range(2, len(f))]], {}),
     "repeats": (lambda f: pd.concat([f, f.iloc[[3]]]), {"on_time": "sort"}),
     "varies .who=p0.": (lambda f: f, {"static": ["x"]}),
     "window=7 is longer than the longest who, of 6 rows": (lambda f: f, {"window": 7}),
-    "every sequence has one row": (lambda f: f.groupby("who").head(1), {}),
+    "every sequence has one row": (lambda f: f.drop_duplicates("who", keep="first").assign(day=DAYS), {}),
     "has 1 value": (lambda f: f.assign(who="p"[0]).drop_duplicates("day"), {}),
     "is missing in a row": (lambda f: f.assign(day=f["day"].where(f.index != 3)), {}),
     "is not a column": (lambda f: f.drop(columns="day"), {}),

@@ -152,23 +152,27 @@ class Ancestral:
             coordinates: Of the numbers, likewise, (n, N).
             known: Which cells are given.
             even: See `Strata`.
-            base: See `Prefixes`.
+            base: See `Prefixes`; with it, known cells of the order count from their place in it, not from the start.
 
         Returns:
             The log-probability that the unknown cells were drawn with, (n,).
         """
         prefixes = Prefixes(self.net, len(codes), self.precision, self.temperature, base)
+        seen = known.clone()
+        if base is not None:
+            seen[:, self.order] = False
         for j in range(codes.shape[1]):
-            if known[:, j].any():
-                prefixes.add(j, codes[:, j], coordinates, known[:, j])
+            if seen[:, j].any():
+                prefixes.add(j, codes[:, j], coordinates, seen[:, j])
         log_q = torch.zeros(len(codes), device=codes.device)
-        strata, seen = Strata(len(codes), codes.device, even), known.clone()
+        strata = Strata(len(codes), codes.device, even)
         for j in self.order:
             if not known[:, j].all():
                 self._draw_column(prefixes, j, codes, coordinates, known, seen, strata, log_q)
-                seen[:, j] = True
-                if j != self.order[-1]:
-                    prefixes.add(j, codes[:, j], coordinates, ~known[:, j])
+            new = ~seen[:, j]
+            seen[:, j] = True
+            if j != self.order[-1] and new.any():
+                prefixes.add(j, codes[:, j], coordinates, new)
             strata.sort(codes[:, j])
         return log_q
 
