@@ -88,7 +88,7 @@ class Run(Job):
             with self.phase("release"), self.console.work("measuring marginals"):
                 self.data.setup("fit")
         announce_relations(self.data, self.console)
-        one = NOUNS[self.data.kind]
+        one = "row" if self.data.kind == "series" else NOUNS[self.data.kind]  # its steps count rows, as those of tables
         for report in self.data.reports:
             touched = ", ".join(counted(n, what) for n, what in ((report.rows, one), (report.cells, "cell")) if n)
             told = (f"({touched or 'nothing touched'})", "dim")

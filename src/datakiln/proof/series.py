@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,7 +53,8 @@ class SeriesProof(Proof):
             length = int(np.quantile(np.bincount(data.group["train"]), SHORT))
         frames = {**data.frames, "synthetic": synthetic}
         groups = {**data.group, "synthetic": data.codec.groups(synthetic)}
-        return series_sets(data.schema, data.roles, frames, groups, max(length, LEAST_STEPS), seed)
+        sets = series_sets(data.schema, data.roles, frames, groups, max(length, LEAST_STEPS), seed)
+        return sets if data.window is None and data.entity is not None else dataclasses.replace(sets, lengths={})
 
     def figures(self, synthetic: pd.DataFrame, metrics: Sequence[Metric], seed: int, console: Console) -> list[Score]:
         """Every metric of the config, with a line about progress on a terminal."""

@@ -85,6 +85,8 @@ def clustering(data: SeriesSets) -> list[Figure]:
 @metric("series/lengths")
 def lengths(data: SeriesSets) -> list[Figure]:
     """Kolmogorov-Smirnov distance of the lengths of sequences."""
+    if not data.lengths:
+        raise MetricError("sequences are cut into windows, or there is a single one")
     real, made = data.lengths["train"], data.lengths["synthetic"]
     if real.min() == real.max():
         raise MetricError("all sequences are of one length")

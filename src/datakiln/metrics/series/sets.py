@@ -30,7 +30,7 @@ class SeriesSets:
         train: Windows of what the model was fitted on.
         test: Windows of real sequences that it has not seen.
         synthetic: Windows of generated sequences.
-        lengths: Steps of whole sequences: "train", "test", "synthetic".
+        lengths: Steps of whole sequences: "train", "test", "synthetic"; empty where they are cut into windows.
         seed: Seeds every judge.
         cache: Work that several metrics share.
     """

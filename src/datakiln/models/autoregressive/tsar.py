@@ -24,6 +24,7 @@ from datakiln.models.autoregressive.tabar import (
     DROPOUTS,
     LEVEL_ROWS,
     LEVELS,
+    MANY,
     PSEUDO,
     WIDTHS,
     by_size,
@@ -55,11 +56,13 @@ class TSAR(LikelihoodModel):
         state: Size of the recurrent state; None for the width.
         hidden: Size of a block's hidden layer; None for four thirds of the width.
         blocks: Residual blocks of the network of a step.
-        dropout: Share of its units left out while training; None for half of what `tabar` takes for so many rows.
+        dropout: Share of its units left out while training, and of the recurrent state's; None for 0.5 to 0.1 by the
+            number of training steps.
         min_updates: Updates that even few sequences get: `epochs` grows until they are reached.
         candidates: Sequences drawn for each one of which some cells are given; see `draw`.
         bf16: Whether matrix products are in bfloat16; None for yes where the processor has it.
-        optimizer: See `LikelihoodModel`; its rate is the highest of a one-cycle schedule.
+        optimizer: See `LikelihoodModel`; its rate is the highest of a one-cycle schedule on 32,000 steps or
+            more; on fewer it falls with the root of their number.
     """
 
     supports = frozenset({"series"})
@@ -90,7 +93,7 @@ class TSAR(LikelihoodModel):
         self.conditioning, self.candidates, self.min_updates, self.bf16 = "columns", candidates, min_updates, bf16
         width = width or by_size(spec.steps, WIDTHS)
         hidden = hidden or width * 4 // 3
-        dropout = by_size(spec.steps, DROPOUTS) / 2 if dropout is None else dropout
+        dropout = by_size(spec.steps, DROPOUTS) if dropout is None else dropout
         static, own = spec.columns[: spec.static], spec.columns[spec.static :]
         self.offset = static[-1].blocks[-1].stop if static else 0
         blocks_, names = _with_lags(own, self.offset, spec.ends)
@@ -103,6 +106,7 @@ class TSAR(LikelihoodModel):
         self.inputs = nn.Linear(width, size)
         self.gru = nn.GRU(size, size, batch_first=True)
         self.outputs = nn.Linear(size, width)
+        self.dropout = nn.Dropout(dropout)
         self.first = nn.Parameter(torch.zeros(size))
         self.static_net: Network | None = None
         if static:
@@ -242,7 +246,7 @@ class TSAR(LikelihoodModel):
             added = self.net.added(codes, coordinates) * known[..., None]
             told = (added * self.is_lag[..., None]).sum(dim=1).view(*x.shape[:2], -1)
             hidden, _ = self.gru(self.inputs(told), state[None])
-            base = self.outputs(hidden) + context[:, None]
+            base = self.outputs(self.dropout(hidden)) + context[:, None]
             steps = self._of_steps(base.flatten(0, 1), added, codes, coordinates, known)
             static = x.new_zeros(len(x))
             if self.static_net is not None:
@@ -360,7 +364,12 @@ class TSAR(LikelihoodModel):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """The one-cycle rate (Smith and Topin, 2018), a function of progress alone: a resumed run has it too."""
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = group.setdefault("peak", group["lr"]) * one_cycle(self.progress)
+            group["lr"] = group.setdefault("peak", group["lr"] * self.rate) * one_cycle(self.progress)
+
+    @property
+    def rate(self) -> float:
+        """What the optimizer's rate is multiplied by: few steps are learnt by heart at a high one."""
+        return min(1.0, math.sqrt(max(self.spec.steps, 1) / MANY))
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clips the gradient."""
