@@ -14,6 +14,7 @@ from torch import Tensor
 
 from datakiln.codecs.base import Codec
 from datakiln.codecs.series.clock import Clock
+from datakiln.codecs.tables.choice import ChoiceColumn
 from datakiln.codecs.tables.generated import GeneratedColumn
 from datakiln.codecs.tables.relations.plan import Plan
 from datakiln.codecs.tables.relations.relation import Relation
@@ -265,23 +266,22 @@ class SeriesCodec(Codec):
         """
         if not condition:
             return None
-        known = {} if self.static is None else {field.name: field for field in self.static.schema.fields}
+        known = {} if self.static is None else self.static.by_name()
         cells: dict[str, pd.Series] = {}
         for name, value in condition.items():
             name = str(self.schema.label) if name == "class" and self.schema.label else name
             if name not in known:
                 there = ", ".join(known) or "there is none"
                 raise UserError(f"condition.{name}={value}: conditions are on static columns ({there})")
-            field = known[name]
-            if field.is_choice:
-                codec = self.static.by_name()[name]  # type: ignore[union-attr]
-                found = next((v for v in codec.values if str(v) == str(value)), None)  # type: ignore[attr-defined]
+            codec = known[name]
+            if isinstance(codec, ChoiceColumn):
+                found = next((v for v in codec.values if str(v) == str(value)), None)
                 if found is None:
-                    seen = ", ".join(str(v) for v in codec.values[:20])  # type: ignore[attr-defined]
+                    seen = ", ".join(str(v) for v in codec.values[:20])
                     raise UserError(f"condition.{name}={value} is not among the training values ({seen})")
                 cells[name] = pd.Series([found])
             else:
-                cells[name] = pd.Series([value])
+                cells[name] = _number_cell(value, codec.field)
         x = torch.full((n, 1, self.spec.shape[1]), torch.nan)
         assert self.static is not None
         x[:, 0, : self.static.spec.shape[0]] = self.static.encode_known(cells, n)
@@ -422,6 +422,15 @@ class SeriesCodec(Codec):
         for i in range(int(group.max()) + 1 if len(group) else 0):
             rows = frame[group == i]
             yield (rows[self.roles.entity].iloc[0] if self.roles.entity else i + 1), rows
+
+
+def _number_cell(value: Any, field: Field) -> pd.Series:  # noqa: ANN401 (what a person typed)
+    """A number or date that a person gave, as a cell of the column."""
+    try:
+        return pd.Series(pd.to_datetime([value]) if field.type == "datetime" else [float(value)])
+    except (ValueError, TypeError):
+        what = "a date" if field.type == "datetime" else "a number"
+        raise UserError(f"condition.{field.name}={value} must be {what}, since ranges are not told to series") from None
 
 
 def _moved(column: Column, offset: int) -> Column:

@@ -72,6 +72,7 @@ class TSAR(LikelihoodModel):
     rank: Tensor
     static_rank: Tensor
     counted: Tensor
+    is_lag: Tensor
 
     def __init__(
         self,
@@ -146,9 +147,11 @@ class TSAR(LikelihoodModel):
             self.trainer.fit_loop.max_epochs = max(self.trainer.max_epochs, needed)
         if int(self.counted) == 0:
             self._count(loader)
-        for numbers in filter(None, (self.net.numbers, self.static_net and self.static_net.numbers)):
-            for unused in (numbers.heads, numbers.bias):  # where no number lies close to another
-                unused.requires_grad_(numbers.has_references)
+        nets = [self.net] if self.static_net is None else [self.net, self.static_net]
+        for net in nets:
+            has = net.numbers.has_references
+            for unused in (net.numbers.heads, net.numbers.bias):  # where no number lies close to another
+                unused.requires_grad_(has)
 
     @torch.no_grad()
     def _count(self, loader: Iterable[Batch]) -> None:

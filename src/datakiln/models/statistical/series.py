@@ -199,6 +199,7 @@ class VAR(KeptSeries):
     coefficients: Tensor
     residuals: Tensor
     order: Tensor
+    count: Tensor
 
     def __init__(self, spec: DataSpec, lags: int | None = None, ridge: float = 1e-4) -> None:
         """See the class."""
