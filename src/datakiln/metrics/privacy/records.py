@@ -125,7 +125,7 @@ def _place(values: Floats, known: Floats) -> Floats:
 
 
 def _points(size: int, most: int, rng: np.random.Generator) -> Matrix:
-    """A point for each category, two of them 1 apart; of more than `most`, random signs, that are 1 apart on average."""
+    """A point for each category, two of them 1 apart; of more than `most`, random signs, 1 apart on average."""
     if size <= 2:
         return np.arange(size, dtype=np.float32)[:, None]
     if size <= most:
