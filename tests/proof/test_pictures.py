@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+from dataclasses import replace
 
 import lightning as L
 import numpy as np
@@ -245,6 +246,18 @@ def test_a_metric_that_cannot_be_had_leaves_the_others():
     assert [r.name.rpartition("/n")[0] for r in results if r.figure] == [
         "memorisation/nearest_distance", "memorisation/copies", "memorisation/near_copies"
     ]  # fmt: skip
+
+
+def test_a_network_that_the_model_was_trained_with_decides_nothing():
+    judged, measure = digits().pictures["val"].x[:60], functools.partial(image_sets.features, extractor="pixels")
+    honest = {r.name.partition("/")[0]: r for r in evaluate_images(sets(judged), [measure])}
+    assert "pixels@" in honest["fid"].figure.note and "trained on nothing" in honest["fid"].figure.note
+    network = sets(judged).extractor("pixels", "exact", "clean")
+    told = evaluate_images(replace(sets(judged), trained_with=frozenset({network.hash})), [measure])
+    assert [r.figure for r in told] == [None]
+    assert f"the model was trained with pixels@{network.hash}" in told[0].why
+    card = sets(judged).extractor("classifier", "exact", "clean").card
+    assert "trained on the training pictures themselves" in card and "% of pictures it was not" in card
 
 
 def test_few_pictures_cost_only_the_figures_that_need_more():

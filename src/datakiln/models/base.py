@@ -275,6 +275,11 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         done = trainer.current_epoch * batches + trainer.fit_loop.epoch_loop.batch_progress.current.completed % batches
         return min(done / (trainer.max_epochs * batches), 1.0)
 
+    @property
+    def networks(self) -> frozenset[str]:
+        """Hashes, as in an extractor's tag, of networks that its losses look through: they decide nothing of it."""
+        return frozenset()
+
     def averaged(self) -> nn.Module:
         """The part whose weights an EMA averages: what `draw` needs."""
         return self

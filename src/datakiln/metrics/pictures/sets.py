@@ -109,6 +109,7 @@ class ImageSets:
         kept: Features that were made, by extractor and pictures, for metrics to come.
         compared: Statistics of training pictures that were made, by extractor and how many there are.
         deal: Real pictures and training ones dealt anew, where features are all that is asked for; else None.
+        trained_with: Hashes of the networks that the model was trained with, which decide nothing of it.
         watch: Told how many pictures of how many a network has looked at.
     """
 
@@ -127,6 +128,7 @@ class ImageSets:
     kept: dict[tuple[str, int], tuple[object, Tensor]] = field(default_factory=dict, compare=False, repr=False)
     compared: dict[tuple[str, int], FeatureStatistics] = field(default_factory=dict, compare=False, repr=False)
     deal: Deal | None = None
+    trained_with: frozenset[str] = frozenset()
     watch: Callable[[int, int], None] | None = field(default=None, compare=False, repr=False)
 
     @property
