@@ -11,6 +11,7 @@ from datakiln.errors import UserError
 from datakiln.models.autoregressive.pixelcnn import PixelCNN
 from datakiln.models.diffusion.ddpm import DDPM
 from datakiln.models.diffusion.flow_matching import FlowMatching
+from datakiln.models.diffusion.latent_diffusion import LatentDiffusion
 from datakiln.models.pictures import cosine_rate
 from datakiln.spec import Batch, DataSpec, Sampling
 
@@ -170,3 +171,27 @@ def test_the_rate_rises_and_falls():
     assert cosine_rate(0.0, 0.1) == pytest.approx(1e-3) and cosine_rate(0.05, 0.1) == pytest.approx(0.5)
     assert cosine_rate(0.1, 0.1) == pytest.approx(1.0) and cosine_rate(0.55, 0.1) == pytest.approx(0.5)
     assert cosine_rate(1.0, 0.1) == pytest.approx(0.0, abs=1e-9) and cosine_rate(0.0, 0.0) == 1.0
+
+
+def test_latents_are_decoded_to_pictures():
+    net = built(LatentDiffusion, vae_width=8)
+    assert net.denoised == (4, 2, 2) and net.spec.shape == (1, 8, 8)
+    assert net.sample(3, torch.tensor([0, 1, 2])).shape == (3, 1, 8, 8)
+    assert not net.can_fill and net.can_draw
+    with pytest.raises(UserError, match="4 times smaller do not fit pictures of 10 px.*multiple of 4"):
+        LatentDiffusion(spec(10))
+    with pytest.raises(ValueError, match="vae_share=1"):
+        LatentDiffusion(spec(8), vae_share=1.0)
+    with pytest.raises(UserError, match="not for a table"):
+        LatentDiffusion(DataSpec("table", (5,)))
+
+
+def test_latents_that_are_denoised_are_standardised():
+    """Running moments of a stage at rest: latents of data then have mean 0 and variance 1, channel by channel."""
+    net, x = built(LatentDiffusion, vae_width=8), pictures(200)
+    net.train()
+    for _ in range(400):
+        net._vae_losses(x)
+    mean, log_var = net.vae.encode(x)
+    u = net._standardised(mean + torch.randn_like(mean) * torch.exp(0.5 * log_var))
+    assert u.mean(dim=(0, 2, 3)).abs().max() < 0.1 and (u.std(dim=(0, 2, 3)) - 1).abs().max() < 0.1
