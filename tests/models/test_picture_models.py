@@ -190,7 +190,7 @@ def test_latents_that_are_denoised_are_standardised():
     """Running moments of a stage at rest: latents of data then have mean 0 and variance 1, channel by channel."""
     net, x = built(LatentDiffusion, vae_width=8), pictures(200)
     net.train()
-    for _ in range(400):
+    for _ in range(250):
         net._vae_losses(x)
     mean, log_var = net.vae.encode(x)
     u = net._standardised(mean + torch.randn_like(mean) * torch.exp(0.5 * log_var))
