@@ -20,6 +20,7 @@ class Train:
     data_dir: str | None
     n_synthetic: Annotated[int, "at least 1"] | None
     plots: bool
+    secret: str | None
     monitor: str
     mode: Literal["min", "max"]
     objective: str
@@ -68,6 +69,8 @@ class Evaluate:
     synthetic: str | None
     holdout: str | None
     target: str | None
+    shadows: Annotated[int, "at least 0"]
+    secret: str | None
     out: str | None
     debug: bool
 
