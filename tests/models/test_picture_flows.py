@@ -66,8 +66,8 @@ def test_the_density_of_a_tiny_picture_integrates_to_one(model):
     v = 3.0 * torch.randn(400_000, 1, 2, 2)
     log_q = (-0.5 * (v / 3.0).square() - math.log(3.0 * math.sqrt(2 * math.pi))).flatten(1).sum(dim=1)
     weights = (net.log_density(v, None) - log_q).exp()
-    error = weights.std() / len(v) ** 0.5
-    assert error < 0.02 and weights.mean() == pytest.approx(1.0, abs=4 * error)
+    error = weights.std().item() / len(v) ** 0.5
+    assert error < 0.02 and weights.mean().item() == pytest.approx(1.0, abs=4 * error)
 
 
 @pytest.mark.parametrize("model", FLOWS)
