@@ -147,4 +147,7 @@ def _report(
         frames = run.proof.data.real
         table = EvalData(run.proof.data.schema, frames["train"], frames["test"], run.synthetic, int(run.cfg.seed))
     preview = run.proof.preview(run.synthetic)
-    return Report(result, draw, table=table, preview=preview, history=history, config=config, left=left)
+    is_public = bool(run.cfg.report.public)
+    return Report(
+        result, draw, table=table, preview=preview, history=history, config=config, left=left, is_public=is_public
+    )
