@@ -28,6 +28,7 @@ Floats = NDArray[np.float64]
 ONE_WAY = 0.15  # share of the budget for the histograms of single columns
 CHOOSING = 0.1  # share of a round for choosing what to measure
 BASE = 0.5  # share of the rest with which every marginal is measured before any is chosen
+CLEAR = 0.25  # noise in the classes of the target, as a share of the rows, below which all pairs are measured in them
 ROUNDS, PICKS = 8, 4  # in which the worst ones are measured again
 FITS = 4  # mixtures whose mean is released: what each makes of the noise differs, what the counts tell does not
 BETWEEN, FIRST, LAST = 25, 150, 150  # steps between rounds, and at the end with a full and with a falling rate
@@ -282,6 +283,13 @@ class _Measuring:
             columns.append(self.names[self.counted.label])
         self.measured.append(Measured(tuple(columns), math.sqrt(variance)))
 
+    def noise_of(self, candidates: Sequence[_Candidate], rho: float) -> float:
+        """Mean absolute error that `all_of` would add to each of them, over the number of rows."""
+        cells = self.counted.cells(candidates)
+        shares = cells ** (2.0 / 3.0)
+        deviations = np.sqrt(0.5 / (rho * shares / shares.sum()))
+        return float((math.sqrt(2 / math.pi) * deviations * cells).mean() / self.fit.rows)
+
     def all_of(self, candidates: Sequence[_Candidate], rho: float) -> None:
         """Each candidate once, a large one with more of the budget.
 
@@ -314,7 +322,8 @@ def _measure(fit: MixtureFit, counted: _Counted, rho: float, names: Sequence[str
     if not counted.pairs:
         return []
     if adaptive:
-        measuring.all_of(counted.pairs, BASE * rho)
+        is_clear = counted.triples and measuring.noise_of(counted.triples, BASE * rho) < CLEAR
+        measuring.all_of(counted.triples if is_clear else counted.pairs, BASE * rho)
         measuring.worst_of([*counted.pairs, *counted.triples], (1.0 - BASE) * rho)
     else:
         measuring.all_of(counted.triples or counted.pairs, rho)
