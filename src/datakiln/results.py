@@ -21,6 +21,28 @@ Better = Literal["higher", "lower", "none"]
 
 
 @dataclass
+class Trial:
+    """One attack of an audit: what it scored, each figure as value, lower and upper end.
+
+    Attributes:
+        name: Of the attack, in words.
+        group: Whose records it was tried on, in words.
+        figures: By name, such as "AUC"; a figure that was refused is missing.
+        tried: Records attacked, by what they are: {"members": 1400, "non-members": 300}.
+        why: Why figures are missing, or why the attack was not tried; empty if nothing is missing.
+    """
+
+    name: str
+    group: str
+    figures: dict[str, list[float]]
+    tried: dict[str, int]
+    why: str = ""
+
+
+Finding = Literal["leak", "slight", "nothing", "weak"]
+
+
+@dataclass
 class Score:
     """One figure of a run, beside what real data and a naive resampling reach on it.
 
@@ -44,6 +66,8 @@ class Score:
         ceiling_range: Lowest and highest ceiling that chance gives, over repeated draws of as many real examples.
         floor_range: The same of the floor.
         draws: How many draws are behind the ceiling; there may be fewer of the floor.
+        trials: The attacks behind a figure of an audit.
+        finding: What these come to: a "leak", a "slight" one, "nothing" found, or too "weak" to tell; None elsewhere.
     """
 
     name: str
@@ -65,6 +89,8 @@ class Score:
     ceiling_range: list[float] | None = None
     floor_range: list[float] | None = None
     draws: int | None = None
+    trials: list[Trial] | None = None
+    finding: Finding | None = None
 
     def __post_init__(self) -> None:
         """Keeps a number that JSON cannot hold out of the file, and says so."""

@@ -92,7 +92,8 @@ class Run(Job):
         for report in self.data.reports:
             touched = ", ".join(counted(n, what) for n, what in ((report.rows, one), (report.cells, "cell")) if n)
             told = (f"({touched or 'nothing touched'})", "dim")
-            self.console.print(styled(f"  {report.name}: {report.detail} ", told))
+            text = styled(f"  {report.name}: {report.detail} ", told)
+            self.console.print(text, style="bold yellow" if report.name == "warning" else "")
 
     @property
     def _is_private(self) -> bool:
@@ -327,6 +328,9 @@ class Run(Job):
     def measure(self) -> None:
         """Every figure of the synthetic data and of the model."""
         with self.phase("evaluate"):
+            self.proof.synthesizer, self.proof.secret = self.synthesizer, self.cfg.secret
+            config = OmegaConf.to_container(self.cfg, resolve=True)
+            self.proof.trained_as(config, self.trainer.current_epoch)  # type: ignore[arg-type]
             metrics = [instantiate(node) for node in (self.cfg.metrics.get(self.data.kind) or {}).values()]
             self.figures = self.proof.figures(self.synthetic, metrics, int(self.cfg.seed), self.console)
             self.figures += [monitored(self), *tested(self)]
@@ -340,7 +344,15 @@ class Run(Job):
         report = self.folder / "report.html"
         history = self.proof.history(self.folder / "metrics.csv")
         config = (self.folder / "config" / "config.yaml").read_text(encoding="utf-8")
-        write_page(result, self.plots, self.proof.preview(self.synthetic), history, report, config)
+        write_page(
+            result,
+            self.plots,
+            self.proof.preview(self.synthetic),
+            history,
+            report,
+            config,
+            is_public=bool(self.cfg.report.public),
+        )
         result.save(self.folder / "result.json")  # last of the files: with it the run is finished, and not gone on with
         for logger in self.loggers:
             if hasattr(logger, "conclude"):

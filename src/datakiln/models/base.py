@@ -109,6 +109,19 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         """
         raise UserError(f"{type(self).__name__} takes no input, it draws: leave out translate=")
 
+    def complete(self, x: Tensor, y: Tensor | None, options: Sampling = PLAIN) -> Tensor:
+        """One chunk of pictures whose unknown pixels are drawn given the known ones.
+
+        Arguments:
+            x: Pictures in model space with NaN where they are unknown, shape (B, C, H, W).
+            y: Class indices, shape (B,); None where the model is to find them by itself, or is told none.
+            options: See `Sampling`.
+
+        Returns:
+            Pictures of the same shape; what was known is as it was.
+        """
+        raise UserError(f"fill=: {type(self).__name__} cannot be told a part of an example and draw the rest")
+
     def walk(self, keys: Tensor, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Examples at given latents, shape (n, latent_dim) to (n, *spec.shape): the steps of a walk between some."""
         raise UserError(f"interpolate needs a model with a latent space, not {type(self).__name__}")
@@ -139,8 +152,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
 
     @property
     def can_fill(self) -> bool:
-        """Whether it can be told any part of an example and draw the rest."""
-        return self.conditioning == "columns"
+        """Whether it can be told a part of an example and draw the rest."""
+        return self.conditioning == "columns" or type(self).complete is not GenerativeModel.complete
 
     def check_options(self, options: Sampling) -> None:
         """Refuses a choice that would do nothing here.
@@ -174,7 +187,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         chunk = self.rows_at_once
         sizes = [min(chunk, n - start) for start in range(0, n, chunk)]
         told = [None] * len(sizes) if condition is None else condition.split(chunk)
-        with self._evaluating():
+        with self.evaluating():
             parts = [self.draw(size, part, options) for size, part in zip(sizes, told, strict=True)]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
@@ -188,12 +201,13 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         self.check_options(options)
         chunk = self.rows_at_once
         targets = [None] * -(-len(x) // chunk) if target is None else target.split(chunk)
-        with self._evaluating():
+        with self.evaluating():
             parts = [self.transform(part, told, options) for part, told in zip(x.split(chunk), targets, strict=True)]
         return torch.cat(parts)
 
     @contextmanager
-    def _evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> Iterator[None]:
+        """Eval mode within the block, and the mode it was in behind it."""
         training = self.training
         self.eval()
         try:
@@ -203,7 +217,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
 
     def impute(self, x: Tensor) -> Tensor:
         """Rows with NaN for unknown cells, filled by a draw given the known ones; for conditioning by "columns"."""
-        if not self.can_fill:
+        if self.conditioning != "columns":
             raise ValueError(f"{type(self).__name__} cannot be told columns")
         return self.sample(len(x), x)
 

@@ -24,6 +24,7 @@ from datakiln.wording import counted
 CROP_MARGIN = 8  # pictures that are cropped at random are kept larger by one part in this many: 72 px for 64
 DTYPES = {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch.float64}
 Split = Literal["train", "val", "test"]
+MOST_JUDGED = 10_000  # synthetic pictures, unless more are asked for
 
 
 class ImageData(GenerativeData):
@@ -165,6 +166,11 @@ class ImageData(GenerativeData):
     def spec(self) -> DataSpec:  # type: ignore[override]
         """What one encoded picture looks like."""
         return self.codec.spec
+
+    @property
+    def n_synthetic(self) -> int:
+        """As many as training pictures, but no more than any figure looks at: the slower models draw a few a second."""
+        return min(self.spec.size, MOST_JUDGED)
 
     def loader(self, name: Split, batch_size: int, shuffle: bool) -> ImageLoader:
         """Batches of one split on the device that trains, in the type that the training step computes in."""

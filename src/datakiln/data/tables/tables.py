@@ -14,6 +14,7 @@ from datakiln.codecs.tables.table import TableCodec
 from datakiln.constraints import Constraint, Rules
 from datakiln.data.base import GenerativeData, Loader, PoissonLoader, StepReport, TensorLoader
 from datakiln.data.tables import protected, steps
+from datakiln.data.tables.canaries import Planted, planted
 from datakiln.data.tables.finding import find_file
 from datakiln.data.tables.loaders import StreamLoader
 from datakiln.data.tables.metadata import read_metadata
@@ -55,6 +56,8 @@ class TableData(GenerativeData):
             "shared" to train on them from the start, so that no figure of validation is of unseen rows.
         relations: "auto" to find what holds between columns in the training rows and to keep it, "none", or a list of
             declared relations, such as ["total = price * quantity"]; see `datakiln.data.tables.relations`.
+        canaries: Made-up rows planted among the training rows once, and as many 10 and 100 times; 0 for none. See
+            `datakiln.data.tables.canaries`.
         seed: Of the split, of balancing and of the batch order.
         sample: Rows that stand for a table on disk where all of them cannot: see `datakiln.data.tables.streaming`.
         private: The options of `privacy=`: see `datakiln.privacy.budget.Privacy` and `datakiln.data.tables.protected`.
@@ -88,6 +91,7 @@ class TableData(GenerativeData):
         sample: int = 200_000,
         least_batches: int = 0,
         private: dict[str, Any] | None = None,
+        canaries: int = 0,
     ) -> None:
         """See the class."""
         super().__init__()
@@ -96,6 +100,10 @@ class TableData(GenerativeData):
         if least_batches < 0:
             raise UserError(f"data.least_batches={least_batches} must be at least 0")
         self.least_batches = least_batches
+        if canaries < 0:
+            raise UserError(f"data.canaries={canaries} must be at least 0")
+        self.canaries = canaries
+        self.planted: Planted | None = None
         steps.check_options(missing, balance, outliers, split, batch_size, validation, sample)
         check_relations(relations)
         self.relations = relations
@@ -195,6 +203,8 @@ class TableData(GenerativeData):
             self._prepare_protected(self.public)
             return
         if self.stream is not None:
+            if self.canaries:
+                raise UserError(f"data.canaries={self.canaries} needs all rows in memory; set data.streaming=false")
             self._setup_from_disk(self.stream)
             return
         if self.duplicates:
@@ -209,6 +219,9 @@ class TableData(GenerativeData):
             frames["train"] = self._report(steps.drop_outliers(frames["train"], self.schema, self.outliers))
         if self.balance != "none":
             frames["train"] = self._report(steps.balance_classes(frames["train"], self.schema, self.balance, self.seed))
+        if self.canaries:
+            frames["train"], self.planted, report = planted(frames["train"], self.canaries, self.seed)
+            self.reports.append(report)
         self._encode(self._seen_labels(frames))
 
     def _prepare_protected(self, public: Public) -> None:
@@ -294,7 +307,7 @@ class TableData(GenerativeData):
         """The same for a table whose training rows stay on disk."""
         fitted = self.fitted = stream.fit(self.schema, self.missing == "drop", self.rules)
         self.reports.append(stream.report(fitted))
-        self._report_validation(len(fitted.frames["val"]))
+        self._report_validation(len(fitted.frames["val"]), sum(fitted.sizes))
         if not len(fitted.sample):
             raise UserError("data.missing=drop leaves no training row; use data.missing=model")
         for constraint, count in self.rules.fit(fitted.sample):
@@ -313,7 +326,7 @@ class TableData(GenerativeData):
         self._report_split(frames, holdout is not None)
         if self._is_shared:
             frames["train"] = pd.concat([frames["train"], frames["val"]], ignore_index=True)
-        self._report_validation(len(frames["val"]))
+        self._report_validation(len(frames["val"]), len(frames["train"]))
         return frames
 
     def _report_split(self, frames: steps.Frames, is_official: bool) -> None:
@@ -322,9 +335,11 @@ class TableData(GenerativeData):
         told = f"{train} rows to train on, {val} to validate, {test} {held}"
         self.reports.append(StepReport("split", told, rows=len(frames["val"]) + len(frames["test"])))
 
-    def _report_validation(self, rows: int) -> None:
+    def _report_validation(self, rows: int, train: int) -> None:
         if detail := steps.VALIDATION[self.validation]:
             self.reports.append(StepReport("validation", detail, rows=rows))
+        if warning := steps.danger(self.validation, train):
+            self.reports.append(warning)
 
     def _report(self, outcome: tuple[Any, StepReport]) -> Any:  # noqa: ANN401 (whatever the step made)
         made, report = outcome

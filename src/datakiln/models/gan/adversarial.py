@@ -90,6 +90,10 @@ class AdversarialModel(GenerativeModel, abc.ABC):
     def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars to log; "loss" is what the generator minimises with fresh samples, as many as the batch has rows."""
 
+    def judgement(self, batch: Batch) -> Tensor:
+        """What the critic makes of each example, shape (B,); higher for what it takes for real."""
+        raise UserError(f"the critic of {type(self).__name__} judges no single examples")
+
     def critic_parameters(self) -> list[nn.Parameter]:
         """What the critic's optimizer moves, asked once before training."""
         return [parameter for parameter in self.critic.parameters() if parameter.requires_grad]

@@ -108,6 +108,10 @@ class ImageGAN(AdversarialModel, abc.ABC):
             loss = loss + self.lazy * penalty
         return {"loss": loss, **figures}
 
+    def judgement(self, batch: Batch) -> Tensor:
+        """The critic's score of each picture, as it is."""
+        return self.critic(batch.x, self._labels(batch)).score.flatten().float()
+
     def penalties(self, real: Tensor, fake: Tensor, y: Tensor | None) -> dict[str, Tensor]:
         """Weighted penalties on the critic's gradients, by name."""
         if not self.r1:
