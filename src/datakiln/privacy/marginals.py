@@ -29,7 +29,6 @@ ONE_WAY = 0.15  # share of the budget for the histograms of single columns
 CHOOSING = 0.1  # share of a round for choosing what to measure
 BASE = 0.75  # share of the rest with which every marginal is measured before any is chosen
 CLEAR = 1.0  # noise in the classes of the target, as a share of the rows, below which all pairs are measured in them
-TARGET = 4.0  # times the share of another pair, for one with the target
 ROUNDS, PICKS = 8, 4  # in which the worst ones are measured again
 FITS = 4  # mixtures whose mean is released: what each makes of the noise differs, what the counts tell does not
 BETWEEN, FIRST, LAST = 25, 150, 150  # steps between rounds, and at the end with a full and with a falling rate
@@ -295,11 +294,9 @@ class _Measuring:
         """Each candidate once, a large one with more of the budget.
 
         Shares go with the number of cells to the power of 2/3, which makes the sum of the noise's absolute errors least
-        (Zhang et al., 2021, https://arxiv.org/abs/2012.15128, section 3.3); pairs with the target have more: what
-        predicts it is what utility hangs on.
+        (Zhang et al., 2021, https://arxiv.org/abs/2012.15128, section 3.3).
         """
         weights = self.counted.cells(candidates) ** (2.0 / 3.0)
-        weights *= [TARGET if self.counted.label in (one.a, one.b) else 1.0 for one in candidates]
         for one, share in zip(candidates, weights / weights.sum(), strict=True):
             self.take(one, variance_for(rho * float(share)))
 
@@ -327,7 +324,7 @@ def _measure(fit: MixtureFit, counted: _Counted, rho: float, names: Sequence[str
     if adaptive:
         is_clear = counted.triples and measuring.noise_of(counted.triples, BASE * rho) < CLEAR
         measuring.all_of(counted.triples if is_clear else counted.pairs, BASE * rho)
-        measuring.worst_of([*counted.pairs, *counted.triples], (1.0 - BASE) * rho)
+        measuring.worst_of(counted.triples if is_clear else [*counted.pairs, *counted.triples], (1.0 - BASE) * rho)
     else:
         measuring.all_of(counted.triples or counted.pairs, rho)
     return measuring.measured
