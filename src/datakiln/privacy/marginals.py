@@ -322,9 +322,11 @@ def _measure(fit: MixtureFit, counted: _Counted, rho: float, names: Sequence[str
     if not counted.pairs:
         return []
     if adaptive:
-        is_clear = counted.triples and measuring.noise_of(counted.triples, BASE * rho) < CLEAR
-        measuring.all_of(counted.triples if is_clear else counted.pairs, BASE * rho)
-        measuring.worst_of(counted.triples if is_clear else [*counted.pairs, *counted.triples], (1.0 - BASE) * rho)
+        if counted.triples and measuring.noise_of(counted.triples, rho) < CLEAR:
+            measuring.all_of(counted.triples, rho)  # nothing would be gained by leaving one out
+        else:
+            measuring.all_of(counted.pairs, BASE * rho)
+            measuring.worst_of([*counted.pairs, *counted.triples], (1.0 - BASE) * rho)
     else:
         measuring.all_of(counted.triples or counted.pairs, rho)
     return measuring.measured
