@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import lightning as L
 import torch
@@ -34,6 +34,15 @@ class Diverged(UserError):
     def __init__(self, epoch: int, step: int, remedy: str) -> None:
         """Arguments: epoch (from 0) and step (optimizer updates) of the loss, and what to try."""
         super().__init__(f"the loss became NaN or infinite in epoch {epoch + 1}, step {step}; {remedy}")
+
+
+class Protection(Protocol):
+    """What counts the steps of a training under differential privacy."""
+
+    spent: float
+
+    def permit(self) -> bool:
+        """Whether one more step is paid for."""
 
 
 class GenerativeModel(L.LightningModule, abc.ABC):
@@ -67,7 +76,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     conditioning: Conditioning = "none"
 
     guard: PrivateGradients | None = None  # clips and hides gradients, under differential privacy
-    spent: float = 0.0  # epsilon so far
+    protection: Protection | None = None  # counts its steps
 
     def __init__(self, spec: DataSpec) -> None:
         """Arguments: spec: what one example looks like; raises `UserError` for a kind the model cannot model."""
@@ -335,7 +344,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's means once; under differential privacy what was spent, and nothing of the examples."""
         if self.guard is not None:
-            self.publish("train", {"epsilon": self.spent})
+            self.publish("train", {"epsilon": self.protection.spent if self.protection is not None else 0.0})
             return
         self.raise_if_diverged()
         self.publish("train", {**self.meter.pop("train"), **self.epoch_figures()})
@@ -434,6 +443,8 @@ class LikelihoodModel(GenerativeModel, abc.ABC):
     def _private_step(self, batch: Batch) -> None:
         """One step of DP-SGD."""
         assert self.guard is not None
+        if self.protection is None or not self.protection.permit():
+            return
         optimizer: Any = self.optimizers()
         with self.muted():
             self.guard.fill(batch)
