@@ -93,7 +93,7 @@ class Prefixes:
                 features = self.net.features(self.context[start:stop], column)
             rows = order[ends[start - 1] if start else 0 : ends[stop - 1]]
             logits, parts = self.net.logits(features, column), None
-            if number is not None and bool((self.net.numbers.reference[number] >= 0).any()):
+            if number is not None and self.net.numbers.has_any(number):
                 parts = self.net.numbers.components(features, number)
             yield Told(rows, self.group[rows] - start, logits, parts)
 
@@ -204,10 +204,13 @@ class Ancestral:
         numbers = self.net.numbers
         columns = numbers.numbers
         cells = codes[rows[:, None], columns] + self.net.codes.first[columns]
-        open_ = numbers.are_open(seen[rows[:, None], columns] & self.net.valued[cells])[:, number]
+        valued = self.net.valued[cells]
+        there = seen[rows[:, None], columns] & valued
+        # columns are drawn in the fixed order: all before this one are there
+        open_ = numbers.are_open(there, torch.ones_like(there))[:, number]
         weight, shift, scale = (part[told.at] for part in told.parts)
         everything = torch.cat([logits[told.at], weight.masked_fill(~open_, CLOSED)], dim=1)
-        location = numbers.expected_of(number, coordinates[rows]) + shift
+        location = numbers.expected_of(number, coordinates[rows], codes[rows] + self.net.codes.first, valued) + shift
         return (everything / self.temperature).log_softmax(dim=1, dtype=torch.float32), (location, scale)
 
     def _placed(
@@ -228,7 +231,7 @@ class Ancestral:
         if place is not None:
             location, scale = place
             at = (cells - size).clamp(min=0)[:, None]
-            drawn = numbers.drawn(location.gather(1, at)[:, 0], scale.gather(1, at)[:, 0], uniforms, number)
+            drawn = numbers.drawn(location.gather(1, at)[:, 0], scale.gather(1, at)[:, 0], uniforms, number, at[:, 0])
             coordinate = torch.where(cells >= size, drawn, coordinate)
             cells = torch.where(cells >= size, drawn.floor().long(), cells)
         equal_to = self.net.codes.equal_to[j]

@@ -134,7 +134,7 @@ class TabAR(LikelihoodModel):
             self._count(loader)
         numbers = self.net.numbers
         for unused in (numbers.heads, numbers.bias):  # where no number lies close to another
-            unused.requires_grad_(numbers.has_references)
+            unused.requires_grad_(numbers.has_components)
 
     def chosen_options(self) -> dict[str, Any]:
         """A fit of known length is no longer than that."""
@@ -166,6 +166,7 @@ class TabAR(LikelihoodModel):
             numbers.set_shares(shares)
             known = known[:, numbers.numbers] & self.net.has_value(codes)
             choose(numbers, self.codes.places(x), known, [numbers.place[j] for j in order if j in numbers.place])
+            numbers.set_planes(self.codes.places(x), codes, known, order)
 
     def _behind(self, order: list[int]) -> list[int]:
         """The order with every column behind those it may equal."""
@@ -208,7 +209,7 @@ class TabAR(LikelihoodModel):
         cells = codes - self.codes.first
         with nullcontext() if self.training else torch.autocast(features.device.type, enabled=False):
             picked, totals = self.net.scores(features if self.training else features.float(), cells)
-        if self.net.numbers.has_references:
+        if self.net.numbers.has_components:
             picked, totals = self._with_components(features, picked, totals, codes, coordinates, sees)
         return (picked - totals) * known
 
@@ -231,9 +232,11 @@ class TabAR(LikelihoodModel):
         columns = numbers.numbers
         weight, shift, scale = numbers.components(features[:, columns], slice(None))
         there = sees[:, columns][:, :, columns] & self.net.has_value(codes)[:, None, :]
-        open_ = numbers.are_open(there)
+        before = self.rank[columns, None] > self.rank
+        whole = (sees[:, columns] | ~before).all(dim=2)
+        open_ = numbers.are_open(there, whole)
         weight = weight.masked_fill(~open_, CLOSED)
-        location = numbers.expected(coordinates) + shift
+        location = numbers.expected(coordinates, codes, self.net.has_value(codes)) + shift
         dense = numbers.log_densities(coordinates, location, scale, slice(None))
         total = torch.cat([totals[:, columns, None], weight], dim=2).logsumexp(dim=2)
         inside = torch.cat([picked[:, columns, None], weight + dense], dim=2).logsumexp(dim=2)
