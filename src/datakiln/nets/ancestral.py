@@ -82,8 +82,9 @@ class Prefixes:
         features = features * self.net.valued[codes + self.codes.first[column]][:, None]
         return features @ self.net.numbers.features[number]
 
-    def told(self, column: int) -> Iterator[Told]:
-        """Piece by piece what the network says of a column."""
+    def told(self, column: int, codes: Tensor) -> Iterator[Told]:
+        """Piece by piece what the network says of a column; codes (n, C) hold those of all columns before it."""
+        source = int(self.net.source[column])
         number = self.net.numbers.place.get(column)
         order = self.group.argsort()
         ends = torch.bincount(self.group, minlength=len(self.context)).cumsum(0).tolist()
@@ -92,7 +93,10 @@ class Prefixes:
             with self.precision():
                 features = self.net.features(self.context[start:stop], column)
             rows = order[ends[start - 1] if start else 0 : ends[stop - 1]]
-            logits, parts = self.net.logits(features, column), None
+            lifted = rows.new_zeros(stop - start)
+            if source >= 0:  # rows of a group have the same code there
+                lifted[self.group[rows] - start] = codes[rows, source] + 1
+            logits, parts = self.net.logits(features, column, lifted), None
             if number is not None and self.net.numbers.has_any(number):
                 parts = self.net.numbers.components(features, number)
             yield Told(rows, self.group[rows] - start, logits, parts)
@@ -128,7 +132,7 @@ class Ancestral:
         everywhere = torch.ones(len(codes), dtype=torch.bool, device=codes.device)
         seen = torch.zeros_like(codes, dtype=torch.bool)
         for j in self.order:
-            for told in prefixes.told(j):
+            for told in prefixes.told(j, codes):
                 log_share, place = self._shares(told, j, codes, coordinates, seen)
                 total[told.rows] += self._log_prob(told, j, log_share, place, codes, coordinates)
             seen[:, j] = True
@@ -176,7 +180,7 @@ class Ancestral:
     ) -> None:
         uniforms, number = strata.uniforms(), self.net.numbers.place.get(j)
         inner = torch.rand(len(codes), device=codes.device) if number is not None else uniforms
-        for told in prefixes.told(j):
+        for told in prefixes.told(j, codes):
             rows, given = told.rows, known[told.rows, j]
             log_share, place = self._shares(told, j, codes, coordinates, seen)
             at = told.at if told.parts is None else torch.arange(len(rows), device=rows.device)

@@ -34,6 +34,7 @@ FIRST, LAST = 0.1, 0.001  # of the highest rate, where training begins and ends
 CLIP = 1.0  # norm that gradients are clipped to
 PSEUDO = 0.1  # rows that every code is credited with when the biases are set to the columns' own shares
 COUNTED = 2**18  # training rows that shares and entropies are taken from, at most
+KEPT = 2**22  # cells of rows that relations between columns are taken from, about; 4,096 rows at least
 CHUNK = 2**17  # rows of a sample that are spread evenly together, candidates included
 USUAL_COLUMNS = 30
 MANY = 32_000  # training rows from which the optimizer's rate counts in full
@@ -148,7 +149,7 @@ class TabAR(LikelihoodModel):
         for batch in loader:
             rows = batch.x.to(self.device)
             counts += self.codes.counts(*self.codes.read(rows))
-            if int(self.counted) < ROWS:
+            if int(self.counted) < max(ROWS, KEPT // rows.shape[1]):
                 kept.append(rows)
             self.counted += len(rows)
             if int(self.counted) >= COUNTED:
@@ -159,9 +160,10 @@ class TabAR(LikelihoodModel):
         entropies = self.codes.sums(-shares * shares.log())
         order = self._behind(entropies.argsort(stable=True).tolist())
         self.rank[torch.tensor(order)] = torch.arange(len(order), device=self.device)
+        x = torch.cat(kept)
+        codes, known = self.codes.read(x)
+        self.net.set_lifts(codes[known.all(dim=1)], order)
         if len(self.net.numbers):
-            x = torch.cat(kept)
-            codes, known = self.codes.read(x)
             numbers = self.net.numbers
             numbers.set_shares(shares)
             known = known[:, numbers.numbers] & self.net.has_value(codes)
@@ -206,9 +208,9 @@ class TabAR(LikelihoodModel):
         sees = (rank[:, None, :] < rank[:, :, None]) & known[:, None, :]
         added = self.net.added(codes, coordinates)
         features = self.net.features(torch.bmm(sees.to(added.dtype), added), slice(None))
-        cells = codes - self.codes.first
+        cells, lifted = codes - self.codes.first, self.net.lifted(codes, sees)
         with nullcontext() if self.training else torch.autocast(features.device.type, enabled=False):
-            picked, totals = self.net.scores(features if self.training else features.float(), cells)
+            picked, totals = self.net.scores(features if self.training else features.float(), cells, lifted)
         if self.net.numbers.has_components:
             picked, totals = self._with_components(features, picked, totals, codes, coordinates, sees)
         return (picked - totals) * known
