@@ -20,9 +20,8 @@ def test_a_class_of_ten_rows_takes_what_goes_with_it() -> None:
     assert source == [-1, 0, -1]  # chance is no source
     shares = torch.bincount(rows[:, 1], minlength=8) / len(rows)
     told = (shares.log() + found[1][1]).softmax(dim=0)
-    assert float(told[7]) > 0.9
-    usual = (shares.log() + found[1][0]).softmax(dim=0)
-    assert float(usual[7]) < 1e-3
+    assert float(told[7]) > 0.8
+    assert not found[1][0].any()  # of the other class there are enough rows to learn from
 
 
 def test_a_class_that_nothing_goes_with_keeps_the_shares() -> None:

@@ -1,7 +1,9 @@
 """What the one category before it that tells most about a column says of it, counted: a tree (Chow and Liu, 1968).
 
 Counts teach at once what a network learns of frequent categories only: what goes with a class of a dozen rows. They are
-shrunk to the column's own shares by pseudo-rows, whose number leave-one-out likelihood chooses for each category.
+shrunk to the column's own shares by pseudo-rows, whose number leave-one-out likelihood chooses for each category. Only
+categories that tell much of each of their rows have a lift: what there is to learn of others is better learnt from all
+columns together.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ MOST_CODES = 64  # of a column that is looked at as a source
 MOST_SOURCES = 64
 PSEUDO = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 1024.0)  # rows by which a category's counts are shrunk
 ALL = 10.0  # rows for which all categories together count when that number is chosen for one
-GAIN = 10.0  # nats that a source must tell of all rows left out one by one
+GAIN = 8.0  # nats that a category must tell of all its rows left out one by one
+GAIN_OF_ROW = 0.5  # and of each of them
+CAREFUL = 2.0  # times the number of pseudo-rows that is best for the rows at hand
 FLOOR = 0.1  # rows that a code is credited with whose only row is left out
 
 
@@ -47,7 +51,7 @@ def fit(
     source, lifts = [-1] * len(sizes), {}
     before: list[int] = []
     for j in order:
-        best = GAIN
+        best = 0.0
         for i in before:
             pairs = codes[:, i] * sizes[j] + codes[:, j]
             counts = torch.bincount(pairs, minlength=sizes[i] * sizes[j]).view(sizes[i], sizes[j]).double()
@@ -72,7 +76,9 @@ def _lift(counts: Tensor) -> tuple[float, Tensor]:
     # a category of few rows goes with what serves all of them
     score = gains + ALL * gains.sum(dim=1, keepdim=True) / counts.sum().clamp(min=1.0)
     best = score.argmax(dim=0)
-    pseudo = torch.tensor(PSEUDO, dtype=counts.dtype, device=counts.device)[best][:, None]
+    pseudo = CAREFUL * torch.tensor(PSEUDO, dtype=counts.dtype, device=counts.device)[best][:, None]
     plain = (total + FLOOR) / (total + FLOOR).sum()
     lift = ((counts + pseudo * plain) / (rows + pseudo)).log() - plain.log()
-    return float(gains.gather(0, best[None]).sum()), lift
+    gain = gains.gather(0, best[None])[0]
+    tells = (gain > GAIN) & (gain > GAIN_OF_ROW * rows[:, 0])
+    return float((gain * tells).sum()), lift * tells[:, None]
