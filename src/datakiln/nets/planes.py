@@ -14,6 +14,8 @@ from torch import Tensor
 
 PENALTIES = (1.0, 4.0, 16.0, 64.0, 256.0)  # of the slopes, in rows
 GAIN = 0.1  # by which the log of the error must fall below a constant's, on rows apart
+MANY = 10_000  # rows of which a network learns a loose plane by itself: there, and as drawing by planes takes longer,
+GAIN_OF_MANY = 0.35  # the log of the error must fall so far
 APART = 3  # each third row judges
 LEVEL_ROWS = 10  # least rows of a code that counts by itself
 MOST = 1000  # features at most: the rarest codes are left out, and with more numbers there are no planes
@@ -58,14 +60,17 @@ def fit(
     there = valued.cpu()[:, numbers]
     judges = torch.arange(len(x)) % APART == 0
     spread = _deviation(x[:, targets] - _mean(x[:, targets], there), there & judges[:, None])
-    errors = torch.stack([_errors(x, ~judges, judges, penalty)[:, targets] for penalty in PENALTIES])
+    judged = x[judges].T @ x[judges]
+    gram = x.T @ x
+    errors = torch.stack([_errors(gram - judged, x[judges], penalty)[:, targets] for penalty in PENALTIES])
     deviations = torch.stack([_deviation(error, there[judges]) for error in errors])
     least, best = deviations.min(dim=0)
-    says = (least.clamp(min=1e-9).log() < spread.clamp(min=1e-9).log() - GAIN) & (there.sum(dim=0) >= LEAST)
+    gain = GAIN if len(x) < MANY else GAIN_OF_MANY
+    says = (least.clamp(min=1e-9).log() < spread.clamp(min=1e-9).log() - gain) & (there.sum(dim=0) >= LEAST)
     slopes = torch.zeros(len(targets), len(owner), dtype=torch.float64)
     for i in best[says].unique().tolist():
         chosen = says & (best == i)
-        slopes[chosen] = _slopes(x, PENALTIES[i])[targets[chosen]]
+        slopes[chosen] = _slopes(gram, PENALTIES[i])[targets[chosen]]
     slopes *= _calibration(x @ slopes.T, x[:, targets], there)[:, None]
     intercept = _mean(x[:, targets] - x @ slopes.T, there)[0] * says + slopes[:, 0]
     back = numbers.argsort()
@@ -88,22 +93,21 @@ def _levels(
     return {j: [level for _, column, level in frequent if column == j] for j in order}
 
 
-def _factor(x: Tensor, penalty: float) -> Tensor:
+def _factor(gram: Tensor, penalty: float) -> Tensor:
     """Cholesky factor of the penalised Gram matrix: it holds the regressions of each column on all before it."""
-    gram = x.T @ x
-    diagonal = torch.full((len(gram),), penalty, dtype=x.dtype)
+    diagonal = torch.full((len(gram),), penalty, dtype=gram.dtype)
     diagonal[0] = 1e-6
     return torch.linalg.cholesky(gram + diagonal.diag())
 
 
-def _errors(x: Tensor, fitted: Tensor, judges: Tensor, penalty: float) -> Tensor:
-    factor = _factor(x[fitted], penalty)
-    return (torch.linalg.solve_triangular(factor, x[judges].T, upper=False) * factor.diag()[:, None]).T
+def _errors(gram: Tensor, judges: Tensor, penalty: float) -> Tensor:
+    factor = _factor(gram, penalty)
+    return (torch.linalg.solve_triangular(factor, judges.T, upper=False) * factor.diag()[:, None]).T
 
 
-def _slopes(x: Tensor, penalty: float) -> Tensor:
-    factor = _factor(x, penalty)
-    unit = torch.eye(len(factor), dtype=x.dtype)
+def _slopes(gram: Tensor, penalty: float) -> Tensor:
+    factor = _factor(gram, penalty)
+    unit = torch.eye(len(factor), dtype=gram.dtype)
     return (-torch.linalg.solve_triangular(factor, unit, upper=False) * factor.diag()[:, None]).tril(-1)
 
 
