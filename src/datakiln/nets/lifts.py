@@ -48,7 +48,7 @@ def fit(
         For each column the column that tells most about it, -1 for none; and the lifts of those that have one, shape
         (codes of the source, codes of the column).
     """
-    source, lifts = [-1] * len(sizes), {}
+    source, found = [-1] * len(sizes), dict[int, Tensor]()
     before: list[int] = []
     for j in order:
         best = 0.0
@@ -57,10 +57,10 @@ def fit(
             counts = torch.bincount(pairs, minlength=sizes[i] * sizes[j]).view(sizes[i], sizes[j]).double()
             gain, lift = _lift(counts)
             if gain > best:
-                best, source[j], lifts[j] = gain, i, lift
+                best, source[j], found[j] = gain, i, lift
         if _is_source(sizes[j], ordered[j]) and len(before) < MOST_SOURCES:
             before.append(j)
-    return source, lifts
+    return source, found
 
 
 def _lift(counts: Tensor) -> tuple[float, Tensor]:

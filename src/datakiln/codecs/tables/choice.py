@@ -79,9 +79,8 @@ class ChoiceColumn(ColumnCodec):
         """
         counts = counts[counts > 0]  # a categorical counts the categories that no row has, too
         values = [plain_value(value) for value in counts.index]
-        keep = (
-            values if len(values) <= limit else values[: len(values) - len(clusters.cluster) if clusters else limit - 1]
-        )
+        own = len(values) - len(clusters.cluster) if clusters is not None else limit - 1
+        keep = values if len(values) <= limit else values[:own]
         keep = in_order(keep, field.order)
         pool = values[len(keep) :] if len(values) > limit else []
         shares = counts.to_numpy(dtype=float)[len(values) - len(pool) :]
