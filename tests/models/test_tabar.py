@@ -29,6 +29,8 @@ def strange() -> TabAR:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.7)
+        model.net.source.copy_(torch.tensor([-1, 0, 1]))
+        model.net.lift[1:] = torch.randn_like(model.net.lift[1:])
     return model
 
 

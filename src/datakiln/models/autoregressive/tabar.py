@@ -34,6 +34,7 @@ FIRST, LAST = 0.1, 0.001  # of the highest rate, where training begins and ends
 CLIP = 1.0  # norm that gradients are clipped to
 PSEUDO = 0.1  # rows that every code is credited with when the biases are set to the columns' own shares
 COUNTED = 2**18  # training rows that shares and entropies are taken from, at most
+KEPT = 2**22  # cells of rows that relations between columns are taken from, about; 4,096 rows at least
 CHUNK = 2**17  # rows of a sample that are spread evenly together, candidates included
 USUAL_COLUMNS = 30
 MANY = 32_000  # training rows from which the optimizer's rate counts in full
@@ -135,7 +136,7 @@ class TabAR(LikelihoodModel):
             self._count(loader)
         numbers = self.net.numbers
         for unused in (numbers.heads, numbers.bias):  # where no number lies close to another
-            unused.requires_grad_(numbers.has_references)
+            unused.requires_grad_(numbers.has_components)
 
     def chosen_options(self) -> dict[str, Any]:
         """A fit of known length is no longer than that."""
@@ -149,7 +150,7 @@ class TabAR(LikelihoodModel):
         for batch in loader:
             rows = batch.x.to(self.device)
             counts += self.codes.counts(*self.codes.read(rows))
-            if int(self.counted) < ROWS:
+            if int(self.counted) < max(ROWS, KEPT // rows.shape[1]):
                 kept.append(rows)
             self.counted += len(rows)
             if int(self.counted) >= COUNTED:
@@ -160,13 +161,15 @@ class TabAR(LikelihoodModel):
         entropies = self.codes.sums(-shares * shares.log())
         order = self._behind(entropies.argsort(stable=True).tolist())
         self.rank[torch.tensor(order)] = torch.arange(len(order), device=self.device)
+        x = torch.cat(kept)
+        codes, known = self.codes.read(x)
+        self.net.set_lifts(codes[known.all(dim=1)], order)
         if len(self.net.numbers):
-            x = torch.cat(kept)
-            codes, known = self.codes.read(x)
             numbers = self.net.numbers
             numbers.set_shares(shares)
             known = known[:, numbers.numbers] & self.net.has_value(codes)
             choose(numbers, self.codes.places(x), known, [numbers.place[j] for j in order if j in numbers.place])
+            numbers.set_planes(self.codes.places(x), codes, known, order)
 
     def _behind(self, order: list[int]) -> list[int]:
         """The order with every column behind those it may equal."""
@@ -206,10 +209,10 @@ class TabAR(LikelihoodModel):
         sees = (rank[:, None, :] < rank[:, :, None]) & known[:, None, :]
         added = self.net.added(codes, coordinates)
         features = self.net.features(torch.bmm(sees.to(added.dtype), added), slice(None))
-        cells = codes - self.codes.first
+        cells, lifted = codes - self.codes.first, self.net.lifted(codes, sees)
         with nullcontext() if self.training else torch.autocast(features.device.type, enabled=False):
-            picked, totals = self.net.scores(features if self.training else features.float(), cells)
-        if self.net.numbers.has_references:
+            picked, totals = self.net.scores(features if self.training else features.float(), cells, lifted)
+        if self.net.numbers.has_components:
             picked, totals = self._with_components(features, picked, totals, codes, coordinates, sees)
         return (picked - totals) * known
 
@@ -232,9 +235,11 @@ class TabAR(LikelihoodModel):
         columns = numbers.numbers
         weight, shift, scale = numbers.components(features[:, columns], slice(None))
         there = sees[:, columns][:, :, columns] & self.net.has_value(codes)[:, None, :]
-        open_ = numbers.are_open(there)
+        before = self.rank[columns, None] > self.rank
+        whole = (sees[:, columns] | ~before).all(dim=2)
+        open_ = numbers.are_open(there, whole)
         weight = weight.masked_fill(~open_, CLOSED)
-        location = numbers.expected(coordinates) + shift
+        location = numbers.expected(coordinates, codes, self.net.has_value(codes)) + shift
         dense = numbers.log_densities(coordinates, location, scale, slice(None))
         total = torch.cat([totals[:, columns, None], weight], dim=2).logsumexp(dim=2)
         inside = torch.cat([picked[:, columns, None], weight + dense], dim=2).logsumexp(dim=2)
