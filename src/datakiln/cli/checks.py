@@ -14,6 +14,7 @@ from datakiln.cli.options import declared
 from datakiln.data.pictures import finding
 from datakiln.data.tables.finding import check_table, find_file
 from datakiln.errors import UserError, near
+from datakiln.jobs.lengths import budget_seconds
 from datakiln.spec import doublings
 from datakiln.wording import with_article
 
@@ -28,6 +29,7 @@ def check(cfg: DictConfig) -> None:
     """
     name_constraints(cfg)
     check_values(cfg)
+    budget_seconds(cfg.get("budget"))
     check_pairing(cfg)
     check_reach(cfg)
     check_watch(cfg)

@@ -19,6 +19,7 @@ from datakiln.results import (
     machine,
     package_versions,
     peak_memory_mb,
+    trials_of,
 )
 
 
@@ -83,6 +84,7 @@ def build_result(job: Job) -> RunResult:
         n_parameters=sum(p.numel() for p in job.model.parameters()),
         best_checkpoint="checkpoints/best.ckpt" if bundle.best_path.exists() else "checkpoints/last.ckpt",
         best_epoch=bundle.best_epoch,
+        trials=trials_of(job.folder),
     )
 
 
@@ -121,7 +123,12 @@ def overrides() -> list[str]:
 
 
 def choice(cfg: DictConfig, group: str) -> str:
-    """The name that was chosen from a config group; without Hydra running, the end of its class path."""
+    """The name that was chosen from a config group; without Hydra running, the end of its class path.
+
+    Where `model=auto` was given, it is the model that was found.
+    """
+    if group == "model" and cfg.get("chosen_model"):
+        return str(cfg.chosen_model)
     if HydraConfig.initialized():
         return str(HydraConfig.get().runtime.choices[group])
     return str(cfg[group]._target_).rpartition(".")[2].lower()

@@ -27,7 +27,12 @@ KINDS: dict[str, Any] = {  # of the keys that every last.ckpt has
     "meter": dict[str, dict[str, list[tuple[Tensor, float]]]],
     "frozen": dict[str, str],
 }
-SOMETIMES: dict[str, Any] = {"averaged": dict[str, Tensor], "ema_updates": int, "adversarial": dict[str, Any]}
+SOMETIMES: dict[str, Any] = {
+    "averaged": dict[str, Tensor],
+    "ema_updates": int,
+    "adversarial": dict[str, Any],
+    "cpu_seconds": float,
+}
 BEST: dict[str, Any] = {"score": float | None, "epoch": int | None, "waited": int}
 RANDOM: dict[str, Any] = {"torch": Tensor, "python": tuple[int, list[int], float | None]}
 OPTIMIZER: dict[str, Any] = {"state": dict[int, dict[str, Any]], "param_groups": list[dict[str, Any]]}

@@ -272,6 +272,10 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         """
         return {}
 
+    def lengths(self) -> dict[str, Any]:
+        """Options, by name, with which training is no longer than the trainer's epochs say; none unless overridden."""
+        return {}
+
     def epoch_figures(self) -> dict[str, float]:
         """Further figures at the end of a training epoch, named without their stage."""
         return {}

@@ -140,6 +140,10 @@ class TabAR(LikelihoodModel):
         """A fit of known length is no longer than that."""
         return {"min_updates": 0}
 
+    def lengths(self) -> dict[str, Any]:
+        """No more epochs for few updates."""
+        return {"min_updates": 0}
+
     @torch.no_grad()
     def _count(self, loader: Iterable[Batch]) -> None:
         """Biases start at the columns' shares of codes; the order goes from least to most entropy."""
