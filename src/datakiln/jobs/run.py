@@ -179,7 +179,7 @@ class Run(Job):
 
     def _build(self) -> None:
         """The model of this fit, and what keeps its states."""
-        chosen = self.chosen
+        chosen, cfg = self.chosen, self.cfg
         options = {} if chosen is None else chosen.options
         self.model = self._model(options)
         if chosen is None and self.affordable is not None and self.affordable.is_shorter:

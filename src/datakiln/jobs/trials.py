@@ -107,6 +107,9 @@ class _Search:
         """Tries, chooses, and hands over."""
         with kept_log(self.folder / "log.txt", self.console) as log:
             Run(self.cfg, self.console).check()
+            if (self.folder / "candidates").exists() and self.cfg.get("ckpt_path") is None:
+                told = f"{self.folder} holds an unfinished run; go on with ckpt_path=last or choose another one"
+                raise UserError(told)
             log.begin()
             trials = trials_of(self.folder) or self._tried_all()
         announce_trials(trials, self.console)
@@ -213,7 +216,7 @@ class _Search:
 
 
 def choose(trials: Sequence[Trial]) -> list[Trial]:
-    """The trials with the one that is chosen, and why; of those that chance does not tell from the best, the first.
+    """The trials, each with why it is chosen or not: the best, or one as good within chance that remembers less.
 
     Raises:
         UserError: None of them could be trained.
@@ -226,10 +229,9 @@ def choose(trials: Sequence[Trial]) -> list[Trial]:
     pool = sound or judged
     best = min(pool, key=lambda trial: trial.score or 0.0)
     same = [trial for trial in pool if (trial.score or 0.0) - (best.score or 0.0) <= (best.noise or 0.0)]
-    winner = min(same, key=lambda trial: (trial.memory or 0.0) > REMEMBERS)  # of equals, the first of the list
-    return [
-        replace(trial, is_chosen=trial is winner, why=trial.why or _why(trial, winner, best, sound)) for trial in trials
-    ]
+    winner = min(same, key=lambda trial: ((trial.memory or 0.0) > REMEMBERS, trial.score))
+    whys = [trial.why or _why(trial, winner, best, bool(sound)) for trial in trials]
+    return [replace(trial, is_chosen=trial is winner, why=why) for trial, why in zip(trials, whys, strict=True)]
 
 
 def remembers(trial: Trial) -> bool:
@@ -237,17 +239,16 @@ def remembers(trial: Trial) -> bool:
     return trial.memory is not None and trial.memory - REMEMBERS > SURE * (trial.memory_noise or 0.0)
 
 
-def _why(trial: Trial, winner: Trial, best: Trial, sound: Sequence[Trial]) -> str:
+def _why(trial: Trial, winner: Trial, best: Trial, is_sound: bool) -> str:
     if trial is winner:
-        reason = (
-            "told from unseen rows least" if trial is best else f"as good as {best.model} within chance, and cheaper"
-        )
-        return reason if sound else f"{reason}; all candidates remember training rows"
+        told = "told from unseen rows least"
+        told = told if trial is best else f"as good as {best.model} within chance, and remembers less"
+        return told if is_sound else f"{told}; all candidates remember training rows"
     if remembers(trial):
         return "remembers training rows"
-    return (
-        f"told from unseen rows better than {winner.model}" if trial.score != winner.score else "no better, and later"
-    )
+    if (trial.score or 0.0) - (best.score or 0.0) <= (best.noise or 0.0):
+        return f"no better than {winner.model}, beyond chance"
+    return f"told from unseen rows better than {best.model}"
 
 
 def _spent(trials: Sequence[Trial]) -> float:
