@@ -47,6 +47,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         likelihood: What `log_prob` can tell of: "none"; "whole", examples without gaps; "partial", the known cells of
             an example with NaN where it is unknown.
         options: Names of `Sampling` that its samples follow.
+        restricts: Whether `draw` heeds `allowed`: codes that columns are to be drawn from, shape (codes of the column,)
+            and dtype bool, by the column's place. A cell may still fall outside, so that rows are to be looked at.
         spec: What one example looks like.
         directions: Which of its logged figures are better "lower" or "higher".
         remedy: What to try when a loss is not finite.
@@ -59,6 +61,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     options: ClassVar[frozenset[str]] = frozenset()
     likelihood: ClassVar[Literal["none", "whole", "partial"]] = "none"
     conditioning: Conditioning = "none"
+    restricts: ClassVar[bool] = False
 
     def __init__(self, spec: DataSpec) -> None:
         """Arguments: spec: what one example looks like; raises `UserError` for a kind the model cannot model."""
@@ -72,6 +75,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
             way = "data.codec.compact=false" if "code" in strange else "encoding=bins data.codec.compact=true"
             raise UserError(f"model {type(self).__name__} cannot read this encoding of the table; use {way}")
         self.spec = spec
+        self.allowed: Mapping[int, Tensor] = {}
         self.meter = Meter()
         self._still: list[str] = []
         self._frozen: list[str] = []  # those of them that no checkpoint holds
@@ -182,6 +186,15 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         with self._evaluating():
             parts = [self.transform(part, told, options) for part, told in zip(x.split(chunk), targets, strict=True)]
         return torch.cat(parts)
+
+    @contextmanager
+    def within(self, allowed: Mapping[int, Tensor]) -> Iterator[None]:
+        """Inside, rows are drawn from these codes, as far as the model `restricts`; see there."""
+        before, self.allowed = self.allowed, {j: codes.to(self.device) for j, codes in allowed.items()}
+        try:
+            yield
+        finally:
+            self.allowed = before
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
