@@ -1,4 +1,4 @@
-"""Random tables through whole runs: read, trained on for a moment, sampled, measured; a line for the person or all of it."""
+"""Random tables through whole runs: read, trained on for a moment, sampled, measured; or a line for the person."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ranges of numbers and dates and sets of categories: met by the model where it can be told, and as rows with them are."""
+"""Ranges of numbers and dates and sets of categories: told to the model, and met as rows that have them are."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_rows_in_a_range_are_those_that_free_draws_have_there(made):
     assert told.amount.mean() == pytest.approx(free.amount.mean(), abs=1.5)
     assert told.amount.isna().mean() == pytest.approx(free.amount.isna().mean(), abs=0.05)
     assert told.day.astype("int64").mean() == pytest.approx(free.day.astype("int64").mean(), rel=2e-3)
-    assert told.duplicated().mean() < 0.02
+    assert told.duplicated().mean() < free.head(1000).duplicated().mean() + 0.03
 
 
 def test_codes_that_reach_into_a_range_count(made):

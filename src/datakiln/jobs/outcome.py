@@ -58,7 +58,7 @@ def tested(job: Job) -> list[Score]:
 
 def build_result(job: Job) -> RunResult:
     """Everything `result.json` holds."""
-    source, bundle = job.data.provenance, job.bundle
+    source, bundle, trials = job.data.provenance, job.bundle, trials_of(job.folder)
     return RunResult(
         model=choice(job.cfg, "model"),
         data=choice(job.cfg, "data"),
@@ -77,14 +77,14 @@ def build_result(job: Job) -> RunResult:
         machine=machine(str(job.model.device)),
         wall_seconds=job.seconds,
         cpu_seconds=job.cpu_seconds,
-        fit_cpu_seconds=job.cpu_seconds["fit"],
+        fit_cpu_seconds=job.cpu_seconds["fit"] + sum(trial.cpu_seconds for trial in trials),
         peak_memory_mb=peak_memory_mb(),
         epochs=job.trainer.current_epoch,
         n_steps=job.model.steps,
         n_parameters=sum(p.numel() for p in job.model.parameters()),
         best_checkpoint="checkpoints/best.ckpt" if bundle.best_path.exists() else "checkpoints/last.ckpt",
         best_epoch=bundle.best_epoch,
-        trials=trials_of(job.folder),
+        trials=trials,
     )
 
 

@@ -112,7 +112,7 @@ class _Search:
                 raise UserError(told)
             log.begin()
             trials = trials_of(self.folder) or self._tried_all()
-        announce_trials(trials, self.console)
+            announce_trials(trials, self.console)
         best = next(trial for trial in trials if trial.is_chosen)
         place, own = self._place(best.model), self.folder / "checkpoints" / "last.ckpt"
         made = self._config(best.model, self.folder, "last" if own.exists() else str(place / "checkpoints" / own.name))
@@ -140,11 +140,7 @@ class _Search:
         parts = sum(self.plan.candidates[other] for other in names[names.index(name) :])
         whole = self.budget / (REFIT if self.cfg.data.get("validation") == "refit" else 1.0)
         share = max(whole - _spent(before), 0.0) * part / parts
-        start = time.process_time()
-        try:
-            trial = self._tried(name, place, share, is_first=not before)
-        except UserError as error:
-            trial = Trial(name, why=str(error), cpu_seconds=round(time.process_time() - start, 3))
+        trial = self._tried(name, place, share, is_first=not before)
         gc.collect()  # Lightning's cycles would keep the candidate's rows
         place.mkdir(parents=True, exist_ok=True)
         strictjson.write(trial, place / JUDGED)
@@ -157,21 +153,25 @@ class _Search:
         cfg = self._config(name, place, "last" if last.exists() else None)
         cfg.budget = None if math.isinf(share) else f"{share:.6g}s"
         cfg.data.validation = "apart"
+        cfg.logger = {"csv": cfg.logger.csv} if "csv" in cfg.logger else {}
         run = Run(cfg, Console(quiet=True))
         run.least = 0.0 if is_first else self.plan.least
-        threads = torch.get_num_threads()
+        threads, start = torch.get_num_threads(), time.process_time()
         try:
             with stopping(run.ask_to_stop), self.console.work(f"trying {name}"):
                 run.check()
-                run.load_data()
-                run.fit()
-                figures, rows = self._judged(run)
+                run.load_data()  # what is wrong with the data is so for every candidate, and ends all of it
+                try:
+                    run.fit()
+                except UserError as error:
+                    return Trial(name, why=str(error), cpu_seconds=round(time.process_time() - start, 3))
+                judged = self._judged(name, run)
         finally:
             torch.set_num_threads(threads)
         seconds = run.cpu_seconds["fit"] if run.budget is None else run.budget.spent
-        return Trial(name, rows=rows, cpu_seconds=round(seconds, 3), epochs=run.trainer.current_epoch, **figures)
+        return replace(judged, cpu_seconds=round(seconds, 3), epochs=run.trainer.current_epoch)
 
-    def _judged(self, run: Run) -> tuple[dict[str, float | None], int]:
+    def _judged(self, name: str, run: Run) -> Trial:
         """How samples of the candidate stand beside validation rows and beside training rows."""
         best = run.bundle.best_path if run.bundle.best_path.exists() else run.bundle.last_path
         frames, seed = run.data.frames, int(run.cfg.seed)  # type: ignore[attr-defined]
@@ -186,14 +186,16 @@ class _Search:
         except MetricError:  # neither two numbers nor a date
             related = None
         memory, noise = distance_attack(data)
-        return {
-            "twosample": plain.value,
-            "with_relations": None if related is None else related.value,
-            "noise": plain.noise,
-            "memory": memory,
-            "memory_noise": noise,
-            "copies": copies(data)[0].value,
-        }, len(holdout)
+        return Trial(
+            name,
+            twosample=plain.value,
+            with_relations=None if related is None else related.value,
+            noise=plain.noise,
+            memory=memory,
+            memory_noise=noise,
+            copies=copies(data)[0].value,
+            rows=len(holdout),
+        )
 
     def _place(self, name: str) -> Path:
         return self.folder / "candidates" / name

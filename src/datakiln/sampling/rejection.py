@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -243,14 +244,15 @@ class Request:
     def _allowed(self, told: Tensor | None, account: Account) -> Allowed:
         """The codes that the model may draw open columns from, where that is less work than to draw them again.
 
-        A model that is told cells, or codes, draws several candidates for a row.
+        A model that is told cells, or codes, draws several candidates for a row. How rare a range is, the share of
+        its codes tells from the start: bins hold equally many rows.
         """
-        if told is None and account.drawn <= SELDOM * int(account.hits.sum()):
-            return {}
         if self.within is None:
             open_ = {name: region for name, region in self.conditions.regions.items() if name not in self.settled}
             self.within = codes_within(self.codec, open_)
-        return self.within
+        is_rare = math.prod(float(codes.float().mean()) for codes in self.within.values()) * SELDOM < 1.0
+        is_seldom = account.drawn > SELDOM * int(account.hits.sum())
+        return self.within if told is not None or is_rare or is_seldom else {}
 
     def _told(self, n: int, account: Account, seeds: Seeds, picked: Mapping[str, pd.Series]) -> Tensor | None:
         """What the model is told of n rows: class indices, or rows with NaN where it is free."""
