@@ -16,9 +16,31 @@ from datakiln import strictjson
 from datakiln.errors import UserError
 
 FORMAT = 1
-TRIALS = "candidates/trials.json"  # in the folder of a run of model=auto
+TRIED = "candidates/trials.json"  # in the folder of a run of model=auto
 PACKAGES = ("torch", "lightning", "hydra-core", "numpy", "pandas", "scikit-learn")
 Better = Literal["higher", "lower", "none"]
+
+
+@dataclass
+class Trial:
+    """One attack of an audit: what it scored, each figure as value, lower and upper end.
+
+    Attributes:
+        name: Of the attack, in words.
+        group: Whose records it was tried on, in words.
+        figures: By name, such as "AUC"; a figure that was refused is missing.
+        tried: Records attacked, by what they are: {"members": 1400, "non-members": 300}.
+        why: Why figures are missing, or why the attack was not tried; empty if nothing is missing.
+    """
+
+    name: str
+    group: str
+    figures: dict[str, list[float]]
+    tried: dict[str, int]
+    why: str = ""
+
+
+Finding = Literal["leak", "slight", "nothing", "weak"]
 
 
 @dataclass
@@ -45,6 +67,8 @@ class Score:
         ceiling_range: Lowest and highest ceiling that chance gives, over repeated draws of as many real examples.
         floor_range: The same of the floor.
         draws: How many draws are behind the ceiling; there may be fewer of the floor.
+        trials: The attacks behind a figure of an audit.
+        finding: What these come to: a "leak", a "slight" one, "nothing" found, or too "weak" to tell; None elsewhere.
     """
 
     name: str
@@ -66,6 +90,8 @@ class Score:
     ceiling_range: list[float] | None = None
     floor_range: list[float] | None = None
     draws: int | None = None
+    trials: list[Trial] | None = None
+    finding: Finding | None = None
 
     def __post_init__(self) -> None:
         """Keeps a number that JSON cannot hold out of the file, and says so."""
@@ -149,7 +175,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Trial:
+class Candidate:
     """A model that `model=auto` has tried.
 
     Attributes:
@@ -187,9 +213,46 @@ class Trial:
         return sum(found) / len(found) if found else None
 
     @classmethod
-    def load(cls, path: Path) -> Trial:
+    def load(cls, path: Path) -> Candidate:
         """What a run has left of it; raises `UserError` for a file that is damaged."""
-        return typing.cast(Trial, _load(cls, path))
+        return typing.cast(Candidate, _load(cls, path))
+
+
+@dataclass
+class Guarantee:
+    """What differential privacy promises of a run, and what it does not.
+
+    Attributes:
+        mechanism: "marginals" or "dp_sgd".
+        epsilon: Of the run; what was spent, not what was asked for.
+        delta: Of the run.
+        unit: Whose presence is hidden.
+        neighbours: Which tables are told apart no better than that.
+        accountant: How the cost was counted.
+        rate: Probability that an example takes part in a step; None where nothing is sampled.
+        noise: In words: how much, and where it is added.
+        together_epsilon: Of all runs on the table that the ledger knows, this one included.
+        together_delta: The same.
+        runs: How many of them there are.
+        covered: What may be given away under the promise.
+        not_covered: What looks at real examples and was not paid for.
+        note: What else a reader must know.
+    """
+
+    mechanism: str
+    epsilon: float
+    delta: float
+    unit: str
+    neighbours: str
+    accountant: str
+    rate: float | None
+    noise: str
+    together_epsilon: float
+    together_delta: float
+    runs: int
+    covered: str
+    not_covered: str
+    note: str = ""
 
 
 @dataclass
@@ -207,7 +270,8 @@ class RunResult:
         n_steps: Optimizer steps.
         best_checkpoint: Path relative to the run's folder; empty where there is none.
         best_epoch: The epoch it was taken at, from 0 as in metrics.csv; what people read counts from 1.
-        trials: The models that `model=auto` has chosen among; empty where a person has named one.
+        candidates: The models that `model=auto` has chosen among; empty where a person has named one.
+        privacy: What differential privacy promises of the run; None without it.
         created: When the run ended, ISO 8601, UTC.
         format: Version of this structure.
     """
@@ -236,7 +300,8 @@ class RunResult:
     n_parameters: int = 0
     best_checkpoint: str = ""
     best_epoch: int | None = None
-    trials: list[Trial] = field(default_factory=list)
+    candidates: list[Candidate] = field(default_factory=list)
+    privacy: Guarantee | None = None
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     format: int = FORMAT
 
@@ -266,10 +331,10 @@ class RunResult:
             raise UserError(f"{path}: not the result of a run ({error}); take it away or run again") from None
 
 
-def trials_of(folder: Path) -> list[Trial]:
+def candidates_of(folder: Path) -> list[Candidate]:
     """What `model=auto` has tried in a run's folder, in order; empty where a person has named the model."""
-    path = folder / TRIALS
-    return typing.cast(list[Trial], _load(list[Trial], path)) if path.exists() else []
+    path = folder / TRIED
+    return typing.cast(list[Candidate], _load(list[Candidate], path)) if path.exists() else []
 
 
 def _load(kind: Any, path: Path) -> Any:  # noqa: ANN401 (any type)

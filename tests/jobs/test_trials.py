@@ -20,7 +20,7 @@ from datakiln.jobs import trials
 from datakiln.jobs.lengths import budget_seconds
 from datakiln.jobs.run import Run
 from datakiln.jobs.trials import choose, decided
-from datakiln.results import RunResult, Trial, trials_of
+from datakiln.results import Candidate, RunResult, candidates_of
 from datakiln.sampling.checkpoints import read_checkpoint
 from datakiln.sampling.synthesizer import Synthesizer
 
@@ -100,9 +100,9 @@ def test_a_budget_that_is_not_needed_changes_nothing(tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours) and not bound.affordable.is_shorter
 
 
-def tried(model: str, auc: float | None, memory: float = 0.5, **more) -> Trial:
+def tried(model: str, auc: float | None, memory: float = 0.5, **more) -> Candidate:
     return replace(
-        Trial(model, twosample=auc, with_relations=auc, noise=0.01, memory=memory, memory_noise=0.01), **more
+        Candidate(model, twosample=auc, with_relations=auc, noise=0.01, memory=memory, memory_noise=0.01), **more
     )
 
 
@@ -137,7 +137,7 @@ def test_below_one_half_is_no_better():
 
 def test_where_nothing_could_be_trained_each_reason_is_told():
     with pytest.raises(UserError, match=r"a: too little; b: odd\); give a larger budget"):
-        choose([Trial("a", why="too little"), Trial("b", why="odd")])
+        choose([Candidate("a", why="too little"), Candidate("b", why="odd")])
 
 
 def searched(folder: Path, *options: str) -> tuple[RunResult, str]:
@@ -157,9 +157,9 @@ def found(tmp_path_factory) -> tuple[Path, RunResult, str]:
 
 def test_what_is_left_is_an_ordinary_run_of_the_chosen_model(found):
     folder, result, told = found
-    chosen = next(trial for trial in result.trials if trial.is_chosen)
-    assert result.model == chosen.model and [trial.model for trial in result.trials] == ["copula", "mixture"]
-    assert result.trials == trials_of(folder) and all(trial.rows == 22 for trial in result.trials)
+    chosen = next(trial for trial in result.candidates if trial.is_chosen)
+    assert result.model == chosen.model and [trial.model for trial in result.candidates] == ["copula", "mixture"]
+    assert result.candidates == candidates_of(folder) and all(trial.rows == 22 for trial in result.candidates)
     synthesizer = Synthesizer.load(folder)
     assert type(synthesizer.model).__name__.lower() == chosen.model and len(synthesizer.sample(5, seed=0)) == 5
     assert f"chosen: {chosen.why}" in told and "distance attack" in told
@@ -188,14 +188,14 @@ def test_a_kill_and_the_same_command_go_on(tmp_path, found, monkeypatch):
     result, _ = searched(tmp_path, "budget=1m", "ckpt_path=last")
     assert first.stat().st_mtime_ns == stamp
     same = ("model", "twosample", "memory", "epochs", "is_chosen")
-    ours, theirs = ([[getattr(t, name) for name in same] for t in r.trials] for r in (result, found[1]))
+    ours, theirs = ([[getattr(t, name) for name in same] for t in r.candidates] for r in (result, found[1]))
     assert ours == theirs
 
 
 def test_a_candidate_without_time_is_left_out_with_its_reason(tmp_path, monkeypatch):
     monkeypatch.setattr(budgets, "time", Clock())
     result, _ = searched(tmp_path, "budget=3s", "model.candidates={copula:1,tabar:1}")
-    assert result.model == "copula" and "a fit takes about" in result.trials[1].why
+    assert result.model == "copula" and "a fit takes about" in result.candidates[1].why
 
 
 def test_the_chosen_one_is_fitted_on_all_rows_afterwards(tmp_path):

@@ -15,6 +15,7 @@ from datakiln.callbacks.budget import Budget
 from datakiln.callbacks.bundle import Bundle
 from datakiln.callbacks.chosen import Chosen
 from datakiln.callbacks.log import RunLog, kept_log
+from datakiln.callbacks.private import PrivateTraining
 from datakiln.console import Console
 from datakiln.data.base import GenerativeData
 from datakiln.jobs.affordable import Affordable
@@ -37,6 +38,7 @@ class Job:
     model: GenerativeModel
     proof: Proof
     bundle: Bundle
+    protection: PrivateTraining
     trainer: L.Trainer
     loggers: list[Any]
     synthesizer: Synthesizer

@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from datakiln.errors import UserError, near
+from datakiln.jobs.guarantee import guarantee_of
 from datakiln.jobs.job import Job
 from datakiln.results import (
     Better,
@@ -16,10 +17,10 @@ from datakiln.results import (
     Score,
     Source,
     Step,
+    candidates_of,
     machine,
     package_versions,
     peak_memory_mb,
-    trials_of,
 )
 
 
@@ -58,7 +59,7 @@ def tested(job: Job) -> list[Score]:
 
 def build_result(job: Job) -> RunResult:
     """Everything `result.json` holds."""
-    source, bundle, trials = job.data.provenance, job.bundle, trials_of(job.folder)
+    source, bundle, tried = job.data.provenance, job.bundle, candidates_of(job.folder)
     return RunResult(
         model=choice(job.cfg, "model"),
         data=choice(job.cfg, "data"),
@@ -77,14 +78,18 @@ def build_result(job: Job) -> RunResult:
         machine=machine(str(job.model.device)),
         wall_seconds=job.seconds,
         cpu_seconds=job.cpu_seconds,
-        fit_cpu_seconds=job.cpu_seconds["fit"] + sum(trial.cpu_seconds for trial in trials),
+        fit_cpu_seconds=round(
+            job.cpu_seconds["fit"] + job.cpu_seconds.get("release", 0.0) + sum(trial.cpu_seconds for trial in tried),
+            3,
+        ),
         peak_memory_mb=peak_memory_mb(),
         epochs=job.trainer.current_epoch,
         n_steps=job.model.steps,
         n_parameters=sum(p.numel() for p in job.model.parameters()),
         best_checkpoint="checkpoints/best.ckpt" if bundle.best_path.exists() else "checkpoints/last.ckpt",
         best_epoch=bundle.best_epoch,
-        trials=trials,
+        candidates=tried,
+        privacy=guarantee_of(job),
     )
 
 

@@ -38,7 +38,7 @@ from datakiln.metrics.base import EvalData, Figure, MetricError
 from datakiln.metrics.privacy.nearness import distance_attack
 from datakiln.metrics.privacy.privacy import copies
 from datakiln.metrics.tables.twosample import boosting, boosting_relations
-from datakiln.results import TRIALS, Trial, trials_of
+from datakiln.results import TRIED, Candidate, candidates_of
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.storage import CONF
 
@@ -111,7 +111,7 @@ class _Search:
                 told = f"{self.folder} holds an unfinished run; go on with ckpt_path=last or choose another one"
                 raise UserError(told)
             log.begin()
-            trials = trials_of(self.folder) or self._tried_all()
+            trials = candidates_of(self.folder) or self._tried_all()
             announce_trials(trials, self.console)
         best = next(trial for trial in trials if trial.is_chosen)
         place, own = self._place(best.model), self.folder / "checkpoints" / "last.ckpt"
@@ -123,19 +123,19 @@ class _Search:
             made.budget = f"{max(self.budget - others, 1.0):.6g}s"
         return made
 
-    def _tried_all(self) -> list[Trial]:
-        trials: list[Trial] = []
+    def _tried_all(self) -> list[Candidate]:
+        trials: list[Candidate] = []
         for name, part in self.plan.candidates.items():
             trials.append(self._trial(name, part, trials))
         trials = choose(trials)
-        strictjson.write([asdict(trial) for trial in trials], self.folder / TRIALS)
+        strictjson.write([asdict(trial) for trial in trials], self.folder / TRIED)
         return trials
 
-    def _trial(self, name: str, part: float, before: Sequence[Trial]) -> Trial:
+    def _trial(self, name: str, part: float, before: Sequence[Candidate]) -> Candidate:
         """One candidate, trained and judged; or what is known of it already."""
         place = self._place(name)
         if (place / JUDGED).exists():
-            return Trial.load(place / JUDGED)
+            return Candidate.load(place / JUDGED)
         names = list(self.plan.candidates)
         parts = sum(self.plan.candidates[other] for other in names[names.index(name) :])
         whole = self.budget / (REFIT if self.cfg.data.get("validation") == "refit" else 1.0)
@@ -146,9 +146,9 @@ class _Search:
         strictjson.write(trial, place / JUDGED)
         return trial
 
-    def _tried(self, name: str, place: Path, share: float, is_first: bool) -> Trial:
+    def _tried(self, name: str, place: Path, share: float, is_first: bool) -> Candidate:
         if share <= 0.0:
-            return Trial(name, why="nothing of the budget is left")
+            return Candidate(name, why="nothing of the budget is left")
         last = place / "checkpoints" / "last.ckpt"
         cfg = self._config(name, place, "last" if last.exists() else None)
         cfg.budget = None if math.isinf(share) else f"{share:.6g}s"
@@ -164,14 +164,14 @@ class _Search:
                 try:
                     run.fit()
                 except UserError as error:
-                    return Trial(name, why=str(error), cpu_seconds=round(time.process_time() - start, 3))
+                    return Candidate(name, why=str(error), cpu_seconds=round(time.process_time() - start, 3))
                 judged = self._judged(name, run)
         finally:
             torch.set_num_threads(threads)
         seconds = run.cpu_seconds["fit"] if run.budget is None else run.budget.spent
         return replace(judged, cpu_seconds=round(seconds, 3), epochs=run.trainer.current_epoch)
 
-    def _judged(self, name: str, run: Run) -> Trial:
+    def _judged(self, name: str, run: Run) -> Candidate:
         """How samples of the candidate stand beside validation rows and beside training rows."""
         best = run.bundle.best_path if run.bundle.best_path.exists() else run.bundle.last_path
         frames, seed = run.data.frames, int(run.cfg.seed)  # type: ignore[attr-defined]
@@ -186,7 +186,7 @@ class _Search:
         except MetricError:  # neither two numbers nor a date
             related = None
         memory, noise = distance_attack(data)
-        return Trial(
+        return Candidate(
             name,
             twosample=plain.value,
             with_relations=None if related is None else related.value,
@@ -217,7 +217,7 @@ class _Search:
         return made
 
 
-def choose(trials: Sequence[Trial]) -> list[Trial]:
+def choose(trials: Sequence[Candidate]) -> list[Candidate]:
     """The trials, each with why it is chosen or not: the best, or one as good within chance that remembers less.
 
     Raises:
@@ -236,12 +236,12 @@ def choose(trials: Sequence[Trial]) -> list[Trial]:
     return [replace(trial, is_chosen=trial is winner, why=why) for trial, why in zip(trials, whys, strict=True)]
 
 
-def remembers(trial: Trial) -> bool:
+def remembers(trial: Candidate) -> bool:
     """Whether samples stand nearer to training rows than to others, beyond chance and what is let pass."""
     return trial.memory is not None and trial.memory - REMEMBERS > SURE * (trial.memory_noise or 0.0)
 
 
-def _why(trial: Trial, winner: Trial, best: Trial, is_sound: bool) -> str:
+def _why(trial: Candidate, winner: Candidate, best: Candidate, is_sound: bool) -> str:
     if trial is winner:
         told = "told from unseen rows least"
         told = told if trial is best else f"as good as {best.model} within chance, and remembers less"
@@ -253,7 +253,7 @@ def _why(trial: Trial, winner: Trial, best: Trial, is_sound: bool) -> str:
     return f"told from unseen rows better than {best.model}"
 
 
-def _spent(trials: Sequence[Trial]) -> float:
+def _spent(trials: Sequence[Candidate]) -> float:
     return sum(trial.cpu_seconds for trial in trials)
 
 
