@@ -22,6 +22,7 @@ from datakiln.wording import counted, number
 
 ROOM_FOR_REASONS = 100  # characters
 MOST_COLUMNS = 40
+FEW_JUDGES = 100
 KEPT = {
     "computed": "computed",
     "kept": "computed where both are there",
@@ -100,7 +101,8 @@ def announce_affordable(job: Job) -> None:
 def announce_trials(trials: Sequence[Candidate], console: Console) -> None:
     """The models that were tried for a table, which one is taken, and why."""
     rows = max(trial.rows for trial in trials)
-    title = f"models tried, judged by {counted(rows, 'unseen row')}"
+    little = ", which say little" if rows < FEW_JUDGES else ""
+    title = f"models tried, judged by {counted(rows, 'unseen row')}{little}"
     table = Table(title=styled(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
     heads = ("two-sample", "with relations", "distance attack", "copies", "epochs", "CPU s")
     table.add_column("model")
