@@ -9,10 +9,12 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
+from hydra.errors import InstantiationException
 
 from datakiln.api.config import composed
 from datakiln.callbacks import budget as budgets
 from datakiln.callbacks.budget import Budget, Probe
+from datakiln.cli.checks import check
 from datakiln.cli.train import complete
 from datakiln.console import Console
 from datakiln.errors import UserError
@@ -25,7 +27,14 @@ from datakiln.sampling.checkpoints import read_checkpoint
 from datakiln.sampling.synthesizer import Synthesizer
 
 TABAR = ("model=tabar", "data=iris", "model.width=8", "model.hidden=8", "save_every_seconds=0")
-AUTO = ("model=auto", "data=iris", "model.candidates={copula:1,mixture:1}", "~metrics.table", "plots=false")
+AUTO = (
+    "model=auto",
+    "data=iris",
+    "data.outliers=null",
+    "model.candidates=[copula,mixture]",
+    "~metrics.table",
+    "plots=false",
+)
 
 
 class Clock:
@@ -187,14 +196,14 @@ def test_a_kill_and_the_same_command_go_on(tmp_path, found, monkeypatch):
         searched(tmp_path, "budget=1m")
     result, _ = searched(tmp_path, "budget=1m", "ckpt_path=last")
     assert first.stat().st_mtime_ns == stamp
-    same = ("model", "twosample", "memory", "epochs", "is_chosen")
+    same = ("model", "why", "twosample", "memory", "epochs", "is_chosen")
     ours, theirs = ([[getattr(t, name) for name in same] for t in r.candidates] for r in (result, found[1]))
     assert ours == theirs
 
 
 def test_a_candidate_without_time_is_left_out_with_its_reason(tmp_path, monkeypatch):
     monkeypatch.setattr(budgets, "time", Clock())
-    result, _ = searched(tmp_path, "budget=3s", "model.candidates={copula:1,tabar:1}")
+    result, _ = searched(tmp_path, "budget=3s", "model.candidates=[copula,tabar]")
     assert result.model == "copula" and "a fit takes about" in result.candidates[1].why
 
 
@@ -208,13 +217,13 @@ def test_the_chosen_one_is_fitted_on_all_rows_afterwards(tmp_path):
     [
         ("data.validation=shared", "leaves model=auto no unseen rows"),
         ("ckpt_path=other.ckpt", "goes on with ckpt_path=last alone"),
-        ("model.candidates={}", "must name a model or more"),
+        ("model.candidates=[]", "must name a model or more"),
         ("model.least=2", "must be a share"),
         ("model.rows=10", "at least 100"),
     ],
 )
 def test_what_cannot_be_is_refused(tmp_path, option, reason):
-    with pytest.raises(UserError, match=reason):
+    with pytest.raises((UserError, InstantiationException), match=reason):
         searched(tmp_path, option)
 
 
@@ -227,3 +236,14 @@ def test_spent_time_is_in_the_checkpoint():
     other.on_load_checkpoint(None, None, checkpoint)  # type: ignore[arg-type]
     assert other.left == pytest.approx(6.0)
     assert isinstance(other, L.Callback)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("model=auto", "privacy=marginals"), ("model=vae", "budget=5m", "privacy=dp_sgd")],
+    ids=["auto", "budget"],
+)
+def test_what_looks_at_rows_without_paying_is_refused_under_differential_privacy(options):
+    words = [*options, "data=iris", "privacy.epsilon=1"]
+    with composed(words) as cfg, pytest.raises(UserError, match=r"privacy=\w+ does not pay for; .*(model|epochs)="):
+        check(cfg)

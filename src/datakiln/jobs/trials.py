@@ -53,17 +53,17 @@ class Trials:
     """What `model=auto` tries, and how.
 
     Arguments:
-        candidates: Names of `model=`, in the order that they are tried in, each with its part of the budget.
+        candidates: Names of `model=`, in the order that they are tried in.
         least: Share of its usual length that a candidate must be able to train for; the first one is tried anyway.
         rows: Rows of each kind that judge, at most.
     """
 
     supports: ClassVar[frozenset[str]] = frozenset({"table"})
 
-    def __init__(self, candidates: dict[str, float], least: float = 0.25, rows: int = 2000) -> None:
-        """See the class; raises `UserError` for parts, shares or rows that make no sense."""
-        if not candidates or not all(part > 0.0 for part in candidates.values()):
-            raise UserError(f"model.candidates={candidates} must name a model or more, each with a part above 0")
+    def __init__(self, candidates: list[str], least: float = 0.25, rows: int = 2000) -> None:
+        """See the class; raises `UserError` for candidates, shares or rows that make no sense."""
+        if not candidates or len({*candidates}) < len(candidates):
+            raise UserError(f"model.candidates={candidates} must name a model or more, each of them once")
         if not 0.0 <= least <= 1.0:
             raise UserError(f"model.least={least} must be a share of a usual length, from 0 to 1")
         if rows < 100:
@@ -125,21 +125,19 @@ class _Search:
 
     def _tried_all(self) -> list[Candidate]:
         trials: list[Candidate] = []
-        for name, part in self.plan.candidates.items():
-            trials.append(self._trial(name, part, trials))
+        for name in self.plan.candidates:
+            trials.append(self._trial(name, trials))
         trials = choose(trials)
         strictjson.write([asdict(trial) for trial in trials], self.folder / TRIED)
         return trials
 
-    def _trial(self, name: str, part: float, before: Sequence[Candidate]) -> Candidate:
+    def _trial(self, name: str, before: Sequence[Candidate]) -> Candidate:
         """One candidate, trained and judged; or what is known of it already."""
         place = self._place(name)
         if (place / JUDGED).exists():
             return Candidate.load(place / JUDGED)
-        names = list(self.plan.candidates)
-        parts = sum(self.plan.candidates[other] for other in names[names.index(name) :])
         whole = self.budget / (REFIT if self.cfg.data.get("validation") == "refit" else 1.0)
-        share = max(whole - _spent(before), 0.0) * part / parts
+        share = max(whole - _spent(before), 0.0) / (len(self.plan.candidates) - len(before))
         trial = self._tried(name, place, share, is_first=not before)
         gc.collect()  # Lightning's cycles would keep the candidate's rows
         place.mkdir(parents=True, exist_ok=True)
