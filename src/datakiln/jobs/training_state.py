@@ -51,6 +51,8 @@ def check_training_state(path: Path, content: Mapping[str, Any]) -> None:
     _of_kinds(content["best"], BEST, where, "best")
     _check_random(content["random"], where)
     for i, state in enumerate(content["optimizer_states"]):
+        if state == {}:  # of a model without an optimizer
+            continue
         _check_optimizer(state, where, f"optimizer_states[{i}]")
     for i, state in enumerate(content["lr_schedulers"]):
         _only_texts(state, where, f"lr_schedulers[{i}]")
