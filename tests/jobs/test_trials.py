@@ -7,11 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import lightning as L
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hydra.errors import InstantiationException
 
 from datakiln.api.config import composed
+from datakiln.api.fitting import fit
 from datakiln.callbacks import budget as budgets
 from datakiln.callbacks.budget import Budget, Probe
 from datakiln.cli.checks import check
@@ -177,6 +180,7 @@ def test_what_is_left_is_an_ordinary_run_of_the_chosen_model(found):
     assert (folder / "synthetic.csv").exists() and chosen.model in (folder / "log.txt").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_kill_and_the_same_command_go_on(tmp_path, found, monkeypatch):
     judged = trials._Search._judged
 
@@ -201,12 +205,14 @@ def test_a_kill_and_the_same_command_go_on(tmp_path, found, monkeypatch):
     assert ours == theirs
 
 
+@pytest.mark.slow
 def test_a_candidate_without_time_is_left_out_with_its_reason(tmp_path, monkeypatch):
     monkeypatch.setattr(budgets, "time", Clock())
     result, _ = searched(tmp_path, "budget=3s", "model.candidates=[copula,tabar]")
     assert result.model == "copula" and "a fit takes about" in result.candidates[1].why
 
 
+@pytest.mark.slow
 def test_the_chosen_one_is_fitted_on_all_rows_afterwards(tmp_path):
     result, told = searched(tmp_path, "data.validation=refit")
     assert result.n_train == 149 - result.n_holdout and "a second fit, on all rows" in told
@@ -247,3 +253,11 @@ def test_what_looks_at_rows_without_paying_is_refused_under_differential_privacy
     words = [*options, "data=iris", "privacy.epsilon=1"]
     with composed(words) as cfg, pytest.raises(UserError, match=r"privacy=\w+ does not pay for; .*(model|epochs)="):
         check(cfg)
+
+
+@pytest.mark.slow
+def test_rows_in_memory_find_their_model_too():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=300), "b": rng.choice(["x", "y"], 300)})
+    model = fit(frame, model="auto", options={"model.candidates": ["copula"], "budget": "20s"})
+    assert list(model.sample(7, seed=0).columns) == ["a", "b"]
