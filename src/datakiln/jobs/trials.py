@@ -49,7 +49,7 @@ MADE = 10_000  # samples that are judged, at most; of the two-sample test as man
 SURE = 3.0  # standard errors beyond it
 
 
-class Trials:
+class Auto:
     """What `model=auto` tries, and how.
 
     Arguments:
@@ -73,7 +73,7 @@ class Trials:
 
 def is_auto(cfg: DictConfig) -> bool:
     """Whether a run is to find its model first."""
-    return str(cfg.model.get("_target_")) == f"{Trials.__module__}.{Trials.__qualname__}"
+    return str(cfg.model.get("_target_")) == f"{Auto.__module__}.{Auto.__qualname__}"
 
 
 def decided(cfg: DictConfig, console: Console | None = None) -> DictConfig:
@@ -96,7 +96,7 @@ class _Search:
 
     def __init__(self, cfg: DictConfig, console: Console) -> None:
         self.cfg, self.console, self.folder = cfg, console, Path(cfg.output_dir)
-        self.plan: Trials = instantiate(cfg.model, _convert_="all")
+        self.plan: Auto = instantiate(cfg.model, _convert_="all")
         self.budget = budget_seconds(cfg.get("budget")) or math.inf
         if cfg.get("ckpt_path") not in (None, "last"):
             raise UserError(f"ckpt_path={cfg.ckpt_path}: model=auto goes on with ckpt_path=last alone")
