@@ -15,6 +15,7 @@ class Train:
 
     seed: Annotated[int, "at least 0"]
     epochs: Annotated[int, "at least 1"]
+    budget: str | None
     batch_size: Annotated[int, "at least 1"]
     latent_dim: Annotated[int, "at least 1"]
     data_dir: str | None
