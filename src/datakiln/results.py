@@ -148,6 +148,45 @@ class Step:
 
 
 @dataclass
+class StudyTable:
+    """A table of a study as people read it: its title, the heads of its columns, its cells as text, and a remark."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+    note: str = ""
+
+
+@dataclass
+class Study:
+    """What a study of many fits has found; every number behind it is in `cells.jsonl` of its folder.
+
+    Attributes:
+        name: "utility", "augmentation" or "fairness".
+        tone: How good the news is.
+        sentence: The finding, for people who read one sentence.
+        evidence: What it rests on, a line each.
+        tables: For people who read on.
+        pictures: Files beside the report, the one that shows the finding first.
+        notes: What a reader must know, such as a cap that was reached.
+        fits: How many fits have ended.
+        of_fits: How many the whole study has.
+        seconds: Time of the last call.
+    """
+
+    name: str
+    tone: Literal["good", "fair", "bad", "unknown"]
+    sentence: str
+    evidence: list[str] = field(default_factory=list)
+    tables: list[StudyTable] = field(default_factory=list)
+    pictures: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    fits: int = 0
+    of_fits: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
 class RunResult:
     """Everything a run leaves behind as figures; the structure of `result.json`.
 
@@ -162,6 +201,7 @@ class RunResult:
         n_steps: Optimizer steps.
         best_checkpoint: Path relative to the run's folder; empty where there is none.
         best_epoch: The epoch it was taken at, from 0 as in metrics.csv; what people read counts from 1.
+        studies: What studies of many fits have found, where any were asked for.
         created: When the run ended, ISO 8601, UTC.
         format: Version of this structure.
     """
@@ -190,6 +230,7 @@ class RunResult:
     n_parameters: int = 0
     best_checkpoint: str = ""
     best_epoch: int | None = None
+    studies: list[Study] = field(default_factory=list)
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     format: int = FORMAT
 

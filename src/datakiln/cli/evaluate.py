@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from datakiln.console import Console
     from datakiln.data.base import GenerativeData
     from datakiln.results import RunResult
+    from datakiln.sampling.synthesizer import Synthesizer
 
 
 def main(argv: list[str]) -> None:
@@ -42,10 +43,21 @@ def main(argv: list[str]) -> None:
         check_room(str(cfg.out or cfg.run or "."), cfg.n, 1)
     if cfg.run is not None and cfg.holdout is not None:
         raise UserError(f"holdout={cfg.holdout} is for real= and synthetic=; a run has its own")
-    say(f"measuring {cfg.run} again" if cfg.run is not None else f"measuring {cfg.synthetic} against {cfg.real}")
+    from datakiln.cli.studying import study_pair, study_run, wish_of
+
+    wish = wish_of(cfg)
+    again = "measuring" if wish is None else f"study of {wish.name}:"
+    say(
+        f"{again} {cfg.run}{' again' if wish is None else ''}"
+        if cfg.run is not None
+        else f"{again} {cfg.synthetic} against {cfg.real}"
+    )
     from datakiln.console import Console
 
-    if cfg.run is not None:
+    if wish is not None:
+        cfg.seed = cfg.seed if cfg.run is not None else cfg.seed or 0
+        (study_pair if cfg.run is None else study_run)(cfg, wish, Console())
+    elif cfg.run is not None:
         evaluate_run(cfg, Console())
     else:
         cfg.seed = cfg.seed or 0
@@ -59,11 +71,32 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
         UserError: The folder is no finished run, or its data has changed since.
     """
     from datakiln.proof.base import build_proof
+
+    run = Path(str(cfg.run))
+    synthesizer, result, data, metrics = opened_run(cfg, run)
+    proof = build_proof(data)
+    seed = result.seed + 1 if cfg.seed is None else int(cfg.seed)  # with its own, the run would draw the same again
+    console.print(f"samples drawn with seed={seed}; those of the run had seed={result.seed}")
+    with _whole_or_gone(_new_folder(cfg, run)) as folder:
+        synthetic = proof.write_synthetic(synthesizer, int(cfg.n or data.n_synthetic), seed, folder)
+        result.figures = proof.figures(synthetic, metrics, seed, console)
+        result.studies = []  # those of the run were of other samples
+        result.n_synthetic = len(synthetic)
+        result.seed = seed
+        plots = proof.plots(synthesizer, synthetic, folder)
+        _write(result, plots, proof.preview(synthetic), folder, console)
+
+
+def opened_run(cfg: DictConfig, run: Path) -> tuple[Synthesizer, RunResult, GenerativeData, list[Any]]:
+    """A finished run: its model, its result, its data after `setup`, and its metrics.
+
+    Raises:
+        UserError: The folder is no finished run, or its data has changed since.
+    """
     from datakiln.results import RunResult
     from datakiln.sampling.registry import register_named
     from datakiln.sampling.synthesizer import Synthesizer
 
-    run = Path(str(cfg.run))
     if cfg.register is not None:
         register_named(cfg.register)
     synthesizer = Synthesizer.load(run)
@@ -78,16 +111,7 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
             f"the data of {run} has changed since ({data.provenance.detail} has sha256 {data.provenance.sha256[:12]}, "
             f"the run had {result.provenance.sha256[:12]}); bring the old data back, or train again"
         )
-    proof = build_proof(data)
-    seed = result.seed + 1 if cfg.seed is None else int(cfg.seed)  # with its own, the run would draw the same again
-    console.print(f"samples drawn with seed={seed}; those of the run had seed={result.seed}")
-    with _whole_or_gone(_new_folder(cfg, run)) as folder:
-        synthetic = proof.write_synthetic(synthesizer, int(cfg.n or data.n_synthetic), seed, folder)
-        result.figures = proof.figures(synthetic, metrics, seed, console)
-        result.n_synthetic = len(synthetic)
-        result.seed = seed
-        plots = proof.plots(synthesizer, synthetic, folder)
-        _write(result, plots, proof.preview(synthetic), folder, console)
+    return synthesizer, result, data, metrics
 
 
 def stored_parts(path: Path) -> tuple[GenerativeData, list[Any]]:

@@ -1,0 +1,66 @@
+"""Studies of a run: its data, its synthetic rows or pictures, and generators of the same recipe on fewer rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from datakiln.console import Console
+from datakiln.data.base import GenerativeData
+from datakiln.data.tables.tables import TableData
+from datakiln.errors import UserError
+from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.studies.base import Material, Result, Wish, run_study
+
+
+def study_data(
+    wish: Wish, data: GenerativeData, synthesizer: Synthesizer, n: int, seed: int, folder: Path, console: Console,
+    config: Path,
+) -> Result:  # fmt: skip
+    """A study of a run's data and model.
+
+    Arguments:
+        wish: What is asked.
+        data: After `setup`.
+        synthesizer: The trained model.
+        n: Synthetic examples.
+        seed: Of them and of the study.
+        folder: Where the study lies.
+        console: Where to say how far it is.
+        config: The run's stored config, by which further generators are built.
+
+    Raises:
+        UserError: The data has nothing to learn, or the model makes nothing by itself.
+    """
+    if not synthesizer.model.can_draw:
+        raise UserError(f"{type(synthesizer.model).__name__} draws nothing by itself; study= needs a model that does")
+    if not isinstance(data, TableData):
+        from datakiln.studies.pictures import study_pictures
+
+        return study_pictures(wish, data, synthesizer, n, seed, folder, console, config)
+    if data.stream is not None:
+        raise UserError(
+            "study= is for tables in memory, this one is on disk; set data.streaming=false, or study a part"
+        )
+    frames = data.frames
+
+    def sampler(n: int, condition: dict[str, Any], seed: int) -> pd.DataFrame:
+        made: pd.DataFrame = synthesizer.sample(n, condition, seed)
+        return made
+
+    made = sampler(n, {}, seed)
+    trainer = None
+    if wish.name == "augmentation":
+        from datakiln.studies.generators import table_trainer
+
+        trainer = table_trainer(config, data)
+    material = Material(data.schema, frames["train"], frames["test"], made, seed, sampler, trainer)
+    return run_study(wish, material, folder, console)
+
+
+def preview_of(run: Path) -> pd.DataFrame | None:
+    """The first synthetic rows of a run of rows, for its report."""
+    path = run / "synthetic.csv"
+    return pd.read_csv(path, nrows=10, dtype=str) if path.exists() else None
