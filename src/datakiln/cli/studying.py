@@ -1,4 +1,4 @@
-"""`datakiln evaluate ... study=utility`: a study of a run, or of tables from anywhere, in a folder that it goes on in."""
+"""`datakiln evaluate ... study=utility`: studies of a run or of tables from anywhere, each in a folder of its own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from datakiln.console import Console
     from datakiln.results import RunResult
     from datakiln.studies.base import Result, Wish
+    from datakiln.studies.generators import Recipe
 
 OWN = ("budget", "tuning", "repeats")
 
@@ -47,7 +48,7 @@ def study_pair(cfg: DictConfig, wish: Wish, console: Console) -> None:
         UserError: No holdout, no target, or tables that do not belong together.
     """
     from datakiln import strictjson
-    from datakiln.cli.evaluate import default_metrics
+    from datakiln.cli.stored import default_metrics
     from datakiln.data.tables.files import read_table_file
     from datakiln.data.tables.sources import TableFile
     from datakiln.metrics.evaluate import evaluate_table
@@ -123,7 +124,7 @@ def study_run(cfg: DictConfig, wish: Wish, console: Console) -> None:
     Raises:
         UserError: The folder is no finished run, its data has changed, or the study cannot be made of it.
     """
-    from datakiln.cli.evaluate import opened_run
+    from datakiln.cli.stored import opened_run
     from datakiln.studies.runs import preview_of, study_data
 
     run = Path(str(cfg.run))
@@ -134,8 +135,25 @@ def study_run(cfg: DictConfig, wish: Wish, console: Console) -> None:
     n = int(cfg.n or result.n_synthetic or data.n_synthetic)
     again = f"{n:,} synthetic examples drawn with seed={seed}"
     say(again + (", as the run did" if cfg.seed is None and cfg.n is None else ""))
-    found = study_data(wish, data, synthesizer, n, seed, folder, console, run / "config" / "config.yaml")
+    found = study_data(wish, data, synthesizer, n, seed, folder, console, recipe_of(run / "config" / "config.yaml"))
     _write(result, found, sorted((run / "plots").glob("*.png")), preview_of(run), folder, console)
+
+
+def recipe_of(path: Path) -> Recipe:
+    """How a run's generator was trained, from its config, which is read as plain values.
+
+    Raises:
+        UserError: The file is not what a run leaves there.
+    """
+    from datakiln.cli.run_folders import stored_yaml
+    from datakiln.cli.stored import stored_parts
+    from datakiln.studies.generators import Recipe
+
+    stored = stored_yaml(path)
+    model, epochs, ema = (stored.get(key) for key in ("model", "epochs", "ema"))
+    if not isinstance(model, dict) or not isinstance(epochs, int) or not isinstance(ema, float | None):
+        raise UserError(f"{path} is damaged: it does not say how the model was trained; train again")
+    return Recipe(lambda: stored_parts(path)[0], model, epochs, ema)
 
 
 def _write(result: RunResult, found: Result, plots: list[Path], preview: Any, folder: Path, console: Console) -> None:  # noqa: ANN401 (a frame or None)

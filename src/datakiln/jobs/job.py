@@ -18,7 +18,7 @@ from datakiln.console import Console
 from datakiln.data.base import GenerativeData
 from datakiln.models.base import GenerativeModel
 from datakiln.proof.base import Proof
-from datakiln.results import Score
+from datakiln.results import Score, Study
 from datakiln.sampling.synthesizer import Synthesizer
 
 
@@ -40,6 +40,7 @@ class Job:
     synthetic: Any
     figures: list[Score]
     plots: list[Path]
+    studies: list[Study]
 
     def __init__(self, cfg: DictConfig, console: Console | None = None) -> None:
         """See the class."""
@@ -47,6 +48,7 @@ class Job:
         self.folder = Path(cfg.output_dir)
         self.log: RunLog | None = None
         self.chosen: Chosen | None = None  # in the second of two fits, what the first has left to it
+        self.studies = []
         self.seconds: dict[str, float] = {}
         self.cpu_seconds: dict[str, float] = {}
 

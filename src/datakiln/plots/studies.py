@@ -115,8 +115,8 @@ def learning_curves(
     return save(
         figure,
         path,
-        f"{figure_name} on real test data over the number of real examples; bands are 95 % intervals over paired seeds.",
-    )  # noqa: E501
+        f"{figure_name} on real test data over the number of real examples; bands are 95 % intervals.",
+    )
 
 
 def _line(panel: Any, points: Sequence[Point], hue: Any) -> None:  # noqa: ANN401 (axes and colours of matplotlib)

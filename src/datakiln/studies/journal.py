@@ -102,7 +102,7 @@ class Journal:
             )
             raise UserError(
                 f"{self.path} is of a study with another {differs}; choose another out=, or take the file away"
-            )  # noqa: E501
+            )
         for line in lines[1:]:
             self.done[str(line["cell"])] = line["content"]
 
@@ -156,9 +156,8 @@ def run_cells(cells: Sequence[Cell], journal: Journal, budget: float | None, con
                 break
             if not said and outcome.seconds > 5:
                 said = True
-                console.print(
-                    f"{counted(len(left), 'fit')}, {i} done in {duration(outcome.seconds)}; about {duration(outcome.left)} left{' by the budget' if budget is not None and outcome.left > budget else ''}"
-                )  # noqa: E501
+                todo = f"about {duration(outcome.left)} left"
+                console.print(f"{counted(len(left), 'fit')}, {i} done in {duration(outcome.seconds)}; {todo}")
             work.step(cell.name)
             journal.add(cell.name, cell.work())
             spent += cell.cost

@@ -24,11 +24,17 @@ TITLES = {
 }  # fmt: skip
 SETTINGS: dict[str, tuple[dict[str, Any], ...]] = {
     "tree": tuple({"min_samples_leaf": leaf} for leaf in (5, 20, 1, 50)),
-    "forest": tuple({"min_samples_leaf": leaf, "max_features": m} for leaf, m in ((2, "sqrt"), (5, "sqrt"), (2, 0.5), (1, "sqrt"))),  # noqa: E501
+    "forest": tuple(
+        {"min_samples_leaf": leaf, "max_features": m} for leaf, m in ((2, "sqrt"), (5, "sqrt"), (2, 0.5), (1, "sqrt"))
+    ),
     "knn": tuple({"n_neighbors": k} for k in (15, 5, 50, 1)),
     "linear": tuple({"C": c} for c in (1.0, 0.1, 10.0, 0.01)),
-    "mlp": tuple({"hidden_layer_sizes": (width,), "alpha": a} for width, a in ((64, 1e-4), (64, 1e-1), (128, 1e-3), (32, 1e-2))),  # noqa: E501
-    "boosting": tuple({"learning_rate": r, "max_leaf_nodes": m} for r, m in ((0.1, 31), (0.05, 15), (0.1, 8), (0.05, 31))),
+    "mlp": tuple(
+        {"hidden_layer_sizes": (w,), "alpha": a} for w, a in ((64, 1e-4), (64, 1e-1), (128, 1e-3), (32, 1e-2))
+    ),
+    "boosting": tuple(
+        {"learning_rate": r, "max_leaf_nodes": m} for r, m in ((0.1, 31), (0.05, 15), (0.1, 8), (0.05, 31))
+    ),
 }  # fmt: skip
 MOST_TUNED = 5000  # rows that tuning learns from: the order of settings is known by then
 TITLES_OF_NUMBERS = {**TITLES, "linear": "ridge regression"}
@@ -50,12 +56,12 @@ def fit(name: str, task: Task, part: Part, seed: int, tuning: int = 1) -> tuple[
         rows = np.random.default_rng([seed, 3]).permutation(len(part))[: MOST_TUNED + MOST_TUNED // 4]
         cut = max(len(rows) // 5, 1)
         judge, learn = part.take(rows[:cut]), part.take(rows[cut:])
-        found = [_quality(_fit(name, task, learn, seed, setting), task, judge) for setting in tried]
+        found = [quality(_fit(name, task, learn, seed, setting), task, judge) for setting in tried]
         best = tried[int(np.nanargmax(found))] if not np.all(np.isnan(found)) else best
     return _fit(name, task, part, seed, best), best
 
 
-def _quality(model: Model, task: Task, part: Part) -> float:
+def quality(model: Model, task: Task, part: Part) -> float:
     """ROC-AUC or R2 on the rows set aside; NaN where they have one class only."""
     once = np.ones((1, len(part)), dtype=np.float32)
     if task.classes:
@@ -107,7 +113,7 @@ def _estimator(name: str, task: Task, part: Part, seed: int, setting: dict[str, 
             n_iter_no_change=4,
             max_iter=60,
             random_state=seed,
-        )  # noqa: E501
+        )
         if is_class:
             return neural_network.MLPClassifier(**options)
         return TransformedTargetRegressor(neural_network.MLPRegressor(**options), transformer=StandardScaler())
@@ -125,7 +131,7 @@ def importances(model: Model, task: Task, seed: int, most_rows: int = 1000) -> l
     """
     rows = np.random.default_rng([seed, 5]).permutation(len(task.test))[:most_rows]
     part = task.test.take(rows)
-    whole = _quality(model, task, part)
+    whole = quality(model, task, part)
     shuffled = np.random.default_rng([seed, 6]).permutation(len(part))
     numbers, codes = part.x.numbers, part.x.codes
     found = []
@@ -135,5 +141,5 @@ def importances(model: Model, task: Task, seed: int, most_rows: int = 1000) -> l
             other_numbers[:, i] = numbers[shuffled, i]
         else:
             other_codes[:, i - numbers.shape[1]] = codes[shuffled, i - numbers.shape[1]]
-        found.append(whole - _quality(model, task, Part(Coded(other_numbers, other_codes), part.y)))
+        found.append(whole - quality(model, task, Part(Coded(other_numbers, other_codes), part.y)))
     return [round(value, 6) for value in found]

@@ -13,11 +13,12 @@ from datakiln.data.tables.tables import TableData
 from datakiln.errors import UserError
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.studies.base import Material, Result, Wish, run_study
+from datakiln.studies.generators import Recipe, table_trainer
 
 
 def study_data(
     wish: Wish, data: GenerativeData, synthesizer: Synthesizer, n: int, seed: int, folder: Path, console: Console,
-    config: Path,
+    recipe: Recipe,
 ) -> Result:  # fmt: skip
     """A study of a run's data and model.
 
@@ -29,7 +30,7 @@ def study_data(
         seed: Of them and of the study.
         folder: Where the study lies.
         console: Where to say how far it is.
-        config: The run's stored config, by which further generators are built.
+        recipe: How further generators are trained.
 
     Raises:
         UserError: The data has nothing to learn, or the model makes nothing by itself.
@@ -37,9 +38,7 @@ def study_data(
     if not synthesizer.model.can_draw:
         raise UserError(f"{type(synthesizer.model).__name__} draws nothing by itself; study= needs a model that does")
     if not isinstance(data, TableData):
-        from datakiln.studies.pictures import study_pictures
-
-        return study_pictures(wish, data, synthesizer, n, seed, folder, console, config)
+        raise UserError(f"study={wish.name} is for tables; for pictures see judge/accuracy and the extractor's figures")
     if data.stream is not None:
         raise UserError(
             "study= is for tables in memory, this one is on disk; set data.streaming=false, or study a part"
@@ -53,9 +52,7 @@ def study_data(
     made = sampler(n, {}, seed)
     trainer = None
     if wish.name == "augmentation":
-        from datakiln.studies.generators import table_trainer
-
-        trainer = table_trainer(config, data)
+        trainer = table_trainer(recipe, data)
     material = Material(data.schema, frames["train"], frames["test"], made, seed, sampler, trainer)
     return run_study(wish, material, folder, console)
 

@@ -96,7 +96,7 @@ def calibration_error(is_positive: NDArray[np.bool_], score: Array, drawn: NDArr
 
 
 def curves(is_positive: NDArray[np.bool_], score: Array) -> dict[str, list[float]]:
-    """Precision at even levels of recall; and for ten bins of scores their mean, their share of positives, their rows."""
+    """Precision at even levels of recall; and of ten bins of scores the mean, the share of positives, the rows."""
     order = np.argsort(-score, kind="stable")
     hits = np.cumsum(is_positive[order])
     ends = np.flatnonzero(np.r_[score[order][1:] != score[order][:-1], True])

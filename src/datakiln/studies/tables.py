@@ -100,7 +100,7 @@ def task_of(schema: Schema, train: pd.DataFrame, test: pd.DataFrame, made: Seque
     if target is None:
         raise UserError(
             "study= needs a column to learn; name it with target=COLUMN (data.target= or data.source.label= in a run)"
-        )  # noqa: E501
+        )
     if not (schema[target].is_numeric or schema[target].is_choice):
         raise UserError(
             f"target={target} is {schema[target].type}, which cannot be learnt; choose a number or a category"

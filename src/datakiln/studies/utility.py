@@ -94,7 +94,7 @@ def guessing(task: Task) -> float:
 
 
 def kept_share(task: Task, cells: Cells, learner: str) -> float | None:
-    """Which part of what real rows teach beyond guessing the synthetic ones teach too; None where real ones teach none."""
+    """Which part of what real rows teach beyond guessing synthetic ones teach; None where real ones teach none."""
     real, made = (measured(cells, learner, arm, task.main) for arm in EXPLAINED)
     if real is None or made is None or real.value <= guessing(task):
         return None
@@ -229,7 +229,7 @@ def _settings(task: Task, cells: Cells) -> StudyTable:
 
 
 def figures_of(task: Task, cells: Cells) -> list[Score]:
-    """The leading figure of every learner as rows of `result.json`: synthetic beside real, with what chance gives real."""
+    """The leading figure of every learner for `result.json`: synthetic beside real, with what chance gives real."""
     found = []
     for name in learners.NAMES:
         real, made = (measured(cells, name, arm, task.main) for arm in EXPLAINED)

@@ -55,6 +55,7 @@ class TableData(GenerativeData):
             declared relations, such as ["total = price * quantity"]; see `datakiln.data.tables.relations`.
         seed: Of the split, of balancing and of the batch order.
         sample: Rows that stand for a table on disk where all of them cannot: see `datakiln.data.tables.streaming`.
+        protected: Column whose groups `study=fairness` compares; nothing else reads it.
     """
 
     kind = "table"
@@ -80,9 +81,11 @@ class TableData(GenerativeData):
         seed: int = 0,
         sample: int = 200_000,
         least_batches: int = 0,
+        protected: str | None = None,
     ) -> None:
         """See the class."""
         super().__init__()
+        self.protected = protected
         if least_batches < 0:
             raise UserError(f"data.least_batches={least_batches} must be at least 0")
         self.least_batches = least_batches
