@@ -22,7 +22,7 @@ def beside_real(
     arms: Sequence[str] = ("real", "synthetic"),
 ) -> Path:  # fmt: skip
     """Each learner (or group) on a line: what it reaches after learning from each arm, with intervals."""
-    figure = new_figure(7.0, 0.9 + 0.42 * len(found))
+    figure = new_figure(5.2, 0.9 + 0.42 * len(found))  # narrow: it is to be read on a phone too
     axes = figure.add_subplot()
     hues = [PAIR.get(arm, "#009E73") for arm in arms]
     for i, values in enumerate(found.values()):
