@@ -28,10 +28,10 @@ evaluate: install ## measure a run again: make evaluate ARGS="run=outputs/..."
 	$(BIN)/python -m src.evaluate $(ARGS)
 
 test: install ## the tests, a few minutes
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-all: install ## every test, the slow ones too
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m ''
+	$(BIN)/python -m pytest -n auto --dist loadfile -m ''
 
 lint: install ## what CI checks: ruff, mypy, import-linter
 	$(BIN)/ruff check .

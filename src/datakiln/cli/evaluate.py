@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from datakiln.cli.calling import called_as
 from datakiln.cli.commands import command, options
-from datakiln.cli.stored import default_metrics, opened_run
+from datakiln.cli.stored import default_metrics, opened_run, stored_config
+from datakiln.cli.strict import check_report
 from datakiln.errors import Interrupted, UserError
 from datakiln.sampling.room import check_room
 from datakiln.saying import say
@@ -37,8 +39,11 @@ def main(argv: list[str]) -> None:
         raise UserError(f"give either run= or real= and synthetic=; {usage}")
     if cfg.real is not None and cfg.synthetic is None:
         raise UserError(f"synthetic= is missing beside real={cfg.real}; {usage}")
+    check_report(cfg)
     if cfg.n is not None:
         check_room(str(cfg.out or cfg.run or "."), cfg.n, 1)
+    if cfg.run is None and cfg.shadows:
+        raise UserError(f"shadows={cfg.shadows} needs a model to train others like: give run=FOLDER")
     if cfg.run is not None and cfg.holdout is not None:
         raise UserError(f"holdout={cfg.holdout} is for real= and synthetic=; a run has its own")
     from datakiln.cli.studying import study_pair, study_run, wish_of
@@ -73,6 +78,11 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
     run = Path(str(cfg.run))
     synthesizer, result, data, metrics = opened_run(cfg, run)
     proof = build_proof(data)
+    proof.check(cfg)
+    proof.synthesizer, proof.secret = synthesizer, cfg.secret
+    proof.trained_as(stored_config(run / "config" / "config.yaml"), result.epochs)
+    if cfg.shadows:
+        metrics = with_shadows(metrics, int(cfg.shadows))
     seed = result.seed + 1 if cfg.seed is None else int(cfg.seed)  # with its own, the run would draw the same again
     console.print(f"samples drawn with seed={seed}; those of the run had seed={result.seed}")
     with _whole_or_gone(_new_folder(cfg, run)) as folder:
@@ -82,7 +92,18 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
         result.n_synthetic = len(synthetic)
         result.seed = seed
         plots = proof.plots(synthesizer, synthetic, folder)
-        _write(result, plots, proof.preview(synthetic), folder, console)
+        _write(result, plots, proof.preview(synthetic), folder, console, bool(cfg.report.public))
+
+
+def with_shadows(metrics: list[Any], count: int) -> list[Any]:
+    """The metrics, the membership battery of tables with so many shadow models; raises `UserError` where it is not."""
+    from datakiln.metrics.privacy.membership import membership
+
+    found = [getattr(metric, "func", metric) is membership for metric in metrics]
+    if not any(found):
+        raise UserError(f"shadows={count}: the membership battery of a table is none of this run's metrics")
+    pairs = zip(metrics, found, strict=True)
+    return [functools.partial(metric, shadows=count) if is_game else metric for metric, is_game in pairs]
 
 
 def evaluate_pair(cfg: DictConfig, console: Console) -> None:
@@ -98,6 +119,8 @@ def evaluate_pair(cfg: DictConfig, console: Console) -> None:
         raise UserError(f"real={real} and synthetic={synthetic} must be two tables or two folders of pictures")
     if real.is_dir() and cfg.holdout is not None:
         raise UserError(f"holdout={cfg.holdout} is for tables; leave it out for folders of pictures")
+    if real.is_dir() and cfg.secret is not None:
+        raise UserError(f"secret={cfg.secret} is for tables; leave it out for folders of pictures")
     if real.is_dir():
         from datakiln.proof.folders import evaluate_folders as measure
     else:
@@ -105,7 +128,7 @@ def evaluate_pair(cfg: DictConfig, console: Console) -> None:
     metrics = default_metrics("image" if real.is_dir() else "table")
     with _whole_or_gone(_new_folder(cfg, Path())) as folder:
         result, plots, preview = measure(cfg, metrics, folder, console)
-        _write(result, plots, preview, folder, console)
+        _write(result, plots, preview, folder, console, bool(cfg.report.public))
 
 
 def _new_folder(cfg: DictConfig, parent: Path) -> Path:
@@ -130,11 +153,18 @@ def _whole_or_gone(folder: Path) -> Iterator[Path]:
         raise
 
 
-def _write(result: RunResult, plots: list[Path], preview: pd.DataFrame | None, folder: Path, console: Console) -> None:
+def _write(
+    result: RunResult,
+    plots: list[Path],
+    preview: pd.DataFrame | None,
+    folder: Path,
+    console: Console,
+    is_public: bool,
+) -> None:
     from datakiln.jobs.announce import announce_result
     from datakiln.reports.page import write_page
 
-    write_page(result, plots, preview, None, folder / "report.html")
+    write_page(result, plots, preview, None, folder / "report.html", is_public=is_public)
     result.save(folder / "result.json")  # last: with it the folder is complete
     announce_result(result, folder / "report.html", console)
 

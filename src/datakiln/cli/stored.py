@@ -35,7 +35,8 @@ def opened_run(cfg: DictConfig, run: Path) -> tuple[Synthesizer, RunResult, Gene
     if data.refits:
         data.train_on_all()  # as the model that was kept
     data.setup("fit")
-    if data.provenance.sha256 != result.provenance.sha256:
+    is_told = not data.privacy.is_on  # else the hash is a keyed one, whose key stays where the run was made
+    if is_told and data.provenance.sha256 != result.provenance.sha256:
         raise UserError(
             f"the data of {run} has changed since ({data.provenance.detail} has sha256 {data.provenance.sha256[:12]}, "
             f"the run had {result.provenance.sha256[:12]}); bring the old data back, or train again"
@@ -59,6 +60,8 @@ def stored_parts(path: Path) -> tuple[GenerativeData, list[Any]]:
     cache = Path(str(config.get("cache") or "."))
     if "cache" in config and (cache.is_absolute() or ".." in cache.parts):  # only a person says where to write
         config["cache"] = str(cache_dir() / "tables")
+    if isinstance(config.get("private"), dict):  # what the run gave away is read again, and nothing is spent
+        config["private"] = {**config["private"], "folder": str(path.parent.parent), "ledger": ""}
     try:
         data = build(config, "data")
         if not isinstance(data, GenerativeData):
@@ -69,6 +72,13 @@ def stored_parts(path: Path) -> tuple[GenerativeData, list[Any]]:
         raise UserError(f"{path}: {error}") from None
     except ValueError as error:  # how classes refuse a value of theirs
         raise UserError(f"{path} is damaged, or of another version of the program ({error}); train again") from None
+
+
+def stored_config(path: Path) -> dict[str, Any]:
+    """The config of a run as plain values, in which nothing is resolved."""
+    from datakiln.cli.run_folders import stored_yaml
+
+    return _mapping({"config": stored_yaml(path)}, "config", path)
 
 
 def _mapping(stored: Any, name: str, path: Path) -> dict[Any, Any]:  # noqa: ANN401 (any yaml value)

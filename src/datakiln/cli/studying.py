@@ -91,7 +91,7 @@ def study_pair(cfg: DictConfig, wish: Wish, console: Console) -> None:
     assert all(isinstance(score, Score) for score in figures)
     source = Source(raw.provenance.kind, raw.provenance.detail, raw.provenance.sha256)
     whole = result_of(data, figures, (real.name, made.name), source)
-    _write(whole, result, draw(data, folder), data.synthetic.head(10), folder, console)
+    _write(whole, result, draw(data, folder), data.synthetic.head(10), folder, console, bool(cfg.report.public))
 
 
 def _kept_figures(path: Path, known: str) -> list[Any] | None:
@@ -136,7 +136,9 @@ def study_run(cfg: DictConfig, wish: Wish, console: Console) -> None:
     again = f"{n:,} synthetic examples drawn with seed={seed}"
     say(again + (", as the run did" if cfg.seed is None and cfg.n is None else ""))
     found = study_data(wish, data, synthesizer, n, seed, folder, console, recipe_of(run / "config" / "config.yaml"))
-    _write(result, found, sorted((run / "plots").glob("*.png")), preview_of(run), folder, console)
+    _write(
+        result, found, sorted((run / "plots").glob("*.png")), preview_of(run), folder, console, bool(cfg.report.public)
+    )
 
 
 def recipe_of(path: Path) -> Recipe:
@@ -156,7 +158,9 @@ def recipe_of(path: Path) -> Recipe:
     return Recipe(lambda: stored_parts(path)[0], model, epochs, ema)
 
 
-def _write(result: RunResult, found: Result, plots: list[Path], preview: Any, folder: Path, console: Console) -> None:  # noqa: ANN401 (a frame or None)
+def _write(
+    result: RunResult, found: Result, plots: list[Path], preview: Any, folder: Path, console: Console, is_public: bool
+) -> None:  # noqa: ANN401 (a frame or None)
     from datakiln.jobs.announce import announce_result
     from datakiln.reports.page import write_page
     from datakiln.studies.base import finish
@@ -164,7 +168,7 @@ def _write(result: RunResult, found: Result, plots: list[Path], preview: Any, fo
     study, figures, pictures = found
     result.studies = [finish(study, pictures, folder)]
     result.figures = [score for score in result.figures if not score.name.startswith("study/")] + figures
-    write_page(result, plots, preview, None, folder / "report.html")
+    write_page(result, plots, preview, None, folder / "report.html", is_public=is_public)
     result.save(folder / "result.json")
     console.print(study.sentence, soft_wrap=True)
     for line in study.evidence:

@@ -11,7 +11,7 @@ from datakiln.errors import UserError
 from datakiln.results import Score, Study
 from datakiln.studies.base import Wish, finish
 from datakiln.studies.generators import Recipe
-from datakiln.studies.runs import study_data
+from datakiln.studies.runs import PAID, study_data
 
 if TYPE_CHECKING:
     from datakiln.jobs.job import Job
@@ -27,6 +27,8 @@ def wish_of(job: Job) -> Wish:
 def check_study(job: Job) -> None:
     """Refuses, before training, a study that the run's data has nothing for; raises `UserError`."""
     wish = wish_of(job)
+    if job.data.privacy.is_on:
+        raise UserError(PAID)
     if not isinstance(job.data, TableData):
         raise UserError(f"study={wish.name} is for tables; leave it out for pictures")
     if job.data.schema.label is None:

@@ -17,6 +17,7 @@ from datakiln.reports.breakdown import column_table, other_tables, relation_tabl
 from datakiln.reports.chapters import chapters_of, study_pictures
 from datakiln.reports.groups import spread_text
 from datakiln.reports.meanings import meaning, short_name
+from datakiln.reports.safe import public, safe_section, showable
 from datakiln.reports.verdict import ADJECTIVES, KEY, difference, judged, key_figures, mood, standing_word
 from datakiln.results import RunResult, Score, headlines
 from datakiln.saying import visible
@@ -37,6 +38,7 @@ def write_page(
     history: pd.DataFrame | None,
     path: Path,
     config: str | None = None,
+    is_public: bool = False,
 ) -> None:
     """Writes the report of one run.
 
@@ -47,7 +49,11 @@ def write_page(
         history: The rows of metrics.csv, or None.
         path: The HTML file.
         config: The composed config as YAML, shown folded away.
+        is_public: Whether to leave out what depends on single training rows, and the config with its paths.
     """
+    if is_public:
+        result, plots, config = public(result), showable(plots), None
+    noun = "pictures" if sample is None else "rows"
     groups: dict[str, list[Score]] = {}
     for score in result.figures:
         groups.setdefault(score.name.partition("/")[0], []).append(score)
@@ -62,6 +68,7 @@ def write_page(
         chapters=chapters_of(result, verdict),
         study_pictures={name: [picture(plot) for plot in drawn] for name, drawn in shown.items()},
         adjectives=ADJECTIVES,
+        safe=safe_section(result, noun, is_public),
         headlines=main_figures(result),
         pictures=[picture(plot) for plot in plots],
         columns=column_table(result.figures, columns),

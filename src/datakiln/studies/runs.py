@@ -15,6 +15,11 @@ from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.studies.base import Material, Result, Wish, run_study
 from datakiln.studies.generators import Recipe, table_trainer
 
+PAID = (
+    "study= trains learners on the real rows and tells what they reach, which privacy= does not pay for; leave out "
+    "study=, or study files: src.evaluate real=... holdout=... synthetic=... with figures that you keep to yourself"
+)
+
 
 def study_data(
     wish: Wish, data: GenerativeData, synthesizer: Synthesizer, n: int, seed: int, folder: Path, console: Console,
@@ -37,6 +42,8 @@ def study_data(
     """
     if not synthesizer.model.can_draw:
         raise UserError(f"{type(synthesizer.model).__name__} draws nothing by itself; study= needs a model that does")
+    if data.privacy.is_on:
+        raise UserError(PAID)
     if not isinstance(data, TableData):
         raise UserError(f"study={wish.name} is for tables; for pictures see judge/accuracy and the extractor's figures")
     if data.stream is not None:
