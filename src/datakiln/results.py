@@ -256,6 +256,45 @@ class Guarantee:
 
 
 @dataclass
+class StudyTable:
+    """A table of a study as people read it: its title, the heads of its columns, its cells as text, and a remark."""
+
+    title: str
+    head: list[str]
+    rows: list[list[str]]
+    note: str = ""
+
+
+@dataclass
+class Study:
+    """What a study of many fits has found; every number behind it is in `cells.jsonl` of its folder.
+
+    Attributes:
+        name: "utility", "augmentation" or "fairness".
+        tone: How good the news is.
+        sentence: The finding, for people who read one sentence.
+        evidence: What it rests on, a line each.
+        tables: For people who read on.
+        pictures: Files beside the report, the one that shows the finding first.
+        notes: What a reader must know, such as a cap that was reached.
+        fits: How many fits have ended.
+        of_fits: How many the whole study has.
+        seconds: Time of the last call.
+    """
+
+    name: str
+    tone: Literal["good", "fair", "bad", "unknown"]
+    sentence: str
+    evidence: list[str] = field(default_factory=list)
+    tables: list[StudyTable] = field(default_factory=list)
+    pictures: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    fits: int = 0
+    of_fits: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
 class RunResult:
     """Everything a run leaves behind as figures; the structure of `result.json`.
 
@@ -272,6 +311,7 @@ class RunResult:
         best_epoch: The epoch it was taken at, from 0 as in metrics.csv; what people read counts from 1.
         candidates: The models that `model=auto` has chosen among; empty where a person has named one.
         privacy: What differential privacy promises of the run; None without it.
+        studies: What studies of many fits have found, where any were asked for.
         created: When the run ended, ISO 8601, UTC.
         format: Version of this structure.
     """
@@ -302,6 +342,7 @@ class RunResult:
     best_epoch: int | None = None
     candidates: list[Candidate] = field(default_factory=list)
     privacy: Guarantee | None = None
+    studies: list[Study] = field(default_factory=list)
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     format: int = FORMAT
 

@@ -22,7 +22,7 @@ from datakiln.jobs.affordable import Affordable
 from datakiln.jobs.lengths import budget_seconds
 from datakiln.models.base import GenerativeModel
 from datakiln.proof.base import Proof
-from datakiln.results import Score
+from datakiln.results import Score, Study
 from datakiln.sampling.synthesizer import Synthesizer
 
 
@@ -45,6 +45,7 @@ class Job:
     synthetic: Any
     figures: list[Score]
     plots: list[Path]
+    studies: list[Study]
 
     def __init__(self, cfg: DictConfig, console: Console | None = None) -> None:
         """See the class."""
@@ -55,6 +56,7 @@ class Job:
         seconds = budget_seconds(cfg.get("budget"))
         self.budget = None if seconds is None else Budget(seconds)
         self.affordable: Affordable | None = None  # where the budget makes training shorter
+        self.studies = []
         self.seconds: dict[str, float] = {}
         self.cpu_seconds: dict[str, float] = {}
 

@@ -68,6 +68,7 @@ def build_result(job: Job) -> RunResult:
         overrides=overrides(),
         tags=[str(tag) for tag in job.cfg.get("tags") or []],
         objective=_objective(job),
+        studies=job.studies,
         figures=job.figures,
         n_train=job.data.spec.size,
         n_holdout=job.proof.n_holdout,

@@ -155,6 +155,7 @@ class Run(Job):
         self._build()
         self.proof = build_proof(self.data)
         self.proof.check(cfg)
+        self._check_study()
         self.loggers = [instantiate(node, _convert_="all") for node in (cfg.get("logger") or {}).values()]
         about = self._about()
         for logger in self.loggers:
@@ -177,6 +178,13 @@ class Run(Job):
                 self._build()
                 self._train(None)
         self._check_input()
+
+    def _check_study(self) -> None:
+        """Refuses, before anything is trained, a study that could not be made afterwards."""
+        if self.cfg.study is not None:
+            from datakiln.jobs.studying import check_study
+
+            check_study(self)
 
     def _chosen_before(self) -> Chosen | None:
         """What the first fit has left to the second one, if a run is to go on with that."""
@@ -362,10 +370,22 @@ class Run(Job):
         """Measures the synthetic data and the model, and draws them, unless `plots=false`."""
         self.measure()
         self.plots = []
+        self.study()
         if not self.cfg.plots:
             return
         with self.phase("plots"), self.console.work("drawing"):
             self.plots = self.proof.plots(self.synthesizer, self.synthetic, self.folder)
+
+    def study(self) -> None:
+        """What `study=` asks for, as far as its budget goes."""
+        if self.cfg.study is None:
+            return
+        from datakiln.jobs.studying import study_job
+
+        with self.phase("study"):
+            study, figures = study_job(self)
+        self.studies = [study]
+        self.figures += figures
 
     def measure(self) -> None:
         """Every figure of the synthetic data and of the model."""
