@@ -188,7 +188,7 @@ def _write_files(
                 if number >= first:
                     path = folder / f"{number:0{digits}d}.png"
                     with replacing(path) as partial:
-                        _to_image(picture).save(partial, format="PNG", pnginfo=text)
+                        to_image(picture).save(partial, format="PNG", pnginfo=text)
                     if number == first:
                         each = math.ceil(path.stat().st_size / BLOCK) * BLOCK
                         check_room(folder, n - first, each, files=True)
@@ -207,7 +207,8 @@ def _is_sample(path: Path) -> bool:
         return False
 
 
-def _to_image(picture: np.ndarray) -> Image.Image:
+def to_image(picture: np.ndarray) -> Image.Image:
+    """One picture, uint8 (C, H, W), as Pillow has it."""
     return Image.fromarray(picture[0] if len(picture) == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0)))
 
 
@@ -367,7 +368,7 @@ def translate_folder(
             for name, picture in zip(good, made, strict=True):
                 (out / name).parent.mkdir(parents=True, exist_ok=True)
                 with replacing(out / name) as partial:
-                    _to_image(picture).save(partial, format="PNG", pnginfo=_note({**asked, "from": str(name)}))
+                    to_image(picture).save(partial, format="PNG", pnginfo=_note({**asked, "from": str(name)}))
             unfinished.advance(min(start + chunk, len(files)))
     if not done:
         raise UserError(f"translate={source}: no picture could be read ({left[0]})")
