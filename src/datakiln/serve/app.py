@@ -55,6 +55,7 @@ STATIC = {"app.js": "text/javascript; charset=utf-8", "app.css": "text/css; char
 REPORT_POLICY = (
     "sandbox allow-scripts; default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 )
+NO_PAGES: dict[str, Any] = {"docs_url": None, "redoc_url": None}  # FastAPI's own fetch scripts from elsewhere
 T = TypeVar("T")
 
 
@@ -314,9 +315,10 @@ def report(name: str, owner: Asking, service: Serving) -> Response:
     return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
 
 
-@router.get(
-    "/models/{name}/export", tags=["models"], response_class=Response, responses={200: {"content": {MEDIA["zip"]: {}}}}
-)
+ZIPPED: dict[int | str, dict[str, Any]] = {200: {"content": {MEDIA["zip"]: {}}, "description": "The ZIP."}}
+
+
+@router.get("/models/{name}/export", tags=["models"], response_class=Response, responses=ZIPPED)
 async def export(name: str, owner: Asking, service: Serving) -> Response:
     """A ZIP of one folder: config.json, weights.safetensors, metadata.json."""
     content = await service.do(models.exported, service.run(name, owner))
@@ -400,12 +402,8 @@ async def _worked(
     return Response(content, media_type=MEDIA["csv"], headers=_attached("made.csv"))
 
 
-BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+BODY = {"requestBody": {"required": True, "content": {"application/octet-stream": BINARY}}}
 
 
 @router.post("/uploads", tags=["uploads"], status_code=201, openapi_extra=BODY)
@@ -547,12 +545,9 @@ TEMPLATES = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=
 @page.get("/")
 def show_page(service: Serving) -> HTMLResponse:
     """The page; whose models there are, its script asks for."""
-    told = {
-        "table_models": TABLE_MODELS,
-        "picture_models": PICTURE_MODELS,
-        "with_keys": service.settings.keys is not None,
-    }
-    return HTMLResponse(TEMPLATES.get_template("page.html").render(**told, limit=service.settings.upload_mb))
+    told = {"with_keys": service.settings.keys is not None, "limit": service.settings.upload_mb}
+    models_of = {"table_models": TABLE_MODELS, "picture_models": PICTURE_MODELS}
+    return HTMLResponse(TEMPLATES.get_template("page.html").render(**told, **models_of))
 
 
 @page.get("/static/{name}")
@@ -605,10 +600,7 @@ def create(settings: Settings) -> FastAPI:
         service.jobs.close()
         service.threads.shutdown(wait=False, cancel_futures=True)
 
-    # the pages that FastAPI brings fetch scripts from elsewhere
-    app = FastAPI(
-        title="datakiln", version="1", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json", lifespan=lifespan
-    )
+    app = FastAPI(title="datakiln", version="1", openapi_url="/v1/openapi.json", lifespan=lifespan, **NO_PAGES)
     app.state.service = service
     app.include_router(router)
     app.include_router(page)
