@@ -31,10 +31,10 @@ serve: install ## a page and an API on this machine: make serve ARGS_SERVE="port
 	$(BIN)/python -m src.serve root=outputs $(ARGS_SERVE)
 
 test: install ## the tests, a few minutes
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-all: install ## every test, the slow ones too
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m ''
+	$(BIN)/python -m pytest -n auto --dist loadfile -m ''
 
 lint: install ## what CI checks: ruff, mypy, import-linter
 	$(BIN)/ruff check .

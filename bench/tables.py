@@ -98,18 +98,19 @@ def _source(folder: Path) -> tuple[list[str], str]:
     places = [*([Path(where) / name for name in FOLDERS] if where else []), cache_dir() / "adult"]
     if any(all((place / name).is_file() for name in FILES) for place in places):
         return ["data=adult"], "Adult, all 32,561 training rows"
-    _generated().to_parquet(folder / "generated.parquet")
+    generated().to_parquet(folder / "generated.parquet")
     path = f"data.path={folder}/generated.parquet"
     return ["data=csv", path, "data.target=c8"], "generated, of Adult's rows, columns and categories"
 
 
-def _generated() -> pd.DataFrame:
+def generated(n: int = ROWS) -> pd.DataFrame:
+    """A table of Adult's columns and numbers of categories."""
     rng = np.random.default_rng(0)
-    ages, weights = rng.integers(17, 91, ROWS), rng.lognormal(12, 0.5, ROWS).astype(int)
-    spiked = [np.where(rng.random(ROWS) < share, 0, rng.integers(1000, 9000, ROWS)) for share in (0.92, 0.95)]
-    numbers = [ages, weights, rng.integers(1, 17, ROWS), *spiked, rng.integers(1, 100, ROWS)]
+    ages, weights = rng.integers(17, 91, n), rng.lognormal(12, 0.5, n).astype(int)
+    spiked = [np.where(rng.random(n) < share, 0, rng.integers(1000, 9000, n)) for share in (0.92, 0.95)]
+    numbers = [ages, weights, rng.integers(1, 17, n), *spiked, rng.integers(1, 100, n)]
     frame = {f"n{i}": values for i, values in enumerate(numbers)}
     for i, size in enumerate(CATEGORIES):
         shares = rng.dirichlet(np.full(size, 0.5))
-        frame[f"c{i}"] = np.array([f"value {j}" for j in range(size)])[rng.choice(size, ROWS, p=shares)]
+        frame[f"c{i}"] = np.array([f"value {j}" for j in range(size)])[rng.choice(size, n, p=shares)]
     return pd.DataFrame(frame)

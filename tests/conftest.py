@@ -12,15 +12,19 @@ import pytest
 import src  # noqa: F401 (the tests of a clone test that clone's package, whatever is installed)
 
 os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many workers as cores: more threads only get in each other's way
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 
 @pytest.fixture(autouse=True, scope="session")
 def configs_are_parsed_once():
     """Hydra reads some thirty files for each composed config, of which the tests compose a thousand."""
-    from hydra._internal.core_plugins.file_config_source import FileConfigSource
+    from hydra._internal.sources_registry import SourcesRegistry
+    from hydra.core.plugins import Plugins
 
-    load, known = FileConfigSource.load_config, {}
+    Plugins.instance()  # it imports the sources anew: the class that Hydra uses is not the one an import gives
+    source = SourcesRegistry.instance().resolve("file")
+    load, known = source.load_config, {}
 
     def remembered(self, config_path):
         path = Path(self.path) / self._normalize_file_name(config_path)
@@ -30,7 +34,7 @@ def configs_are_parsed_once():
         return copy.deepcopy(known[key])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FileConfigSource, "load_config", remembered)
+        patch.setattr(source, "load_config", remembered)
         yield
 
 

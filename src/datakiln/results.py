@@ -21,6 +21,28 @@ Better = Literal["higher", "lower", "none"]
 
 
 @dataclass
+class Trial:
+    """One attack of an audit: what it scored, each figure as value, lower and upper end.
+
+    Attributes:
+        name: Of the attack, in words.
+        group: Whose records it was tried on, in words.
+        figures: By name, such as "AUC"; a figure that was refused is missing.
+        tried: Records attacked, by what they are: {"members": 1400, "non-members": 300}.
+        why: Why figures are missing, or why the attack was not tried; empty if nothing is missing.
+    """
+
+    name: str
+    group: str
+    figures: dict[str, list[float]]
+    tried: dict[str, int]
+    why: str = ""
+
+
+Finding = Literal["leak", "slight", "nothing", "weak"]
+
+
+@dataclass
 class Score:
     """One figure of a run, beside what real data and a naive resampling reach on it.
 
@@ -44,6 +66,8 @@ class Score:
         ceiling_range: Lowest and highest ceiling that chance gives, over repeated draws of as many real examples.
         floor_range: The same of the floor.
         draws: How many draws are behind the ceiling; there may be fewer of the floor.
+        trials: The attacks behind a figure of an audit.
+        finding: What these come to: a "leak", a "slight" one, "nothing" found, or too "weak" to tell; None elsewhere.
     """
 
     name: str
@@ -65,6 +89,8 @@ class Score:
     ceiling_range: list[float] | None = None
     floor_range: list[float] | None = None
     draws: int | None = None
+    trials: list[Trial] | None = None
+    finding: Finding | None = None
 
     def __post_init__(self) -> None:
         """Keeps a number that JSON cannot hold out of the file, and says so."""
@@ -148,6 +174,43 @@ class Step:
 
 
 @dataclass
+class Guarantee:
+    """What differential privacy promises of a run, and what it does not.
+
+    Attributes:
+        mechanism: "marginals" or "dp_sgd".
+        epsilon: Of the run; what was spent, not what was asked for.
+        delta: Of the run.
+        unit: Whose presence is hidden.
+        neighbours: Which tables are told apart no better than that.
+        accountant: How the cost was counted.
+        rate: Probability that an example takes part in a step; None where nothing is sampled.
+        noise: In words: how much, and where it is added.
+        together_epsilon: Of all runs on the table that the ledger knows, this one included.
+        together_delta: The same.
+        runs: How many of them there are.
+        covered: What may be given away under the promise.
+        not_covered: What looks at real examples and was not paid for.
+        note: What else a reader must know.
+    """
+
+    mechanism: str
+    epsilon: float
+    delta: float
+    unit: str
+    neighbours: str
+    accountant: str
+    rate: float | None
+    noise: str
+    together_epsilon: float
+    together_delta: float
+    runs: int
+    covered: str
+    not_covered: str
+    note: str = ""
+
+
+@dataclass
 class RunResult:
     """Everything a run leaves behind as figures; the structure of `result.json`.
 
@@ -162,6 +225,7 @@ class RunResult:
         n_steps: Optimizer steps.
         best_checkpoint: Path relative to the run's folder; empty where there is none.
         best_epoch: The epoch it was taken at, from 0 as in metrics.csv; what people read counts from 1.
+        privacy: What differential privacy promises of the run; None without it.
         created: When the run ended, ISO 8601, UTC.
         format: Version of this structure.
     """
@@ -190,6 +254,7 @@ class RunResult:
     n_parameters: int = 0
     best_checkpoint: str = ""
     best_epoch: int | None = None
+    privacy: Guarantee | None = None
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     format: int = FORMAT
 

@@ -74,6 +74,8 @@ def _read_dataclass(kind: Any, state: dict[str, Any], where: str) -> Any:  # noq
 def _fits(kind: Any, value: Any) -> bool:  # noqa: ANN401
     """Whether a parsed value is of a type, looking no deeper than its outside; true and false are no numbers."""
     origin = typing.get_origin(kind)
+    if origin is Literal:
+        return value in typing.get_args(kind)
     if dataclasses.is_dataclass(kind) or origin is dict:
         return isinstance(value, dict)
     if kind in (int, float):

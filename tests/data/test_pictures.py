@@ -22,7 +22,14 @@ from datakiln.data.pictures.files import PictureFiles, header, read_picture, squ
 from datakiln.data.pictures.folder import FolderImages
 from datakiln.data.pictures.loaders import ImageLoader, middle, randomly_cut
 from datakiln.data.pictures.pictures import FolderData, ImageData
-from datakiln.data.pictures.sources import DownloadFailed, OfficialImages, Pictures, RawImages, SklearnDigits
+from datakiln.data.pictures.sources import (
+    DownloadFailed,
+    OfficialImages,
+    Pictures,
+    RawImages,
+    SklearnDigits,
+    find_files,
+)
 from datakiln.errors import UserError
 
 
@@ -306,6 +313,20 @@ def test_mnist_files_are_read_as_they_are(tmp_path):
     assert (raw.train.x.numpy()[:, 0] == x).all() and (raw.test.y.numpy() == y).all()
     assert raw.provenance.kind == "files"
     assert OfficialImages("mnist")(str(tmp_path), 32).train.x.shape == (30, 1, 32, 32)
+
+
+def test_a_set_lies_in_a_folder_of_its_name_as_distributions_pack_it(tmp_path):
+    """Flat in a folder of its own, told by that folder or by the one around it; never as another set's files."""
+    x, y = noise(30, 1, 28)[:, 0], np.arange(30, dtype=np.uint8) % 10
+    own = tmp_path / "fashion-mnist"
+    own.mkdir()
+    for part in ("train", "t10k"):
+        (own / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(x)))
+        (own / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(y)))
+    for folder in (tmp_path, own):
+        raw = OfficialImages("fashion_mnist")(str(folder), None)
+        assert (raw.train.x.numpy()[:, 0] == x).all() and (raw.test.y.numpy() == y).all()
+        assert find_files(folder, image_sources.LAYOUTS["mnist"].files) is None
 
 
 def test_a_damaged_file_is_named(tmp_path):

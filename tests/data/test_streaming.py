@@ -365,7 +365,9 @@ def test_a_resumed_pass_ends_as_it_would_have_and_reads_only_what_it_needs(tmp_p
         assert begun * 3 * 45 <= at * 64 + 3 * 50  # buffers before the batch were not read
 
 
-@pytest.mark.parametrize("kind", ["bootstrap", "mixture", "tabar", "tvae"])
+@pytest.mark.parametrize(
+    "kind", ["mixture", "tabar", *(pytest.param(m, marks=pytest.mark.slow) for m in ("bootstrap", "tvae"))]
+)
 def test_killed_and_resumed_equals_never_killed(kind, tmp_path):
     adam = functools.partial(torch.optim.Adam, lr=1e-3)
     make = {
@@ -473,12 +475,12 @@ def test_rows_with_a_missing_cell_are_left_out_where_that_is_asked(tmp_path):
 
 # Whole runs
 
-MORE = ("mixture", "nsf", "tabsyn", "copula", "bootstrap", "tvae", "tabddpm")
+MORE = ("vae", "mixture", "nsf", "tabsyn", "copula", "bootstrap", "tvae", "tabddpm")
 
 
 @pytest.mark.parametrize(
     "model",
-    ["vae", "tabar", "ctgan", *(pytest.param(m, marks=pytest.mark.slow) for m in MORE)],
+    ["tabar", "ctgan", *(pytest.param(m, marks=pytest.mark.slow) for m in MORE)],
 )
 def test_every_model_trains_from_disk(model, tmp_path):
     register_resolvers()

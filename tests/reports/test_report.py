@@ -18,7 +18,17 @@ from datakiln.jobs.announce import announce_result, columns_table
 from datakiln.reports.comparison import COSTS, collect, compare, csv_text, write_comparison
 from datakiln.reports.groups import spread_text
 from datakiln.reports.terminal import lacking
-from datakiln.results import Objective, RunResult, Score, Source, headlines, machine, package_versions, peak_memory_mb
+from datakiln.results import (
+    Objective,
+    RunResult,
+    Score,
+    Source,
+    Trial,
+    headlines,
+    machine,
+    package_versions,
+    peak_memory_mb,
+)
 from datakiln.storage import replacing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +62,7 @@ def comparison(*paths, **options):
 
 def test_a_result_survives_its_file(tmp_path):
     score = Score("a/b", 0.5, "higher", 0, 1, detail={"x": 1.0, "y": None}, ideal=0.5, n=3, note="n")
+    score.trials, score.finding = [Trial("a", "b", {"AUC": [0.5, 0.4, 0.6]}, {"members": 3}, "")], "weak"
     saved = run(tmp_path / "r", figures=[score], wall_seconds={"fit": 1.5}, best_epoch=3, machine=machine())
     assert RunResult.load(tmp_path / "r" / "result.json") == saved
 

@@ -18,7 +18,7 @@ from datakiln.api.process import as_it_was, numbers_as_they_were, quietly
 from datakiln.cli import choices, signatures
 from datakiln.cli.checks import check, check_arguments
 from datakiln.errors import UserError, near
-from datakiln.storage import leaving_no_trace
+from datakiln.storage import cache_dir, leaving_no_trace
 
 if TYPE_CHECKING:
     import os
@@ -80,6 +80,8 @@ def fit(
             cfg.output_dir = str(place)
             if folder is None:
                 cfg.root = str(place)  # where a table that stays on disk keeps a copy of itself
+                if cfg.privacy.get("ledger") == f"{place}/privacy-ledger.jsonl":  # what was spent outlasts the place
+                    cfg.privacy.ledger = str(cache_dir() / "privacy-ledger.jsonl")
         check(cfg)
         stack.enter_context(numbers_as_they_were())  # only now is torch needed
         stack.enter_context(quietly())

@@ -100,8 +100,10 @@ class Model:
             made = self.synthesizer.sample(int(n), condition, int(seed), balance, Sampling(**options))
         return made.transpose(0, 2, 3, 1) if isinstance(made, np.ndarray) and self.kind == "image" else made
 
-    def log_prob(self, rows: pd.DataFrame) -> pd.Series:
+    def log_prob(self, rows: pd.DataFrame | np.ndarray) -> pd.Series | np.ndarray:
         """How likely each row is, in nats; the lowest are anomalies, minus infinity is what no training row could be.
+
+        Of pictures, uint8 (n, H, W, C) of the model's size, an array of shape (n,).
 
         Arguments:
             rows: A table with columns of the training table; unknown cells and columns are left out of account by
@@ -111,6 +113,8 @@ class Model:
             UserError: The model has no likelihood, or the rows do not fit.
         """
         with as_it_was(), quietly():
+            if self.kind == "image" and isinstance(rows, np.ndarray) and rows.ndim == 4 and rows.dtype == np.uint8:
+                return self.synthesizer.picture_log_prob(rows.transpose(0, 3, 1, 2))
             return score_frame(self.synthesizer, self._rows(rows)).set_axis(rows.index)
 
     def fill(self, rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
@@ -216,7 +220,7 @@ class Model:
         model = self.synthesizer.model
         abilities = ["sample"] if model.can_draw else []
         abilities += ["log_prob"] if model.likelihood != "none" else []
-        abilities += ["fill"] if model.can_fill else []
+        abilities += ["fill"] if model.can_fill and self.kind == "table" else []
         told = {"label": "is told the label", "categories": "is told categories", "columns": "is told any column"}
         return abilities + ([told[model.conditioning]] if model.conditioning in told else [])
 

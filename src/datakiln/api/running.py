@@ -144,7 +144,7 @@ def _report(
 
     table = None
     if isinstance(run.proof, TableProof):
-        frames = run.proof.data.frames
+        frames = run.proof.data.real
         table = EvalData(run.proof.data.schema, frames["train"], frames["test"], run.synthetic, int(run.cfg.seed))
     preview = run.proof.preview(run.synthetic)
     return Report(result, draw, table=table, preview=preview, history=history, config=config, left=left)

@@ -11,6 +11,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
 
 from datakiln.cli import choices, kinds, signatures
 from datakiln.cli.options import declared
+from datakiln.cli.private import check_privacy
+from datakiln.cli.strict import check_guarantee, check_report, check_strict
 from datakiln.data.pictures import finding
 from datakiln.data.tables.finding import check_table, find_file
 from datakiln.errors import UserError, near
@@ -27,7 +29,11 @@ def check(cfg: DictConfig) -> None:
         UserError: The first thing that is wrong, in one line.
     """
     name_constraints(cfg)
+    check_privacy(cfg)
     check_values(cfg)
+    check_report(cfg)
+    check_strict(cfg)
+    check_guarantee(cfg)
     check_pairing(cfg)
     check_reach(cfg)
     check_watch(cfg)

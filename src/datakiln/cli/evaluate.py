@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from datakiln.cli.calling import called_as
 from datakiln.cli.commands import command, options
+from datakiln.cli.strict import check_report
 from datakiln.errors import Interrupted, UserError
 from datakiln.sampling.room import check_room
 from datakiln.saying import say
@@ -38,8 +40,11 @@ def main(argv: list[str]) -> None:
         raise UserError(f"give either run= or real= and synthetic=; {usage}")
     if cfg.real is not None and cfg.synthetic is None:
         raise UserError(f"synthetic= is missing beside real={cfg.real}; {usage}")
+    check_report(cfg)
     if cfg.n is not None:
         check_room(str(cfg.out or cfg.run or "."), cfg.n, 1)
+    if cfg.run is None and cfg.shadows:
+        raise UserError(f"shadows={cfg.shadows} needs a model to train others like: give run=FOLDER")
     if cfg.run is not None and cfg.holdout is not None:
         raise UserError(f"holdout={cfg.holdout} is for real= and synthetic=; a run has its own")
     say(f"measuring {cfg.run} again" if cfg.run is not None else f"measuring {cfg.synthetic} against {cfg.real}")
@@ -73,12 +78,18 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
     if data.refits:
         data.train_on_all()  # as the model that was kept
     data.setup("fit")
-    if data.provenance.sha256 != result.provenance.sha256:
+    is_told = not data.privacy.is_on  # else the hash is a keyed one, whose key stays where the run was made
+    if is_told and data.provenance.sha256 != result.provenance.sha256:
         raise UserError(
             f"the data of {run} has changed since ({data.provenance.detail} has sha256 {data.provenance.sha256[:12]}, "
             f"the run had {result.provenance.sha256[:12]}); bring the old data back, or train again"
         )
     proof = build_proof(data)
+    proof.check(cfg)
+    proof.synthesizer, proof.secret = synthesizer, cfg.secret
+    proof.trained_as(stored_config(run / "config" / "config.yaml"), result.epochs)
+    if cfg.shadows:
+        metrics = with_shadows(metrics, int(cfg.shadows))
     seed = result.seed + 1 if cfg.seed is None else int(cfg.seed)  # with its own, the run would draw the same again
     console.print(f"samples drawn with seed={seed}; those of the run had seed={result.seed}")
     with _whole_or_gone(_new_folder(cfg, run)) as folder:
@@ -87,7 +98,7 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
         result.n_synthetic = len(synthetic)
         result.seed = seed
         plots = proof.plots(synthesizer, synthetic, folder)
-        _write(result, plots, proof.preview(synthetic), folder, console)
+        _write(result, plots, proof.preview(synthetic), folder, console, bool(cfg.report.public))
 
 
 def stored_parts(path: Path) -> tuple[GenerativeData, list[Any]]:
@@ -106,6 +117,8 @@ def stored_parts(path: Path) -> tuple[GenerativeData, list[Any]]:
     cache = Path(str(config.get("cache") or "."))
     if "cache" in config and (cache.is_absolute() or ".." in cache.parts):  # only a person says where to write
         config["cache"] = str(cache_dir() / "tables")
+    if isinstance(config.get("private"), dict):  # what the run gave away is read again, and nothing is spent
+        config["private"] = {**config["private"], "folder": str(path.parent.parent), "ledger": ""}
     try:
         data = build(config, "data")
         if not isinstance(data, GenerativeData):
@@ -116,6 +129,24 @@ def stored_parts(path: Path) -> tuple[GenerativeData, list[Any]]:
         raise UserError(f"{path}: {error}") from None
     except ValueError as error:  # how classes refuse a value of theirs
         raise UserError(f"{path} is damaged, or of another version of the program ({error}); train again") from None
+
+
+def stored_config(path: Path) -> dict[str, Any]:
+    """The config of a run as plain values, in which nothing is resolved."""
+    from datakiln.cli.run_folders import stored_yaml
+
+    return _mapping({"config": stored_yaml(path)}, "config", path)
+
+
+def with_shadows(metrics: list[Any], count: int) -> list[Any]:
+    """The metrics, the membership battery of tables with so many shadow models; raises `UserError` where it is not."""
+    from datakiln.metrics.privacy.membership import membership
+
+    found = [getattr(metric, "func", metric) is membership for metric in metrics]
+    if not any(found):
+        raise UserError(f"shadows={count}: the membership battery of a table is none of this run's metrics")
+    pairs = zip(metrics, found, strict=True)
+    return [functools.partial(metric, shadows=count) if is_game else metric for metric, is_game in pairs]
 
 
 def _mapping(stored: Any, name: str, path: Path) -> dict[Any, Any]:  # noqa: ANN401 (any yaml value)
@@ -139,6 +170,8 @@ def evaluate_pair(cfg: DictConfig, console: Console) -> None:
         raise UserError(f"real={real} and synthetic={synthetic} must be two tables or two folders of pictures")
     if real.is_dir() and cfg.holdout is not None:
         raise UserError(f"holdout={cfg.holdout} is for tables; leave it out for folders of pictures")
+    if real.is_dir() and cfg.secret is not None:
+        raise UserError(f"secret={cfg.secret} is for tables; leave it out for folders of pictures")
     if real.is_dir():
         from datakiln.proof.folders import evaluate_folders as measure
     else:
@@ -146,7 +179,7 @@ def evaluate_pair(cfg: DictConfig, console: Console) -> None:
     metrics = default_metrics("image" if real.is_dir() else "table")
     with _whole_or_gone(_new_folder(cfg, Path())) as folder:
         result, plots, preview = measure(cfg, metrics, folder, console)
-        _write(result, plots, preview, folder, console)
+        _write(result, plots, preview, folder, console, bool(cfg.report.public))
 
 
 def default_metrics(kind: str) -> list[Any]:
@@ -178,11 +211,18 @@ def _whole_or_gone(folder: Path) -> Iterator[Path]:
         raise
 
 
-def _write(result: RunResult, plots: list[Path], preview: pd.DataFrame | None, folder: Path, console: Console) -> None:
+def _write(
+    result: RunResult,
+    plots: list[Path],
+    preview: pd.DataFrame | None,
+    folder: Path,
+    console: Console,
+    is_public: bool,
+) -> None:
     from datakiln.jobs.announce import announce_result
     from datakiln.reports.page import write_page
 
-    write_page(result, plots, preview, None, folder / "report.html")
+    write_page(result, plots, preview, None, folder / "report.html", is_public=is_public)
     result.save(folder / "result.json")  # last: with it the folder is complete
     announce_result(result, folder / "report.html", console)
 

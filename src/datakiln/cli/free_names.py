@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from datakiln.cli.choices import ALIASES, names
 from datakiln.errors import UserError, near
 
-PARENTS = ("data.types",)  # their names are columns
+PARENTS = ("data.types", "privacy.public.columns", "privacy.public.bounds")  # their names are columns
 TRUTHS = ("true", "false", "True", "False")
 SEVERAL_PROCESSES = ("ddp", "fsdp", "deepspeed")
 PLAIN = re.compile(r"[\w./:+ -]*", flags=re.ASCII)  # values that need no look

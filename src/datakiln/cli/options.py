@@ -20,6 +20,7 @@ class Train:
     data_dir: str | None
     n_synthetic: Annotated[int, "at least 1"] | None
     plots: bool
+    secret: str | None
     monitor: str
     mode: Literal["min", "max"]
     objective: str
@@ -45,6 +46,7 @@ class Sample:
     balance: str | None
     per_class: Annotated[int, "at least 1"] | None
     fill: str | None
+    mask: str | None
     score: str | None
     seed: Annotated[int, "at least 0"]
     weights: Literal["average", "raw"]
@@ -67,6 +69,8 @@ class Evaluate:
     synthetic: str | None
     holdout: str | None
     target: str | None
+    shadows: Annotated[int, "at least 0"]
+    secret: str | None
     out: str | None
     debug: bool
 

@@ -72,6 +72,8 @@ def _write(cfg: DictConfig, synthesizer: Synthesizer, console: Console) -> str:
     for key, makers in (("fill", FILLERS), ("score", SCORERS), ("translate", TRANSLATORS)):
         if cfg[key] is not None:
             _check_ability(key, synthesizer)
+            if kind == "table" and cfg.mask is not None:
+                raise UserError(f"mask={cfg.mask} is for pictures; a table's missing cells are what fill= draws")
             return _of_kind(makers, kind, f"{key}={cfg[key]}")(cfg, synthesizer, condition, options)
     return _of_kind(WRITERS, kind, "sampling")(cfg, synthesizer, condition, options, console)
 
@@ -128,6 +130,20 @@ def _score_table(cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str,
     return score_file(synthesizer, str(cfg.score), str(cfg.out)) + ";"
 
 
+def _fill_pictures(cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str, Any], options: Sampling) -> str:
+    from datakiln.sampling.completing import fill_folder
+
+    mask = None if cfg.mask is None else str(cfg.mask)
+    source, out = Path(str(cfg.fill)), Path(str(cfg.out))
+    return fill_folder(synthesizer, source, out, mask, int(cfg.seed), options, bool(cfg.overwrite))
+
+
+def _score_pictures(cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str, Any], options: Sampling) -> str:
+    from datakiln.sampling.completing import score_folder
+
+    return score_folder(synthesizer, Path(str(cfg.score)), str(cfg.out))
+
+
 def _translate_pictures(cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str, Any], options: Sampling) -> str:
     from datakiln.sampling.pictures import translate_folder
 
@@ -174,8 +190,8 @@ def _write_pictures(
 
 # by kind of data; a kind that is not named here is refused by name
 WRITERS: dict[str, Maker] = {"table": _write_table, "image": _write_pictures}
-FILLERS: dict[str, Maker] = {"table": _fill_table}
-SCORERS: dict[str, Maker] = {"table": _score_table}
+FILLERS: dict[str, Maker] = {"table": _fill_table, "image": _fill_pictures}
+SCORERS: dict[str, Maker] = {"table": _score_table, "image": _score_pictures}
 TRANSLATORS: dict[str, Maker] = {"image": _translate_pictures}
 
 
@@ -195,6 +211,8 @@ def _check(cfg: DictConfig) -> None:
         told = cfg.condition and key != "translate"
         if cfg[key] is not None and (others or told):
             raise UserError(f"{key}={cfg[key]} works on the rows of that file; leave out {(*others, 'condition')[0]}=")
+    if cfg.mask is not None and cfg.fill is None:
+        raise UserError(f"mask={cfg.mask} says what fill= hides in pictures; give fill=FOLDER/ too, or leave it out")
     if not isinstance(cfg.seed, int):
         raise UserError(f"seed={cfg.seed} must be a whole number")
     Sampling(*(cfg[name] for name in OPTIONS))  # refuses values that no model could use

@@ -50,7 +50,7 @@ def check_words(argv: Sequence[str], config_name: str) -> None:
                 raise UserError(unknown_option(key, argv, config_name))
         parent, _, last = key.rpartition(".")
         target = str(known.get(f"{parent}._target_", "")) if parent else declared(config_name)
-        for one in value.split(","):  # several are a sweep
+        for one in [] if value.startswith(("[", "{")) else value.split(","):  # several are a sweep
             if SCALAR.fullmatch(one):
                 kinds.checked(_read(one), target, last, key)
 

@@ -15,6 +15,9 @@ from torch import Tensor
 
 from datakiln.codecs.base import Codec
 from datakiln.errors import UserError
+from datakiln.privacy.budget import Privacy
+from datakiln.privacy.gradients import poisson
+from datakiln.privacy.marginals import Release
 from datakiln.spec import NOUNS, Batch, DataSpec
 
 
@@ -183,6 +186,32 @@ class TensorLoader(Loader):
             yield rows if order is None else order[rows]
 
 
+class PoissonLoader(Loader):
+    """Batches in which each example is by itself with one probability, by the system's secure source.
+
+    Arguments:
+        x: Encoded examples, shape (n, *).
+        y: Label indices, shape (n,), or None.
+        rate: The probability.
+        steps: Batches a pass.
+    """
+
+    def __init__(self, x: Tensor, y: Tensor | None, rate: float, steps: int) -> None:
+        """See the class."""
+        super().__init__(max(round(rate * len(x)), 1))
+        self.x, self.y, self.rate, self.steps = x, y, rate, steps
+
+    def __len__(self) -> int:
+        """Batches a pass."""
+        return self.steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        """One pass; no seed decides who is in it, and no state tells."""
+        for step in range(self.start(), self.steps):
+            self._position = step + 1
+            yield Batch(self.x, self.y).rows(poisson(len(self.x), self.rate).to(self.x.device))
+
+
 class GenerativeData(L.LightningDataModule, abc.ABC):
     """A data module that a job can use.
 
@@ -192,6 +221,8 @@ class GenerativeData(L.LightningDataModule, abc.ABC):
         provenance: Where the data comes from; set by `setup`.
         reports: What each preprocessing step did; set by `setup`.
         originals: The files it was read from, where they are a person's own; set by `setup`.
+        privacy: The options of `privacy=`.
+        released: What was given away of a table before training, under differential privacy; else None.
     """
 
     kind: ClassVar[str]
@@ -200,6 +231,8 @@ class GenerativeData(L.LightningDataModule, abc.ABC):
     provenance: Provenance
     reports: list[StepReport]
     originals: Inputs | None = None
+    privacy: Privacy = Privacy()
+    released: Release | None = None
 
     def changed_input(self) -> Path | None:
         """A file that is no more what was read of it, by size, time of change and then content; None: all are."""
@@ -211,6 +244,31 @@ class GenerativeData(L.LightningDataModule, abc.ABC):
         except OSError:  # gone, or not to be read any more
             return touched[0]
         return touched[0] if now != self.provenance.sha256 else None
+
+    @property
+    def released_cost(self) -> tuple[float, float]:
+        """Epsilon and delta that were spent before training."""
+        return 0.0, 0.0
+
+    @property
+    def paid_share(self) -> float:
+        """Under dp_sgd, the share of the budget that was spent before training."""
+        return 0.0
+
+    @property
+    def poisson(self) -> tuple[float, int]:
+        """Under dp_sgd, the probability that an example takes part in a step, and the steps of an epoch."""
+        raise UserError(f"privacy=dp_sgd does not know how to sample this kind of data: {type(self).__name__}")
+
+    @property
+    def expected(self) -> float:
+        """Under dp_sgd, how many examples a step has on average, as far as is public."""
+        raise UserError(f"privacy=dp_sgd does not know how to sample this kind of data: {type(self).__name__}")
+
+    @property
+    def parameters(self) -> tuple[Any, Any] | None:
+        """Those of a mixture, where the data brings them in place of rows to learn from; see `Mixture.adopt`."""
+        return None
 
     def declared(self) -> dict[str, Any]:
         """What a checkpoint keeps of the data besides its codec, as plain values; nothing unless overridden."""

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from datakiln.console import Console, styled
 from datakiln.data.base import GenerativeData
+from datakiln.data.tables.public import Public
 from datakiln.data.tables.tables import TableData
 from datakiln.data.tables.types import ColumnRow, describe
 from datakiln.jobs.job import Job
@@ -37,14 +38,27 @@ def announce_data(data: GenerativeData, console: Console) -> None:
     else:
         data.prepare_data()
     source = data.provenance
-    console.print(styled(f"data: {source.detail} ", (f"({source.kind}, sha256 {source.sha256[:12]})", "dim")))
+    hashed = "" if isinstance(data, TableData) and data.public is not None else f", sha256 {source.sha256[:12]}"
+    console.print(styled(f"data: {source.detail} ", (f"({source.kind}{hashed})", "dim")))
     for note in notes:
         told = styled(("note:", "yellow"), f" {note}")
         console.print(Panel(styled(note), style="bold yellow") if source.is_stand_in else told)
-    if isinstance(data, TableData):
+    if isinstance(data, TableData) and data.public is not None:
+        console.print(
+            columns_table(f"{counted(len(data.schema.fields), 'column')}, as declared", shown(data.public), 99)
+        )
+    elif isinstance(data, TableData):
         raw = data.read()
         title = f"{counted(raw.rows, 'row')}, {counted(len(data.schema.fields), 'column')}"
         console.print(columns_table(title, describe(data.schema, raw.frame, raw.facts), console.width))
+
+
+def shown(public: Public) -> list[ColumnRow]:
+    """The columns of a table under differential privacy, of which nothing is found and no cell is shown."""
+    return [
+        ColumnRow(column.field.name, column.field.type, 0, column.size if column.is_modelled else 0, "", "declared")
+        for column in public.columns
+    ]
 
 
 def is_fixed(job: Job) -> bool:
@@ -114,6 +128,10 @@ def announce_result(result: RunResult, report: Path, console: Console) -> None:
     from datakiln.reports.terminal import lacking, terminal_table
 
     console.print(terminal_table(result))
+    if (promise := result.privacy) is not None:
+        told = f"epsilon {promise.epsilon:.4g} at delta {promise.delta:.2g} ({promise.mechanism}); "
+        together = f"{counted(promise.runs, 'run')} on this table together: {promise.together_epsilon:.4g}"
+        console.print(f"{told}{together}; figures and plots are not covered", soft_wrap=True)
     if told := lacking(result):
         console.print(told, style="yellow", soft_wrap=not console.is_terminal)
     console.print(f"report: {report}", soft_wrap=True)

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from datakiln.callbacks.bundle import Bundle
 from datakiln.callbacks.chosen import Chosen
 from datakiln.callbacks.log import RunLog, kept_log
+from datakiln.callbacks.private import PrivateTraining
 from datakiln.console import Console
 from datakiln.data.base import GenerativeData
 from datakiln.models.base import GenerativeModel
@@ -34,6 +35,7 @@ class Job:
     model: GenerativeModel
     proof: Proof
     bundle: Bundle
+    protection: PrivateTraining
     trainer: L.Trainer
     loggers: list[Any]
     synthesizer: Synthesizer

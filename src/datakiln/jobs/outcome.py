@@ -8,6 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from datakiln.errors import UserError, near
+from datakiln.jobs.guarantee import guarantee_of
 from datakiln.jobs.job import Job
 from datakiln.results import (
     Better,
@@ -76,13 +77,14 @@ def build_result(job: Job) -> RunResult:
         machine=machine(str(job.model.device)),
         wall_seconds=job.seconds,
         cpu_seconds=job.cpu_seconds,
-        fit_cpu_seconds=job.cpu_seconds["fit"],
+        fit_cpu_seconds=round(job.cpu_seconds["fit"] + job.cpu_seconds.get("release", 0.0), 3),
         peak_memory_mb=peak_memory_mb(),
         epochs=job.trainer.current_epoch,
         n_steps=job.model.steps,
         n_parameters=sum(p.numel() for p in job.model.parameters()),
         best_checkpoint="checkpoints/best.ckpt" if bundle.best_path.exists() else "checkpoints/last.ckpt",
         best_epoch=bundle.best_epoch,
+        privacy=guarantee_of(job),
     )
 
 

@@ -19,6 +19,7 @@ from datakiln.callbacks.bundle import Bundle
 from datakiln.callbacks.chosen import Chosen
 from datakiln.callbacks.ema import Ema
 from datakiln.callbacks.log import TrainingLines
+from datakiln.callbacks.private import PrivateTraining
 from datakiln.callbacks.progress import TrainingBar
 from datakiln.callbacks.pruning import current_judge
 from datakiln.callbacks.stopping import Stopped, on_termination
@@ -32,6 +33,7 @@ from datakiln.jobs.resuming import checkpoint_to_go_on_from, fit_on_all_rows
 from datakiln.loggers.about import About, learning_rate
 from datakiln.loggers.csv import Csv
 from datakiln.models.base import Diverged
+from datakiln.models.statistical.mixture import Mixture
 from datakiln.proof.base import build_proof
 from datakiln.sampling.checkpoints import FORMAT, load_model, model_arguments, read_checkpoint, stage_of
 from datakiln.sampling.registry import register
@@ -80,13 +82,48 @@ class Run(Job):
             self.data = instantiate(self.cfg.data, _convert_="all")
             announce_data(self.data, self.console)
             self.data.prepare_data()
-            self.data.setup("fit")
+            if not self._is_private:
+                self.data.setup("fit")
+        if self._is_private:
+            with self.phase("release"), self.console.work("measuring marginals"):
+                self.data.setup("fit")
         announce_relations(self.data, self.console)
         one = NOUNS[self.data.kind]
         for report in self.data.reports:
             touched = ", ".join(counted(n, what) for n, what in ((report.rows, one), (report.cells, "cell")) if n)
             told = (f"({touched or 'nothing touched'})", "dim")
-            self.console.print(styled(f"  {report.name}: {report.detail} ", told))
+            text = styled(f"  {report.name}: {report.detail} ", told)
+            self.console.print(text, style="bold yellow" if report.name == "warning" else "")
+
+    @property
+    def _is_private(self) -> bool:
+        """Whether the run is under differential privacy."""
+        options = self.cfg.get("privacy") or {}
+        return str(options.get("mechanism", "none")) != "none" and options.get("epsilon") is not None
+
+    @property
+    def _is_noisy(self) -> bool:
+        """Whether gradients are clipped and hidden in noise."""
+        return self._is_private and str(self.cfg.privacy.mechanism) == "dp_sgd"
+
+    def _protection(self) -> PrivateTraining:
+        privacy, share = self.cfg.privacy, 1.0 - self.data.paid_share
+        epsilon, delta = share * float(privacy.epsilon), share * float(privacy.delta)
+        folder = self.folder / "checkpoints"
+        self.protection = PrivateTraining(
+            self.data,
+            folder,
+            epsilon,
+            delta,
+            float(privacy.clip),
+            str(privacy.accountant),  # type: ignore[arg-type]
+        )
+        return self.protection
+
+    def _given(self) -> tuple[Any, Any] | None:
+        """Parameters that the data brings for this model, fitted to noisy marginals; None where it trains on rows."""
+        adopts = getattr(get_object(str(self.cfg.model._target_)), "adopts", False)
+        return self.data.parameters if adopts else None
 
     def fit(self) -> None:
         """Trains, from the start or from a checkpoint, and keeps the last and the best state."""
@@ -141,14 +178,20 @@ class Run(Job):
         if self.chosen is not None and self.chosen.epochs is not None:
             cfg = copy.deepcopy(cfg)
             cfg.epochs = self.chosen.epochs
+        if self._given() is not None:
+            cfg = copy.deepcopy(cfg)
+            cfg.epochs = 1  # which only measures
         return cfg
 
     def _build(self) -> None:
         """The model of this fit, and what keeps its states."""
         chosen, cfg = self.chosen, self._lengthened()
         parts = {name: model for name, (model, _) in self.stages.items()}
-        options = {**parts, **({} if chosen is None else chosen.options)}
+        options = {**parts, **({} if chosen is None else chosen.options), **self._given_options()}
         self.model = instantiate(cfg.model, _partial_=True, _convert_="all")(spec=self.data.spec, **options)
+        if (given := self._given()) is not None:
+            assert isinstance(self.model, Mixture)
+            self.model.adopt(*given)
         self.bundle = Bundle(
             self.folder / "checkpoints", self._identity(), cfg.monitor, cfg.mode, cfg.save_every_seconds, cfg.patience,
             current_judge(), chosen,
@@ -156,8 +199,14 @@ class Run(Job):
         if chosen is not None:
             self.model.earlier = (chosen.ran, chosen.steps)
 
+    def _given_options(self) -> dict[str, Any]:
+        """Options of a model whose parameters the data brings."""
+        given = self._given()
+        return {} if given is None else {"classes": [len(given[1])], "smoothing": [1.0]}
+
     def _train(self, start: str | None) -> None:
         unseen = {} if self.chosen is None else {"limit_val_batches": 0}  # there are no unseen rows to validate on
+        unseen = {"limit_val_batches": 0} if self._is_noisy else unseen  # nor any that were paid for
         self.trainer = instantiate(
             self._lengthened().trainer,
             logger=self.loggers,
@@ -225,6 +274,8 @@ class Run(Job):
         watch = (cfg.get("watch") or {}).get(self.data.kind) or {}
         callbacks: list[L.Callback] = [] if cfg.ema is None else [Ema(cfg.ema)]
         callbacks += [instantiate(node, _convert_="all")(data=self.data) for node in watch.values() if node]
+        if self._is_noisy:
+            callbacks.append(self._protection())
         if self.log is not None:
             callbacks.append(TrainingLines(self.log, str(cfg.monitor)))
         if cfg.trainer.get("overfit_batches"):
@@ -245,6 +296,7 @@ class Run(Job):
         assert isinstance(config, dict)
         config |= {name: built for name, (_, built) in self.stages.items()}
         config |= {} if self.chosen is None else self.chosen.options
+        config |= self._given_options()
         origin = {"model": choice(self.cfg, "model"), "data": choice(self.cfg, "data"), "seed": int(self.cfg.seed)}
         source = self.data.provenance
         return {
@@ -276,6 +328,9 @@ class Run(Job):
     def measure(self) -> None:
         """Every figure of the synthetic data and of the model."""
         with self.phase("evaluate"):
+            self.proof.synthesizer, self.proof.secret = self.synthesizer, self.cfg.secret
+            config = OmegaConf.to_container(self.cfg, resolve=True)
+            self.proof.trained_as(config, self.trainer.current_epoch)  # type: ignore[arg-type]
             metrics = [instantiate(node) for node in (self.cfg.metrics.get(self.data.kind) or {}).values()]
             self.figures = self.proof.figures(self.synthetic, metrics, int(self.cfg.seed), self.console)
             self.figures += [monitored(self), *tested(self)]
@@ -289,7 +344,15 @@ class Run(Job):
         report = self.folder / "report.html"
         history = self.proof.history(self.folder / "metrics.csv")
         config = (self.folder / "config" / "config.yaml").read_text(encoding="utf-8")
-        write_page(result, self.plots, self.proof.preview(self.synthetic), history, report, config)
+        write_page(
+            result,
+            self.plots,
+            self.proof.preview(self.synthetic),
+            history,
+            report,
+            config,
+            is_public=bool(self.cfg.report.public),
+        )
         result.save(self.folder / "result.json")  # last of the files: with it the run is finished, and not gone on with
         for logger in self.loggers:
             if hasattr(logger, "conclude"):

@@ -10,15 +10,33 @@ from __future__ import annotations
 import abc
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from datakiln.results import Finding, Trial
 from datakiln.schema import Schema
 
 Direction = Literal["higher", "lower", "none"]
+
+
+@dataclass(frozen=True)
+class Canaries:
+    """Made-up rows by which an audit measures what a model keeps of single training rows.
+
+    Attributes:
+        planted: Rows that stand among the training rows, the column of times left out.
+        times: How often each was planted, shape (rows,).
+        control: Rows made in the same way that were not planted.
+    """
+
+    planted: pd.DataFrame
+    times: NDArray[np.int64]
+    control: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -31,6 +49,14 @@ class EvalData:
         holdout: Real rows that neither model nor codec has seen.
         synthetic: Generated rows, same columns and dtypes.
         seed: Seeds every resampling and every classifier of a metric.
+        unscored: Real rows that the generator was not fitted on, but that have chosen its epoch: a reference sample for
+            attacks. None where there are none.
+        scorers: What the model itself says of real rows, by name, such as their likelihood: functions from rows in user
+            units to scores of shape (n,), higher for rows it knows better.
+        retrain: Trains a model like the one under attack on other rows, with a seed, and returns its scorers; None
+            where that is not possible.
+        secret: Column that an attacker wants to learn, or None.
+        canaries: Rows that were planted among the training rows, and others like them that were not; None in most runs.
         lend: Share of train to test on where there is no holdout, in figures that claim nothing about memory; 0 where
             a figure that needs a holdout is withheld without one.
         cache: Work that several metrics share, such as encoded columns; filled as they go, part of no comparison.
@@ -42,6 +68,11 @@ class EvalData:
     synthetic: pd.DataFrame
     seed: int = 0
     lend: float = 0.0
+    unscored: pd.DataFrame | None = None
+    scorers: Mapping[str, Callable[[pd.DataFrame], NDArray[np.float64]]] = field(default_factory=dict)
+    retrain: Callable[[pd.DataFrame, int], Mapping[str, Callable[[pd.DataFrame], NDArray[np.float64]]]] | None = None
+    secret: str | None = None
+    canaries: Canaries | None = None
     cache: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
 
@@ -90,6 +121,8 @@ class Figure:
         note: What a reader must know of this very value, such as the columns it could not include.
         noise: Standard error of the value by chance alone, where it is known: smaller differences say nothing.
         is_share: Whether the value is the share of n independent examples, whose chance is known from n alone.
+        trials: The attacks behind a figure of an audit.
+        finding: What these come to, see `datakiln.results.Score`.
 
     Raises:
         MetricError: The value is NaN or infinite.
@@ -106,6 +139,8 @@ class Figure:
     note: str = ""
     noise: float | None = None
     is_share: bool = False
+    trials: tuple[Trial, ...] = ()
+    finding: Finding | None = None
 
     def __post_init__(self) -> None:
         """Refuses a value that no report could show."""

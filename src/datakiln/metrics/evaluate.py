@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from datakiln.errors import UserError
-from datakiln.metrics.base import Drawn, EvalData, Figure, Metric, MetricError, Plan, traits
+from datakiln.metrics.base import Drawn, EvalData, Figure, Incomplete, Metric, MetricError, Plan, traits
 from datakiln.metrics.tables.references import WIDEST, TwoTables, carried_on, interval, lent
 from datakiln.schema import Schema
 
@@ -123,7 +123,7 @@ def _score(function: Metric, data: EvalData) -> list[Result]:
         note = ""
     figures, whys = _attempt(function, lambda: _complete(data))
     sides = {"ceiling": _Side({}, {}), "floor": _Side({}, {})}
-    if figures:
+    if figures and plan.draws:
         sides = {side: _drawn(function, data, plan, figures, side == "floor") for side in sides}
     seconds = time.perf_counter() - start
     figures = {name: _noted(figure, note) for name, figure in figures.items()}
@@ -238,6 +238,8 @@ def _attempt(function: Metric, make: Callable[[], EvalData]) -> tuple[dict[str, 
     """The figures by name, or the reason for each that is missing."""
     try:
         return {figure.name: figure for figure in function(make())}, {}
+    except Incomplete as error:
+        return {figure.name: figure for figure in error.found}, error.missing
     except MetricError as error:
         return {}, {name: str(error) for name in error.figures or traits(function).figures}
     except UserError as error:  # the person can mend it and evaluate again: the other figures must not be lost

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from datakiln.errors import UserError
 from datakiln.models.meter import Meter
+from datakiln.privacy.gradients import PrivateGradients
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 from datakiln.wording import with_article
 
@@ -48,6 +49,9 @@ class GenerativeModel(L.LightningModule, abc.ABC):
             an example with NaN where it is unknown.
         options: Names of `Sampling` that its samples follow.
         spec: What one example looks like.
+        mixes: What of its training looks at several examples at once, so that no gradient is of one alone; "" for what
+            is not known.
+        adopts: Whether its parameters can be those of a mixture fitted to noisy marginals; see `Mixture.adopt`.
         directions: Which of its logged figures are better "lower" or "higher".
         remedy: What to try when a loss is not finite.
     """
@@ -57,8 +61,13 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     directions: ClassVar[dict[str, Literal["higher", "lower"]]] = {"loss": "lower"}
     remedy: ClassVar[str] = "try a lower model.optimizer.lr or trainer.gradient_clip_val=1"
     options: ClassVar[frozenset[str]] = frozenset()
+    adopts: ClassVar[bool] = False
+    mixes: ClassVar[str] = ""
     likelihood: ClassVar[Literal["none", "whole", "partial"]] = "none"
     conditioning: Conditioning = "none"
+
+    guard: PrivateGradients | None = None  # clips and hides gradients, under differential privacy
+    spent: float = 0.0  # epsilon so far
 
     def __init__(self, spec: DataSpec) -> None:
         """Arguments: spec: what one example looks like; raises `UserError` for a kind the model cannot model."""
@@ -100,6 +109,19 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         """
         raise UserError(f"{type(self).__name__} takes no input, it draws: leave out translate=")
 
+    def complete(self, x: Tensor, y: Tensor | None, options: Sampling = PLAIN) -> Tensor:
+        """One chunk of pictures whose unknown pixels are drawn given the known ones.
+
+        Arguments:
+            x: Pictures in model space with NaN where they are unknown, shape (B, C, H, W).
+            y: Class indices, shape (B,); None where the model is to find them by itself, or is told none.
+            options: See `Sampling`.
+
+        Returns:
+            Pictures of the same shape; what was known is as it was.
+        """
+        raise UserError(f"fill=: {type(self).__name__} cannot be told a part of an example and draw the rest")
+
     def walk(self, keys: Tensor, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Examples at given latents, shape (n, latent_dim) to (n, *spec.shape): the steps of a walk between some."""
         raise UserError(f"interpolate needs a model with a latent space, not {type(self).__name__}")
@@ -130,8 +152,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
 
     @property
     def can_fill(self) -> bool:
-        """Whether it can be told any part of an example and draw the rest."""
-        return self.conditioning == "columns"
+        """Whether it can be told a part of an example and draw the rest."""
+        return self.conditioning == "columns" or type(self).complete is not GenerativeModel.complete
 
     def check_options(self, options: Sampling) -> None:
         """Refuses a choice that would do nothing here.
@@ -165,7 +187,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         chunk = self.rows_at_once
         sizes = [min(chunk, n - start) for start in range(0, n, chunk)]
         told = [None] * len(sizes) if condition is None else condition.split(chunk)
-        with self._evaluating():
+        with self.evaluating():
             parts = [self.draw(size, part, options) for size, part in zip(sizes, told, strict=True)]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
@@ -179,12 +201,13 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         self.check_options(options)
         chunk = self.rows_at_once
         targets = [None] * -(-len(x) // chunk) if target is None else target.split(chunk)
-        with self._evaluating():
+        with self.evaluating():
             parts = [self.transform(part, told, options) for part, told in zip(x.split(chunk), targets, strict=True)]
         return torch.cat(parts)
 
     @contextmanager
-    def _evaluating(self) -> Iterator[None]:
+    def evaluating(self) -> Iterator[None]:
+        """Eval mode within the block, and the mode it was in behind it."""
         training = self.training
         self.eval()
         try:
@@ -194,7 +217,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
 
     def impute(self, x: Tensor) -> Tensor:
         """Rows with NaN for unknown cells, filled by a draw given the known ones; for conditioning by "columns"."""
-        if not self.can_fill:
+        if self.conditioning != "columns":
             raise ValueError(f"{type(self).__name__} cannot be told columns")
         return self.sample(len(x), x)
 
@@ -276,8 +299,39 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         """Further figures at the end of a training epoch, named without their stage."""
         return {}
 
+    def protect(self, clip: float, sigma: float, expected: float) -> None:
+        """Trains under differential privacy from now on: gradients come from `guard`, and no loss is logged.
+
+        Arguments:
+            clip: See `PrivateGradients`, as for the others.
+            sigma: See there.
+            expected: See there.
+
+        Raises:
+            UserError: The model is not trained by gradients of single examples.
+        """
+        why = self.mixes or "a loss that is no mean over single examples"
+        told = f"privacy=dp_sgd: {type(self).__name__} has {why}"
+        raise UserError(f"{told}; take model=vae, tvae, tabddpm, gan or cgan, or privacy=marginals for tables")
+
+    def protected_layers(self) -> list[tuple[str, nn.Module]]:
+        """The part whose gradients see examples."""
+        return list(self.named_modules())
+
+    @contextmanager
+    def muted(self) -> Iterator[None]:
+        """Whatever a loss would log of its examples is dropped."""
+        kept, self.meter = self.meter, Meter()
+        try:
+            yield
+        finally:
+            self.meter = kept
+
     def on_train_epoch_end(self) -> None:
-        """Logs the epoch's means once."""
+        """Logs the epoch's means once; under differential privacy what was spent, and nothing of the examples."""
+        if self.guard is not None:
+            self.publish("train", {"epsilon": self.spent})
+            return
         self.raise_if_diverged()
         self.publish("train", {**self.meter.pop("train"), **self.epoch_figures()})
 
@@ -346,11 +400,16 @@ class GenerativeModel(L.LightningModule, abc.ABC):
 class LikelihoodModel(GenerativeModel, abc.ABC):
     """A model with one loss and one optimizer: VAEs, autoregressive models, flows, diffusion.
 
+    Attributes:
+        is_mean: Whether the loss of a training batch is the mean of losses that its examples would have alone.
+
     Arguments:
         spec: What one example looks like.
         optimizer: Factory from parameters to an optimizer; None for a model that only samples.
         scheduler: Factory from the optimizer to a learning-rate scheduler stepped every epoch; None for a fixed rate.
     """
+
+    is_mean: ClassVar[bool] = False
 
     def __init__(
         self, spec: DataSpec, optimizer: OptimizerFactory | None = None, scheduler: SchedulerFactory | None = None
@@ -360,8 +419,29 @@ class LikelihoodModel(GenerativeModel, abc.ABC):
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def protect(self, clip: float, sigma: float, expected: float) -> None:
+        """See `GenerativeModel`."""
+        if not self.is_mean:
+            super().protect(clip, sigma, expected)
+        self.automatic_optimization = False
+        self.guard = PrivateGradients(self, lambda batch: self.losses(batch)["loss"], clip, sigma, expected, True)
+
+    def _private_step(self, batch: Batch) -> None:
+        """One step of DP-SGD."""
+        assert self.guard is not None
+        optimizer: Any = self.optimizers()
+        with self.muted():
+            self.guard.fill(batch)
+        optimizer.step()
+        if self.trainer.is_last_batch:
+            for config in self.trainer.lr_scheduler_configs:
+                config.scheduler.step()  # type: ignore[call-arg]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """One loss; the sums for the log stay on the device until the epoch ends."""
+        if self.guard is not None:
+            self._private_step(batch)
+            return None
         losses = self.losses(batch)
         self.check_finite(losses["loss"])
         self.meter.add("train", losses, len(batch.x))

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from datakiln.nets.conv import channels, one_hot
 from datakiln.nets.heads import Head
+from datakiln.nets.levels import LIMITS, LOG_SCALE, at_levels, level_log_prob
 from datakiln.nets.linear import mlp
 from datakiln.spec import DataSpec, doublings
 
 WIDTH = 32  # channels of the largest map
-HALF_LEVEL = 1 / 255  # half the distance of neighbouring levels in [-1, 1]
 
 
 class LevelHead(Head):
@@ -34,31 +33,23 @@ class LevelHead(Head):
 
     def _logistic(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         location, log_scale = parameters.float().chunk(2, dim=1)
-        return location, (log_scale - 2.0).clamp(-7.0, 3.0)
+        return location, (log_scale + LOG_SCALE).clamp(*LIMITS)
 
     def log_prob(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Log-probability of pictures x, shape (B, C, H, W), at level centres, given (B, 2 C, H, W)."""
         location, log_scale = self._logistic(parameters)
-        inverse = torch.exp(-log_scale)
-        middle = (x - location) * inverse
-        above, below = middle + HALF_LEVEL * inverse, middle - HALF_LEVEL * inverse
-        # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)), which neither cancels nor overflows
-        inner = torch.log(-torch.expm1(-2.0 * HALF_LEVEL * inverse))
-        to_above, from_below = F.logsigmoid(above), F.logsigmoid(-below)
-        is_lowest, is_highest = x < -1.0 + HALF_LEVEL, x > 1.0 - HALF_LEVEL
-        inside = to_above + from_below + inner
-        return torch.where(is_lowest, to_above, torch.where(is_highest, from_below, inside)).flatten(1).sum(dim=1)
+        return level_log_prob(x, location, log_scale).flatten(1).sum(dim=1)
 
     def draw(self, parameters: Tensor) -> Tensor:
         """Pictures drawn from the likelihood, at level centres, shape (B, C, H, W)."""
         location, log_scale = self._logistic(parameters)
         u = torch.rand_like(location).clamp(1e-6, 1 - 1e-6)
         x = location + torch.exp(log_scale) * torch.logit(u)
-        return _at_levels(x)
+        return at_levels(x)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """The locations, at level centres, shape (B, C, H, W): what remains of a picture without its pixels' noise."""
-        return _at_levels(self._logistic(parameters)[0])
+        return at_levels(self._logistic(parameters)[0])
 
 
 class ImageAutoencoder(nn.Module):
@@ -105,10 +96,6 @@ class ImageAutoencoder(nn.Module):
     def mean(self, z: Tensor, y: Tensor | None) -> Tensor:
         """The means of p(x | z), shape (B, C, H, W)."""
         return self.head.mean(self._decode(z, y))
-
-
-def _at_levels(x: Tensor) -> Tensor:
-    return ((x + 1.0) * 127.5).round().clamp(0, 255) / 127.5 - 1.0
 
 
 def _strided(widths: Sequence[int]) -> list[nn.Module]:

@@ -48,6 +48,7 @@ class TableHead(Head):
         squash: Whether a tanh keeps the means of values inside [-1, 1].
     """
 
+    rowwise = ("log_sigma",)  # parameters that may have a row for each example
     value_at: Tensor
     gate_at: Tensor
     ungated: Tensor

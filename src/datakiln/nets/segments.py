@@ -115,7 +115,7 @@ class Segments(nn.Module):
 
     def _is_moderate(self, logits: Tensor) -> bool:
         """Whether the costly maxima can be left out; to look is cheap on a CPU, elsewhere it waits for the device."""
-        if logits.device.type != "cpu" or not logits.numel():
+        if logits.device.type != "cpu" or not logits.numel() or is_mapped(logits):
             return False
         lowest, highest = logits.detach().aminmax()
         return -MODERATE <= float(lowest) and float(highest) <= MODERATE
@@ -147,6 +147,11 @@ class _LogLikelihood(torch.autograd.Function):
         weights, sums, chosen, x, place = ctx.saved_tensors
         expected = weights * ((chosen / sums) @ place.T)
         return torch.addcmul(-expected, x, place.sum(dim=1)).mul_(gradient[:, None]), None, None
+
+
+def is_mapped(x: Tensor) -> bool:
+    """Whether `torch.func` maps over examples: there is no value to look at, nor may one decide for the others."""
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(x))
 
 
 def gumbel(like: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,32 @@ class Proof(abc.ABC):
 
     Arguments:
         data: The run's data module, after `setup`.
+
+    Attributes:
+        synthesizer: The trained model, for attacks that hold it; None for those by its samples alone.
+        secret: Column that an attacker wants to learn, or None.
+        shadows: Trains models like the run's own on other examples, or None.
     """
 
     def __init__(self, data: GenerativeData) -> None:
         """See the class."""
         self.data = data
+        self.synthesizer: Synthesizer | None = None
+        self.secret: str | None = None
+        self.shadows: Any = None
 
     @property
     @abc.abstractmethod
     def n_holdout(self) -> int:
         """Number of real examples that neither model nor codec has seen."""
+
+    def trained_as(self, config: Mapping[str, Any], epochs: int) -> None:  # noqa: B027 (most kinds train none again)
+        """Says how the model was trained, for attacks that train others like it.
+
+        Arguments:
+            config: Of the run, as plain values.
+            epochs: How many it was trained for.
+        """
 
     def check(self, cfg: DictConfig) -> None:  # noqa: B027 (most kinds have nothing to refuse)
         """Refuses, before anything is trained, what could not be measured afterwards; raises `UserError`."""
@@ -87,6 +103,7 @@ def _score(result: Result) -> Score:
         detail=None if figure.detail is None else dict(figure.detail), ideal=figure.ideal, n=figure.n, note=figure.note,
         ceiling_n=ceiling_n, floor_n=floor_n, seconds=seconds, noise=max(noises, default=None),
         ceiling_range=_ends(result.ceiling_range), floor_range=_ends(result.floor_range), draws=result.draws,
+        trials=list(figure.trials) or None, finding=figure.finding,
     )  # fmt: skip
 
 

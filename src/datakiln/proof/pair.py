@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,11 @@ def evaluate_tables(cfg: DictConfig, metrics: Sequence[Any], folder: Path, conso
     unseen = None if cfg.holdout is None else read_table_file(Path(str(cfg.holdout)), least=1).frame
     names = (f"real={cfg.real}", f"synthetic={cfg.synthetic}", f"holdout={cfg.holdout}")
     data, lines = paired(raw.frame, made, raw.label, int(cfg.seed), unseen, names)
+    if cfg.secret is not None:
+        if cfg.secret not in data.schema.names:
+            hint = near(str(cfg.secret), data.schema.names)
+            raise UserError(f"secret={cfg.secret} is no column of {names[0]}{hint}")
+        data = replace(data, secret=str(cfg.secret))
     for line in lines:
         console.print(line, style="yellow", soft_wrap=True)
     with console.work("measuring", len(metrics)) as work:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from datakiln.loggers.about import Samples
 from datakiln.metrics.base import Figure
 from datakiln.metrics.extractors.build import check_extractor
 from datakiln.metrics.pictures.evaluate import STEPS, evaluate_images, nearest
-from datakiln.metrics.pictures.sets import ImageSets
+from datakiln.metrics.pictures.sets import ImageSets, Told
 from datakiln.models.vae.vae import VAE
 from datakiln.plots.grids import ACROSS, save_grid
 from datakiln.plots.images import beside, filmstrip, neighbours
@@ -31,12 +32,14 @@ from datakiln.plots.training import loss_curves
 from datakiln.proof.base import Proof, scores
 from datakiln.results import Score
 from datakiln.sampling.pictures import class_counts
+from datakiln.sampling.scoring import scorers_of
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import Batch
 from datakiln.storage import replacing
 
 SHOWN, NEIGHBOURS, ASKED, SAMPLED = ACROSS * ACROSS, 4, 16, 36
 MOST_HELD_OUT = 10_000
+TOLD = 2**27  # numbers of the pictures that a model is asked about, half a gigabyte
 ENCODED = 4000
 EXTRACTOR = {"extractor": "auto", "precision": "exact", "resize": "clean"}  # options, and what their absence means
 Metric = Callable[[ImageSets], list[Figure]]
@@ -66,6 +69,8 @@ class ImageProof(Proof):
 
     def check(self, cfg: DictConfig) -> None:
         """Names and weights of every extractor that will measure, while training or afterwards."""
+        if cfg.get("secret") is not None:
+            raise UserError(f"secret={cfg.secret} is for tables: pictures have no columns")
         labelled = bool(self.data.spec.classes)
         own = self.data.labelled() is not None and self.data.spec.shape[0] == 1
         for group in ("watch", "metrics"):
@@ -100,10 +105,25 @@ class ImageProof(Proof):
         sets = replace(
             training_sets(self.data, self.data.device, sampled=True), judged=torch.from_numpy(synthetic.pictures),
             labels=None if synthetic.labels is None else torch.from_numpy(synthetic.labels),
-            holdout=holdout, holdout_labels=labels, seed=seed,
+            holdout=holdout, holdout_labels=labels, seed=seed, told=None if self.synthesizer is None else self._told,
         )  # fmt: skip
         with console.work("measuring", STEPS * len(metrics)) as work:
             return scores(evaluate_images(replace(sets, watch=work.part), metrics, work.step))
+
+    def _told(self, members: int, others: int) -> Told:
+        """What the model says of training pictures and of held-out ones; NaN for those that are too many for memory."""
+        assert self.synthesizer is not None
+        most = max(TOLD // math.prod(self.data.spec.shape), 100)
+        found = {}
+        for name, scorer in scorers_of(self.synthesizer).items():
+            sides = []
+            splits: tuple[tuple[Literal["train", "test"], int], ...] = (("train", members), ("test", others))
+            for split, n in splits:
+                pictures, labels = self.data.examples(split, min(n, most))
+                scores = scorer(Batch(self.data.codec.encode(pictures), labels))
+                sides.append(np.concatenate([scores, np.full(n - len(scores), np.nan)]))
+            found[name] = (sides[0], sides[1])
+        return found
 
     def plots(self, synthesizer: Synthesizer, synthetic: Made, folder: Path) -> list[Path]:
         """Samples, real beside synthetic, neighbours, samples over the epochs, curves."""

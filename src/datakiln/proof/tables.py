@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from omegaconf import DictConfig
 
 from datakiln.console import Console
 from datakiln.data.tables.metadata import write_metadata
 from datakiln.data.tables.tables import TableData
+from datakiln.errors import UserError, near
 from datakiln.loggers.about import Samples
-from datakiln.metrics.base import EvalData, Figure
+from datakiln.metrics.base import Canaries, EvalData, Figure
 from datakiln.metrics.evaluate import evaluate_table
 from datakiln.models.vae.vae import ACTIVE_VARIANCE, VAE
 from datakiln.plots.latent import kl_plot, latent_plot
 from datakiln.plots.table import column_plots, correlation_plot, embedding_plot
 from datakiln.plots.training import loss_curves
 from datakiln.proof.base import Proof, scores
+from datakiln.proof.shadows import Shadows
 from datakiln.results import Score
+from datakiln.sampling.scoring import scorers_of
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.sampling.writing import as_csv
 from datakiln.spec import Batch
@@ -38,7 +43,19 @@ class TableProof(Proof):
     @property
     def n_holdout(self) -> int:
         """Test rows."""
-        return len(self.data.frames["test"])
+        return self.data.n_holdout
+
+    def check(self, cfg: DictConfig) -> None:
+        """The secret column is one of the table's."""
+        names, secret = self.data.schema.numeric + self.data.schema.choices, cfg.get("secret")
+        if secret is not None and secret not in names:
+            raise UserError(f"secret={secret} is no column that is learnt{near(str(secret), names)}")
+
+    def trained_as(self, config: Mapping[str, Any], epochs: int) -> None:
+        """See `Proof`; a model that cannot be trained again has no shadows, and who asks for some is told so."""
+        is_plain = self.data.fitted is None and self.data.public is None
+        if is_plain and (config.get("model") or {}).get("first_stage") is None:
+            self.shadows = Shadows(config, self.data, epochs)
 
     def write_synthetic(self, synthesizer: Synthesizer, n: int, seed: int, folder: Path) -> pd.DataFrame:
         """Writes `synthetic.csv`, and `metadata.json` that says what its columns are."""
@@ -53,8 +70,12 @@ class TableProof(Proof):
 
     def figures(self, synthetic: pd.DataFrame, metrics: Sequence[Metric], seed: int, console: Console) -> list[Score]:
         """Every metric of the config, with a line about progress on a terminal."""
-        frames = self.data.frames
-        data = EvalData(self.data.schema, frames["train"], frames["test"], synthetic, seed)
+        frames, is_unseen = self.data.real, self.data.validation == "apart" and "val" in self.data.real
+        data = EvalData(
+            self.data.schema, frames["train"], frames["test"], synthetic, seed,
+            unscored=frames["val"] if is_unseen else None, retrain=self.shadows, secret=self.secret,
+            scorers={} if self.synthesizer is None else scorers_of(self.synthesizer), canaries=_canaries(self.data),
+        )  # fmt: skip
         with console.work("measuring", len(metrics)) as work:
             return scores(evaluate_table(data, metrics, progress=work.step))
 
@@ -62,7 +83,7 @@ class TableProof(Proof):
         """Columns, correlations, embedding, curves; for a VAE its latent space and the KL of each dimension."""
         target = folder / "plots"
         target.mkdir(exist_ok=True)
-        schema, train = self.data.schema, self.data.frames["train"]
+        schema, train = self.data.schema, self.data.real["train"]
         drawn: list[Path | None] = [*column_plots(schema, train, synthetic, target)]
         drawn.append(correlation_plot(schema, train, synthetic, target / "correlations.png"))
         drawn.append(embedding_plot(schema, train, synthetic, target / "embedding.png"))
@@ -94,3 +115,9 @@ class TableProof(Proof):
     def preview(self, synthetic: pd.DataFrame) -> pd.DataFrame:
         """The first rows."""
         return synthetic.head(PREVIEW_ROWS)
+
+
+def _canaries(data: TableData) -> Canaries | None:
+    """What was planted among the training rows, as metrics take it."""
+    made = data.planted
+    return None if made is None else Canaries(made.rows, made.times, made.control)

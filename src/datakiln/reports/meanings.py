@@ -52,6 +52,16 @@ MEANINGS = {
     "privacy/dcr_ratio": "Distance to the nearest learnt row, over that of unseen real rows; 1 is as far as those.",
     "privacy/nndr_median": "Whether a row clings to one single learnt row: near 0 it does, near 1 it does not.",
     "privacy/nndr_p5": "Whether the twentieth that clings most clings to one single learnt row: near 0 it does.",
+    "privacy/membership_auc": "How well the strongest of several attacks tells rows the model has learnt from from "
+    "unseen ones: 0.5 is a guess, 1 certainty.",
+    "privacy/membership_tpr1": "Share of learnt rows that this attack names, where it names 1 % of unseen ones too.",
+    "privacy/membership_tpr01": "Share of learnt rows that it names, where it names 0.1 % of unseen ones too.",
+    "privacy/membership_outliers_auc": "The same of the tenth of the rows that are farthest from all others.",
+    "privacy/membership_outliers_tpr1": "Share of those learnt that are named, where 1 % of those unseen are too.",
+    "privacy/singling_out": "How much surer synthetic rows single out a learnt person than one who was held out.",
+    "privacy/linkability": "How much surer synthetic rows link two halves of a learnt person's columns than of others.",
+    "privacy/inference": "How much surer synthetic rows tell a secret of learnt persons than of held-out ones.",
+    "privacy/canaries": "How surely rows come back that were planted among the training rows as often as it says.",
     # pictures
     "fid": "Distance of the pictures from real ones as a network sees them; 0 means none, and it falls as n grows.",
     "fid_infinity": "Distance from real pictures as a network sees them, as if there were pictures without end.",
@@ -63,6 +73,7 @@ MEANINGS = {
     "coverage": "Share of real pictures that have a synthetic one nearby; low where kinds of pictures are missing.",
     "prd_f8": "Recall in one number from groups of alike pictures; 1 means that no group is missing.",
     "prd_f1_8": "Precision in one number from groups of alike pictures; 1 means that no group is made up.",
+    "swd": "How far patches of the pictures are from real ones, at several sizes, in thousandths; by no network.",
     "judge/accuracy": "Share of pictures in which a classifier of real pictures sees the class that was asked for.",
     "judge/class_share_distance": "How far the shares of the classes are from the real ones; 0 means equal.",
     "judge/classes_covered": "Share of the classes that occur; low where the model makes only some.",
@@ -78,6 +89,7 @@ MEANINGS = {
     "fidelity": "Mean of the likeness of columns and of pairs on the validation rows.",
     "shape": "How alike single columns are, on the validation rows.",
     "trend": "How alike pairs of columns are, on the validation rows.",
+    "membership": "How well samples tell training from validation rows while the model trains: 0.5 is a guess.",
     "boosting_relations": "How well a classifier that is shown what two columns come to tells synthetic rows: 0.5 not.",
     # cost
     "cost/wall_seconds": "Time from the start of the run to its report.",

@@ -16,6 +16,7 @@ from datakiln.reports.bars import bar_of
 from datakiln.reports.breakdown import column_table, other_tables, relation_table
 from datakiln.reports.groups import spread_text
 from datakiln.reports.meanings import meaning, short_name
+from datakiln.reports.safe import public, safe_section, showable
 from datakiln.reports.verdict import KEY, difference, judged, key_figures, mood, standing_word
 from datakiln.results import RunResult, Score, headlines
 from datakiln.saying import visible
@@ -36,6 +37,7 @@ def write_page(
     history: pd.DataFrame | None,
     path: Path,
     config: str | None = None,
+    is_public: bool = False,
 ) -> None:
     """Writes the report of one run.
 
@@ -46,7 +48,11 @@ def write_page(
         history: The rows of metrics.csv, or None.
         path: The HTML file.
         config: The composed config as YAML, shown folded away.
+        is_public: Whether to leave out what depends on single training rows, and the config with its paths.
     """
+    if is_public:
+        result, plots, config = public(result), showable(plots), None
+    noun = "pictures" if sample is None else "rows"
     groups: dict[str, list[Score]] = {}
     for score in result.figures:
         groups.setdefault(score.name.partition("/")[0], []).append(score)
@@ -55,7 +61,8 @@ def write_page(
         "run.html",
         run=result,
         total=sum(result.wall_seconds.values()),
-        verdict=judged(result, "pictures" if sample is None else "rows"),
+        verdict=judged(result, noun),
+        safe=safe_section(result, noun, is_public),
         headlines=main_figures(result),
         pictures=[picture(plot) for plot in plots],
         columns=column_table(result.figures, columns),

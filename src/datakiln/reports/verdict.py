@@ -53,6 +53,10 @@ KEY: dict[Topic, tuple[str, ...]] = {
         "judge/accuracy",
     ),
     "safe": (
+        "privacy/membership_auc",
+        "privacy/singling_out",
+        "privacy/linkability",
+        "privacy/inference",
         "privacy/copies",
         "privacy/closer_to_train",
         "privacy/dcr_ratio",
@@ -74,6 +78,7 @@ COLLAPSE = (
 VARIETY = ("fidelity/beta_recall", *COLLAPSE)
 PICTURES = ("fid", "fid_infinity", "kid", "precision", "recall", "density", "coverage", "inception_score", "prd_f8")
 COPIES = ("privacy/copies", "memorisation/copies", "memorisation/near_copies")
+RISKS = ("privacy/singling_out", "privacy/linkability", "privacy/inference")
 NEEDED = {"rows": ("privacy/copies", "privacy/closer_to_train"), "pictures": ("memorisation/copies",)}
 FEW = 20  # examples, held out or judged: shares of fewer say nothing about privacy
 NEAR = 0.5  # of the way from the naive floor to real data, below which a figure that is worse is clearly so
@@ -186,6 +191,8 @@ def data_name(result: RunResult) -> str:
 
 def difference(score: Score) -> Difference | None:
     """How a figure differs from real data, by the range that chance gives or by its noise; None if neither is known."""
+    if score.finding is not None:
+        return {"leak": "worse", "slight": "worse", "nothing": "same"}.get(score.finding)  # type: ignore[return-value]
     if score.differs is not None or score.value is None or score.ceiling_range is not None:
         return score.differs
     if score.noise is None or score.ideal is None:
@@ -311,17 +318,28 @@ def _safe(result: RunResult, noun: str) -> Claim:
     scores = key_figures(result, "safe")
     copied = [score for score in scores if _own_stem(score) in COPIES and _is_unsafe(score)]
     near = [score for score in scores if _own_stem(score) not in COPIES and _is_unsafe(score)]
-    evidence = _evidence(scores, lambda score: score in copied or score in near)
+    told_apart = [s for s in scores if s.finding in ("leak", "slight") and _own_stem(s) not in RISKS]
+    risky = [score for score in scores if score.finding in ("leak", "slight") and _own_stem(score) in RISKS]
+    evidence = _evidence(scores, lambda score: score in (*told_apart, *risky, *copied, *near))
+    if told_apart:
+        return _membership(told_apart[0], noun, evidence)
     if copied:
         worst = max(copied, key=lambda score: score.value or 0.0)
         many = (worst.value or 0.0) - max([worst.ceiling or 0.0, *(worst.ceiling_range or [])]) > 0.005
         told = f"{_share(worst.value or 0.0)} of them are copies of learnt {noun}, more than among real {noun}."
         return Claim("safe", "bad" if many else "fair", told, evidence)
+    if risky:
+        told = f"An attack tells more of learnt persons than of others: {risky[0].note.rpartition('; ')[2]}."
+        return Claim("safe", "bad" if risky[0].finding == "leak" else "fair", told, evidence)
     if near:
         is_clear = any(_is_clearly_near(score) for score in near)
         how = "clearly" if is_clear else "a little"
         told = f"They lie {how} nearer to learnt {noun} than unseen real {noun} do: look before they are shared."
         return Claim("safe", "bad" if is_clear else "fair", told, evidence)
+    weak = next((s for s in scores if s.finding == "weak" and _own_stem(s) not in RISKS), None)
+    if weak is not None:
+        told = f"Too little to tell how safe they are: membership games are {weak.note.rpartition('; ')[2]}."
+        return Claim("safe", "unknown", told, evidence)
     have = {_own_stem(score) for score in scores}
     lacking = [name for name in NEEDED[noun] if name not in have]
     few = min([n for n in (result.n_holdout, *(score.n for score in scores)) if n], default=FEW)
@@ -335,6 +353,18 @@ def _safe(result: RunResult, noun: str) -> Claim:
     else:
         told = f"No more of them than of real {noun} are copies of what the model has learnt from."
     return Claim("safe", "good", told, evidence)
+
+
+def _membership(score: Score, noun: str, evidence: list[Evidence]) -> Claim:
+    """What it means that games told members from others."""
+    best = next(trial for trial in score.trials or [] if trial.figures)
+    value, low, _ = best.figures["AUC"]
+    surely = f"at least {low:.3f}" if low > 0.5 else "beyond chance, all games together"
+    how = f"by {best.name} on {best.group}, AUC {value:.3f} ({surely}; 0.5 is a guess)"
+    if score.finding == "leak":
+        told = f"Membership can be told: warning, it leaks which {noun} were learnt from, {how}."
+        return Claim("safe", "bad", told, evidence)
+    return Claim("safe", "fair", f"Membership can be told a little better than by guessing: {how}.", evidence)
 
 
 def _weighed(scores: Sequence[Score]) -> tuple[Tone, int, int]:

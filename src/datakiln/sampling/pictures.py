@@ -159,7 +159,7 @@ def _folder_name(name: str) -> str:
 def _write_grid(pictures: Iterator[np.ndarray], n: int, path: Path, asked: Mapping[str, Any]) -> None:
     if n > MOST_IN_GRID:
         raise UserError(f"n={n} is too many for one grid (at most {MOST_IN_GRID}); use out=FOLDER/ or out=x.npz")
-    save_grid(np.concatenate(list(pictures)), path, f"{n} synthetic pictures.", note=_note(asked))
+    save_grid(np.concatenate(list(pictures)), path, f"{n} synthetic pictures.", note=note(asked))
 
 
 def _write_files(
@@ -176,9 +176,9 @@ def _write_files(
             f"out={folder} holds PNGs already; choose another folder, or overwrite=true for those of a sample"
         )
     for path in before:
-        if not (path.stem.isdigit() and _is_sample(path)):
+        if not (path.stem.isdigit() and is_sample(path)):
             raise UserError(f"out={folder} holds {path.name}, which is of no sample; choose another folder")
-    text = _note(asked)
+    text = note(asked)
     digits = max(5, len(str(n - 1)))
     with unfinished:
         first = unfinished.done
@@ -199,7 +199,8 @@ def _write_files(
                 path.unlink()
 
 
-def _is_sample(path: Path) -> bool:
+def is_sample(path: Path) -> bool:
+    """Whether a file is a PNG that says of itself that a sample made it."""
     try:
         with Image.open(path) as picture:
             return picture.info.get("Software") == MAKER
@@ -208,7 +209,7 @@ def _is_sample(path: Path) -> bool:
 
 
 def to_image(picture: np.ndarray) -> Image.Image:
-    """One picture, uint8 (C, H, W), as Pillow has it."""
+    """A picture (C, H, W) of levels as Pillow's."""
     return Image.fromarray(picture[0] if len(picture) == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0)))
 
 
@@ -287,7 +288,7 @@ def write_walk(
     told = [None if y is None else y.expand(len(part)) for part in parts]
     steps = np.concatenate([_walked(synthesizer, part, of, options) for part, of in zip(parts, told, strict=True)])
     asked = {"seed": seed, "condition": {name: str(value) for name, value in condition.items()}, **options.given()}
-    save_grid(steps, strip, f"A walk of {n} steps through the latent space.", ACROSS, note=_note(asked))
+    save_grid(steps, strip, f"A walk of {n} steps through the latent space.", ACROSS, note=note(asked))
     frames = [Image.fromarray(grid(step[None], 1, tile=128)) for step in steps]
     save_animation(frames, animation, even=True)
 
@@ -314,7 +315,7 @@ def _walked(synthesizer: Synthesizer, z: Tensor, y: Tensor | None, options: Samp
     return synthesizer.codec.decode(x, np.random.default_rng(0))
 
 
-def _note(asked: Mapping[str, Any]) -> PngInfo:
+def note(asked: Mapping[str, Any]) -> PngInfo:
     """What a PNG says of itself: who made it, and how."""
     text = PngInfo()
     text.add_text("Software", MAKER)
@@ -347,7 +348,7 @@ def translate_folder(
     whole = {"model": fingerprint(synthesizer), "device": synthesizer.model.device.type, "from": str(source), **asked}
     unfinished = UnfinishedFolder(out, {**whole, "n": len(files)}, len(files), "pictures", overwrite)
     first = unfinished.done
-    taken = [name for name in names[first:] if (out / name).exists() and not (overwrite and _is_sample(out / name))]
+    taken = [name for name in names[first:] if (out / name).exists() and not (overwrite and is_sample(out / name))]
     if taken and not unfinished.was_left:
         raise UserError(f"out={out} holds {taken[0]} already; choose another folder, or overwrite=true for a sample's")
     channels, side = synthesizer.model.takes[0], synthesizer.model.takes[1]
@@ -368,7 +369,7 @@ def translate_folder(
             for name, picture in zip(good, made, strict=True):
                 (out / name).parent.mkdir(parents=True, exist_ok=True)
                 with replacing(out / name) as partial:
-                    to_image(picture).save(partial, format="PNG", pnginfo=_note({**asked, "from": str(name)}))
+                    to_image(picture).save(partial, format="PNG", pnginfo=note({**asked, "from": str(name)}))
             unfinished.advance(min(start + chunk, len(files)))
     if not done:
         raise UserError(f"translate={source}: no picture could be read ({left[0]})")

@@ -23,6 +23,7 @@ from datakiln.constraints import Rules
 from datakiln.errors import UserError, near
 from datakiln.models.base import GenerativeModel
 from datakiln.models.gan.adversarial import AdversarialModel
+from datakiln.models.pictures import PictureModel
 from datakiln.sampling.checkpoints import find_checkpoint, load_model, read_checkpoint
 from datakiln.sampling.rejection import Account, Request, Seeds
 from datakiln.sampling.related import beside_given, completed_frame
@@ -207,6 +208,50 @@ class Synthesizer:
             parts.append(self.codec.decode(made, _generator((seed, 0, i)), start))
         return pd.concat(parts, ignore_index=True) if isinstance(parts[0], pd.DataFrame) else np.concatenate(parts)
 
+    @torch.no_grad()
+    def picture_log_prob(self, pictures: np.ndarray, seeds: Sequence[int] = (0,)) -> np.ndarray:
+        """Log-probability of pictures, uint8 (n, C, H, W) of the model's shape, in nats, shape (n,).
+
+        Arguments:
+            pictures: In user units.
+            seeds: Of what a bound draws; an exact likelihood draws nothing.
+
+        Raises:
+            UserError: The model has no likelihood, or the pictures have another shape.
+        """
+        self.check_likelihood()
+        if pictures.shape[1:] != self.codec.spec.shape:
+            told = f"pictures of shape {tuple(pictures.shape[1:])} (channels, height, width)"
+            raise UserError(f"{told}, and the model's are {self.codec.spec.shape}; resize them")
+        parts = []
+        with self._seeded(seeds), self.model.evaluating():
+            for part in torch.from_numpy(np.ascontiguousarray(pictures)).split(self.model.rows_at_once):
+                parts.append(self.model.log_prob(self.codec.encode(part).to(self.model.device)).cpu().numpy())
+        return np.concatenate(parts)
+
+    @torch.no_grad()
+    def complete(
+        self, pictures: np.ndarray, hidden: np.ndarray, seeds: Sequence[int], options: Sampling = PLAIN
+    ) -> np.ndarray:
+        """Pictures with their hidden parts drawn, uint8 (n, C, H, W); what is shown stays as it is.
+
+        Arguments:
+            pictures: uint8 (n, C, H, W), of the model's shape.
+            hidden: Which pixels are drawn, bool (H, W).
+            seeds: Same seeds, same pictures on the same machine.
+            options: See `sample`.
+
+        Raises:
+            UserError: The model cannot be told a part of a picture, or an option that it does not follow.
+        """
+        self.model.check_options(options)
+        at, parts = torch.from_numpy(hidden), []
+        with self._seeded(seeds), self.model.evaluating():
+            for part in torch.from_numpy(np.ascontiguousarray(pictures)).split(self.model.rows_at_once):
+                x = self.codec.encode(part).masked_fill(at, float("nan")).to(self.model.device)
+                parts.append(self.codec.decode(self.model.complete(x, None, options), _generator(seeds)))
+        return np.where(hidden, np.concatenate(parts), pictures)
+
     def request(self, condition: Mapping[str, Any] | None = None, balance: str | None = None) -> Request:
         """What is wanted of a table, checked; raises `UserError` for what it cannot give."""
         assert isinstance(self.codec, TableCodec)
@@ -287,7 +332,8 @@ class Synthesizer:
     def check_likelihood(self) -> None:
         """Refuses a model that cannot tell how likely an example is; raises `UserError`."""
         if self.model.likelihood == "none":
-            raise UserError(f"{type(self.model).__name__} has no likelihood; train model=tabar, mixture or nsf")
+            others = "tabar, mixture or nsf" if self.codec.kind == "table" else "pixelcnn, realnvp or glow"
+            raise UserError(f"{type(self.model).__name__} has no likelihood; train model={others}")
 
     def _whole_rows(self, codec: TableCodec, frame: pd.DataFrame) -> Tensor:
         """Rows of a model whose likelihood is of whole rows alone; columns that it does not use may lack."""
@@ -350,7 +396,8 @@ class Synthesizer:
         if "class" not in condition:
             return None
         if self.model.conditioning != "label":
-            way_out = "conditional=true" if isinstance(self.model, AdversarialModel) else "model=cvae"
+            takes_it = isinstance(self.model, AdversarialModel | PictureModel)
+            way_out = "conditional=true" if takes_it else "model=cvae"
             if not self.codec.spec.classes:
                 self.codec.class_index(condition["class"])  # says that there were none
             told = f"condition.class={condition['class']}: this model was not told the classes"

@@ -126,6 +126,22 @@ class Bins(NumericEncoder):
         self.edges = (inner[1:, 0] + inner[:-1, -1]) / 2
         self.bin_codes, self.point_codes = codes[: len(inner)], codes[len(inner) :]
 
+    @classmethod
+    def of_knots(cls, knots: np.ndarray) -> Bins:
+        """An encoder of these codes, in rising order, fitted to no values: shape (codes, steps + 1), see the class."""
+        encoder = cls(steps=knots.shape[1] - 1)
+        encoder.knots = knots
+        single = encoder.is_single
+        if single.all():
+            encoder._fit_points(knots[:, 0])
+        else:
+            inner = knots[~single]
+            encoder.edges = (inner[1:, 0] + inner[:-1, -1]) / 2
+            encoder.points = knots[single, 0]
+            encoder.bin_codes, encoder.point_codes = np.flatnonzero(~single), np.flatnonzero(single)
+        encoder.neutral = float(knots[len(knots) // 2, 0])
+        return encoder
+
     @property
     def size(self) -> int:
         """Number of codes."""

@@ -104,6 +104,21 @@ class TableCodec(Codec):
             raise UserError(f"no column left to model (the columns are {types}); set data.types to say what they are")
         return self
 
+    def declare(self, columns: list[ColumnCodec], schema: Schema, rows: int, shares: tuple[float, ...]) -> TableCodec:
+        """Takes columns that were not fitted to rows, and publishes the spec.
+
+        Arguments:
+            columns: One for each field.
+            schema: Their fields.
+            rows: About how many there are to train on.
+            shares: Of the label's classes; empty without one.
+        """
+        self.schema, self.plan = schema, Plan([], schema)
+        self.columns = columns
+        self.inner = self._to_lay_out({})
+        self._lay_out(rows, shares)
+        return self
+
     def avoid(self, frames: Iterable[pd.DataFrame], rows: int) -> None:
         """Makes no id or text of these frames, which are all rows of the table: those that judge are a person's too."""
         made = [c for c in self.columns if isinstance(c, GeneratedColumn) and c.is_new]

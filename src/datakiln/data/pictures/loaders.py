@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from datakiln.codecs.pictures import to_model_space
 from datakiln.data.base import TensorLoader
 from datakiln.data.pictures.files import PictureFiles, threads
+from datakiln.privacy.gradients import poisson
 from datakiln.spec import Batch
 
 AHEAD = 2  # batches that each decoding thread has waiting
@@ -56,8 +58,7 @@ class ImageLoader(TensorLoader):
     def __iter__(self) -> Iterator[Batch]:
         """One pass, from the start or from where a restored state stood."""
         first = self._resume_at
-        plan = list(self.plan())
-        for i, (pictures, at) in enumerate(self._fetched(plan), first):
+        for i, (pictures, at) in enumerate(self._fetched(list(self.plan())), first):
             self._position = i + 1
             if self.shuffle:
                 generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) * 1_000_003 + i)
@@ -80,6 +81,30 @@ class ImageLoader(TensorLoader):
                     yield future.result().to(self.device, non_blocking=True), done
             for future, done in waiting:
                 yield future.result().to(self.device, non_blocking=True), done
+
+
+class PoissonImageLoader(ImageLoader):
+    """Batches in which each picture is by itself with one probability; see `PoissonLoader`.
+
+    Arguments:
+        rate: The probability.
+        steps: Batches a pass.
+        *parts: See `ImageLoader`.
+    """
+
+    def __init__(self, rate: float, steps: int, *parts: Any) -> None:  # noqa: ANN401 (those of the base)
+        """See the class."""
+        super().__init__(*parts)
+        self.rate, self.steps = rate, steps
+
+    def __len__(self) -> int:
+        """Batches a pass."""
+        return self.steps
+
+    def plan(self) -> Iterator[Tensor]:
+        """The pictures of each batch of one pass."""
+        for _ in range(self.start(), self.steps):
+            yield poisson(len(self.x), self.rate)
 
 
 def middle(pictures: Tensor, side: int) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -11,17 +11,20 @@ from torch.nn import functional as F
 
 from datakiln.codecs.pictures import ImageCodec
 from datakiln.data.base import GenerativeData, Provenance, StepReport
+from datakiln.data.pictures import protected
 from datakiln.data.pictures.files import PictureFiles
 from datakiln.data.pictures.labelled_sample import labelled_sample, spread_by_class
-from datakiln.data.pictures.loaders import ImageLoader, Middles, middle
+from datakiln.data.pictures.loaders import ImageLoader, Middles, PoissonImageLoader, middle
 from datakiln.data.pictures.sources import Pictures, RawImages
 from datakiln.errors import UserError
+from datakiln.privacy.budget import Privacy
 from datakiln.spec import DataSpec, LabelledImages
 from datakiln.wording import counted
 
 CROP_MARGIN = 8  # pictures that are cropped at random are kept larger by one part in this many: 72 px for 64
 DTYPES = {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch.float64}
 Split = Literal["train", "val", "test"]
+MOST_JUDGED = 10_000  # synthetic pictures, unless more are asked for
 
 
 class ImageData(GenerativeData):
@@ -37,6 +40,7 @@ class ImageData(GenerativeData):
         validation: Share of the training pictures set aside for validation.
         holdout: Share of all pictures held out as test pictures where the source has none.
         seed: Of the splits, the order, the crops and the mirrorings.
+        private: The options of `privacy=`: see `datakiln.privacy.budget.Privacy` and `protected`.
     """
 
     kind = "image"
@@ -53,9 +57,13 @@ class ImageData(GenerativeData):
         validation: float = 0.1,
         holdout: float = 0.15,
         seed: int = 0,
+        private: dict[str, Any] | None = None,
     ) -> None:
         """See the class; raises `UserError` for values that cannot work together."""
         super().__init__()
+        self.privacy = Privacy.of(private)
+        if self.privacy.is_on:
+            protected.rows_of(self.privacy)
         if batch_size < 2:
             raise UserError(f"batch_size={batch_size} must be at least 2: pictures are learnt in batches")
         if side is not None and (isinstance(side, bool) or not isinstance(side, int) or side < 2):
@@ -77,6 +85,8 @@ class ImageData(GenerativeData):
             self.raw = self.source(self.data_dir, kept)
             self.provenance: Provenance = self.raw.provenance
             self.originals = self.raw.inputs
+            if self.privacy.is_on:
+                self.provenance, self.originals = protected.named(self.provenance, self.privacy), None
 
     def setup(self, stage: str) -> None:
         """Splits by class, seeded, and publishes the spec."""
@@ -84,6 +94,9 @@ class ImageData(GenerativeData):
             return
         self.prepare_data()
         assert self.raw is not None
+        if self.privacy.is_on:
+            self._setup_protected()
+            return
         train, test, self.raw = self.raw.train, self.raw.test, _emptied(self.raw)
         _check_count(len(train.x), [self.validation] if test is not None else [self.holdout, self.validation])
         if test is None:
@@ -92,6 +105,39 @@ class ImageData(GenerativeData):
         self.pictures: dict[str, Pictures] = {"train": train, "val": val, "test": test}
         self.reports = [*self.raw.reports, self._split_report()]
         self.codec = ImageCodec(self._shape(), self.raw.classes, self._shares(), len(train.x))
+
+    def _setup_protected(self) -> None:
+        """The same under differential privacy: the spec tells what is public, and a number that was paid for."""
+        assert self.raw is not None
+        train, test, self.raw = self.raw.train, self.raw.test, _emptied(self.raw)
+        if test is None:
+            train, test = protected.apart(train, self.holdout, self.seed)
+        self.pictures = {"train": train, "val": test, "test": test}
+        self.count = protected.counted(self.privacy, self.provenance, len(train.x))
+        classes = self.raw.classes if train.y is not None else ()
+        self.reports = [StepReport("declared", f"side, channels and {counted(len(classes), 'class', 'classes')}")]
+        self.codec = ImageCodec(self._shape(), classes, tuple([1.0 / len(classes)] * len(classes)), self.count)
+
+    @property
+    def paid_share(self) -> float:
+        """See `GenerativeData`."""
+        return protected.SHARE
+
+    @property
+    def released_cost(self) -> tuple[float, float]:
+        """See `GenerativeData`."""
+        return (protected.SHARE * self.privacy.budget, 0.0) if self.privacy.is_on else (0.0, 0.0)
+
+    @property
+    def poisson(self) -> tuple[float, int]:
+        """See `GenerativeData`."""
+        rate = min(self.batch_size / self.count, 1.0)
+        return rate, max(round(1.0 / rate), 1)
+
+    @property
+    def expected(self) -> float:
+        """See `GenerativeData`."""
+        return self.poisson[0] * self.count
 
     def _split_report(self) -> StepReport:
         counts = ", ".join(f"{len(part.x):,} {name}" for name, part in self.pictures.items())
@@ -121,6 +167,11 @@ class ImageData(GenerativeData):
         """What one encoded picture looks like."""
         return self.codec.spec
 
+    @property
+    def n_synthetic(self) -> int:
+        """As many as training pictures, but no more than any figure looks at: the slower models draw a few a second."""
+        return min(self.spec.size, MOST_JUDGED)
+
     def loader(self, name: Split, batch_size: int, shuffle: bool) -> ImageLoader:
         """Batches of one split on the device that trains, in the type that the training step computes in."""
         part, device = self.pictures[name], self.device
@@ -132,6 +183,10 @@ class ImageData(GenerativeData):
 
     def train_dataloader(self) -> ImageLoader:
         """Shuffled training batches."""
+        if self.privacy.is_on:
+            made = self.loader("train", self.batch_size, shuffle=True)
+            shown = (made.x, made.y, self.batch_size, True, made.side, made.flip, made.device, made.dtype, self.seed)
+            return PoissonImageLoader(*self.poisson, *shown)
         return self.loader("train", self.batch_size, shuffle=True)
 
     def val_dataloader(self) -> ImageLoader:

@@ -161,7 +161,7 @@ def locate(
         UserError: They are nowhere and cannot be downloaded; says which files to put where.
     """
     own = cache_dir() / "data"
-    for folder in [Path(data_dir).expanduser(), own] if data_dir else [own]:
+    for folder in [*_given(data_dir, files), own]:
         found = find_files(folder, files)
         if found is not None:
             return folder, found, "download" if folder == own else "files"
@@ -177,15 +177,26 @@ def locate(
     return own, found, "download"
 
 
+def _given(data_dir: str | None, files: tuple[tuple[str, ...], ...]) -> list[Path]:
+    """Where a person says that data is; the folder of the set itself will do as well as the one around it."""
+    if not data_dir:
+        return []
+    folder = Path(data_dir).expanduser().absolute()
+    is_own = any(choice.startswith(f"{folder.name}/") for choice in files[0])
+    return [folder, folder.parent] if is_own else [folder]
+
+
 def find_files(folder: Path, files: tuple[tuple[str, ...], ...]) -> list[Path] | None:
     """The first existing alternative of each file, or None if one has none."""
     found = [next((folder / f for f in choices if (folder / f).exists()), None) for choices in files]
     return [path for path in found if path is not None] if None not in found else None
 
 
-def _idx_layout(folder: str) -> tuple[tuple[str, ...], ...]:
+def _idx_layout(*folders: str) -> tuple[tuple[str, ...], ...]:
+    """Files of MNIST's names, packed or not: never without the set's own folder, since all its kin have these names."""
     parts = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
-    return tuple((f"{folder}/raw/{part}-ubyte.gz", f"{folder}/raw/{part}-ubyte") for part in parts)
+    places = [f"{folder}/{inside}" for folder in folders for inside in ("raw/", "")]
+    return tuple(tuple(f"{place}{part}-ubyte{end}" for place in places for end in (".gz", "")) for part in parts)
 
 
 def resized(x: Tensor, side: int | None) -> Tensor:
@@ -216,8 +227,10 @@ def pictures_sha256(*tensors: Tensor | None) -> str:
 
 
 LAYOUTS = {
-    "mnist": Layout(_idx_layout("MNIST"), read_idx_files, DIGITS, "MNIST"),
-    "fashion_mnist": Layout(_idx_layout("FashionMNIST"), read_idx_files, FASHION, "FashionMNIST"),
+    "mnist": Layout(_idx_layout("MNIST", "mnist"), read_idx_files, DIGITS, "MNIST"),
+    "fashion_mnist": Layout(
+        _idx_layout("FashionMNIST", "fashion-mnist", "fashion_mnist"), read_idx_files, FASHION, "FashionMNIST"
+    ),
     "cifar10": Layout((("cifar-10-python.tar.gz", "cifar-10-batches-py"),), read_cifar, CIFAR, "CIFAR10"),
     "usps": Layout((("USPS/usps.bz2", "usps.bz2"), ("USPS/usps.t.bz2", "usps.t.bz2")), read_usps, DIGITS, "USPS"),
 }

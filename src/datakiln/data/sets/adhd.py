@@ -15,6 +15,7 @@ import json
 import sys
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -26,6 +27,42 @@ from datakiln.errors import UserError, near
 from datakiln.storage import cache_dir
 
 PAPER_COLUMNS = ("Age", "Verbal IQ", "Performance IQ", "Full4 IQ", "ADHD Index")
+SCALES = {  # as the consortium's phenotypic key and the tests' manuals tell them
+    "Age": (5, 30, 2),
+    "ADHD Index": (18, 99, 1),
+    "Inattentive": (9, 99, 0),
+    "Hyper/Impulsive": (9, 99, 0),
+    "Verbal IQ": (40, 160, 0),
+    "Performance IQ": (40, 160, 0),
+    "Full2 IQ": (40, 160, 0),
+    "Full4 IQ": (40, 160, 0),
+    "Handedness": (-1, 3, 2),
+}
+CODES = {
+    "Site": range(1, 9),
+    "Gender": range(2),
+    "DX": range(4),
+    "ADHD Measure": range(1, 4),
+    "IQ Measure": range(1, 6),
+    "Med Status": range(1, 3),
+}
+PUBLIC: dict[str, dict[str, Any]] = {
+    "columns": {
+        **{
+            name: {"type": "numeric", "decimals": places, "missing": name != "Age"}
+            for name, (*_, places) in SCALES.items()
+        },
+        **{
+            name: {
+                "type": "category",
+                "categories": [str(code) for code in codes],
+                "missing": name not in ("Site", "DX"),
+            }
+            for name, codes in CODES.items()
+        },
+    },
+    "bounds": {name: [low, high] for name, (low, high, _) in SCALES.items()},
+}
 NUMBERS = {
     "Age": "numeric",
     "Handedness": "numeric",  # a code at most sites, a score at one
@@ -86,7 +123,8 @@ class AdhdTable:
         frame, provenance, notes = found
         frame = self._chosen(frame, provenance)
         types = {c: UNUSUAL.get(c) or NUMBERS.get(c, "category") for c in frame.columns}
-        return RawTable(frame, self.label, provenance, types, notes)
+        public = {key: {c: said for c, said in part.items() if c in frame.columns} for key, part in PUBLIC.items()}
+        return RawTable(frame, self.label, provenance, types, notes, public=public)
 
     def _chosen(self, frame: pd.DataFrame, provenance: Provenance) -> pd.DataFrame:
         wanted = FULL_COLUMNS if self.columns is None else self.columns

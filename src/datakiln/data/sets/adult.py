@@ -11,6 +11,7 @@ import io
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -41,6 +42,36 @@ COLUMNS = {
     "income": "category",
 }
 
+CATEGORIES = {  # as adult.names lists them; ? for what is not known
+    "workclass": "Private Self-emp-not-inc Self-emp-inc Federal-gov Local-gov State-gov Without-pay Never-worked ?",
+    "education": "Bachelors Some-college 11th HS-grad Prof-school Assoc-acdm Assoc-voc 9th 7th-8th 12th Masters "
+    "1st-4th 10th Doctorate 5th-6th Preschool",
+    "marital-status": "Married-civ-spouse Divorced Never-married Separated Widowed Married-spouse-absent "
+    "Married-AF-spouse",
+    "occupation": "Tech-support Craft-repair Other-service Sales Exec-managerial Prof-specialty Handlers-cleaners "
+    "Machine-op-inspct Adm-clerical Farming-fishing Transport-moving Priv-house-serv Protective-serv Armed-Forces ?",
+    "relationship": "Wife Own-child Husband Not-in-family Other-relative Unmarried",
+    "race": "White Asian-Pac-Islander Amer-Indian-Eskimo Other Black",
+    "sex": "Female Male",
+    "native-country": "United-States Cambodia England Puerto-Rico Canada Germany Outlying-US(Guam-USVI-etc) India "
+    "Japan Greece South China Cuba Iran Honduras Philippines Italy Poland Jamaica Vietnam Mexico Portugal Ireland "
+    "France Dominican-Republic Laos Ecuador Taiwan Haiti Columbia Hungary Guatemala Nicaragua Scotland Thailand "
+    "Yugoslavia El-Salvador Trinadad&Tobago Peru Hong Holand-Netherlands ?",
+    "income": "<=50K >50K",
+}
+BOUNDS = {  # wide round ones: what a census asks, not what these rows hold
+    "age": (16, 99),
+    "fnlwgt": (0, 1_500_000),
+    "education-num": (1, 16),
+    "capital-gain": (0, 99_999),
+    "capital-loss": (0, 5_000),
+    "hours-per-week": (1, 99),
+}
+PUBLIC: dict[str, dict[str, Any]] = {
+    "columns": {name: kind if name in BOUNDS else CATEGORIES[name].split() for name, kind in COLUMNS.items()},
+    "bounds": {name: list(bounds) for name, bounds in BOUNDS.items()},
+}
+
 
 class AdultTable:
     """Both official files, from `data_dir`, else from a cache, else downloaded.
@@ -64,7 +95,8 @@ class AdultTable:
         digest = hashlib.sha256(b"".join(raw.values())).hexdigest()
         kind = "download" if folder == cache_dir() / "adult" else "files"
         source = Provenance(kind, f"Adult, adult.data and adult.test in {folder}", digest)
-        return RawTable(frames["adult.data"], self.label, source, dict(COLUMNS), holdout=frames["adult.test"])
+        train, test = (frames[name] for name in FILES)
+        return RawTable(train, self.label, source, dict(COLUMNS), holdout=test, public=PUBLIC)
 
     def _folder(self, data_dir: str | None) -> Path:
         places = [] if data_dir is None else [Path(data_dir) / folder for folder in FOLDERS]

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
 
@@ -33,6 +33,7 @@ class RawTable:
         writings: How a text file had the numbers that `frame` has as floats.
         storage: The types of the columns of a Parquet file.
         inputs: The files it was read from, where they are a person's own.
+        public: What the authors of the data set have published of its columns, as `privacy.public` would declare it.
     """
 
     frame: pd.DataFrame
@@ -46,6 +47,7 @@ class RawTable:
     writings: Mapping[str, str] = field(default_factory=dict)
     storage: Mapping[str, str] = field(default_factory=dict)
     inputs: Inputs | None = None
+    public: Mapping[str, Any] | None = None
 
     @property
     def rows(self) -> int:
@@ -61,6 +63,9 @@ class RawTable:
         return replace(self, frame=self.frame[keep], holdout=None if self.holdout is None else self.holdout[keep])
 
 
+IRIS = ("sepal length", "sepal width", "petal length", "petal width")
+
+
 class SklearnTable:
     """One of the small tables inside scikit-learn, with its class names or the number to predict as the label.
 
@@ -70,6 +75,15 @@ class SklearnTable:
 
     LABELS = {"iris": "species", "wine": "cultivar", "breast_cancer": "diagnosis", "diabetes": "progression"}
     OPTIONS: ClassVar[dict[str, dict[str, bool]]] = {"diabetes": {"scaled": False}}  # as measured
+    PUBLIC: ClassVar[dict[str, Any]] = {  # lengths of a flower in cm, and its kinds
+        "iris": {
+            "columns": {
+                **{f"{part} (cm)": {"type": "numeric", "decimals": 1} for part in IRIS},
+                "species": ["setosa", "versicolor", "virginica"],
+            },
+            "bounds": {f"{part} (cm)": [0, 10] for part in IRIS},
+        }
+    }
 
     def __init__(self, name: str) -> None:
         """Raises `UserError` for an unknown name."""
@@ -92,7 +106,8 @@ class SklearnTable:
             frame[label] = bunch.target.astype("int64")
         detail = f"{self.name}, embedded in scikit-learn {sklearn.__version__}"
         kind = "category" if has_classes else "integer"
-        return RawTable(frame, label, Provenance("embedded", detail, frame_sha256(frame)), {label: kind})
+        source = Provenance("embedded", detail, frame_sha256(frame))
+        return RawTable(frame, label, source, {label: kind}, public=self.PUBLIC.get(self.name))
 
 
 class TableFile:

@@ -12,17 +12,20 @@ from torch import Tensor
 
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.constraints import Constraint, Rules
-from datakiln.data.base import GenerativeData, Loader, StepReport, TensorLoader
-from datakiln.data.tables import steps
+from datakiln.data.base import GenerativeData, Loader, PoissonLoader, StepReport, TensorLoader
+from datakiln.data.tables import protected, steps
+from datakiln.data.tables.canaries import Planted, planted
 from datakiln.data.tables.finding import find_file
 from datakiln.data.tables.loaders import StreamLoader
 from datakiln.data.tables.metadata import read_metadata
+from datakiln.data.tables.public import Public
 from datakiln.data.tables.relations import check_relations, chosen_relations, described
 from datakiln.data.tables.remarks import remarks
 from datakiln.data.tables.sources import RawTable, TableFile
 from datakiln.data.tables.streaming import Fitted, Stream
 from datakiln.data.tables.types import DROP, infer_schema, unplaced, without_dropped
 from datakiln.errors import UserError
+from datakiln.privacy.budget import Privacy
 from datakiln.spec import DataSpec
 
 LEAST_BATCH = 16  # rows
@@ -53,8 +56,15 @@ class TableData(GenerativeData):
             "shared" to train on them from the start, so that no figure of validation is of unseen rows.
         relations: "auto" to find what holds between columns in the training rows and to keep it, "none", or a list of
             declared relations, such as ["total = price * quantity"]; see `datakiln.data.tables.relations`.
+        canaries: Made-up rows planted among the training rows once, and as many 10 and 100 times; 0 for none. See
+            `datakiln.data.tables.canaries`.
         seed: Of the split, of balancing and of the batch order.
         sample: Rows that stand for a table on disk where all of them cannot: see `datakiln.data.tables.streaming`.
+        private: The options of `privacy=`: see `datakiln.privacy.budget.Privacy` and `datakiln.data.tables.protected`.
+
+    Attributes:
+        public: What is declared of the table, under differential privacy; else None.
+        released: What was given away of its rows, under differential privacy; else None.
     """
 
     kind = "table"
@@ -80,12 +90,20 @@ class TableData(GenerativeData):
         seed: int = 0,
         sample: int = 200_000,
         least_batches: int = 0,
+        private: dict[str, Any] | None = None,
+        canaries: int = 0,
     ) -> None:
         """See the class."""
         super().__init__()
+        self.privacy = Privacy.of(private)
+        self.public: Public | None = None
         if least_batches < 0:
             raise UserError(f"data.least_batches={least_batches} must be at least 0")
         self.least_batches = least_batches
+        if canaries < 0:
+            raise UserError(f"data.canaries={canaries} must be at least 0")
+        self.canaries = canaries
+        self.planted: Planted | None = None
         steps.check_options(missing, balance, outliers, split, batch_size, validation, sample)
         check_relations(relations)
         self.relations = relations
@@ -107,6 +125,8 @@ class TableData(GenerativeData):
         if self.raw is None:
             whole = self.source(self.data_dir)
             chosen = whole if self.columns is None else whole.only(self.columns)
+            if self.privacy.is_on:
+                return self._read_protected(without_dropped(chosen, self.types))
             raw = self._scanned(without_dropped(chosen, self.types))
             self.provenance, self.originals = raw.provenance, raw.inputs
             known = {name: kind for name, kind in raw.types.items() if name in raw.frame.columns}
@@ -122,6 +142,27 @@ class TableData(GenerativeData):
             if self.stream is not None:
                 self.stream.mask({f.name: [word for word, _ in f.placeholders if word] for f in self.schema.fields})
             self.rules = Rules(self.constraints, self.schema)
+        return self.raw
+
+    def _read_protected(self, raw: RawTable) -> RawTable:
+        """The raw table under differential privacy: its types are those that were declared, its rows are not told."""
+        if raw.store is not None:
+            told = f"privacy={self.privacy.mechanism} counts rows in memory, but the table is on disk"
+            raise UserError(f"{told}; set data.streaming=false")
+        described = None if self.metadata is None else str(find_file(self.metadata, self.data_dir))
+        types = {name: kind for name, kind in self.types.items() if kind != DROP}
+        public = self.public = protected.public_of(raw, self.privacy, described, types)
+        is_simulated = raw.provenance.is_stand_in
+        self.provenance = raw.provenance if is_simulated else protected.named(raw.provenance, self.privacy)
+        self.table = self.provenance.sha256
+        self.schema = public.schema
+        holdout = None if raw.holdout is None else public.seen(raw.holdout)
+        notes = raw.notes if is_simulated else ()
+        seen = public.seen(raw.frame)
+        self.raw = dataclasses.replace(
+            raw, frame=seen, holdout=holdout, notes=notes, provenance=self.provenance, inputs=None
+        )
+        self.rules = Rules(self.constraints, self.schema)
         return self.raw
 
     def _scanned(self, raw: RawTable) -> RawTable:
@@ -158,7 +199,12 @@ class TableData(GenerativeData):
     def _prepare(self) -> None:
         frame = self.read().frame
         self.reports = []
+        if self.public is not None:
+            self._prepare_protected(self.public)
+            return
         if self.stream is not None:
+            if self.canaries:
+                raise UserError(f"data.canaries={self.canaries} needs all rows in memory; set data.streaming=false")
             self._setup_from_disk(self.stream)
             return
         if self.duplicates:
@@ -173,13 +219,95 @@ class TableData(GenerativeData):
             frames["train"] = self._report(steps.drop_outliers(frames["train"], self.schema, self.outliers))
         if self.balance != "none":
             frames["train"] = self._report(steps.balance_classes(frames["train"], self.schema, self.balance, self.seed))
+        if self.canaries:
+            frames["train"], self.planted, report = planted(frames["train"], self.canaries, self.seed)
+            self.reports.append(report)
         self._encode(self._seen_labels(frames))
+
+    def _prepare_protected(self, public: Public) -> None:
+        """The same under differential privacy: what is fitted to rows is fitted to drawn ones; see `protected`."""
+        raw, privacy = self.read(), self.privacy
+        share = self.split[2] if self.split is not None else protected.TEST
+        halves = (raw.frame, raw.holdout) if raw.holdout is not None else protected.apart(raw.frame, share, self.seed)
+        if self.missing == "drop":
+            known = [column.field.name for column in public.modelled]
+            halves = tuple(half.dropna(subset=known).reset_index(drop=True) for half in halves)  # type: ignore[assignment]
+        self.measured = protected.Real(*halves)
+        made = self.released = protected.released(privacy, self.table, public, self.measured.train)
+        n = max(round(made.rows), 20)
+        self.holdout_rows = len(halves[1]) if raw.holdout is not None else round(n * share / (1.0 - share))
+        drawn = protected.rows(made, public, n + n // 5, self.seed)
+        frames = {"train": drawn[:n].reset_index(drop=True), "val": drawn[n:].reset_index(drop=True)}
+        for constraint, _ in self.rules.fit(frames["train"]):
+            self.reports.append(StepReport("constraint", str(constraint)))
+        self.reports += protected.reports(made, privacy, public)
+        label = self.schema.label
+        test = self.measured.test
+        if label is not None and self.schema[label].is_choice:
+            test = test[test[label].isin(frames["train"][label].dropna().unique())].reset_index(drop=True)
+        self.frames = {**frames, "test": test}
+        self.has_parameters = privacy.mechanism == "marginals" and protected.shares_codes(self.codec)
+        if self.has_parameters:
+            protected.codec_of(made, public, self.codec)
+        else:
+            stay = {name for constraint in self.rules.constraints for name in constraint.columns}
+            is_joint = privacy.mechanism == "marginals"
+            relations = chosen_relations(self.relations, frames["train"], self.schema, stay) if is_joint else []
+            if relations:
+                self.reports.append(StepReport("relations", described(relations)))
+            whole = frames["train"] if is_joint else protected.with_all_categories(frames["train"], public)
+            self.codec.fit(whole, self.schema, rows=n, relations=relations)
+        if privacy.mechanism == "dp_sgd":
+            self.frames["train"] = protected.filled(self.measured.train, public)
+        self.reports.append(StepReport("encode", f"{self.codec.describe()}"))
+        self.tensors = {
+            name: (self.codec.encode(frame, dequantise=True), self.codec.labels(frame))
+            for name, frame in self.frames.items()
+        }
+
+    @property
+    def released_cost(self) -> tuple[float, float]:
+        """See `GenerativeData`."""
+        return (0.0, 0.0) if self.released is None else protected.cost(self.released, self.privacy)
+
+    @property
+    def paid_share(self) -> float:
+        """See `GenerativeData`."""
+        return protected.SHARE
+
+    @property
+    def poisson(self) -> tuple[float, int]:
+        """See `GenerativeData`."""
+        rate = min(self.batch_size / self.n_synthetic, 1.0)
+        return rate, max(round(1.0 / rate), 1)
+
+    @property
+    def expected(self) -> float:
+        """See `GenerativeData`."""
+        return self.poisson[0] * self.n_synthetic
+
+    @property
+    def parameters(self) -> tuple[Any, Any] | None:
+        """Theta (T, K) and pi (K,) of a mixture over the codes of the spec, where that is what was given away."""
+        return (self.released.theta, self.released.pi) if self.released is not None and self.has_parameters else None
+
+    @property
+    def real(self) -> steps.Frames:
+        """Real rows for what measures: those that were trained on, and those that nothing has seen."""
+        if self.public is not None:
+            return {"train": self.measured.train, "test": self.frames["test"]}
+        return self.frames
+
+    @property
+    def n_holdout(self) -> int:
+        """Test rows; under differential privacy about as many, where their number is not the data set's own."""
+        return self.holdout_rows if self.public is not None else len(self.frames["test"])
 
     def _setup_from_disk(self, stream: Stream) -> None:
         """The same for a table whose training rows stay on disk."""
         fitted = self.fitted = stream.fit(self.schema, self.missing == "drop", self.rules)
         self.reports.append(stream.report(fitted))
-        self._report_validation(len(fitted.frames["val"]))
+        self._report_validation(len(fitted.frames["val"]), sum(fitted.sizes))
         if not len(fitted.sample):
             raise UserError("data.missing=drop leaves no training row; use data.missing=model")
         for constraint, count in self.rules.fit(fitted.sample):
@@ -198,7 +326,7 @@ class TableData(GenerativeData):
         self._report_split(frames, holdout is not None)
         if self._is_shared:
             frames["train"] = pd.concat([frames["train"], frames["val"]], ignore_index=True)
-        self._report_validation(len(frames["val"]))
+        self._report_validation(len(frames["val"]), len(frames["train"]))
         return frames
 
     def _report_split(self, frames: steps.Frames, is_official: bool) -> None:
@@ -207,9 +335,11 @@ class TableData(GenerativeData):
         told = f"{train} rows to train on, {val} to validate, {test} {held}"
         self.reports.append(StepReport("split", told, rows=len(frames["val"]) + len(frames["test"])))
 
-    def _report_validation(self, rows: int) -> None:
+    def _report_validation(self, rows: int, train: int) -> None:
         if detail := steps.VALIDATION[self.validation]:
             self.reports.append(StepReport("validation", detail, rows=rows))
+        if warning := steps.danger(self.validation, train):
+            self.reports.append(warning)
 
     def _report(self, outcome: tuple[Any, StepReport]) -> Any:  # noqa: ANN401 (whatever the step made)
         made, report = outcome
@@ -286,11 +416,16 @@ class TableData(GenerativeData):
 
     @property
     def n_synthetic(self) -> int:
-        """As many rows as there are training rows in memory."""
+        """As many rows as there are training rows in memory; under differential privacy as many as are given away."""
+        if self.released is not None:
+            return max(round(self.released.rows), 1)
         return len(self.frames["train"])
 
     def train_dataloader(self) -> Loader:
         """Shuffled training batches."""
+        if self.public is not None and self.privacy.mechanism == "dp_sgd":
+            x, y = self.tensors["train"]
+            return PoissonLoader(x.to(self.device), None if y is None else y.to(self.device), *self.poisson)
         if self.fitted is not None:
             sizes, sample, width = self.fitted.sizes, self.fitted.sample, self.spec.shape[0]
             sampled = functools.partial(self.codec.encode, sample, dequantise=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from datakiln.metrics.extractors.base import NetExtractor
@@ -17,6 +19,7 @@ from datakiln.spec import LabelledImages
 
 BATCH = 256
 COMPARED = 10_000  # training pictures that a figure is compared with unless it says otherwise
+Told = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 KEPT = 20_000  # pictures whose features are kept for all metrics; of more they are made anew by each
 
 
@@ -109,6 +112,8 @@ class ImageSets:
         kept: Features that were made, by extractor and pictures, for metrics to come.
         compared: Statistics of training pictures that were made, by extractor and how many there are.
         deal: Real pictures and training ones dealt anew, where features are all that is asked for; else None.
+        told: What the model says of the first so many training pictures and of the first so many held-out ones, by the
+            name of the attack, higher for what it knows better; None where no model is at hand.
         watch: Told how many pictures of how many a network has looked at.
     """
 
@@ -128,6 +133,7 @@ class ImageSets:
     compared: dict[tuple[str, int], FeatureStatistics] = field(default_factory=dict, compare=False, repr=False)
     deal: Deal | None = None
     watch: Callable[[int, int], None] | None = field(default=None, compare=False, repr=False)
+    told: Callable[[int, int], Told] | None = field(default=None, compare=False, repr=False)
 
     @property
     def size(self) -> int:

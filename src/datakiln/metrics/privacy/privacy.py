@@ -40,7 +40,7 @@ def copies(data: EvalData) -> list[Figure]:
     """
     t = tables(data)
     if not data.lend:
-        _need_holdout(data)
+        need_holdout(data)
     if "copied columns" not in data.cache:
         data.cache["copied columns"] = _near_unique(t.train)
     ignored = data.cache["copied columns"]
@@ -71,7 +71,7 @@ def closer_to_train(data: EvalData, repeats: int = 5, rows: int = ROWS) -> list[
         repeats: Random cuts to average over.
         rows: Most rows of each table.
     """
-    _need_holdout(data)
+    need_holdout(data)
     space, train, holdout, synthetic = _points(data, rows)
     size = min(len(train), len(holdout))
     to_train = _cut_distances(space, synthetic, train, size, repeats)
@@ -89,7 +89,7 @@ def closer_to_train(data: EvalData, repeats: int = 5, rows: int = ROWS) -> list[
 @metric("privacy/dcr_median", "privacy/dcr_p5", plan=Neighbours())
 def dcr(data: EvalData, rows: int = ROWS) -> list[Figure]:
     """Distance to the closest training record: median and 5th percentile over the synthetic rows."""
-    _need_holdout(data)
+    need_holdout(data)
     found = _to_train(data, rows).synthetic.first
     return [
         Figure(f"privacy/dcr_{name}", float(np.percentile(found, q)), "higher", high=None, n=len(found))
@@ -110,7 +110,7 @@ def dcr_ratio(data: EvalData, percentile: float = 50.0, rows: int = ROWS) -> lis
         MetricError: No holdout, or one that is as near as 0 to train at that percentile.
     """
     name = "privacy/dcr_ratio" + ("" if percentile == 50.0 else f"_p{percentile:g}")
-    _need_holdout(data, name)
+    need_holdout(data, name)
     found = _to_train(data, rows)
     synthetic, holdout = (float(np.percentile(x.first, percentile)) for x in (found.synthetic, found.holdout))
     if holdout == 0.0:
@@ -125,7 +125,7 @@ def nndr(data: EvalData, rows: int = ROWS) -> list[Figure]:
 
     Near 0 a synthetic row singles out one training row. A row equal to two or more training rows singles out none: 1.
     """
-    _need_holdout(data)
+    need_holdout(data)
     found = _to_train(data, rows).synthetic
     if not np.isfinite(found.second).all():
         raise MetricError("train has one row only")
@@ -191,7 +191,8 @@ def _is_in(rows: Coded, others: Coded) -> NDArray[np.bool_]:
     return np.isin(row_keys(rows), row_keys(others))
 
 
-def _need_holdout(data: EvalData, *figures: str) -> None:
+def need_holdout(data: EvalData, *figures: str) -> None:
+    """Raises `MetricError` where no real rows are known that the generator has not seen."""
     if len(data.holdout) == 0:
         way = "give real rows that the generator has not seen: holdout=FILE" if data.lend else "keep rows aside"
         raise MetricError(f"without a holdout there is no privacy claim; {way}", *figures)

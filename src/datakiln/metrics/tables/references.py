@@ -12,6 +12,7 @@ holdout together, several times, so that chance shows; the rest of the real rows
 - `Unseen`: synthetic rows against as many rows that the generator has not seen, as in a two-sample test.
 - `Neighbours`: a mean or percentile over synthetic rows of something about train, as in privacy. It does not depend on
   how many rows are judged, only its chance does.
+- `Alone`: nothing takes the place of the synthetic rows, as in an audit, whose controls are its own.
 - `Lessons`: what a learner is trained on. The ceiling learns from the training rows, its chance is that of learning
   from either half of them.
 """
@@ -100,6 +101,18 @@ class Unseen(Plan):
         total = _rows(data)
         n = min(n, (total - 1) // 2)
         return Drawn(_parts(data, self, turn, (n, n, total - 2 * n), is_naive), None)
+
+
+@dataclass(frozen=True)
+class Alone(Plan):
+    """See the module."""
+
+    draws: int = 0
+    floors: int = 0
+
+    def draw(self, data: EvalData, n: int, turn: int, is_naive: bool, level: int = 0) -> Drawn | None:
+        """There is none."""
+        return None
 
 
 @dataclass(frozen=True)

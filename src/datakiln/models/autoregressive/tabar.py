@@ -69,6 +69,7 @@ class TabAR(LikelihoodModel):
             fewer it falls with the root of their number.
     """
 
+    mixes = "a loss over columns that a whole batch shares"
     supports = frozenset({"table"})
     reads = frozenset({"code", "place"})
     options = frozenset({"temperature"})

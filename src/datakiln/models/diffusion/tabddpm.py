@@ -49,6 +49,7 @@ class TabDDPM(LikelihoodModel):
         scheduler: See `LikelihoodModel`.
     """
 
+    is_mean = True
     supports = frozenset({"table"})
     options = frozenset({"steps"})
     directions = {"loss": "lower", "gaussian": "lower", "multinomial": "lower"}

@@ -56,6 +56,7 @@ class TabSyn(LikelihoodModel):
         optimizer: See `LikelihoodModel`.
     """
 
+    mixes = "two stages that both see rows"
     supports = frozenset({"table"})
     options = frozenset({"steps"})
     directions = {"loss": "lower", "reconstruction": "higher", "kl": "lower"}
@@ -112,7 +113,7 @@ class TabSyn(LikelihoodModel):
             group["initial_lr"] = group["lr"]
         return optimizer
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """One loss of the running stage, at its rate: a cosine from the start to the end of the stage."""
         done = self.progress
         stages = done / self.vae_share, (done - self.vae_share) / (1.0 - self.vae_share)

@@ -41,6 +41,7 @@ class NSF(LikelihoodModel):
         scheduler: See `LikelihoodModel`.
     """
 
+    mixes = "masked layers, whose gradients are not kept by row"
     supports = frozenset({"table"})
     options = frozenset({"temperature"})
     likelihood = "whole"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from datakiln.errors import UserError
 from datakiln.models.base import GenerativeModel, OptimizerFactory, SchedulerFactory
 from datakiln.models.gan.health import EXAMPLES, Health, diversity
+from datakiln.privacy.gradients import PrivateGradients
 from datakiln.spec import Batch, DataSpec
 
 MEASUREMENTS = 200  # times in a run that the diversity of samples is looked at, which for a small net costs like a step
@@ -42,6 +43,8 @@ class AdversarialModel(GenerativeModel, abc.ABC):
     """
 
     precisions: ClassVar[frozenset[str]] = frozenset({"32-true", "32", "bf16-mixed", "bf16"})  # of `trainer.precision`
+    is_mean: ClassVar[bool] = False  # whether the critic's loss is a mean over examples
+    told: float = 0.0  # size of a batch under differential privacy
     directions = {}  # a critic's loss measures it against its generator, not the samples
     remedy: ClassVar[str] = "try lower learning rates (model.critic_optimizer.lr, model.generator_optimizer.lr)"
 
@@ -87,6 +90,10 @@ class AdversarialModel(GenerativeModel, abc.ABC):
     def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Scalars to log; "loss" is what the generator minimises with fresh samples, as many as the batch has rows."""
 
+    def judgement(self, batch: Batch) -> Tensor:
+        """What the critic makes of each example, shape (B,); higher for what it takes for real."""
+        raise UserError(f"the critic of {type(self).__name__} judges no single examples")
+
     def critic_parameters(self) -> list[nn.Parameter]:
         """What the critic's optimizer moves, asked once before training."""
         return [parameter for parameter in self.critic.parameters() if parameter.requires_grad]
@@ -115,8 +122,48 @@ class AdversarialModel(GenerativeModel, abc.ABC):
         total = critic.pop("loss"), generator.pop("loss")
         return {"loss": total[0] + total[1], "critic_loss": total[0], "generator_loss": total[1], **critic, **generator}
 
+    def protect(self, clip: float, sigma: float, expected: float) -> None:
+        """See `GenerativeModel`: the critic's gradients are clipped and hidden; the generator learns from it alone.
+
+        Raises:
+            UserError: The critic's loss is not a mean over pictures, or anything but it looks at real ones.
+        """
+        if not self.is_mean:
+            super().protect(clip, sigma, expected)
+        self.told = expected
+
+        def loss(batch: Batch) -> Tensor:
+            return self.critic_losses(batch)["loss"]
+
+        self.guard = PrivateGradients(self, loss, clip, sigma, expected, True, self.critic_parameters())
+
+    def protected_layers(self) -> list[tuple[str, nn.Module]]:
+        """The critic."""
+        return list(self.critic.named_modules())
+
+    def made_up(self, n: int) -> Batch:
+        """What the generator's update is told of a batch of n examples, where no real one may tell it."""
+        raise UserError(f"privacy=dp_sgd: {type(self).__name__} shows its generator real examples; take model=gan")
+
+    def _private_step(self, batch: Batch) -> None:
+        """One step of DP-SGD for the critic, and the generator's, which sees no real example."""
+        assert self.guard is not None
+        critic, generator = self.optimizers(use_pl_optimizer=False)  # type: ignore[misc]
+        with self.muted():
+            self.guard.fill(batch)
+            critic.step()
+            self.after_critic_update()
+            self.critic_updates += 1
+            if self.critic_updates % self.critic_steps == 0:
+                with self._resting(critic, generator):
+                    self._update("generator", self.made_up(max(round(self.told), 2)), self.optimizers()[1])  # type: ignore[index]
+                self.generator_updates += 1
+
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One critic update and, when it is its turn, one generator update."""
+        if self.guard is not None:
+            self._private_step(batch)
+            return
         if self.real_diversity is None:
             self.real_diversity = float(diversity(batch.x[:EXAMPLES]))
         # the plain optimizer: Lightning's wrapper would count the critic's updates into `global_step`
@@ -200,6 +247,11 @@ class AdversarialModel(GenerativeModel, abc.ABC):
 
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's means, warns of trouble, moves the learning rates."""
+        if self.guard is not None:
+            super().on_train_epoch_end()
+            for config in self.trainer.lr_scheduler_configs:
+                config.scheduler.step()  # type: ignore[call-arg]
+            return
         self.raise_if_diverged()
         figures = {**self.meter.pop("train"), **self.epoch_figures()}
         self.publish("train", figures)

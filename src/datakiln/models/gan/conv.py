@@ -49,6 +49,8 @@ class ConvGAN(ImageGAN, abc.ABC):
         **options: See `ImageGAN`.
     """
 
+    mixes = "BatchNorm, which mixes the pictures of a batch"
+
     make_loss: ClassVar[Callable[[float], AdversarialLoss]]  # from the label smoothing
 
     def __init__(

@@ -43,6 +43,7 @@ class CTGAN(AdversarialModel):
         **options: See `AdversarialModel`.
     """
 
+    mixes = "balanced sampling and packs of rows, so that rare rows are seen more often"
     supports = frozenset({"table"})
     generator: RowGenerator
     critic: PackedCritic
@@ -115,6 +116,12 @@ class CTGAN(AdversarialModel):
             return {"loss": loss, "distance": -loss}
         penalty = far_from_one(self.critic.slopes(between(real, fake), condition).float())
         return {"loss": loss + self.penalty * self.lazy * penalty, "distance": -loss, "penalty": penalty}
+
+    def judgement(self, batch: Batch) -> Tensor:
+        """The critic's score of packs that hold one row only, over and over."""
+        x = batch.x.repeat_interleave(self.pac, dim=0)
+        condition = self.conditions.of_rows(x) if self.conditions.columns else None
+        return self.critic(self.critic.pack(x), condition).flatten()
 
     def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Wasserstein loss, and the cross-entropy of the category that was asked for."""

@@ -27,6 +27,7 @@ class GAN(ImageGAN):
     """
 
     doubles = False
+    is_mean = True
 
     def __init__(
         self,

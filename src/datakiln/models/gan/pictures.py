@@ -108,6 +108,10 @@ class ImageGAN(AdversarialModel, abc.ABC):
             loss = loss + self.lazy * penalty
         return {"loss": loss, **figures}
 
+    def judgement(self, batch: Batch) -> Tensor:
+        """The critic's score of each picture, as it is."""
+        return self.critic(batch.x, self._labels(batch)).score.flatten().float()
+
     def penalties(self, real: Tensor, fake: Tensor, y: Tensor | None) -> dict[str, Tensor]:
         """Weighted penalties on the critic's gradients, by name."""
         if not self.r1:
@@ -126,6 +130,20 @@ class ImageGAN(AdversarialModel, abc.ABC):
         if y is not None and self.way == "acgan":
             loss = loss + self.label_weight * _class_loss(verdict, y)
         return {"loss": loss}
+
+    def protect(self, clip: float, sigma: float, expected: float) -> None:
+        """See `AdversarialModel`."""
+        looks = {"model.r1": self.r1, "conditional=acgan": self.way == "acgan", "model.accumulate": self.accumulate > 1}
+        wrong = next((option for option, is_on in looks.items() if is_on), None)
+        if wrong is not None or self.loss.sees_real or type(self).penalties is not ImageGAN.penalties:
+            told = f"privacy=dp_sgd: {type(self).__name__} has {wrong or 'a penalty'}, no mean over single pictures"
+            raise UserError(f"{told}; take model=gan or model=cgan without it")
+        super().protect(clip, sigma, expected)
+
+    def made_up(self, n: int) -> Batch:
+        """Labels in equal shares, and no pictures."""
+        y = torch.multinomial(self.class_shares, n, replacement=True) if self.way != "none" else None
+        return Batch(torch.zeros(n, *self.spec.shape, device=self.device), y)
 
     def _labels(self, batch: Batch) -> Tensor | None:
         return None if self.way == "none" else batch.y

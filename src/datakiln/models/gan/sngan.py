@@ -21,6 +21,8 @@ class SNGAN(ImageGAN):
         **options: See `ImageGAN`.
     """
 
+    mixes = "spectral norm, whose state goes with the weights of every step"
+
     def __init__(
         self,
         spec: DataSpec,

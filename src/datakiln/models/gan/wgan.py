@@ -25,6 +25,8 @@ class WGAN(ImageGAN):
         **options: See `ImageGAN`.
     """
 
+    mixes = "BatchNorm, which mixes the pictures of a batch"
+
     def __init__(
         self,
         spec: DataSpec,

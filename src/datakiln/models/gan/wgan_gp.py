@@ -27,6 +27,8 @@ class WGANGP(ImageGAN):
         **options: See `ImageGAN`.
     """
 
+    mixes = "a penalty on the critic's gradients, which are not of one picture"
+
     def __init__(
         self,
         spec: DataSpec,

@@ -23,6 +23,7 @@ class ClosedFormModel(GenerativeModel, abc.ABC):
         spec: A table of code blocks.
     """
 
+    mixes = "no gradients: it is fitted by counting"
     supports = frozenset({"table"})
     reads = frozenset({"code"})
     likelihood = "partial"

@@ -23,6 +23,7 @@ DECAY = 0.7  # the step of update t is (t + 2) to the power of minus this, but a
 START = 0.3  # how far a class begins from the columns' own shares towards the row it is seeded with
 PSEUDO = 0.1  # rows that every class is credited with, so that none dies
 ROWS = 4096  # rows whose class probabilities are held at once
+TINY = 1e-12  # least probability of a code or class that is adopted
 CHUNK = 2**17  # rows of a sample that are spread evenly together
 
 
@@ -39,6 +40,7 @@ class Mixture(ClosedFormModel):
         even: Whether the rows of a sample are spread evenly (see `Strata`) instead of drawn independently.
     """
 
+    adopts = True
     counts: Tensor  # expected number of rows of each class with each code, (T, K) for all candidates side by side
     sizes: Tensor  # expected number of rows of each class, (K,)
     log_theta: Tensor
@@ -48,6 +50,7 @@ class Mixture(ClosedFormModel):
     chosen: Tensor
     pass_loss: Tensor
     pass_rows: Tensor
+    adopted: Tensor
 
     def __init__(
         self,
@@ -75,8 +78,23 @@ class Mixture(ClosedFormModel):
             "chosen": torch.zeros((), dtype=torch.long),
             "pass_loss": torch.zeros(len(self.candidates)),
             "pass_rows": torch.zeros(()),
+            "adopted": torch.zeros((), dtype=torch.bool),
         }.items():
             self.register_buffer(name, value)
+
+    @torch.no_grad()
+    def adopt(self, theta: Any, pi: Any) -> None:  # noqa: ANN401 (arrays or tensors)
+        """Takes parameters that were found without its rows, which then only measure: training changes nothing.
+
+        Arguments:
+            theta: Probability of each code in each class, shape (T, K); the only candidate must have K classes.
+            pi: Probability of each class, shape (K,).
+        """
+        if tuple(self.log_theta.shape) != tuple(theta.shape):
+            raise ValueError(f"parameters of shape {tuple(theta.shape)} for a model of {tuple(self.log_theta.shape)}")
+        self.log_theta.copy_(torch.as_tensor(theta).clamp(min=TINY).log())
+        self.log_pi.copy_(torch.as_tensor(pi).clamp(min=TINY).log())
+        self.adopted.fill_(True)
 
     @property
     def rows_at_once(self) -> int:
@@ -96,6 +114,10 @@ class Mixture(ClosedFormModel):
     def gather(self, x: Tensor) -> None:
         """One step of on-line EM with these rows; the first rows seed the classes."""
         codes, known = self.codes.read(x)
+        if bool(self.adopted):
+            self.pass_loss += self._losses(x) * len(x)
+            self.pass_rows += len(x)
+            return
         self.seen += self.codes.counts(codes, known)
         if int(self.gathered) == 0:
             self._seed(codes, known)

@@ -39,6 +39,7 @@ class TVAE(LikelihoodModel):
     supports = frozenset({"table"})
     options = frozenset({"truncation", "mean"})
     directions = {"loss": "lower", "elbo": "higher"}
+    is_mean = True
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from datakiln.errors import UserError
 from datakiln.models.base import LikelihoodModel, OptimizerFactory, SchedulerFactory, scaled
 from datakiln.nets.autoencoder import build_autoencoder
 from datakiln.nets.schedules import Constant, Schedule
@@ -49,6 +50,7 @@ class VAE(LikelihoodModel):
     options = frozenset({"truncation", "mean"})
     doubles = True  # as of `ImageGAN`
     directions = {"loss": "lower", "elbo": "higher", "iwae": "higher"}
+    is_mean = True
     class_shares: Tensor
 
     def __init__(
@@ -77,6 +79,13 @@ class VAE(LikelihoodModel):
         self.net = build_autoencoder(spec, latent_dim, hidden, conditional)
         shares = torch.tensor(spec.class_shares or (1.0,), dtype=torch.float32)
         self.register_buffer("class_shares", shares, persistent=False)
+
+    def protect(self, clip: float, sigma: float, expected: float) -> None:
+        """See `GenerativeModel`; free bits are a limit on the mean over a batch, which mixes its rows."""
+        if self.free_bits:
+            told = f"privacy=dp_sgd: model.free_bits={self.free_bits:g} limits a mean over the rows of a batch"
+            raise UserError(f"{told}; set model.free_bits=0")
+        super().protect(clip, sigma, expected)
 
     def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z | x), each of shape (B, latent_dim)."""

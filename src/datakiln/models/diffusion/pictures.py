@@ -1,0 +1,155 @@
+"""What the diffusion models of pictures share: a UNet that is told time and class, and how a trained one is asked."""
+
+from __future__ import annotations
+
+import abc
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from datakiln.errors import UserError
+from datakiln.models.pictures import PictureModel
+from datakiln.nets.linear import half_precision
+from datakiln.nets.paths import Field, Path, inpaint, stratified
+from datakiln.nets.unet import UNet
+from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
+
+UNTOLD = 0.1  # share of training pictures whose class is hidden, so that one net learns both (Ho and Salimans, 2022)
+FILLING_STEPS = 50  # at least, unless asked otherwise: noise that is drawn anew needs more of them
+SEED = 0  # of the times and the noise outside training, the same at every epoch, so that epochs compare
+
+
+class DiffusionPictures(PictureModel, abc.ABC):
+    """Denoises pictures in model space, [-1, 1], told their class where there is one.
+
+    Arguments:
+        spec: A picture's spec.
+        width: Channels of the net's largest map; see `UNet`.
+        blocks: Residual blocks of each map but the smallest, down and up.
+        middle: Residual blocks of the smallest map, each with attention.
+        dropout: Share of hidden units left out while training.
+        guidance: How far samples are pushed towards their class unless asked otherwise; 0 not at all.
+        sampling_steps: Steps of the sampler unless asked otherwise.
+        bf16: Whether convolutions and products are in bfloat16; None for yes where the processor is faster with them.
+        **shared: See `PictureModel`.
+
+    Attributes:
+        denoised: Shape of what is denoised.
+    """
+
+    path: Path
+    options = frozenset({"steps", "guidance", "temperature"})
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        width: int = 48,
+        blocks: int = 1,
+        middle: int = 3,
+        dropout: float = 0.0,
+        guidance: float = 0.0,
+        sampling_steps: int = 10,
+        bf16: bool | None = None,
+        **shared: Any,  # noqa: ANN401
+    ) -> None:
+        """See the class."""
+        super().__init__(spec, **shared)
+        Sampling(steps=sampling_steps, guidance=guidance)
+        self.guidance, self.sampling_steps, self.bf16 = guidance, sampling_steps, bf16
+        self.denoised = spec.shape
+        self.net = UNet(self.denoised, width, blocks, middle, self.classes, dropout)
+
+    def averaged(self) -> nn.Module:
+        """The net."""
+        return self.net
+
+    @property
+    def activations(self) -> int:
+        """Those of the net's largest map."""
+        return self.net.activations
+
+    def check_options(self, options: Sampling) -> None:
+        """As for every model; and guidance needs a model that was told the class."""
+        super().check_options(options)
+        if options.guidance is not None and not self.classes:
+            told = (
+                f"guidance={options.guidance}: this {type(self).__name__} was not told the class, so nothing guides it"
+            )
+            raise UserError(f"{told}; leave guidance= out, or train with conditional=true on labelled pictures")
+
+    def _noise_and_ranks(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise of the shape of x and a rank in [0, 1] for each time; outside training the same at every call."""
+        generator = None if self.training else torch.Generator(x.device).manual_seed(SEED)
+        ranks = stratified(len(x), x.device, generator)
+        return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype), ranks
+
+    def _labels(self, batch: Batch) -> Tensor | None:
+        """What the net is told of a batch, some of it hidden while training."""
+        y = self.told(batch.y, len(batch.x))
+        if y is None or not self.training:
+            return y
+        return torch.where(torch.rand(len(y), device=y.device) < UNTOLD, -1, y)
+
+    def field(self, y: Tensor | None, guidance: float) -> Field:
+        """What the net predicts for pictures of these classes, pushed beyond them (Ho and Salimans, 2022, eq. 6)."""
+
+        def predicted(x: Tensor, t: Tensor) -> Tensor:
+            times = t.expand(len(x))
+            if not guidance or y is None:
+                return self.net(x, times, y).float()
+            both = self.net(torch.cat([x, x]), times.repeat(2), torch.cat([y, torch.full_like(y, -1)]))
+            told, untold = both.float().chunk(2)
+            return told + guidance * (told - untold)
+
+        return predicted
+
+    def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
+        """Noise turned to pictures of the given classes, or of classes drawn by their shares, shape (n, C, H, W)."""
+        low, high = self.spec.bounds
+        return self.made(n, condition, options).clamp(low, high)
+
+    def made(self, n: int, condition: Tensor | None, options: Sampling) -> Tensor:
+        """Noise turned to what is denoised, shape (n, *denoised)."""
+        y = self.wanted(condition, n)
+        temperature = 1.0 if options.temperature is None else options.temperature
+        x = temperature * torch.randn(n, *self.denoised, device=self.device)
+        guidance = self.guidance if options.guidance is None else options.guidance
+        with self._precision():
+            return self.solve(self.field(y, guidance), x, options.steps or self.sampling_steps)
+
+    def complete(self, x: Tensor, y: Tensor | None, options: Sampling = PLAIN) -> Tensor:
+        """Pictures with their unknown pixels drawn; see `GenerativeModel.complete` and `inpaint`."""
+        known = torch.isfinite(x).all(dim=1, keepdim=True)
+        told = self.told(y, len(x))
+        guidance = 0.0 if y is None else self.guidance if options.guidance is None else options.guidance
+        if y is None and options.guidance is not None:
+            raise UserError(f"guidance={options.guidance}: nothing says of which class the pictures are; leave it out")
+        predicted, temperature = self.field(told, guidance), options.temperature or 1.0
+        steps = options.steps or max(self.sampling_steps, FILLING_STEPS)
+        times = torch.linspace(0.0, 1.0, steps + 1, device=x.device)
+        low, high = self.spec.bounds
+
+        def data(x_t: Tensor, t: Tensor) -> Tensor:
+            return self.data_of(predicted(x_t, t), x_t, t).clamp(low, high)
+
+        with self._precision():
+            return inpaint(data, self.path, x.nan_to_num(0.0), known, times, temperature)
+
+    def _precision(self) -> AbstractContextManager[None]:
+        return half_precision(self.device, self.bf16)
+
+    @abc.abstractmethod
+    def data_of(self, predicted: Tensor, x: Tensor, t: Tensor) -> Tensor:
+        """What the net's prediction at x_t says of the picture itself, shape (B, C, H, W)."""
+
+    @abc.abstractmethod
+    def solve(self, field: Field, x: Tensor, steps: int) -> Tensor:
+        """From noise to data in so many steps.
+
+        Arguments:
+            field: What the net predicts at a point and a time.
+            x: Noise in model space, shape (B, C, H, W).
+            steps: At least 1.
+        """

@@ -1,0 +1,163 @@
+"""A person's pictures and a model of pictures: hidden parts drawn given the rest, or how likely each picture is."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from datakiln.data.pictures.files import BadPicture, read_picture, square
+from datakiln.data.pictures.finding import find_pictures
+from datakiln.errors import UserError
+from datakiln.sampling.pictures import is_sample, note, to_image
+from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.sampling.unfinished import UnfinishedFolder
+from datakiln.spec import PLAIN, Sampling
+from datakiln.storage import replacing
+from datakiln.wording import counted
+
+HIDDEN = 128  # level of a mask from which a pixel counts as white
+SCORES = ("file", "bits_per_dim", "png_bits_per_dim", "surprise", "log_prob")
+
+
+def fill_folder(
+    synthesizer: Synthesizer,
+    source: Path,
+    out: Path,
+    mask: str | None,
+    seed: int,
+    options: Sampling = PLAIN,
+    overwrite: bool = False,
+) -> str:
+    """Writes the pictures of a folder with their hidden parts drawn, under the same names; says how many.
+
+    Arguments:
+        synthesizer: A trained model of pictures that can be told a part of one.
+        source: The folder. Pictures are cut to the middle square and brought to the model's side.
+        out: Where to.
+        mask: A picture of the model's size, white where pixels are hidden; None for the lower half.
+        seed: Same seed, same pictures.
+        options: See `Sampling`.
+        overwrite: Whether what an earlier sample left there is replaced.
+
+    Raises:
+        UserError: No usable picture, a mask of another size or that hides nothing, or files that would be lost.
+    """
+    synthesizer.model.check_options(options)
+    hidden = read_mask(mask, synthesizer.codec.spec.shape)
+    files, _, _ = find_pictures(source, labels=False, option="fill")
+    names = [path.relative_to(source).with_suffix(".png") for path in files]
+    if len(set(names)) < len(names):  # a.jpg beside a.png
+        names = [path.relative_to(source).with_name(f"{path.name}.png") for path in files]
+    asked = {"seed": seed, "from": str(source), "mask": str(mask), **options.given()}
+    unfinished = UnfinishedFolder(out, {**asked, "n": len(files)}, len(files), "pictures", overwrite)
+    if unfinished.is_of_another:
+        told = f"out={out} holds an unfinished sample of another command"
+        raise UserError(f"{told}, as {unfinished.note.name} there says; give that one to go on, or overwrite=true")
+    taken = [name for name in names if (out / name).exists() and not (overwrite and is_sample(out / name))]
+    if taken and not unfinished.was_left:
+        raise UserError(f"out={out} holds {taken[0]} already; choose another folder, or overwrite=true for a sample's")
+    first, made, left, chunk = unfinished.done, 0, [], synthesizer.codec.chunk
+    first -= first % chunk  # pieces are drawn whole, so that a picture does not depend on where a command was stopped
+    with unfinished:
+        for start in range(0, len(files), chunk):
+            good, pixels, bad = _read(files[start : start + chunk], synthesizer)
+            left += bad
+            made += len(good)
+            if len(pixels) and start >= first:
+                for i, picture in zip(good, synthesizer.complete(pixels, hidden, (seed, start), options), strict=True):
+                    path = out / names[start + i]
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    with replacing(path) as partial:
+                        to_image(picture).save(partial, format="PNG", pnginfo=note(asked))
+            unfinished.advance(min(start + chunk, len(files)))
+    return f"{counted(made, 'picture')} filled, {100 * hidden.mean():.0f} % of each drawn{_left_out(left)};"
+
+
+def score_folder(synthesizer: Synthesizer, source: Path, out: str) -> str:
+    """Writes a CSV with how likely the model calls each picture of a folder, the strangest first; says how many.
+
+    `bits_per_dim` is the model's code length, `png_bits_per_dim` that of the same pixels as a PNG, `surprise` the one
+    minus the other: plain likelihood calls simple pictures likely, whatever they show (Nalisnick et al., 2019), and a
+    general compressor tells how simple they are (Serra et al., 2020, eq. 1).
+
+    Raises:
+        UserError: The model has no likelihood, no usable picture, or `out` is no CSV.
+    """
+    synthesizer.check_likelihood()
+    if not out.endswith(".csv"):
+        raise UserError(f"out={out}: scores go to a CSV; give out=x.csv")
+    files, _, _ = find_pictures(source, labels=False, option="score")
+    rows: list[tuple[str, float, float, float, float]] = []
+    left: list[str] = []
+    each = math.prod(synthesizer.codec.spec.shape)
+    for start in range(0, len(files), synthesizer.codec.chunk):
+        good, pixels, bad = _read(files[start : start + synthesizer.codec.chunk], synthesizer)
+        left += bad
+        if len(pixels):
+            nats = synthesizer.picture_log_prob(pixels, (0, start))
+            for i, picture, value in zip(good, pixels, nats, strict=True):
+                bits, png = -float(value) / (each * math.log(2)), png_bits(picture) / each
+                rows.append((str(files[start + i].relative_to(source)), bits, png, bits - png, float(value)))
+    if not rows:
+        raise UserError(f"score={source}: no picture could be read ({left[0]})")
+    table = pd.DataFrame(rows, columns=list(SCORES)).sort_values("surprise", ascending=False, kind="stable")
+    with replacing(Path(out)) as partial:
+        table.to_csv(partial, index=False, float_format="%.5f")
+    mean = table["bits_per_dim"].mean()
+    return f"{counted(len(rows), 'picture')} scored, {mean:.3f} bits a dimension on average{_left_out(left)};"
+
+
+def read_mask(mask: str | None, shape: tuple[int, ...]) -> np.ndarray:
+    """Which pixels of a picture are hidden, bool (H, W): the white ones of a mask, or the lower half.
+
+    Raises:
+        UserError: No picture, one of another size than the model's, or one that hides nothing or everything.
+    """
+    height, wide = shape[1:]
+    if mask is None:
+        hidden = np.zeros((height, wide), dtype=bool)
+        hidden[height // 2 :] = True
+        return hidden
+    if not Path(mask).is_file():
+        raise UserError(f"mask={mask} is no file; give a picture of {wide} x {height} px, white where it hides")
+    try:
+        picture = read_picture(Path(mask))[0].convert("L")
+    except BadPicture as fault:
+        raise UserError(f"mask={mask} {fault}; give a PNG of {wide} x {height} px") from fault
+    if picture.size != (wide, height):
+        told = f"mask={mask} is {picture.size[0]} x {picture.size[1]} px, the model's pictures are {wide} x {height}"
+        raise UserError(f"{told}; give a mask of that size")
+    hidden = np.asarray(picture) >= HIDDEN
+    if hidden.all() or not hidden.any():
+        raise UserError(
+            f"mask={mask} hides {'everything' if hidden.all() else 'nothing'}; white is hidden, black shown"
+        )
+    return hidden
+
+
+def png_bits(picture: np.ndarray) -> int:
+    """Length of a picture (C, H, W) as a PNG, in bits."""
+    content = io.BytesIO()
+    to_image(picture).save(content, format="PNG", optimize=True)
+    return 8 * len(content.getvalue())
+
+
+def _read(files: list[Path], synthesizer: Synthesizer) -> tuple[list[int], np.ndarray, list[str]]:
+    """Which of the files are pictures, these at the model's side, uint8 (n, C, H, W), and the faults of others."""
+    channels, side, _ = synthesizer.codec.spec.shape
+    good, pixels, bad = [], [], []
+    for i, path in enumerate(files):
+        try:
+            pixels.append(square(read_picture(path)[0], side, channels))
+            good.append(i)
+        except BadPicture as fault:
+            bad.append(f"{path.name} {fault}")
+    return good, np.stack(pixels) if pixels else np.empty(0), bad
+
+
+def _left_out(left: list[str]) -> str:
+    return f"; left out: {', '.join(left[:3])}{', ...' if len(left) > 3 else ''}" if left else ""

@@ -1,0 +1,40 @@
+"""What `privacy.strict=true` refuses, and options of the report."""
+
+from __future__ import annotations
+
+import pytest
+from omegaconf import OmegaConf
+
+from datakiln.cli.strict import check_guarantee, check_report, check_strict
+from datakiln.errors import UserError
+
+
+def config(strict, validation="shared", mechanism="none", **more):
+    privacy = {"strict": strict, "mechanism": mechanism}
+    return OmegaConf.create({"privacy": privacy, "data": {"validation": validation, **more}})
+
+
+def test_strict_refuses_shared_validation_rows_and_nothing_else():
+    with pytest.raises(UserError, match=r"data.validation=shared .*privacy.strict=true refuses it: take apart"):
+        check_strict(config(True))
+    for cfg in (config(False), config(True, "apart"), config(True, "refit")):
+        check_strict(cfg)
+    with pytest.raises(UserError, match="privacy.strict=maybe must be true or false"):
+        check_strict(config("maybe"))
+
+
+def test_canaries_and_the_watched_game_stand_beside_no_guarantee():
+    check_guarantee(config(False, canaries=8))
+    watched = OmegaConf.merge(config(True, mechanism="dp_sgd"), {"watch": {"table": {"membership": {"every": 5}}}})
+    check_guarantee(watched)
+    assert watched.watch.table.membership is None
+    with pytest.raises(UserError, match="data.canaries=8 .* plant them in a run without it"):
+        check_guarantee(config(True, mechanism="marginals", canaries=8))
+
+
+def test_options_of_the_report_are_known():
+    check_report(OmegaConf.create({"report": {"public": True}}))
+    with pytest.raises(UserError, match="report.publc is not known; known: report.public=true"):
+        check_report(OmegaConf.create({"report": {"public": True, "publc": True}}))
+    with pytest.raises(UserError, match="report.public=yes please must be true or false"):
+        check_report(OmegaConf.create({"report": {"public": "yes please"}}))

@@ -1,0 +1,47 @@
+"""Singling out, linkability and inference, each against persons who were held out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from datakiln.metrics.base import EvalData, MetricError
+from datakiln.metrics.privacy.risks import Attack, inference, linkability, singling_out
+from tests.metrics.metrics_tables import PEOPLE, people
+
+UNSEEN = EvalData(PEOPLE, people(600, 0), people(300, 1), people(600, 2))
+COPIED = replace(UNSEEN, synthetic=people(600, 0))
+
+
+@pytest.mark.parametrize("risk", [singling_out, linkability, inference])
+def test_copies_put_learnt_persons_at_risk_and_fresh_rows_do_not(risk) -> None:
+    (copied,), (fresh,) = risk(COPIED), risk(UNSEEN)
+    assert copied.finding == "leak" and copied.value > 0.9
+    assert copied.trials[0].figures["control"][0] < 0.5 < copied.trials[0].figures["learnt"][0]
+    assert fresh.finding in ("nothing", "weak"), fresh.note
+    low = fresh.trials[0].figures["risk"][1]
+    assert low < 0.05
+
+
+def test_the_secret_is_the_one_that_is_named() -> None:
+    (found,) = inference(replace(COPIED, secret="city"))
+    assert [trial.group for trial in found.trials] == ["secret city"]
+    with pytest.raises(MetricError, match="secret=cty is no column that could be compared; known: a, b, c, y, city"):
+        inference(replace(COPIED, secret="cty"))
+
+
+def test_a_risk_is_what_learnt_persons_suffer_beyond_others() -> None:
+    rates = Attack("a", 60, 100, 20, 100).rates(1)
+    assert rates["risk"][0] == pytest.approx((0.6 - 0.2) / (1 - 0.2))
+    assert rates["risk"][1] < 0.5 < rates["risk"][2]
+    assert Attack("a", 60, 100, 20, 100).p < 1e-6
+    assert Attack("a", 20, 100, 20, 100).p > 0.4
+
+
+def test_no_control_group_no_claim() -> None:
+    for risk in (singling_out, linkability, inference):
+        with pytest.raises(MetricError, match="without a holdout there is no privacy claim"):
+            risk(replace(UNSEEN, holdout=UNSEEN.holdout[:0]))
+        with pytest.raises(MetricError, match="19 holdout rows are fewer than 20"):
+            risk(replace(UNSEEN, holdout=UNSEEN.holdout[:19]))

@@ -1,0 +1,172 @@
+"""Diffusion and autoregressive models of pictures: losses that compare, classes, options, and hidden parts."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from datakiln.errors import UserError
+from datakiln.models.autoregressive.pixelcnn import PixelCNN
+from datakiln.models.diffusion.ddpm import DDPM
+from datakiln.models.diffusion.flow_matching import FlowMatching
+from datakiln.models.pictures import cosine_rate
+from datakiln.spec import Batch, DataSpec, Sampling
+
+DIFFUSION = (FlowMatching, DDPM)
+
+
+def spec(side: int = 8, classes: int = 3, channels: int = 1) -> DataSpec:
+    names = tuple("abc"[:classes])
+    return DataSpec("image", (channels, side, side), classes=names, class_shares=(0.5, 0.3, 0.2)[:classes])
+
+
+def built(model, classes: int = 3, channels: int = 1, **options):
+    """A small net that has left its beginnings, where half of its layers are zero."""
+    torch.manual_seed(0)
+    sizes = {"width": 8, "layers": 4} if model is PixelCNN else {"width": 8, "middle": 1}
+    net = model(spec(8, classes, channels), **{**sizes, **options}).eval().requires_grad_(False)
+    for parameter in net.parameters():
+        if not parameter.abs().sum():
+            torch.nn.init.normal_(parameter, 0, 0.1)
+    return net
+
+
+def pictures(n: int, channels: int = 1) -> torch.Tensor:
+    return torch.randint(0, 256, (n, channels, 8, 8)) / 127.5 - 1
+
+
+@pytest.mark.parametrize("model", DIFFUSION)
+def test_losses_outside_training_compare(model):
+    net, batch = built(model), Batch(pictures(6), torch.arange(6) % 3)
+    assert net.losses(batch)["loss"] == net.losses(batch)["loss"]
+    net.train()
+    assert net.losses(batch)["loss"] != net.losses(batch)["loss"]
+
+
+@pytest.mark.parametrize("model", DIFFUSION)
+def test_a_net_that_says_nothing_has_the_loss_of_its_target(model):
+    """Mean square of the noise is 1, that of x_1 - x_0 one more than the mean square of the data."""
+    net, x = built(model), pictures(400)
+    torch.nn.init.zeros_(net.net.leave.weight)
+    torch.nn.init.zeros_(net.net.leave.bias)
+    wanted = 1.0 if model is DDPM else 1.0 + x.square().mean()
+    assert net.losses(Batch(x, torch.zeros(400, dtype=torch.long)))["loss"] == pytest.approx(wanted, rel=0.02)
+
+
+@pytest.mark.parametrize("model", DIFFUSION)
+def test_guidance_pushes_along_what_the_class_changes(model):
+    net = built(model)
+    x, t, y = torch.randn(3, 1, 8, 8), torch.tensor(0.4), torch.tensor([0, 1, 2])
+    told, untold = net.field(y, 0.0)(x, t), net.field(torch.full((3,), -1), 0.0)(x, t)
+    assert (told - untold).abs().max() > 1e-3
+    assert torch.allclose(net.field(y, 2.0)(x, t), told + 2.0 * (told - untold), atol=1e-5)
+
+
+@pytest.mark.parametrize("model", DIFFUSION)
+def test_every_option_changes_samples(model):
+    net, y = built(model), torch.arange(4) % 3
+
+    def drawn(**options):
+        torch.manual_seed(1)
+        return net.sample(4, y, Sampling(**options))
+
+    plain = drawn()
+    assert torch.equal(plain, drawn()) and plain.abs().max() <= 1
+    for options in ({"steps": 2}, {"guidance": 3.0}, {"temperature": 0.5}):
+        assert not torch.equal(drawn(**options), plain), options
+    assert drawn(steps=1).isfinite().all()
+
+
+@pytest.mark.parametrize("model", DIFFUSION)
+def test_guidance_of_a_model_that_was_not_told_is_refused(model):
+    for net in (built(model, classes=0), built(model, conditional=False)):
+        assert net.conditioning == "none"
+        with pytest.raises(UserError, match="guidance=2: .* was not told the class.*conditional=true"):
+            net.sample(2, None, Sampling(guidance=2))
+        assert net.sample(2).shape == (2, 1, 8, 8)
+    with pytest.raises(UserError, match="steps=0"):
+        Sampling(steps=0)
+
+
+def test_solvers_that_are_none_are_refused():
+    with pytest.raises(ValueError, match="solver=rk4 must be euler, heun, midpoint"):
+        built(FlowMatching, solver="rk4")
+    with pytest.raises(ValueError, match="eta=2"):
+        built(DDPM, eta=2)
+
+
+@pytest.mark.parametrize("model", DIFFUSION)
+def test_half_precision_is_close(model):
+    """Products in bfloat16 leave the loss within a hundredth of that in float32."""
+    full, half, batch = built(model, bf16=False), built(model, bf16=True), Batch(pictures(32), torch.arange(32) % 3)
+    assert half.losses(batch)["loss"] == pytest.approx(full.losses(batch)["loss"].item(), rel=0.01)
+
+
+@pytest.mark.parametrize("model", (*DIFFUSION, PixelCNN))
+def test_what_is_shown_stays_and_the_rest_is_drawn(model):
+    net, x = built(model), pictures(5)
+    holes = x.clone()
+    holes[:, :, 4:] = float("nan")
+    torch.manual_seed(0)
+    made = net.complete(holes, None)
+    assert torch.equal(made[:, :, :4], x[:, :, :4]) and made.isfinite().all() and made.abs().max() <= 1
+    assert net.can_fill and not torch.equal(made[0, :, 4:], made[1, :, 4:])
+
+
+def test_pixelcnn_refuses_to_look_ahead():
+    holes = pictures(2)
+    holes[:, :, 2, 3] = float("nan")
+    with pytest.raises(UserError, match="reading order.*model=flow_matching"):
+        built(PixelCNN).complete(holes, None)
+
+
+def test_pixelcnn_finds_the_class_from_what_is_shown():
+    """Of a net that calls the first class certain of dark and the others of light pictures."""
+    net = built(PixelCNN)
+    dark, light = torch.full((50, 1, 8, 8), -1.0), torch.full((50, 1, 8, 8), 1.0)
+    net.pixel_log_prob = lambda x, y: torch.where((x[:, 0] < 0) == (y == 0)[:, None, None], 0.0, -50.0)
+    known = torch.ones(50, 8, 8, dtype=torch.bool)
+    assert (net._given_classes(dark, known).argmax(dim=1) == 0).all()
+    posterior = net._given_classes(light, known).softmax(dim=1)[0]
+    assert posterior.tolist() == pytest.approx([0.0, 0.6, 0.4], abs=1e-5)  # by their shares, 0.3 and 0.2
+
+
+@pytest.mark.parametrize(("channels", "classes"), [(1, 0), (3, 0), (1, 3)])
+def test_pixelcnn_has_the_likelihood_of_its_factors(channels, classes):
+    """The sum over pixels of the mixture's log-probability, each from the pixels before it alone."""
+    net, x = built(PixelCNN, classes, channels), pictures(2, channels)
+    y = torch.tensor([0, 2]) if classes else None
+    walker, total = net.net.walker(2, (8, 8), y), torch.zeros(2)
+    for r in range(8):
+        walker.start(r, 8)
+        for c in range(8):
+            total += net.head.log_prob(walker.at(c), x[:, :, r, c])
+            walker.put(r, c, x[:, :, r, c])
+    assert torch.allclose(net.pixel_log_prob(x, y).flatten(1).sum(dim=1), total, rtol=1e-5)
+    bits = net.losses(Batch(x, y))["loss"]
+    assert bits == pytest.approx(-total.mean().item() / (channels * 64 * math.log(2)), rel=1e-5)
+
+
+def test_pixelcnn_sums_over_the_classes():
+    net, x = built(PixelCNN), pictures(2)
+    each = [net.pixel_log_prob(x, torch.full((2,), k)).flatten(1).sum(dim=1) for k in range(3)]
+    wanted = torch.logsumexp(torch.stack(each) + torch.tensor([0.5, 0.3, 0.2]).log()[:, None], dim=0)
+    assert torch.allclose(net.log_prob(x), wanted, rtol=1e-6)
+
+
+def test_temperature_makes_pixelcnn_likelier():
+    net = built(PixelCNN, classes=0)
+
+    def bits(temperature: float) -> float:
+        torch.manual_seed(0)
+        return float(net.losses(Batch(net.sample(40, None, Sampling(temperature=temperature))))["loss"])
+
+    assert bits(0.3) < bits(1.0) < bits(3.0)
+
+
+def test_the_rate_rises_and_falls():
+    assert cosine_rate(0.0, 0.1) == pytest.approx(1e-3) and cosine_rate(0.05, 0.1) == pytest.approx(0.5)
+    assert cosine_rate(0.1, 0.1) == pytest.approx(1.0) and cosine_rate(0.55, 0.1) == pytest.approx(0.5)
+    assert cosine_rate(1.0, 0.1) == pytest.approx(0.0, abs=1e-9) and cosine_rate(0.0, 0.0) == 1.0
