@@ -31,6 +31,8 @@ class Train:
     ckpt_path: str | None
     root: str
     debug: bool
+    study: Literal["utility", "augmentation", "fairness"] | None
+    study_budget: str | None
     tags: list[str]
     sweep_figures: list[str] | None
     output_dir: str

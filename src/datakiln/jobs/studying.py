@@ -21,7 +21,7 @@ def wish_of(job: Job) -> Wish:
     """What is asked; raises `UserError` for what cannot be meant."""
     protected = getattr(job.data, "protected", None)
     name = str(job.cfg.study)
-    return Wish(name, job.cfg.budget, protected=protected if name == "fairness" else None).check()
+    return Wish(name, job.cfg.study_budget, protected=protected if name == "fairness" else None).check()
 
 
 def check_study(job: Job) -> None:
