@@ -17,6 +17,7 @@ from datakiln.api.report import Report, temporary
 from datakiln.callbacks.stopping import Stopped
 from datakiln.jobs.outcome import build_result, monitored
 from datakiln.jobs.run import Run
+from datakiln.jobs.trials import decided, is_auto
 from datakiln.metrics.base import EvalData
 from datakiln.proof.tables import TableProof
 from datakiln.results import RunResult
@@ -69,6 +70,11 @@ def trained(cfg: DictConfig, progress: bool, keep: bool) -> Outcome:
         progress: Whether to show how far it is.
         keep: Whether the folder stays.
     """
+    if is_auto(cfg):
+        try:
+            cfg = decided(cfg, quiet_console())
+        except Stopped as stop:
+            return Outcome(None, stop.reason)
     run = QuietRun(cfg, progress)
     result: RunResult | None = None
     try:
