@@ -57,6 +57,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         likelihood: What `log_prob` can tell of: "none"; "whole", examples without gaps; "partial", the known cells of
             an example with NaN where it is unknown.
         options: Names of `Sampling` that its samples follow.
+        restricts: Whether `draw` heeds `allowed`: codes that columns are to be drawn from, shape (codes of the column,)
+            and dtype bool, by the column's place. A cell may still fall outside, so that rows are to be looked at.
         spec: What one example looks like.
         mixes: What of its training looks at several examples at once, so that no gradient is of one alone; "" for what
             is not known.
@@ -74,6 +76,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     mixes: ClassVar[str] = ""
     likelihood: ClassVar[Literal["none", "whole", "partial"]] = "none"
     conditioning: Conditioning = "none"
+    restricts: ClassVar[bool] = False
 
     guard: PrivateGradients | None = None  # clips and hides gradients, under differential privacy
     protection: Protection | None = None  # counts its steps
@@ -90,6 +93,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
             way = "data.codec.compact=false" if "code" in strange else "encoding=bins data.codec.compact=true"
             raise UserError(f"model {type(self).__name__} cannot read this encoding of the table; use {way}")
         self.spec = spec
+        self.allowed: Mapping[int, Tensor] = {}
         self.meter = Meter()
         self._still: list[str] = []
         self._frozen: list[str] = []  # those of them that no checkpoint holds
@@ -215,6 +219,15 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         return torch.cat(parts)
 
     @contextmanager
+    def within(self, allowed: Mapping[int, Tensor]) -> Iterator[None]:
+        """Inside, rows are drawn from these codes, as far as the model `restricts`; see there."""
+        before, self.allowed = self.allowed, {j: codes.to(self.device) for j, codes in allowed.items()}
+        try:
+            yield
+        finally:
+            self.allowed = before
+
+    @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Eval mode within the block, and the mode it was in behind it."""
         training = self.training
@@ -293,6 +306,11 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         done = trainer.current_epoch * batches + trainer.fit_loop.epoch_loop.batch_progress.current.completed % batches
         return min(done / (trainer.max_epochs * batches), 1.0)
 
+    @property
+    def networks(self) -> frozenset[str]:
+        """Hashes, as in an extractor's tag, of networks that its losses look through: they decide nothing of it."""
+        return frozenset()
+
     def averaged(self) -> nn.Module:
         """The part whose weights an EMA averages: what `draw` needs."""
         return self
@@ -302,6 +320,10 @@ class GenerativeModel(L.LightningModule, abc.ABC):
 
         Also those that would make training longer than the trainer's epochs say.
         """
+        return {}
+
+    def lengths(self) -> dict[str, Any]:
+        """Options, by name, with which training is no longer than the trainer's epochs say; none unless overridden."""
         return {}
 
     def epoch_figures(self) -> dict[str, float]:
