@@ -23,7 +23,7 @@ from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.storage import CONF
 
 TOYS = {"table": "toy", "image": "digits"}  # a small data set of each kind
-MODELS = sorted(path.stem for path in (CONF / "model").glob("**/*.yaml"))
+MODELS = sorted(path.stem for path in (CONF / "model").glob("**/*.yaml") if path.stem != "auto")
 EPOCHS, STEPS = 3, 2
 
 
