@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
@@ -113,6 +113,7 @@ class Ancestral:
         order: All columns, the first drawn first.
         precision: What the network's matrix products are worked out under.
         temperature: See `Prefixes`.
+        allowed: Codes that columns have, (size,) by column; what a component of a number gives may lie outside of them.
     """
 
     def __init__(
@@ -121,9 +122,11 @@ class Ancestral:
         order: Sequence[int],
         precision: Callable[[], AbstractContextManager[None]],
         temperature: float = 1.0,
+        allowed: Mapping[int, Tensor] | None = None,
     ) -> None:
         """See the class."""
         self.net, self.order, self.precision, self.temperature = net, order, precision, temperature
+        self.allowed = allowed or {}
 
     def log_prob(self, codes: Tensor, coordinates: Tensor) -> Tensor:
         """Log-probability of whole rows of codes (n, C) and coordinates (n, N), shape (n,)."""
@@ -201,7 +204,7 @@ class Ancestral:
 
         With the latter comes where the components lie and their scales, (n, R) each.
         """
-        logits = told.logits
+        logits = told.logits if j not in self.allowed else told.logits.masked_fill(~self.allowed[j], CLOSED)
         if told.parts is None:
             return (logits / self.temperature).log_softmax(dim=1, dtype=torch.float32), None
         number, rows = self.net.numbers.place[j], told.rows
