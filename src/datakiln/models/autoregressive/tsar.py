@@ -149,7 +149,7 @@ class TSAR(LikelihoodModel):
             self._count(loader)
         nets = [self.net] if self.static_net is None else [self.net, self.static_net]
         for net in nets:
-            has = net.numbers.has_references
+            has = net.numbers.has_components
             for unused in (net.numbers.heads, net.numbers.bias):  # where no number lies close to another
                 unused.requires_grad_(has)
 
@@ -276,13 +276,15 @@ class TSAR(LikelihoodModel):
         features = self.net.features(context, slice(0, n))
         cells = (codes - self.codes.first)[:, :n]
         with nullcontext() if self.training else torch.autocast(features.device.type, enabled=False):
-            picked, totals = self.net.scores(features if self.training else features.float(), cells)
-        if self.n_numbers and self.net.numbers.has_references:
+            picked, totals = self.net.scores(
+                features if self.training else features.float(), cells, torch.zeros_like(cells)
+            )
+        if self.n_numbers and self.net.numbers.has_components:
             numbers, own = self.net.numbers, slice(0, self.n_numbers)
             columns = numbers.numbers[own]
             there = sees[columns][:, numbers.numbers] & (known[:, numbers.numbers] & self.net.has_value(codes))[:, None]
             picked, totals = _with_components(
-                self.net, columns, own, features, picked, totals, cells, coordinates, there
+                self.net, columns, own, features, picked, totals, codes, coordinates, there
             )
         return ((picked - totals) * known[:, :n]).sum(dim=1)
 
@@ -530,7 +532,7 @@ def _set_up(
 
 
 def _with_components(
-    net: Network, columns: Tensor, own: slice, features: Tensor, picked: Tensor, totals: Tensor, cells: Tensor,
+    net: Network, columns: Tensor, own: slice, features: Tensor, picked: Tensor, totals: Tensor, codes: Tensor,
     coordinates: Tensor, there: Tensor,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Adds what the components of numbers say to the logits of cells and to their sums, (B, C) each.
@@ -542,7 +544,7 @@ def _with_components(
         features: Of all columns that are predicted, (B, C, H).
         picked: Logits of the cells.
         totals: Logits of all codes together.
-        cells: Codes, counted from the first of their column, (B, C).
+        codes: Of all columns, numbered through, (B, C).
         coordinates: Of all numbers, (B, N).
         there: Which numbers each of them sees, (B, n, N).
     """
@@ -551,13 +553,14 @@ def _with_components(
     flat = reference.clamp(min=0).flatten(1)
     seen = there.gather(2, flat.expand(len(there), -1, -1)).unflatten(2, reference.shape[1:])
     open_ = (seen | (reference < 0)).all(dim=-1) & (reference[..., 0] >= 0)
+    open_ = torch.cat([open_, torch.zeros_like(open_[..., :1])], dim=-1)  # no plane over all columns before
     weight, shift, scale = numbers.components(features[:, columns], own)
     weight = weight.masked_fill(~open_, CLOSED)
-    location = numbers.expected(coordinates, own) + shift
+    location = numbers.expected(coordinates, codes, net.has_value(codes), own) + shift
     dense = numbers.log_densities(coordinates[:, own], location, scale, own)
     total = torch.cat([totals[:, columns, None], weight], dim=2).logsumexp(dim=2)
     inside = torch.cat([picked[:, columns, None], weight + dense], dim=2).logsumexp(dim=2)
-    is_inside = cells[:, columns] < numbers.last[own]
+    is_inside = codes[:, columns] - net.codes.first[columns] < numbers.last[own]
     inside = torch.where(is_inside, inside, picked[:, columns])
     return picked.index_copy(1, columns, inside), totals.index_copy(1, columns, total)
 
@@ -578,11 +581,11 @@ def _plain_log_probs(net: Network, x: Tensor, rank: Tensor, training: bool) -> T
     features = net.features(torch.bmm(sees.to(added.dtype), added), slice(None))
     cells = codes - net.codes.first
     with nullcontext() if training else torch.autocast(features.device.type, enabled=False):
-        picked, totals = net.scores(features if training else features.float(), cells)
-    if net.numbers.has_references:
+        picked, totals = net.scores(features if training else features.float(), cells, torch.zeros_like(cells))
+    if net.numbers.has_components:
         columns = net.numbers.numbers
         there = sees[:, columns][:, :, columns] & net.has_value(codes)[:, None, :]
         picked, totals = _with_components(
-            net, columns, slice(None), features, picked, totals, cells, coordinates, there
+            net, columns, slice(None), features, picked, totals, codes, coordinates, there
         )
     return ((picked - totals) * known).sum(dim=1)
