@@ -169,8 +169,8 @@ class Network(nn.Module):
     def scores(self, features: Tensor, cells: Tensor, lifted: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the cells (B, C), counted from the first of their column, and of all codes together, (B, C) each.
 
-        Columns of equally many codes are worked out in one product; features are (B, C, H), or of the first columns; for
-        `lifted` see there.
+        Columns of equally many codes are worked out in one product; features are (B, C, H), or of the first
+        columns; for `lifted` see there.
         """
         lift = self.lift.split(self.codes.sizes, dim=1) if len(self.lift) > 1 else None
         tables, biases = self.out().split(self.codes.sizes), self.bias.split(self.codes.sizes)
