@@ -46,8 +46,9 @@ def main(argv: list[str]) -> None:
         raise UserError(f"shadows={cfg.shadows} needs a model to train others like: give run=FOLDER")
     if cfg.run is not None and cfg.holdout is not None:
         raise UserError(f"holdout={cfg.holdout} is for real= and synthetic=; a run has its own")
-    if unknown := set(cfg.data) - {"time", "entity", "window"}:
+    if unknown := set(cfg.data) - {"time", "entity", "window", "protected"}:
         raise UserError(f"data.{min(unknown)} is no option here; data.time=, data.entity= and data.window= are")
+    cfg.data = {"time": None, "entity": None, "window": None, "protected": None, **cfg.data}
     if _is_series(cfg) and cfg.run is not None:
         raise UserError("data.time=, data.entity= and data.window= are for real= and synthetic=; a run has its own")
     from datakiln.cli.studying import study_pair, study_run, wish_of
