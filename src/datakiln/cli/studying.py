@@ -29,9 +29,9 @@ def wish_of(cfg: DictConfig) -> Wish | None:
 
     given = [key for key in OWN if cfg.get(key) is not None]
     protected = (cfg.get("data") or {}).get("protected")
-    strange = [key for key in cfg.get("data") or {} if key != "protected"]
-    if strange:
-        raise UserError(f"unknown option data.{strange[0]}; known: data.protected")
+    strange = [key for key, value in (cfg.get("data") or {}).items() if key != "protected" and value is not None]
+    if strange and cfg.study is not None:
+        raise UserError(f"data.{strange[0]}= is for series, and studies are of tables; leave one of them out")
     if cfg.study is None:
         if given or protected is not None:
             key = given[0] if given else "data.protected"
