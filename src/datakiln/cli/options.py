@@ -53,6 +53,8 @@ class Sample:
     device: str
     overwrite: bool
     translate: str | None
+    parts: Annotated[int, "at least 1"] | None
+    worker: str | None
     interpolate: bool
     debug: bool
 
