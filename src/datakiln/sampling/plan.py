@@ -1,8 +1,8 @@
 """Very many rows as parts that any number of processes make, into a folder or an object store.
 
 Part k depends on (seed, k) alone, and the plan on n and the number of parts: whoever makes them, and however often they
-are stopped, the files are the same. A part counts as made when its mark is there, which is written after it; whoever finds
-all marks writes the manifest. Nothing else is shared between processes, so that no scheduler has to know of them.
+are stopped, the files are the same. A part counts as made when its mark is there, which is written after it; whoever
+finds all marks writes the manifest. Nothing else is shared between processes: no scheduler has to know of them.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def _make(
     seed: int,
     options: Sampling,
 ) -> None:
-    """One part, made in a file of this machine first: a stream to a store that breaks off would leave half an object."""
+    """One part, made in a file of this machine first: a stream that breaks off would leave half an object."""
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / name_of(part)
         pieces = synthesizer.rows(request, plan.rows(part), seed, part, plan.start(part), options)

@@ -8,7 +8,7 @@ import secrets
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -43,7 +43,7 @@ from datakiln.serve.requests import (
     words,
 )
 from datakiln.serve.settings import MEGA, Settings
-from datakiln.serve.streams import FORMATS, MEDIA, Models, escaped_csv, json_text, sampled
+from datakiln.serve.streams import FORMATS, MEDIA, Drawing, Models, escaped_csv, json_text, sampled
 from datakiln.storage import no_room
 
 log = logging.getLogger(__name__)
@@ -335,24 +335,24 @@ async def sample(name: str, asked: SampleRequest, owner: Asking, service: Servin
     await service.gate.enter()
     try:
         synthesizer = await service.do(service.models.load, folder)
-        pieces = sampled(synthesizer, asked, service.models.lock, service.settings)
-        first = await service.do(next, pieces, b"")  # so that what cannot be drawn is no broken stream
+        drawing = Drawing(sampled(synthesizer, asked, service.models.lock, service.settings))
+        first = await service.do(drawing.take)  # so that what cannot be drawn is no broken stream
     except BaseException:
         service.gate.leave()
         raise
     form = asked.format or FORMATS[synthesizer.codec.kind][0]
-    return Pieces(_sent(service, first, pieces), media_type=MEDIA[form], headers=_attached(f"sample.{form}"))
+    return Pieces(_sent(service, first, drawing), media_type=MEDIA[form], headers=_attached(f"sample.{form}"))
 
 
-async def _sent(service: Service, first: bytes, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def _sent(service: Service, first: bytes | None, drawing: Drawing) -> AsyncIterator[bytes]:
     try:
         piece = first
-        while piece:
+        while piece is not None:
             service.sent += len(piece)
             yield piece
-            piece = await service.do(next, pieces, b"")
+            piece = await service.do(drawing.take)
     finally:
-        pieces.close()  # type: ignore[attr-defined]
+        service.threads.submit(drawing.close)  # not here: a piece may be in the making
         service.gate.leave()
 
 
