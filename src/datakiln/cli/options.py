@@ -92,7 +92,7 @@ class Serve:
 
     root: str
     host: str
-    port: Annotated[int, "between 0 and 65535"]
+    port: Annotated[int, "at least 0"]
     keys: str | None
     new_key: str | None
     scoring: bool
