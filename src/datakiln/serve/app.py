@@ -456,7 +456,9 @@ def train(asked: TrainRequest, owner: Asking, service: Serving) -> JobTold:
     own = f"{time.strftime('%H-%M-%S', now)}-{asked.model}-{secrets.token_hex(4)}"
     folder = owner.runs.resolve() / time.strftime("%Y-%m-%d", now) / own
     path = (owner.uploads / upload.id / upload.file).resolve()
-    said = words(asked, upload.kind, path, folder, TypesRequest(types=upload.types, target=upload.target))
+    said = words(
+        asked, upload.kind, path, folder, TypesRequest.model_validate({"types": upload.types, "target": upload.target})
+    )
     return _told(service.jobs.add(owner.name, asked.model, said, folder, upload.id))
 
 
