@@ -325,7 +325,9 @@ async def export(name: str, owner: Asking, service: Serving) -> Response:
     return Response(content, media_type=MEDIA["zip"], headers=_attached("model.zip"))
 
 
-CONTENT = {200: {"content": {media.split(";")[0]: {} for media in MEDIA.values()}, "description": "The sample."}}
+CONTENT: dict[int | str, dict[str, Any]] = {
+    200: {"content": {media.split(";")[0]: {} for media in MEDIA.values()}, "description": "The sample."}
+}
 
 
 @router.post("/models/{name}/sample", tags=["models"], response_class=Response, responses=CONTENT)
@@ -492,7 +494,9 @@ def resume(name: str, owner: Asking, service: Serving) -> JobTold:
     return _told(service.job(name, owner))
 
 
-EVENTS = {200: {"content": {"text/event-stream": {}}, "description": "status and figures as they come"}}
+EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {}}, "description": "status and figures as they come"}
+}
 
 
 @router.get("/jobs/{name}/events", tags=["jobs"], response_class=Response, responses=EVENTS)

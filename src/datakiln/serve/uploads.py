@@ -144,8 +144,9 @@ def _described(content: TableContent, asked: TypesRequest) -> list[dict[str, str
                 {"name": column, "type": "drop", "missing": 0, "distinct": 0, "example": "", "why": "left out"}
             )
         else:
-            told = {"missing": int(row.missing), "distinct": int(row.distinct), "example": row.example, "why": row.why}
-            found.append({"name": column, "type": row.type, **told})
+            told: dict[str, str | int] = {"type": row.type, "example": row.example, "why": row.why}
+            told |= {"missing": int(row.missing), "distinct": int(row.distinct)}
+            found.append({"name": column, **told})
     return found
 
 
