@@ -319,7 +319,7 @@ def test_a_processor_that_is_not_there_is_one_line(tmp_path, monkeypatch, kind, 
 
 def test_an_error_of_the_program_is_not_called_damage(tmp_path, monkeypatch):
     """Only what is wrong with a stored config is: a fault of ours comes through with its traceback."""
-    from datakiln.cli.evaluate import stored_parts
+    from datakiln.cli.stored import stored_parts
     from datakiln.data.sets.toy import ToyTable
 
     path = tmp_path / "config.yaml"

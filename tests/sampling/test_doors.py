@@ -16,9 +16,9 @@ import pytest
 import torch
 import yaml
 
-from datakiln.cli.evaluate import stored_parts
 from datakiln.cli.explain import explain
 from datakiln.cli.run_folders import stored_yaml, sweep_overrides
+from datakiln.cli.stored import stored_parts
 from datakiln.errors import UserError
 from datakiln.results import RunResult
 from datakiln.sampling.archive import read_archive

@@ -10,21 +10,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from datakiln.cli.calling import called_as
 from datakiln.cli.commands import command, options
+from datakiln.cli.stored import default_metrics, opened_run, stored_config
 from datakiln.cli.strict import check_report
 from datakiln.errors import Interrupted, UserError
 from datakiln.sampling.room import check_room
 from datakiln.saying import say
-from datakiln.storage import CONF
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from datakiln.console import Console
-    from datakiln.data.base import GenerativeData
     from datakiln.results import RunResult
 
 
@@ -47,10 +46,21 @@ def main(argv: list[str]) -> None:
         raise UserError(f"shadows={cfg.shadows} needs a model to train others like: give run=FOLDER")
     if cfg.run is not None and cfg.holdout is not None:
         raise UserError(f"holdout={cfg.holdout} is for real= and synthetic=; a run has its own")
-    say(f"measuring {cfg.run} again" if cfg.run is not None else f"measuring {cfg.synthetic} against {cfg.real}")
+    from datakiln.cli.studying import study_pair, study_run, wish_of
+
+    wish = wish_of(cfg)
+    again = "measuring" if wish is None else f"study of {wish.name}:"
+    say(
+        f"{again} {cfg.run}{' again' if wish is None else ''}"
+        if cfg.run is not None
+        else f"{again} {cfg.synthetic} against {cfg.real}"
+    )
     from datakiln.console import Console
 
-    if cfg.run is not None:
+    if wish is not None:
+        cfg.seed = cfg.seed if cfg.run is not None else cfg.seed or 0
+        (study_pair if cfg.run is None else study_run)(cfg, wish, Console())
+    elif cfg.run is not None:
         evaluate_run(cfg, Console())
     else:
         cfg.seed = cfg.seed or 0
@@ -64,26 +74,9 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
         UserError: The folder is no finished run, or its data has changed since.
     """
     from datakiln.proof.base import build_proof
-    from datakiln.results import RunResult
-    from datakiln.sampling.registry import register_named
-    from datakiln.sampling.synthesizer import Synthesizer
 
     run = Path(str(cfg.run))
-    if cfg.register is not None:
-        register_named(cfg.register)
-    synthesizer = Synthesizer.load(run)
-    result = RunResult.load(run / "result.json")
-    data, metrics = stored_parts(run / "config" / "config.yaml")
-    data.prepare_data()
-    if data.refits:
-        data.train_on_all()  # as the model that was kept
-    data.setup("fit")
-    is_told = not data.privacy.is_on  # else the hash is a keyed one, whose key stays where the run was made
-    if is_told and data.provenance.sha256 != result.provenance.sha256:
-        raise UserError(
-            f"the data of {run} has changed since ({data.provenance.detail} has sha256 {data.provenance.sha256[:12]}, "
-            f"the run had {result.provenance.sha256[:12]}); bring the old data back, or train again"
-        )
+    synthesizer, result, data, metrics = opened_run(cfg, run)
     proof = build_proof(data)
     proof.check(cfg)
     proof.synthesizer, proof.secret = synthesizer, cfg.secret
@@ -95,47 +88,11 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
     with _whole_or_gone(_new_folder(cfg, run)) as folder:
         synthetic = proof.write_synthetic(synthesizer, int(cfg.n or data.n_synthetic), seed, folder)
         result.figures = proof.figures(synthetic, metrics, seed, console)
+        result.studies = []  # those of the run were of other samples
         result.n_synthetic = len(synthetic)
         result.seed = seed
         plots = proof.plots(synthesizer, synthetic, folder)
         _write(result, plots, proof.preview(synthetic), folder, console, bool(cfg.report.public))
-
-
-def stored_parts(path: Path) -> tuple[GenerativeData, list[Any]]:
-    """The data module and the metrics of a run, from its config: plain values that are built by our own registry.
-
-    Raises:
-        UserError: The file is not what a run leaves there, or names anything else than data sets and metrics.
-    """
-    from datakiln.cli.run_folders import stored_yaml
-    from datakiln.data.base import GenerativeData
-    from datakiln.sampling.registry import build
-    from datakiln.storage import cache_dir
-
-    stored = stored_yaml(path)
-    config, lists = (_mapping(stored, name, path) for name in ("data", "metrics"))
-    cache = Path(str(config.get("cache") or "."))
-    if "cache" in config and (cache.is_absolute() or ".." in cache.parts):  # only a person says where to write
-        config["cache"] = str(cache_dir() / "tables")
-    if isinstance(config.get("private"), dict):  # what the run gave away is read again, and nothing is spent
-        config["private"] = {**config["private"], "folder": str(path.parent.parent), "ledger": ""}
-    try:
-        data = build(config, "data")
-        if not isinstance(data, GenerativeData):
-            raise UserError(f"the stored data is a {type(data).__name__}, which is no data module; refused")
-        nodes = {} if lists.get(data.kind) is None else _mapping(lists, data.kind, path)
-        return data, [build(node, "metric") for node in nodes.values()]
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    except ValueError as error:  # how classes refuse a value of theirs
-        raise UserError(f"{path} is damaged, or of another version of the program ({error}); train again") from None
-
-
-def stored_config(path: Path) -> dict[str, Any]:
-    """The config of a run as plain values, in which nothing is resolved."""
-    from datakiln.cli.run_folders import stored_yaml
-
-    return _mapping({"config": stored_yaml(path)}, "config", path)
 
 
 def with_shadows(metrics: list[Any], count: int) -> list[Any]:
@@ -147,14 +104,6 @@ def with_shadows(metrics: list[Any], count: int) -> list[Any]:
         raise UserError(f"shadows={count}: the membership battery of a table is none of this run's metrics")
     pairs = zip(metrics, found, strict=True)
     return [functools.partial(metric, shadows=count) if is_game else metric for metric, is_game in pairs]
-
-
-def _mapping(stored: Any, name: str, path: Path) -> dict[Any, Any]:  # noqa: ANN401 (any yaml value)
-    """A part of a stored config; raises `UserError` where it is none of named values."""
-    part = stored.get(name) if isinstance(stored, dict) else None
-    if not isinstance(part, dict):
-        raise UserError(f"{path} is damaged: its {name} is {str(part)[:40]!r}, no mapping; train again")
-    return dict(part)
 
 
 def evaluate_pair(cfg: DictConfig, console: Console) -> None:
@@ -180,13 +129,6 @@ def evaluate_pair(cfg: DictConfig, console: Console) -> None:
     with _whole_or_gone(_new_folder(cfg, Path())) as folder:
         result, plots, preview = measure(cfg, metrics, folder, console)
         _write(result, plots, preview, folder, console, bool(cfg.report.public))
-
-
-def default_metrics(kind: str) -> list[Any]:
-    """The metrics of `conf/metrics` for a kind of data."""
-    from hydra.utils import instantiate
-
-    return [instantiate(node) for node in OmegaConf.load(CONF / "metrics" / f"{kind}.yaml").values()]
 
 
 def _new_folder(cfg: DictConfig, parent: Path) -> Path:

@@ -15,6 +15,7 @@ class Train:
 
     seed: Annotated[int, "at least 0"]
     epochs: Annotated[int, "at least 1"]
+    budget: str | None
     batch_size: Annotated[int, "at least 1"]
     latent_dim: Annotated[int, "at least 1"]
     data_dir: str | None
@@ -30,6 +31,8 @@ class Train:
     ckpt_path: str | None
     root: str
     debug: bool
+    study: Literal["utility", "augmentation", "fairness"] | None
+    study_budget: str | None
     tags: list[str]
     sweep_figures: list[str] | None
     output_dir: str

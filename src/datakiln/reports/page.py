@@ -14,10 +14,11 @@ from markupsafe import Markup
 
 from datakiln.reports.bars import bar_of
 from datakiln.reports.breakdown import column_table, other_tables, relation_table
+from datakiln.reports.chapters import chapters_of, study_pictures
 from datakiln.reports.groups import spread_text
 from datakiln.reports.meanings import meaning, short_name
 from datakiln.reports.safe import public, safe_section, showable
-from datakiln.reports.verdict import KEY, difference, judged, key_figures, mood, standing_word
+from datakiln.reports.verdict import ADJECTIVES, KEY, difference, judged, key_figures, mood, standing_word
 from datakiln.results import RunResult, Score, headlines
 from datakiln.saying import visible
 from datakiln.storage import replacing
@@ -57,11 +58,16 @@ def write_page(
     for score in result.figures:
         groups.setdefault(score.name.partition("/")[0], []).append(score)
     columns = [] if sample is None else [str(name) for name in sample.columns]
+    verdict = judged(result, "pictures" if sample is None else "rows")
+    shown = study_pictures(result, path.parent)
     text = render(
         "run.html",
         run=result,
         total=sum(result.wall_seconds.values()),
-        verdict=judged(result, noun),
+        verdict=verdict,
+        chapters=chapters_of(result, verdict),
+        study_pictures={name: [picture(plot) for plot in drawn] for name, drawn in shown.items()},
+        adjectives=ADJECTIVES,
         safe=safe_section(result, noun, is_public),
         headlines=main_figures(result),
         pictures=[picture(plot) for plot in plots],

@@ -60,6 +60,7 @@ class TableData(GenerativeData):
             `datakiln.data.tables.canaries`.
         seed: Of the split, of balancing and of the batch order.
         sample: Rows that stand for a table on disk where all of them cannot: see `datakiln.data.tables.streaming`.
+        protected: Column whose groups `study=fairness` compares; nothing else reads it.
         private: The options of `privacy=`: see `datakiln.privacy.budget.Privacy` and `datakiln.data.tables.protected`.
 
     Attributes:
@@ -92,9 +93,11 @@ class TableData(GenerativeData):
         least_batches: int = 0,
         private: dict[str, Any] | None = None,
         canaries: int = 0,
+        protected: str | None = None,
     ) -> None:
         """See the class."""
         super().__init__()
+        self.protected = protected
         self.privacy = Privacy.of(private)
         self.public: Public | None = None
         if least_batches < 0:

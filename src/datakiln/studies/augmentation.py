@@ -1,0 +1,341 @@
+"""What synthetic rows are worth beside few real ones, and beside the usual remedies for a rare class.
+
+Learning curves: for 50, 100, 200, 500, ... real rows, drawn anew for each of several paired seeds, a generator is
+trained on those rows alone (split, codec, model and every learner's tuning see no others), and learners are trained on
+the real rows with and without as many, and five times as many, synthetic ones. Imbalance: two thousand training rows at
+most, the rare class thinned to a twentieth where it is more; rows of it made by the generator against SMOTE-NC, random
+oversampling, class weights, and a threshold tuned on training rows.
+
+Intervals are Student's over the paired seeds, so they cover the choice of rows, the generator's training and the
+learner's; test rows are the same throughout. A gain is called one only where its interval excludes 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from datakiln.results import Study, StudyTable
+from datakiln.studies import learners, scores
+from datakiln.studies.arms import FIGURES, Measured
+from datakiln.studies.journal import Cell, Content, Journal, Outcome, run_cells, seconds_of
+from datakiln.studies.smote import smote_nc
+from datakiln.studies.tables import FEWEST, Part, Task, task_of
+from datakiln.wording import number
+
+if TYPE_CHECKING:
+    from datakiln.console import Console
+    from datakiln.studies.base import Material, Result, Wish
+
+LADDER = (50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
+TIMES = {"with synthetic": 1, "with 5 times as many": 5}
+REPEATS = 5
+LEARNT = ("tree", "linear", "knn", "boosting", "forest", "mlp")
+UNBALANCED, RARE = 2000, 0.05
+METHODS = ("nothing", "generator", "SMOTE-NC", "oversampling", "class weights", "tuned threshold")
+REMEDIED = ("tree", "linear", "boosting")
+JUDGED = ("f1", "balanced_accuracy", "average_precision", "auc")
+
+
+def sizes_of(rows: int) -> list[int]:
+    """The rungs of the ladder below a number of rows, and that number."""
+    return [*(n for n in LADDER if n < 0.8 * rows), rows]
+
+
+def over_seeds(values: Sequence[float]) -> Measured:
+    """Mean over seeds with Student's 95 % interval; without end for a single seed."""
+    found = np.asarray(values, dtype=np.float64)
+    if len(found) < 2:
+        return Measured(float(found.mean()), -np.inf, np.inf)
+    half = float(student.ppf(0.975, len(found) - 1) * found.std(ddof=1) / np.sqrt(len(found)))
+    return Measured(float(found.mean()), float(found.mean()) - half, float(found.mean()) + half)
+
+
+def worth(sizes: Sequence[int], real: Sequence[float], reached: float) -> float:
+    """How many real rows reach a figure: the real learning curve, made monotone, read backwards in log n.
+
+    It is the largest size where the curve does not get there, and the smallest where it starts beyond.
+    """
+    curve = np.maximum.accumulate(np.asarray(real, dtype=np.float64))
+    if reached > curve[-1]:
+        return float(sizes[-1])
+    return float(np.exp(np.interp(reached, *_strictly(curve, np.log(sizes)))))
+
+
+def _strictly(
+    curve: NDArray[np.float64], places: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The curve without its flat parts, of each of which the first place stays."""
+    kept = np.r_[True, np.diff(curve) > 0]
+    return curve[kept], places[kept]
+
+
+def run_augmentation(wish: Wish, material: Material, journal: Journal, folder: Path, console: Console) -> Result:
+    """The study: see the module."""
+    assert material.trainer is not None
+    task = task_of(material.schema, material.train, material.test, [material.made])
+    repeats = REPEATS if wish.repeats is None else wish.repeats
+    frame = material.train[material.train[task.target].notna()].reset_index(drop=True)
+    sizes = sizes_of(len(frame))
+    cells = [
+        Cell(f"curve/{n}/{seed}", _curve_work(wish, material, frame, n, seed), float(200 + n))
+        for n in sizes[:4]
+        for seed in range(repeats)
+    ]
+    if task.classes == 2:
+        cells += [Cell(f"imbalance/{seed}", _rare_work(wish, material, frame, seed), 2500.0) for seed in range(repeats)]
+    cells += [
+        Cell(f"curve/{n}/{seed}", _curve_work(wish, material, frame, n, seed), float(200 + n))
+        for n in sizes[4:]
+        for seed in range(repeats)
+    ]
+    outcome = run_cells(cells, journal, seconds_of(wish.budget), console)
+    study = summary(task.main, sizes, outcome, task.target)
+    study.tables += _rare_tables(outcome.done)
+    study.evidence += _rare_evidence(outcome.done)
+    if task.classes > 2:
+        study.notes.append("imbalance is studied of two classes; this target has more")
+    if not task.classes:
+        study.notes.append("imbalance is studied of classes; this target is a number")
+    return study, [], plots_of(task.main, sizes, outcome.done, folder)
+
+
+def drawn_rows(frame: pd.DataFrame, target: str, n: int, is_class: bool, seed: int) -> pd.DataFrame:
+    """That many rows, each class in its share and at least two rows of each where it has them; the same for a seed."""
+    rng = np.random.default_rng([seed, 21])
+    if n >= len(frame):
+        return frame
+    if not is_class:
+        return frame.iloc[np.sort(rng.permutation(len(frame))[:n])].reset_index(drop=True)
+    codes = pd.factorize(frame[target])[0]
+    places = [rng.permutation(np.flatnonzero(codes == c)) for c in range(codes.max() + 1)]
+    counts = [max(round(n * len(place) / len(frame)), min(2, len(place))) for place in places]
+    return frame.iloc[np.sort(np.concatenate([p[:c] for p, c in zip(places, counts, strict=True)]))].reset_index(
+        drop=True
+    )
+
+
+def _curve_work(wish: Wish, material: Material, frame: pd.DataFrame, n: int, seed: int) -> Callable[[], Content]:
+    def work() -> Content:
+        assert material.trainer is not None
+        target, own = str(material.schema.label), material.seed * 1000 + seed
+        rows = drawn_rows(frame, target, n, material.schema[target].is_choice, own)
+        made = material.trainer(rows, own)(n * max(TIMES.values()), {}, own)
+        task = _task(material, rows, made)
+        arms = {"real": task.train} | {arm: task.train + task.made[0].take(slice(0, n * k)) for arm, k in TIMES.items()}
+        found = {
+            f"{name}/{arm}": _main(learners.fit(name, task, part, own, wish.tuning)[0], task)
+            for name in LEARNT
+            for arm, part in arms.items()
+        }
+        return {"figures": found, "rows": len(rows)}
+
+    return work
+
+
+def _task(material: Material, rows: pd.DataFrame, made: pd.DataFrame) -> Task:
+    return task_of(material.schema, rows, material.test, [made.reindex(columns=list(material.schema.names))])
+
+
+def _main(model: learners.Model, task: Task) -> float:
+    return round(learners.quality(model, task, task.test), 6)
+
+
+def _rare_work(wish: Wish, material: Material, frame: pd.DataFrame, seed: int) -> Callable[[], Content]:
+    def work() -> Content:
+        assert material.trainer is not None
+        target, own = str(material.schema.label), material.seed * 1000 + seed
+        counts = material.train[target].value_counts()
+        rare = counts.index[-1]
+        rows = drawn_rows(frame, target, min(UNBALANCED, len(frame)), True, own)
+        is_rare = (rows[target] == rare).to_numpy()
+        most = max(round(RARE / (1 - RARE) * (~is_rare).sum()), 10)
+        keep = np.r_[np.flatnonzero(~is_rare), np.flatnonzero(is_rare)[:most]]
+        rows = rows.iloc[np.sort(keep)].reset_index(drop=True)
+        lacking = int((rows[target] != rare).sum() - (rows[target] == rare).sum())
+        made = material.trainer(rows, own)(max(lacking, FEWEST), {target: rare}, own)
+        task = _task(material, rows, made)
+        found: Content = {}
+        for method in METHODS:
+            part = remedied(method, task, max(lacking, 0), own)
+            for name in REMEDIED:
+                said = learners.fit(name, task, part, own, wish.tuning)[0].probabilities(task.test.x)
+                if method == "tuned threshold":
+                    said = shifted(said, tuned_threshold(name, task, own, wish.tuning))
+                once = np.ones((1, len(task.test)), dtype=np.float32)
+                values = scores.classification(task.test.y.astype(np.int64), said, once)
+                found |= {f"{name}/{method}/{figure}": round(float(values[figure][0]), 6) for figure in JUDGED}
+        return {"figures": found, "rows": len(rows), "rare": int((rows[target] == rare).sum())}
+
+    return work
+
+
+def remedied(method: str, task: Task, lacking: int, seed: int) -> Part:
+    """Training rows after one remedy; the rare class is code 1, the less frequent one in training."""
+    train, rng = task.train, np.random.default_rng([seed, 22])
+    rare = np.flatnonzero(train.y == 1)
+    if method == "generator":
+        made = task.made[0].take(np.flatnonzero(task.made[0].y == 1))
+        return train + made.take(slice(0, lacking))
+    if method == "SMOTE-NC":
+        return train + Part(smote_nc(train.x.take(rare), lacking, rng), np.ones(lacking))
+    if method == "oversampling":
+        return train + train.take(rng.choice(rare, lacking))
+    if method == "class weights":
+        counts = np.bincount(train.y.astype(int), minlength=2)
+        return Part(train.x, train.y, (len(train) / (2.0 * np.maximum(counts, 1)))[train.y.astype(int)])
+    return train
+
+
+def tuned_threshold(name: str, task: Task, seed: int, tuning: int) -> float:
+    """The probability of the rare class from which on it is said, by macro F1 on a fifth of the training rows."""
+    rows = np.random.default_rng([seed, 23]).permutation(len(task.train))
+    cut = len(rows) // 5
+    judge, learn = task.train.take(rows[:cut]), task.train.take(rows[cut:])
+    said = learners.fit(name, task, learn, seed, tuning)[0].probabilities(judge.x)
+    once = np.ones((1, len(judge)), dtype=np.float32)
+    tried = np.linspace(0.02, 0.5, 25)
+    truth = judge.y.astype(np.int64)
+    return float(tried[np.argmax([scores.classification(truth, shifted(said, at), once)["f1"][0] for at in tried])])
+
+
+def shifted(said: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
+    """Probabilities moved so that those of the rare class from the threshold on come to a half; order is kept."""
+    p = said[:, 1]
+    moved = np.where(p < threshold, 0.5 * p / threshold, 0.5 + 0.5 * (p - threshold) / (1 - threshold) + 1e-9)
+    return np.stack([1.0 - moved, moved], axis=1)
+
+
+def by_seed(cells: dict[str, Content], prefix: str, key: str) -> dict[str, float]:
+    """A figure of every seed that has ended."""
+    found = {
+        name.rpartition("/")[2]: cell["figures"].get(key) for name, cell in cells.items() if name.startswith(prefix)
+    }
+    return {seed: value for seed, value in found.items() if value is not None}
+
+
+def gain(cells: dict[str, Content], prefix: str, key: str, other: str) -> Measured | None:
+    """The paired difference of two arms over the seeds that both have; None below two of them."""
+    a, b = by_seed(cells, prefix, key), by_seed(cells, prefix, other)
+    both = [a[seed] - b[seed] for seed in a if seed in b]
+    return over_seeds(both) if len(both) > 1 else None
+
+
+def summary(main: str, sizes: Sequence[int], outcome: Outcome, target: str, noun: str = "rows",
+            arms: Sequence[str] = tuple(TIMES), names: Sequence[str] = LEARNT) -> Study:  # fmt: skip
+    """What the learning curves that have ended come to."""
+    cells = outcome.done
+    study = Study("augmentation", "unknown", "No two seeds have ended; allow a larger budget.", fits=len(cells),
+                  of_fits=outcome.total, seconds=round(outcome.seconds, 1), notes=list(outcome.notes))  # fmt: skip
+    gains: list[str] = []
+    losses: list[str] = []
+    looked = 0
+    for arm in arms:
+        rows = []
+        for name in names:
+            texts = []
+            for n in sizes:
+                found = gain(cells, f"curve/{n}/", f"{name}/{arm}", f"{name}/real")
+                texts.append(found.text if found else "–")
+                looked += found is not None
+                if found and found.excludes_zero:
+                    (gains if found.low > 0 else losses).append(f"{n:,} {noun}, {_title(name)}, {arm}: {found.text}")
+            rows.append([_title(name), *texts])
+        title = f"Change of {FIGURES[main]} {arm}, by the number of real {noun}"
+        study.tables.append(StudyTable(title, ["learner", *(f"{n:,}" for n in sizes)], rows))
+    curve = []
+    for name in names:
+        found = [by_seed(cells, f"curve/{n}/", f"{name}/real") for n in sizes]
+        curve.append([_title(name), *(over_seeds(list(f.values())).text if len(f) > 1 else "–" for f in found)])
+    title = f"{FIGURES[main]} of {target} from real {noun} alone"
+    study.tables.insert(0, StudyTable(title, ["learner", *(f"{n:,}" for n in sizes)], curve))
+    if not looked:
+        return study
+    study.tone = "good" if len(gains) > 0.1 * looked and len(gains) > len(losses) else "fair"
+    study.sentence = (
+        f"Added to real {noun}, synthetic ones made from them help in {len(gains)} of {looked} comparisons "
+        f"by more than chance and harm in {len(losses)} (learners by numbers of real {noun})."
+    )
+    study.evidence += [f"gain: {text}" for text in gains[:5]] + [f"loss: {text}" for text in losses[:5]]
+    study.notes.append(
+        f"Intervals: 95 %, Student's over paired seeds. {looked} comparisons were looked at: by chance alone about "
+        f"{0.05 * looked:.0f} of them would seem to differ."
+    )
+    return study
+
+
+def _title(name: str) -> str:
+    return learners.TITLES.get(name, name)
+
+
+def _rare_tables(cells: dict[str, Content]) -> list[StudyTable]:
+    tables = []
+    for figure in JUDGED:
+        rows = []
+        for name in REMEDIED:
+            for method in METHODS:
+                values = by_seed(cells, "imbalance/", f"{name}/{method}/{figure}")
+                if len(values) > 1:
+                    found = gain(cells, "imbalance/", f"{name}/{method}/{figure}", f"{name}/nothing/{figure}")
+                    better = "–" if found is None or method == "nothing" else found.text
+                    rows.append([f"{_title(name)}: {method}", over_seeds(list(values.values())).text, better])
+        if rows:
+            tables.append(
+                StudyTable(f"A rare class: {FIGURES[figure]}", ["", FIGURES[figure], "gain on nothing"], rows)
+            )
+    return tables
+
+
+def _rare_evidence(cells: dict[str, Content]) -> list[str]:
+    told = []
+    for name in REMEDIED:
+        means = {m: by_seed(cells, "imbalance/", f"{name}/{m}/f1") for m in METHODS}
+        if any(len(values) < 2 for values in means.values()):
+            continue
+        best = max(METHODS, key=lambda m: float(np.mean(list(means[m].values()))))
+        found = gain(cells, "imbalance/", f"{name}/generator/f1", f"{name}/nothing/f1")
+        value = number(float(np.mean(list(means[best].values()))))
+        told.append(f"a rare class, {_title(name)}: best macro F1 by {best} ({value})")
+        told += [f"generator against nothing, {_title(name)}: {found.text}"] if found else []
+    return told
+
+
+def plots_of(main: str, sizes: Sequence[int], cells: dict[str, Content], folder: Path,
+             arms: Sequence[str] = ("with synthetic",), names: Sequence[str] = LEARNT) -> list[Path]:  # fmt: skip
+    """Learning curves with and without synthetic rows, and how many real rows the synthetic ones are worth."""
+    from datakiln.plots.studies import learning_curves
+
+    found: dict[str, dict[str, list[tuple[float, float, float, float]]]] = {}
+    equal: list[tuple[float, float, float, float]] = []
+    for name in names:
+        lines: dict[str, list[tuple[float, float, float, float]]] = {}
+        for arm in ("real", *arms):
+            points = [(n, over_seeds(list(values.values()))) for n in sizes
+                      if len(values := by_seed(cells, f"curve/{n}/", f"{name}/{arm}")) > 1]  # fmt: skip
+            lines[arm] = [(float(n), m.value, m.low, m.high) for n, m in points]
+        if len(lines["real"]) > 1:
+            found[_title(name)] = lines
+    for n in sizes:
+        worths = [w for name in names if (w := _worth_at(cells, sizes, name, n)) is not None]
+        if len(worths) > 1:
+            equal.append((float(n), float(np.exp(np.mean(np.log(worths)))), min(worths), max(worths)))
+    if not found:
+        return []
+    return [learning_curves(found, FIGURES[main], equal, folder / "augmentation.png")]
+
+
+def _worth_at(cells: dict[str, Content], sizes: Sequence[int], name: str, n: int) -> float | None:
+    """How many real rows n of them are worth with as many synthetic ones, by a learner's mean curve."""
+    curve = {m: by_seed(cells, f"curve/{m}/", f"{name}/real") for m in sizes}
+    known = [m for m in sizes if curve[m]]
+    made = by_seed(cells, f"curve/{n}/", f"{name}/with synthetic")
+    if len(known) < 2 or not made:
+        return None
+    real = [float(np.mean(list(curve[m].values()))) for m in known]
+    return worth(known, real, float(np.mean(list(made.values()))))
