@@ -56,6 +56,8 @@ class Sample:
     device: str
     overwrite: bool
     translate: str | None
+    parts: Annotated[int, "at least 1"] | None
+    worker: str | None
     interpolate: bool
     debug: bool
 
@@ -93,7 +95,7 @@ class Serve:
 
     root: str
     host: str
-    port: Annotated[int, "between 0 and 65535"]
+    port: Annotated[int, "at least 0"]
     keys: str | None
     new_key: str | None
     scoring: bool
