@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import OmegaConf
 
+from datakiln.data.pictures.pictures import ImageData
 from datakiln.data.tables.tables import TableData
 from datakiln.errors import UserError
 from datakiln.results import Score, Study
@@ -29,8 +30,13 @@ def check_study(job: Job) -> None:
     wish = wish_of(job)
     if job.data.privacy.is_on:
         raise UserError(PAID)
+    if isinstance(job.data, ImageData):
+        from datakiln.studies.pictures import check_pictures
+
+        check_pictures(wish, job.data, job.model.conditioning == "label")
+        return
     if not isinstance(job.data, TableData):
-        raise UserError(f"study={wish.name} is for tables; leave it out for pictures")
+        raise UserError(f"study={wish.name} is for tables and pictures; leave it out for {job.data.kind}")
     if job.data.schema.label is None:
         raise UserError(f"study={wish.name} needs a column to learn; name it with data.target=COLUMN")
     if job.data.stream is not None:

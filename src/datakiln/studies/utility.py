@@ -12,7 +12,7 @@ what other test rows would have changed, not what another generator would have.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +89,9 @@ def judged(model: learners.Model, task: Task, drawn: np.ndarray) -> Content:
 
 
 def guessing(task: Task) -> float:
-    """The leading figure of who has learnt nothing: 0.5 for ROC-AUC, 0 for R2."""
+    """The leading figure of who has learnt nothing: 0.5 for ROC-AUC, 0 for R2, the largest class for accuracy."""
+    if task.main == "accuracy":
+        return float(np.unique(task.test.y, return_counts=True)[1].max() / len(task.test))
     return 0.5 if task.classes else 0.0
 
 
@@ -105,7 +107,7 @@ def best_learner(task: Task, cells: Cells) -> str | None:
     """The learner that gets most out of real rows, of those whose two arms have ended."""
     found = {
         name: real.value
-        for name in learners.NAMES
+        for name in titles(task)
         if (real := measured(cells, name, REAL, task.main)) and measured(cells, name, SYNTHETIC, task.main)
     }
     return max(found, key=found.__getitem__, default=None)
@@ -143,9 +145,9 @@ def study_of(task: Task, outcome: Outcome, noun: str = "rows") -> Study:
     return study
 
 
-def titles(task: Task) -> dict[str, str]:
+def titles(task: Task) -> Mapping[str, str]:
     """What the learners are called."""
-    return learners.TITLES if task.classes else learners.TITLES_OF_NUMBERS
+    return task.learners or (learners.TITLES if task.classes else learners.TITLES_OF_NUMBERS)
 
 
 def _has_pair(cells: Cells, name: str, figure: str) -> bool:
@@ -154,7 +156,7 @@ def _has_pair(cells: Cells, name: str, figure: str) -> bool:
 
 def _added(task: Task, cells: Cells, noun: str) -> list[str]:
     """Whether synthetic rows beside all real ones help: a gain is one only where its interval excludes 0."""
-    found = {name: difference(cells, name, "growing 100", REAL, task.main) for name in learners.NAMES}
+    found = {name: difference(cells, name, "growing 100", REAL, task.main) for name in titles(task)}
     known = {name: gain for name, gain in found.items() if gain is not None}
     if not known:
         return []
@@ -231,7 +233,7 @@ def _settings(task: Task, cells: Cells) -> StudyTable:
 def figures_of(task: Task, cells: Cells) -> list[Score]:
     """The leading figure of every learner for `result.json`: synthetic beside real, with what chance gives real."""
     found = []
-    for name in learners.NAMES:
+    for name in titles(task):
         real, made = (measured(cells, name, arm, task.main) for arm in EXPLAINED)
         if real is not None and made is not None:
             found.append(
@@ -249,15 +251,13 @@ def plots_of(task: Task, cells: Cells, folder: Path) -> list[Path]:
     from datakiln.plots import studies as plots
 
     figure, names = task.main, titles(task)
-    pairs = {
-        names[n]: (measured(cells, n, REAL, figure), measured(cells, n, SYNTHETIC, figure)) for n in learners.NAMES
-    }
+    pairs = {names[n]: (measured(cells, n, REAL, figure), measured(cells, n, SYNTHETIC, figure)) for n in names}
     shown = {n: tuple((m.value, m.low, m.high) for m in pair if m) for n, pair in pairs.items() if all(pair)}
     if not shown:
         return []
     drawn = [plots.beside_real(shown, FIGURES[figure], guessing(task), folder / "utility.png")]
     lines = {}
-    for n in learners.NAMES:
+    for n in names:
         lines[names[n]] = {
             kind: [(0 if arm == REAL else int(arm.split()[-1]) if " " in arm else 100, m.value, m.low, m.high)
                    for arm in arms if (m := measured(cells, n, arm, figure))]
