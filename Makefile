@@ -7,7 +7,7 @@ SWEEP ?= sweep=latent model=vae data=adhd
 export DATA_DIR ?= $(if $(wildcard ../shared/data),../shared/data,)
 
 .DEFAULT_GOAL := help
-.PHONY: help install train sweep test test-all lint format bench smoke evaluate notebooks docs clean
+.PHONY: help install train sweep test test-all lint format bench smoke evaluate serve notebooks docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -15,7 +15,7 @@ help: ## list the targets
 install: .venv/installed ## make .venv and install the project with its tools
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,sweep,notebooks,docs]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,sweep,serve,notebooks,docs]'
 	touch $@
 
 train: install ## train a model: make train ARGS="model=vae data=iris"
@@ -26,6 +26,9 @@ sweep: install ## sweep: make sweep SWEEP="sweep=latent model=vae data=iris"
 
 evaluate: install ## measure a run again: make evaluate ARGS="run=outputs/..."
 	$(BIN)/python -m src.evaluate $(ARGS)
+
+serve: install ## a page and an API on this machine: make serve ARGS_SERVE="port=8001"
+	$(BIN)/python -m src.serve root=outputs $(ARGS_SERVE)
 
 test: install ## the tests, a few minutes
 	$(BIN)/python -m pytest -n auto --dist loadfile

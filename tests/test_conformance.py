@@ -23,7 +23,7 @@ from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.storage import CONF
 
 TOYS = {"table": "toy", "image": "digits"}  # a small data set of each kind
-MODELS = sorted(path.stem for path in (CONF / "model").glob("**/*.yaml"))
+MODELS = sorted(path.stem for path in (CONF / "model").glob("**/*.yaml") if path.stem != "auto")
 EPOCHS, STEPS = 3, 2
 
 
@@ -133,7 +133,7 @@ def test_samples_have_the_shape_and_the_seed_decides_them(model_name, kind):
         assert draws[0].min() >= low and draws[0].max() <= high
 
 
-@pytest.mark.parametrize(("model_name", "kind"), CASES)
+@pytest.mark.parametrize(("model_name", "kind"), [case for case in CASES if case.values[1] == "table"])
 def test_rows_are_well_formed(model_name, kind):
     model, data, _, _ = trained(model_name, kind)
     torch.manual_seed(0)

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from datakiln import strictjson
 from datakiln.errors import UserError
 
 FORMAT = 1
+TRIED = "candidates/trials.json"  # in the folder of a run of model=auto
 PACKAGES = ("torch", "lightning", "hydra-core", "numpy", "pandas", "scikit-learn")
 Better = Literal["higher", "lower", "none"]
 
@@ -173,6 +174,50 @@ class Step:
     cells: int = 0
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A model that `model=auto` has tried.
+
+    Attributes:
+        model: Its name.
+        why: Why it was chosen, or was not.
+        is_chosen: Whether it was.
+        twosample: AUC by which gradient boosting tells its samples from unseen rows; None where it was not judged.
+        with_relations: The same with differences and ratios of numbers and parts of dates; None where there are none.
+        noise: Standard error of the first by chance alone.
+        memory: AUC by which the distance to its samples tells training rows from others.
+        memory_noise: Its standard error.
+        copies: Share of its samples equal to a training row.
+        rows: Unseen rows that judged it.
+        epochs: That it was trained for.
+        cpu_seconds: Of its training, or of what was tried of it.
+    """
+
+    model: str
+    why: str = ""
+    is_chosen: bool = False
+    twosample: float | None = None
+    with_relations: float | None = None
+    noise: float | None = None
+    memory: float | None = None
+    memory_noise: float | None = None
+    copies: float | None = None
+    rows: int = 0
+    epochs: int = 0
+    cpu_seconds: float = 0.0
+
+    @property
+    def score(self) -> float | None:
+        """What is chosen by, lower is better: the mean of the two AUCs, neither of which is better below 0.5."""
+        found = [max(value, 0.5) for value in (self.twosample, self.with_relations) if value is not None]
+        return sum(found) / len(found) if found else None
+
+    @classmethod
+    def load(cls, path: Path) -> Candidate:
+        """What a run has left of it; raises `UserError` for a file that is damaged."""
+        return typing.cast(Candidate, _load(cls, path))
+
+
 @dataclass
 class Guarantee:
     """What differential privacy promises of a run, and what it does not.
@@ -264,6 +309,7 @@ class RunResult:
         n_steps: Optimizer steps.
         best_checkpoint: Path relative to the run's folder; empty where there is none.
         best_epoch: The epoch it was taken at, from 0 as in metrics.csv; what people read counts from 1.
+        candidates: The models that `model=auto` has chosen among; empty where a person has named one.
         privacy: What differential privacy promises of the run; None without it.
         studies: What studies of many fits have found, where any were asked for.
         created: When the run ended, ISO 8601, UTC.
@@ -294,6 +340,7 @@ class RunResult:
     n_parameters: int = 0
     best_checkpoint: str = ""
     best_epoch: int | None = None
+    candidates: list[Candidate] = field(default_factory=list)
     privacy: Guarantee | None = None
     studies: list[Study] = field(default_factory=list)
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
@@ -323,6 +370,19 @@ class RunResult:
             return typing.cast(RunResult, strictjson.read(cls, state))
         except ValueError as error:
             raise UserError(f"{path}: not the result of a run ({error}); take it away or run again") from None
+
+
+def candidates_of(folder: Path) -> list[Candidate]:
+    """What `model=auto` has tried in a run's folder, in order; empty where a person has named the model."""
+    path = folder / TRIED
+    return typing.cast(list[Candidate], _load(list[Candidate], path)) if path.exists() else []
+
+
+def _load(kind: Any, path: Path) -> Any:  # noqa: ANN401 (any type)
+    try:
+        return strictjson.read(kind, strictjson.parse(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: no trials of models ({error}); take it away or run again") from None
 
 
 def headlines(figures: list[Score], a_group: int = 4) -> list[Score]:

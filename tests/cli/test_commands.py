@@ -322,9 +322,9 @@ def test_help_lists_every_choice_and_top_level_option():
     for group in ("model", "data", "experiment", "sweep", "logger"):
         for name in filter(lambda name: choices.is_complete(group, name), choices.names(group)):
             assert f" {name} " in page or f" {name}\n" in page
-    for option in OmegaConf.load(choices.CONF / "train.yaml"):
+    for option, value in OmegaConf.to_container(OmegaConf.load(choices.CONF / "train.yaml"), resolve=False).items():
         if option not in ("defaults", "hydra", "output_dir"):
-            assert f"  {option}=" in page
+            assert f"  {option}=" in page or isinstance(value, dict) and f"  {option}.{next(iter(value))}=" in page
     assert max(map(len, page.splitlines())) <= 120
     assert "model.hidden" not in page
     assert "+model.hidden=(128,128)" in usage(["model=vae"], "train")

@@ -26,6 +26,8 @@ KEYS = {
         [f"+49 17{RANDOM.randrange(10)} {RANDOM.randrange(10**6, 10**7)}" for _ in range(N)],
         r"\+49 \d{3} \d{7}",
     ),
+    "mobile": ([f"+4930{RANDOM.randrange(10**7):07d}" for _ in range(N)], r"\+4930\d{7}"),
+    "order": ([f"2024{RANDOM.randrange(10**6):06d}/A" for _ in range(N)], r"2024\d{6}/A"),
 }
 
 

@@ -24,7 +24,7 @@ def built(model, side: int, channels: int = 1, classes: int = 0, **options):
     net = model(spec, **{"steps": 4, "width": 8, **options}).eval()
     for module in net.modules():
         if isinstance(module, Coupling):
-            torch.nn.init.normal_(module.leave.weight, 0, 0.3)
+            torch.nn.init.normal_(module.leave.weight, 0, 0.1)
         if isinstance(module, ActNorm):
             torch.nn.init.normal_(module.log_scale, 0, 0.2)
             torch.nn.init.normal_(module.shift, 0, 0.2)
@@ -61,13 +61,13 @@ def test_the_determinant_of_the_noise_is_that_of_its_jacobian():
 
 @pytest.mark.parametrize("model", FLOWS)
 def test_the_density_of_a_tiny_picture_integrates_to_one(model):
-    """Two by two pixels, by importance sampling from a wide normal density: mean and error of 200,000 weights."""
+    """Two by two pixels, by importance sampling from a wider normal density: mean and error of 400,000 weights."""
     net = built(model, 2)
-    v = 4.0 * torch.randn(200_000, 1, 2, 2)
-    log_q = (-0.5 * (v / 4.0).square() - math.log(4.0 * math.sqrt(2 * math.pi))).flatten(1).sum(dim=1)
+    v = 3.0 * torch.randn(400_000, 1, 2, 2)
+    log_q = (-0.5 * (v / 3.0).square() - math.log(3.0 * math.sqrt(2 * math.pi))).flatten(1).sum(dim=1)
     weights = (net.log_density(v, None) - log_q).exp()
-    error = weights.std() / len(v) ** 0.5
-    assert error < 0.02 and weights.mean() == pytest.approx(1.0, abs=4 * error)
+    error = weights.std().item() / len(v) ** 0.5
+    assert error < 0.02 and weights.mean().item() == pytest.approx(1.0, abs=4 * error)
 
 
 @pytest.mark.parametrize("model", FLOWS)

@@ -9,8 +9,11 @@ import torch
 
 from datakiln.errors import UserError
 from datakiln.models.autoregressive.pixelcnn import PixelCNN
+from datakiln.models.autoregressive.pixelrnn import PixelRNN
+from datakiln.models.autoregressive.pixels import PixelByPixel
 from datakiln.models.diffusion.ddpm import DDPM
 from datakiln.models.diffusion.flow_matching import FlowMatching
+from datakiln.models.diffusion.latent_diffusion import LatentDiffusion
 from datakiln.models.pictures import cosine_rate
 from datakiln.spec import Batch, DataSpec, Sampling
 
@@ -25,7 +28,7 @@ def spec(side: int = 8, classes: int = 3, channels: int = 1) -> DataSpec:
 def built(model, classes: int = 3, channels: int = 1, **options):
     """A small net that has left its beginnings, where half of its layers are zero."""
     torch.manual_seed(0)
-    sizes = {"width": 8, "layers": 4} if model is PixelCNN else {"width": 8, "middle": 1}
+    sizes = {"width": 8, "layers": 4} if issubclass(model, PixelByPixel) else {"width": 8, "middle": 1}
     net = model(spec(8, classes, channels), **{**sizes, **options}).eval().requires_grad_(False)
     for parameter in net.parameters():
         if not parameter.abs().sum():
@@ -51,8 +54,8 @@ def test_a_net_that_says_nothing_has_the_loss_of_its_target(model):
     net, x = built(model), pictures(400)
     torch.nn.init.zeros_(net.net.leave.weight)
     torch.nn.init.zeros_(net.net.leave.bias)
-    wanted = 1.0 if model is DDPM else 1.0 + x.square().mean()
-    assert net.losses(Batch(x, torch.zeros(400, dtype=torch.long)))["loss"] == pytest.approx(wanted, rel=0.02)
+    wanted = 1.0 if model is DDPM else 1.0 + x.square().mean().item()
+    assert net.losses(Batch(x, torch.zeros(400, dtype=torch.long)))["loss"].item() == pytest.approx(wanted, rel=0.02)
 
 
 @pytest.mark.parametrize("model", DIFFUSION)
@@ -104,7 +107,7 @@ def test_half_precision_is_close(model):
     assert half.losses(batch)["loss"] == pytest.approx(full.losses(batch)["loss"].item(), rel=0.01)
 
 
-@pytest.mark.parametrize("model", (*DIFFUSION, PixelCNN))
+@pytest.mark.parametrize("model", (*DIFFUSION, PixelCNN, PixelRNN))
 def test_what_is_shown_stays_and_the_rest_is_drawn(model):
     net, x = built(model), pictures(5)
     holes = x.clone()
@@ -170,3 +173,27 @@ def test_the_rate_rises_and_falls():
     assert cosine_rate(0.0, 0.1) == pytest.approx(1e-3) and cosine_rate(0.05, 0.1) == pytest.approx(0.5)
     assert cosine_rate(0.1, 0.1) == pytest.approx(1.0) and cosine_rate(0.55, 0.1) == pytest.approx(0.5)
     assert cosine_rate(1.0, 0.1) == pytest.approx(0.0, abs=1e-9) and cosine_rate(0.0, 0.0) == 1.0
+
+
+def test_latents_are_decoded_to_pictures():
+    net = built(LatentDiffusion, vae_width=8)
+    assert net.denoised == (4, 2, 2) and net.spec.shape == (1, 8, 8)
+    assert net.sample(3, torch.tensor([0, 1, 2])).shape == (3, 1, 8, 8)
+    assert not net.can_fill and net.can_draw
+    with pytest.raises(UserError, match="4 times smaller do not fit pictures of 10 px.*multiple of 4"):
+        LatentDiffusion(spec(10))
+    with pytest.raises(ValueError, match="vae_share=1"):
+        LatentDiffusion(spec(8), vae_share=1.0)
+    with pytest.raises(UserError, match="not for a table"):
+        LatentDiffusion(DataSpec("table", (5,)))
+
+
+def test_latents_that_are_denoised_are_standardised():
+    """Running moments of a stage at rest: latents of data then have mean 0 and variance 1, channel by channel."""
+    net, x = built(LatentDiffusion, vae_width=8), pictures(100)
+    net.train()
+    for _ in range(250):
+        net._vae_losses(x)
+    mean, log_var = net.vae.encode(x)
+    u = net._standardised(mean + torch.randn_like(mean) * torch.exp(0.5 * log_var))
+    assert u.mean(dim=(0, 2, 3)).abs().max() < 0.2 and (u.std(dim=(0, 2, 3)) - 1).abs().max() < 0.2

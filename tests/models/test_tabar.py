@@ -29,6 +29,8 @@ def strange() -> TabAR:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.7)
+        model.net.source.copy_(torch.tensor([-1, 0, 1]))
+        model.net.lift[1:] = torch.randn_like(model.net.lift[1:])
     return model
 
 
@@ -254,6 +256,38 @@ def test_encodings_it_cannot_read_are_refused():
 
     with pytest.raises(UserError, match="encoding=bins data.codec.compact=true"):
         TabAR(toy_data(MinMax).spec)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("given", [{}, {0: 1}])
+def test_columns_drawn_from_some_codes_are_drawn_as_the_rows_with_these_codes_are(strange, given):
+    strange.even = True
+    allowed = {1: torch.tensor([True, False, True]), 2: torch.tensor([False, True, True, False])}
+    condition = torch.full((20_000, 3), NAN)
+    for column, code in given.items():
+        condition[:, column] = code
+    torch.manual_seed(2)
+    with strange.within(allowed):
+        x = strange.sample(20_000, condition if given else None)
+    assert strange.allowed == {} and all(codes[x[:, j].long()].all() for j, codes in allowed.items())
+    rows = cells(strange.spec)
+    wanted = strange.log_prob(rows).exp()
+    for j, codes in allowed.items():
+        wanted = wanted * codes[rows[:, j].long()]
+    for j, code in given.items():
+        wanted = wanted * (rows[:, j] == code)
+    assert variation(shares(x, strange.spec), wanted / wanted.sum()) < 0.03
+
+
+def test_no_candidate_is_chosen_twice_while_there_are_others():
+    torch.manual_seed(0)
+    log_odds = torch.cat([torch.full((4,), 9.0), torch.rand(396), torch.full((32,), -200.0)])
+    log_odds[-1] = 0.0
+    group = torch.tensor([0] * 400 + [1] * 32)
+    chosen = resample(log_odds, group, 27)
+    assert torch.bincount(group[chosen]).tolist() == [25, 2]
+    assert len(chosen[:25].unique()) == 25 and set(range(4)) <= set(chosen.tolist())
+    assert chosen[25:].unique().numel() == 2
 
 
 def test_resampling_gives_every_group_its_rows_by_the_odds():

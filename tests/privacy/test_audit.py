@@ -61,10 +61,10 @@ def test_a_guess_at_random_is_rarely_taken_for_a_leak():
 
 
 def test_an_audit_of_many_runs_of_the_histograms_comes_close():
-    column = PublicColumn(Field("c", "category", "str"), tuple(f"v{i}" for i in range(1000)))
+    column = PublicColumn(Field("c", "category", "str"), tuple(f"v{i}" for i in range(5000)))
     rho, delta = 0.02, 1e-5
-    canaries = np.arange(0, 1000, 2)[:, None]  # a row in every second category
-    runs = [histograms(canaries, [column], rho)[0][0] for _ in range(600)]
+    canaries = np.arange(0, 5000, 2)[:, None]  # a row in every second category
+    runs = [histograms(canaries, [column], rho)[0][0] for _ in range(120)]
     without, within = (np.concatenate([run[start::2] for run in runs]) for start in (1, 0))
     claim = zcdp_epsilon(rho, delta)
     bound = many_runs(without, within, delta)

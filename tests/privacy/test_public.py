@@ -82,7 +82,7 @@ def test_what_is_neither_declared_nor_possible_is_refused_with_the_line_to_write
 def test_a_refusal_shows_no_cell():
     with pytest.raises(UserError) as refused:
         declared(read_public({"columns": {}}), ["age", "sex"], None, "marginals")
-    assert "300" not in str(refused.value) and "1 more column not declared" in str(refused.value)
+    assert "300" not in str(refused.value) and "'age' and 1 more column are not declared" in str(refused.value)
 
 
 def test_a_target_that_is_made_anew_is_refused():

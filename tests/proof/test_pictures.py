@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+from dataclasses import replace
 
 import lightning as L
 import numpy as np
@@ -19,6 +20,7 @@ from datakiln.data.pictures.finding import find_pictures
 from datakiln.data.pictures.pictures import ImageData
 from datakiln.data.pictures.sources import SklearnDigits
 from datakiln.errors import UserError
+from datakiln.metrics.base import MetricError
 from datakiln.metrics.pictures import evaluate as image_sets
 from datakiln.metrics.pictures.evaluate import ImageSets, evaluate_images, memorisation, nearest
 from datakiln.models.gan.dcgan import DCGAN
@@ -245,6 +247,18 @@ def test_a_metric_that_cannot_be_had_leaves_the_others():
     assert [r.name.rpartition("/n")[0] for r in results if r.figure] == [
         "memorisation/nearest_distance", "memorisation/copies", "memorisation/near_copies"
     ]  # fmt: skip
+
+
+def test_a_network_that_the_model_was_trained_with_decides_nothing():
+    asked = sets(digits().pictures["val"].x[:60])
+    measure = functools.partial(image_sets.features, extractor="pixels", n_train=60, kinds=["fid"])
+    (fid,) = measure(asked)
+    network = asked.extractor("pixels", "exact", "clean")
+    assert fid.note == network.card == f"pixels@{network.hash}, trained on nothing"
+    with pytest.raises(MetricError, match=f"the model was trained with pixels@{network.hash}.*extractor to another"):
+        measure(replace(asked, trained_with=frozenset({network.hash})))
+    network.facts = {"accuracy": 0.9876}
+    assert network.card.endswith(", right on 98.76% of pictures it was not")
 
 
 def test_few_pictures_cost_only_the_figures_that_need_more():

@@ -178,7 +178,9 @@ def config(model: str) -> DictConfig:
 
 
 def models() -> list[str]:
-    targets = {name: str(choices.keys("model", name)["model._target_"]) for name in choices.names("model")}
+    targets = {
+        name: str(choices.keys("model", name)["model._target_"]) for name in choices.names("model") if name != "auto"
+    }
     return [name for name, target in targets.items() if "table" in signatures.attribute(target, "supports")]
 
 

@@ -11,6 +11,7 @@ from datakiln.cli.checks import check
 from datakiln.cli.train import complete
 from datakiln.console import Console
 from datakiln.jobs.run import Run
+from datakiln.jobs.trials import decided, is_auto
 
 WIDTH = 100  # characters of the default console
 
@@ -32,7 +33,8 @@ def train(overrides: Sequence[str], folder: str | Path, console: Console | None 
     with as_it_was(), composed(overrides) as cfg:
         cfg.output_dir = str(folder)
         check(cfg)
-        run = Run(cfg, console or _plain_console())
+        console = console or _plain_console()
+        run = Run(decided(cfg, console) if is_auto(cfg) else cfg, console)
         complete(run)
     return run
 

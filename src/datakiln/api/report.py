@@ -38,6 +38,7 @@ class Report:
         history: Figures of every epoch for the page.
         config: The run's options as YAML for the page.
         left: Files that `draw` looks for in its folder, by relative path.
+        is_public: Whether the page leaves out what depends on single training rows, as `report.public=true` asks.
     """
 
     def __init__(
@@ -49,11 +50,12 @@ class Report:
         history: pd.DataFrame | None = None,
         config: str | None = None,
         left: Mapping[Path, bytes] | None = None,
+        is_public: bool = False,
     ) -> None:
         """See the class."""
         self.result, self.table = result, table
         self._draw, self._preview, self._history, self._config = draw, preview, history, config
-        self._left = dict(left or {})
+        self._left, self._is_public = dict(left or {}), is_public
         self._pictures: dict[str, bytes] | None = None
 
     @property
@@ -110,7 +112,8 @@ class Report:
 
         with temporary({Path(f"{name}.png"): picture for name, picture in self._drawn().items()}) as folder:
             plots = [folder / f"{name}.png" for name in self._drawn()]
-            write_page(self.result, plots, self._preview, self._history, target, self._config)
+            told = (self._preview, self._history, target, self._config, self._is_public)
+            write_page(self.result, plots, *told)
 
     def plot(self, name: str | None = None) -> Figure:
         """A matplotlib figure: one column, or one of the page's pictures such as "correlations"; None for an overview.

@@ -17,6 +17,7 @@ from datakiln.api.report import Report, temporary
 from datakiln.callbacks.stopping import Stopped
 from datakiln.jobs.outcome import build_result, monitored
 from datakiln.jobs.run import Run
+from datakiln.jobs.trials import decided, is_auto
 from datakiln.metrics.base import EvalData
 from datakiln.proof.tables import TableProof
 from datakiln.results import RunResult
@@ -69,6 +70,11 @@ def trained(cfg: DictConfig, progress: bool, keep: bool) -> Outcome:
         progress: Whether to show how far it is.
         keep: Whether the folder stays.
     """
+    if is_auto(cfg):
+        try:
+            cfg = decided(cfg, quiet_console())
+        except Stopped as stop:
+            return Outcome(None, stop.reason)
     run = QuietRun(cfg, progress)
     result: RunResult | None = None
     try:
@@ -147,4 +153,7 @@ def _report(
         frames = run.proof.data.real
         table = EvalData(run.proof.data.schema, frames["train"], frames["test"], run.synthetic, int(run.cfg.seed))
     preview = run.proof.preview(run.synthetic)
-    return Report(result, draw, table=table, preview=preview, history=history, config=config, left=left)
+    is_public = bool(run.cfg.report.public)
+    return Report(
+        result, draw, table=table, preview=preview, history=history, config=config, left=left, is_public=is_public
+    )

@@ -1,7 +1,7 @@
 """Training under differential privacy: noise is solved from the budget, steps are counted, and its end is the budget's.
 
-The count of steps is written before each epoch, for the whole of it, so that a run that is killed and goes on counts
-steps whose work was lost: they have looked at rows.
+The count of steps is written before they are taken, for an epoch's worth at a time, so that a run that is killed and
+goes on counts steps whose work was lost: they have looked at rows.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class PrivateTraining(L.Callback):
         self.data, self.path = data, folder / STEPS
         self.epsilon, self.delta, self.clip, self.accountant = epsilon, delta, clip, accountant
         self.plan: Plan | None = None
-        self.spent = 0.0
+        self.spent, self.left = 0.0, 0  # epsilon; steps that are counted, but not taken
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Solves the noise, or takes up that of an earlier start, and hands the model what clips and hides."""
@@ -74,29 +74,34 @@ class PrivateTraining(L.Callback):
             sigma = accountants.noise_for(self.accountant, self.epsilon, self.delta, rate, steps)
             self.plan = Plan(sigma, rate, steps)
         pl_module.protect(self.clip, self.plan.sigma, self.data.expected)
+        pl_module.protection = self
         check_layers(pl_module.protected_layers(), type(pl_module).__name__)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """A budget that an earlier start has spent leaves nothing to do."""
         self._end_if_spent(trainer)
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Counts the epoch's steps before the first of them."""
+    def permit(self) -> bool:
+        """Whether one more step is paid for; counts as many as an epoch has before the first of them is taken."""
         assert self.plan is not None
-        self.plan.taken = min(self.plan.taken + self.data.poisson[1], self.plan.steps)
-        with replacing(self.path) as partial:
-            partial.write_text(json.dumps(asdict(self.plan)) + "\n", encoding="utf-8")
-        self.spent = self._cost(self.plan.taken)
-        assert isinstance(pl_module, GenerativeModel)
-        pl_module.spent = self.spent
+        if not self.left:
+            self.left = min(self.data.poisson[1], self.plan.steps - self.plan.taken)
+            if not self.left:
+                return False
+            self.plan.taken += self.left
+            with replacing(self.path) as partial:
+                partial.write_text(json.dumps(asdict(self.plan)) + "\n", encoding="utf-8")
+            self.spent = self._cost(self.plan.taken)
+        self.left -= 1
+        return True
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Ends training when no further epoch is paid for."""
+        """Ends training when no further step is paid for."""
         self._end_if_spent(trainer)
 
     def _end_if_spent(self, trainer: L.Trainer) -> None:
         assert self.plan is not None
-        if self.plan.taken + self.data.poisson[1] > self.plan.steps:
+        if not self.left and self.plan.taken >= self.plan.steps:
             trainer.should_stop = True
 
     def _cost(self, steps: int) -> float:

@@ -16,6 +16,7 @@ from datakiln.cli.strict import check_guarantee, check_report, check_strict
 from datakiln.data.pictures import finding
 from datakiln.data.tables.finding import check_table, find_file
 from datakiln.errors import UserError, near
+from datakiln.jobs.lengths import budget_seconds
 from datakiln.spec import doublings
 from datakiln.wording import with_article
 
@@ -31,6 +32,7 @@ def check(cfg: DictConfig) -> None:
     name_constraints(cfg)
     check_privacy(cfg)
     check_values(cfg)
+    budget_seconds(cfg.get("budget"))
     check_report(cfg)
     check_strict(cfg)
     check_guarantee(cfg)

@@ -13,6 +13,7 @@ COMMANDS = {
     "sample": "synthetic data from a trained run",
     "evaluate": "measure a run again, or two tables, or two folders of pictures",
     "report": "compare finished runs",
+    "serve": "a web page and an API over what is here",
     "version": "the version of this program and of what decides its figures",
     "completion": 'for the shell: eval "$(datakiln completion bash)"; also zsh and fish',
 }
@@ -51,6 +52,8 @@ def main() -> None:
         from datakiln.cli.sample import run
     elif name == "evaluate":
         from datakiln.cli.evaluate import run
+    elif name == "serve":
+        from datakiln.cli.serve import run
     else:
         from datakiln.cli.report import run
     run()

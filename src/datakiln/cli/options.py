@@ -15,6 +15,7 @@ class Train:
 
     seed: Annotated[int, "at least 0"]
     epochs: Annotated[int, "at least 1"]
+    budget: str | None
     batch_size: Annotated[int, "at least 1"]
     latent_dim: Annotated[int, "at least 1"]
     data_dir: str | None
@@ -30,6 +31,8 @@ class Train:
     ckpt_path: str | None
     root: str
     debug: bool
+    study: Literal["utility", "augmentation", "fairness"] | None
+    study_budget: str | None
     tags: list[str]
     sweep_figures: list[str] | None
     output_dir: str
@@ -73,9 +76,47 @@ class Evaluate:
     secret: str | None
     out: str | None
     debug: bool
+    study: Literal["utility", "augmentation", "fairness"] | None
+    budget: str | None
+    tuning: Annotated[int, "between 1 and 4"] | None
+    repeats: Annotated[int, "between 1 and 100"] | None
 
 
-OPTIONS = {"train": Train, "sample": Sample, "evaluate": Evaluate}
+@dataclass
+class Jobs:
+    """Of `jobs` in `conf/serve.yaml`."""
+
+    parallel: Annotated[int, "at least 1"]
+    memory_mb: Annotated[int, "at least 100"]
+    minutes: Annotated[int, "at least 1"]
+
+
+@dataclass
+class Serve:
+    """Of `conf/serve.yaml`, which explains them."""
+
+    root: str
+    host: str
+    port: Annotated[int, "between 0 and 65535"]
+    keys: str | None
+    new_key: str | None
+    scoring: bool
+    jobs: dict[str, int]
+    streams: Annotated[int, "at least 1"]
+    rate: Annotated[float, "at least 0.001"]
+    burst: Annotated[int, "at least 1"]
+    upload_mb: Annotated[int, "at least 1"]
+    quota_mb: Annotated[int, "at least 1"]
+    rows: Annotated[int, "at least 1"]
+    columns: Annotated[int, "at least 1"]
+    pictures: Annotated[int, "at least 1"]
+    pixels: Annotated[int, "at least 1"]
+    zip_ratio: Annotated[int, "at least 1"]
+    models: Annotated[int, "at least 1"]
+    debug: bool
+
+
+OPTIONS = {"train": Train, "sample": Sample, "evaluate": Evaluate, "serve": Serve}
 
 
 def declared(config_name: str) -> str:

@@ -33,6 +33,12 @@ def check_privacy(cfg: DictConfig) -> None:
     mechanism = str(options.get("mechanism", "none"))
     if mechanism == "none" or options.get("epsilon") is None:
         return
+    if "candidates" in cfg.model:
+        told = f"model=auto chooses by rows that privacy={mechanism} does not pay for"
+        raise UserError(f"{told}; name the model: model=mixture with privacy=marginals, or one of {WITH_GRADIENTS}")
+    if cfg.get("budget") is not None and mechanism == "dp_sgd":
+        told = f"budget={cfg.budget} tries training out, which privacy={mechanism} does not pay for"
+        raise UserError(f"{told}; say how long with epochs=")
     target = str(cfg.data._target_)
     kind = signatures.attribute(target, "kind")
     if mechanism == "marginals" and kind not in (None, "table"):

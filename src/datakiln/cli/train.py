@@ -25,10 +25,11 @@ def train(cfg: DictConfig) -> float | None:
     say(f"into {cfg.output_dir}")
     # torch and Lightning take seconds to import; a wrong option or --help should not wait for them
     from datakiln.jobs.run import Run
+    from datakiln.jobs.trials import decided, is_auto
     from datakiln.results import forget_peak_memory
 
     forget_peak_memory()  # that of an earlier job of a sweep
-    return complete(Run(cfg))
+    return complete(Run(decided(cfg) if is_auto(cfg) else cfg))
 
 
 def complete(run: Run) -> float | None:

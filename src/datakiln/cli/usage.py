@@ -67,6 +67,8 @@ def _commented(config_name: str) -> Iterator[str]:
     for line in (choices.CONF / f"{config_name}.yaml").read_text(encoding="utf-8").splitlines():
         if match := re.match(r"(\w+): +((?!\${hydra)[^ #]+)(?: +# (.+))?$", line):
             yield from _line(f"  {match[1]}={match[2]}", match[3] or "")
+        elif match := re.match(r"(\w+): \{(\w+): ([^ ,}]+)\} +# (.+)$", line):
+            yield from _line(f"  {match[1]}.{match[2]}={match[3]}", match[4])
 
 
 def _options(group: str, name: str, folders: choices.Folders) -> Iterator[str]:

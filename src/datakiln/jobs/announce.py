@@ -17,11 +17,12 @@ from datakiln.data.tables.types import ColumnRow, describe
 from datakiln.jobs.job import Job
 from datakiln.jobs.lengths import is_length_told
 from datakiln.jobs.outcome import overrides
-from datakiln.results import RunResult
+from datakiln.results import Candidate, RunResult
 from datakiln.wording import counted, number
 
 ROOM_FOR_REASONS = 100  # characters
 MOST_COLUMNS = 40
+FEW_JUDGES = 100
 KEPT = {
     "computed": "computed",
     "kept": "computed where both are there",
@@ -83,6 +84,39 @@ def announce_length(job: Job) -> None:
         again = f"as many as epochs= says ({job.trainer.max_epochs})" if is_fixed(job) else counted(length, "epoch")
         kept = f"a second fit, on {rows}, {'has gone' if job.chosen is not None else 'goes'} on for {again}"
     job.console.print(f"{best}: {kept}", markup=False, highlight=False, soft_wrap=True)
+
+
+def announce_affordable(job: Job) -> None:
+    """What the budget makes of the length of training, if it makes it shorter."""
+    planned = job.affordable
+    if planned is None or not planned.is_shorter:
+        return
+    length = f"{planned.epochs} of {counted(planned.usual, 'epoch')}"
+    if planned.batches is not None:
+        length = f"{counted(planned.batches, 'batch', 'batches')} of the first epoch"
+    told = f"budget={job.cfg.budget}: {length}, at {number(planned.epoch)} CPU-seconds each"
+    job.console.print(told, markup=False, highlight=False, soft_wrap=True)
+
+
+def announce_trials(trials: Sequence[Candidate], console: Console) -> None:
+    """The models that were tried for a table, which one is taken, and why."""
+    rows = max(trial.rows for trial in trials)
+    little = ", which say little" if rows < FEW_JUDGES else ""
+    title = f"models tried, judged by {counted(rows, 'unseen row')}{little}"
+    table = Table(title=styled(title), title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
+    heads = ("two-sample", "with relations", "distance attack", "copies", "epochs", "CPU s")
+    table.add_column("model")
+    for head in heads:
+        table.add_column(head, justify="right")
+    table.add_column("why", overflow="fold")
+    for trial in trials:
+        auc = [trial.twosample, trial.with_relations, trial.memory]
+        cells = ["–" if value is None else f"{value:.3f}" for value in auc]
+        cells += ["–" if trial.copies is None else f"{trial.copies:.1%}", str(trial.epochs), f"{trial.cpu_seconds:.1f}"]
+        name = styled((trial.model, "bold green")) if trial.is_chosen else styled(trial.model)
+        why = f"chosen: {trial.why}" if trial.is_chosen else trial.why
+        table.add_row(name, *map(styled, cells), styled(why))
+    console.print(table)
 
 
 def announce_relations(data: GenerativeData, console: Console) -> None:

@@ -11,12 +11,15 @@ from typing import Any
 import lightning as L
 from omegaconf import DictConfig
 
+from datakiln.callbacks.budget import Budget
 from datakiln.callbacks.bundle import Bundle
 from datakiln.callbacks.chosen import Chosen
 from datakiln.callbacks.log import RunLog, kept_log
 from datakiln.callbacks.private import PrivateTraining
 from datakiln.console import Console
 from datakiln.data.base import GenerativeData
+from datakiln.jobs.affordable import Affordable
+from datakiln.jobs.lengths import budget_seconds
 from datakiln.models.base import GenerativeModel
 from datakiln.proof.base import Proof
 from datakiln.results import Score, Study
@@ -50,6 +53,9 @@ class Job:
         self.folder = Path(cfg.output_dir)
         self.log: RunLog | None = None
         self.chosen: Chosen | None = None  # in the second of two fits, what the first has left to it
+        seconds = budget_seconds(cfg.get("budget"))
+        self.budget = None if seconds is None else Budget(seconds)
+        self.affordable: Affordable | None = None  # where the budget makes training shorter
         self.studies = []
         self.seconds: dict[str, float] = {}
         self.cpu_seconds: dict[str, float] = {}

@@ -17,6 +17,7 @@ from datakiln.results import (
     Score,
     Source,
     Step,
+    candidates_of,
     machine,
     package_versions,
     peak_memory_mb,
@@ -58,7 +59,7 @@ def tested(job: Job) -> list[Score]:
 
 def build_result(job: Job) -> RunResult:
     """Everything `result.json` holds."""
-    source, bundle = job.data.provenance, job.bundle
+    source, bundle, tried = job.data.provenance, job.bundle, candidates_of(job.folder)
     return RunResult(
         model=choice(job.cfg, "model"),
         data=choice(job.cfg, "data"),
@@ -78,13 +79,17 @@ def build_result(job: Job) -> RunResult:
         machine=machine(str(job.model.device)),
         wall_seconds=job.seconds,
         cpu_seconds=job.cpu_seconds,
-        fit_cpu_seconds=round(job.cpu_seconds["fit"] + job.cpu_seconds.get("release", 0.0), 3),
+        fit_cpu_seconds=round(
+            job.cpu_seconds["fit"] + job.cpu_seconds.get("release", 0.0) + sum(trial.cpu_seconds for trial in tried),
+            3,
+        ),
         peak_memory_mb=peak_memory_mb(),
         epochs=job.trainer.current_epoch,
         n_steps=job.model.steps,
         n_parameters=sum(p.numel() for p in job.model.parameters()),
         best_checkpoint="checkpoints/best.ckpt" if bundle.best_path.exists() else "checkpoints/last.ckpt",
         best_epoch=bundle.best_epoch,
+        candidates=tried,
         privacy=guarantee_of(job),
     )
 
@@ -124,7 +129,12 @@ def overrides() -> list[str]:
 
 
 def choice(cfg: DictConfig, group: str) -> str:
-    """The name that was chosen from a config group; without Hydra running, the end of its class path."""
+    """The name that was chosen from a config group; without Hydra running, the end of its class path.
+
+    Where `model=auto` was given, it is the model that was found.
+    """
+    if group == "model" and cfg.get("chosen_model"):
+        return str(cfg.chosen_model)
     if HydraConfig.initialized():
         return str(HydraConfig.get().runtime.choices[group])
     return str(cfg[group]._target_).rpartition(".")[2].lower()

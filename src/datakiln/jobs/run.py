@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
-from datakiln.callbacks.bundle import Bundle
+from datakiln.callbacks.bundle import Bundle, random_state, set_random_state
 from datakiln.callbacks.chosen import Chosen
 from datakiln.callbacks.ema import Ema
 from datakiln.callbacks.log import TrainingLines
@@ -26,13 +27,21 @@ from datakiln.callbacks.stopping import Stopped, on_termination
 from datakiln.console import styled
 from datakiln.data.base import StepReport
 from datakiln.errors import UserError
-from datakiln.jobs.announce import announce_data, announce_length, announce_relations, announce_result, is_fixed
+from datakiln.jobs.affordable import Affordable, afford
+from datakiln.jobs.announce import (
+    announce_affordable,
+    announce_data,
+    announce_length,
+    announce_relations,
+    announce_result,
+    is_fixed,
+)
 from datakiln.jobs.job import Job
 from datakiln.jobs.outcome import build_result, choice, monitored, objective_value, overrides, tested
 from datakiln.jobs.resuming import checkpoint_to_go_on_from, fit_on_all_rows
 from datakiln.loggers.about import About, learning_rate
 from datakiln.loggers.csv import Csv
-from datakiln.models.base import Diverged
+from datakiln.models.base import Diverged, GenerativeModel
 from datakiln.models.statistical.mixture import Mixture
 from datakiln.proof.base import build_proof
 from datakiln.sampling.checkpoints import FORMAT, load_model, model_arguments, read_checkpoint, stage_of
@@ -40,7 +49,7 @@ from datakiln.sampling.registry import register
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import NOUNS
 from datakiln.storage import remove_left_over, replacing
-from datakiln.wording import counted
+from datakiln.wording import counted, number
 
 ONE_THREAD_PARAMETERS = 200_000
 STAGES = ("first_stage",)  # options of a model that name a run, whose model becomes a part of it
@@ -48,7 +57,13 @@ CHATTER = ("lightning.pytorch", "lightning.fabric")
 
 
 class Run(Job):
-    """The phases of one job; see `Job` for its arguments."""
+    """The phases of one job; see `Job` for its arguments.
+
+    Attributes:
+        least: Share of its usual length below which a run is not worth its budget.
+    """
+
+    least = 0.0
 
     def check(self) -> None:
         """Claims the run's folder; what can be told of the config itself, `datakiln.cli.checks` has told before.
@@ -136,6 +151,7 @@ class Run(Job):
         target = str(cfg.model._target_)
         register(get_object(target), target)  # who trains a class of their own trusts it to be loaded, in this process
         self.chosen = self._chosen_before()
+        self._plan()
         self._build()
         self.proof = build_proof(self.data)
         self.proof.check(cfg)
@@ -165,10 +181,9 @@ class Run(Job):
 
     def _check_study(self) -> None:
         """Refuses, before anything is trained, a study that could not be made afterwards."""
-        if self.cfg.study is not None:
-            from datakiln.jobs.studying import check_study
+        from datakiln.jobs.studying import check_study
 
-            check_study(self)
+        check_study(self)
 
     def _chosen_before(self) -> Chosen | None:
         """What the first fit has left to the second one, if a run is to go on with that."""
@@ -180,9 +195,27 @@ class Run(Job):
             self.data.train_on_all()
         return chosen
 
+    def _plan(self) -> None:
+        """Makes training as short as its budget asks for; rates then fall over that length."""
+        if self.budget is None:
+            return
+        kept = self.folder / "config" / "affordable.json"
+        self.affordable = Affordable.load(kept) if self.cfg.ckpt_path is not None else None
+        if self.affordable is None:
+            before = random_state()
+            self.affordable = afford(self._model({}), self.data, self.cfg, self.budget)
+            set_random_state(before)
+            self.affordable.save(kept)
+        if self.affordable.share < self.least:
+            needed = number(self.affordable.epoch * self.affordable.usual)
+            raise UserError(f"budget={self.cfg.budget}: a fit takes about {needed} CPU-seconds; give more of them")
+        announce_affordable(self)
+
     def _lengthened(self) -> DictConfig:
         """The config of this fit, the first or the one on all rows."""
         cfg = self.cfg
+        if self.affordable is not None and self.affordable.is_shorter:
+            cfg = self.affordable.lengthen(cfg)
         if self.chosen is not None and self.chosen.epochs is not None:
             cfg = copy.deepcopy(cfg)
             cfg.epochs = self.chosen.epochs
@@ -193,10 +226,11 @@ class Run(Job):
 
     def _build(self) -> None:
         """The model of this fit, and what keeps its states."""
-        chosen, cfg = self.chosen, self._lengthened()
-        parts = {name: model for name, (model, _) in self.stages.items()}
-        options = {**parts, **({} if chosen is None else chosen.options), **self._given_options()}
-        self.model = instantiate(cfg.model, _partial_=True, _convert_="all")(spec=self.data.spec, **options)
+        chosen, cfg = self.chosen, self.cfg
+        options = {**({} if chosen is None else chosen.options), **self._given_options()}
+        self.model = self._model(options)
+        if chosen is None and self.affordable is not None and self.affordable.is_shorter:
+            self.model = self._model({**options, **self.model.lengths()})
         if (given := self._given()) is not None:
             assert isinstance(self.model, Mixture)
             self.model.adopt(*given)
@@ -206,6 +240,12 @@ class Run(Job):
         )  # fmt: skip
         if chosen is not None:
             self.model.earlier = (chosen.ran, chosen.steps)
+
+    def _model(self, options: Mapping[str, Any]) -> GenerativeModel:
+        """The model with some of its options chosen by the program."""
+        parts = {name: model for name, (model, _) in self.stages.items()}
+        build = instantiate(self._lengthened().model, _partial_=True, _convert_="all")
+        return build(spec=self.data.spec, **parts, **options)  # type: ignore[no-any-return]
 
     def _given_options(self) -> dict[str, Any]:
         """Options of a model whose parameters the data brings."""
@@ -282,6 +322,7 @@ class Run(Job):
         watch = (cfg.get("watch") or {}).get(self.data.kind) or {}
         callbacks: list[L.Callback] = [] if cfg.ema is None else [Ema(cfg.ema)]
         callbacks += [instantiate(node, _convert_="all")(data=self.data) for node in watch.values() if node]
+        callbacks += [] if self.budget is None else [self.budget]
         if self._is_noisy:
             callbacks.append(self._protection())
         if self.log is not None:

@@ -11,6 +11,7 @@ from datakiln.data.tables.tables import TableData
 from datakiln.errors import UserError
 from datakiln.results import Score, Study
 from datakiln.studies.base import Wish, finish
+from datakiln.studies.fairness import groups_of
 from datakiln.studies.generators import Recipe
 from datakiln.studies.runs import PAID, study_data
 
@@ -22,11 +23,18 @@ def wish_of(job: Job) -> Wish:
     """What is asked; raises `UserError` for what cannot be meant."""
     protected = getattr(job.data, "protected", None)
     name = str(job.cfg.study)
-    return Wish(name, job.cfg.budget, protected=protected if name == "fairness" else None).check()
+    return Wish(name, job.cfg.study_budget, protected=protected if name == "fairness" else None).check()
 
 
 def check_study(job: Job) -> None:
-    """Refuses, before training, a study that the run's data has nothing for; raises `UserError`."""
+    """Refuses, before training, a study that the data has nothing for, and options of none; raises `UserError`."""
+    protected = getattr(job.data, "protected", None)
+    if job.cfg.study != "fairness" and protected is not None:
+        raise UserError(f"data.protected={protected} is for study=fairness; leave it out")
+    if job.cfg.study is None:
+        if job.cfg.study_budget is not None:
+            raise UserError(f"study_budget={job.cfg.study_budget} is for studies; add study=utility")
+        return
     wish = wish_of(job)
     if job.data.privacy.is_on:
         raise UserError(PAID)
@@ -41,6 +49,8 @@ def check_study(job: Job) -> None:
         raise UserError(f"study={wish.name} needs a column to learn; name it with data.target=COLUMN")
     if job.data.stream is not None:
         raise UserError(f"study={wish.name} is for tables in memory; set data.streaming=false, or leave it out")
+    if wish.protected is not None:
+        groups_of(job.data.schema, wish.protected, job.data.frames["train"], job.data.frames["test"])
 
 
 def study_job(job: Job) -> tuple[Study, list[Score]]:

@@ -27,7 +27,12 @@ KINDS: dict[str, Any] = {  # of the keys that every last.ckpt has
     "meter": dict[str, dict[str, list[tuple[Tensor, float]]]],
     "frozen": dict[str, str],
 }
-SOMETIMES: dict[str, Any] = {"averaged": dict[str, Tensor], "ema_updates": int, "adversarial": dict[str, Any]}
+SOMETIMES: dict[str, Any] = {
+    "averaged": dict[str, Tensor],
+    "ema_updates": int,
+    "adversarial": dict[str, Any],
+    "cpu_seconds": float,
+}
 BEST: dict[str, Any] = {"score": float | None, "epoch": int | None, "waited": int}
 RANDOM: dict[str, Any] = {"torch": Tensor, "python": tuple[int, list[int], float | None]}
 OPTIMIZER: dict[str, Any] = {"state": dict[int, dict[str, Any]], "param_groups": list[dict[str, Any]]}
@@ -46,6 +51,8 @@ def check_training_state(path: Path, content: Mapping[str, Any]) -> None:
     _of_kinds(content["best"], BEST, where, "best")
     _check_random(content["random"], where)
     for i, state in enumerate(content["optimizer_states"]):
+        if state == {}:  # of a model without an optimizer
+            continue
         _check_optimizer(state, where, f"optimizer_states[{i}]")
     for i, state in enumerate(content["lr_schedulers"]):
         _only_texts(state, where, f"lr_schedulers[{i}]")

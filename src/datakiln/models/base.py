@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import lightning as L
 import torch
@@ -36,6 +36,15 @@ class Diverged(UserError):
         super().__init__(f"the loss became NaN or infinite in epoch {epoch + 1}, step {step}; {remedy}")
 
 
+class Protection(Protocol):
+    """What counts the steps of a training under differential privacy."""
+
+    spent: float
+
+    def permit(self) -> bool:
+        """Whether one more step is paid for."""
+
+
 class GenerativeModel(L.LightningModule, abc.ABC):
     """A trainable sampler over tensors of shape (B, *spec.shape).
 
@@ -48,6 +57,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         likelihood: What `log_prob` can tell of: "none"; "whole", examples without gaps; "partial", the known cells of
             an example with NaN where it is unknown.
         options: Names of `Sampling` that its samples follow.
+        restricts: Whether `draw` heeds `allowed`: codes that columns are to be drawn from, shape (codes of the column,)
+            and dtype bool, by the column's place. A cell may still fall outside, so that rows are to be looked at.
         spec: What one example looks like.
         mixes: What of its training looks at several examples at once, so that no gradient is of one alone; "" for what
             is not known.
@@ -65,9 +76,10 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     mixes: ClassVar[str] = ""
     likelihood: ClassVar[Literal["none", "whole", "partial"]] = "none"
     conditioning: Conditioning = "none"
+    restricts: ClassVar[bool] = False
 
     guard: PrivateGradients | None = None  # clips and hides gradients, under differential privacy
-    spent: float = 0.0  # epsilon so far
+    protection: Protection | None = None  # counts its steps
 
     def __init__(self, spec: DataSpec) -> None:
         """Arguments: spec: what one example looks like; raises `UserError` for a kind the model cannot model."""
@@ -81,6 +93,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
             way = "data.codec.compact=false" if "code" in strange else "encoding=bins data.codec.compact=true"
             raise UserError(f"model {type(self).__name__} cannot read this encoding of the table; use {way}")
         self.spec = spec
+        self.allowed: Mapping[int, Tensor] = {}
         self.meter = Meter()
         self._still: list[str] = []
         self._frozen: list[str] = []  # those of them that no checkpoint holds
@@ -206,6 +219,15 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         return torch.cat(parts)
 
     @contextmanager
+    def within(self, allowed: Mapping[int, Tensor]) -> Iterator[None]:
+        """Inside, rows are drawn from these codes, as far as the model `restricts`; see there."""
+        before, self.allowed = self.allowed, {j: codes.to(self.device) for j, codes in allowed.items()}
+        try:
+            yield
+        finally:
+            self.allowed = before
+
+    @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Eval mode within the block, and the mode it was in behind it."""
         training = self.training
@@ -284,6 +306,11 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         done = trainer.current_epoch * batches + trainer.fit_loop.epoch_loop.batch_progress.current.completed % batches
         return min(done / (trainer.max_epochs * batches), 1.0)
 
+    @property
+    def networks(self) -> frozenset[str]:
+        """Hashes, as in an extractor's tag, of networks that its losses look through: they decide nothing of it."""
+        return frozenset()
+
     def averaged(self) -> nn.Module:
         """The part whose weights an EMA averages: what `draw` needs."""
         return self
@@ -293,6 +320,10 @@ class GenerativeModel(L.LightningModule, abc.ABC):
 
         Also those that would make training longer than the trainer's epochs say.
         """
+        return {}
+
+    def lengths(self) -> dict[str, Any]:
+        """Options, by name, with which training is no longer than the trainer's epochs say; none unless overridden."""
         return {}
 
     def epoch_figures(self) -> dict[str, float]:
@@ -330,7 +361,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     def on_train_epoch_end(self) -> None:
         """Logs the epoch's means once; under differential privacy what was spent, and nothing of the examples."""
         if self.guard is not None:
-            self.publish("train", {"epsilon": self.spent})
+            self.publish("train", {"epsilon": self.protection.spent if self.protection is not None else 0.0})
             return
         self.raise_if_diverged()
         self.publish("train", {**self.meter.pop("train"), **self.epoch_figures()})
@@ -429,6 +460,8 @@ class LikelihoodModel(GenerativeModel, abc.ABC):
     def _private_step(self, batch: Batch) -> None:
         """One step of DP-SGD."""
         assert self.guard is not None
+        if self.protection is None or not self.protection.permit():
+            return
         optimizer: Any = self.optimizers()
         with self.muted():
             self.guard.fill(batch)

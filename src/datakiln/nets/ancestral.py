@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
@@ -82,8 +82,9 @@ class Prefixes:
         features = features * self.net.valued[codes + self.codes.first[column]][:, None]
         return features @ self.net.numbers.features[number]
 
-    def told(self, column: int) -> Iterator[Told]:
-        """Piece by piece what the network says of a column."""
+    def told(self, column: int, codes: Tensor) -> Iterator[Told]:
+        """Piece by piece what the network says of a column; codes (n, C) hold those of all columns before it."""
+        source = int(self.net.source[column])
         number = self.net.numbers.place.get(column)
         order = self.group.argsort()
         ends = torch.bincount(self.group, minlength=len(self.context)).cumsum(0).tolist()
@@ -92,8 +93,11 @@ class Prefixes:
             with self.precision():
                 features = self.net.features(self.context[start:stop], column)
             rows = order[ends[start - 1] if start else 0 : ends[stop - 1]]
-            logits, parts = self.net.logits(features, column), None
-            if number is not None and bool((self.net.numbers.reference[number] >= 0).any()):
+            lifted = rows.new_zeros(stop - start)
+            if source >= 0:  # rows of a group have the same code there
+                lifted[self.group[rows] - start] = codes[rows, source] + 1
+            logits, parts = self.net.logits(features, column, lifted), None
+            if number is not None and self.net.numbers.has_any(number):
                 parts = self.net.numbers.components(features, number)
             yield Told(rows, self.group[rows] - start, logits, parts)
 
@@ -109,6 +113,7 @@ class Ancestral:
         order: All columns, the first drawn first.
         precision: What the network's matrix products are worked out under.
         temperature: See `Prefixes`.
+        allowed: Codes that columns have, (size,) by column; what a component of a number gives may lie outside of them.
     """
 
     def __init__(
@@ -117,9 +122,11 @@ class Ancestral:
         order: Sequence[int],
         precision: Callable[[], AbstractContextManager[None]],
         temperature: float = 1.0,
+        allowed: Mapping[int, Tensor] | None = None,
     ) -> None:
         """See the class."""
         self.net, self.order, self.precision, self.temperature = net, order, precision, temperature
+        self.allowed = allowed or {}
 
     def log_prob(self, codes: Tensor, coordinates: Tensor) -> Tensor:
         """Log-probability of whole rows of codes (n, C) and coordinates (n, N), shape (n,)."""
@@ -128,7 +135,7 @@ class Ancestral:
         everywhere = torch.ones(len(codes), dtype=torch.bool, device=codes.device)
         seen = torch.zeros_like(codes, dtype=torch.bool)
         for j in self.order:
-            for told in prefixes.told(j):
+            for told in prefixes.told(j, codes):
                 log_share, place = self._shares(told, j, codes, coordinates, seen)
                 total[told.rows] += self._log_prob(told, j, log_share, place, codes, coordinates)
             seen[:, j] = True
@@ -176,7 +183,7 @@ class Ancestral:
     ) -> None:
         uniforms, number = strata.uniforms(), self.net.numbers.place.get(j)
         inner = torch.rand(len(codes), device=codes.device) if number is not None else uniforms
-        for told in prefixes.told(j):
+        for told in prefixes.told(j, codes):
             rows, given = told.rows, known[told.rows, j]
             log_share, place = self._shares(told, j, codes, coordinates, seen)
             at = told.at if told.parts is None else torch.arange(len(rows), device=rows.device)
@@ -197,17 +204,20 @@ class Ancestral:
 
         With the latter comes where the components lie and their scales, (n, R) each.
         """
-        logits = told.logits
+        logits = told.logits if j not in self.allowed else told.logits.masked_fill(~self.allowed[j], CLOSED)
         if told.parts is None:
             return (logits / self.temperature).log_softmax(dim=1, dtype=torch.float32), None
         number, rows = self.net.numbers.place[j], told.rows
         numbers = self.net.numbers
         columns = numbers.numbers
         cells = codes[rows[:, None], columns] + self.net.codes.first[columns]
-        open_ = numbers.are_open(seen[rows[:, None], columns] & self.net.valued[cells])[:, number]
+        valued = self.net.valued[cells]
+        there = seen[rows[:, None], columns] & valued
+        # columns are drawn in the fixed order: all before this one are there
+        open_ = numbers.are_open(there, torch.ones_like(there))[:, number]
         weight, shift, scale = (part[told.at] for part in told.parts)
         everything = torch.cat([logits[told.at], weight.masked_fill(~open_, CLOSED)], dim=1)
-        location = numbers.expected_of(number, coordinates[rows]) + shift
+        location = numbers.expected_of(number, coordinates[rows], codes[rows] + self.net.codes.first, valued) + shift
         return (everything / self.temperature).log_softmax(dim=1, dtype=torch.float32), (location, scale)
 
     def _placed(
@@ -228,7 +238,7 @@ class Ancestral:
         if place is not None:
             location, scale = place
             at = (cells - size).clamp(min=0)[:, None]
-            drawn = numbers.drawn(location.gather(1, at)[:, 0], scale.gather(1, at)[:, 0], uniforms, number)
+            drawn = numbers.drawn(location.gather(1, at)[:, 0], scale.gather(1, at)[:, 0], uniforms, number, at[:, 0])
             coordinate = torch.where(cells >= size, drawn, coordinate)
             cells = torch.where(cells >= size, drawn.floor().long(), cells)
         equal_to = self.net.codes.equal_to[j]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from datakiln.nets import lifts
 from datakiln.nets.codes import Codes
 from datakiln.nets.linear import Linear, linear
 from datakiln.nets.numbers import Numbers
@@ -99,6 +101,8 @@ class Network(nn.Module):
 
     level: Tensor  # the code whose vector stands for each code, (T,)
     valued: Tensor  # which codes are not "missing" and no category, (T,)
+    source: Tensor  # the column that tells most about each column, -1 for none, (C,)
+    lift: Tensor  # what each of its codes adds to the logits, from row 1 on; nothing in row 0; (R, T)
 
     def __init__(self, codes: Codes, width: int, blocks: int, hidden: int, dropout: float, slow: float = 1.0) -> None:
         """See the class."""
@@ -121,6 +125,8 @@ class Network(nn.Module):
         for j, size in enumerate(codes.sizes):
             sizes.setdefault(size, []).append(j)
         self.groups = list(sizes.values())  # columns of equally many codes
+        self.register_buffer("source", torch.full((len(codes),), -1))
+        self.register_buffer("lift", torch.zeros(lifts.rows_of(codes.sizes, codes.ordered), codes.total))
         self.register_buffer("level", torch.arange(codes.total))
 
     def vectors(self) -> Tensor:
@@ -147,11 +153,25 @@ class Network(nn.Module):
             h = block(h)
         return functional.silu(self.norm(h))
 
-    def scores(self, features: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
+    def set_lifts(self, codes: Tensor, order: Sequence[int]) -> None:
+        """Takes them from the codes (B, C) of training rows, numbered through; see `lifts.fit`."""
+        found, made = lifts.fit(codes - self.codes.first, self.codes.sizes, self.codes.ordered, order)
+        self.source.copy_(torch.tensor(found))
+        for j, lift in made.items():
+            self.lift[1 : 1 + len(lift), self.codes.part(j)] = lift.to(self.lift.dtype)
+
+    def lifted(self, codes: Tensor, sees: Tensor) -> Tensor:
+        """The row of `lift` for each column, (B, C), where it sees its source; sees are (B, C, C)."""
+        source = self.source.clamp(min=0)
+        there = sees.gather(2, source.expand(len(codes), -1)[..., None])[..., 0] & (self.source >= 0)
+        return torch.where(there, codes[:, source] - self.codes.first[source] + 1, 0)
+
+    def scores(self, features: Tensor, cells: Tensor, lifted: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the cells (B, C), counted from the first of their column, and of all codes together, (B, C) each.
 
-        Columns of equally many codes are worked out in one product; features are (B, C, H).
+        Columns of equally many codes are worked out in one product; features are (B, C, H); for `lifted` see there.
         """
+        lift = self.lift.split(self.codes.sizes, dim=1) if len(self.lift) > 1 else None
         tables, biases = self.out().split(self.codes.sizes), self.bias.split(self.codes.sizes)
         # unbound once: the gradient of each features[:, j] would be as large as all of them
         parts = features.unbind(dim=1)
@@ -161,22 +181,34 @@ class Network(nn.Module):
             if len(columns) == 1:
                 (j,) = columns
                 logits = (linear(parts[j], tables[j]).float() + biases[j])[None]
+                if lift is not None:
+                    logits = logits + lift[j][lifted[:, j]]
             else:
                 inputs, weights = torch.stack([parts[j] for j in columns]), torch.stack([tables[j] for j in columns])
                 product = torch.bmm(inputs, weights.transpose(1, 2).to(inputs.dtype)).float()
                 logits = product + torch.stack([biases[j] for j in columns])[:, None]
+                if lift is not None:
+                    logits = logits + torch.stack([lift[j][lifted[:, j]] for j in columns])
             found = logits.gather(2, cells[:, columns].T[:, :, None])[:, :, 0]
             for j, cell, total in zip(columns, found.unbind(), logits.logsumexp(dim=2).unbind(), strict=True):
                 picked[j], totals[j] = cell, total
         return torch.stack(picked, dim=1), torch.stack(totals, dim=1)
 
-    def logits(self, features: Tensor, column: int) -> Tensor:
-        """Unnormalised log-probabilities of the column's codes, (B, H) to (B, size); exact unless training."""
+    def logits(self, features: Tensor, column: int, lifted: Tensor) -> Tensor:
+        """Unnormalised log-probabilities of the column's codes, (B, H) to (B, size); exact unless training.
+
+        Arguments:
+            features: See `features`.
+            column: One of them.
+            lifted: Row of `lift` for each row, (B,).
+        """
         part = self.codes.part(column)
         if self.training:
-            return linear(features, self.out.of(column)).float() + self.bias[part]
-        with torch.autocast(features.device.type, enabled=False):
-            return linear(features.float(), self.out.of(column), self.bias[part])
+            plain = linear(features, self.out.of(column)).float() + self.bias[part]
+        else:
+            with torch.autocast(features.device.type, enabled=False):
+                plain = linear(features.float(), self.out.of(column), self.bias[part])
+        return plain + self.lift[:, part][lifted] if int(self.source[column]) >= 0 else plain
 
 
 class _Block(nn.Module):

@@ -14,6 +14,7 @@ from datakiln.spec import Block
 GOLDEN = 0.6180339887498949  # multiples of it, modulo 1, are spread evenly at every length
 
 SCALE = 2**32
+TRUNCATIONS = 8
 
 
 class Codes(nn.Module):
@@ -154,6 +155,9 @@ class Strata:
 def resample(log_odds: Tensor, group: Tensor, n: int) -> Tensor:
     """Systematic resampling of candidates within groups of equally many for each of the n rows wanted.
 
+    No candidate is chosen twice: the share of one that outweighs the others is cut to a row (truncated importance
+    sampling, Ionides, 2008), and the others of its group have what that leaves.
+
     Arguments:
         log_odds: Of each candidate, up to a constant, shape (n * P,).
         group: Of each candidate, in ascending order.
@@ -167,7 +171,14 @@ def resample(log_odds: Tensor, group: Tensor, n: int) -> Tensor:
     odds = (log_odds - top[group]).double().exp()
     total = torch.zeros(groups, dtype=torch.float64, device=group.device).index_add_(0, group, odds)
     wanted = torch.bincount(group, minlength=groups) * n // len(group)
-    ends = (odds * (wanted / total)[group]).cumsum(0)
+    expected = odds * (wanted / total)[group]
+    for _ in range(TRUNCATIONS):  # each cuts those that the last one has raised above a row
+        cut = expected.clamp(max=1.0)
+        lost = torch.zeros_like(total).index_add_(0, group, expected - cut)
+        open_ = torch.zeros_like(total).index_add_(0, group, torch.where(expected < 1.0, expected, 0.0))
+        expected = torch.where(expected < 1.0, cut * (1.0 + lost / open_.clamp(min=1e-300))[group], cut)
+    sums = torch.zeros_like(total).index_add_(0, group, expected)
+    ends = (expected * (wanted / sums)[group]).cumsum(0)
     offset = float(torch.rand((), dtype=torch.float64).clamp(1e-6, 1 - 1e-6))  # off the borders between groups
     at = torch.arange(n, dtype=torch.float64, device=group.device) + offset
     return torch.searchsorted(ends, at).clamp_(max=len(group) - 1)

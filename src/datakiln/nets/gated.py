@@ -117,7 +117,7 @@ class GatedStacks(nn.Module):
             v, h = layer(v, h, y)
         return self.leave(h)
 
-    def walker(self, n: int, side: tuple[int, int], y: Tensor | None) -> Walker:
+    def walker(self, n: int, side: tuple[int, ...], y: Tensor | None) -> Walker:
         """Works out the same pixel by pixel, for pictures that come about on the way."""
         return Walker(self, n, side, y)
 
@@ -147,7 +147,7 @@ class Walker:
         y: Labels (n,), or None.
     """
 
-    def __init__(self, net: GatedStacks, n: int, side: tuple[int, int], y: Tensor | None) -> None:
+    def __init__(self, net: GatedStacks, n: int, side: tuple[int, ...], y: Tensor | None) -> None:
         """See the class."""
         self.net, self.told = net, [layer.told(y) for layer in net.layers]  # type: ignore[operator]
         height, wide = side

@@ -24,12 +24,9 @@ class MapAutoencoder(nn.Module):
     def __init__(self, shape: tuple[int, ...], channels: int, factor: int, width: int) -> None:
         """See the class."""
         super().__init__()
-        if factor not in (2, 4, 8):
-            raise ValueError(f"factor={factor} must be 2, 4 or 8")
         if shape[1] % factor or shape[2] % factor:
             told = f"latents {factor} times smaller do not fit pictures of {shape[1]} px"
             raise UserError(f"{told}; set data.side to a multiple of {factor}, or model.factor")
-        self.shape = channels, shape[1] // factor, shape[2] // factor
         self.head = LevelHead(shape[0])
         halvings = factor.bit_length() - 2  # the first is made by turning pixels into channels
         down: list[nn.Module] = [nn.Conv2d(4 * shape[0], width, 3, padding=1), ResidualBlock(width, 0)]
@@ -44,7 +41,7 @@ class MapAutoencoder(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures (B, C, H, W) to mean and log-variance of q(z | x), each (B, *shape)."""
+        """Pictures (B, C, H, W) to mean and log-variance of q(z | x), each (B, channels, H / factor, W / factor)."""
         inside = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
         mean, log_var = self.down(inside).chunk(2, dim=1)
         return mean, log_var.clamp(-10.0, 10.0)

@@ -9,18 +9,25 @@ discretised logistic mixture of Salimans et al., 2017, https://arxiv.org/abs/170
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from datakiln.nets import planes
 from datakiln.nets.codes import Codes
 
 WAVES = 4  # pairs of a sine and a cosine of the rank
 FEATURES = 3 + 2 * WAVES
 REFERENCES = 4  # other columns that a number may lie close to
+COMPONENTS = REFERENCES + 1  # the last is the plane over all columns before
 UNLIKELY = -2.0  # logit that a component begins with
+PLANE = 0.0  # and the plane
+OUTERMOST = 1e-4  # least rank that normal scores tell apart
+LOGISTIC = math.sqrt(3.0) / math.pi  # scale of a logistic of deviation 1
 NARROWEST = 0.02  # least scale of a component, in codes
+FINEST = 0.003  # and of the plane, in normal scores
 CLOSED = -30.0  # logit of a component whose columns are not all there: no weight, and a finite gradient
 BELOW = 2.0**-10  # by which the last coordinate stays below the number of codes
 FAR = 4.0  # standardised values are told apart up to here
@@ -43,12 +50,18 @@ class Numbers(nn.Module):
     reference: Tensor  # two other columns, their places among the N, -1 for none, (N, R, 2); one may stand alone
     slope: Tensor  # of the prediction by each, in standardised values, (N, R, 2)
     intercept: Tensor
-    start: Tensor  # log of the scale that a component begins with
+    start: Tensor  # log of the scale that a component begins with, (N, R + 1)
+    plane: Tensor  # slopes of the normal scores of a number on those of the numbers before it, (N, N)
+    level: Tensor  # row of `lift` of each code, 0 for none, (T,)
+    lift: Tensor  # what codes of categories, and missing numbers, add to it, (K, N)
+    height: Tensor  # its intercept, (N,)
+    has_plane: Tensor  # whether it says something about a number, (N,)
     knots: Tensor  # standardised values at even steps through the codes of all numbers, (nodes,)
     first: Tensor  # node of each number's first code, (N,)
     steps: Tensor  # steps of each number's codes
     last: Tensor  # ordered codes of each number, K
     numbers: Tensor  # the columns, as a tensor
+    narrowest: Tensor  # least scales of the components, (R + 1,)
     lumped: Tensor  # whether a code is a single value, by node of its begin; (nodes,)
     rising: Tensor  # standardised values in ascending order, inf beyond, (N, A)
     at: Tensor  # their coordinates
@@ -61,14 +74,21 @@ class Numbers(nn.Module):
         self.place = {j: i for i, j in enumerate(self.columns)}
         n = len(self.columns)
         self.features = nn.Parameter(torch.randn(n, FEATURES, width) * 0.1)
-        self.heads = nn.Parameter(torch.zeros(n, width, 3 * REFERENCES))
-        self.bias = nn.Parameter(torch.tensor([UNLIKELY, 0.0, 0.0]).repeat_interleave(REFERENCES).repeat(n, 1))
+        self.heads = nn.Parameter(torch.zeros(n, width, 3 * COMPONENTS))
+        self.bias = nn.Parameter(torch.tensor([UNLIKELY, 0.0, 0.0]).repeat_interleave(COMPONENTS).repeat(n, 1))
         self.register_buffer("below", torch.zeros(codes.total))
         self.register_buffer("share", torch.zeros(codes.total))
         self.register_buffer("reference", torch.full((n, REFERENCES, 2), -1))
         self.register_buffer("slope", torch.zeros(n, REFERENCES, 2))
-        for name in ("intercept", "start"):
-            self.register_buffer(name, torch.zeros(n, REFERENCES))
+        self.register_buffer("intercept", torch.zeros(n, REFERENCES))
+        self.register_buffer("start", torch.zeros(n, COMPONENTS))
+        self.register_buffer("plane", torch.zeros(n, n))
+        self.register_buffer("level", torch.zeros(codes.total, dtype=torch.long))
+        self.register_buffer("lift", torch.zeros(1 + max(min(planes.MOST - n, codes.total), 0), n))
+        self.register_buffer("height", torch.zeros(n))
+        self.register_buffer("has_plane", torch.zeros(n, dtype=torch.bool))
+        narrowest = torch.tensor([NARROWEST] * REFERENCES + [FINEST])
+        self.register_buffer("narrowest", narrowest, persistent=False)
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -101,14 +121,22 @@ class Numbers(nn.Module):
         return len(self.columns)
 
     @property
-    def has_references(self) -> bool:
-        """Whether any number lies close to another."""
-        return bool((self.reference >= 0).any())
+    def has_components(self) -> bool:
+        """Whether other columns tell where any number lies."""
+        return bool((self.reference >= 0).any() | self.has_plane.any())
 
-    def are_open(self, seen: Tensor) -> Tensor:
-        """Which references all of whose columns are there, from which numbers are, (..., N) to (..., N, R).
+    def has_any(self, number: int) -> bool:
+        """Whether they do of this number."""
+        return bool((self.reference[number] >= 0).any() | self.has_plane[number])
+
+    def are_open(self, seen: Tensor, whole: Tensor) -> Tensor:
+        """Which components all of whose columns are there, from which numbers are, (..., N) to (..., N, R + 1).
 
         With one row of numbers for each number, (B, N, N), each looks at its own.
+
+        Arguments:
+            seen: Which numbers are there.
+            whole: Of which numbers all columns before are there, (B, N) or (N,).
         """
         per_number = seen.ndim == 3
         flat = self.reference.clamp(min=0)
@@ -117,7 +145,23 @@ class Numbers(nn.Module):
             there = seen.gather(2, index).unflatten(2, flat.shape[1:])
         else:
             there = seen[:, flat]
-        return (there | (self.reference < 0)).all(dim=-1) & (self.reference[..., 0] >= 0)
+        open_ = (there | (self.reference < 0)).all(dim=-1) & (self.reference[..., 0] >= 0)
+        on_plane = (whole & self.has_plane).expand(open_.shape[:-1])
+        return torch.cat([open_, on_plane[..., None]], dim=-1)
+
+    def set_planes(self, coordinates: Tensor, codes: Tensor, valued: Tensor, order: Sequence[int]) -> None:
+        """Takes the planes from training rows; see `planes.fit`."""
+        found = planes.fit(self.scores(coordinates), valued, codes, order, self.place)
+        if found is None:
+            return
+        slopes, counted, lift, height, deviation, says = (part.to(self.plane.device) for part in found)
+        self.plane.copy_(slopes)
+        self.level[counted] = torch.arange(1, len(counted) + 1, device=self.level.device)
+        self.lift[1 : len(counted) + 1] = lift.to(self.lift.dtype)
+        self.height.copy_(height)
+        self.has_plane.copy_(says)
+        self.start[:, -1] = (deviation * LOGISTIC).clamp(min=1e-3).log()
+        self.bias[:, COMPONENTS - 1] = torch.where(says, PLANE, UNLIKELY)
 
     def set_shares(self, shares: Tensor) -> None:
         """Takes ranks of values from the shares of all codes, (T,)."""
@@ -157,24 +201,48 @@ class Numbers(nn.Module):
         plain = torch.stack([2 * rank - 1, value.clamp(-FAR, FAR) / 2, torch.asinh(value)], dim=-1)
         return torch.cat([plain, angles.sin(), angles.cos()], dim=-1)
 
+    def scores(self, coordinates: Tensor, at: slice | Tensor | int = slice(None)) -> Tensor:
+        """Normal scores of coordinates: what a standard normal has at their ranks; of the coordinates' shape."""
+        _, _, code = self.nodes(coordinates, at)
+        return self._score(code + self.codes.first[self.numbers[at]], (coordinates - code).clamp(0.0, 1.0))
+
+    def _score(self, code: Tensor, within: Tensor | float) -> Tensor:
+        rank = self.below[code] + self.share[code] * within
+        return torch.special.ndtri(rank.clamp(OUTERMOST, 1.0 - OUTERMOST))
+
     def locate(self, values: Tensor) -> Tensor:
         """Standardised values (N, M) to coordinates, also between the codes and beyond the ends."""
         return _interpolate(values, self.rising, self.at)
 
-    def expected(self, coordinates: Tensor) -> Tensor:
-        """Where the references expect each number, (B, N) to (B, N, R); meaningless where there is no reference."""
+    def expected(self, coordinates: Tensor, codes: Tensor, valued: Tensor) -> Tensor:
+        """Where other columns expect each number, (B, N) to (B, N, R + 1); meaningless where they do not.
+
+        References tell a coordinate, the plane a normal score.
+
+        Arguments:
+            coordinates: Of all numbers; only of earlier ones does a plane know.
+            codes: Of all columns, numbered through, (B, C).
+            valued: Which numbers are not missing, (B, N).
+        """
         values = self.values(coordinates)
         seen = values[:, self.reference.clamp(min=0)]  # (B, N, R, 2); the slope of none is 0
         predicted = (seen * self.slope).sum(dim=-1) + self.intercept
         flat = predicted.permute(1, 0, 2).flatten(1)
-        return self.locate(flat).view(len(self), len(values), -1).transpose(0, 1)
+        places = self.locate(flat).view(len(self), len(values), -1).transpose(0, 1)
+        lift = functional.embedding(self.level[codes], self.lift).sum(dim=1)
+        plane = (self.scores(coordinates) * valued) @ self.plane.T + lift + self.height
+        return torch.cat([places, plane[..., None]], dim=-1)
 
-    def expected_of(self, number: int, coordinates: Tensor) -> Tensor:
-        """The same of one number, (B, N) to (B, R)."""
+    def expected_of(self, number: int, coordinates: Tensor, codes: Tensor, valued: Tensor) -> Tensor:
+        """The same of one number, (B, N) to (B, R + 1)."""
         others = self.reference[number].clamp(min=0).flatten()
         values = self.values(coordinates[:, others], others).unflatten(1, (-1, 2))
         predicted = (values * self.slope[number]).sum(dim=-1) + self.intercept[number]
-        return self.place_of(number, predicted)
+        places = self.place_of(number, predicted)
+        used = self.plane[number].nonzero()[:, 0]
+        scores = self.scores(coordinates[:, used], used) * valued[:, used]
+        plane = scores @ self.plane[number, used] + self.lift[:, number][self.level[codes]].sum(dim=1)
+        return torch.cat([places, (plane + self.height[number])[:, None]], dim=1)
 
     def place_of(self, number: int, values: Tensor) -> Tensor:
         """Coordinates of standardised values of one number, also between the codes and beyond the ends."""
@@ -189,7 +257,7 @@ class Numbers(nn.Module):
         return self.settled(at.clamp(0.0, float(self.last[number]) - BELOW), number)
 
     def components(self, features: Tensor, number: int | slice) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, shifts and scales of the components, each (..., R), of what the network says of one number.
+        """Logits, shifts and scales of the components, each (..., R + 1), of what the network says of one number.
 
         Features are (B, H) for one number, or (B, N, H) for all.
         """
@@ -198,11 +266,28 @@ class Numbers(nn.Module):
         else:
             raw = torch.einsum("bnh,nhk->bnk", features.float(), self.heads) + self.bias
         logits, shift, scale = raw.chunk(3, dim=-1)
-        width = (self.start[number] + scale.clamp(-6.0, 6.0)).exp().clamp(min=NARROWEST)
+        width = (self.start[number] + scale.clamp(-6.0, 6.0)).exp().clamp(min=self.narrowest)
         return logits, shift * self.start[number].exp(), width
 
     def log_densities(self, coordinates: Tensor, location: Tensor, scale: Tensor, at: slice | int) -> Tensor:
-        """Log-density of coordinates (B, N) or (B,) under logistics (..., R) cut off at the ends; mass in lumps."""
+        """Log-density of coordinates (B, N) or (B,) under components (..., R + 1); mass in codes of single values.
+
+        References are logistics of the coordinate cut off at the ends, the plane is one of the normal score.
+        """
+        near = self._near(coordinates, location[..., :-1], scale[..., :-1], at)
+        node, _, code = self.nodes(coordinates, at)
+        number = code + self.codes.first[self.numbers[at]]
+        middle, width = location[..., -1], scale[..., -1]
+        score = self._score(number, (coordinates - code).clamp(0.0, 1.0))
+        density = (score - middle) / width
+        slope = self.share[number].log() + score.square() / 2 + math.log(2 * math.pi) / 2
+        inside = functional.logsigmoid(density) + functional.logsigmoid(-density) - width.log() + slope
+        low, high = self._score(number, 0.0), self._score(number, 1.0)
+        mass = torch.sigmoid((high - middle) / width) - torch.sigmoid((low - middle) / width)
+        plane = torch.where(self.lumped[node], mass.clamp(min=1e-10).log(), inside).clamp(min=CLOSED)
+        return torch.cat([near, plane[..., None]], dim=-1)
+
+    def _near(self, coordinates: Tensor, location: Tensor, scale: Tensor, at: slice | int) -> Tensor:
         node, _, code = self.nodes(coordinates, at)
         end = self.last[at].to(location.dtype)
         left = code.to(location.dtype)[..., None]
@@ -214,13 +299,22 @@ class Numbers(nn.Module):
         whole = torch.sigmoid((end - location) / scale) - torch.sigmoid(-location / scale)
         return (inside - whole.clamp(min=1e-10).log()).clamp(min=CLOSED)
 
-    def drawn(self, location: Tensor, scale: Tensor, uniforms: Tensor, number: int) -> Tensor:
-        """Coordinates (B,) drawn from logistics (B,) cut off beyond the codes."""
+    def drawn(self, location: Tensor, scale: Tensor, uniforms: Tensor, number: int, component: Tensor) -> Tensor:
+        """Coordinates (B,) drawn from components (B,): of logistics cut off beyond the codes, or on the plane."""
         end = float(self.last[number])
         low, high = torch.sigmoid(-location / scale), torch.sigmoid((end - location) / scale)
         inner = (low + (high - low) * uniforms).double().clamp(1e-9, 1.0 - 1e-9)
         found = (location + scale * torch.logit(inner).to(scale.dtype)).clamp(0.0, end - BELOW)
+        score = location + scale * torch.logit(uniforms.double().clamp(1e-9, 1.0 - 1e-9)).to(scale.dtype)
+        found = torch.where(component < REFERENCES, found, self._at_rank(torch.special.ndtr(score), number))
         return self.settled(found, number)
+
+    def _at_rank(self, rank: Tensor, number: int) -> Tensor:
+        """Inverse of the rank: the coordinate that so large a share of the training rows lies below."""
+        begin, size = self.codes.part(self.columns[number]).start, int(self.last[number])
+        below, share = self.below[begin : begin + size].contiguous(), self.share[begin : begin + size]
+        code = (torch.searchsorted(below, rank.contiguous(), right=True) - 1).clamp(0, size - 1)
+        return code + ((rank - below[code]) / share[code]).clamp(0.0, 1.0 - BELOW)
 
     def settled(self, coordinates: Tensor, number: int) -> Tensor:
         """Coordinates with those in a code of a single value put to its middle."""

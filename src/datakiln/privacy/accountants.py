@@ -54,6 +54,8 @@ def noise_for(kind: Kind, epsilon: float, delta: float, rate: float, steps: int)
     if kind == "rdp":
         return high
     low = high / 2
+    while spent(kind, high, rate, steps, delta) > epsilon:  # its bound has room for error
+        low, high = high, 1.1 * high
     return _halved(kind, low, high, epsilon, delta, rate, steps)[1]
 
 

@@ -27,7 +27,8 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 ONE_WAY = 0.15  # share of the budget for the histograms of single columns
 CHOOSING = 0.1  # share of a round for choosing what to measure
-BASE = 0.5  # share of the rest with which every marginal is measured before any is chosen
+BASE = 0.75  # share of the rest with which every marginal is measured before any is chosen
+CLEAR = 1.0  # noise in the classes of the target, as a share of the rows, below which all pairs are measured in them
 ROUNDS, PICKS = 8, 4  # in which the worst ones are measured again
 FITS = 4  # mixtures whose mean is released: what each makes of the noise differs, what the counts tell does not
 BETWEEN, FIRST, LAST = 25, 150, 150  # steps between rounds, and at the end with a full and with a falling rate
@@ -139,7 +140,7 @@ def release(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # matrices of a few hundred codes: sharing the work costs more than doing it
     try:
-        measured += _adaptively(fit, counted, left, names) if adaptive else _at_once(fit, counted, left, names)
+        measured += _measure(fit, counted, left, names, adaptive)
         # anew: the one that led the choice knows old noise by heart
         fits = [fit.again(seed) for seed in range(1, FITS + 1)]
         for one in fits:
@@ -200,6 +201,15 @@ class _Coarse:
         self.codes = np.stack(codes, axis=1)
 
 
+@dataclass(frozen=True)
+class _Candidate:
+    """Two columns, and whether they are counted in each class of the label."""
+
+    a: int
+    b: int
+    in_classes: bool = False
+
+
 class _Counted:
     """The true counts of all candidates: what only noise may leave.
 
@@ -212,8 +222,10 @@ class _Counted:
     def __init__(self, codes: Ints, sizes: Sequence[int], label: int | None) -> None:
         """See the class."""
         self.starts, self.sizes, self.label = np.concatenate([[0], np.cumsum(sizes)]), list(sizes), label
-        others = [j for j in range(len(sizes)) if j != label]
-        self.candidates = list(itertools.combinations(others if label is not None else range(len(sizes)), 2))
+        self.pairs = [_Candidate(a, b) for a, b in itertools.combinations(range(len(sizes)), 2)]
+        self.triples: list[_Candidate] = []
+        if label is not None:
+            self.triples = [_Candidate(one.a, one.b, True) for one in self.pairs if label not in (one.a, one.b)]
         depth = 1 if label is None else sizes[label]
         total = int(self.starts[-1])
         self.counts = np.zeros((depth, total, total))
@@ -226,71 +238,95 @@ class _Counted:
                     hot[known, start + piece[known, j]] = 1.0
                 self.counts[level] += hot.T @ hot
 
-    def of(self, pair: tuple[int, int], table: Floats) -> Floats:
-        """A candidate's part of a table of all, shape (L, A, B)."""
-        (a, b), s = pair, self.starts
-        return table[:, s[a] : s[a + 1], s[b] : s[b + 1]]
+    def of(self, one: _Candidate, table: Floats) -> Floats:
+        """A candidate's part of a table of all, shape (A, B), or (L, A, B) in the classes of the label."""
+        s = self.starts
+        part = table[:, s[one.a] : s[one.a + 1], s[one.b] : s[one.b + 1]]
+        return part if one.in_classes else part.sum(axis=0)
 
-    def noisy(self, pair: tuple[int, int], variance: int) -> Floats:
+    def noisy(self, one: _Candidate, variance: int) -> Floats:
         """Its counts with noise."""
-        true = self.of(pair, self.counts)
-        noise = discrete_gaussian(variance, true.size).reshape(true.shape)
-        return np.round(true) + noise
+        true = self.of(one, self.counts)
+        return np.round(true) + discrete_gaussian(variance, true.size).reshape(true.shape)
 
-    def cells(self, pair: tuple[int, int]) -> int:
-        """How many counts it has."""
-        return self.of(pair, self.counts).size
+    def cells(self, candidates: Sequence[_Candidate]) -> Floats:
+        """How many counts each has."""
+        return np.array([self.of(one, self.counts).size for one in candidates], dtype=np.float64)
 
-    def errors(self, expected: Floats) -> Floats:
-        """Sum of the absolute errors of each candidate, shape (candidates,)."""
-        off = np.abs(self.counts - expected).sum(axis=0)
-        return np.array([self.of(pair, off[None]).sum() for pair in self.candidates])
-
-
-def _named(pair: tuple[int, int], label: int | None, names: Sequence[str], variance: int) -> Measured:
-    columns = [names[j] for j in pair] + ([] if label is None else [names[label]])
-    return Measured(tuple(columns), math.sqrt(variance))
+    def errors(self, candidates: Sequence[_Candidate], expected: Floats) -> Floats:
+        """Sum of the absolute errors of each candidate: one row changes it by 1 at most."""
+        off = self.counts - expected
+        return np.array([np.abs(self.of(one, off)).sum() for one in candidates])
 
 
-def _take(fit: MixtureFit, counted: _Counted, pair: tuple[int, int], variance: int) -> None:
-    counts = counted.noisy(pair, variance)
-    fit.measured(*pair, counts if fit.label is not None else counts[0], float(variance))
+@dataclass
+class _Measuring:
+    """A fit, what it may be told, and what it has been told.
 
-
-def _at_once(fit: MixtureFit, counted: _Counted, rho: float, names: Sequence[str]) -> list[Measured]:
-    """Every candidate, measured once, a large one with more of the budget.
-
-    Shares go with the number of cells to the power of 2/3, which makes the sum of the noise's absolute errors least
-    (Zhang et al., 2021, https://arxiv.org/abs/2012.15128, section 3.3).
+    Attributes:
+        fit: The mixture that leads the choice.
+        counted: The true counts.
+        names: Of the columns.
+        measured: So far.
     """
-    measured: list[Measured] = []
-    if not counted.candidates:
-        return measured
-    weights = np.array([counted.cells(pair) for pair in counted.candidates]) ** (2.0 / 3.0)
-    for pair, share in zip(counted.candidates, weights / weights.sum(), strict=True):
-        variance = variance_for(rho * float(share))
-        _take(fit, counted, pair, variance)
-        measured.append(_named(pair, fit.label, names, variance))
-    return measured
 
+    fit: MixtureFit
+    counted: _Counted
+    names: Sequence[str]
+    measured: list[Measured] = field(default_factory=list)
 
-def _adaptively(fit: MixtureFit, counted: _Counted, rho: float, names: Sequence[str]) -> list[Measured]:
-    """Every candidate with a part of the budget, then rounds in which the worst ones are measured again."""
-    measured = _at_once(fit, counted, BASE * rho, names)
-    left = (1.0 - BASE) * rho
-    cells = np.array([counted.cells(pair) for pair in counted.candidates])
-    for turn in range(ROUNDS if counted.candidates else 0):
-        fit.descend(BETWEEN if turn else 4 * BETWEEN)
-        spend = left / (ROUNDS - turn)
-        left -= spend
-        picks = min(PICKS, len(counted.candidates))
-        each = spend / picks
+    def take(self, one: _Candidate, variance: int) -> None:
+        """Measures a candidate."""
+        self.fit.measured(one.a, one.b, self.counted.noisy(one, variance), float(variance))
+        columns = [self.names[one.a], self.names[one.b]]
+        if one.in_classes and self.counted.label is not None:
+            columns.append(self.names[self.counted.label])
+        self.measured.append(Measured(tuple(columns), math.sqrt(variance)))
+
+    def noise_of(self, candidates: Sequence[_Candidate], rho: float) -> float:
+        """Mean absolute error that `all_of` would add to each of them, over the number of rows."""
+        cells = self.counted.cells(candidates)
+        shares = cells ** (2.0 / 3.0)
+        deviations = np.sqrt(0.5 / (rho * shares / shares.sum()))
+        return float((math.sqrt(2 / math.pi) * deviations * cells).mean() / self.fit.rows)
+
+    def all_of(self, candidates: Sequence[_Candidate], rho: float) -> None:
+        """Each candidate once, a large one with more of the budget.
+
+        Shares go with the number of cells to the power of 2/3, which makes the sum of the noise's absolute errors least
+        (Zhang et al., 2021, https://arxiv.org/abs/2012.15128, section 3.3).
+        """
+        weights = self.counted.cells(candidates) ** (2.0 / 3.0)
+        for one, share in zip(candidates, weights / weights.sum(), strict=True):
+            self.take(one, variance_for(rho * float(share)))
+
+    def worst_of(self, candidates: Sequence[_Candidate], rho: float) -> None:
+        """Rounds in which those are measured that the fit so far has most wrong, beyond what noise would add."""
+        cells = self.counted.cells(candidates)
+        picks = min(PICKS, len(candidates))
+        each = rho / (ROUNDS * picks)
         variance = variance_for((1.0 - CHOOSING) * each)
         epsilon = math.sqrt(8.0 * CHOOSING * each)
-        scores = counted.errors(fit.expected()) - math.sqrt(2 / math.pi * variance) * cells
-        open_ = list(range(len(scores)))
-        for _ in range(picks):
-            pick = open_.pop(choose([scores[i] for i in open_], epsilon))
-            _take(fit, counted, counted.candidates[pick], variance)
-            measured.append(_named(counted.candidates[pick], fit.label, names, variance))
-    return measured
+        for turn in range(ROUNDS):
+            self.fit.descend(BETWEEN if turn else 4 * BETWEEN)
+            scores = self.counted.errors(candidates, self.fit.expected()) - math.sqrt(2 / math.pi * variance) * cells
+            left = list(range(len(scores)))
+            for _ in range(picks):
+                pick = left.pop(choose([scores[i] for i in left], epsilon))
+                self.take(candidates[pick], variance)
+
+
+def _measure(fit: MixtureFit, counted: _Counted, rho: float, names: Sequence[str], adaptive: bool) -> list[Measured]:
+    """See `release`."""
+    measuring = _Measuring(fit, counted, names)
+    if not counted.pairs:
+        return []
+    if adaptive:
+        if counted.triples and measuring.noise_of(counted.triples, rho) < CLEAR:
+            measuring.all_of(counted.triples, rho)  # nothing would be gained by leaving one out
+        else:
+            measuring.all_of(counted.pairs, BASE * rho)
+            measuring.worst_of([*counted.pairs, *counted.triples], (1.0 - BASE) * rho)
+    else:
+        measuring.all_of(counted.triples or counted.pairs, rho)
+    return measuring.measured

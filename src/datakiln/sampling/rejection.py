@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,9 @@ from datakiln.constraints import Constraint, Rules, Unique
 from datakiln.errors import UserError, near
 from datakiln.sampling.conditions import Conditions
 from datakiln.sampling.inverting import POOL, Inverted, invert, open_column
+from datakiln.sampling.ranges import codes_within
 
+SELDOM = 8  # rows drawn for one that is kept, from which a model with ranges is told them
 FEWEST = 1024  # rows drawn at a time, after the first
 
 
@@ -123,7 +126,9 @@ FREELY = 2**31 - 1  # stands for the number of a draw, in the seeds of rows that
 PIECE = 16_384  # rows handed on together, if there are that many
 
 Seeds = tuple[int, int, int]  # seed, part, chunk
-Draw = Callable[[int, Tensor | None, Seeds, int], pd.DataFrame]  # rows, what the model is told, seeds, rows made before
+Allowed = Mapping[int, Tensor]  # see `codes_within`
+NOTHING: Allowed = {}
+Draw = Callable[..., pd.DataFrame]  # of rows, what the model is told, seeds, rows made before, and codes it may draw
 
 
 class Request:
@@ -135,13 +140,20 @@ class Request:
         condition: {column: what `Domain.read` understands}.
         balance: Column whose categories come equally often, "label" for the label; None for the model's own shares.
         rules: Constraints that every row meets.
+        restricts: Whether the model can be told which codes it may draw.
 
     Raises:
         UserError: What cannot be asked of this table, or never met.
     """
 
     def __init__(
-        self, codec: TableCodec, conditioning: str, condition: Mapping[str, Any], balance: str | None, rules: Rules
+        self,
+        codec: TableCodec,
+        conditioning: str,
+        condition: Mapping[str, Any],
+        balance: str | None,
+        rules: Rules,
+        restricts: bool = False,
     ) -> None:
         """See the class."""
         self.codec, self.conditioning, self.rules = codec, conditioning, rules
@@ -151,6 +163,8 @@ class Request:
         label = codec.label_codec
         self.told_label = label.field.name if label is not None and conditioning == "label" else None
         self.inverted: Inverted | None = None
+        self.settled = set(self.conditions.known())
+        self.within: Allowed | None = None if restricts else {}
         self.is_certain = self.column is None and not condition and not rules.constraints
 
     @property
@@ -191,7 +205,8 @@ class Request:
             seeds, size = (seed, part, account.draws), account.size(self.codec.chunk)
             picked = self._picked(size, draw, seeds)
             told = self._told(size, account, seeds, picked)
-            frame = self._exact(draw(size, told, seeds, first_row + account.made), picked)
+            made = draw(size, told, seeds, first_row + account.made, self._allowed(told, account))
+            frame = self._exact(made, picked)
             if self.rules.constraints:
                 frame = self.rules.solve(frame, self._asked)
                 frame = self.codec.with_cells(frame, {})  # what is computed from a cell that was set
@@ -225,6 +240,19 @@ class Request:
             if self.inverted is None:
                 return {}
         return self.inverted.drawn(n, np.random.default_rng([*(abs(s) for s in seeds), 4]))
+
+    def _allowed(self, told: Tensor | None, account: Account) -> Allowed:
+        """The codes that the model may draw open columns from, where that is less work than to draw them again.
+
+        A model that is told cells, or codes, draws several candidates for a row. How rare a range is, the share of
+        its codes tells from the start: bins hold equally many rows.
+        """
+        if self.within is None:
+            open_ = {name: region for name, region in self.conditions.regions.items() if name not in self.settled}
+            self.within = codes_within(self.codec, open_)
+        is_rare = math.prod(float(codes.float().mean()) for codes in self.within.values()) * SELDOM < 1.0
+        is_seldom = account.drawn > SELDOM * int(account.hits.sum())
+        return self.within if told is not None or is_rare or is_seldom else {}
 
     def _told(self, n: int, account: Account, seeds: Seeds, picked: Mapping[str, pd.Series]) -> Tensor | None:
         """What the model is told of n rows: class indices, or rows with NaN where it is free."""

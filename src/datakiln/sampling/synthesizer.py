@@ -25,7 +25,7 @@ from datakiln.models.base import GenerativeModel
 from datakiln.models.gan.adversarial import AdversarialModel
 from datakiln.models.pictures import PictureModel
 from datakiln.sampling.checkpoints import find_checkpoint, load_model, read_checkpoint
-from datakiln.sampling.rejection import Account, Request, Seeds
+from datakiln.sampling.rejection import NOTHING, Account, Allowed, Request, Seeds
 from datakiln.sampling.related import beside_given, completed_frame
 from datakiln.schema import GENERATED_TYPES
 from datakiln.spec import PLAIN, DataSpec, Sampling
@@ -255,7 +255,8 @@ class Synthesizer:
     def request(self, condition: Mapping[str, Any] | None = None, balance: str | None = None) -> Request:
         """What is wanted of a table, checked; raises `UserError` for what it cannot give."""
         assert isinstance(self.codec, TableCodec)
-        return Request(self.codec, self.model.conditioning, condition or {}, balance, self.rules)
+        model = self.model
+        return Request(self.codec, model.conditioning, condition or {}, balance, self.rules, model.restricts)
 
     def rows(
         self, request: Request, n: int, seed: int, part: int = 0, first_row: int = 0, options: Sampling = PLAIN
@@ -368,7 +369,7 @@ class Synthesizer:
                 continue
             size = min(self.codec.chunk, n - start)
             told = self.classes(size, given, (*seeds, i))
-            yield self._chunk(size, told, (*seeds, i), first_row + start, options)
+            yield self._chunk(size, told, (*seeds, i), first_row + start, options=options)
 
     def classes(self, n: int, given: int | None, seeds: Seeds) -> Tensor | None:
         """Class indices of one piece of pictures, (n,): that given, else drawn by shares; None for an untold model.
@@ -404,15 +405,29 @@ class Synthesizer:
             raise UserError(f"{told}; train with {way_out}")
         return self.codec.class_index(condition["class"])
 
-    def _chunk(self, n: int, told: Tensor | None, seeds: Seeds, first_row: int, options: Sampling = PLAIN) -> Any:  # noqa: ANN401
+    def _chunk(
+        self,
+        n: int,
+        told: Tensor | None,
+        seeds: Seeds,
+        first_row: int,
+        allowed: Allowed = NOTHING,
+        options: Sampling = PLAIN,
+    ) -> Any:  # noqa: ANN401
         """One draw of the model in user units; `told` is what `GenerativeModel.draw` takes as its condition."""
-        made = self.codec.decode(self._draw(n, told, seeds, options), _generator(seeds), first_row)
+        made = self.codec.decode(self._draw(n, told, seeds, options, allowed), _generator(seeds), first_row)
         if isinstance(self.codec, TableCodec) and self.codec.plan.relations:
-            return self._related(self.codec, made, told, seeds, options)
+            return self._related(self.codec, made, told, seeds, options, allowed)
         return made
 
     def _related(
-        self, codec: TableCodec, frame: pd.DataFrame, told: Tensor | None, seeds: Seeds, options: Sampling
+        self,
+        codec: TableCodec,
+        frame: pd.DataFrame,
+        told: Tensor | None,
+        seeds: Seeds,
+        options: Sampling,
+        allowed: Allowed,
     ) -> pd.DataFrame:
         """The rows, those drawn again that break a relation which the codec cannot compute, such as an order."""
         columns, left = codec.by_name(), REDRAWN * len(frame)
@@ -423,7 +438,8 @@ class Synthesizer:
                 break
             left -= len(at)
             again = (*seeds, 3, i)
-            drawn = self._draw(len(at), None if told is None else told[torch.from_numpy(at)], again, options)
+            known = None if told is None else told[torch.from_numpy(at)]
+            drawn = self._draw(len(at), known, again, options, allowed)
             place = np.arange(len(frame))
             place[at] = len(frame) + np.arange(len(at))
             both = pd.concat([frame, codec.decode(drawn, _generator(again))], ignore_index=True)
@@ -432,8 +448,15 @@ class Synthesizer:
         whole = {name: codec.schema[name].dtype for name in codec.plan.made if codec.schema[name].is_numeric}
         return frame.astype({name: dtype for name, dtype in whole.items() if frame[name].notna().all()})
 
-    def _draw(self, n: int, told: Tensor | None, seeds: Sequence[int], options: Sampling = PLAIN) -> Tensor:
-        with self._seeded(seeds):
+    def _draw(
+        self,
+        n: int,
+        told: Tensor | None,
+        seeds: Sequence[int],
+        options: Sampling = PLAIN,
+        allowed: Allowed = NOTHING,
+    ) -> Tensor:
+        with self._seeded(seeds), self.model.within(allowed):
             return self.model.sample(n, None if told is None else told.to(self.model.device), options)
 
     @contextmanager

@@ -85,7 +85,7 @@ def table_trainer(recipe: Recipe, whole: TableData) -> Trainer:
         types = {name: schema[name].type for name in names}
         frame = rows[names].reset_index(drop=True)
         provenance = Provenance("files", f"{len(frame)} rows of a study", "")
-        data.raw, data.columns, data.metadata = None, None, None
+        data.raw, data.columns, data.metadata, data.types = None, None, None, {}
         data.seed, data.duplicates, data.split = seed, False, None
         # the test rows of this fit are never looked at: they are some of its own, since a split needs some
         data.source = lambda _: RawTable(frame, schema.label, provenance, types, holdout=frame.head(1))

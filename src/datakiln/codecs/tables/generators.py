@@ -12,6 +12,7 @@ import functools
 import hashlib
 import importlib
 import math
+import os
 import re
 import string
 from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +27,7 @@ Piece = tuple[list[str], int, int]  # words, and how many of them at least and a
 GOLDEN = 618033988749894848204586834365638117720309179805762862135448622705260462818902449707  # digits of a fraction
 MOST_REPEATS = 8  # what * and + come to
 MOST_LEARNT = 5000  # cells that a pattern is learnt from
+ROOMIER = 64  # cells that a pattern has for each it is learnt from, at least, if it keeps what all begin with
 FULL = 30  # cells for each sign seen, from which on others are not expected
 SETS = (string.digits, "0123456789abcdef", "0123456789ABCDEF", string.ascii_lowercase, string.ascii_uppercase)
 ALNUM = (string.digits + string.ascii_lowercase, string.digits + string.ascii_uppercase, string.ascii_letters)
@@ -222,12 +224,25 @@ def _token_piece(tokens: list[str]) -> list[Piece] | None:
         return [(distinct, 1, 1)]  # countries, kinds: words that many rows share
     if kind == "a" and len(lengths) > 1 and max(lengths) > 3:
         return None  # words of a language
+    if kind == "0" and (shared := _shared(distinct)):
+        return [([shared], 1, 1), (list(string.digits), len(distinct[0]) - len(shared), len(distinct[0]) - len(shared))]
     signs = {"0": string.digits, "A": string.ascii_uppercase, "a": string.ascii_lowercase}[kind]
     if kind != "0":
         signs = "".join(_closed(set("".join(tokens)), len(tokens)))
     if kind == "0" and all(token[0] != "0" for token in tokens) and (len(lengths) > 1 or len(tokens) >= 100):
         return [(list("123456789"), 1, 1), (list(signs), min(lengths) - 1, max(lengths) - 1)]
     return [(list(signs), min(lengths), max(lengths))]
+
+
+def _shared(numbers: list[str]) -> str:
+    """The digits that numbers of one length begin with, such as a country and a town; "" where few would be left.
+
+    Each further digit that 20 numbers share by chance is shared once in 10^19 times.
+    """
+    shared = os.path.commonprefix(numbers)
+    if len({*map(len, numbers)}) > 1 or len(numbers) < 20:
+        return ""
+    return shared if 10 ** (len(numbers[0]) - len(shared)) >= ROOMIER * len(numbers) else ""
 
 
 def _by_place(sample: list[str]) -> list[Piece] | None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from datakiln.codecs.base import Codec
-from datakiln.codecs.tables import equalities
+from datakiln.codecs.tables import clusters, equalities
 from datakiln.codecs.tables.bins import Bins
 from datakiln.codecs.tables.choice import ChoiceColumn
 from datakiln.codecs.tables.column import ColumnCodec
@@ -21,7 +21,7 @@ from datakiln.codecs.tables.relations.plan import Plan
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.scaling import MinMax, NumericEncoder
 from datakiln.codecs.tables.tally import Tally
-from datakiln.codecs.tables.values import from_numbers, to_numbers
+from datakiln.codecs.tables.values import from_numbers, plain_cells, plain_value, to_numbers
 from datakiln.errors import UserError, near
 from datakiln.schema import Field, Schema
 from datakiln.spec import Block, Column, DataSpec
@@ -94,7 +94,7 @@ class TableCodec(Codec):
         """
         self.schema, self.plan = schema, Plan(relations, schema)
         known = tallies or {}
-        self.columns = [self._fitted(field, frame[field.name], known.get(field.name)) for field in schema.fields]
+        self.columns = [self._fitted(field, frame, known.get(field.name)) for field in schema.fields]
         shifts = {name: self._shift(name, frame) for name in self.plan.shifted}
         self.inner = self._to_lay_out(shifts)
         self.equal_to = equalities.find(self._numbers(frame)) if self.places else {}
@@ -126,20 +126,38 @@ class TableCodec(Codec):
             for column in made:
                 column.avoid(frame[column.field.name], rows)
 
-    def _fitted(self, field: Field, series: pd.Series, tally: Tally | None) -> ColumnCodec:
+    def _fitted(self, field: Field, frame: pd.DataFrame, tally: Tally | None) -> ColumnCodec:
+        series = frame[field.name]
         if field.is_choice:
-            is_label = field.name == self.schema.label
             if tally is None:
-                return ChoiceColumn.fit(field, series, len(series) if is_label else self.max_categories)
-            counts = tally.counts.sort_values(ascending=False, kind="stable")
-            limit = len(counts) if is_label else self.max_categories
-            return ChoiceColumn.from_counts(field, counts, tally.has_missing, limit, not tally.is_pruned)
+                counts, missing = plain_cells(series).value_counts(sort=True), bool(series.isna().any())
+            else:
+                counts, missing = tally.counts.sort_values(ascending=False, kind="stable"), tally.has_missing
+            counts = counts[counts > 0]  # a categorical counts the categories that no row has, too
+            limit = len(counts) if field.name == self.schema.label else self.max_categories
+            found = self._clusters(field, frame, counts, limit) if len(counts) > limit else None
+            is_complete = tally is None or not tally.is_pruned
+            return ChoiceColumn.from_counts(field, counts, missing, limit, is_complete, found)
         series = series if tally is None else tally.completed(series)
         if field.is_numeric:
             is_laid = field.name not in self.plan.computed and field.name not in self.plan.shifted
             encoder = self.numeric() if is_laid else MinMax()
             return NumberColumn.fit(field, series, encoder, self.clip, self.spikes)
         return GeneratedColumn.fit(field, series)
+
+    def _clusters(self, field: Field, frame: pd.DataFrame, counts: pd.Series, limit: int) -> clusters.Clusters | None:
+        """Of the rarest categories, by the columns that are learnt; an order would be lost in them."""
+        if field.order:
+            return None
+        others = {
+            other.name: other
+            for other in self.schema.fields
+            if other.name not in self.plan.computed
+            and other.name != field.name
+            and (other.is_choice or other.is_numeric)
+        }
+        values = [plain_value(value) for value in counts.index]
+        return clusters.find(frame, field.name, values, others, limit)
 
     def _shift(self, name: str, frame: pd.DataFrame) -> NumberColumn:
         """The codec of a column's distance from what it is computed of; an order's is never negative."""
@@ -341,10 +359,25 @@ class TableCodec(Codec):
             for column, (start, stop) in zip(self.inner, self._spans, strict=True)
         }
         self._equalise(series, rows)
+        self._settle(series, rows, rng)
         if self.plan.relations:
             whole = self.plan.restored(series, self.by_name())
             series = {name: whole[name] for name in self.schema.names}
         return pd.DataFrame(series, copy=False)
+
+    def _settle(self, series: dict[str, pd.Series], rows: np.ndarray, rng: np.random.Generator) -> None:
+        """Draws rare categories by what else is in their rows; of columns computed from them nothing is known yet."""
+        fields = {field.name: field for field in self.schema.fields}
+        for column, (start, stop) in zip(self.inner, self._spans, strict=True):
+            if not isinstance(column, ChoiceColumn) or column.clusters is None:
+                continue
+            codes = rows[:, start].astype(np.int64) if self.compact else rows[:, start:stop].argmax(axis=1)
+            there = {name: cells for name, cells in series.items() if name not in self.plan.shifted}
+            seen = np.full((len(rows), len(column.clusters.features)), np.nan)
+            for place, feature in enumerate(column.clusters.features):
+                if feature.column in there:
+                    seen[:, place] = feature.of(there[feature.column], fields[feature.column])
+            series[column.field.name] = column.settled(codes, seen, rng)
 
     def with_cells(self, frame: pd.DataFrame, cells: Mapping[str, pd.Series]) -> pd.DataFrame:
         """The rows with these cells in place of theirs, and what is computed from them computed again."""

@@ -31,6 +31,7 @@ from datakiln.codecs.tables.values import from_numbers
 from datakiln.errors import UserError, near
 from datakiln.privacy.cells import PublicColumn
 from datakiln.schema import COLUMN_TYPES, Field, Schema
+from datakiln.wording import counted
 from datakiln.writings import dates_of, numbers_of
 
 KEYS = ("columns", "bounds", "rows")
@@ -164,9 +165,10 @@ def declared(said: Mapping[str, Any], names: Sequence[str], label: str | None, m
             raise UserError(f"privacy.public.{key}.{unknown}: the table has no such column{near(unknown, names)}")
     lacking = [name for name in names if name not in said["columns"]]
     if lacking:
-        name, more = lacking[0], f", and {len(lacking) - 1} more columns" if len(lacking) > 1 else ""
+        name, others = lacking[0], counted(len(lacking) - 1, "more column")
+        which = f"column {name!r} is" if len(lacking) == 1 else f"{name!r} and {others} are"
         line = f"privacy.public.columns.{name}=integer privacy.public.bounds.{name}=[LOW,HIGH]"
-        told = f"privacy={mechanism}: column {name!r}{more} not declared, and what its cells show is not paid for"
+        told = f"privacy={mechanism}: {which} not declared, and what is found in cells is not paid for"
         raise UserError(f"{told}; write {line} (a category: ...columns.{name}=[VALUE,VALUE], ids made anew: =id)")
     columns = tuple(_column(name, said["columns"][name], said["bounds"].get(name), mechanism) for name in names)
     if label is not None:

@@ -138,6 +138,7 @@ def classifier_backbone(data: LabelledImages, device: torch.device) -> Backbone:
         batch=512,
         head=net[1],
         facts={"accuracy": state["accuracy"]},
+        trained_on="the training pictures themselves and their labels",
     )
 
 

@@ -38,6 +38,7 @@ def as_backbone(net: inception.FIDInception, weights_hash: str, device: torch.de
         scale=128.0,
         batch=CPU_BATCH if device.type == "cpu" else GPU_BATCH,
         head=head,
+        trained_on="1.2 million photographs of ImageNet",
     )
 
 

@@ -146,11 +146,25 @@ def features(
         n: Judged pictures at most.
         n_train: Training pictures at most that they are compared with.
         kinds: Some of `datakiln.metrics.pictures.images.KINDS`; None for all.
+
+    Raises:
+        MetricError: The model was trained with this very network.
+        Incomplete: Some of the figures cannot be had.
     """
     network = sets.extractor(extractor, precision, resize)
+    if network.hash in sets.trained_with:
+        told = f"the model was trained with {network.name}@{network.hash}, which can decide nothing of its pictures"
+        raise MetricError(f"{told}; set metrics.image.features.extractor to another network")
     real = sets.reference(network, n_train, STORE)
     fake = statistics_of(network, sets.features(network, n), STORE, sets.seed)
-    return possible_figures(real.to(fake.rows.device), fake, kinds, brief=sets.deal is not None)
+    try:
+        found, missing = possible_figures(real.to(fake.rows.device), fake, kinds, brief=sets.deal is not None), {}
+    except Incomplete as error:
+        found, missing = error.found, error.missing
+    found = [replace(figure, note="; ".join(filter(None, [figure.note, network.card]))) for figure in found]
+    if missing:
+        raise Incomplete(found, missing)
+    return found
 
 
 @metric("judge/class_share_distance", "judge/classes_covered", deals=True)

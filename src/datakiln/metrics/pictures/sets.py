@@ -112,6 +112,7 @@ class ImageSets:
         kept: Features that were made, by extractor and pictures, for metrics to come.
         compared: Statistics of training pictures that were made, by extractor and how many there are.
         deal: Real pictures and training ones dealt anew, where features are all that is asked for; else None.
+        trained_with: Hashes of the networks that the model was trained with, which decide nothing of it.
         told: What the model says of the first so many training pictures and of the first so many held-out ones, by the
             name of the attack, higher for what it knows better; None where no model is at hand.
         watch: Told how many pictures of how many a network has looked at.
@@ -132,6 +133,7 @@ class ImageSets:
     kept: dict[tuple[str, int], tuple[object, Tensor]] = field(default_factory=dict, compare=False, repr=False)
     compared: dict[tuple[str, int], FeatureStatistics] = field(default_factory=dict, compare=False, repr=False)
     deal: Deal | None = None
+    trained_with: frozenset[str] = frozenset()
     watch: Callable[[int, int], None] | None = field(default=None, compare=False, repr=False)
     told: Callable[[int, int], Told] | None = field(default=None, compare=False, repr=False)
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from datakiln.metrics.privacy.closest import Matrix
 from datakiln.metrics.tables.columns import Coded, Floats, Ints, Tables
 
-WIDE = 128  # dimensions that categories of one column take at most
+WIDE = (16, 128)  # dimensions that categories of one column take at most, where there are many such columns and few
+DIMENSIONS = 1_024  # of all of them together, where that leaves 16 for each
 
 
 @dataclass(frozen=True)
@@ -82,13 +83,14 @@ class TableSpace:
         Arguments:
             t: Says how many categories there are.
             real: Coded real rows.
-            seed: Of the points of categories where a column has more than 128 of them.
+            seed: Of the points of categories where a column has more of them than it can have dimensions.
         """
         numbers = np.concatenate([part.numbers for part in real])
         gaps = np.stack([np.isnan(part.numbers).any(axis=0) for part in t.parts]).any(axis=0)
         places = tuple(np.sort(column[~np.isnan(column)]) for column in numbers.T)
         rng = np.random.default_rng([seed, 22])
-        return cls(places, np.asarray(gaps), tuple(_points(size + 1, rng) for size in t.sizes))
+        most = int(np.clip(DIMENSIONS // max(len(t.sizes), 1), *WIDE))
+        return cls(places, np.asarray(gaps), tuple(_points(size + 1, most, rng) for size in t.sizes))
 
     def __call__(self, part: Coded) -> Records:
         """Rows as records."""
@@ -96,7 +98,7 @@ class TableSpace:
         columns = []
         for i, (values, known) in enumerate(zip(part.numbers.T, self.sorted_numbers, strict=True)):
             columns.append(np.where(missing[:, i], 0.5, _place(np.where(missing[:, i], 0.0, values), known)))
-        marks = missing[:, self.gaps] / np.sqrt(2.0) * 1.0
+        marks = missing[:, self.gaps].astype(np.float64)
         points = [table[codes + 1] for table, codes in zip(self.codes, part.codes.T, strict=True)]
         scaled = np.stack(columns, axis=1) if columns else np.empty((len(part), 0))
         space = np.concatenate([scaled, marks, *points], axis=1).astype(np.float32)
@@ -122,11 +124,11 @@ def _place(values: Floats, known: Floats) -> Floats:
     return np.asarray(placed + np.clip(beyond, -1.0, 1.0))
 
 
-def _points(size: int, rng: np.random.Generator) -> Matrix:
-    """A point for each category, two of them 1 apart; of many, random signs, that are 1 apart within about a tenth."""
+def _points(size: int, most: int, rng: np.random.Generator) -> Matrix:
+    """A point for each category, two of them 1 apart; of more than `most`, random signs, 1 apart on average."""
     if size <= 2:
         return np.arange(size, dtype=np.float32)[:, None]
-    if size <= WIDE:
+    if size <= most:
         return np.eye(size, dtype=np.float32) / np.float32(np.sqrt(2.0))
-    signs = rng.integers(0, 2, (size, WIDE)).astype(np.float32)
-    return signs * np.float32(np.sqrt(2.0 / WIDE))
+    signs = rng.integers(0, 2, (size, most)).astype(np.float32)
+    return signs * np.float32(np.sqrt(2.0 / most))

@@ -1,29 +1,21 @@
-"""Gated PixelCNN (van den Oord et al., 2016, https://arxiv.org/abs/1606.05328): a picture as a product over its pixels.
+"""Gated PixelCNN (van den Oord et al., 2016, https://arxiv.org/abs/1606.05328), with dilated kernels.
 
-log p(x) = sum over pixels in reading order of log p(pixel | pixels before), exact for 8-bit levels. Each factor is a
-mixture of logistics over levels, as in PixelCNN++ (Salimans et al., 2017), where the paper has 256 separate classes: a
-tenth of the outputs, and neighbouring levels need not be learnt one by one. Dilated kernels see the whole picture.
+Departures: a pixel is a mixture of logistics (see `PixelByPixel`); dilated kernels, so that few layers see all of it.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from datakiln.errors import UserError
-from datakiln.models.pictures import PictureModel
+from datakiln.models.autoregressive.pixels import PixelByPixel, Walker
 from datakiln.nets.gated import GatedStacks
-from datakiln.nets.levels import MixtureOfLogistics
-from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
+from datakiln.spec import DataSpec
 
 
-class PixelCNN(PictureModel):
-    """Exact likelihood, told the class where there is one; sampling goes pixel by pixel.
-
-    The loss is in bits a dimension (a channel of a pixel), given the class where the model is told it.
+class PixelCNN(PixelByPixel):
+    """Vertical and horizontal stacks of gated convolutions.
 
     Arguments:
         spec: A picture's spec.
@@ -33,8 +25,7 @@ class PixelCNN(PictureModel):
         **shared: See `PictureModel`.
     """
 
-    options = frozenset({"temperature"})
-    likelihood = "whole"
+    net: GatedStacks
 
     def __init__(
         self,
@@ -45,74 +36,14 @@ class PixelCNN(PictureModel):
         **shared: Any,  # noqa: ANN401
     ) -> None:
         """See the class."""
-        super().__init__(spec, **shared)
-        if spec.shape[0] not in (1, 3):
-            raise UserError(f"PixelCNN models grey and colour pictures, not {spec.shape[0]} channels")
-        self.head = MixtureOfLogistics(spec.shape[0], components)
-        self.net = GatedStacks(spec.shape, width, layers, self.classes, self.head.width)
+        make = lambda classes, outputs: GatedStacks(spec.shape, width, layers, classes, outputs)  # noqa: E731
+        super().__init__(spec, components, make, **shared)
 
     @property
     def activations(self) -> int:
         """Those of a row of all layers, which sampling works on; a few hundred pictures keep the processor busy."""
         return self.net.width * self.spec.shape[2] * len(self.net.layers)
 
-    def pixel_log_prob(self, x: Tensor, y: Tensor | None) -> Tensor:
-        """Of every pixel given those before it and labels (B,): pictures (B, C, H, W) to (B, H, W), in nats."""
-        told = self.net(x, y)
-        flat = self.head.log_prob(told.permute(0, 2, 3, 1).flatten(0, 2), x.permute(0, 2, 3, 1).flatten(0, 2))
-        return flat.view(len(x), *x.shape[2:])
-
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Bits a dimension."""
-        log_prob = self.pixel_log_prob(batch.x, self.told(batch.y, len(batch.x))).flatten(1).sum(dim=1)
-        return {"loss": -log_prob.mean() / (math.prod(self.spec.shape) * math.log(2))}
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Exact log-probability in nats, shape (B,); of a model that is told the class, summed over the classes."""
-        if not self.classes:
-            return self.pixel_log_prob(x, None).flatten(1).sum(dim=1)
-        return self._given_classes(x, torch.ones_like(x[:, 0], dtype=torch.bool)).logsumexp(dim=1)
-
-    def _given_classes(self, x: Tensor, known: Tensor) -> Tensor:
-        """Log of share times probability of the known pixels (B, H, W), for every class: (B, classes)."""
-        found = []
-        for k in range(self.classes):
-            of_pixel = self.pixel_log_prob(x, torch.full((len(x),), k, device=x.device))
-            found.append(torch.where(known, of_pixel, 0.0).flatten(1).sum(dim=1))
-        return torch.stack(found, dim=1) + self.class_shares.log()
-
-    def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
-        """Pixel by pixel, each layer's work on earlier ones kept, shape (n, C, H, W)."""
-        empty = torch.full((n, *self.spec.shape), float("nan"), device=self.device)
-        return self._walk(empty, self.wanted(condition, n), options)
-
-    def complete(self, x: Tensor, y: Tensor | None, options: Sampling = PLAIN) -> Tensor:
-        """Pictures with their unknown pixels drawn, in reading order; see `GenerativeModel.complete`.
-
-        The class, where it is not given, is drawn from what the known pixels say of it.
-
-        Raises:
-            UserError: A known pixel comes after an unknown one: it would have no say in what is drawn.
-        """
-        known = torch.isfinite(x).all(dim=1)
-        order = known.flatten(1).long()
-        if bool((order.diff(dim=1) > 0).any()):
-            told = "PixelCNN draws in reading order: the mask must leave known pixels only before all it hides"
-            raise UserError(f"{told}, as the lower half does; use a model=flow_matching run for other masks")
-        if self.classes and y is None:
-            y = self._given_classes(x.nan_to_num(0.0), known).softmax(dim=1).multinomial(1).squeeze(1)
-        return self._walk(x, y, options)
-
-    def _walk(self, x: Tensor, y: Tensor | None, options: Sampling) -> Tensor:
-        """Draws what is NaN, shape (n, C, H, W)."""
-        temperature = 1.0 if options.temperature is None else options.temperature
-        height, wide = self.spec.shape[1:]
-        known = torch.isfinite(x).all(dim=1)
-        walker, x = self.net.walker(len(x), (height, wide), y), x.nan_to_num(0.0)
-        for r in range(height):
-            walker.start(r, wide)
-            for c in range(wide):
-                drawn = self.head.draw(walker.at(c), temperature)
-                x[:, :, r, c] = torch.where(known[:, r, c, None], x[:, :, r, c], drawn)
-                walker.put(r, c, x[:, :, r, c])
-        return x
+    def walker(self, n: int, y: Tensor | None) -> Walker:
+        """Each layer's work on earlier pixels is kept."""
+        return self.net.walker(n, self.spec.shape[1:], y)

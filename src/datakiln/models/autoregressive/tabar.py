@@ -10,7 +10,7 @@ columns of a row are predicted in one pass, each from its own context.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
@@ -34,8 +34,10 @@ FIRST, LAST = 0.1, 0.001  # of the highest rate, where training begins and ends
 CLIP = 1.0  # norm that gradients are clipped to
 PSEUDO = 0.1  # rows that every code is credited with when the biases are set to the columns' own shares
 COUNTED = 2**18  # training rows that shares and entropies are taken from, at most
+KEPT = 2**22  # cells of rows that relations between columns are taken from, about; 4,096 rows at least
 CHUNK = 2**17  # rows of a sample that are spread evenly together, candidates included
 USUAL_COLUMNS = 30
+NEVER = -1e4  # log-odds of what lies outside of what is allowed
 MANY = 32_000  # training rows from which the optimizer's rate counts in full
 WIDTHS = ((0, 64), (1_000, 96), (4_000, 128), (16_000, 192))  # from so many training rows on
 DROPOUTS = ((0, 0.5), (1_000, 0.4), (4_000, 0.3), (8_000, 0.2), (16_000, 0.1))
@@ -74,6 +76,7 @@ class TabAR(LikelihoodModel):
     reads = frozenset({"code", "place"})
     options = frozenset({"temperature"})
     likelihood = "partial"
+    restricts = True
     rank: Tensor
     counted: Tensor
 
@@ -135,10 +138,14 @@ class TabAR(LikelihoodModel):
             self._count(loader)
         numbers = self.net.numbers
         for unused in (numbers.heads, numbers.bias):  # where no number lies close to another
-            unused.requires_grad_(numbers.has_references)
+            unused.requires_grad_(numbers.has_components)
 
     def chosen_options(self) -> dict[str, Any]:
         """A fit of known length is no longer than that."""
+        return {"min_updates": 0}
+
+    def lengths(self) -> dict[str, Any]:
+        """No more epochs for few updates."""
         return {"min_updates": 0}
 
     @torch.no_grad()
@@ -149,7 +156,7 @@ class TabAR(LikelihoodModel):
         for batch in loader:
             rows = batch.x.to(self.device)
             counts += self.codes.counts(*self.codes.read(rows))
-            if int(self.counted) < ROWS:
+            if int(self.counted) < max(ROWS, KEPT // rows.shape[1]):
                 kept.append(rows)
             self.counted += len(rows)
             if int(self.counted) >= COUNTED:
@@ -160,13 +167,15 @@ class TabAR(LikelihoodModel):
         entropies = self.codes.sums(-shares * shares.log())
         order = self._behind(entropies.argsort(stable=True).tolist())
         self.rank[torch.tensor(order)] = torch.arange(len(order), device=self.device)
+        x = torch.cat(kept)
+        codes, known = self.codes.read(x)
+        self.net.set_lifts(codes[known.all(dim=1)], order)
         if len(self.net.numbers):
-            x = torch.cat(kept)
-            codes, known = self.codes.read(x)
             numbers = self.net.numbers
             numbers.set_shares(shares)
             known = known[:, numbers.numbers] & self.net.has_value(codes)
             choose(numbers, self.codes.places(x), known, [numbers.place[j] for j in order if j in numbers.place])
+            numbers.set_planes(self.codes.places(x), codes, known, order)
 
     def _behind(self, order: list[int]) -> list[int]:
         """The order with every column behind those it may equal."""
@@ -206,10 +215,10 @@ class TabAR(LikelihoodModel):
         sees = (rank[:, None, :] < rank[:, :, None]) & known[:, None, :]
         added = self.net.added(codes, coordinates)
         features = self.net.features(torch.bmm(sees.to(added.dtype), added), slice(None))
-        cells = codes - self.codes.first
+        cells, lifted = codes - self.codes.first, self.net.lifted(codes, sees)
         with nullcontext() if self.training else torch.autocast(features.device.type, enabled=False):
-            picked, totals = self.net.scores(features if self.training else features.float(), cells)
-        if self.net.numbers.has_references:
+            picked, totals = self.net.scores(features if self.training else features.float(), cells, lifted)
+        if self.net.numbers.has_components:
             picked, totals = self._with_components(features, picked, totals, codes, coordinates, sees)
         return (picked - totals) * known
 
@@ -232,9 +241,11 @@ class TabAR(LikelihoodModel):
         columns = numbers.numbers
         weight, shift, scale = numbers.components(features[:, columns], slice(None))
         there = sees[:, columns][:, :, columns] & self.net.has_value(codes)[:, None, :]
-        open_ = numbers.are_open(there)
+        before = self.rank[columns, None] > self.rank
+        whole = (sees[:, columns] | ~before).all(dim=2)
+        open_ = numbers.are_open(there, whole)
         weight = weight.masked_fill(~open_, CLOSED)
-        location = numbers.expected(coordinates) + shift
+        location = numbers.expected(coordinates, codes, self.net.has_value(codes)) + shift
         dense = numbers.log_densities(coordinates, location, scale, slice(None))
         total = torch.cat([totals[:, columns, None], weight], dim=2).logsumexp(dim=2)
         inside = torch.cat([picked[:, columns, None], weight + dense], dim=2).logsumexp(dim=2)
@@ -253,21 +264,27 @@ class TabAR(LikelihoodModel):
         What follows from cells given out of order is learnt from a part of training only, and badly for rare values,
         while the whole row's likelihood is learnt well. So several candidates are drawn for each such row, and rows
         are taken from those of the same condition with the odds of their likelihood over the probability they were
-        drawn with (Rubin, 1988, sampling importance resampling).
+        drawn with (Rubin, 1988, sampling importance resampling). The same odds make up for columns that were drawn from
+        some of their codes alone.
         """
-        ancestral = self._ancestral(options.temperature)
+        ancestral = self._ancestral(options.temperature, self.allowed)
         if condition is None:
-            nothing = torch.full((n, self.codes.width), math.nan, device=self.device)
-            return self.codes.written(*self._drawn(nothing, ancestral)[0])
-        return torch.cat([self._chosen(rows, ancestral) for rows in condition.split(max(CHUNK // self.candidates, 1))])
+            condition = torch.full((n, self.codes.width), math.nan, device=self.device)
+            if not self.allowed:
+                return self.codes.written(*self._drawn(condition, ancestral)[0])
+        judge = self._ancestral(options.temperature)
+        pieces = condition.split(max(CHUNK // self.candidates, 1))
+        return torch.cat([self._chosen(rows, ancestral, judge) for rows in pieces])
 
-    def _chosen(self, condition: Tensor, ancestral: Ancestral) -> Tensor:
+    def _chosen(self, condition: Tensor, ancestral: Ancestral, judge: Ancestral) -> Tensor:
         if self.candidates == 1:
             return self.codes.written(*self._drawn(condition, ancestral)[0])
         _, alike = torch.unique(condition.nan_to_num(-1.0), dim=0, return_inverse=True)
         order = alike.argsort(stable=True)
         drawn, log_q = self._drawn(condition[order].repeat_interleave(self.candidates, dim=0), ancestral)
-        log_odds = ancestral.log_prob(*drawn) - log_q
+        log_odds = judge.log_prob(*drawn) - log_q
+        for j, allowed in self.allowed.items():
+            log_odds = log_odds.masked_fill(~allowed[drawn[0][:, j]], NEVER)
         chosen = resample(log_odds, alike[order].repeat_interleave(self.candidates), len(order))
         # those chosen more than once stand together: mix them among the rows of their condition
         mixed = torch.randperm(len(order), device=order.device)
@@ -284,8 +301,8 @@ class TabAR(LikelihoodModel):
         log_q = ancestral.draw(codes, coordinates, known, self.even)
         return (codes, coordinates), log_q
 
-    def _ancestral(self, temperature: float | None = None) -> Ancestral:
-        return Ancestral(self.net, self.rank.argsort().tolist(), self._precision, temperature or 1.0)
+    def _ancestral(self, temperature: float | None = None, allowed: Mapping[int, Tensor] | None = None) -> Ancestral:
+        return Ancestral(self.net, self.rank.argsort().tolist(), self._precision, temperature or 1.0, allowed)
 
     def _precision(self) -> AbstractContextManager[None]:
         return half_precision(self.device, self.bf16)

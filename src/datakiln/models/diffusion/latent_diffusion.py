@@ -58,10 +58,13 @@ class LatentDiffusion(FlowMatching):
         """See the class."""
         if not 0.0 < vae_share < 1.0:
             raise ValueError(f"vae_share={vae_share} must lie between 0 and 1: both stages need their time")
-        vae = MapAutoencoder(spec.shape, channels, factor, vae_width)
-        super().__init__(dataclasses.replace(spec, shape=vae.shape), **shared)
+        if factor not in (2, 4, 8):
+            raise ValueError(f"factor={factor} must be 2, 4 or 8")
+        latents = (channels, *(side // factor for side in spec.shape[1:]))
+        super().__init__(dataclasses.replace(spec, shape=latents), **shared)
         self.spec = spec
-        self.vae, self.vae_share, self.beta = vae, vae_share, beta
+        self.vae = MapAutoencoder(spec.shape, channels, factor, vae_width)
+        self.vae_share, self.beta = vae_share, beta
         self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
         self.register_buffer("variance", torch.ones(1, channels, 1, 1))
 

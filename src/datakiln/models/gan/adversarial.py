@@ -148,6 +148,8 @@ class AdversarialModel(GenerativeModel, abc.ABC):
     def _private_step(self, batch: Batch) -> None:
         """One step of DP-SGD for the critic, and the generator's, which sees no real example."""
         assert self.guard is not None
+        if self.protection is None or not self.protection.permit():
+            return
         critic, generator = self.optimizers(use_pl_optimizer=False)  # type: ignore[misc]
         with self.muted():
             self.guard.fill(batch)

@@ -13,7 +13,7 @@ PARTS: dict[str, Callable[[pd.DatetimeIndex], np.ndarray]] = {
     # coarse ones first: a column that follows from several of them follows from the first
     "half": lambda dates: (dates.month.to_numpy() > 6) + 1,
     "quarter": lambda dates: dates.quarter.to_numpy(),
-    "weekday": lambda dates: dates.dayofweek.to_numpy(),
+    "weekday": lambda dates: dates.day_of_week.to_numpy(),
     "year": lambda dates: dates.year.to_numpy(),
     "month": lambda dates: dates.month.to_numpy(),
     "hour": lambda dates: dates.hour.to_numpy(),
@@ -23,7 +23,7 @@ PARTS: dict[str, Callable[[pd.DatetimeIndex], np.ndarray]] = {
     "second": lambda dates: dates.second.to_numpy(),
     "year_quarter": lambda dates: dates.year.to_numpy() * 10 + dates.quarter.to_numpy(),
     "year_month": lambda dates: dates.year.to_numpy() * 100 + dates.month.to_numpy(),
-    "dayofyear": lambda dates: dates.dayofyear.to_numpy(),
+    "dayofyear": lambda dates: dates.day_of_year.to_numpy(),
     "minute_of_day": lambda dates: dates.hour.to_numpy() * 60 + dates.minute.to_numpy(),
     "hour_minute": lambda dates: dates.hour.to_numpy() * 100 + dates.minute.to_numpy(),
     "year_month_day": lambda dates: (dates.year * 10_000 + dates.month * 100 + dates.day).to_numpy(),

@@ -1,0 +1,134 @@
+"""Training within a given time of the processor: how long is affordable, and the end of it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import lightning as L
+
+WARM_UP = 2  # first batches, in which libraries start up
+PROBED = 0.05  # of the time left, at most, to find out what an epoch takes
+SAFE = 0.9  # of the time left, to plan with: the machine may be slower by then
+
+
+class Budget(L.Callback):
+    """Ends training when its time is spent; a run that goes on has what is left.
+
+    Arguments:
+        seconds: CPU time of training, all threads together, validation and what is measured meanwhile included.
+
+    Attributes:
+        spent: Seconds so far.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """See the class."""
+        self.seconds, self.earlier = seconds, 0.0
+        self._start: float | None = None
+
+    @property
+    def spent(self) -> float:
+        """See the class."""
+        return self.earlier + (0.0 if self._start is None else time.process_time() - self._start)
+
+    @property
+    def left(self) -> float:
+        """Seconds still to be had."""
+        return max(self.seconds - self.spent, 0.0)
+
+    def add(self, seconds: float) -> None:
+        """Notes time that was spent otherwise."""
+        self.earlier += seconds
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """The clock runs."""
+        self._start = time.process_time()
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """The clock stands."""
+        self.earlier, self._start = self.spent, None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """A run that was killed after its time was spent does not begin again."""
+        self._end_if_spent(trainer)
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:  # noqa: ANN401 (Lightning's)
+        """Ends training after the batch that spends the last of it; validation follows."""
+        self._end_if_spent(trainer)
+
+    def _end_if_spent(self, trainer: L.Trainer) -> None:
+        if not self.left:
+            trainer.should_stop = True
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Adds what is spent."""
+        checkpoint["cpu_seconds"] = self.spent
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Takes it up again: the clock of this process begins at 0."""
+        self.earlier = max(self.earlier, float(checkpoint.get("cpu_seconds", 0.0)))
+
+
+class Probe(L.Callback):
+    """Trains for a moment and finds out what an epoch takes.
+
+    Arguments:
+        seconds: CPU time to do so in, at most; one epoch is enough in any case.
+
+    Attributes:
+        per_batch: Seconds of one update.
+        validating: Seconds of one validation.
+        batches: Updates of an epoch.
+        epochs: Those of a fit that nobody bounds.
+    """
+
+    per_batch = validating = 0.0
+    batches = epochs = 1
+
+    def __init__(self, seconds: float) -> None:
+        """See the class."""
+        self.seconds = seconds
+        self._start = self._warm = self._validation = 0.0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Models have said by now how many epochs they need."""
+        self._start = self._warm = time.process_time()
+        self.batches, self.epochs = int(trainer.num_training_batches), int(trainer.max_epochs or 1)
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,  # noqa: ANN401 (Lightning's)
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+    ) -> None:
+        """Times the batches after the first ones."""
+        now, done = time.process_time(), batch_idx + 1
+        if done <= WARM_UP < self.batches:
+            self._warm = now
+            return
+        self.per_batch = (now - self._warm) / (done - (WARM_UP if WARM_UP < self.batches else 0))
+        if done == self.batches or now - self._start > self.seconds:
+            trainer.should_stop = True
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Begins to time validation."""
+        self._validation = time.process_time()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Has timed it."""
+        self.validating = time.process_time() - self._validation
+
+    @property
+    def epoch(self) -> float:
+        """Seconds of an epoch."""
+        return self.per_batch * self.batches + self.validating
+
+    def affordable(self, seconds: float) -> tuple[int, int | None]:
+        """Epochs within so much time, and the batches of the only one where it is less than one; None: all of them."""
+        epochs = int(seconds / max(self.epoch, 1e-9))
+        if epochs:
+            return epochs, None
+        return 1, max(int((seconds - self.validating) / max(self.per_batch, 1e-9)), 1)

@@ -1,0 +1,95 @@
+"""How long a run may train within `budget=`, found out before it begins, so that rates fall over just that length."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from hydra.utils import instantiate
+from omegaconf import DictConfig, open_dict
+
+from datakiln import strictjson
+from datakiln.callbacks.budget import PROBED, SAFE, Budget, Probe
+from datakiln.data.base import GenerativeData
+from datakiln.errors import UserError
+from datakiln.models.base import GenerativeModel
+
+REFIT = 2.3  # times that of the first fit, of both: the second one has the validation rows too
+
+
+@dataclass(frozen=True)
+class Affordable:
+    """A length of training.
+
+    Attributes:
+        epochs: Of it.
+        batches: Of the only epoch, where the time is too short for a whole one; None: all.
+        usual: Epochs of the same fit that nobody bounds.
+        epoch: CPU-seconds of one.
+    """
+
+    epochs: int
+    batches: int | None
+    usual: int
+    epoch: float
+
+    @property
+    def share(self) -> float:
+        """Of the usual length."""
+        return min(self.epochs / self.usual, 1.0) if self.batches is None else 0.0
+
+    @property
+    def is_shorter(self) -> bool:
+        """Whether the time is too short for the usual length."""
+        return self.batches is not None or self.epochs < self.usual
+
+    def lengthen(self, cfg: DictConfig) -> DictConfig:
+        """The config of a fit of this length."""
+        cfg = copy.deepcopy(cfg)
+        cfg.epochs = self.epochs
+        if self.batches is not None:
+            with open_dict(cfg):
+                cfg.trainer.limit_train_batches = self.batches
+        return cfg
+
+    def save(self, path: Path) -> None:
+        """For the run that goes on."""
+        strictjson.write(self, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Affordable | None:
+        """What `save` wrote; None where there is no such file.
+
+        Raises:
+            UserError: It is damaged.
+        """
+        if not path.exists():
+            return None
+        try:
+            made: Affordable = strictjson.read(cls, strictjson.parse(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise UserError(f"{path}: no length that a budget affords ({error}); take it away") from None
+        if made.epochs < 1 or (made.batches is not None and made.batches < 1):
+            raise UserError(f"{path}: {asdict(made)} is no length of training; take it away")
+        return made
+
+
+def afford(model: GenerativeModel, data: GenerativeData, cfg: DictConfig, budget: Budget) -> Affordable:
+    """What the budget affords, by training a model for a moment; the time of that is spent.
+
+    Arguments:
+        model: To be thrown away afterwards.
+        data: After `setup`.
+        cfg: The composed config.
+        budget: Of the run.
+    """
+    probe = Probe(budget.left * PROBED)
+    options: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
+    trainer: L.Trainer = instantiate(cfg.trainer, callbacks=[probe, budget], **options)
+    trainer.fit(model, datamodule=data)
+    left = budget.left * SAFE / (REFIT if data.refits else 1.0)
+    epochs, batches = probe.affordable(left)
+    return Affordable(min(epochs, probe.epochs), batches, probe.epochs, probe.epoch)

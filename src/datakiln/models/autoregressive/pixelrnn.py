@@ -1,0 +1,51 @@
+"""PixelRNN (van den Oord et al., 2016, https://arxiv.org/abs/1601.06759): LSTMs along rows or along diagonals.
+
+Departure: a pixel is a mixture of logistics (see `PixelByPixel`), and its colours are told apart there, not by masks.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from torch import Tensor
+
+from datakiln.models.autoregressive.pixels import PixelByPixel, Walker
+from datakiln.nets.pixel_lstm import PixelLSTM
+from datakiln.spec import DataSpec
+
+
+class PixelRNN(PixelByPixel):
+    """Layers of one kind of LSTM, each beside a shortcut.
+
+    Arguments:
+        spec: A picture's spec.
+        kind: "row", which goes row by row and sees a triangle of what came before, or "diagonal", which sees all of it.
+        width: Channels.
+        layers: LSTMs one upon another.
+        components: Of the mixture of logistics.
+        **shared: See `PictureModel`.
+    """
+
+    net: PixelLSTM
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        kind: Literal["row", "diagonal"] = "diagonal",
+        width: int = 32,
+        layers: int = 3,
+        components: int = 10,
+        **shared: Any,  # noqa: ANN401
+    ) -> None:
+        """See the class."""
+        make = lambda classes, outputs: PixelLSTM(spec.shape[0], kind, width, layers, classes, outputs)  # noqa: E731
+        super().__init__(spec, components, make, **shared)
+
+    @property
+    def activations(self) -> int:
+        """Those of the gates of one map."""
+        return 4 * self.net.width * self.spec.shape[1] * self.spec.shape[2]
+
+    def walker(self, n: int, y: Tensor | None) -> Walker:
+        """The rows so far are worked out anew for each pixel."""
+        return self.net.walker(n, self.spec.shape[1:], y)

@@ -1,0 +1,84 @@
+"""What the one category before it that tells most about a column says of it, counted: a tree (Chow and Liu, 1968).
+
+Counts teach at once what a network learns of frequent categories only: what goes with a class of a dozen rows. They are
+shrunk to the column's own shares by pseudo-rows, whose number leave-one-out likelihood chooses for each category. Only
+categories that tell much of each of their rows have a lift: what there is to learn of others is better learnt from all
+columns together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+MOST_CODES = 64  # of a column that is looked at as a source
+MOST_SOURCES = 64
+PSEUDO = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 1024.0)  # rows by which a category's counts are shrunk
+ALL = 10.0  # rows for which all categories together count when that number is chosen for one
+GAIN = 8.0  # nats that a category must tell of all its rows left out one by one
+GAIN_OF_ROW = 0.5  # and of each of them
+CAREFUL = 2.0  # times the number of pseudo-rows that is best for the rows at hand
+FLOOR = 0.1  # rows that a code is credited with whose only row is left out
+
+
+def rows_of(sizes: Sequence[int], ordered: Sequence[int]) -> int:
+    """Rows that a table of lifts has: one of zeros, and one for each code of the largest source."""
+    return 1 + max((size for size, order in zip(sizes, ordered, strict=True) if _is_source(size, order)), default=0)
+
+
+def _is_source(size: int, ordered: int) -> bool:
+    return not ordered and 1 < size <= MOST_CODES
+
+
+@torch.no_grad()
+def fit(
+    codes: Tensor, sizes: Sequence[int], ordered: Sequence[int], order: Sequence[int]
+) -> tuple[list[int], dict[int, Tensor]]:
+    """The source of each column and what its codes add to the logits.
+
+    Arguments:
+        codes: Of training rows, counted from the first of their column, (B, C).
+        sizes: Codes of each column.
+        ordered: How many of them are in an order; only categories are sources.
+        order: The columns, the first drawn first.
+
+    Returns:
+        For each column the column that tells most about it, -1 for none; and the lifts of those that have one, shape
+        (codes of the source, codes of the column).
+    """
+    source, found = [-1] * len(sizes), dict[int, Tensor]()
+    before: list[int] = []
+    for j in order:
+        best = 0.0
+        for i in before:
+            pairs = codes[:, i] * sizes[j] + codes[:, j]
+            counts = torch.bincount(pairs, minlength=sizes[i] * sizes[j]).view(sizes[i], sizes[j]).double()
+            gain, lift = _lift(counts)
+            if gain > best:
+                best, source[j], found[j] = gain, i, lift
+        if _is_source(sizes[j], ordered[j]) and len(before) < MOST_SOURCES:
+            before.append(j)
+    return source, found
+
+
+def _lift(counts: Tensor) -> tuple[float, Tensor]:
+    """Nats gained over the column's own shares, and the log of the ratio to them; counts are (S, K)."""
+    total, rows = counts.sum(dim=0), counts.sum(dim=1, keepdim=True)
+    left = (total - 1.0).clamp(min=FLOOR) / total.sum()  # the shares without the row itself
+    blind = counts @ left.log()
+    told = []
+    for pseudo in PSEUDO:
+        share = ((counts - 1.0).clamp(min=0.0) + pseudo * left) / (rows - 1.0 + pseudo).clamp(min=1e-9)
+        told.append((counts * share.log()).sum(dim=1))
+    gains = torch.stack(told) - blind
+    # a category of few rows goes with what serves all of them
+    score = gains + ALL * gains.sum(dim=1, keepdim=True) / counts.sum().clamp(min=1.0)
+    best = score.argmax(dim=0)
+    pseudo = CAREFUL * torch.tensor(PSEUDO, dtype=counts.dtype, device=counts.device)[best][:, None]
+    plain = (total + FLOOR) / (total + FLOOR).sum()
+    lift = ((counts + pseudo * plain) / (rows + pseudo)).log() - plain.log()
+    gain = gains.gather(0, best[None])[0]
+    tells = (gain > GAIN) & (gain > GAIN_OF_ROW * rows[:, 0])
+    return float((gain * tells).sum()), lift * tells[:, None]

@@ -1,0 +1,308 @@
+"""The API: samples are those of the command, nothing of a client reaches a grammar, and no key sees another's."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from datakiln.cli.sample import main as sample_command
+from datakiln.errors import UserError
+from datakiln.serve.owners import Owners, new_key, read_keys
+from datakiln.serve.requests import TrainRequest, TypesRequest, words
+from datakiln.serve.settings import Settings
+from datakiln.serve.streams import escaped
+from tests.serve.conftest import MODEL, run_folder
+
+SAMPLE = f"/v1/models/{MODEL}/sample"
+
+
+def until(client, job: str, *wanted: str) -> dict:
+    for _ in range(400):
+        told = client.get(f"/v1/jobs/{job}").json()
+        if told["status"] in wanted:
+            return told
+        time.sleep(0.05)
+    raise AssertionError(told)
+
+
+def begin(client, table: bytes, **options) -> tuple[str, str]:
+    upload = client.post("/v1/uploads", content=table).json()["id"]
+    asked = {"upload": upload, "model": "copula", "epochs": 3, **options}
+    return upload, client.post("/v1/jobs", json=asked).json()["id"]
+
+
+@pytest.mark.parametrize("asked", [{"n": 200}, {"n": 70, "seed": 5, "condition": {"sex": "Female"}}])
+def test_a_sample_has_the_rows_of_the_command(served, tmp_path, asked):
+    told = served().post(SAMPLE, json=asked)
+    out = tmp_path / "x.csv"
+    condition = [f"condition.{name}={value}" for name, value in asked.get("condition", {}).items()]
+    sample_command(
+        [f"run={tmp_path}/outputs", f"out={out}", f"n={asked['n']}", f"seed={asked.get('seed', 0)}", *condition]
+    )
+    assert told.content == out.read_bytes()
+
+
+def test_formats_hold_the_same_rows(served):
+    client = served()
+    got = {form: client.post(SAMPLE, json={"n": 200, "format": form}).content for form in ("parquet", "arrow", "jsonl")}
+    parquet = pq.read_table(io.BytesIO(got["parquet"]))
+    assert parquet.num_rows == 200 and pa.ipc.open_stream(got["arrow"]).read_all().equals(parquet)
+    lines = [json.loads(line) for line in got["jsonl"].splitlines()]
+    assert len(lines) == 200 and [line["city"] for line in lines] == parquet["city"].to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"n": 0}, "n: "),
+        ({"n": "5"}, "n: "),
+        ({"n": 10**9}, "more than this server gives"),
+        ({"condition": {"nowhere": 1}}, "nowhere"),
+        ({"condition": {"_target_": "os.system"}}, "_target_"),
+        ({"_target_": "os.system"}, "_target_"),
+        ({"format": "png"}, "format=png is not there for this model"),
+        ({"format": "arrow", "escape_formulas": True}, "escape_formulas is for format=csv"),
+        ({"balance": "nowhere"}, "nowhere"),
+        ({"steps": 3}, "steps=3 changes nothing"),
+    ],
+)
+def test_samples_that_cannot_be(served, asked, told):
+    answer = served().post(SAMPLE, json=asked)
+    assert answer.status_code == 422 and told in answer.json()["detail"]
+
+
+def test_words_of_a_client_are_part_of_no_grammar(tmp_path):
+    odd = 'a=b,c:{d} "e" ${oc.env:HOME} ü'
+    types = TypesRequest(types={odd: "category"}, target="${oc.env:HOME}")
+    said = words(TrainRequest(upload="x"), "table", tmp_path, tmp_path / "run", types)
+    for word in said:
+        assert not set(word.partition("=")[2].removeprefix("${from_json:").removesuffix("}")) & set("${},:=\"' ")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"model": "copula", "_target_": "os.system"},
+        {"model": "${oc.env:HOME}"},
+        {"model": "dcgan"},
+        {"model": "copula", "epochs": "${oc.env:HOME}"},
+        {"model": "copula", "data.path": "/etc/passwd"},
+    ],
+)
+def test_jobs_that_cannot_be(served, table, asked):
+    client = served()
+    upload = client.post("/v1/uploads", content=table).json()["id"]
+    assert client.post("/v1/jobs", json={"upload": upload, **asked}).status_code == 422
+    assert client.get("/v1/jobs").json() == []
+
+
+def test_types_are_shown_and_corrected(served, table):
+    client = served()
+    upload = client.post("/v1/uploads", content=table).json()
+    found = {column["name"]: column["type"] for column in upload["columns"]}
+    assert found["sex"] == "category"
+    path = f"/v1/uploads/{upload['id']}/types"
+    told = client.put(path, json={"types": {"sex": "drop"}, "target": "kind"}).json()
+    assert {column["name"]: column["type"] for column in told["columns"]} == found | {"sex": "drop"}
+    for wrong in ({"types": {"sex": "numeric"}}, {"types": {"nowhere": "id"}}, {"target": "${oc.env:HOME}"}):
+        assert client.put(path, json=wrong).status_code == 422
+    assert client.get(f"/v1/uploads/{upload['id']}").json()["target"] == "kind"
+    assert client.delete(f"/v1/uploads/{upload['id']}").status_code == 204
+    assert client.get(f"/v1/uploads/{upload['id']}").status_code == 404
+
+
+def test_a_job_tells_figures_and_ends_as_a_model(served, table):
+    client = served()
+    _, job = begin(client, table)
+    events = client.get(f"/v1/jobs/{job}/events").text
+    assert events.count("event: figures") == 3 and '"status":"done"' in events
+    trained = client.get(f"/v1/jobs/{job}").json()["trained"]
+    assert trained in [card["id"] for card in client.get("/v1/models").json()]
+
+
+def test_a_job_that_fails_says_why(served, table):
+    client = served()
+    _, job = begin(client, table, seed=13)
+    assert until(client, job, "failed", "done")["why"] == "seed=13 brings bad luck; take another"
+
+
+def test_a_job_is_cancelled_and_resumed(served, table):
+    client = served()
+    upload, job = begin(client, table, epochs=60)
+    until(client, job, "running")
+    assert client.delete(f"/v1/uploads/{upload}").status_code == 409
+    assert client.post(f"/v1/jobs/{job}/cancel").json()["status"] == "cancelled"
+    assert client.post(f"/v1/jobs/{job}/resume").json()["status"] in ("waiting", "running")
+    until(client, job, "done")
+    assert client.get(f"/v1/jobs/{job}/events").text.count("event: figures") == 60
+
+
+def test_jobs_go_on_with_the_next_server(served, table):
+    first = served()
+    _, job = begin(first, table, epochs=60)
+    until(first, job, "running")
+    first.__exit__(None, None, None)
+    first.__exit__ = lambda *_: None
+    second = served()
+    assert until(second, job, "done")["trained"]
+    assert second.get(f"/v1/jobs/{job}/events").text.count("event: figures") == 60
+
+
+def test_a_killed_job_is_started_again(served, table):
+    client = served()
+    _, job = begin(client, table, epochs=60)
+    until(client, job, "running")
+    next(iter(client.app.state.service.jobs.running.values())).kill()
+    until(client, job, "done")
+    assert client.get(f"/v1/jobs/{job}/events").text.count("event: figures") == 60
+
+
+def test_no_key_sees_anything_of_another(served, table, tmp_path):
+    keys = tmp_path / "keys.json"
+    anna, ben = ({"Authorization": f"Bearer {new_key(keys, name)}"} for name in ("anna", "ben"))
+    client = served(keys=keys)
+    run_folder(tmp_path / "outputs" / "served" / "anna" / "runs")
+    upload = client.post("/v1/uploads", content=table, headers=anna).json()["id"]
+    job = client.post("/v1/jobs", json={"upload": upload, "model": "copula", "epochs": 1}, headers=anna).json()["id"]
+    for path in (f"/v1/uploads/{upload}", f"/v1/jobs/{job}", f"/v1/models/{MODEL}/report"):
+        assert client.get(path, headers=anna).status_code == 200
+        assert client.get(path, headers=ben).status_code == 404
+        assert client.get(path).status_code == 401
+        assert client.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 401
+    for path in ("/v1/uploads", "/v1/jobs", "/v1/models"):
+        assert len(client.get(path, headers=anna).json()) == 1 and client.get(path, headers=ben).json() == []
+    assert client.post("/v1/jobs", json={"upload": upload}, headers=ben).status_code == 404
+    key = anna["Authorization"].partition(" ")[2]
+    assert key not in keys.read_text() and set(read_keys(keys)) == {"anna", "ben"}
+    assert client.post("/v1/session", json={"key": key}).status_code == 204
+    assert len(client.get("/v1/uploads").json()) == 1  # by the cookie
+
+
+def test_others_need_a_key(tmp_path):
+    with pytest.raises(UserError, match="host=0.0.0.0 can be reached by others"):
+        Owners(Settings(tmp_path, (), host="0.0.0.0"))
+
+
+def test_other_sites_are_refused(served):
+    client = served()
+    assert client.get("/v1/models", headers={"host": "evil.example"}).status_code == 421
+    for headers in ({"origin": "http://evil.example"}, {"sec-fetch-site": "cross-site"}):
+        assert client.post(SAMPLE, json={"n": 1}, headers=headers).status_code == 403
+    assert "script-src 'self'" in client.get("/").headers["content-security-policy"]
+
+
+def test_names_lead_nowhere_else(served):
+    client = served()
+    for name in ("..%2f..%2fetc", "2026-01-02~..", "2026-01-02~.", "%00", "2026-01-02~nowhere"):
+        assert client.get(f"/v1/models/{name}/report").status_code == 404
+        assert client.get(f"/v1/uploads/{name}").status_code == 404
+
+
+def test_rate_and_size_and_quota(served, table):
+    client = served(burst=3, rate=0.001)
+    answers = [client.get("/v1/models") for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
+    assert int(answers[-1].headers["retry-after"]) > 0
+    client = served(upload_mb=1)
+    assert client.post("/v1/uploads", content=iter([b"a,b\n"] * 2**19)).status_code == 413
+    assert client.post("/v1/uploads", content=b"x" * (2**20 + 1)).status_code == 413
+    assert client.get("/v1/uploads").json() == []
+    assert served(columns=2).post("/v1/uploads", content=table).status_code == 422
+    assert served(rows=20).post("/v1/uploads", content=table).status_code == 413
+
+
+def test_scoring_is_off_unless_switched_on(served, table):
+    client = served()
+    upload = client.post("/v1/uploads", content=table).json()["id"]
+    assert client.post(f"/v1/models/{MODEL}/score", json={"upload": upload}).status_code == 403
+    told = served(scoring=True).post(f"/v1/models/{MODEL}/score", json={"upload": upload})
+    assert told.status_code == 422 and "has no likelihood" in told.json()["detail"]
+    filled = client.post(f"/v1/models/{MODEL}/fill", json={"upload": upload})
+    assert filled.status_code == 422 and "cannot be told columns" in filled.json()["detail"]
+
+
+def pictures(count: int = 12, side: int = 8) -> list[bytes]:
+    rng, made = np.random.default_rng(0), []
+    for _ in range(count):
+        file = io.BytesIO()
+        Image.fromarray(rng.integers(0, 255, (side, side, 3), dtype=np.uint8)).save(file, format="PNG")
+        made.append(file.getvalue())
+    return made
+
+
+def packed(members: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def test_a_zip_of_pictures_is_unpacked_under_our_names(served, tmp_path):
+    client = served()
+    names = [
+        f"{'cats' if i % 2 else '../../dogs'}/../x{i}.png" if i == 0 else f"{'cats' if i % 2 else 'dogs'}/x.png.{i}.png"
+        for i in range(12)
+    ]
+    told = client.post("/v1/uploads", content=packed(dict(zip(names, pictures(), strict=True)) | {"cats/y.png": b"no"}))
+    assert (
+        told.json()["kind"] == "image"
+        and told.json()["rows"] == 12
+        and "left out: picture 13" in told.json()["notes"][0]
+    )
+    files = [path for path in (tmp_path / "outputs" / "served").rglob("*.png")]
+    assert len(files) == 12 and all(path.stem.isdigit() for path in files)
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (packed({"bomb.png": b"\0" * 10**7}), 413),
+        (packed({f"{i}.png": b"no picture" for i in range(20)}), 422),
+        (packed({f"{i}.png": data for i, data in enumerate(pictures(12, 40))}), 413),
+        (packed({"a.txt": b"no picture"}), 422),
+        (b"PK\x03\x04" + b"\xff" * 100, 422),
+        (b"PAR1" + b"\0" * 100, 422),
+        (b"", 422),
+        (b"\x1f\x8b\x08broken", 422),
+        (b"a,b\n", 422),
+    ],
+)
+def test_uploads_that_are_refused_leave_nothing(served, tmp_path, content, status):
+    client = served(zip_ratio=100, pixels=1000)
+    assert client.post("/v1/uploads", content=content).status_code == status
+    assert not list((tmp_path / "outputs" / "served" / "local" / "uploads").iterdir())
+
+
+def test_formulas_are_escaped():
+    frame = pd.DataFrame({"=a": ["=1+1", "@x", "plain", None], "n": [-1.0, 2.0, 3.0, 4.0]})
+    told = escaped(frame)
+    assert list(told) == ["'=a", "n"] and told["'=a"].tolist()[:3] == ["'=1+1", "'@x", "plain"]
+    assert told["n"].tolist() == frame["n"].tolist()
+
+
+def test_too_many_samples_are_answered_429(served):
+    client = served(streams=1)
+    gate = client.app.state.service.gate
+    gate.inside = 2
+    answer = client.post(SAMPLE, json={"n": 5})
+    assert answer.status_code == 429 and answer.headers["retry-after"]
+    gate.inside = 0
+    assert client.post(SAMPLE, json={"n": 5}).status_code == 200 and gate.inside == 0
+
+
+def test_health_and_metrics_name_nobody(served):
+    client = served()
+    client.post(SAMPLE, json={"n": 5})
+    assert client.get("/healthz").json() == {"status": "ok"}
+    told = client.get("/metrics").text
+    assert 'datakiln_requests_total{method="POST",status="200"} 1' in told and MODEL not in told
