@@ -1,4 +1,4 @@
-"""The CNN of studies learns from an arm alone, and classical augmentation moves pictures without changing their kind."""
+"""The CNN of studies learns from one arm alone; classical augmentation moves pictures and leaves them what they are."""
 
 import numpy as np
 import torch
