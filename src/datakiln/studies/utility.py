@@ -125,7 +125,10 @@ def study_of(task: Task, outcome: Outcome, noun: str = "rows") -> Study:
     gap, kept = difference(cells, best, SYNTHETIC, REAL, task.main), kept_share(task, cells, best)
     assert real is not None and made is not None and gap is not None
     rows = next(int(cell["rows"]) for name, cell in cells.items() if name.startswith(f"{best}/{REAL}/"))
-    study.tone = "good" if gap.high >= 0 and kept is not None else "fair" if (kept or 0) >= KEPT else "bad"
+    if kept is None:
+        study.evidence.append(f"real {noun} teach no learner more than guessing: this target decides nothing")
+    else:
+        study.tone = "good" if gap.high >= 0 else "fair" if kept >= KEPT else "bad"
     figure, title = FIGURES[task.main], titles(task)[best]
     of_real = "" if kept is None else f", {kept:.0%} of what real {noun} teach beyond guessing"
     study.sentence = (
