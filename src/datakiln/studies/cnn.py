@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
+from datakiln.studies.generators import quiet_lightning
+
 MOST_STEPS, LEAST_STEPS, BATCH = 600, 300, 64
 SHIFT, TURN = 0.1, 15.0  # of the side, and degrees: what leaves a digit the digit it is
 COMPONENTS, NEIGHBOURS = 50, 5
@@ -72,6 +74,7 @@ def cnn_probabilities(
         seed: Of weights, order and movements.
         is_moved: See `CNN`.
     """
+    quiet_lightning()
     L.seed_everything(seed, verbose=False)
     model = CNN(x.shape[1], classes, is_moved)
     loader = DataLoader(TensorDataset(x, y), min(BATCH, len(x)), shuffle=True, drop_last=True)

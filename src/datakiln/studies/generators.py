@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -95,8 +97,16 @@ def table_trainer(recipe: Recipe, whole: TableData) -> Trainer:
     return train
 
 
+def quiet_lightning() -> None:
+    """Keeps the trainer from telling of devices and workers at every one of many fits."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+
+
 def trained(recipe: Recipe, data: Any, seed: int) -> Sampler:  # noqa: ANN401 (a data module after `setup`)
     """The recipe's model on a data module: its best epoch by validation rows, or the average of its weights."""
+    quiet_lightning()
     L.seed_everything(seed, verbose=False)
     model = recipe.build_model(data.spec)
     batches = max(len(data.train_dataloader()), 1)
