@@ -137,13 +137,13 @@ def study_of(task: Task, outcome: Outcome, noun: str = "rows") -> Study:
     )
     study.evidence.append(f"difference {gap.text} with {title}, the learner that gets most out of real {noun}")
     worse = [name for name in titles(task) if (d := difference(cells, name, SYNTHETIC, REAL, task.main)) and d.high < 0]
-    told = f"synthetic {noun} alone are worse than as many real ones by more than chance with {len(worse)} of "
+    told = f"synthetic {noun} alone are worse than as many real ones with {len(worse)} of "
     study.evidence.append(told + f"{sum(_has_pair(cells, name, task.main) for name in titles(task))} learners")
     study.evidence += _added(task, cells, noun)
     study.tables = [*_arm_tables(task, cells), *_importance_tables(task, cells), _settings(task, cells)]
     study.notes.append(
-        "Intervals: 95 %, bootstrap of the test rows, the same draws for every arm; they do not cover another training "
-        "of the generator, nor that many differences were looked at."
+        "Intervals: 95 %, bootstrap of the test rows, the same draws for every arm; they do not cover other training "
+        "rows or another training of the generator, nor that many differences were looked at."
     )
     return study
 
