@@ -166,7 +166,7 @@ def _added(task: Task, cells: Cells, noun: str) -> list[str]:
     gains = [f"{titles(task)[n]} ({g.text})" for n, g in known.items() if g.low > 0]
     losses = [f"{titles(task)[n]} ({g.text})" for n, g in known.items() if g.high < 0]
     told = [
-        f"added to all real {noun}, as many synthetic ones help {', '.join(gains) or 'no learner'} by more than chance"
+        f"added to all real {noun}, as many synthetic ones help {', '.join(gains) or 'no learner'}"
     ]
     return told + ([f"and harm {', '.join(losses)}"] if losses else [])
 
