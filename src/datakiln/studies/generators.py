@@ -68,7 +68,8 @@ class _Best(L.Callback):
     """Keeps the weights of the epoch with the lowest validation loss, where there is one."""
 
     def __init__(self) -> None:
-        self.loss, self.weights = math.inf, None
+        self.loss = math.inf
+        self.weights: dict[str, Any] | None = None
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         loss = float(trainer.callback_metrics.get("val/loss", math.nan))
@@ -84,7 +85,7 @@ def table_trainer(recipe: Recipe, whole: TableData) -> Trainer:
 
     def train(rows: pd.DataFrame, seed: int) -> Sampler:
         data: TableData = recipe.data()
-        types = {name: schema[name].type for name in names}
+        types: dict[str, str] = {name: schema[name].type for name in names}
         frame = rows[names].reset_index(drop=True)
         provenance = Provenance("files", f"{len(frame)} rows of a study", "")
         data.raw, data.columns, data.metadata, data.types = None, None, None, {}

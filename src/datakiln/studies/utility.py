@@ -165,9 +165,7 @@ def _added(task: Task, cells: Cells, noun: str) -> list[str]:
         return []
     gains = [f"{titles(task)[n]} ({g.text})" for n, g in known.items() if g.low > 0]
     losses = [f"{titles(task)[n]} ({g.text})" for n, g in known.items() if g.high < 0]
-    told = [
-        f"added to all real {noun}, as many synthetic ones help {', '.join(gains) or 'no learner'}"
-    ]
+    told = [f"added to all real {noun}, as many synthetic ones help {', '.join(gains) or 'no learner'}"]
     return told + ([f"and harm {', '.join(losses)}"] if losses else [])
 
 
@@ -211,7 +209,7 @@ def agreement(real: list[float], made: list[float]) -> tuple[float, int]:
 def _importance_tables(task: Task, cells: Cells) -> list[StudyTable]:
     rows = []
     for name, title in titles(task).items():
-        found = [cells.get(f"{name}/{arm}/0", {}).get("importances") for arm in EXPLAINED]
+        found: list[list[float]] = [cells.get(f"{name}/{arm}/0", {}).get("importances") or [] for arm in EXPLAINED]
         if all(found):
             rank, same = agreement(found[0], found[1])
             first = [", ".join(task.columns[i] for i in np.argsort(-np.array(part))[:3]) for part in found]
