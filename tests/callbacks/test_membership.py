@@ -39,7 +39,7 @@ class Copier(LikelihoodModel):
 
 
 def toy(validation: str = "apart", rows: int = 400) -> TableData:
-    made = TableData(ToyTable(rows), TableCodec(numeric=MinMax()), batch_size=100, validation=validation)
+    made = TableData(ToyTable(rows), TableCodec(numeric=MinMax), batch_size=100, validation=validation)
     made.setup("fit")
     return made
 

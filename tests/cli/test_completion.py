@@ -63,7 +63,7 @@ def asked(line: str) -> list[str]:
         ("datakiln train data=tab", []),  # a mere base of others
         ("datakiln sample weights=", ["weights=average ", "weights=raw "]),
         ("datakiln sample cond", ["condition."]),
-        ("datakiln evaluate re", ["real=", "register=", "report."]),
+        ("datakiln evaluate re", ["real=", "register=", "report="]),
         ("datakiln report ", []),
         ("datakiln report fig", ["figures="]),
         ("datakiln completion f", ["fish "]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from omegaconf import OmegaConf
 
+from datakiln.cli.commands import options
 from datakiln.cli.strict import check_guarantee, check_report, check_strict
 from datakiln.errors import UserError
 
@@ -33,7 +34,15 @@ def test_canaries_and_the_watched_game_stand_beside_no_guarantee():
 
 
 def test_options_of_the_report_are_known():
-    check_report(OmegaConf.create({"report": {"public": True}}))
+    for given, public in (({"public": True}, True), ({}, False), (None, False)):
+        cfg = OmegaConf.create({"report": given})
+        check_report(cfg)
+        assert cfg.report.public is public
+    cfg = options(["real=a", "report.public=true"], "evaluate")
+    check_report(cfg)
+    assert cfg.report.public is True
+    with pytest.raises(UserError, match="report=public is no option of its own"):
+        check_report(OmegaConf.create({"report": "public"}))
     with pytest.raises(UserError, match="report.publc is not known; known: report.public=true"):
         check_report(OmegaConf.create({"report": {"public": True, "publc": True}}))
     with pytest.raises(UserError, match="report.public=yes please must be true or false"):

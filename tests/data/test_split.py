@@ -134,3 +134,11 @@ class TestNoTarget:
         batches = list(data.train_dataloader())
         assert sum(len(batch.x) for batch in batches) == sum(data.fitted.sizes)
         assert any((batch.y == 2).any() for batch in batches)
+
+
+def test_few_rows_that_validate_and_train_are_warned_of():
+    for validation in ("shared", "refit"):
+        warning = steps.danger(validation, 15_999)
+        assert warning is not None and f"data.validation={validation} with 15,999 training rows" in warning.detail
+        assert steps.danger(validation, 16_000) is None
+    assert steps.danger("apart", 20) is None

@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from datakiln.data.tables.facts import fitting
 from datakiln.data.tables.types import infer_schema
 from datakiln.data.tables.writings import alike
 from datakiln.errors import UserError
 from datakiln.metrics.tables.columns import Tables, encode
+from datakiln.writings import dates_of, write_dates
 
 ROWS = 120
 RNG = np.random.default_rng(0)
@@ -127,3 +129,13 @@ def test_a_few_faults_are_no_writing() -> None:
     made = DATES["iso"].where(np.arange(ROWS) % 10 > 0, "unknown")
     assert np.isnan(read(DATES["iso"], made)[0].synthetic.numbers[:, 0]).sum() == ROWS // 10
     assert np.isnan(read(AMOUNTS, NUMBERS["in words"].where(np.arange(ROWS) % 10 > 0, "?"))[0].synthetic.numbers).any()
+
+
+@pytest.mark.parametrize(
+    "format", ["%a %d %b %Y", "%a, %d %b %Y %H:%M:%S GMT", "%A, %d %B %Y", "%A, %B %d, %Y", "%a, %b %d, %Y"]
+)
+def test_dates_with_their_weekday_are_dates_and_written_so_again(format: str) -> None:
+    dates = pd.Series(pd.date_range("2021-01-01", periods=120, freq="37h"))
+    cells = dates.dt.strftime(format).astype("str")
+    assert next(fitting(cells), None) == format
+    assert write_dates(dates_of(cells, format), format).tolist() == cells.tolist()

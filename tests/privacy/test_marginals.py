@@ -18,7 +18,7 @@ PUBLIC = declared(read_public(SAID), ["a", "n", "y"], "y", "marginals")
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """Fits that take no time: three columns are soon learnt."""
-    for name, value in {"FITS": 1, "ROUNDS": 2, "BETWEEN": 10, "FIRST": 60, "LAST": 60}.items():
+    for name, value in {"FITS": 1, "ROUNDS": 2, "BETWEEN": 10, "FIRST": 200, "LAST": 200}.items():
         monkeypatch.setattr(marginals, name, value)
 
 
@@ -45,7 +45,7 @@ def off(made, frame):
 def test_a_release_is_as_good_as_its_budget():
     frame = table()
     found = [off(release(cells(frame), PUBLIC.columns, rho, "y", classes=16), frame) for rho in (50.0, 1e-3, 1e-9)]
-    assert found[0] < 0.15 and found[0] < found[1] < found[2] and found[2] > 0.2
+    assert found[0] < 0.1 and max(found[:2]) < found[2] and found[2] > 0.2
 
 
 def test_no_more_is_measured_than_paid_for():

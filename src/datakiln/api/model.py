@@ -115,7 +115,8 @@ class Model:
         with as_it_was(), quietly():
             if self.kind == "image" and isinstance(rows, np.ndarray) and rows.ndim == 4 and rows.dtype == np.uint8:
                 return self.synthesizer.picture_log_prob(rows.transpose(0, 3, 1, 2))
-            return score_frame(self.synthesizer, self._rows(rows)).set_axis(rows.index)
+            frame = self._rows(rows)
+            return score_frame(self.synthesizer, frame).set_axis(frame.index)
 
     def fill(self, rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         """The rows with their missing cells drawn given the known cells of their row; a given cell never changes.

@@ -78,8 +78,8 @@ class Evaluate:
     debug: bool
     study: Literal["utility", "augmentation", "fairness"] | None
     budget: str | None
-    tuning: Annotated[int, "between 1 and 4"] | None
-    repeats: Annotated[int, "between 1 and 100"] | None
+    tuning: Annotated[int, "at least 1"] | None
+    repeats: Annotated[int, "at least 1"] | None
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from omegaconf import DictConfig, flag_override
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from datakiln.errors import UserError
 
@@ -41,12 +41,15 @@ def check_guarantee(cfg: DictConfig) -> None:
 
 
 def check_report(cfg: DictConfig) -> None:
-    """Refuses an option of the report that is none; raises `UserError`."""
+    """Refuses an option of the report that is none, and fills in what was not said; raises `UserError`."""
     report = cfg.get("report")
-    unknown = sorted(set(map(str, report or {})) - {"public"})
-    if report is None or unknown:
-        raise UserError(f"report.{unknown[0] if unknown else ''} is not known; known: report.public=true")
-    if not isinstance(report.get("public", False), bool):
-        raise UserError(f"report.public={report.public} must be true or false")
-    if "public" not in report:
-        raise UserError("report.public is missing; write report.public=true or false")
+    given = OmegaConf.to_container(report) if OmegaConf.is_config(report) else report or {}
+    if not isinstance(given, dict):
+        raise UserError(f"report={report} is no option of its own; write report.public=true")
+    unknown = sorted(set(map(str, given)) - {"public"})
+    if unknown:
+        raise UserError(f"report.{unknown[0]} is not known; known: report.public=true")
+    if not isinstance(given.get("public", False), bool):
+        raise UserError(f"report.public={given['public']} must be true or false")
+    with flag_override(cfg, ["readonly", "struct"], [False, False]):
+        cfg.report = {"public": bool(given.get("public", False))}

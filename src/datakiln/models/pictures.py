@@ -45,7 +45,7 @@ class PictureModel(LikelihoodModel, abc.ABC):
         shares = torch.tensor(spec.class_shares if self.classes else (1.0,), dtype=torch.float32)
         self.register_buffer("class_shares", shares, persistent=False)
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """One loss, at the rate that the share of training done gives."""
         rate = self.rate()
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]

@@ -8,6 +8,7 @@ multiplied by zeros. Maps are (B, width, H, W).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -60,7 +61,8 @@ class GatedLayer(nn.Module):
         """What the class adds to either stack, (B, 2 width, 1, 1)."""
         if self.label is None:
             return 0.0, 0.0
-        return embedded(self.label, y)[:, :, None, None].chunk(2, dim=1)
+        to_v, to_h = embedded(self.label, y)[:, :, None, None].chunk(2, dim=1)
+        return to_v, to_h
 
     def above(self, v: Tensor) -> Tensor:
         """Pads so that a row sees itself and the row above, the first layer only rows above."""
@@ -105,9 +107,7 @@ class GatedStacks(nn.Module):
         first = GatedLayer(shape[0] + 1, width, classes, 0)
         rest = [GatedLayer(width, width, classes, dilation) for dilation in dilations(layers, shape[1])]
         self.layers = nn.ModuleList([first, *rest])
-        self.leave = nn.Sequential(
-            nn.SiLU(), nn.Conv2d(width, 2 * width, 1), nn.SiLU(), nn.Conv2d(2 * width, outputs, 1)
-        )
+        self.inner, self.last = nn.Conv2d(width, 2 * width, 1), nn.Conv2d(2 * width, outputs, 1)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
@@ -115,7 +115,7 @@ class GatedStacks(nn.Module):
         v = h = _framed(x).contiguous(memory_format=torch.channels_last)
         for layer in self.layers:
             v, h = layer(v, h, y)
-        return self.leave(h)
+        return self.last(F.silu(self.inner(F.silu(h))))
 
     def walker(self, n: int, side: tuple[int, ...], y: Tensor | None) -> Walker:
         """Works out the same pixel by pixel, for pictures that come about on the way."""
@@ -149,27 +149,28 @@ class Walker:
 
     def __init__(self, net: GatedStacks, n: int, side: tuple[int, ...], y: Tensor | None) -> None:
         """See the class."""
-        self.net, self.told = net, [layer.told(y) for layer in net.layers]  # type: ignore[operator]
+        self.net, self.layers = net, cast("list[GatedLayer]", list(net.layers))
+        self.told = [layer.told(y) for layer in self.layers]
         height, wide = side
-        like = net.leave[1].weight
+        like = net.inner.weight
         self.coming = [  # what each layer's vertical stack takes, padded at the sides and above
             like.new_zeros(
                 n, net.channels + 1 if layer.is_first else net.width,
                 height + (REACH if layer.is_first else layer.dilation), wide + 2 * layer.dilation,
             )
-            for layer in net.layers
+            for layer in self.layers
         ]  # fmt: skip
         self.rows: list[Row] = []
 
     def start(self, r: int, wide: int) -> None:
         """Goes to row r, all rows above being known: the vertical stack of this row."""
         self.rows = []
-        for i, layer in enumerate(self.net.layers):
+        for i, layer in enumerate(self.layers):
             d, held = layer.dilation, self.coming[i]
             seen = held[:, :, r : r + REACH] if layer.is_first else held[:, :, r : r + d + 1 : d]
-            kernel = F.conv2d(seen, layer.vertical.weight, layer.vertical.bias, dilation=(1, d)) + self.told[i][0]  # type: ignore[arg-type]
+            kernel = F.conv2d(seen, layer.vertical.weight, layer.vertical.bias, dilation=(1, d)) + self.told[i][0]
             if i + 1 < len(self.coming):
-                after = self.net.layers[i + 1].dilation
+                after = self.layers[i + 1].dilation
                 self.coming[i + 1][:, :, r + after, after:-after] = gate(kernel)[:, :, 0]
             from_above = layer.across(kernel) + self.told[i][1]
             left = REACH if layer.is_first else d
@@ -178,7 +179,7 @@ class Walker:
     def at(self, c: int) -> Tensor:
         """Features of pixel c of the row, those before it being known: (n, outputs)."""
         h: Tensor | None = None
-        for layer, row in zip(self.net.layers, self.rows, strict=True):
+        for layer, row in zip(self.layers, self.rows, strict=True):
             if h is not None:
                 row.coming[:, :, c + layer.dilation] = h
             seen = (
@@ -188,8 +189,7 @@ class Walker:
             out = _pointwise(layer.out, gate(h_in + row.from_above[:, :, c]))
             h = out if h is None else h + out
         assert h is not None
-        inner = F.silu(_pointwise(self.net.leave[1], F.silu(h)))  # type: ignore[arg-type]
-        return _pointwise(self.net.leave[3], inner)  # type: ignore[arg-type]
+        return _pointwise(self.net.last, F.silu(_pointwise(self.net.inner, F.silu(h))))
 
     def put(self, r: int, c: int, pixel: Tensor) -> None:
         """Pixel (r, c) is known from now on, (n, C)."""

@@ -27,7 +27,7 @@ class MapAutoencoder(nn.Module):
         if shape[1] % factor or shape[2] % factor:
             told = f"latents {factor} times smaller do not fit pictures of {shape[1]} px"
             raise UserError(f"{told}; set data.side to a multiple of {factor}, or model.factor")
-        self.head = LevelHead(shape[0])
+        self.width, self.head = width, LevelHead(shape[0])
         halvings = factor.bit_length() - 2  # the first is made by turning pixels into channels
         down: list[nn.Module] = [nn.Conv2d(4 * shape[0], width, 3, padding=1), ResidualBlock(width, 0)]
         up: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), ResidualBlock(width, 0)]

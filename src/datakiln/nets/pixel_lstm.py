@@ -123,12 +123,13 @@ class PixelLSTM(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Pictures (B, C, H, W) in [-1, 1] and labels (B,) to (B, outputs, H, W)."""
-        h = self.first(torch.cat([x, torch.ones_like(x[:, :1])], dim=1))
+        # a column beyond the right edge knows the last pixel of each row, which is no neighbour of the next row's first
+        h = self.first(F.pad(torch.cat([x, torch.ones_like(x[:, :1])], dim=1), (0, 1)))
         if self.label is not None:
             h = h + embedded(self.label, y)[:, :, None, None]
         for layer in self.layers:
             h = layer(h)
-        return self.leave(h)
+        return self.leave(h[:, :, :, :-1])
 
     def walker(self, n: int, side: tuple[int, ...], y: Tensor | None) -> Anew:
         """Works out the rows so far anew for every pixel."""

@@ -13,6 +13,8 @@ from typing import Any, Literal
 from datakiln.errors import UserError
 
 Kind = Literal["prv", "rdp"]
+ORDERS = [*(1 + k / 10 for k in range(1, 100)), *range(11, 64), *(2**k for k in range(6, 13))]  # of Renyi divergence
+ROOM = 0.01  # that the other accountant keeps for its numerical error
 FINE = 1e-3  # relative width of the search for the noise
 
 
@@ -35,9 +37,8 @@ def spent(kind: Kind, sigma: float, rate: float, steps: int, delta: float) -> fl
     made.history = [(sigma, rate, steps)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of an optimal order at the end of the range: the bound holds at any order
-        return float(
-            made.get_epsilon(delta, **({"eps_error": 0.01, "delta_error": delta / 1000} if kind == "prv" else {}))
-        )
+        options = {"alphas": ORDERS} if kind == "rdp" else {"eps_error": ROOM, "delta_error": delta / 1000}
+        return float(made.get_epsilon(delta, **options))
 
 
 def noise_for(kind: Kind, epsilon: float, delta: float, rate: float, steps: int) -> float:

@@ -43,12 +43,11 @@ def zcdp_epsilon(rho: float, delta: float) -> float:
 
 def zcdp_rho(epsilon: float, delta: float) -> float:
     """The largest rho that is (epsilon, delta)-differentially private by the same conversion."""
-    low, high = 0.0, epsilon + 2.0 * math.log(1.0 / delta) + 10.0
-    high = (math.sqrt(math.log(1 / delta) + epsilon) + math.sqrt(math.log(1 / delta))) ** 2
+    low, high = 0.0, (math.sqrt(math.log(1 / delta) + epsilon) + math.sqrt(math.log(1 / delta))) ** 2
     for _ in range(200):
         middle = (low + high) / 2
         low, high = (middle, high) if zcdp_delta(middle, epsilon) <= delta else (low, middle)
-    return low
+    return low * (1.0 - 1e-9)  # so that no rounding makes it cost more
 
 
 def gaussian_delta(sigma: float, epsilon: float) -> float:

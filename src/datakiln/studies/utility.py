@@ -130,7 +130,7 @@ def study_of(task: Task, outcome: Outcome, noun: str = "rows") -> Study:
     else:
         study.tone = "good" if gap.high >= 0 else "fair" if kept >= KEPT else "bad"
     figure, title = FIGURES[task.main], titles(task)[best]
-    of_real = "" if kept is None else f", {kept:.0%} of what real {noun} teach beyond guessing"
+    of_real = "" if kept is None else f", {max(kept, 0.0):.0%} of what real {noun} teach beyond guessing"
     study.sentence = (
         f"A model that learnt {task.target} from synthetic {noun} reaches {figure} {number(made.value)} on real {noun} "
         f"it has never seen; one that learnt from {rows:,} real {noun} reaches {number(real.value)}{of_real} ({title})."

@@ -35,6 +35,7 @@ DAYS = (
     "%Y.%m.%d",
 )
 CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p")
+WEEKDAYS = ("%a %d %b %Y", "%a, %d %b %Y", "%a, %b %d, %Y", "%A, %d %B %Y", "%A, %B %d, %Y")  # Wed 26 Jan 2022
 COMPACT = ("%Y%m%d", "%d%m%Y", "%m%d%Y", "%Y%m%d%H%M%S", "%Y%m%d%H%M", "%y%m%d")  # a date as bare digits
 ZONES = ("", "Z", "%z")
 FORMATS = (
@@ -43,6 +44,7 @@ FORMATS = (
     *(f"{DAYS[0]}{gap}{time}{zone}" for gap in "T " for time in CLOCKS[:3] for zone in ZONES if gap == "T" or zone),
     *(f"{day}, {time}" for day in DAYS[2:4] for time in CLOCKS),
     *CLOCKS,
+    *(f"{day}{time}" for day in WEEKDAYS for time in ("", " %H:%M:%S", " %H:%M:%S GMT")),
     "%Y-%m",
     "%b %Y",
     "%B %Y",

@@ -19,7 +19,8 @@ class PixelRNN(PixelByPixel):
 
     Arguments:
         spec: A picture's spec.
-        kind: "row", which goes row by row and sees a triangle of what came before, or "diagonal", which sees all of it.
+        kind: "row", which goes row by row and sees a triangle of what came before, or "diagonal", which sees all of it
+            and takes four times as long.
         width: Channels.
         layers: LSTMs one upon another.
         components: Of the mixture of logistics.
@@ -31,9 +32,9 @@ class PixelRNN(PixelByPixel):
     def __init__(
         self,
         spec: DataSpec,
-        kind: Literal["row", "diagonal"] = "diagonal",
+        kind: Literal["row", "diagonal"] = "row",
         width: int = 32,
-        layers: int = 3,
+        layers: int = 2,
         components: int = 10,
         **shared: Any,  # noqa: ANN401
     ) -> None:

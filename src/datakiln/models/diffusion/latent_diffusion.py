@@ -71,7 +71,7 @@ class LatentDiffusion(FlowMatching):
     @property
     def activations(self) -> int:
         """Those of the decoder's largest map, of half the picture's side."""
-        return max(self.net.activations, self.vae.up[0].out_channels * math.prod(self.spec.shape[1:]) // 4)  # type: ignore[operator]
+        return max(self.net.activations, self.vae.width * math.prod(self.spec.shape[1:]) // 4)
 
     def rate(self) -> float:
         """A warm-up and a cosine for each stage."""

@@ -92,7 +92,7 @@ class PictureFlow(PictureModel, abc.ABC):
         """Lets the first batch decide where scales and shifts begin, once."""
         if bool(self.begun):
             return
-        batch = next(iter(self.trainer.train_dataloader)).to(self.device)  # type: ignore[union-attr]
+        batch = next(iter(self.trainer.train_dataloader)).to(self.device)  # type: ignore[arg-type]
         norms = [module for module in self.modules() if isinstance(module, ActNorm)]
         for norm in norms:
             norm.is_learning = True
