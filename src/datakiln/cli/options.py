@@ -78,6 +78,10 @@ class Evaluate:
     secret: str | None
     out: str | None
     debug: bool
+    study: Literal["utility", "augmentation", "fairness"] | None
+    budget: str | None
+    tuning: Annotated[int, "at least 1"] | None
+    repeats: Annotated[int, "at least 1"] | None
 
 
 @dataclass
