@@ -177,8 +177,8 @@ def test_stand_in_data_is_said_loudly_and_only_then(written):
 def test_bars_stand_between_floor_and_ceiling(written):
     bars = [attrs for _, attrs in written().tags if attrs.get("class", "").startswith("bar")]
     # shape is half way, wasserstein too (0.3 from 0.5 down to 0.1); trend's floor beats its ceiling: no bar;
-    # each stands once among the main figures and once among all
-    assert [bar["style"] for bar in bars] == ["--at: 50.0"] * 4
+    # each stands among the main figures, in its chapter, and among all
+    assert [bar["style"] for bar in bars] == ["--at: 50.0"] * 6
     beyond = written(
         result(figures=[Score("a/b", 2.0, "higher", 0, None, 1.0, 0.5), Score("a/c", 0.1, "higher", 0, 1, 1, 0.5)])
     )

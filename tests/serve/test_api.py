@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import time
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from starlette.requests import ClientDisconnect
 
 from datakiln.cli.sample import main as sample_command
 from datakiln.errors import UserError
@@ -306,3 +308,30 @@ def test_health_and_metrics_name_nobody(served):
     assert client.get("/healthz").json() == {"status": "ok"}
     told = client.get("/metrics").text
     assert 'datakiln_requests_total{method="POST",status="200"} 1' in told and MODEL not in told
+
+
+def test_drawing_ends_when_the_client_leaves(served):
+    """As uvicorn tells it: a send that fails."""
+    client, pieces = served(), []
+    service = client.app.state.service
+
+    async def leave(message):
+        if message["type"] == "http.response.body" and message.get("body"):
+            pieces.append(message["body"])
+            if len(pieces) == 2:
+                raise OSError("gone")
+
+    body = iter([{"type": "http.request", "body": json.dumps({"n": 10**7}).encode()}])
+
+    async def receive():
+        return next(body, None) or await asyncio.sleep(3600)
+
+    head = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+    scope = {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "method": "POST", "path": SAMPLE,
+        "raw_path": SAMPLE.encode(), "query_string": b"", "headers": head, "http_version": "1.1", "scheme": "http",
+        "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80), "root_path": "",
+    }  # fmt: skip
+    with pytest.raises(ClientDisconnect):
+        client.portal.call(client.app, scope, receive, leave)
+    assert len(pieces) == 2 and service.gate.inside == 0

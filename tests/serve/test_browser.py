@@ -71,7 +71,7 @@ def test_from_upload_to_download(address, browser, tmp_path):
     page.set_input_files("#file", file)
     page.wait_for_selector("#columns tbody tr")
     page.select_option("select[aria-label='type of sex']", "drop")
-    page.wait_for_function("document.getElementById('said').textContent === 'Types are set.'")
+    page.get_by_text("Types are set.").wait_for()
     page.select_option("#model", "copula")
     page.fill("#epochs", "2")
     look(page, "upload")

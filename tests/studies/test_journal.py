@@ -2,6 +2,8 @@
 
 import pytest
 
+from datakiln.cli.commands import options
+from datakiln.cli.studying import wish_of
 from datakiln.console import Console
 from datakiln.errors import UserError
 from datakiln.studies import journal as journals
@@ -75,3 +77,12 @@ def test_budgets_are_times(text, seconds):
 def test_what_cannot_be_meant_is_refused(wish, told):
     with pytest.raises(UserError, match=told):
         wish.check()
+
+
+def test_options_of_the_command_become_a_wish():
+    given = options(["run=x", "study=fairness", "data.protected=sex", "tuning=1", "budget=60s"], "evaluate")
+    assert wish_of(given) == Wish("fairness", "60s", 1, None, "sex")
+    assert wish_of(options(["run=x"], "evaluate")) is None
+    for alone in ("budget=2m", "tuning=2", "data.protected=sex"):
+        with pytest.raises(UserError, match="is for studies"):
+            wish_of(options(["run=x", alone], "evaluate"))

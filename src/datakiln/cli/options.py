@@ -60,6 +60,8 @@ class Sample:
     device: str
     overwrite: bool
     translate: str | None
+    parts: Annotated[int, "at least 1"] | None
+    worker: str | None
     interpolate: bool
     debug: bool
 
@@ -81,6 +83,10 @@ class Evaluate:
     secret: str | None
     out: str | None
     debug: bool
+    study: Literal["utility", "augmentation", "fairness"] | None
+    budget: str | None
+    tuning: Annotated[int, "at least 1"] | None
+    repeats: Annotated[int, "at least 1"] | None
 
 
 @dataclass
@@ -98,7 +104,7 @@ class Serve:
 
     root: str
     host: str
-    port: Annotated[int, "between 0 and 65535"]
+    port: Annotated[int, "at least 0"]
     keys: str | None
     new_key: str | None
     scoring: bool

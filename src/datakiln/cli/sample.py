@@ -166,8 +166,26 @@ def _write_table(
         assert isinstance(synthesizer.codec, TableCodec)
         balance = balance or target_to_balance(synthesizer.codec, int(cfg.per_class))
         n = int(cfg.per_class) * len(synthesizer.request(condition, balance).classes)
+    if cfg.parts is not None:
+        return _write_plan(cfg, synthesizer, n, condition, options, console, balance)
     write_table(synthesizer, n, str(cfg.out), condition, int(cfg.seed), console, balance, cfg.overwrite, options)
     return counted(n, "sample")
+
+
+def _write_plan(
+    cfg: DictConfig,
+    synthesizer: Synthesizer,
+    n: int,
+    condition: dict[str, Any],
+    options: Sampling,
+    console: Console,
+    balance: str | None,
+) -> str:
+    from datakiln.sampling.plan import Plan, write_plan
+
+    plan = Plan.of(n, int(cfg.parts), cfg.worker)
+    made = write_plan(synthesizer, plan, str(cfg.out), condition, int(cfg.seed), console, balance, options)
+    return f"{counted(made, 'part')} of {plan.parts:,} ({plan.n:,} rows)"
 
 
 def _write_pictures(
@@ -229,7 +247,7 @@ def _check(cfg: DictConfig) -> None:
         if OmegaConf.is_missing(cfg, key):
             raise UserError(f"{key}= is missing; usage: {called_as('sample')} run=FOLDER n=1000 out=x.csv")
     for key in ("n", "per_class"):
-        if cfg[key] is not None:
+        if cfg[key] is not None and "://" not in str(cfg.out):
             check_room(str(cfg.out), cfg[key], LEAST, f"{key}={cfg[key]}")
     if cfg.n is not None and cfg.per_class is not None:
         raise UserError(f"n={cfg.n} and per_class={cfg.per_class} cannot both be met; give one of them")
@@ -242,6 +260,14 @@ def _check(cfg: DictConfig) -> None:
             raise UserError(f"{key}={cfg[key]} works on the rows of that file; leave out {(*others, 'condition')[0]}=")
     if cfg.mask is not None and cfg.fill is None:
         raise UserError(f"mask={cfg.mask} says what fill= hides in pictures; give fill=FOLDER/ too, or leave it out")
+    if cfg.parts is None and (cfg.worker is not None or "://" in str(cfg.out)):
+        key = "worker" if cfg.worker is not None else "out"
+        raise UserError(f"{key}={cfg[key]} needs parts=; say parts=1000")
+    if cfg.parts is not None and "://" not in str(cfg.out) and not str(cfg.out).endswith("/"):
+        raise UserError(f"parts={cfg.parts} makes several files, so out={cfg.out} must be a folder and end in /")
+    taken = [key for key in (*WHOLE_FILES, "interpolate", "overwrite") if cfg.parts is not None and cfg[key]]
+    if taken:
+        raise UserError(f"parts={cfg.parts} and {taken[0]}={cfg[taken[0]]} do not go together; leave one of them out")
     if not isinstance(cfg.seed, int):
         raise UserError(f"seed={cfg.seed} must be a whole number")
     Sampling(*(cfg[name] for name in OPTIONS))  # refuses values that no model could use

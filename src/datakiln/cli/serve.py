@@ -38,19 +38,21 @@ def main(argv: list[str]) -> None:
         import uvicorn
     except ImportError as error:
         raise UserError(f"serving needs {error.name}; install it: {with_extra('serve')}") from None
-    from datakiln.serve.owners import new_key
+    from datakiln.serve.owners import Owners, new_key
 
-    keys = None if cfg.keys is None else Path(str(cfg.keys)).expanduser()
+    keys = None if cfg["keys"] is None else Path(str(cfg["keys"])).expanduser()  # cfg.keys is a method
     if cfg.new_key is not None:
         if keys is None:
             raise UserError(f"new_key={cfg.new_key} needs a file: keys=FILE")
         say(f"{new_key(keys, str(cfg.new_key))}\nthis key is told once: {keys} keeps its hash only")
         return
+    settings = _settings(cfg, keys)
+    Owners(settings)  # refuses what it will refuse before torch is imported
     listening = _listen(str(cfg.host), int(cfg.port))
     port = listening.getsockname()[1]
     from datakiln.serve.app import create
 
-    app = create(_settings(cfg, keys, port))
+    app = create(settings)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
     say(f"serving {cfg.root} at http://{cfg.host}:{port}; Ctrl-C stops, and jobs go on at the next start")
     config = uvicorn.Config(
@@ -60,7 +62,7 @@ def main(argv: list[str]) -> None:
     uvicorn.Server(config).run(sockets=[listening])
 
 
-def _settings(cfg: DictConfig, keys: Path | None, port: int) -> Settings:
+def _settings(cfg: DictConfig, keys: Path | None) -> Settings:
     from datakiln.serve.settings import Settings
 
     module = "src.train" if shim() else "datakiln"
@@ -69,8 +71,10 @@ def _settings(cfg: DictConfig, keys: Path | None, port: int) -> Settings:
     unknown = next((str(name) for name in cfg.jobs if name not in JOBS), None)
     if unknown is not None:
         raise UserError(f"unknown option jobs.{unknown}{near(unknown, JOBS)}; known: {', '.join(JOBS)}")
-    jobs = {name: kinds.checked(cfg.jobs[name], f"{OPTIONS_FILE}.Jobs", name, f"jobs.{name}") for name in JOBS}
-    own = {"host": str(cfg.host), "port": port, "keys": keys, "scoring": cfg.scoring}
+    jobs = {
+        str(key): kinds.checked(value, f"{OPTIONS_FILE}.Jobs", key, f"jobs.{key}") for key, value in cfg.jobs.items()
+    }
+    own = {"host": str(cfg.host), "keys": keys, "scoring": cfg.scoring}
     return Settings(Path(str(cfg.root)).expanduser(), train, **own, **limits, **jobs)
 
 

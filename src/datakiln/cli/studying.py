@@ -37,6 +37,9 @@ def wish_of(cfg: DictConfig) -> Wish | None:
             key = given[0] if given else "data.protected"
             raise UserError(f"{key}= is for studies; add study=utility, augmentation or fairness")
         return None
+    for key in ("shadows", "secret"):
+        if cfg.get(key):
+            raise UserError(f"{key}={cfg[key]} is for the attacks, which a study does not repeat; leave one out")
     tuning = 3 if cfg.tuning is None else int(cfg.tuning)
     return Wish(str(cfg.study), cfg.budget, tuning, cfg.repeats, protected).check()
 

@@ -181,10 +181,9 @@ class Run(Job):
 
     def _check_study(self) -> None:
         """Refuses, before anything is trained, a study that could not be made afterwards."""
-        if self.cfg.study is not None:
-            from datakiln.jobs.studying import check_study
+        from datakiln.jobs.studying import check_study
 
-            check_study(self)
+        check_study(self)
 
     def _chosen_before(self) -> Chosen | None:
         """What the first fit has left to the second one, if a run is to go on with that."""

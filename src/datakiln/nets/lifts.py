@@ -76,9 +76,9 @@ def _lift(counts: Tensor) -> tuple[float, Tensor]:
     # a category of few rows goes with what serves all of them
     score = gains + ALL * gains.sum(dim=1, keepdim=True) / counts.sum().clamp(min=1.0)
     best = score.argmax(dim=0)
-    pseudo = CAREFUL * torch.tensor(PSEUDO, dtype=counts.dtype, device=counts.device)[best][:, None]
+    weight = CAREFUL * torch.tensor(PSEUDO, dtype=counts.dtype, device=counts.device)[best][:, None]
     plain = (total + FLOOR) / (total + FLOOR).sum()
-    lift = ((counts + pseudo * plain) / (rows + pseudo)).log() - plain.log()
+    lift = ((counts + weight * plain) / (rows + weight)).log() - plain.log()
     gain = gains.gather(0, best[None])[0]
     tells = (gain > GAIN) & (gain > GAIN_OF_ROW * rows[:, 0])
     return float((gain * tells).sum()), lift * tells[:, None]

@@ -358,6 +358,11 @@ def _measured(pieces: Iterable[pd.DataFrame], folder: Path, n: int, schema: Sche
         yield frame
 
 
+def write_part(synthesizer: Synthesizer, pieces: Iterable[pd.DataFrame], path: Path, mark: str) -> None:
+    """Writes one Parquet file that says by `mark` what it was made for."""
+    _write_file(pieces, path, _schema(synthesizer), mark)
+
+
 def _write_file(pieces: Iterable[pd.DataFrame], path: Path, schema: Schema, mark: str) -> None:
     _write_tables(_tables(_ahead(pieces), schema), path, mark)
 

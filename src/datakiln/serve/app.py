@@ -8,7 +8,7 @@ import secrets
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -43,7 +43,7 @@ from datakiln.serve.requests import (
     words,
 )
 from datakiln.serve.settings import MEGA, Settings
-from datakiln.serve.streams import FORMATS, MEDIA, Models, escaped_csv, json_text, sampled
+from datakiln.serve.streams import FORMATS, MEDIA, Drawing, Models, escaped_csv, json_text, sampled
 from datakiln.storage import no_room
 
 log = logging.getLogger(__name__)
@@ -325,7 +325,9 @@ async def export(name: str, owner: Asking, service: Serving) -> Response:
     return Response(content, media_type=MEDIA["zip"], headers=_attached("model.zip"))
 
 
-CONTENT = {200: {"content": {media.split(";")[0]: {} for media in MEDIA.values()}, "description": "The sample."}}
+CONTENT: dict[int | str, dict[str, Any]] = {
+    200: {"content": {media.split(";")[0]: {} for media in MEDIA.values()}, "description": "The sample."}
+}
 
 
 @router.post("/models/{name}/sample", tags=["models"], response_class=Response, responses=CONTENT)
@@ -335,24 +337,24 @@ async def sample(name: str, asked: SampleRequest, owner: Asking, service: Servin
     await service.gate.enter()
     try:
         synthesizer = await service.do(service.models.load, folder)
-        pieces = sampled(synthesizer, asked, service.models.lock, service.settings)
-        first = await service.do(next, pieces, b"")  # so that what cannot be drawn is no broken stream
+        drawing = Drawing(sampled(synthesizer, asked, service.models.lock, service.settings))
+        first = await service.do(drawing.take)  # so that what cannot be drawn is no broken stream
     except BaseException:
         service.gate.leave()
         raise
     form = asked.format or FORMATS[synthesizer.codec.kind][0]
-    return Pieces(_sent(service, first, pieces), media_type=MEDIA[form], headers=_attached(f"sample.{form}"))
+    return Pieces(_sent(service, first, drawing), media_type=MEDIA[form], headers=_attached(f"sample.{form}"))
 
 
-async def _sent(service: Service, first: bytes, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def _sent(service: Service, first: bytes | None, drawing: Drawing) -> AsyncIterator[bytes]:
     try:
         piece = first
-        while piece:
+        while piece is not None:
             service.sent += len(piece)
             yield piece
-            piece = await service.do(next, pieces, b"")
+            piece = await service.do(drawing.take)
     finally:
-        pieces.close()  # type: ignore[attr-defined]
+        service.threads.submit(drawing.close)  # not here: a piece may be in the making
         service.gate.leave()
 
 
@@ -456,7 +458,9 @@ def train(asked: TrainRequest, owner: Asking, service: Serving) -> JobTold:
     own = f"{time.strftime('%H-%M-%S', now)}-{asked.model}-{secrets.token_hex(4)}"
     folder = owner.runs.resolve() / time.strftime("%Y-%m-%d", now) / own
     path = (owner.uploads / upload.id / upload.file).resolve()
-    said = words(asked, upload.kind, path, folder, TypesRequest(types=upload.types, target=upload.target))
+    said = words(
+        asked, upload.kind, path, folder, TypesRequest.model_validate({"types": upload.types, "target": upload.target})
+    )
     return _told(service.jobs.add(owner.name, asked.model, said, folder, upload.id))
 
 
@@ -490,7 +494,9 @@ def resume(name: str, owner: Asking, service: Serving) -> JobTold:
     return _told(service.job(name, owner))
 
 
-EVENTS = {200: {"content": {"text/event-stream": {}}, "description": "status and figures as they come"}}
+EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {}}, "description": "status and figures as they come"}
+}
 
 
 @router.get("/jobs/{name}/events", tags=["jobs"], response_class=Response, responses=EVENTS)

@@ -150,6 +150,6 @@ def new_key(path: Path, name: str) -> str:
     key = secrets.token_urlsafe(32)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
-        partial.touch(mode=0o600)
         strictjson.write({**known, name: hashed(key)}, partial)
+        partial.chmod(0o600)
     return key

@@ -16,7 +16,6 @@ class Settings:
         root: Folder of runs; with keys, each key has a folder of its own below `root/served`.
         command: Words that start our own command `train`, as the server itself was started.
         host: Address to listen at.
-        port: Port to listen at.
         keys: File of hashed keys; None for one person on this machine, without a key.
         scoring: Whether likelihoods are told, which tell training rows of small tables from others.
         parallel: Jobs at a time.
@@ -38,7 +37,6 @@ class Settings:
     root: Path
     command: tuple[str, ...]
     host: str = "127.0.0.1"
-    port: int = 8000
     keys: Path | None = None
     scoring: bool = False
     parallel: int = 1

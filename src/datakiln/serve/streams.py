@@ -110,6 +110,29 @@ def _frames(synthesizer: Synthesizer, asked: SampleRequest) -> Iterator[pd.DataF
     return (frame for frame, _ in synthesizer.accounted(request, account, asked.seed, options))
 
 
+class Drawing:
+    """Pieces that one thread after another takes, and that can be closed while one is being made.
+
+    Arguments:
+        pieces: A generator.
+    """
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        """See the class."""
+        self.pieces: Any = pieces
+        self.lock = threading.Lock()
+
+    def take(self) -> bytes | None:
+        """The next piece; None at the end."""
+        with self.lock:
+            return next(self.pieces, None)
+
+    def close(self) -> None:
+        """No more is made; waits for the piece that is."""
+        with self.lock:
+            self.pieces.close()
+
+
 def _locked(pieces: Iterator[Any], lock: threading.Lock) -> Iterator[Any]:
     end = object()
     while True:

@@ -11,7 +11,6 @@ import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -56,8 +55,8 @@ class Upload:
     kind: str
     file: str
     rows: int
-    columns: list[dict[str, Any]] = field(default_factory=list)
-    types: dict[str, Any] = field(default_factory=dict)
+    columns: list[dict[str, str | int]] = field(default_factory=list)
+    types: dict[str, str] = field(default_factory=dict)
     target: str | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -132,12 +131,12 @@ def _read(path: Path, settings: Settings) -> TableContent:
     return content
 
 
-def _described(content: TableContent, asked: TypesRequest) -> list[dict[str, Any]]:
+def _described(content: TableContent, asked: TypesRequest) -> list[dict[str, str | int]]:
     frame = content.frame[[name for name in content.frame if asked.types.get(str(name)) != "drop"]]
     types = {name: kind for name, kind in asked.types.items() if kind != "drop"}
     schema = infer_schema(frame, asked.target, types, writings=content.writings, storage=content.storage)
     rows = {row.column: row for row in describe(schema, frame)}
-    found = []
+    found: list[dict[str, str | int]] = []
     for column in map(str, content.frame.columns):
         row = rows.get(column)
         if row is None:
@@ -145,8 +144,9 @@ def _described(content: TableContent, asked: TypesRequest) -> list[dict[str, Any
                 {"name": column, "type": "drop", "missing": 0, "distinct": 0, "example": "", "why": "left out"}
             )
         else:
-            told = {"missing": int(row.missing), "distinct": int(row.distinct), "example": row.example, "why": row.why}
-            found.append({"name": column, "type": row.type, **told})
+            told: dict[str, str | int] = {"type": row.type, "example": row.example, "why": row.why}
+            told |= {"missing": int(row.missing), "distinct": int(row.distinct)}
+            found.append({"name": column, **told})
     return found
 
 
@@ -156,7 +156,7 @@ def corrected(upload: Upload, asked: TypesRequest, owner: Owner, settings: Setti
         raise UserError("pictures have no columns; leave out types and target")
     if asked.target is not None and "${" in asked.target:
         raise UserError(f"target={asked.target}: a name with ${{ cannot be a target; rename the column")
-    names = [column["name"] for column in upload.columns]
+    names = [str(column["name"]) for column in upload.columns]
     wrong = next((name for name in asked.types if name not in names), None)
     if wrong is not None:
         raise UserError(f"types.{wrong}: the table has no such column{near(wrong, names)}")
@@ -164,7 +164,7 @@ def corrected(upload: Upload, asked: TypesRequest, owner: Owner, settings: Setti
         raise UserError(f"target={asked.target} is dropped; choose another")
     folder = owner.uploads / upload.id
     upload.columns = _described(_read(folder / upload.file, settings), asked)
-    upload.types, upload.target = dict(asked.types), asked.target
+    upload.types, upload.target = {name: str(kind) for name, kind in asked.types.items()}, asked.target
     strictjson.write(upload, folder / TOLD)
     return upload
 

@@ -251,8 +251,8 @@ def summary(main: str, sizes: Sequence[int], outcome: Outcome, target: str, noun
         study.tables.append(StudyTable(title, ["learner", *(f"{n:,}" for n in sizes)], rows))
     curve = []
     for name in names:
-        found = [by_seed(cells, f"curve/{n}/", f"{name}/real") for n in sizes]
-        curve.append([_title(name), *(over_seeds(list(f.values())).text if len(f) > 1 else "–" for f in found)])
+        seeds = [by_seed(cells, f"curve/{n}/", f"{name}/real") for n in sizes]
+        curve.append([_title(name), *(over_seeds(list(f.values())).text if len(f) > 1 else "–" for f in seeds)])
     title = f"{FIGURES[main]} of {target} from real {noun} alone"
     study.tables.insert(0, StudyTable(title, ["learner", *(f"{n:,}" for n in sizes)], curve))
     if not looked:

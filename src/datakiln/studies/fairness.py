@@ -66,17 +66,22 @@ def groups_of(schema: Schema, protected: str, train: pd.DataFrame, test: pd.Data
     if field.is_numeric:
         middle = train[protected].median()
         found = {
-            f"at most {middle}": (column <= middle).to_numpy(bool),
-            f"above {middle}": (column > middle).to_numpy(bool),
+            f"at most {middle}": _mask(column <= middle),
+            f"above {middle}": _mask(column > middle),
         }
     else:
         counts = column.value_counts()
-        found = {str(value): (column == value).to_numpy(bool) for value in counts.index[:MOST_GROUPS]}
+        found = {str(value): _mask(column == value) for value in counts.index[:MOST_GROUPS]}
     kept = {name: mask for name, mask in found.items() if mask.sum() >= FEWEST}
     if len(kept) < 2:
         told = f"data.protected={protected} has {len(kept)} groups of at least {FEWEST} holdout rows"
         raise UserError(f"{told}; two are needed to compare: keep more rows aside, or name another column")
     return kept
+
+
+def _mask(found: pd.Series) -> Mask:
+    """Where a comparison holds; a missing cell belongs to no group."""
+    return np.asarray(found.astype(object).where(found.notna(), False), dtype=np.bool_)
 
 
 def group_rates(truth: Mask, chosen: Mask, said: NDArray[np.float64], groups: dict[str, Mask],

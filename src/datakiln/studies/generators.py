@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -66,7 +68,8 @@ class _Best(L.Callback):
     """Keeps the weights of the epoch with the lowest validation loss, where there is one."""
 
     def __init__(self) -> None:
-        self.loss, self.weights = math.inf, None
+        self.loss = math.inf
+        self.weights: dict[str, Any] | None = None
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         loss = float(trainer.callback_metrics.get("val/loss", math.nan))
@@ -82,10 +85,10 @@ def table_trainer(recipe: Recipe, whole: TableData) -> Trainer:
 
     def train(rows: pd.DataFrame, seed: int) -> Sampler:
         data: TableData = recipe.data()
-        types = {name: schema[name].type for name in names}
+        types: dict[str, str] = {name: schema[name].type for name in names}
         frame = rows[names].reset_index(drop=True)
         provenance = Provenance("files", f"{len(frame)} rows of a study", "")
-        data.raw, data.columns, data.metadata = None, None, None
+        data.raw, data.columns, data.metadata, data.types = None, None, None, {}
         data.seed, data.duplicates, data.split = seed, False, None
         # the test rows of this fit are never looked at: they are some of its own, since a split needs some
         data.source = lambda _: RawTable(frame, schema.label, provenance, types, holdout=frame.head(1))
@@ -95,8 +98,16 @@ def table_trainer(recipe: Recipe, whole: TableData) -> Trainer:
     return train
 
 
+def quiet_lightning() -> None:
+    """Keeps the trainer from telling of devices and workers at every one of many fits."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+
+
 def trained(recipe: Recipe, data: Any, seed: int) -> Sampler:  # noqa: ANN401 (a data module after `setup`)
     """The recipe's model on a data module: its best epoch by validation rows, or the average of its weights."""
+    quiet_lightning()
     L.seed_everything(seed, verbose=False)
     model = recipe.build_model(data.spec)
     batches = max(len(data.train_dataloader()), 1)

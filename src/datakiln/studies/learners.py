@@ -104,16 +104,11 @@ def _estimator(name: str, task: Task, part: Part, seed: int, setting: dict[str, 
         if is_class:
             return linear_model.LogisticRegression(**setting, max_iter=300, tol=1e-3)
         return linear_model.Ridge(alpha=1.0 / setting["C"])
-    stops = rows >= 200 and int(counts.min()) > 1  # a tenth of every class is held out to stop early
     if name == "mlp":
-        options = dict(
-            setting,
-            batch_size=max(min(200, rows * 4 // 5), 1),
-            early_stopping=stops,
-            n_iter_no_change=4,
-            max_iter=60,
-            random_state=seed,
-        )
+        # of few rows a tenth would be too few to stop by, and large batches too few updates
+        stops, batch = rows >= 1000 and int(counts.min()) > 1, int(np.clip(rows // 20, 16, 200))
+        options = dict(setting, batch_size=max(min(batch, rows * 4 // 5), 1), early_stopping=stops, n_iter_no_change=4)
+        options |= {"max_iter": 60 if stops else 150, "random_state": seed}
         if is_class:
             return neural_network.MLPClassifier(**options)
         return TransformedTargetRegressor(neural_network.MLPRegressor(**options), transformer=StandardScaler())

@@ -45,7 +45,13 @@ def study_data(
     if data.privacy.is_on:
         raise UserError(PAID)
     if not isinstance(data, TableData):
-        raise UserError(f"study={wish.name} is for tables; for pictures see judge/accuracy and the extractor's figures")
+        from datakiln.data.pictures.pictures import ImageData
+
+        if not isinstance(data, ImageData):
+            raise UserError(f"study={wish.name} is for tables and pictures, not for {data.kind}")
+        from datakiln.studies.pictures import study_pictures
+
+        return study_pictures(wish, data, synthesizer, n, seed, folder, console)
     if data.stream is not None:
         raise UserError(
             "study= is for tables in memory, this one is on disk; set data.streaming=false, or study a part"

@@ -6,8 +6,8 @@ categories are common are each learner's own, from the rows of its arm.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -71,6 +71,8 @@ class Task:
         test: Real rows that nothing else sees.
         made: Synthetic tables, in the order they were given.
         cores: Processor cores that learners may use.
+        learners: What the learners are called, by their short names; empty for those of tables.
+        leading: The figure that leads; empty for ROC-AUC, or R2 of a number.
     """
 
     target: str
@@ -81,11 +83,13 @@ class Task:
     test: Part
     made: tuple[Part, ...]
     cores: int
+    learners: Mapping[str, str] = field(default_factory=dict)
+    leading: str = ""
 
     @property
     def main(self) -> str:
         """The figure that leads."""
-        return "auc" if self.classes else "r2"
+        return self.leading or ("auc" if self.classes else "r2")
 
 
 def task_of(schema: Schema, train: pd.DataFrame, test: pd.DataFrame, made: Sequence[pd.DataFrame]) -> Task:

@@ -12,7 +12,7 @@ what other test rows would have changed, not what another generator would have.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +89,9 @@ def judged(model: learners.Model, task: Task, drawn: np.ndarray) -> Content:
 
 
 def guessing(task: Task) -> float:
-    """The leading figure of who has learnt nothing: 0.5 for ROC-AUC, 0 for R2."""
+    """The leading figure of who has learnt nothing: 0.5 for ROC-AUC, 0 for R2, the largest class for accuracy."""
+    if task.main == "accuracy":
+        return float(np.unique(task.test.y, return_counts=True)[1].max() / len(task.test))
     return 0.5 if task.classes else 0.0
 
 
@@ -105,7 +107,7 @@ def best_learner(task: Task, cells: Cells) -> str | None:
     """The learner that gets most out of real rows, of those whose two arms have ended."""
     found = {
         name: real.value
-        for name in learners.NAMES
+        for name in titles(task)
         if (real := measured(cells, name, REAL, task.main)) and measured(cells, name, SYNTHETIC, task.main)
     }
     return max(found, key=found.__getitem__, default=None)
@@ -123,29 +125,32 @@ def study_of(task: Task, outcome: Outcome, noun: str = "rows") -> Study:
     gap, kept = difference(cells, best, SYNTHETIC, REAL, task.main), kept_share(task, cells, best)
     assert real is not None and made is not None and gap is not None
     rows = next(int(cell["rows"]) for name, cell in cells.items() if name.startswith(f"{best}/{REAL}/"))
-    study.tone = "good" if gap.high >= 0 and kept is not None else "fair" if (kept or 0) >= KEPT else "bad"
+    if kept is None:
+        study.evidence.append(f"real {noun} teach no learner more than guessing: this target decides nothing")
+    else:
+        study.tone = "good" if gap.high >= 0 else "fair" if kept >= KEPT else "bad"
     figure, title = FIGURES[task.main], titles(task)[best]
-    of_real = "" if kept is None else f", {kept:.0%} of what real {noun} teach beyond guessing"
+    of_real = "" if kept is None else f", {max(kept, 0.0):.0%} of what real {noun} teach beyond guessing"
     study.sentence = (
         f"A model that learnt {task.target} from synthetic {noun} reaches {figure} {number(made.value)} on real {noun} "
         f"it has never seen; one that learnt from {rows:,} real {noun} reaches {number(real.value)}{of_real} ({title})."
     )
     study.evidence.append(f"difference {gap.text} with {title}, the learner that gets most out of real {noun}")
     worse = [name for name in titles(task) if (d := difference(cells, name, SYNTHETIC, REAL, task.main)) and d.high < 0]
-    told = f"synthetic {noun} alone are worse than as many real ones by more than chance with {len(worse)} of "
+    told = f"synthetic {noun} alone are worse than as many real ones with {len(worse)} of "
     study.evidence.append(told + f"{sum(_has_pair(cells, name, task.main) for name in titles(task))} learners")
     study.evidence += _added(task, cells, noun)
     study.tables = [*_arm_tables(task, cells), *_importance_tables(task, cells), _settings(task, cells)]
     study.notes.append(
-        "Intervals: 95 %, bootstrap of the test rows, the same draws for every arm; they do not cover another training "
-        "of the generator, nor that many differences were looked at."
+        "Intervals: 95 %, bootstrap of the test rows, the same draws for every arm; they do not cover other training "
+        "rows or another training of the generator, nor that many differences were looked at."
     )
     return study
 
 
-def titles(task: Task) -> dict[str, str]:
+def titles(task: Task) -> Mapping[str, str]:
     """What the learners are called."""
-    return learners.TITLES if task.classes else learners.TITLES_OF_NUMBERS
+    return task.learners or (learners.TITLES if task.classes else learners.TITLES_OF_NUMBERS)
 
 
 def _has_pair(cells: Cells, name: str, figure: str) -> bool:
@@ -154,15 +159,13 @@ def _has_pair(cells: Cells, name: str, figure: str) -> bool:
 
 def _added(task: Task, cells: Cells, noun: str) -> list[str]:
     """Whether synthetic rows beside all real ones help: a gain is one only where its interval excludes 0."""
-    found = {name: difference(cells, name, "growing 100", REAL, task.main) for name in learners.NAMES}
+    found = {name: difference(cells, name, "growing 100", REAL, task.main) for name in titles(task)}
     known = {name: gain for name, gain in found.items() if gain is not None}
     if not known:
         return []
     gains = [f"{titles(task)[n]} ({g.text})" for n, g in known.items() if g.low > 0]
     losses = [f"{titles(task)[n]} ({g.text})" for n, g in known.items() if g.high < 0]
-    told = [
-        f"added to all real {noun}, as many synthetic ones help {', '.join(gains) or 'no learner'} by more than chance"
-    ]
+    told = [f"added to all real {noun}, as many synthetic ones help {', '.join(gains) or 'no learner'}"]
     return told + ([f"and harm {', '.join(losses)}"] if losses else [])
 
 
@@ -206,7 +209,7 @@ def agreement(real: list[float], made: list[float]) -> tuple[float, int]:
 def _importance_tables(task: Task, cells: Cells) -> list[StudyTable]:
     rows = []
     for name, title in titles(task).items():
-        found = [cells.get(f"{name}/{arm}/0", {}).get("importances") for arm in EXPLAINED]
+        found: list[list[float]] = [cells.get(f"{name}/{arm}/0", {}).get("importances") or [] for arm in EXPLAINED]
         if all(found):
             rank, same = agreement(found[0], found[1])
             first = [", ".join(task.columns[i] for i in np.argsort(-np.array(part))[:3]) for part in found]
@@ -231,7 +234,7 @@ def _settings(task: Task, cells: Cells) -> StudyTable:
 def figures_of(task: Task, cells: Cells) -> list[Score]:
     """The leading figure of every learner for `result.json`: synthetic beside real, with what chance gives real."""
     found = []
-    for name in learners.NAMES:
+    for name in titles(task):
         real, made = (measured(cells, name, arm, task.main) for arm in EXPLAINED)
         if real is not None and made is not None:
             found.append(
@@ -249,15 +252,13 @@ def plots_of(task: Task, cells: Cells, folder: Path) -> list[Path]:
     from datakiln.plots import studies as plots
 
     figure, names = task.main, titles(task)
-    pairs = {
-        names[n]: (measured(cells, n, REAL, figure), measured(cells, n, SYNTHETIC, figure)) for n in learners.NAMES
-    }
+    pairs = {names[n]: (measured(cells, n, REAL, figure), measured(cells, n, SYNTHETIC, figure)) for n in names}
     shown = {n: tuple((m.value, m.low, m.high) for m in pair if m) for n, pair in pairs.items() if all(pair)}
     if not shown:
         return []
     drawn = [plots.beside_real(shown, FIGURES[figure], guessing(task), folder / "utility.png")]
     lines = {}
-    for n in learners.NAMES:
+    for n in names:
         lines[names[n]] = {
             kind: [(0 if arm == REAL else int(arm.split()[-1]) if " " in arm else 100, m.value, m.low, m.high)
                    for arm in arms if (m := measured(cells, n, arm, figure))]
