@@ -65,8 +65,8 @@ def write_endless(
         raise UserError(f"length={length}: {told}; train model=tsar")
     if condition and model.conditioning != "columns":
         raise UserError(f"condition.{next(iter(condition))}: {type(model).__name__} cannot be told; train model=tsar")
-    told = codec.told(condition, 1)
-    rows = _write(out, _endless(synthesizer, codec, n, length, told, seed, options), codec)
+    wanted = codec.told(condition, 1)
+    rows = _write(out, _endless(synthesizer, codec, n, length, wanted, seed, options), codec)
     return f"{counted(n, 'sequence')} of {counted(length, 'step')}, {counted(rows, 'row')}"
 
 
@@ -242,8 +242,7 @@ def _quantiles(codec: SeriesCodec, ahead: pd.DataFrame) -> pd.DataFrame:
             found[f"{field.name} {100 * level:g}%"] = values.quantile(level).to_numpy()
     for field in codec.steps.schema.fields:
         if field.is_choice:
-            counts = by_step[field.name].agg(lambda cells: cells.mode().iloc[0] if cells.notna().any() else None)
-            found[field.name] = counts.to_numpy()
+            found[field.name] = [cells.mode().get(0) for _, cells in by_step[field.name]]
     return pd.DataFrame(found)
 
 

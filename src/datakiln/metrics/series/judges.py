@@ -31,7 +31,7 @@ def discriminative(data: SeriesSets, steps: int = 2000, seeds: int = 1) -> list[
     values = [
         abs(_told_apart(real, made, max(real.shape[2] // 2, 1), steps, data.seed + i)[0] - 0.5) for i in range(seeds)
     ]
-    return [_spread("series/discriminative", values, "lower", 0.5, len(made))]
+    return [_spread("series/discriminative", values, 0.5, len(made))]
 
 
 @metric("twosample/gru32_auc", decides=False)
@@ -39,7 +39,7 @@ def gru32(data: SeriesSets, steps: int = 500, seeds: int = 1) -> list[Figure]:
     """Area under the curve of a GRU of 32 units, which the score of few units does not tell from chance."""
     real, _, made = data.scaled()
     values = [_told_apart(real, made, 32, steps, data.seed + i)[1] for i in range(seeds)]
-    return [_spread("twosample/gru32_auc", values, "lower", 1.0, len(made), ideal=0.5)]
+    return [_spread("twosample/gru32_auc", values, 1.0, len(made), ideal=0.5)]
 
 
 @metric("series/predictive", decides=False)
@@ -50,7 +50,7 @@ def predictive(data: SeriesSets, steps: int = 5000, seeds: int = 1) -> list[Figu
     """
     real, _, made = data.scaled()
     values = [_error_ahead(made, real, max(real.shape[2] // 2, 1), steps, data.seed + i) for i in range(seeds)]
-    return [_spread("series/predictive", values, "lower", None, len(made))]
+    return [_spread("series/predictive", values, None, len(made))]
 
 
 @metric("utility/forecast_error", decides=False)
@@ -58,7 +58,7 @@ def forecast(data: SeriesSets, steps: int = 1000, seeds: int = 1) -> list[Figure
     """The same error for a net of 32 units that is judged by unseen windows: what synthetic series are good for."""
     _, unseen, made = data.scaled()
     values = [_error_ahead(made, unseen, 32, steps, data.seed + i) for i in range(seeds)]
-    return [_spread("utility/forecast_error", values, "lower", None, len(made))]
+    return [_spread("utility/forecast_error", values, None, len(made))]
 
 
 @metric("twosample/boosting_auc")
@@ -90,21 +90,10 @@ def _features(x: Floats) -> Floats:
     return np.concatenate([*(part.reshape(len(x), -1) for part in parts), *changes], axis=1)
 
 
-def _spread(
-    name: str, values: list[float], better: str, high: float | None, n: int, ideal: float | None = None
-) -> Figure:
+def _spread(name: str, values: list[float], high: float | None, n: int, ideal: float | None = None) -> Figure:
     error = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
     note = f"{len(values)} judges, {min(values):.4g} to {max(values):.4g}" if len(values) > 1 else ""
-    return Figure(
-        name,
-        float(np.mean(values)),
-        better,
-        high=high,
-        ideal=ideal,
-        n=n,
-        noise=error,
-        note=note,  # type: ignore[arg-type]
-    )
+    return Figure(name, float(np.mean(values)), "lower", high=high, ideal=ideal, n=n, noise=error, note=note)
 
 
 class _Judge(nn.Module):
