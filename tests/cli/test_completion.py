@@ -63,7 +63,7 @@ def asked(line: str) -> list[str]:
         ("datakiln train data=tab", []),  # a mere base of others
         ("datakiln sample weights=", ["weights=average ", "weights=raw "]),
         ("datakiln sample cond", ["condition."]),
-        ("datakiln evaluate re", ["real=", "register=", "report="]),
+        ("datakiln evaluate re", ["real=", "register=", "repeats=", "report="]),
         ("datakiln report ", []),
         ("datakiln report fig", ["figures="]),
         ("datakiln completion f", ["fish "]),
@@ -88,9 +88,9 @@ def test_own_choices_are_offered(tmp_path, monkeypatch):
     (tmp_path / "own" / "model").mkdir(parents=True)
     (tmp_path / "own" / "model" / "vase.yaml").write_text("# @package _global_\ndefaults: [vae, _self_]\nglaze: 3\n")
     for flag in ("--config-dir own", "--config-dir=own", "-cd own"):
-        assert asked(f"datakiln train {flag} model=va") == ["model=vae ", "model=vase "]
+        assert asked(f"datakiln train {flag} model=va") == ["model=vae ", "model=var ", "model=vase "]
         assert asked(f"datakiln train {flag} model=vase gl") == ["glaze="]
-    assert asked("datakiln train --config-dir nowhere model=va") == ["model=vae "]
+    assert asked("datakiln train --config-dir nowhere model=va") == ["model=vae ", "model=var "]
 
 
 def test_a_shell_without_a_script_is_refused():

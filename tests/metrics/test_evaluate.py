@@ -181,7 +181,7 @@ def test_odd_tables_give_numbers_or_reasons(name: str) -> None:
             "not computed: "
         )
         assert result.ceiling is not None or result.why or result.name in AUDIT
-        assert result.floor is not None or result.why
+        assert result.floor is not None or result.why or result.name in AUDIT
 
 
 def test_no_row_vanishes_without_holdout() -> None:

@@ -116,8 +116,8 @@ class Model:
         with as_it_was(), quietly():
             if self.kind == "image" and isinstance(rows, np.ndarray) and rows.ndim == 4 and rows.dtype == np.uint8:
                 return self.synthesizer.picture_log_prob(rows.transpose(0, 3, 1, 2))
-            frame = self._rows(rows)
-            return score_frame(self.synthesizer, frame).set_axis(frame.index)
+            scores = score_frame(self.synthesizer, self._rows(rows))
+            return scores.set_axis(rows.index) if isinstance(rows, pd.DataFrame) else scores
 
     def fill(self, rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         """The rows with their missing cells drawn given the known cells of their row; a given cell never changes.

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from datakiln.metrics.base import Figure, MetricError, metric
-from datakiln.metrics.pictures.sets import ImageSets, pieces
+from datakiln.metrics.pictures.sets import Deal, ImageSets, pieces
 
 PATCH = 7  # side of a patch in pixels
 SMALLEST = 16  # side of the smallest level; smaller pictures have one level
@@ -21,8 +21,8 @@ BINOMIAL = (1.0, 4.0, 6.0, 4.0, 1.0)  # of the filter of Burt and Adelson (1983)
 THOUSAND = 1000.0  # the distance is told in thousandths, as in the paper
 
 
-@metric("swd", deals=False)
-def swd(sets: ImageSets, n: int = 2000, patches: int = 64, projections: int = 256) -> list[Figure]:
+@metric("swd", deals=True)
+def swd(sets: ImageSets, n: int = 1000, patches: int = 32, projections: int = 128) -> list[Figure]:
     """The distance at each level of the pyramid and its mean, in thousandths of a patch's deviation.
 
     Patches of judged pictures and of as many training pictures are normalised by channel, by mean and deviation of the
@@ -45,6 +45,8 @@ def swd(sets: ImageSets, n: int = 2000, patches: int = 64, projections: int = 25
         _patches((part.to(sets.device) for part in source), patches, sets.seed, count)
         for source in (sets.train(count), pieces(sets.judged, count))
     )
+    if sets.deal is not None:
+        real, made = _dealt(real, made, patches, sets.deal, sets.seed)
     generator = torch.Generator().manual_seed(sets.seed)
     found = {}
     for level, of_real in real.items():
@@ -54,6 +56,21 @@ def swd(sets: ImageSets, n: int = 2000, patches: int = 64, projections: int = 25
     mean = sum(found.values()) / len(found)
     note = f"{patches} patches of {PATCH} x {PATCH} px a picture and level, {projections} directions; no network"
     return [Figure(f"swd/n{count}", mean, "lower", 0.0, None, found, n=count, note=note)]
+
+
+def _dealt(
+    real: dict[int, Tensor], made: dict[int, Tensor], each: int, deal: Deal, seed: int
+) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    """The patches of all pictures, shuffled by picture and dealt anew."""
+    count = len(next(iter(real.values()))) // each
+    generator = torch.Generator().manual_seed(seed + 1 + deal.turn)
+    order = torch.randperm(2 * count, generator=generator)
+    sides: tuple[dict[int, Tensor], dict[int, Tensor]] = {}, {}
+    for level, of_real in real.items():
+        pool = torch.cat([of_real, made[level]]).unflatten(0, (2 * count, each))
+        for side, part in zip(sides, order.split(count), strict=True):
+            side[level] = pool[part[: max(count >> deal.level, 1)].to(pool.device)].flatten(0, 1)
+    return sides
 
 
 def distance(real: Tensor, made: Tensor, directions: Tensor) -> float:

@@ -203,8 +203,9 @@ def _boosted(audit: Audit, judged: Matrix, reference: Records) -> Scores:
         max_iter=60, learning_rate=0.15, min_samples_leaf=LEAF, early_stopping=False, max_bins=128,
         categorical_features=audit.categories, random_state=audit.seed,
     )  # fmt: skip
-    learner.fit(x, y, sample_weight=weight)
-    return np.asarray(learner.decision_function(judged), dtype=np.float64)
+    known = ~np.isnan(x).all(axis=0)  # the learner has no bins for a column without a value
+    learner.fit(np.where(known, x, 0.0), y, sample_weight=weight)
+    return np.asarray(learner.decision_function(np.where(known, judged, 0.0)), dtype=np.float64)
 
 
 def _apart(audit: Audit, real: Records) -> Scores:
