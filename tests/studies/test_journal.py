@@ -44,13 +44,15 @@ def test_a_budget_ends_before_the_cell_that_would_pass_it_and_is_said(tmp_path, 
 
 def test_cells_of_other_data_are_not_gone_on_with(tmp_path):
     Journal(tmp_path, {"seed": 0, "data": "a"})
+    Journal(tmp_path, {"seed": 0, "data": "b"})  # a misspelt wish that was refused leaves nothing in the way
+    Journal(tmp_path, {"seed": 0, "data": "a"}).add("tree/0", {"value": 0})
     with pytest.raises(UserError, match="another data; choose another out="):
         Journal(tmp_path, {"seed": 0, "data": "b"})
 
 
 @pytest.mark.parametrize("line", ["nonsense", "[]", '{"cell": 3, "content": {}}', '{"cell": "a"}'])
 def test_a_damaged_journal_is_one_line(tmp_path, line):
-    Journal(tmp_path, {"seed": 0})
+    Journal(tmp_path, {"seed": 0}).add("tree/0", {"value": 0})
     with (tmp_path / FILE).open("a") as file:
         file.write(line + "\n")
     with pytest.raises(UserError, match="damaged"):

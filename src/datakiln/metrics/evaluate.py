@@ -231,7 +231,7 @@ def _chance(
         low, high = min(*values, known - REACH * figure.noise), max(*values, known + REACH * figure.noise)
     bottom = -math.inf if figure.low is None else figure.low
     top = math.inf if figure.high is None else figure.high
-    return middle, max(low, bottom), min(high, top)
+    return min(max(middle, bottom), top), max(low, bottom), min(high, top)  # carried on in n, a share may pass 0
 
 
 def _attempt(function: Metric, make: Callable[[], EvalData]) -> tuple[dict[str, Figure], dict[str, str]]:

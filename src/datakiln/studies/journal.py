@@ -89,14 +89,12 @@ class Journal:
         """See the class."""
         self.path = folder / FILE
         self.done: dict[str, Content] = {}
-        head = strictjson.plain(identity)
-        if not self.path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            self._append({"study": head})
-            return
-        lines = self._lines()
-        if not lines or lines[0].get("study") != head:
-            before = lines[0].get("study") if lines else {}
+        self.head = head = strictjson.plain(identity)
+        lines = self._lines() if self.path.exists() else []
+        if len(lines) == 1:  # nothing is lost where no cell has ended
+            self.path.unlink(missing_ok=True)
+        elif lines and lines[0]["study"] != head:
+            before = lines[0]["study"]
             differs = next(
                 (key for key in head if not isinstance(before, dict) or before.get(key) != head[key]), "study"
             )
@@ -115,6 +113,8 @@ class Journal:
                 file.truncate(len(whole.encode()))
         try:
             lines = [strictjson.parse(line) for line in whole.splitlines()]
+            if lines and "study" not in lines[0]:
+                raise ValueError("it begins with no study")
             for line in lines[1:]:
                 if not isinstance(line["cell"], str) or not isinstance(line["content"], dict):
                     raise ValueError("a line is no cell")
@@ -125,6 +125,9 @@ class Journal:
     def add(self, name: str, content: Content) -> None:
         """Keeps a cell that has ended."""
         kept = strictjson.plain(content)
+        if not self.path.exists():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._append({"study": self.head})
         self._append({"cell": name, "content": kept})
         self.done[name] = kept
 
