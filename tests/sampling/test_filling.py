@@ -13,6 +13,7 @@ from datakiln.models.flow.nsf import NSF
 from datakiln.models.statistical.mixture import Mixture
 from datakiln.sampling.filling import SCORE, fill_file, score_file
 from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.spec import NOUNS
 from tests.code_tables import data_of, related, train
 from tests.toy_tables import toy_data
 
@@ -162,12 +163,13 @@ def test_a_model_of_whole_rows_scores_them_and_says_what_it_cannot(tmp_path):
         fill_file(scorer, str(tmp_path / "rows.csv"), str(tmp_path / "filled.csv"), seed=0)
 
 
-def test_a_third_kind_is_refused_by_name_until_it_is_there(monkeypatch, tmp_path, synthesizer):
-    monkeypatch.setattr(type(synthesizer.codec), "kind", "series")
+def test_a_kind_without_writers_is_refused_by_name_until_it_is_there(monkeypatch, tmp_path, synthesizer):
+    monkeypatch.setattr(type(synthesizer.codec), "kind", "sound")
+    monkeypatch.setitem(NOUNS, "sound", "sound")
     monkeypatch.setattr(Synthesizer, "load", lambda *_, **__: synthesizer)
     for words, told in (
-        ([], "sampling is not there for sequences; it is for rows and pictures"),
-        (["fill=x.csv"], "fill=x.csv is not there for sequences; it is for rows"),
+        ([], "sampling is not there for sounds; it is for rows and pictures and sequences"),
+        (["fill=x.csv"], "fill=x.csv is not there for sounds; it is for rows"),
     ):
         with pytest.raises(UserError, match=told):
             main(["run=any", f"out={tmp_path / 'x.csv'}", *words])

@@ -181,7 +181,8 @@ def test_no_key_sees_anything_of_another(served, table, tmp_path):
         assert client.get(path).status_code == 401
         assert client.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 401
     for path in ("/v1/uploads", "/v1/jobs", "/v1/models"):
-        assert len(client.get(path, headers=anna).json()) == 1 and client.get(path, headers=ben).json() == []
+        # the job of anna may have ended by now, and left a second model
+        assert len(client.get(path, headers=anna).json()) in (1, 2) and client.get(path, headers=ben).json() == []
     assert client.post("/v1/jobs", json={"upload": upload}, headers=ben).status_code == 404
     key = anna["Authorization"].partition(" ")[2]
     assert key not in keys.read_text() and set(read_keys(keys)) == {"anna", "ben"}
