@@ -3,9 +3,8 @@
 A number's writing is told as spreadsheets tell it, with the sign of what is below zero behind a semicolon where it is
 not a plain minus in front: `$#,##0.00`, `0.0#`, `#.##0,00 €`, `0%`, `+0.0;-0.0`, `(…)`. Signs such as % or $ do not
 change the number: 12.5% is 12.5. A date's writing is told as `strptime` tells it, with `%-d` for days, months and hours
-without their zero, `%3f` for milliseconds, and "ISO8601" (in UTC "ISO8601%z") where the
-resolution of cells differs. A duration's is one of
-`DURATIONS`, and its number is in seconds.
+without their zero, `%P` for am and pm in small letters, `%3f` for milliseconds, and "ISO8601" (in UTC "ISO8601%z")
+where the resolution of cells differs. A duration's is one of `DURATIONS`, and its number is in seconds.
 """
 
 from __future__ import annotations
@@ -148,7 +147,9 @@ DAYS_WORD = re.compile(r"(-?\d+) days?,? (?:\+)?(\d\d):(\d\d):(\d\d(?:\.\d+)?)")
 CLOCK = re.compile(r"(-?)(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 SHORT_CLOCK = re.compile(r"(-?)(\d+):(\d\d)")
 ISO = re.compile(r"(-?)P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
-DURATIONS = ("[h]:mm:ss", "[h]:mm", "d days hh:mm:ss", "PnDTnHnMnS")
+WHOLE_ISO = re.compile(r"(-?)PT(\d+)H(\d+)M(\d+(?:\.\d+)?)S")
+UNITS = re.compile(r"(-?)(\d+)h (\d+)m")
+DURATIONS = ("[h]:mm:ss", "[h]:mm", "d days hh:mm:ss", "PnDTnHnMnS", "PTnHnMnS", "[h]h [m]m")
 
 
 def duration_seconds(text: str, writing: str) -> float:
@@ -162,6 +163,10 @@ def duration_seconds(text: str, writing: str) -> float:
     if writing == "PnDTnHnMnS" and len(text) > 2 and not text.endswith("T") and (found := ISO.fullmatch(text)):
         days, hours, minutes = (int(found[i] or 0) for i in (2, 3, 4))
         return (-1.0 if found[1] else 1.0) * (days * 86400 + hours * 3600 + minutes * 60 + float(found[5] or 0))
+    if writing == "PTnHnMnS" and (found := WHOLE_ISO.fullmatch(text)):
+        return (-1.0 if found[1] else 1.0) * (int(found[2]) * 3600 + int(found[3]) * 60 + float(found[4]))
+    if writing == "[h]h [m]m" and (found := UNITS.fullmatch(text)):
+        return (-1.0 if found[1] else 1.0) * (int(found[2]) * 3600 + int(found[3]) * 60)
     return float("nan")
 
 
@@ -182,6 +187,10 @@ def write_duration(seconds: float, writing: str) -> str:
         day = f"{days}D" if days else ""
         return f"{sign}P{day}{'T' + clock if clock else ''}" if day or clock else "PT0S"
     hours, rest = divmod(size, 3_600_000_000)
+    if writing == "PTnHnMnS":  # the parts that are 0 as well
+        return f"{sign}PT{hours}H{rest // 60_000_000}M{_seconds(rest % 60_000_000, 1)}S"
+    if writing == "[h]h [m]m":
+        return f"{sign}{hours}h {rest // 60_000_000}m"
     short = f"{sign}{hours}:{rest // 60_000_000:02d}"
     return short if writing == "[h]:mm" else f"{short}:{_seconds(rest % 60_000_000, 2)}"
 
@@ -192,12 +201,16 @@ def _seconds(micros: int, width: int) -> str:
 
 
 FRACTION = re.compile(r"%(\d)f")
-UNPADDED, SHORT = "\x01", "\x02"  # marks in what strftime is given, since it knows no such tokens everywhere
+UNPADDED, SHORT, LOWER = (
+    "\x01",
+    "\x02",
+    "\x03",
+)  # marks in what strftime is given, since it knows no such tokens everywhere
 
 
 def plain_format(format: str) -> str:
     """A date's writing as `strptime` knows it."""
-    return FRACTION.sub("%f", format).replace("%-", "%")
+    return FRACTION.sub("%f", format).replace("%-", "%").replace("%P", "%p")
 
 
 def dates_of(series: pd.Series, format: str | None) -> pd.Series:
@@ -240,8 +253,10 @@ def write_dates(dates: pd.Series, format: str) -> pd.Series:
         zone = "+00:00" if format.endswith("%z") else ""
         return dates.map(lambda date: f"{date.isoformat()}{zone}", na_action="ignore").astype("str")
     told = FRACTION.sub(lambda found: "%f" + SHORT * (6 - int(found[1])), format)
-    told = told.replace("%-", f"{UNPADDED}%").replace("%z", "+00:00")
+    told = told.replace("%-", f"{UNPADDED}%").replace("%z", "+00:00").replace("%P", f"{LOWER}%p{LOWER}")
     made = dates.dt.strftime(told)
+    if LOWER in told:
+        made = made.str.replace(f"{LOWER}(.*?){LOWER}", lambda found: found[1].lower(), regex=True)
     if UNPADDED in told:
         made = made.str.replace(f"{UNPADDED}0", "", regex=False).str.replace(UNPADDED, "", regex=False)
     for length in {len(found) for found in re.findall(f"{SHORT}+", told)}:

@@ -148,7 +148,7 @@ def parses(word: str, format: str) -> bool:
 
 
 def _is_exact(format: str) -> bool:
-    return "%-" in format or FRACTION.search(format) is not None
+    return "%-" in format or "%P" in format or FRACTION.search(format) is not None
 
 
 def _dressed(distinct: pd.Series, format: str) -> Iterator[str]:
@@ -165,9 +165,8 @@ def _dressed(distinct: pd.Series, format: str) -> Iterator[str]:
 def _variants(format: str) -> Iterator[str]:
     yield format
     bare = format.replace("%d", "%-d").replace("%m", "%-m").replace("%I", "%-I")
-    yield from dict.fromkeys(
-        [bare, bare.replace("%H", "%-H"), format.replace("%I", "%-I"), format.replace("%H", "%-H")]
-    )
+    found = [bare, bare.replace("%H", "%-H"), format.replace("%I", "%-I"), format.replace("%H", "%-H")]
+    yield from dict.fromkeys([*found, *(variant.replace("%p", "%P") for variant in (format, *found))])
     if "%f" in format:
         yield from (format.replace("%f", f"%{digits}f") for digits in (3, 1, 2, 4, 5))
 
