@@ -12,7 +12,7 @@ from datakiln.reports.safe import public, safe_section, showable
 from datakiln.reports.verdict import judged
 from datakiln.results import RunResult, Score, Source, Trial
 
-SOURCE = Source("files", "/home/me/customers.csv", "ab" * 32)
+SOURCE = Source("files", "/mine/customers.csv", "ab" * 32)
 
 
 def trial(name: str, low: float, group: str = "all records") -> Trial:
@@ -70,10 +70,10 @@ def test_a_public_report_leaves_out_what_depends_on_single_rows(tmp_path: Path) 
     assert by_name["fidelity/boundary_adherence"].value is None
     assert by_name["fidelity/shape"].value == 0.9 and by_name["fidelity/shape"].detail is None
     assert by_name["privacy/membership_auc"].trials
-    write_page(found, [], None, None, tmp_path / "public.html", "data: {path: /home/me/customers.csv}", is_public=True)
-    write_page(found, [], None, None, tmp_path / "private.html", "data: {path: /home/me/customers.csv}")
+    write_page(found, [], None, None, tmp_path / "public.html", "data: {path: /mine/customers.csv}", is_public=True)
+    write_page(found, [], None, None, tmp_path / "private.html", "data: {path: /mine/customers.csv}")
     page, private = ((tmp_path / name).read_text() for name in ("public.html", "private.html"))
-    for secret in ("ab" * 32, "/home/me", "Ulm"):
+    for secret in ("ab" * 32, "/mine/", "Ulm"):
         assert secret not in page and secret in private
     assert "left out of this report" in page and "is itself private" in private
     for text in (page, private):

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import time
-
 import lightning as L
-import numpy as np
 import pandas as pd
-import torch
 
-from datakiln.callbacks.making import examples_of
+from datakiln.callbacks.table_watch import TableWatch
 from datakiln.data.tables.tables import TableData
 from datakiln.metrics.base import EvalData
 from datakiln.metrics.tables.derived import PAIR_ROWS
 from datakiln.metrics.tables.twosample import FEW, boosting_relations, candidates
-from datakiln.models.base import GenerativeModel
 
 
-class TableRelations(L.Callback):
+class TableRelations(TableWatch):
     """Logs `val/boosting_relations` (0.5 is perfect, 1 the worst) every k epochs: a two-sample test on validation rows.
 
     A test costs about a second. Where there are fewer than 100 validation rows its chance is too large to learn
@@ -39,30 +34,19 @@ class TableRelations(L.Callback):
         for name, value, least in (("every", every, 1), ("rows", rows, FEW), ("folds", folds, 2)):
             if value < least:
                 raise ValueError(f"watch.table.relations.{name}={value} must be at least {least}")
-        self.data, self.codec = data, data.codec
-        self.every, self.rows, self.folds, self.seed = every, rows, folds, seed
-        self.seconds = 0.0
-        self.train, self.real = self._few("train", PAIR_ROWS), self._few("val", rows)
+        super().__init__(data, every, seed)
+        self.rows, self.folds = rows, folds
+        self.train, self.real = self.few("train", PAIR_ROWS), self.few("val", rows)
         self.derived = candidates(EvalData(data.codec.schema, self.train, self.real, self.real, seed))
         if len(self.real) < FEW or not self.derived.features:
             self.figures = ()  # never measured, and so no monitor to choose
 
-    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Measures, if it is this epoch's turn; training's own random numbers are left untouched."""
-        assert isinstance(pl_module, GenerativeModel)
-        epoch = trainer.current_epoch + 1
-        if not self.figures or trainer.state.fn != "fit" or (epoch % self.every and epoch != trainer.max_epochs):
-            return
-        start = time.perf_counter()
-        with torch.random.fork_rng():
-            torch.manual_seed(self.seed)
-            x = examples_of(pl_module, self.data, len(self.real))
-        synthetic = self.codec.decode(x, np.random.default_rng(self.seed))
-        data = EvalData(self.codec.schema, self.train, self.real, synthetic, self.seed)
-        pl_module.publish("val", {"boosting_relations": boosting_relations(data, self.folds, self.rows)[0].value})
-        self.seconds += time.perf_counter() - start
+    @property
+    def drawn(self) -> int:
+        """As many as there are validation rows."""
+        return len(self.real)
 
-    def _few(self, name: str, most: int) -> pd.DataFrame:
-        frame = self.data.frames[name]
-        rows = np.random.default_rng([self.seed, len(frame)]).permutation(len(frame))[:most]
-        return frame.iloc[np.sort(rows)]
+    def measure(self, made: pd.DataFrame, trainer: L.Trainer) -> dict[str, float]:
+        """The AUC of the two-sample test."""
+        data = EvalData(self.codec.schema, self.train, self.real, made, self.seed)
+        return {"boosting_relations": boosting_relations(data, self.folds, self.rows)[0].value}
