@@ -22,10 +22,14 @@ GROUP = 16  # channels that are normalised together
 
 
 class Verdict(NamedTuple):
-    """What a critic says: scores before any sigmoid, shape (B,), and class logits (B, K) where it tells classes."""
+    """What a critic says: scores before any sigmoid, shape (B,), and class logits (B, K) where it tells classes.
+
+    `told` is what else a model asks of its critic, shape (B, *): its features, or what it makes of the latents.
+    """
 
     score: Tensor
     logits: Tensor | None = None
+    told: Tensor | None = None
 
 
 def channels(width: int, count: int) -> list[int]:

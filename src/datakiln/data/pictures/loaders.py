@@ -68,6 +68,11 @@ class ImageLoader(TensorLoader):
             y = None if self.y is None else self.y[at].to(self.device)
             yield Batch(to_model_space(pictures, self.dtype), y)
 
+    def take(self, rows: Tensor) -> Batch:
+        """These pictures, their middles, neither moved nor mirrored."""
+        pictures = middle(self.x[rows], self.side).to(self.device)
+        return Batch(to_model_space(pictures, self.dtype), None if self.y is None else self.y[rows].to(self.device))
+
     def _fetched(self, plan: list[slice | Tensor]) -> Iterator[tuple[Tensor, slice | Tensor]]:
         if isinstance(self.x, Tensor):
             yield from ((self.x[at], at) for at in plan)

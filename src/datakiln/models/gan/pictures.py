@@ -96,10 +96,12 @@ class ImageGAN(AdversarialModel, abc.ABC):
         """The critic's loss with its penalties, and what it makes of real and of generated pictures."""
         y = self._labels(batch)
         real = self.augment(batch.x)
-        fake = self.augment(self.detached_fakes(self.latents(len(batch.x)), y))
+        z = self.latents(len(batch.x))
+        fake = self.augment(self.detached_fakes(z, y))
         of_real, of_fake, penalties = self.verdicts(real, fake, y)
-        figures = {**self._judged(of_real.score, of_fake.score), **penalties}
-        loss = self.loss.critic(of_real.score, of_fake.score)
+        told = self.latent_losses(of_fake, z)
+        loss = self.loss.critic(of_real.score, of_fake.score) + told.pop("loss", 0.0)
+        figures = {**self._judged(of_real.score, of_fake.score), **penalties, **told}
         if y is not None and self.way == "acgan":
             figures["class_accuracy"] = (of_real.logits.argmax(dim=1) == y)[y >= 0].float().mean()
             loss = loss + self.label_weight * (_class_loss(of_real, y) + _class_loss(of_fake, y))
@@ -111,6 +113,10 @@ class ImageGAN(AdversarialModel, abc.ABC):
         """What the critic makes of real and of generated pictures, and the weighted penalties that are due."""
         of_real, of_fake = self.critic(real, y), self.critic(fake, y)
         return of_real, of_fake, self.penalties(real, fake, y) if self.is_penalty_due else {}
+
+    def latent_losses(self, verdict: Verdict, z: Tensor) -> dict[str, Tensor]:
+        """What both sides pay, beside their game, for what is told of a picture's latents: "loss", and figures."""
+        return {}
 
     def judgement(self, batch: Batch) -> Tensor:
         """The critic's score of each picture, as it is."""
@@ -125,12 +131,13 @@ class ImageGAN(AdversarialModel, abc.ABC):
     def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
         """The generator's loss on as many fresh pictures, of the same classes."""
         y = self._labels(batch)
-        verdict = self.critic(self.augment(self.generator(self.latents(len(batch.x)), y)), y)
+        z = self.latents(len(batch.x))
+        verdict = self.critic(self.augment(self.generator(z, y)), y)
         real = None
         if self.loss.sees_real:
             with torch.no_grad():
                 real = self.critic(self.augment(batch.x), y).score
-        loss = self.loss.generator(verdict.score, real)
+        loss = self.loss.generator(verdict.score, real) + self.latent_losses(verdict, z).get("loss", 0.0)
         if y is not None and self.way == "acgan":
             loss = loss + self.label_weight * _class_loss(verdict, y)
         return {"loss": loss}
