@@ -17,6 +17,7 @@ from datakiln.data.pictures.pictures import ImageData
 from datakiln.metrics.pictures.images import image_figures
 from datakiln.metrics.pictures.sets import ImageSets
 from datakiln.metrics.pictures.statistics import STORE, FeatureStatistics, feature_statistics, generated
+from datakiln.errors import UserError
 from datakiln.models.base import GenerativeModel
 from datakiln.wording import duration
 
@@ -40,7 +41,8 @@ class Fid(L.Callback):
         every: Epochs between two measurements; the last epoch is always measured.
         n: Samples drawn for each.
         n_train: Training pictures at most.
-        extractor: See `build_extractor`; "auto" is a classifier for labelled grey pictures.
+        extractor: See `build_extractor`; "auto" is a classifier for labelled grey pictures, and never a network that
+            the model is trained with: see `ImageSets.apart`.
         precision: See `build_extractor`.
         resize: See `build_extractor`.
         budget: Share of the training time that it may take; None for any. Where `n` samples would take more than that
@@ -91,7 +93,7 @@ class Fid(L.Callback):
         epoch = trainer.current_epoch + 1
         if not trainer.state.fn == "fit" or (epoch < self.next_epoch and epoch != trainer.max_epochs):
             return
-        real = self._reference(pl_module.device)
+        real = self._reference(pl_module)
         start = time.perf_counter()
         n = self._affordable(pl_module, epoch, is_last=epoch == trainer.max_epochs)
         if n:
@@ -151,12 +153,20 @@ class Fid(L.Callback):
             torch.manual_seed(self.seed)
             yield
 
-    def _reference(self, device: torch.device) -> FeatureStatistics:
-        """Features of training pictures: made once, not at the cost of the budget, and kept on disk for other runs."""
+    def _reference(self, model: GenerativeModel) -> FeatureStatistics:
+        """Features of training pictures: made once, not at the cost of the budget, and kept on disk for other runs.
+
+        Raises:
+            UserError: The model is trained with the very network that was asked for.
+        """
         if self._real is None:
             start = time.perf_counter()
-            self.sets = training_sets(self.data, device, sampled=self.how[0] == "classifier")
-            self.network = self.sets.extractor(*self.how)
+            sampled = self.how[0] == "classifier" or bool(model.networks)
+            self.sets = training_sets(self.data, model.device, sampled=sampled)
+            self.network = self.sets.apart(*self.how, model.networks)
+            if self.network.hash in model.networks:
+                told = f"watch.image.fid.extractor={self.how[0]}: {type(model).__name__} is trained with that network"
+                raise UserError(f"{told}, which decides nothing of it; set it to auto, classifier or pixels")
             self._real = self.sets.reference(self.network, self.n_train, STORE)
             self._elapsed_before -= time.perf_counter() - start
         return self._real

@@ -140,7 +140,7 @@ def features(
 
     Arguments:
         sets: The pictures.
-        extractor: See `build_extractor`; "auto" is the classifier for labelled grey pictures.
+        extractor: See `build_extractor`; "auto" is what `ImageSets.apart` says.
         precision: See `build_extractor`.
         resize: See `build_extractor`.
         n: Judged pictures at most.
@@ -151,7 +151,7 @@ def features(
         MetricError: The model was trained with this very network.
         Incomplete: Some of the figures cannot be had.
     """
-    network = sets.extractor(extractor, precision, resize)
+    network = sets.apart(extractor, precision, resize, sets.trained_with)
     if network.hash in sets.trained_with:
         told = f"the model was trained with {network.name}@{network.hash}, which can decide nothing of its pictures"
         raise MetricError(f"{told}; set metrics.image.features.extractor to another network")

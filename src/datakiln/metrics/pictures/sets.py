@@ -154,6 +154,16 @@ class ImageSets:
             )
         return self.cache[key]
 
+    def apart(self, name: str, precision: str, resize: str, networks: frozenset[str]) -> NetExtractor:
+        """The same, but where "auto" would be one of the networks that a model was trained with, one that is not.
+
+        That is the classifier where there are classes, and the pixels themselves elsewhere.
+        """
+        found = self.extractor(name, precision, resize)
+        if name != "auto" or found.hash not in networks:
+            return found
+        return self.extractor("pixels" if self.labelled is None else "classifier", precision, resize)
+
     def reference(self, extractor: NetExtractor, n: int, store: int) -> FeatureStatistics:
         """Statistics of n training pictures, from the cache or made now; of others, where they were dealt anew."""
         if self.deal is not None:
