@@ -185,9 +185,7 @@ def test_efficientnet_is_the_loud_default_and_the_published_network(caplog: pyte
         expected = plain.net.eval()((extractor.prepare(images)).contiguous())
     assert relative_error(found, expected) < 1e-4 and found.shape == (8, 1280)
     reference = pytest.importorskip("efficientnet_lite_pytorch", reason="efficientnet-lite-pytorch is not installed")
-    theirs = reference.EfficientNet.from_pretrained(
-        "efficientnet-lite0", weights_path=str(find_efficientnet())
-    )
+    theirs = reference.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(find_efficientnet()))
     with torch.no_grad():
         probabilities = theirs.eval()(extractor.prepare(images)).softmax(1)
     torch.testing.assert_close(extractor.probabilities(found), probabilities, rtol=1e-3, atol=1e-6)

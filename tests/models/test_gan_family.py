@@ -255,6 +255,20 @@ class TestSGAN:
         assert model.fresh["val/epoch"] == 1.0
         assert "val/error" not in model.fresh, "labels of validation pictures are hidden, too"
 
+    def test_data_decides_where_layers_begin(self):
+        torch.manual_seed(0)
+        critic = sgan.NoisyCritic((1, 8, 8), (16, 12), 10).eval()
+        x = batch(50).x * 0.3 - 0.6
+        seen = []
+        layers = [m for m in critic.modules() if isinstance(m, nn.Linear)]
+        critic.begin(x)
+        for layer in layers:
+            layer.register_forward_hook(lambda _, given, out: seen.append(out))
+        critic(x)
+        assert len(seen) == 3
+        for out in seen:
+            assert out.mean(dim=0).abs().max() < 1e-4 and (out.std(dim=0) - 1).abs().max() < 1e-3
+
     def test_needs_classes(self):
         with pytest.raises(UserError, match="needs pictures with some"):
             sgan.SGAN(DataSpec("image", (1, 8, 8)))

@@ -14,10 +14,10 @@ import torch
 from datakiln.callbacks.making import examples_of
 from datakiln.codecs.pictures import to_levels
 from datakiln.data.pictures.pictures import ImageData
+from datakiln.errors import UserError
 from datakiln.metrics.pictures.images import image_figures
 from datakiln.metrics.pictures.sets import ImageSets
 from datakiln.metrics.pictures.statistics import STORE, FeatureStatistics, feature_statistics, generated
-from datakiln.errors import UserError
 from datakiln.models.base import GenerativeModel
 from datakiln.wording import duration
 

@@ -31,6 +31,11 @@ class Verdict(NamedTuple):
     logits: Tensor | None = None
     told: Tensor | None = None
 
+    def rows(self, at: slice) -> Verdict:
+        """The verdict on some of the pictures."""
+        logits, told = (None if part is None else part[at] for part in (self.logits, self.told))
+        return Verdict(self.score[at], logits, told)
+
 
 def channels(width: int, count: int) -> list[int]:
     """Channels of the maps from the smallest to the largest, halving from map to map."""

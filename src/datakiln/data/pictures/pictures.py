@@ -321,9 +321,7 @@ def _separate(pictures: Pictures, share: float, seed: int) -> tuple[Pictures, Pi
     return _take(pictures, (~chosen).nonzero().squeeze(1)), _take(pictures, chosen.nonzero().squeeze(1))
 
 
-def hidden_labels(
-    pictures: dict[str, Pictures], classes: Sequence[str], count: int, seed: int
-) -> dict[str, Tensor]:
+def hidden_labels(pictures: dict[str, Pictures], classes: Sequence[str], count: int, seed: int) -> dict[str, Tensor]:
     """Labels of the training pictures, -1 but for `count` of them, and of the validation pictures, all -1.
 
     Each class has its share of them, and at least one.
@@ -337,10 +335,12 @@ def hidden_labels(
     sizes = torch.bincount(y[y >= 0], minlength=len(classes))
     there = int((sizes > 0).sum())
     if isinstance(count, bool) or count < there:
-        told = f"data.labelled={count} is fewer than the {there} classes"
-        raise UserError(f"{told}; give at least one for each, such as data.labelled={10 * there}, or null for all")
+        few = f"data.labelled={count} is fewer than the {there} classes"
+        raise UserError(f"{few}; give at least one for each, such as data.labelled={10 * there}, or null for all")
     if count > int(sizes.sum()):
-        raise UserError(f"data.labelled={count}: only {sizes.sum()} training pictures have labels; give at most so many")
+        raise UserError(
+            f"data.labelled={count}: only {sizes.sum()} training pictures have labels; give at most so many"
+        )
     wanted = _dealt(sizes, count)
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed + 2))
     told = torch.full_like(y, -1)

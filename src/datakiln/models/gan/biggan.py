@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import is_parametrized
 
 from datakiln.models.gan.pictures import ImageGAN, way_of
 from datakiln.nets.conv import Conditional, CriticHead, Verdict, channels, embedded
@@ -68,7 +69,7 @@ class BigGAN(ImageGAN):
         return {**figures, "loss": figures["loss"] + penalty, "orthogonal_penalty": penalty}
 
     def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
-        """Pictures of truncated z, shape (n, C, H, W); `truncation` is the threshold, and at its place statistics stand."""
+        """Pictures of truncated z, shape (n, C, H, W); `truncation` is the threshold."""
         if options.truncation is None:
             return self.decode(self.latents(n), condition)
         with self.standing(options.truncation):
@@ -83,7 +84,7 @@ class BigGAN(ImageGAN):
 
     @contextmanager
     def standing(self, threshold: float) -> Iterator[None]:
-        """Within the block BatchNorm has the statistics of truncated samples; the caller's random state is untouched."""
+        """Within the block BatchNorm has the statistics of truncated samples; other random numbers are untouched."""
         norms = [module for module in self.generator.modules() if isinstance(module, nn.BatchNorm2d)]
         kept = [(norm.running_mean.clone(), norm.running_var.clone(), norm.momentum) for norm in norms]  # type: ignore[union-attr]
         counts = [norm.num_batches_tracked.clone() for norm in norms]  # type: ignore[union-attr]
@@ -159,9 +160,7 @@ class UpBlock(nn.Module):
         """See the class."""
         super().__init__()
         self.norms = nn.ModuleList([ClassNorm(inputs, told), ClassNorm(outputs, told)])
-        self.convs = nn.ModuleList(
-            spectral_norm(nn.Conv2d(a, outputs, 3, padding=1)) for a in (inputs, outputs)
-        )
+        self.convs = nn.ModuleList(spectral_norm(nn.Conv2d(a, outputs, 3, padding=1)) for a in (inputs, outputs))
         self.skip = spectral_norm(nn.Conv2d(inputs, outputs, 1))
 
     def forward(self, x: Tensor, told: Tensor) -> Tensor:
@@ -266,10 +265,10 @@ class BlockCritic(nn.Module):
 
 
 def orthogonal_(net: nn.Module) -> None:
-    """Orthogonal weights (Saxe et al., 2014), biases 0."""
+    """Orthogonal weights (Saxe et al., 2014), those under spectral norm too; biases 0."""
     for module in net.modules():
         if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
-            weight = module.parametrizations.weight.original if hasattr(module, "parametrizations") else module.weight
-            nn.init.orthogonal_(weight)
-            if getattr(module, "bias", None) is not None:
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+            normed: Any = module.parametrizations["weight"] if is_parametrized(module) else None  # type: ignore[index, operator]
+            nn.init.orthogonal_(module.weight if normed is None else normed.original)
+            if isinstance(module, nn.Linear | nn.Conv2d) and module.bias is not None:
+                nn.init.zeros_(module.bias)

@@ -69,7 +69,7 @@ class InfoGAN(ImageGAN):
         self.seen: dict[str, Tensor] = {}  # how often which code met which label, by stage
 
     def latent_losses(self, verdict: Verdict, z: Tensor) -> dict[str, Tensor]:
-        """Weighted bound, negated, and what it says of the codes in nats: at most the entropy of the categorical ones."""
+        """The weighted bound, negated, and what it says of the categorical codes in nats: at most their entropy."""
         assert verdict.told is not None
         read = verdict.told.float()
         code = self.generator.code(z)[:, self.free :].float()  # type: ignore[operator, union-attr]
@@ -121,7 +121,7 @@ class InfoGAN(ImageGAN):
 
 
 def matched_accuracy(counts: Tensor) -> float:
-    """Share of examples whose code stands for their label, codes (K) and labels (L) matched one to one at best, (K, L)."""
+    """Share of examples whose code stands for their label, codes and labels matched one to one at best, from (K, L)."""
     rows, columns = linear_sum_assignment(counts.cpu().numpy(), maximize=True)
     return float(counts[rows, columns].sum() / counts.sum())
 
@@ -137,9 +137,7 @@ class CodeGenerator(ConvGenerator):
         width: Channels of the last map before the picture.
     """
 
-    def __init__(
-        self, shape: tuple[int, ...], free: int, codes: tuple[int, ...], continuous: int, width: int
-    ) -> None:
+    def __init__(self, shape: tuple[int, ...], free: int, codes: tuple[int, ...], continuous: int, width: int) -> None:
         """See the class."""
         super().__init__(shape, free + sum(codes) + continuous, width)
         self.parts = (free, *codes, continuous)

@@ -103,6 +103,7 @@ class ImageGAN(AdversarialModel, abc.ABC):
         loss = self.loss.critic(of_real.score, of_fake.score) + told.pop("loss", 0.0)
         figures = {**self._judged(of_real.score, of_fake.score), **penalties, **told}
         if y is not None and self.way == "acgan":
+            assert of_real.logits is not None
             figures["class_accuracy"] = (of_real.logits.argmax(dim=1) == y)[y >= 0].float().mean()
             loss = loss + self.label_weight * (_class_loss(of_real, y) + _class_loss(of_fake, y))
         for penalty in penalties.values():

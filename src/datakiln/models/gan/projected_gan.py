@@ -91,15 +91,13 @@ class Features(nn.Module):
         widths = [mixed * 2**i for i in range(len(FEATURES))]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)
-            self.across_channels = nn.ModuleList(
-                nn.Conv2d(a, b, 1) for a, b in zip(FEATURES, widths, strict=True)
-            )
+            self.across_channels = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(FEATURES, widths, strict=True))
             self.across_scales = nn.ModuleList(
                 nn.Conv2d(b, widths[max(i - 1, 0)], 3, padding=1) for i, b in enumerate(widths)
             )
             for conv in (*self.across_channels, *self.across_scales):
                 nn.init.kaiming_normal_(conv.weight)  # type: ignore[arg-type]
-        self.widths = [conv.out_channels for conv in self.across_scales]  # type: ignore[union-attr]
+        self.widths = [widths[max(i - 1, 0)] for i in range(len(widths))]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Pictures (B, C, H, W) in model space to the mixed maps of four scales, the largest first."""

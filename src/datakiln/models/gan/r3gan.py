@@ -77,7 +77,7 @@ class R3GAN(ImageGAN):
         due, n = self.is_penalty_due, len(real)
         x = torch.cat([real, fake.to(real.dtype)]).requires_grad_(due)
         verdict = self.critic(x, None if y is None else torch.cat([y, y]))
-        of_real, of_fake = (Verdict(*(None if part is None else part[at] for part in verdict)) for at in _halves(n))
+        of_real, of_fake = verdict.rows(slice(None, n)), verdict.rows(slice(n, None))
         if not due:
             return of_real, of_fake, {}
         norms = 0.5 * self.weight * slopes(verdict.score, x).square().sum(dim=1)
@@ -88,16 +88,12 @@ class R3GAN(ImageGAN):
         return self.verdicts(real, fake, y)[2]
 
 
-def _halves(n: int) -> tuple[slice, slice]:
-    return slice(None, n), slice(n, None)
-
-
 class ResidualBlock(nn.Module):
     """1 x 1, 3 x 3 and 1 x 1, added to the input (section 3.4, configuration D).
 
-    The paper's last step, groups of 16 channels in a block twice as wide, costs ten times as much on a processor: of a
-    grouped convolution the second derivative, which penalties need, is taken group by group. Without a norm, weights are small enough for as many blocks to add up to a map of the same size, and the last is 0
-    (Zhang et al., 2019, Fixup).
+    The paper's last step, groups of 16 channels in a block twice as wide, is slow on a processor, where the second
+    derivative of a grouped convolution, which penalties need, is taken group by group. Without a norm, weights are
+    small enough for as many blocks to add up to a map of the same size, and the last is 0 (Zhang et al., 2019, Fixup).
 
     Arguments:
         width: Channels.
@@ -136,7 +132,7 @@ def _stages(shape: tuple[int, ...], width: int) -> tuple[int, list[int]]:
 
 
 class ResidualGenerator(nn.Module):
-    """A learnt smallest map whose channels z scales, then blocks, each map twice the one before by linear interpolation.
+    """A learnt smallest map whose channels z scales, then blocks, each map twice as large by linear interpolation.
 
     Arguments:
         shape: (C, H, W) of a picture.

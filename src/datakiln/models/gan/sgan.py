@@ -23,6 +23,8 @@ from datakiln.nets.dense import DenseGenerator
 from datakiln.nets.losses import NonSaturating
 from datakiln.spec import Batch, DataSpec
 
+EPS = 1e-3  # least deviation of a value over pictures
+BEGINNING = 500  # pictures that decide where layers begin
 NOISE_IN, NOISE = 0.6, 0.5  # standard deviations before the first and the later layers; pixels are in [-1, 1]
 
 
@@ -64,7 +66,9 @@ class SGAN(ImageGAN):
     ) -> None:
         """See the class."""
         if not spec.classes:
-            raise UserError("sgan learns classes; it needs pictures with some: subfolders of data.path, or labelled data")
+            raise UserError(
+                "sgan learns classes; it needs pictures with some: subfolders of data.path, or labelled data"
+            )
         if labelled_batch < 1:
             raise ValueError(f"model.labelled_batch={labelled_batch} must be at least 1")
         generator = DenseGenerator(spec.shape, latent_dim, generator_hidden)
@@ -84,9 +88,15 @@ class SGAN(ImageGAN):
         return [*super().critic_parameters(), *beside]
 
     def on_train_start(self) -> None:
-        """Finds the labelled pictures, where some are not."""
+        """Finds the labelled pictures, where some are not; lets the data decide where layers begin."""
         super().on_train_start()
-        y = getattr(self.trainer.train_dataloader, "y", None)
+        loader = self.trainer.train_dataloader
+        y = getattr(loader, "y", None)
+        if self.critic_updates == 0 and loader is not None:
+            rows = torch.randperm(len(loader.x))[:BEGINNING].to(loader.x.device)
+            for net in (self.critic, self.alone):
+                if net is not None:
+                    net.begin(loader.take(rows).x)  # type: ignore[operator]
         if y is not None and bool((y < 0).any()):
             self._known = (y >= 0).nonzero().squeeze(1)
             if not len(self._known):
@@ -177,6 +187,20 @@ class NoisyCritic(nn.Module):
             inputs = width
         self.layers = nn.Sequential(*layers)
         self.classify = nn.Sequential(Noise(NOISE), _normed(inputs, classes))
+
+    @torch.no_grad()
+    def begin(self, x: Tensor) -> None:
+        """Lengths and biases with which pictures (B, C, H, W) lead to values of mean 0 and deviation 1 in every layer.
+
+        See Salimans and Kingma, 2016, eq. 5 and 6: pictures are mostly background, which would drown all else.
+        """
+        for layer in (*self.layers, *self.classify):
+            if isinstance(layer, nn.Linear):
+                values = layer(x)
+                spread = values.std(dim=0).clamp(min=EPS)
+                layer.parametrizations.weight.original0.div_(spread[:, None])  # type: ignore[union-attr, operator, index]
+                layer.bias.sub_(values.mean(dim=0)).div_(spread)
+            x = layer(x)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Verdict:
         """Pictures, shape (B, C, H, W), to a verdict."""

@@ -6,7 +6,6 @@ weights are drawn from N(0, 1) and scaled when they are used, so that they learn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -31,8 +30,8 @@ WAYS: tuple[Conditional, ...] = ("projection", "acgan")
 class StyleGAN2(ImageGAN):
     """A mapping to styles, modulated convolutions with demodulation, and skips to the picture on every map.
 
-    The penalty R1 is paid every `lazy` critic updates, path lengths are regularised every `path_lazy` generator updates,
-    each as much heavier as it is rarer (appendix B). Truncation is towards the mean style, in w.
+    The penalty R1 is paid every `lazy` critic updates, path lengths are regularised every `path_lazy` generator
+    updates, each as much heavier as it is rarer (appendix B). Truncation is towards the mean style, in w.
 
     Arguments:
         spec: What one picture looks like.
@@ -49,6 +48,7 @@ class StyleGAN2(ImageGAN):
     mixes = "a deviation over the pictures of a batch"
     remedy = "raise model.r1, or lower the rates (model.critic_optimizer.lr, model.generator_optimizer.lr)"
     generator: StyleGenerator
+    path_mean: Tensor
 
     def __init__(
         self,
@@ -82,10 +82,12 @@ class StyleGAN2(ImageGAN):
 
     def styles(self, keys: Tensor, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """The styles w of latents, truncated, (n, latent_dim)."""
-        return self.generator.truncated(self.generator.map(keys, self._classes(len(keys), condition)), options.truncation)
+        return self.generator.truncated(
+            self.generator.map(keys, self._classes(len(keys), condition)), options.truncation
+        )
 
-    def of_styles(self, styles: Tensor, condition: Tensor | None) -> Tensor:
-        """Pictures of styles (n, latent_dim), or of one for every layer (n, layers, latent_dim), always of one noise."""
+    def of_styles(self, styles: Tensor, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
+        """Pictures of styles truncated before, (n, latent_dim) or (n, layers, latent_dim), always of one noise."""
         return self.generator.synthesis(styles, is_still=True).float()
 
     def walk(self, keys: Tensor, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
@@ -112,7 +114,7 @@ class StyleGAN2(ImageGAN):
         lengths = path_lengths(self.generator.synthesis, styles)
         if self.training:
             with torch.no_grad():
-                self.path_mean.lerp_(lengths.mean(), PATH_AVERAGING)  # type: ignore[operator]
+                self.path_mean.lerp_(lengths.mean(), PATH_AVERAGING)
         penalty = self.path * (lengths - self.path_mean).square().mean()
         return {**figures, "loss": figures["loss"] + self.path_lazy * penalty, "path_penalty": penalty}
 
@@ -120,7 +122,7 @@ class StyleGAN2(ImageGAN):
 def path_lengths(synthesis: Any, styles: Tensor) -> Tensor:  # noqa: ANN401 (styles to pictures)
     """|J^T y| for y ~ N(0, I), J the Jacobian of pictures by styles (B, layers, D) (section 3.2, eq. 4), shape (B,).
 
-    A mean over the layers, as in the published code; a path of one style in all has lengths times the root of their number.
+    A mean over the layers, as in the published code.
     """
     styles = styles if styles.requires_grad else styles.requires_grad_(True)
     pictures = synthesis(styles)
@@ -140,9 +142,7 @@ class Scaled(nn.Module):
         bias: What the bias begins with; None for none.
     """
 
-    def __init__(
-        self, inputs: int, outputs: int, kernel: int = 0, rate: float = 1.0, bias: float | None = 0.0
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int = 0, rate: float = 1.0, bias: float | None = 0.0) -> None:
         """See the class."""
         super().__init__()
         shape = (outputs, inputs, kernel, kernel) if kernel else (outputs, inputs)
@@ -339,9 +339,3 @@ def deviations(x: Tensor) -> Tensor:
     groups = x.float().unflatten(0, (-1, together))
     spread = (groups.var(dim=1, correction=0) + EPS).sqrt().mean(dim=(1, 2, 3))
     return spread.repeat_interleave(together).view(n, 1, 1, 1).expand(-1, 1, *x.shape[2:]).to(x.dtype)
-
-
-def mixed_styles(coarse: Tensor, fine: Tensor, layers: int, crossing: int) -> Tensor:
-    """Styles (B, layers, D) that are `coarse` (B, D) before a layer and `fine` (B, D) from it on."""
-    place: Sequence[Tensor] = [coarse if i < crossing else fine for i in range(layers)]
-    return torch.stack(list(place), dim=1)
