@@ -151,7 +151,7 @@ def sharing(own: slice, whole: int) -> Iterator[None]:
 
 
 def part(n: int) -> tuple[int, int]:
-    """Where n rows begin in the batch that all processes share, and how many it has: (0, n) for rows of no such batch."""
+    """Where n rows begin in the batch that processes share, and how many it has; (0, n) for rows of no such batch."""
     if _share is None or n != _share[0].stop - _share[0].start:
         return 0, n
     return _share[0].start, _share[1]
@@ -166,3 +166,9 @@ def mean_of(count: Tensor, n: int) -> Tensor:
     """
     _, whole = part(n)
     return count if whole == n else total(count) * (n / whole)
+
+
+def whole_mean(mean: Tensor, n: int) -> Tensor:
+    """The mean over all of a shared batch of what this process has the mean of, over n rows; without a gradient."""
+    _, whole = part(n)
+    return mean if whole == n else total(mean * (n / whole))

@@ -41,8 +41,8 @@ def figures(model_name: str, kind: str, steps: int = 20) -> list[dict[str, float
     several = {"strategy": Shared(torch.device("cpu"))} if processes.count() > 1 else {}
     trainer = L.Trainer(
         max_epochs=50, accelerator="cpu", devices=1, logger=False, callbacks=[noted], limit_val_batches=0,
-        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
-        **several,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        use_distributed_sampler=False, **several,
     )  # fmt: skip
     trainer.fit(model, datamodule=data)
     return noted.figures

@@ -32,7 +32,8 @@ def train(cfg: DictConfig) -> float | None:
     forget_peak_memory()  # that of an earlier job of a sweep
     place = started_as()
     if place is not None and place.rank > 0:
-        return share_in(cfg, place)
+        share_in(cfg, place)
+        return None
     return complete(choose(decided(cfg) if is_auto(cfg) else cfg))
 
 

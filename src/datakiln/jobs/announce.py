@@ -93,7 +93,8 @@ def announce_affordable(job: Job) -> None:
         return
     length = f"{planned.epochs} of {counted(planned.usual, 'epoch')}"
     if planned.batches is not None:
-        length = f"{counted(planned.epochs, 'epoch')} of {planned.batches} of its {counted(planned.whole, 'batch', 'batches')}"
+        part = f"{planned.batches} of its {counted(planned.whole, 'batch', 'batches')}"
+        length = f"{counted(planned.epochs, 'epoch')} of {part}"
     told = f"budget={job.cfg.budget}: {length}, at {number(planned.epoch)} CPU-seconds a whole one"
     job.console.print(told, markup=False, highlight=False, soft_wrap=True)
 

@@ -43,9 +43,8 @@ def several(cfg: DictConfig) -> Place | None:
     if devices == 1:
         return None
     if _on_gpus(cfg) and devices > torch.cuda.device_count():
-        raise UserError(
-            f"trainer.devices={devices}: there are {torch.cuda.device_count()} GPUs; one process to a GPU, or trainer.accelerator=cpu"
-        )
+        told = f"trainer.devices={devices}: there are {torch.cuda.device_count()} GPUs, and each takes one process"
+        raise UserError(f"{told}; or take trainer.accelerator=cpu")
     return Place(0, devices, 0, "")
 
 
@@ -73,14 +72,18 @@ class SharedRun(Run):
         super().check()
         if not self.place.meeting:
             self._start()
-        self.console.print(f"  training in {self.place.count} processes, each with its share of every batch", style="dim")
+        self.console.print(
+            f"  training in {self.place.count} processes, each with its share of every batch", style="dim"
+        )
 
     def _start(self) -> None:
         self.logs = tempfile.TemporaryDirectory(prefix="datakiln-processes-")
         folder, count = Path(self.logs.name), self.place.count
         self.place = Place(0, count, 0, processes.meeting_in(folder))
         threads = str(max((os.cpu_count() or count) // count, 1))
-        packages = os.pathsep.join(filter(None, (str(Path(datakiln.__file__).parents[1]), os.environ.get("PYTHONPATH"))))
+        packages = os.pathsep.join(
+            filter(None, (str(Path(datakiln.__file__).parents[1]), os.environ.get("PYTHONPATH")))
+        )
         environment = {"OMP_NUM_THREADS": threads, **os.environ, "PYTHONPATH": packages}
         config = folder / "config.yaml"
         OmegaConf.save(self.cfg, config, resolve=True)
@@ -107,7 +110,9 @@ class SharedRun(Run):
     def _meet(self) -> None:
         """Waits until every process has read the data: one that could not would be waited for in vain."""
         folder = None if self.logs is None else Path(self.logs.name)
-        while folder is not None and not all((folder / f"{rank}.ready").exists() for rank in range(1, self.place.count)):
+        while folder is not None and not all(
+            (folder / f"{rank}.ready").exists() for rank in range(1, self.place.count)
+        ):
             if any(process.poll() is not None for process in self.started):
                 raise self._explained(RuntimeError("a process has ended"))
             time.sleep(POLL)
@@ -131,7 +136,9 @@ class SharedRun(Run):
                 continue
             if code and self.logs is not None:
                 said = (Path(self.logs.name) / f"{rank}.log").read_text(errors="replace").strip().splitlines()
-                return UserError(f"process {rank + 1} of {self.place.count} has ended: {said[-1] if said else f'code {code}'}")
+                return UserError(
+                    f"process {rank + 1} of {self.place.count} has ended: {said[-1] if said else f'code {code}'}"
+                )
         return error
 
     def _start_from(self) -> str | None:
@@ -192,7 +199,9 @@ def choose(cfg: DictConfig) -> Run:
     model: Any = get_object(str(cfg.model._target_))
     if why := getattr(model, "alone", ""):
         if place.meeting:
-            raise UserError(f"{model.__name__} is trained in one process, since {why}; start it without torchrun or srun")
+            raise UserError(
+                f"{model.__name__} is trained in one process, since {why}; start it without torchrun or srun"
+            )
         run = Run(_alone(cfg))
         run.console.print(f"note: {model.__name__} is trained in one process, since {why}", style="yellow")
         return run

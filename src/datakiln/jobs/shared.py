@@ -69,7 +69,9 @@ class Shared(SingleDeviceStrategy):
 
     @contextmanager
     def _sharing(self, batch: Batch) -> Iterator[Batch]:
-        whole, meter = len(batch.x), self.lightning_module.meter  # type: ignore[union-attr]
+        model = self.lightning_module
+        assert isinstance(model, GenerativeModel)
+        whole, meter = len(batch.x), model.meter
         if whole < processes.count():  # too few to go round: all do the same, and each counts for a part
             self._weight = meter.scale = 1.0 / processes.count()
             yield batch
@@ -162,9 +164,10 @@ class WholeBatch(TorchFunctionMode):
         rows = self.rows(len(own)) if own.dim() else None
         if rows is None:
             return None
-        whole = own.new_full((rows, *own.shape[1:]), fill)
-        if own.dim() == 4 and own.is_contiguous(memory_format=torch.channels_last) and not own.is_contiguous():
-            whole = whole.contiguous(memory_format=torch.channels_last)
+        # numbers are drawn in the order of memory: the dimensions of the whole must lie in it as those of the share do
+        lying = sorted(range(1, own.dim()), key=own.stride, reverse=True)
+        whole = own.new_full((rows, *(own.shape[j] for j in lying)), fill)
+        whole = whole.permute(0, *(1 + lying.index(j) for j in range(1, own.dim())))
         self.part(whole, len(own)).copy_(own.detach())
         return whole
 
@@ -205,7 +208,7 @@ def _like(mode: WholeBatch, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: 
 
 
 def _chosen(mode: WholeBatch, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ANN401 (any call of torch)
-    """multinomial of one row of weights: the number of samples is that of examples."""
+    """Multinomial of one row of weights: the number of samples is that of examples."""
     named = {**dict(zip(("input", "num_samples", "replacement"), args, strict=False)), **kwargs}
     own = named["num_samples"]
     rows = mode.rows(own)
