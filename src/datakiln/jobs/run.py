@@ -185,7 +185,8 @@ class Run(Job):
 
     def trainer_options(self) -> dict[str, Any]:
         """What the trainer is told besides its config."""
-        return {}
+        is_shared = self.cfg.trainer.get("strategy") == "ddp"  # as trainer=ddp says, where one process is left
+        return {"strategy": "auto"} if is_shared else {}
 
     def _check_study(self) -> None:
         """Refuses, before anything is trained, a study that could not be made afterwards."""
