@@ -174,7 +174,7 @@ class TensorLoader(Loader):
 
     def take(self, rows: Tensor) -> Batch:
         """These rows, as they are: for a model that draws some of its examples itself."""
-        return Batch(self.x, self.y).rows(rows)
+        return Batch(self.x, self.y).rows(rows.to(self.x.device))
 
     def plan(self) -> Iterator[slice | Tensor]:
         """The rows of each batch of one pass; keeps account of where the pass stands."""

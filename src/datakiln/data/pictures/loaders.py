@@ -70,8 +70,10 @@ class ImageLoader(TensorLoader):
 
     def take(self, rows: Tensor) -> Batch:
         """These pictures, their middles, neither moved nor mirrored."""
-        pictures = middle(self.x[rows], self.side).to(self.device)
-        return Batch(to_model_space(pictures, self.dtype), None if self.y is None else self.y[rows].to(self.device))
+        at = rows.to(self.x.device) if isinstance(self.x, Tensor) else rows.cpu()
+        pictures = middle(self.x[at], self.side).to(self.device)
+        y = None if self.y is None else self.y[rows.to(self.y.device)].to(self.device)
+        return Batch(to_model_space(pictures, self.dtype), y)
 
     def _fetched(self, plan: list[slice | Tensor]) -> Iterator[tuple[Tensor, slice | Tensor]]:
         if isinstance(self.x, Tensor):

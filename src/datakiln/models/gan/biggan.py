@@ -114,10 +114,11 @@ def truncated(z: Tensor, threshold: float) -> Tensor:
 
     Exact: z lies at some quantile of a normal, and moves to the same quantile of the normal within the threshold.
     """
-    quantile = 0.5 * (1.0 + torch.erf(z.double() * 2**-0.5))
+    exact = z.detach().cpu().double()  # not every device knows it
+    quantile = 0.5 * (1.0 + torch.erf(exact * 2**-0.5))
     tail = 0.5 * (1.0 + torch.erf(torch.tensor(-threshold * 2**-0.5, dtype=torch.float64)))
     inner = tail + quantile * (1.0 - 2.0 * tail)
-    return (2**0.5 * torch.erfinv(2.0 * inner - 1.0)).clamp(-threshold, threshold).to(z.dtype)
+    return (2**0.5 * torch.erfinv(2.0 * inner - 1.0)).clamp(-threshold, threshold).to(z)
 
 
 def overlap(weight: Tensor) -> Tensor:

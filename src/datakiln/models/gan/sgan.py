@@ -93,7 +93,7 @@ class SGAN(ImageGAN):
         loader = self.trainer.train_dataloader
         y = getattr(loader, "y", None)
         if self.critic_updates == 0 and loader is not None:
-            rows = torch.randperm(len(loader.x))[:BEGINNING].to(loader.x.device)
+            rows = torch.randperm(len(loader.x))[:BEGINNING]
             for net in (self.critic, self.alone):
                 if net is not None:
                     net.begin(loader.take(rows).x)  # type: ignore[operator]
