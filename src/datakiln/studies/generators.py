@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import logging
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +13,7 @@ import pandas as pd
 import torch
 
 from datakiln.callbacks.ema import Ema
+from datakiln.callbacks.quiet import quiet_lightning
 from datakiln.data.base import Provenance
 from datakiln.data.tables.sources import RawTable
 from datakiln.data.tables.tables import TableData
@@ -96,13 +95,6 @@ def table_trainer(recipe: Recipe, whole: TableData) -> Trainer:
         return trained(recipe, data, seed)
 
     return train
-
-
-def quiet_lightning() -> None:
-    """Keeps the trainer from telling of devices and workers at every one of many fits."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
 
 
 def trained(recipe: Recipe, data: Any, seed: int) -> Sampler:  # noqa: ANN401 (a data module after `setup`)
