@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import ks_2samp
 
 from datakiln import strictjson
 from datakiln.console import Console
@@ -197,3 +198,25 @@ def test_the_line_of_a_chapter_puts_marks_in_the_order_of_their_values():
     assert places["floor"] < places["synthetic"] < line.band[0] < places["real"] < line.band[1]
     assert line.better == "right"
     assert line_of(Score("x", None)) is None
+
+
+def test_smote_makes_what_imbalanced_learn_makes():
+    over_sampling = pytest.importorskip("imblearn.over_sampling")
+    rng = np.random.default_rng(0)
+    n = 60
+    group = np.arange(n) % 3  # categories follow the numbers, so that neighbours do not hang on how a category counts
+    numbers = np.stack([10.0 * group + rng.normal(size=n), rng.gamma(2.0, size=n)], axis=1)
+    codes = np.stack([group, np.where(rng.random(n) < 0.2, 1 - group % 2, group % 2)], axis=1)
+    ours = smote_nc(Coded(numbers, codes), 3000, np.random.default_rng(1))
+    table = np.concatenate([numbers, codes], axis=1)
+    others = np.concatenate([rng.normal(size=(n + 3000, 2)), rng.integers(0, 2, (n + 3000, 2))], axis=1)
+    theirs, y = over_sampling.SMOTENC([2, 3], k_neighbors=5, random_state=0).fit_resample(
+        np.concatenate([table, others]), np.r_[np.ones(n), np.zeros(n + 3000)]
+    )
+    made = theirs[y == 1][n:]
+    assert len(made) == 3000
+    for column in range(2):
+        assert ks_2samp(ours.numbers[:, column], made[:, column]).statistic < 0.06
+    for column in range(2):
+        shares = [np.bincount(v.astype(int), minlength=3) / 3000 for v in (ours.codes[:, column], made[:, 2 + column])]
+        assert np.abs(shares[0] - shares[1]).max() < 0.05

@@ -298,7 +298,7 @@ def summary(main: str, sizes: Sequence[int], outcome: Outcome, target: str, noun
 
 
 def _title(name: str) -> str:
-    return learners.TITLES.get(name, name)
+    return {**learners.TITLES, "cnn": "CNN"}.get(name, name)
 
 
 def _rare_tables(cells: dict[str, Content], share: float) -> list[StudyTable]:

@@ -38,16 +38,15 @@ def study_pictures(
     """The study: see the module.
 
     Raises:
-        UserError: Pictures without classes, a model that is not told them, too few pictures, or another study.
+        UserError: Too few pictures, or a folder of another study.
     """
-    check_pictures(wish, data, synthesizer.model.conditioning == "label")
     (x, y), (test, truth) = data.examples("train", MOST), data.examples("test", MOST_TESTED)
     assert y is not None and truth is not None
     made = sampled(synthesizer, min(n, len(x)), seed)
     assert made.labels is not None
     pairs = {
-        "real": (_scaled(x), y),
-        "synthetic": (_scaled(torch.from_numpy(made.pictures)), torch.tensor(made.labels)),
+        "real": (scaled(x), y),
+        "synthetic": (scaled(torch.from_numpy(made.pictures)), torch.tensor(made.labels)),
     }
     for what, count in (("training", len(x)), ("test", len(test)), ("synthetic", len(made))):
         if count < FEWEST:
@@ -57,7 +56,7 @@ def study_pictures(
     names = tuple(data.spec.classes)
     task = Task("the class", (), len(names), names, part, part, (), 1, LEARNERS, "accuracy")
     drawn = scores.weights(len(truth), seed)
-    judge = _scaled(test)
+    judge = scaled(test)
     claimed, repeats = (*utility.CLAIMED, CLASSICAL), wish.repeats or HALVES
     order = [(arm, 0) for arm in claimed]
     order += [(arm, half + 1) for half in range(repeats) for arm in claimed]
@@ -81,17 +80,18 @@ def study_pictures(
 
 def check_pictures(wish: Wish, data: ImageData, is_told: bool) -> None:
     """Refuses a study that these pictures or this model have nothing for; raises `UserError`."""
-    if wish.name != "utility":
-        raise UserError(f"study={wish.name} is for tables; of pictures there is study=utility")
+    if wish.name == "fairness":
+        raise UserError("study=fairness is for tables; of pictures there are study=utility and study=augmentation")
     if wish.tuning != 3 and wish.tuning != 1:
         raise UserError(f"tuning={wish.tuning} changes nothing about pictures; leave it out")
     if len(data.spec.classes) < 2:
-        raise UserError("study=utility needs pictures of classes: a folder for each, or a data set with labels")
+        raise UserError(f"study={wish.name} needs pictures of classes: a folder for each, or a data set with labels")
     if not is_told:
-        raise UserError("study=utility needs a model that is told the class, such as model=cgan or model=acgan")
+        raise UserError(f"study={wish.name} needs a model that is told the class, such as model=cgan or model=acgan")
 
 
-def _scaled(pictures: Tensor) -> Tensor:
+def scaled(pictures: Tensor) -> Tensor:
+    """Levels 0 to 255 to [-1, 1]."""
     return pictures.float() / 127.5 - 1.0
 
 
