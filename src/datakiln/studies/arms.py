@@ -56,7 +56,7 @@ class Measured:
         return f"{number(self.value)} {told}"
 
 
-def combined(values: Sequence[float] | Array, again: Sequence[float] | Array, means_of: int = 1) -> Measured:
+def combined(values: Sequence[float] | Array, again: Sequence[float] | Array, means_of: float = 1.0) -> Measured:
     """A statistic with an interval over test rows and training rows together.
 
     Arguments:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -166,11 +167,13 @@ def study_of(task: Task, outcome: Outcome, noun: str = "rows") -> Study:
     return study
 
 
-def _tone(gap: Measured, kept: float) -> str:
+def _tone(gap: Measured, kept: float) -> Literal["good", "fair", "bad", "unknown"]:
     """Good needs both: a difference that may be chance, and little lost; a wide interval alone praises nothing."""
     if not gap.is_known:
         return "unknown"
-    return {2: "good", 1: "fair", 0: "bad"}[(gap.high >= 0) + (kept >= KEPT)]
+    if gap.high >= 0 and kept >= KEPT:
+        return "good"
+    return "fair" if gap.high >= 0 or kept >= KEPT else "bad"
 
 
 def titles(task: Task) -> Mapping[str, str]:
