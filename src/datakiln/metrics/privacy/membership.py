@@ -168,13 +168,14 @@ def _categories(t: Tables) -> np.ndarray:
     return np.array([False] * len(t.numeric) + [size < 120 for size in t.sizes], dtype=bool)
 
 
-def figures_of(outcome: Outcome, made: int, noun: str) -> list[Figure]:
+def figures_of(outcome: Outcome, made: int, noun: str, made_of: str = "") -> list[Figure]:
     """The figures of a battery.
 
     Arguments:
         outcome: Its games.
         made: Synthetic records that it was played with.
-        noun: What these are, in the plural.
+        noun: What is judged, in the plural.
+        made_of: What the synthetic records are, where they are something else.
     """
     found = []
     for group, stem in ((ALL, "privacy/membership"), (OUTLIERS, "privacy/membership_outliers")):
@@ -182,7 +183,7 @@ def figures_of(outcome: Outcome, made: int, noun: str) -> list[Figure]:
         if not games:
             continue
         best = games[0]
-        told = f"strongest of {len(outcome.games)} games, with {made:,} synthetic {noun}: {best.name}"
+        told = f"strongest of {len(outcome.games)} games, with {made:,} synthetic {made_of or noun}: {best.name}"
         note = f"{told}; {counts(best, noun)}"
         if group == ALL:
             note += f"; {conclusion(outcome, noun)}"

@@ -32,6 +32,7 @@ class SeriesSets:
         synthetic: Windows of generated sequences.
         lengths: Steps of whole sequences: "train", "test", "synthetic"; empty where they are cut into windows.
         seed: Seeds every judge.
+        owners: Number of the entity of each window of "train" and "test"; empty where there is one long series.
         cache: Work that several metrics share.
     """
 
@@ -41,6 +42,7 @@ class SeriesSets:
     synthetic: Floats
     lengths: dict[str, Floats]
     seed: int = 0
+    owners: dict[str, Floats] = field(default_factory=dict)
     cache: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def scaled(self) -> tuple[Floats, Floats, Floats]:
@@ -93,13 +95,18 @@ def _columns(
 
 def windows(values: Floats, group: Floats, length: int, most: int = MOST_WINDOWS) -> Floats:
     """At most so many windows (n, length, C), evenly spread over all there are, in order."""
+    return values[starts(group, length, most)[:, None] + np.arange(length)]
+
+
+def starts(group: Floats, length: int, most: int = MOST_WINDOWS) -> Floats:
+    """The first rows of these windows; `group` is the sequence of each row, from 0 and in order."""
     sizes = np.bincount(group) if len(group) else np.zeros(0, dtype=int)
     begin = np.cumsum(sizes) - sizes
-    starts = [np.arange(b, b + n - length + 1) for b, n in zip(begin, sizes, strict=True) if n >= length]
-    every = np.concatenate(starts) if starts else np.zeros(0, dtype=int)
+    found = [np.arange(b, b + n - length + 1) for b, n in zip(begin, sizes, strict=True) if n >= length]
+    every = np.concatenate(found) if found else np.zeros(0, dtype=int)
     if len(every) > most:
         every = every[np.linspace(0, len(every) - 1, most).round().astype(int)]
-    return values[every[:, None] + np.arange(length)]
+    return every
 
 
 def evaluate_series(
