@@ -43,6 +43,21 @@ def test_more_classes_are_each_against_the_rest(drawn):
     assert found["auc"][0] == pytest.approx(wanted)
 
 
+def test_a_class_of_a_few_test_rows_moves_no_mean():
+    rng = np.random.default_rng(0)
+    truth = np.r_[np.zeros(60, int), np.ones(60, int), [2]]
+    said = rng.dirichlet(np.ones(3), 121)
+    said[:120] += 2 * np.eye(3)[truth[:120]]
+    said /= said.sum(axis=1, keepdims=True)
+    once = np.ones((1, 121), dtype=np.float32)
+    right, wrong = said.copy(), said.copy()
+    right[120], wrong[120] = [0, 0, 1], [0.5, 0.5, 0]
+    found = [scores.classification(truth, p, once) for p in (right, wrong)]
+    assert abs(found[0]["auc"][0] - found[1]["auc"][0]) < 0.01
+    assert found[0]["balanced_accuracy"][0] == found[1]["balanced_accuracy"][0]
+    assert scores.telling_classes(np.array([0, 0, 1])).tolist() == [0, 1]
+
+
 def test_figures_of_a_number_are_scikit_learns_also_far_from_zero(drawn):
     rng = np.random.default_rng(0)
     truth = 1.7e9 + 1e5 * rng.normal(size=300)  # such as seconds of a date

@@ -159,6 +159,12 @@ def study_of(task: Task, outcome: Outcome, noun: str = "rows") -> Study:
         study.evidence.append(told + counted(compared, "learner"))
     study.evidence += _added(task, cells, noun)
     study.tables = [*_arm_tables(task, cells), *_importance_tables(task, cells), _settings(task, cells)]
+    if task.classes > 2:
+        truth = task.test.y.astype(np.int64)
+        rare = [task.names[c] for c in np.setdiff1d(truth, scores.telling_classes(truth))]
+        if rare:
+            few = f"fewer than {scores.FEWEST_OF_CLASS} test {noun} and count in no mean over classes"
+            study.notes.append(f"{', '.join(rare)}: {few}.")
     study.notes.append(
         f"Intervals: 95 %, over test {noun} (bootstrap, the same draws for every arm) and over training {noun}, real "
         f"and synthetic (fits to random halves); of mixtures over test {noun} alone. They do not cover "
