@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from datakiln.metrics.base import Figure, MetricError, traits
+from datakiln.metrics.base import Figure, Incomplete, MetricError, traits
 from datakiln.metrics.evaluate import Result
 from datakiln.schema import Schema
 from datakiln.writings import numbers_of
@@ -127,19 +127,17 @@ def evaluate_series(
         if progress is not None:
             progress(traits(function).figures[0])
         start = time.perf_counter()
-        found, why = _attempt(function, sets)
+        found, whys = _attempt(function, sets)
         real, no_ceiling = _attempt(function, replace(sets, synthetic=sets.test))
         naive: dict[str, Figure] = {}
-        no_floor = ""
+        no_floor: dict[str, str] = {}
         if traits(function).decides:
             naive, no_floor = _attempt(function, replace(sets, synthetic=shuffled(sets)))
         seconds = time.perf_counter() - start
-        for name in found or dict.fromkeys(traits(function).figures):
-            if not found:
-                results.append(Result(name, None, why=f"not computed: {why}", seconds=seconds))
-                continue
+        results += [Result(name, None, why=f"not computed: {why}", seconds=seconds) for name, why in whys.items()]
+        for name in found:
             sides = [("ceiling", real, no_ceiling)] + ([("floor", naive, no_floor)] if traits(function).decides else [])
-            lacks = [f"no {side}: {reason}" for side, figures, reason in sides if name not in figures]
+            lacks = [f"no {side}: {reasons.get(name, '')}" for side, kept, reasons in sides if name not in kept]
             results.append(Result(name, found[name], real.get(name), naive.get(name), "; ".join(lacks), seconds))
     return results
 
@@ -152,10 +150,14 @@ def shuffled(sets: SeriesSets) -> Floats:
     return np.take_along_axis(sets.train, at, axis=0)
 
 
-def _attempt(function: Metric, sets: SeriesSets) -> tuple[dict[str, Figure], str]:
+def _attempt(function: Metric, sets: SeriesSets) -> tuple[dict[str, Figure], dict[str, str]]:
+    """The figures by name, and the reason for each that is missing."""
+    names = traits(function).figures
     if min(len(part) for part in (sets.train, sets.test, sets.synthetic)) < LEAST_WINDOWS:
-        return {}, f"fewer than {LEAST_WINDOWS} windows of {sets.train.shape[1]} steps"
+        return {}, dict.fromkeys(names, f"fewer than {LEAST_WINDOWS} windows of {sets.train.shape[1]} steps")
     try:
-        return {figure.name: figure for figure in function(sets)}, ""
+        return {figure.name: figure for figure in function(sets)}, {}
+    except Incomplete as error:
+        return {figure.name: figure for figure in error.found}, error.missing
     except MetricError as error:
-        return {}, str(error)
+        return {}, dict.fromkeys(error.figures or names, str(error))
