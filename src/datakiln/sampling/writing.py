@@ -237,8 +237,10 @@ def gives_back(values: np.ndarray, format: str) -> bool:
     """Whether no number changes by being written: a person's own may have more decimals than the training table."""
     if format in DURATIONS:
         return True
-    present = values[np.isfinite(values)]
-    rounded = np.round(present, number_writing(format).most)
+    present, writing = values[np.isfinite(values)], number_writing(format)
+    if writing.power:
+        return all(float(f"{value:.{writing.most}e}") == value for value in present.tolist())
+    rounded = np.round(present, writing.most)
     return bool(np.isclose(rounded, present, rtol=1e-12, atol=1e-12).all())
 
 

@@ -65,7 +65,7 @@ class GeneratedColumn(ColumnCodec):
         if pd.api.types.is_numeric_dtype(series.dtype) and len(present) > 0:
             cells = present.astype(str).tolist()
             pattern = generators.learn(cells) if _is_sparse(present) else None
-            if pattern is not None and pattern.rows >= ROOMY * len(present):
+            if pattern is not None and pattern.rows >= ROOMY * len(present) and _fits(pattern, series.dtype):
                 return cls(field, None, None, "", pattern, Seen.of(cells))
             return cls(field, None, int(present.max()) + 1)
         if not is_text(series) and not isinstance(series.dtype, pd.CategoricalDtype):
@@ -193,7 +193,14 @@ class GeneratedColumn(ColumnCodec):
 def _is_sparse(ids: pd.Series) -> bool:
     """Whether whole numbers are drawn from many more, and do not count."""
     low, high = int(ids.min()), int(ids.max())
-    return low >= 0 and high < 10**17 and high - low > SPARSE * len(ids)
+    return low >= 0 and high - low > SPARSE * len(ids)
+
+
+def _fits(pattern: Pattern, dtype: Any) -> bool:  # noqa: ANN401 (of numpy or of pandas)
+    """Whether the largest whole number that a pattern can make is one of the dtype."""
+    largest = int("".join(max(words) * most for words, _, most in pattern.pieces))
+    kind = np.dtype(str(dtype).lower())
+    return not np.issubdtype(kind, np.integer) or largest <= np.iinfo(kind).max
 
 
 def _seed_of(rng: np.random.Generator) -> int:

@@ -21,7 +21,8 @@ CODE = r"^[A-Z]{2}$"  # of a country or state, where NA is Namibia
 DENSE = 2  # what follows the point of versions goes up to this many times their number
 SHORT_MOST = 100  # distinct cells of a column of versions, such as 1.9 and 1.10
 COMMA_NUMBER = r"^[+-]?\d+(,\d+)?$"
-LEADING_ZERO = r"^[+-]?0\d+$"
+LEADING_ZERO = r"^[+-]?0\d+(\.\d+)?$"
+POWER = r"^-?\d(\.\d+)?[eE][+-](\d\d|[1-9]\d\d)$"
 WHOLE = r"^[+-]?\d+$"
 MOST_PLACES = 10  # decimals that are kept as a file has them
 EXACT = 2**53  # whole numbers beyond this are not exact as floats
@@ -141,7 +142,7 @@ class Evidence:
         if self._places.is_uneven:
             notes.append(f"column {name!r} ends some numbers in zeros and others not: written without these zeros")
         self.writing = "0" if self._is_whole else self._places.writing
-        if not self._is_whole and self._largest * 10.0**self._places.most >= EXACT:
+        if not self._is_whole and self._places.is_plain and self._largest * 10.0**self._places.most >= EXACT:
             self.writing = None  # more digits than a float can tell: as Python writes them
         return "float64"
 
@@ -193,14 +194,23 @@ class _Places:
         self.is_plain, self.is_bare, self.has_zero = True, False, False
         self.examples: list[str] = []
         self._distinct: set[str] | None = set()
+        self._powers: set[tuple[int, str]] = set()  # decimals before E+00, and how that E is written
+        self._are_powers = True
 
     def update(self, cells: Cells, is_whole: bool) -> None:
-        if not self.is_plain:
-            return
         if is_whole:
-            self.least = 0
+            self.least, self._are_powers = 0, False
             return
         words = pc.drop_null(pc.unique(cells))
+        if self._are_powers:
+            self._are_powers = bool(pc.all(pc.match_substring_regex(words, POWER)).as_py())
+            marks = pc.utf8_lower(words) if self._are_powers else words[:0]
+            at = pc.subtract(pc.find_substring(marks, "e"), pc.add(pc.find_substring(marks, "."), 1))
+            letters = pc.if_else(pc.match_substring(words[: len(marks)], "E"), "E", "e")
+            has_point = pc.match_substring(marks, ".")
+            self._powers |= set(zip(pc.if_else(has_point, at, 0).to_pylist(), letters.to_pylist(), strict=True))
+        if not self.is_plain:
+            return
         self.is_plain = bool(pc.all(pc.match_substring_regex(words, r"^-?(\d+(\.\d+)?|\.\d+)$")).as_py())
         if not self.is_plain:
             return
@@ -240,6 +250,9 @@ class _Places:
 
     @property
     def writing(self) -> str | None:
+        if self._are_powers and len(self._powers) == 1:
+            ((places, letter),) = self._powers
+            return f"0.{'0' * places}{letter}+00" if places else f"0{letter}+00"
         if not self.is_plain or self.most > MOST_PLACES or (self.least == 1 and self.most > 1 and not self.is_bare):
             return None  # as Python writes them
         least = min(self.least, self.most) if not self.is_uneven else self.least
