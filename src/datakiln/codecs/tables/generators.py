@@ -226,11 +226,12 @@ def _token_piece(tokens: list[str]) -> list[Piece] | None:
         return None  # words of a language
     if kind == "0" and (shared := _shared(distinct)):
         return [([shared], 1, 1), (list(string.digits), len(distinct[0]) - len(shared), len(distinct[0]) - len(shared))]
-    signs = {"0": string.digits, "A": string.ascii_uppercase, "a": string.ascii_lowercase}[kind]
-    if kind != "0":
-        signs = "".join(_closed(set("".join(tokens)), len(tokens)))
+    seen = "".join(tokens)
+    signs = "".join(_closed(set(seen), len(tokens)))
+    if kind == "0":  # binary and octal numbers have few digits: that others miss in so many by chance is next to never
+        signs = "".join(sorted(set(seen))) if len(set(seen)) <= 8 and len(seen) >= 10 * FULL else string.digits
     if kind == "0" and all(token[0] != "0" for token in tokens) and (len(lengths) > 1 or len(tokens) >= 100):
-        return [(list("123456789"), 1, 1), (list(signs), min(lengths) - 1, max(lengths) - 1)]
+        return [(list(signs.replace("0", "")), 1, 1), (list(signs), min(lengths) - 1, max(lengths) - 1)]
     return [(list(signs), min(lengths), max(lengths))]
 
 

@@ -44,7 +44,7 @@ def levels_of(search: Search, name: str) -> Levels:
     """Numbers and dates as floats that rise, others as plain values."""
     field = search.schema[name]
     if field.is_numeric:
-        return _of_numbers(search.cells[name])
+        return _of_numbers(search.cells.get(name, np.full(search.rows, np.nan)))  # no cell: all rows miss it
     codes, values = pd.factorize(keys_of(search.frame[name]))
     return Levels(codes, list(values))
 
@@ -57,7 +57,7 @@ def _of_numbers(values: np.ndarray) -> Levels:
 
 def find_date_parts(search: Search) -> None:
     """Columns that are, or follow from, the year, month, weekday, hour ... of a date."""
-    dates = [name for name in search.names if search.schema[name].type == "datetime"]
+    dates = [name for name in search.names if search.schema[name].type == "datetime" and name in search.cells]
     others = [name for name in search.names if search.schema[name].type != "datetime" and name not in dates]
     for date in dates:
         parts = {part: part_of(search.cells[date], part) for part in PARTS}
@@ -141,7 +141,7 @@ def find_functions(search: Search) -> None:
 def declared_function(search: Search, source: str, target: str) -> Relation | None:
     """The function from one column, or a part of it if it is a date, to another; None if it does not hold."""
     keys, made = levels_of(search, source), levels_of(search, target)
-    if search.schema[source].type == "datetime":
+    if search.schema[source].type == "datetime" and source in search.cells:
         for part in PARTS:
             found = _of_numbers(part_of(search.cells[source], part))
             relation = _function(search, target, ["part", part, source], found, made, True, least=0)
