@@ -132,6 +132,46 @@ def test_relations_hold_in_rows_that_nobody_learnt(table):
     assert not codec.plan.broken(made[~unmet])[-1][1].any()
 
 
+def by_two(rows: int = 2000, zips: int = 4) -> pd.DataFrame:
+    """A state that follows from city and zip together, and from neither alone."""
+    rng = np.random.default_rng(1)
+    city, zip_code = rng.choice(["Springfield", "Salem", "Troy", "Rome"], rows), rng.integers(0, zips, rows)
+    state = [["NY", "IL", "OR", "TX"][(len(c) * 3 + k * k) % 4] for c, k in zip(city, zip_code, strict=True)]
+    return pd.DataFrame({"city": city, "zip": zip_code + 62_000, "state": state, "noise": rng.choice(["x", "y"], rows)})
+
+
+def test_a_column_follows_from_two_together():
+    frame = by_two()
+    assert texts(frame) == {"city, zip -> state": "kept"}
+    codec, back = there_and_back(frame)
+    assert back["state"].equals(frame["state"])
+    x = codec.encode(frame)
+    torch.manual_seed(0)
+    mixed = torch.stack([x[torch.randperm(len(x)), i] for i in range(x.shape[1])], dim=1)
+    made = codec.decode(mixed, np.random.default_rng(0))
+    ((relation, broken),) = codec.plan.broken(made)
+    assert not broken.any() and made["state"].notna().all()
+    assert relation.breaks(frame.assign(state="NY"), codec.schema).any()
+    assert texts(shuffled(frame)) == {} and texts(by_two(60, 40)) == {}
+
+
+def test_a_function_of_two_is_declared():
+    frame = by_two()
+    schema = infer_schema(frame, None, {})
+    (relation,) = chosen_relations(["city, zip -> state"], frame, schema)
+    assert relation.mode == "kept" and str(relation) == "city, zip -> state"
+    with pytest.raises(UserError, match="does not hold"):
+        chosen_relations(["city, noise -> state"], frame, schema)
+    with pytest.raises(UserError, match="3 columns"):
+        chosen_relations(["city, zip, noise -> state"], frame, schema)
+
+
+def test_a_column_without_any_cell_is_no_key():
+    frame = by_two().assign(x=pd.Series(np.nan, index=range(2000)), at=pd.Series(pd.NaT, index=range(2000)))
+    schema = infer_schema(frame.assign(x=np.arange(2000) / 3, at=pd.Timestamp("2020-01-01")), None, {})
+    assert [str(r) for r in find_relations(frame, schema)] == ["city, zip -> state"]
+
+
 def test_declared_relations_are_read_checked_and_refused_in_one_line(table):
     schema = infer_schema(table, None, {})
     found = chosen_relations(["total = price*quantity", "part <= whole", "city -> country"], table, schema)

@@ -319,6 +319,8 @@ def _as_kind(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | No
     """Cells in a type, times at its resolution; None where some cell has no place in it."""
     if pa.types.is_decimal(kind) and pa.types.is_floating(column.type):
         column = pc.round(column, ndigits=kind.scale)
+    if pa.types.is_null(kind):
+        return pa.chunked_array([pa.nulls(len(column))]) if column.null_count == len(column) else None
     if pa.types.is_time(kind) and not pa.types.is_temporal(column.type):
         cells = [None if cell is None else datetime.time.fromisoformat(cell) for cell in column.to_pylist()]
         return pa.chunked_array([pa.array(cells, kind)])
@@ -346,7 +348,7 @@ PLAIN_TYPES = {
     str(kind): kind
     for kind in (
         pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64(), pa.float32(),
-        pa.float64(), pa.bool_(), pa.string(), pa.large_string(), pa.date32(), pa.date64(),
+        pa.float64(), pa.bool_(), pa.string(), pa.large_string(), pa.string_view(), pa.date32(), pa.date64(), pa.null(),
     )
 } | {"float": pa.float32(), "double": pa.float64(), "halffloat": pa.float16()}  # fmt: skip
 

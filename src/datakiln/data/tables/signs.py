@@ -197,5 +197,6 @@ def looks_measured(sample: Iterable[str]) -> bool:
     """Whether most cells are numbers, some with a sign or a unit, though not written alike."""
     cells = [cell.strip() for cell in sample]
     numbers = [cell for cell in cells if MEASUREMENT.fullmatch(cell) and not re.fullmatch(r"\d+[a-z]+\d\w*", cell)]
-    signed = [cell for cell in numbers if not cell.isalnum() or re.fullmatch(r"\d+[a-zµ]{1,3}", cell, re.IGNORECASE)]
+    bare = re.compile(r"[+-]?\d+(?:\.\d+)?|(?!\d+[a-zµ]{1,3}$)[^\W_]+", re.IGNORECASE)
+    signed = [cell for cell in numbers if not bare.fullmatch(cell)]
     return bool(cells) and len(numbers) >= MOSTLY * len(cells) and len(signed) >= SOME * len(cells)
