@@ -207,6 +207,25 @@ def test_long_numbers_of_parquet_keep_all_digits(column: pa.Array, tmp_path: Pat
     assert back["x"].type == column.type and back["x"].to_pylist() == column.to_pylist()
 
 
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        (["x", "y", "nan"], "cells nan, which are read as missing"),
+        (["1.5", "2.25", "NaN"], "NaN among the numbers of column 'v': read as missing"),
+        (["26", "73.0", "8.5"], "written without these zeros"),
+    ],
+)
+def test_what_is_not_kept_is_told(cells: list[str], told: str) -> None:
+    rows = "\n".join(cells * 20)
+    assert told in read_delimited(f"v\n{rows}\n".encode(), "t.csv").notes[0]
+
+
+def test_a_spreadsheet_that_tells_its_delimiter() -> None:
+    frame, notes, _ = read_delimited(b"sep=;\r\na;b\r\n1;2,5\r\n3;4,5\r\n", "t.csv")
+    assert list(frame) == ["a", "b"] and frame["b"].tolist() == [2.5, 4.5]
+    assert "sep=;" in notes[0]
+
+
 def test_versions_stay_text() -> None:
     text = "version\n" + "\n".join(f"1.{k % 12 + 1}" for k in I)
     frame, notes, _ = read_delimited(text.encode(), "t.csv")

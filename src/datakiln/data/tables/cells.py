@@ -41,6 +41,7 @@ class Evidence:
         rows: Cells so far.
         empty: How many of them are empty.
         counts_rows: Whether the cells are 0, 1, 2, ... or 1, 2, 3, ...
+        unsaid: Words among its numbers that are read as missing, {word: cells}, once `reading` has found them.
         writing: How its numbers are written, once `reading` has made floats of them; None if as Python writes them.
     """
 
@@ -48,6 +49,7 @@ class Evidence:
         """Nothing has been seen."""
         self.rows = self.empty = 0
         self.counts_rows = True
+        self.unsaid: dict[str, int] = {}
         self.writing: str | None = None
         self._tokens: dict[str, int] = {}
         self._largest = 0.0
@@ -124,6 +126,7 @@ class Evidence:
             return self._of_none(name, notes)
         if not self._is_number:
             return self._of_words(name, delimiter, notes)
+        self.unsaid = dict(self._tokens)
         if self._has_zeros:
             notes.append(f"column {name!r} has leading zeros: kept as text")
             return "text"
@@ -167,6 +170,9 @@ class Evidence:
         reading = self._words.reading(name, delimiter, present, bool(self.missing), told)
         if reading == "comma":
             self.writing = self._words.comma_writing
+        never = {word: count for word, count in sorted(self._tokens.items()) if word not in MEANT}
+        if reading == "text" and never:
+            notes.append(f"column {name!r} has {_listed(never)}, which are read as missing")
         if reading == "text" and self._meant:
             which = _listed(self._meant)
             is_code = self._words.are_codes and set(self._tokens) == {"NA"}
@@ -232,7 +238,7 @@ class _Places:
     @property
     def is_uneven(self) -> bool:
         """Whether some numbers end in zeros that others leave out."""
-        return self.is_plain and self.ended > self.least and self.most > 1
+        return self.is_plain and self.ended > self.least
 
     @property
     def are_versions(self) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from datakiln.codecs.tables.generators import is_personal
+from datakiln.codecs.tables.generators import ADDRESS, is_personal
 from datakiln.data.tables.cells import EXACT
 from datakiln.data.tables.detection import is_swapped
 from datakiln.data.tables.facts import FORMATS, Facts, SeriesFacts, is_placeholder, parses, stands_for_none
@@ -106,7 +106,7 @@ def _of_words(field: Field, sample: pd.Series) -> Iterator[str]:
             told = f"column {name!r} looks like dates or times, such as {sample.iloc[0][:40]!r}, in no known writing"
             way_out = f"data.types.{name}={{type: datetime, format: '%d %b %Y'}}"
             yield f"{told}: {fate}; write them as YYYY-MM-DD, or say how they are, as in {way_out}"
-        elif looks_measured(sample):
+        elif not sample.map(lambda cell: ADDRESS.fullmatch(cell) is not None).all() and looks_measured(sample):
             example = sample.iloc[0][:20]
             told = f"column {name!r} looks like numbers with units, such as {example!r}, written in several ways"
             yield f"{told}: {fate}; write them alike, or say data.types.{name}=category to keep them"
