@@ -65,6 +65,8 @@ def write_table(
     given = {"model": fingerprint(synthesizer), "device": synthesizer.model.device.type}
     if out.endswith("/") or path.is_dir():
         request = synthesizer.request(condition, balance)
+        for line in request.conditions.seldom():
+            console.print(line, soft_wrap=True)
         _refuse_unique(request, n, path)
         if overwrite:
             _remove_parts(path)
@@ -75,6 +77,8 @@ def write_table(
     if n <= 0:
         raise UserError(f"n={n} must be at least 1")
     request = synthesizer.request(condition, balance)
+    for line in request.conditions.seldom():
+        console.print(line, soft_wrap=True)
     with Unfinished(path, {**given, **asked}, n, overwrite) as unfinished:
         account = Account.of(n, 0, len(request.classes))
         if unfinished.state is not None:

@@ -250,6 +250,12 @@ class TableCodec(ColumnsCodec):
                 values = np.where(codes == place, to_numbers(series[other], field), values)
             series[name] = from_numbers(values, column.field)
 
+    def forget_rows(self) -> None:
+        """Leaves out how many rows had each category: they were drawn for it, nobody has counted real ones."""
+        for column in self.columns:
+            if isinstance(column, ChoiceColumn):
+                column.rows = []
+
     @property
     def label_codec(self) -> ChoiceColumn | None:
         """The codec of the label column, if there is a label with classes."""
