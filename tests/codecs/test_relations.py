@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+from datakiln.codecs.tables.bins import Bins
 from datakiln.codecs.tables.relations.finding import find_relations
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.data.sets.toy import ToyRelations
@@ -130,6 +131,26 @@ def test_relations_hold_in_rows_that_nobody_learnt(table):
     unmet = codec.plan.unmet(made, codec.by_name())
     assert 0 < unmet.sum() < len(made)
     assert not codec.plan.broken(made[~unmet])[-1][1].any()
+
+
+@pytest.mark.parametrize("share", [0.93, 0.8, 0.65])
+def test_what_holds_in_most_rows_becomes_a_distance(share):
+    rng = np.random.default_rng(2)
+    quantity, price = rng.integers(1, 9, 2000), rng.lognormal(2, 1, 2000).round(2)
+    paid = np.where(rng.random(2000) < share, 1.0, rng.uniform(0.5, 0.95, 2000))
+    frame = pd.DataFrame({"quantity": quantity, "price": price, "total": (quantity * price * paid).round(2)})
+    assert texts(frame) == {"total = quantity * price": "shifted"}
+    _, back = there_and_back(frame, numeric=Bins, compact=True, places=True)
+    met = [((f["quantity"] * f["price"] - f["total"]).abs() < 0.006).mean() for f in (frame, back)]
+    assert abs(met[0] - met[1]) < 0.01
+
+
+def test_what_holds_only_where_all_is_zero_is_no_relation():
+    rng = np.random.default_rng(3)
+    a, b, c = (np.where(rng.random(2000) < 0.9, 0.0, rng.normal(50, 20, 2000).round(2)) for _ in range(3))
+    frame = pd.DataFrame({"a": a, "b": b, "c": c})
+    assert ((frame["a"] + frame["b"] - frame["c"]).abs() < 0.005).mean() > 0.7
+    assert texts(frame) == {}
 
 
 def by_two(rows: int = 2000, zips: int = 4) -> pd.DataFrame:

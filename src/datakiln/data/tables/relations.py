@@ -15,7 +15,7 @@ from datakiln.codecs.tables.relations.expressions import FUNCTIONS, Tree, column
 from datakiln.codecs.tables.relations.finding import find_relations, in_order
 from datakiln.codecs.tables.relations.functions import declared_function, may_pair
 from datakiln.codecs.tables.relations.relation import Relation
-from datakiln.codecs.tables.relations.search import NEARLY, TESTS, Search
+from datakiln.codecs.tables.relations.search import PARTLY, TESTS, Search
 from datakiln.constraints.grammar import Grammar
 from datakiln.errors import UserError, near
 from datakiln.schema import Schema
@@ -113,8 +113,8 @@ def _declared(text: str, frame: pd.DataFrame, schema: Schema) -> Relation:
         relation = Relation("formula", target, tree, search.mode(target, columns_of(tree)), text=text)
     there = np.logical_and.reduce([frame[name].notna().to_numpy() for name in relation.columns])
     share = float(1 - relation.breaks(frame, schema)[there].mean()) if there.any() else 0.0
-    if share < (1.0 if sign != "=" else NEARLY):
-        least = "every one" if sign != "=" else f"{NEARLY:.0%}"
+    if share < (1.0 if sign != "=" else PARTLY):
+        least = "every one" if sign != "=" else f"{PARTLY:.0%}"
         told = f"holds in {int(share * 1e4) / 100:g} % of the training rows, not in {least}"
         raise UserError(f"data.relations: {text!r} {told}; mend the rows, or leave it out")
     if share < 1.0:
