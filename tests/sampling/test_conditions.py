@@ -13,7 +13,7 @@ from datakiln.cli.commands import options
 from datakiln.cli.explain import explain
 from datakiln.cli.sample import main as sample
 from datakiln.constraints import Rules
-from datakiln.domains import NumberDomain, build_domain
+from datakiln.domains import NumberDomain, build_domain, may_be_asked
 from datakiln.domains.intervals import Interval, Order, impossible
 from datakiln.errors import UserError
 from datakiln.sampling import rejection, writing
@@ -182,6 +182,12 @@ def test_a_category_of_few_training_rows_is_told():
     assert not Conditions(codec, {"kind": "often", "age": ">60"}, Rules([], codec.schema)).seldom()
     codec.forget_rows()
     assert not Conditions(codec, {"kind": "rare"}, Rules([], codec.schema)).seldom()
+
+
+def test_what_may_be_asked_is_what_can_differ_and_is_not_made_anew():
+    codec = fitted()
+    left_out = {column.field.name for column in codec.columns if not may_be_asked(column)}
+    assert left_out == {f.name for f in codec.schema.fields if f.type in ("id", "text", "constant")} != set()
 
 
 def test_same_seed_same_rows_however_they_are_taken():
