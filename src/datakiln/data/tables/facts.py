@@ -73,6 +73,7 @@ FEW_DAYS, MANY_DAYS = 3, 50  # distinct digits that must all be days: of eight, 
 NANOSECONDS = re.compile(r"(\.\d{6})\d+")
 OFFSET = re.compile(r"[+-]\d\d:?\d\d$")
 ZONE = re.compile(r"(?<=[\d.])(?: ?[+-]\d\d(?::?\d\d)?| ?[A-Z]{3,5}| ?Z)$")  # behind a time of day
+DIGIT = re.compile(r"\d")
 STRANGE = 3  # words without a digit that may stand among dates for one that is not there
 PLACEHOLDER = re.compile(
     r"[\W_]*|0{8}|(?:0{2,4}[\W_]){2}0{2,4}(?:[ T]00:00(?::00)?)?|unknown|unk|n/?a|none|null|nil|nan|missing|never|open|"
@@ -96,7 +97,7 @@ def stands_for_none(word: str, format: str) -> bool:
 
 
 def _has_digit(word: str) -> bool:
-    return any(c.isdigit() for c in word)
+    return DIGIT.search(word) is not None
 
 
 def is_coarse(format: str) -> bool:
@@ -116,9 +117,10 @@ def fitting(values: pd.Series, formats: Iterable[str] | None = None) -> Iterator
     offset from UTC that all cells have. Without formats given, all are tried.
     """
     distinct = pd.Series(values.unique()).astype(object).astype(str)
-    first = "" if distinct.empty else next((word for word in distinct if not is_placeholder(word)), "")
-    if len(first) > 40 or (not _has_digit(first) and len(distinct) <= STRANGE):  # spares most columns all the trials
-        return
+    few = [word for word in distinct.iloc[:SAMPLE] if not is_placeholder(word)]
+    told = [word for word in few if _has_digit(word)]
+    if len(few) - len(told) > STRANGE or any(not 4 <= len(word) <= 40 for word in told[:1]):
+        return  # spares most columns of text all the trials
     distinct = distinct[[not is_placeholder(word) for word in distinct]]
     words = [word for word in distinct if not _has_digit(word)]
     if len(words) > STRANGE or (words and len(distinct) < 10 * len(words)):
