@@ -105,7 +105,8 @@ def functions(t: Tables, seed: int) -> list[Shares]:
     In a row of a category that no training row has nothing is said.
     """
     rng = np.random.default_rng([seed, 17])
-    few, found = t.train.sample(FINDING_ROWS, rng), []
+    few = t.train.sample(FINDING_ROWS, rng)
+    found: list[Shares] = []
     shuffle = rng.permutation(len(few))
     for i, j in itertools.permutations(range(len(t.choices)), 2):
         if not 2 <= t.sizes[j] <= t.sizes[i] <= FINDING_ROWS or len(found) >= MOST:

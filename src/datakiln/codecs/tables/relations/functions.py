@@ -192,8 +192,8 @@ def declared_function(search: Search, sources: Sequence[str], target: str) -> Re
     if len(sources) == 2:
         paired = _paired(search, {name: levels_of(search, name) for name in sources}, *sources)
         made = levels_of(search, target)
-        found = None if paired is None else _function(search, target, pair(*sources), paired, made, False, least=0)
-        return None if found is None else found.changed(mode="kept")
+        both = None if paired is None else _function(search, target, pair(*sources), paired, made, False, least=0)
+        return None if both is None else both.changed(mode="kept")
     source = sources[0]
     keys, made = levels_of(search, source), levels_of(search, target)
     if search.schema[source].type == "datetime" and source in search.cells:

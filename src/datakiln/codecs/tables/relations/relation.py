@@ -96,9 +96,9 @@ class Relation:
             nearest = np.where(found - low < high - found, above - 1, np.minimum(above, len(keys) - 1))
             return np.where(np.isnan(found), -1, nearest).astype(np.int64)
         if self.tree[0] == "pair":
-            keys = pd.Index([tuple(key) for key in self.keys], dtype=object, tupleize_cols=False)
+            pairs = pd.Index([tuple(key) for key in self.keys], dtype=object, tupleize_cols=False)
             rows = zip(*(keys_of(frame[name]) for name in self.sources), strict=True)
-            return keys.get_indexer(pd.Index(list(rows), dtype=object, tupleize_cols=False))
+            return pairs.get_indexer(pd.Index(list(rows), dtype=object, tupleize_cols=False))
         return pd.Index(self.keys, dtype=object).get_indexer(pd.Index(keys_of(frame[self.tree[1]])))
 
     def made(self, frame: pd.DataFrame | Mapping[str, pd.Series], schema: Schema) -> pd.Series | np.ndarray:
