@@ -3,9 +3,9 @@
     python -m bench plan
 
 Worker i of k makes parts i, i + k, i + 2k, ...; it fails at times that are exponentially distributed, loses the part
-that was in the making, and is started again by its scheduler after a while. Two ways to hand out parts are compared: to a
-worker from the start, as `worker=i/k` does, and the next one to whoever is free, which needs somebody to hand them out.
-What one part costs is measured here: rows of a small table, pictures of a small GAN.
+that was in the making, and is started again by its scheduler after a while. Two ways to hand out parts are compared: to
+a worker from the start, as `worker=i/k` does, and the next one to whoever is free, which needs somebody to hand them
+out. What one part costs is measured here: rows of a small table, pictures of a small GAN.
 """
 
 from __future__ import annotations
