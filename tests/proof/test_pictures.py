@@ -6,6 +6,7 @@ import functools
 import json
 import logging
 from dataclasses import replace
+from types import SimpleNamespace
 
 import lightning as L
 import numpy as np
@@ -255,10 +256,29 @@ def test_a_network_that_the_model_was_trained_with_decides_nothing():
     (fid,) = measure(asked)
     network = asked.extractor("pixels", "exact", "clean")
     assert fid.note == network.card == f"pixels@{network.hash}, trained on nothing"
-    with pytest.raises(MetricError, match=f"the model was trained with pixels@{network.hash}.*extractor to another"):
-        measure(replace(asked, trained_with=frozenset({network.hash})))
+    with pytest.raises(MetricError, match="the model was trained with pixels, which can decide nothing"):
+        measure(replace(asked, trained_with=frozenset({"pixels"})))
     network.facts = {"accuracy": 0.9876}
     assert network.card.endswith(", right on 98.76% of pictures it was not")
+
+
+def test_auto_goes_past_what_the_model_was_trained_with(monkeypatch):
+    asked = replace(sets(digits().pictures["val"].x[:60]), trained_with=frozenset({"efficientnet_lite0"}))
+    names = {"auto": "efficientnet_lite0", "classifier": "classifier", "pixels": "pixels"}
+
+    def extractor(self, name, *_):
+        return SimpleNamespace(name=names[name])
+
+    monkeypatch.setattr(ImageSets, "extractor", extractor)
+    assert asked.judging("auto", "exact", "clean").name == ("pixels" if asked.labelled is None else "classifier")
+    assert replace(asked, labelled=None).judging("auto", "exact", "clean").name == "pixels"
+    assert replace(asked, trained_with=frozenset()).judging("auto", "exact", "clean").name == "efficientnet_lite0"
+
+
+def test_a_training_is_not_watched_by_a_network_it_looks_through(tmp_path, monkeypatch):
+    monkeypatch.setattr(DCGAN, "trained_with", frozenset({"pixels"}))
+    with pytest.raises(UserError, match="watch.image.fid.extractor=pixels: the model is trained with it"):
+        train(tmp_path, [Fid(digits(), n=64, extractor="pixels")])
 
 
 def test_few_pictures_cost_only_the_figures_that_need_more():
@@ -270,7 +290,7 @@ def test_few_pictures_cost_only_the_figures_that_need_more():
     missing = {r.name: r.why for r in results if r.figure is None}
     assert set(missing) == {"precision", "recall", "coverage", "density", "fid_infinity"}
     assert "not computed: precision and recall need more than 5" in missing["recall"]
-    assert "at least 100 pictures, not 5" in missing["fid_infinity"]
+    assert "fid_infinity of 768 features is measured of at least 7,680 pictures, not 5" in missing["fid_infinity"]
 
 
 def test_samples_go_to_files(tmp_path, synthesizer):

@@ -65,6 +65,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         adopts: Whether its parameters can be those of a mixture fitted to noisy marginals; see `Mixture.adopt`.
         directions: Which of its logged figures are better "lower" or "higher".
         remedy: What to try when a loss is not finite.
+        trained_with: Names of the extractors of `datakiln.metrics.extractors` that its losses look through: they decide
+            nothing of its pictures.
     """
 
     supports: ClassVar[frozenset[str]]
@@ -77,6 +79,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     likelihood: ClassVar[Literal["none", "whole", "partial"]] = "none"
     conditioning: Conditioning = "none"
     restricts: ClassVar[bool] = False
+    trained_with: ClassVar[frozenset[str]] = frozenset()
 
     guard: PrivateGradients | None = None  # clips and hides gradients, under differential privacy
     protection: Protection | None = None  # counts its steps
@@ -316,11 +319,6 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         batches = trainer.num_training_batches
         done = trainer.current_epoch * batches + trainer.fit_loop.epoch_loop.batch_progress.current.completed % batches
         return min(done / (trainer.max_epochs * batches), 1.0)
-
-    @property
-    def networks(self) -> frozenset[str]:
-        """Hashes, as in an extractor's tag, of networks that its losses look through: they decide nothing of it."""
-        return frozenset()
 
     def averaged(self) -> nn.Module:
         """The part whose weights an EMA averages: what `draw` needs."""

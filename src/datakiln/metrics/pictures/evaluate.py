@@ -140,7 +140,8 @@ def features(
 
     Arguments:
         sets: The pictures.
-        extractor: See `build_extractor`; "auto" is the classifier for labelled grey pictures.
+        extractor: See `build_extractor`; "auto" is the classifier for labelled grey pictures, and never a network that
+            the model was trained with.
         precision: See `build_extractor`.
         resize: See `build_extractor`.
         n: Judged pictures at most.
@@ -151,10 +152,7 @@ def features(
         MetricError: The model was trained with this very network.
         Incomplete: Some of the figures cannot be had.
     """
-    network = sets.extractor(extractor, precision, resize)
-    if network.hash in sets.trained_with:
-        told = f"the model was trained with {network.name}@{network.hash}, which can decide nothing of its pictures"
-        raise MetricError(f"{told}; set metrics.image.features.extractor to another network")
+    network = sets.judging(extractor, precision, resize)
     real = sets.reference(network, n_train, STORE)
     fake = statistics_of(network, sets.features(network, n), STORE, sets.seed)
     try:
@@ -176,11 +174,11 @@ def judge(sets: ImageSets, n: int = 10_000) -> list[Figure]:
     share of classes with at least a tenth of their real share.
 
     Raises:
-        MetricError: The pictures have no classes.
+        MetricError: The pictures have no classes, or the model was trained with the classifier.
     """
     if sets.labelled is None:
         raise MetricError("a judge needs pictures with classes")
-    network = sets.extractor("classifier", "exact", "clean")
+    network = sets.judging("classifier", "exact", "clean")
     choices = torch.cat([class_choices(network, rows).cpu() for rows in sets.features(network, n)])
     count = sets.labelled.classes
     shares = torch.bincount(choices, minlength=count).double() / len(choices)

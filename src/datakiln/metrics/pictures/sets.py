@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datakiln.metrics.base import MetricError
 from datakiln.metrics.extractors.base import NetExtractor
 from datakiln.metrics.extractors.build import build_extractor
 from datakiln.metrics.pictures.feature_cache import StatisticsKey, cached_statistics
@@ -112,7 +113,7 @@ class ImageSets:
         kept: Features that were made, by extractor and pictures, for metrics to come.
         compared: Statistics of training pictures that were made, by extractor and how many there are.
         deal: Real pictures and training ones dealt anew, where features are all that is asked for; else None.
-        trained_with: Hashes of the networks that the model was trained with, which decide nothing of it.
+        trained_with: Names of the extractors that the model was trained with, which decide nothing of it.
         told: What the model says of the first so many training pictures and of the first so many held-out ones, by the
             name of the attack, higher for what it knows better; None where no model is at hand.
         watch: Told how many pictures of how many a network has looked at.
@@ -153,6 +154,23 @@ class ImageSets:
                 name, precision, resize, self.device, self.labelled if name == "classifier" else whole
             )
         return self.cache[key]
+
+    def judging(self, name: str, precision: str, resize: str) -> NetExtractor:
+        """An extractor that may decide; "auto" goes past those that the model was trained with.
+
+        Raises:
+            MetricError: The model was trained with the one that is named.
+        """
+        if name == "auto":
+            own = "classifier" if self.labelled is not None else "pixels"
+            for choice in ("auto", own, "pixels"):
+                network = self.extractor(choice, precision, resize)
+                if network.name not in self.trained_with:
+                    return network
+        elif name not in self.trained_with:
+            return self.extractor(name, precision, resize)
+        told = f"the model was trained with {name}, which can decide nothing of its pictures"
+        raise MetricError(f"{told}; set extractor= to another network")
 
     def reference(self, extractor: NetExtractor, n: int, store: int) -> FeatureStatistics:
         """Statistics of n training pictures, from the cache or made now; of others, where they were dealt anew."""
