@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from datakiln.callbacks.budget import Budget
 from datakiln.callbacks.making import examples_of
 from datakiln.codecs.pictures import to_levels
 from datakiln.data.pictures.pictures import ImageData
@@ -42,8 +43,8 @@ class Fid(L.Callback):
         every: Epochs between two measurements; the last epoch is always measured.
         n: Samples drawn for each.
         n_train: Training pictures at most.
-        extractor: See `build_extractor`; "auto" is a classifier for labelled grey pictures, and never a network that the
-            model is trained with.
+        extractor: See `build_extractor`; "auto" is a classifier for labelled grey pictures, and never a network that
+            the model is trained with.
         precision: See `build_extractor`.
         resize: See `build_extractor`.
         budget: Share of the training time that it may take; None for any. Where `n` samples would take more than that
@@ -98,12 +99,16 @@ class Fid(L.Callback):
         epoch = trainer.current_epoch + 1
         if not trainer.state.fn == "fit" or (epoch < self.next_epoch and epoch != trainer.max_epochs):
             return
+        cpu = time.process_time()
         real = self._reference(pl_module)
         start = time.perf_counter()
         n = self._affordable(pl_module, epoch, is_last=epoch == trainer.max_epochs)
         if n:
             self._publish(pl_module, trainer, *self._measure(pl_module, real, n), n, epoch)
         self.seconds += time.perf_counter() - start
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Budget):
+                callback.add(cpu - time.process_time())  # `budget=` is of training, measuring apart
         if n == self.n:
             self.next_epoch = epoch + self.every
             self._keep_to_budget(epoch)

@@ -138,6 +138,19 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         """
         raise UserError(f"fill=: {type(self).__name__} cannot be told a part of an example and draw the rest")
 
+    def enlarge(self, x: Tensor, y: Tensor | None, options: Sampling = PLAIN) -> Tensor:
+        """One chunk of pictures drawn given what they are when made smaller.
+
+        Arguments:
+            x: Means over blocks in model space, shape (B, C, H / k, W / k) for a whole k.
+            y: As of `complete`.
+            options: See `Sampling`.
+
+        Returns:
+            Pictures of shape (B, *spec.shape).
+        """
+        raise UserError(f"upscale=: {type(self).__name__} cannot be told a smaller picture and draw a larger one")
+
     def walk(self, keys: Tensor, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Examples at given latents, shape (n, latent_dim) to (n, *spec.shape): the steps of a walk between some."""
         raise UserError(f"interpolate needs a model with a latent space, not {type(self).__name__}")
@@ -176,6 +189,11 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     def can_walk(self) -> bool:
         """Whether it has a latent space to walk through."""
         return type(self).walk is not GenerativeModel.walk
+
+    @property
+    def can_enlarge(self) -> bool:
+        """Whether it can be told a picture made smaller and draw the larger one."""
+        return type(self).enlarge is not GenerativeModel.enlarge
 
     @property
     def can_fill(self) -> bool:

@@ -129,7 +129,7 @@ class ImageSets:
     fingerprint: tuple[str, str] = ("", "")
     seed: int = 0
     device: torch.device = torch.device("cpu")
-    cache: dict[tuple[str, str, str], NetExtractor] = field(default_factory=dict, compare=False, repr=False)
+    cache: dict[tuple[str, str, str, str | None], NetExtractor] = field(default_factory=dict, compare=False, repr=False)
     classes: Sequence[str] = ()
     kept: dict[tuple[str, int], tuple[object, Tensor]] = field(default_factory=dict, compare=False, repr=False)
     compared: dict[tuple[str, int], FeatureStatistics] = field(default_factory=dict, compare=False, repr=False)
@@ -143,19 +143,24 @@ class ImageSets:
         """As many pictures as all three sides have: the distance depends on how many there are."""
         return len(self.judged) if self.holdout is None else min(len(self.judged), len(self.holdout))
 
-    def extractor(self, name: str, precision: str, resize: str) -> NetExtractor:
+    @property
+    def goes_by_classifier(self) -> bool:
+        """Whether "auto" means the classifier."""
+        return self.labelled is not None and not self.labelled.is_sample and self.judged.shape[1] == 1
+
+    def extractor(self, name: str, precision: str, resize: str, weights: str | None = None) -> NetExtractor:
         """An extractor; "auto" is the classifier for labelled grey pictures, of which ImageNet knows little."""
         whole = None if self.labelled is None or self.labelled.is_sample else self.labelled
-        if name == "auto" and whole is not None and self.judged.shape[1] == 1:
+        if name == "auto" and self.goes_by_classifier:
             name = "classifier"
-        key = (name, precision, resize)
+        key = (name, precision, resize, weights)
         if key not in self.cache:
             self.cache[key] = build_extractor(
-                name, precision, resize, self.device, self.labelled if name == "classifier" else whole
+                name, precision, resize, self.device, self.labelled if name == "classifier" else whole, weights
             )
         return self.cache[key]
 
-    def judging(self, name: str, precision: str, resize: str) -> NetExtractor:
+    def judging(self, name: str, precision: str, resize: str, weights: str | None = None) -> NetExtractor:
         """An extractor that may decide; "auto" goes past those that the model was trained with.
 
         Raises:
@@ -164,11 +169,11 @@ class ImageSets:
         if name == "auto":
             own = "classifier" if self.labelled is not None else "pixels"
             for choice in ("auto", own, "pixels"):
-                network = self.extractor(choice, precision, resize)
+                network = self.extractor(choice, precision, resize, weights if choice == "auto" else None)
                 if network.name not in self.trained_with:
                     return network
         elif name not in self.trained_with:
-            return self.extractor(name, precision, resize)
+            return self.extractor(name, precision, resize, weights)
         told = f"the model was trained with {name}, which can decide nothing of its pictures"
         raise MetricError(f"{told}; set extractor= to another network")
 
