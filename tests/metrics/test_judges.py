@@ -66,7 +66,7 @@ def test_dinov2_has_the_places_of_a_smaller_grid_and_the_layout_of_the_published
     places = net._places()[0, 1:, 0].view(16, 16)
     assert torch.allclose(places, places[:, :1].expand(16, 16), atol=1e-4)
     inner = places[2:14, 0].diff()  # away from the border, where a cubic has nothing to lean on
-    assert torch.allclose(inner, torch.full_like(inner, 37 / 16.1), rtol=0.02)
+    assert torch.allclose(inner, torch.full_like(inner, 37 / 16.1), rtol=0.05)
     state = net.state_dict()
     assert sum(value.numel() for value in state.values()) == 22_056_576
     assert state["blocks.11.attn.qkv.weight"].shape == (1152, 384) and state["pos_embed"].shape == (1, 1370, 384)

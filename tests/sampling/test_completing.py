@@ -127,6 +127,18 @@ def test_small_pictures_are_drawn_at_the_models_side(sample, tmp_path, capsys):
         sample(f"upscale={small / 'own'}", f"out={tmp_path}/x")
 
 
+@pytest.mark.parametrize("model", [PixelCNN, FlowMatching])
+def test_how_many_are_made_is_told_on_the_way(model):
+    made, told = synthesizer(model), []
+    with made.watched(7, lambda done, of: told.append((done, of))):
+        pictures = made.sample(4)
+        made.complete(pictures[:3], read_mask(None, (1, 8, 8)), (0,))
+    assert told[-1] == (7, 7) and [done for done, _ in told] == sorted(done for done, _ in told)
+    assert model is FlowMatching or len({done for done, _ in told}) == 8, "of a row of pixels, not of a picture"
+    made.sample(2)
+    assert told[-1] == (7, 7) and made.model.watcher is None
+
+
 def test_scores_are_bits_a_dimension(sample, folder, tmp_path, capsys):
     sample(f"score={folder}", f"out={tmp_path}/scores.csv", model=PixelCNN)
     assert "3 pictures scored" in capsys.readouterr().out

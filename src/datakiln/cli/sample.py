@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Maker = Callable[..., str]
 OPTIONS = ("steps", "guidance", "temperature", "truncation", "mean")  # as the fields of `Sampling`
 WHOLE_FILES = ("fill", "score", "translate", "upscale", "forecast")  # options that name what to work on
+WORDS = {"fill": "filling", "upscale": "drawing"}
 LEAST = 1  # bytes that a row or picture takes at the very least: what no disk holds is refused before anything is read
 DEFAULT_ROWS, DEFAULT_PICTURES, DEFAULT_STEPS = 1000, 64, 32  # of a table, of a grid or folder, of a walk
 
@@ -76,8 +77,19 @@ def _write(cfg: DictConfig, synthesizer: Synthesizer, console: Console) -> str:
             _check_ability(key, synthesizer)
             if kind != "image" and cfg.mask is not None:
                 raise UserError(f"mask={cfg.mask} is for pictures; a table's missing cells are what fill= draws")
-            return _of_kind(makers, kind, f"{key}={cfg[key]}")(cfg, synthesizer, condition, options)
+            maker = _of_kind(makers, kind, f"{key}={cfg[key]}")
+            if kind != "image" or key not in ("fill", "upscale"):
+                return maker(cfg, synthesizer, condition, options)
+            with console.work(WORDS[key], 1) as work, synthesizer.watched(_pictures_in(cfg[key], key), work.part):
+                work.step()
+                return maker(cfg, synthesizer, condition, options)
     return _of_kind(WRITERS, kind, "sampling")(cfg, synthesizer, condition, options, console)
+
+
+def _pictures_in(source: str, option: str) -> int:
+    from datakiln.data.pictures.finding import find_pictures
+
+    return len(find_pictures(Path(str(source)), labels=False, option=option)[0])
 
 
 def by_column(condition: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
@@ -211,10 +223,15 @@ def _write_pictures(
             other = "interpolate=true" if cfg.interpolate else "condition.class="
             raise UserError(f"per_class={cfg.per_class} makes pictures of every class; leave out {other}")
         each = None if cfg.per_class is None else int(cfg.per_class)
-        made = write_by_class(synthesizer, n, str(cfg.out), each, int(cfg.seed), options, bool(cfg.overwrite))
+        whole = n if each is None else each * max(len(synthesizer.codec.spec.classes), 1)
+        with console.work("sampling", 1) as work, synthesizer.watched(whole, work.part):
+            work.step()
+            made = write_by_class(synthesizer, n, str(cfg.out), each, int(cfg.seed), options, bool(cfg.overwrite))
         return counted(made, "sample")
     walk = {"interpolate": cfg.interpolate, "overwrite": cfg.overwrite}
-    write_images(synthesizer, n, str(cfg.out), condition, int(cfg.seed), options, **walk)
+    with console.work("sampling", 1) as work, synthesizer.watched(n, work.part):
+        work.step()
+        write_images(synthesizer, n, str(cfg.out), condition, int(cfg.seed), options, **walk)
     return counted(n, "sample")
 
 

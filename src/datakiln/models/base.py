@@ -97,6 +97,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
             raise UserError(f"model {type(self).__name__} cannot read this encoding of the table; use {way}")
         self.spec = spec
         self.allowed: Mapping[int, Tensor] = {}
+        self.watcher: Callable[[float], None] | None = None  # told how many more examples are made
+        self._made = 0.0
         self.meter = Meter()
         self._still: list[str] = []
         self._frozen: list[str] = []  # those of them that no checkpoint holds
@@ -233,8 +235,24 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         sizes = [min(chunk, n - start) for start in range(0, n, chunk)]
         told = [None] * len(sizes) if condition is None else condition.split(chunk)
         with self.evaluating():
-            parts = [self.draw(size, part, options) for size, part in zip(sizes, told, strict=True)]
+            parts = []
+            for size, part in zip(sizes, told, strict=True):
+                with self.making(size):
+                    parts.append(self.draw(size, part, options))
         return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    @contextmanager
+    def making(self, n: int) -> Iterator[None]:
+        """Inside, n examples are made; what `tell` was not called with is told at the end."""
+        before = self._made
+        yield
+        self.tell(n - (self._made - before))
+
+    def tell(self, more: float) -> None:
+        """Says that so many more examples are made: parts of some count, where one takes long."""
+        self._made += more
+        if self.watcher is not None:
+            self.watcher(more)
 
     @torch.no_grad()
     def transformed(self, x: Tensor, target: Tensor | None = None, options: Sampling = PLAIN) -> Tensor:

@@ -125,4 +125,5 @@ class PixelByPixel(PictureModel, abc.ABC):
                 drawn = self.head.draw(walker.at(c), temperature)
                 x[:, :, r, c] = torch.where(known[:, r, c, None], x[:, :, r, c], drawn)
                 walker.put(r, c, x[:, :, r, c])
+            self.tell(len(x) / height)
         return x
