@@ -144,6 +144,7 @@ def test_real_pictures_beat_noise_on_every_figure():
     part = digits().pictures["val"]
     metrics = [image_sets.features, image_sets.judge, image_sets.memorisation]
     results = {r.name.rpartition("/n")[0]: r for r in evaluate_images(sets(part.x, part.y), metrics)}
+    assert results.pop("").name == "fid_infinity", "153 pictures are no many times 128 features"
     tag = next(name for name in results if name.startswith("fid/")).removeprefix("fid/")
     assert tag.startswith("classifier@"), "labelled grey pictures are judged by their own classifier"
     fid = results[f"fid/{tag}"]

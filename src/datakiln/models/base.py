@@ -98,7 +98,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         self.spec = spec
         self.allowed: Mapping[int, Tensor] = {}
         self.watcher: Callable[[float], None] | None = None  # told how many more examples are made
-        self._made = 0.0
+        self._counted = 0.0
         self.meter = Meter()
         self._still: list[str] = []
         self._frozen: list[str] = []  # those of them that no checkpoint holds
@@ -244,13 +244,13 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     @contextmanager
     def making(self, n: int) -> Iterator[None]:
         """Inside, n examples are made; what `tell` was not called with is told at the end."""
-        before = self._made
+        before = self._counted
         yield
-        self.tell(n - (self._made - before))
+        self.tell(n - (self._counted - before))
 
     def tell(self, more: float) -> None:
         """Says that so many more examples are made: parts of some count, where one takes long."""
-        self._made += more
+        self._counted += more
         if self.watcher is not None:
             self.watcher(more)
 

@@ -27,6 +27,9 @@ CPU_BATCH, GPU_BATCH = 8, 64
 class DINOv2Small(nn.Module):
     """ViT-S/14; the class token after the last normalisation is the feature."""
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self) -> None:
         """Builds the network with random weights."""
         super().__init__()
