@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+from datakiln.callbacks.budget import Budget
 from datakiln.callbacks.ema import Ema
 from datakiln.callbacks.fid import MONITOR, Fid
 from datakiln.callbacks.samples import SampleGrids
@@ -84,6 +86,19 @@ def test_watching_changes_nothing_and_leaves_grids(tmp_path):
     named = [name for name in trainer.callback_metrics if name.startswith("val/fid/pixels@") and name.endswith("/n64")]
     assert len(named) == 1 and trainer.callback_metrics[named[0]] == trainer.callback_metrics[MONITOR]
     assert not [name for name, _ in watched.named_modules() if "extractor" in name.lower() or "network" in name]
+
+
+def test_measuring_is_apart_from_the_budget_of_training(tmp_path, monkeypatch):
+    def slow(*_):
+        start = time.process_time()
+        while time.process_time() < start + 0.2:
+            pass
+        return "fid/slow/n64", 1.0
+
+    monkeypatch.setattr(Fid, "_measure", slow)
+    budget, start = Budget(1000.0), time.process_time()
+    train(tmp_path, [budget, Fid(digits(), every=1, n=64, extractor="pixels", budget=None)], epochs=2)
+    assert 0.0 < budget.spent < time.process_time() - start - 0.4
 
 
 def test_fid_keeps_to_its_budget(tmp_path, caplog, monkeypatch):
