@@ -274,6 +274,8 @@ def test_a_network_that_the_model_was_trained_with_decides_nothing():
     assert fid.note == network.card == f"pixels@{network.hash}, trained on nothing"
     with pytest.raises(MetricError, match="the model was trained with pixels, which can decide nothing"):
         measure(replace(asked, trained_with=frozenset({"pixels"})))
+    with pytest.raises(MetricError, match="the model was trained with pixels"):
+        measure(replace(asked, trained_with=frozenset({network.hash})))
     network.facts = {"accuracy": 0.9876}
     assert network.card.endswith(", right on 98.76% of pictures it was not")
 
@@ -283,11 +285,13 @@ def test_auto_goes_past_what_the_model_was_trained_with(monkeypatch):
     names = {"auto": "efficientnet_lite0", "classifier": "classifier", "pixels": "pixels"}
 
     def extractor(self, name, *_):
-        return SimpleNamespace(name=names[name])
+        return SimpleNamespace(name=names[name], hash=f"hash of {names[name]}")
 
     monkeypatch.setattr(ImageSets, "extractor", extractor)
     assert asked.judging("auto", "exact", "clean").name == ("pixels" if asked.labelled is None else "classifier")
     assert replace(asked, labelled=None).judging("auto", "exact", "clean").name == "pixels"
+    by_hash = replace(asked, labelled=None, trained_with=frozenset({"hash of efficientnet_lite0"}))
+    assert by_hash.judging("auto", "exact", "clean").name == "pixels"
     assert replace(asked, trained_with=frozenset()).judging("auto", "exact", "clean").name == "efficientnet_lite0"
 
 

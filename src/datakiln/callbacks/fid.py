@@ -88,7 +88,7 @@ class Fid(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Starts the clock that the budget is read against; refuses a network that the model is trained with."""
         assert isinstance(pl_module, GenerativeModel)
-        if self.how[0] in pl_module.trained_with:
+        if self.how[0] in pl_module.networks:
             told = f"watch.image.fid.extractor={self.how[0]}: the model is trained with it, so it can decide nothing"
             raise UserError(f"{told}; take auto or another network")
         self._began = time.perf_counter()
@@ -167,9 +167,9 @@ class Fid(L.Callback):
         """Features of training pictures: made once, not at the cost of the budget, and kept on disk for other runs."""
         if self._real is None:
             start = time.perf_counter()
-            sampled = self.how[0] == "classifier" or bool(model.trained_with)
+            sampled = self.how[0] == "classifier" or bool(model.networks)
             sets = training_sets(self.data, model.device, sampled)
-            self.sets = replace(sets, trained_with=model.trained_with)
+            self.sets = replace(sets, trained_with=model.networks)
             self.network = self.sets.judging(*self.how)
             self._real = self.sets.reference(self.network, self.n_train, STORE)
             self._elapsed_before -= time.perf_counter() - start

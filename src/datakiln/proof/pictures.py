@@ -48,11 +48,11 @@ Metric = Callable[[ImageSets], list[Figure]]
 
 @dataclass(frozen=True)
 class Made:
-    """Synthetic pictures, uint8 (n, C, H, W), the classes asked for, (n,), or None, and the model's `trained_with`."""
+    """Synthetic pictures, uint8 (n, C, H, W), the classes asked for, (n,), or None, and the model's `networks`."""
 
     pictures: np.ndarray
     labels: np.ndarray | None = None
-    trained_with: frozenset[str] = frozenset()
+    networks: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -94,7 +94,7 @@ class ImageProof(Proof):
             np.savez_compressed(file, **content)
         first = made.pictures[:SHOWN]
         save_grid(first, folder / "synthetic.png", f"The first {len(first)} of {len(made):,} synthetic pictures.")
-        return replace(made, trained_with=synthesizer.model.trained_with)
+        return replace(made, networks=synthesizer.model.networks)
 
     def _transformed(self, synthesizer: Synthesizer, n: int, seed: int) -> Made:
         """What a model that takes an input makes of the held-out pictures, as many as there are."""
@@ -107,7 +107,7 @@ class ImageProof(Proof):
         sets = replace(
             training_sets(self.data, self.data.device, sampled=True), judged=torch.from_numpy(synthetic.pictures),
             labels=None if synthetic.labels is None else torch.from_numpy(synthetic.labels),
-            holdout=holdout, holdout_labels=labels, seed=seed, trained_with=synthetic.trained_with,
+            holdout=holdout, holdout_labels=labels, seed=seed, trained_with=synthetic.networks,
             told=None if self.synthesizer is None else self._told,
         )  # fmt: skip
         with console.work("measuring", STEPS * len(metrics)) as work:

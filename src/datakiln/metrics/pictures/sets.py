@@ -113,7 +113,7 @@ class ImageSets:
         kept: Features that were made, by extractor and pictures, for metrics to come.
         compared: Statistics of training pictures that were made, by extractor and how many there are.
         deal: Real pictures and training ones dealt anew, where features are all that is asked for; else None.
-        trained_with: Names of the extractors that the model was trained with, which decide nothing of it.
+        trained_with: Names, or hashes, of the networks that the model was trained with, which decide nothing of it.
         told: What the model says of the first so many training pictures and of the first so many held-out ones, by the
             name of the attack, higher for what it knows better; None where no model is at hand.
         watch: Told how many pictures of how many a network has looked at.
@@ -170,10 +170,12 @@ class ImageSets:
             own = "classifier" if self.labelled is not None else "pixels"
             for choice in ("auto", own, "pixels"):
                 network = self.extractor(choice, precision, resize, weights if choice == "auto" else None)
-                if network.name not in self.trained_with:
+                if not {network.name, network.hash} & self.trained_with:
                     return network
         elif name not in self.trained_with:
-            return self.extractor(name, precision, resize, weights)
+            network = self.extractor(name, precision, resize, weights)
+            if network.hash not in self.trained_with:
+                return network
         told = f"the model was trained with {name}, which can decide nothing of its pictures"
         raise MetricError(f"{told}; set extractor= to another network")
 
