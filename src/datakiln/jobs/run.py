@@ -371,11 +371,13 @@ class Run(Job):
 
     def synthesize(self) -> None:
         """Samples the best model into the run's folder."""
-        with self.phase("sample"), self.console.work("sampling"):
+        with self.phase("sample"), self.console.work("sampling", 1) as work:
             best = self.bundle.best_path if self.bundle.best_path.exists() else self.bundle.last_path
             self.synthesizer = Synthesizer.load(best, device=str(self.model.device))
-            n = self.cfg.n_synthetic or self.data.n_synthetic
-            self.synthetic = self.proof.write_synthetic(self.synthesizer, int(n), int(self.cfg.seed), self.folder)
+            n = int(self.cfg.n_synthetic or self.data.n_synthetic)
+            work.step()
+            with self.synthesizer.watched(n, work.part):
+                self.synthetic = self.proof.write_synthetic(self.synthesizer, n, int(self.cfg.seed), self.folder)
 
     def prove(self) -> None:
         """Measures the synthetic data and the model, and draws them, unless `plots=false`."""
