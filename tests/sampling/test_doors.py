@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import random
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -19,7 +21,10 @@ import yaml
 from datakiln.cli.explain import explain
 from datakiln.cli.run_folders import stored_yaml, sweep_overrides
 from datakiln.cli.stored import stored_parts
+from datakiln.data.tables.files import read_table_file
+from datakiln.data.tables.metadata import read_metadata
 from datakiln.errors import UserError
+from datakiln.reports.comparison import collect
 from datakiln.results import RunResult
 from datakiln.sampling.archive import read_archive
 from datakiln.sampling.registry import build, register_named
@@ -226,12 +231,37 @@ def test_yaml_is_read_as_plain_values(text, tmp_path):
 def test_a_large_yaml_file_and_none(tmp_path):
     large = tmp_path / "large.yaml"
     large.write_text("a: " + "x" * 5_000_000)
-    for path, told in ((large, "5,000,003 bytes"), (tmp_path / "none.yaml", "cannot be read")):
+    for path, told in ((large, "more than 4,000,000 bytes"), (tmp_path / "none.yaml", "cannot be read")):
         with pytest.raises(UserError, match=told):
             stored_yaml(path)
     (tmp_path / "multirun.yaml").write_text("hydra: 3")
     with pytest.raises(UserError, match="multirun.yaml"):
         sweep_overrides(tmp_path)
+
+
+@pytest.mark.parametrize("how", ["pipe", "device", "folder"])
+def test_what_never_ends_is_not_read(how, tmp_path):
+    """Reading a pipe that nobody writes to waits for ever, and a device may give more than any memory holds."""
+    for name, read in (
+        ("config.yaml", stored_parts),
+        ("result.json", RunResult.load),
+        ("best.ckpt", Synthesizer.load),
+        ("table.csv", read_table_file),
+        ("metadata.json", lambda path: read_metadata(path, pd.DataFrame({"x": [1]}))),
+    ):
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        if how == "pipe":
+            os.mkfifo(folder / name)
+        elif how == "device":
+            (folder / name).symlink_to("/dev/zero")
+        else:
+            (folder / name).mkdir()
+        with pytest.raises(UserError, match=folder.name) as caught:
+            read(folder / name)
+        assert "\n" not in str(caught.value)
+    (tmp_path / "table" / "table.csv").rename(tmp_path / "table" / "error.txt")
+    assert "no regular file" in collect([tmp_path / "table"])[1][0].message
 
 
 class Runs:
