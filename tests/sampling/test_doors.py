@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 import shutil
+import signal
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ from datakiln.sampling.registry import build, register_named
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.storage import read_state, seal, seal_holds, write_atomically
 from tests.jobs.test_faults import run
+from tests.test_conformance import trained as trained_pair
 
 WRITES = {"os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect", "os.remove",
           "os.rename", "os.mkdir", "os.rmdir", "shutil.rmtree", "shutil.move", "os.putenv", "os.symlink"}  # fmt: skip
@@ -174,7 +176,7 @@ def test_no_damage_goes_unnoticed(count, trained, tmp_path):
         assert bad == raw or refused(path), i
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [40, pytest.param(500, marks=pytest.mark.slow)])
 def test_what_somebody_wrote_into_a_checkpoint_is_data(count, content, weights, tmp_path):
     rng, path, canary = random.Random(count), tmp_path / "changed.ckpt", tmp_path / "canary"
     loaded = 0
@@ -191,7 +193,48 @@ def test_what_somebody_wrote_into_a_checkpoint_is_data(count, content, weights, 
     assert loaded < count / 2  # names, shares and the like may be others; what is built may not
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [6, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [("tabar", "table"), ("mixture", "table"), ("tabsyn", "table"), ("tsar", "series"), ("var", "series"),
+     ("cvae", "image"), ("flow_matching", "image")],
+)  # fmt: skip
+def test_whatever_is_in_a_checkpoint_of_any_kind_draws_or_is_refused(model, kind, count, tmp_path):
+    """What still loads is drawn from: no value of a codec or a net stops the program, fills memory or takes minutes."""
+    content = torch.load(trained_pair(model, kind)[2] / "checkpoints" / "last.ckpt", weights_only=True)
+    rng, path, canary = random.Random(f"{model}{count}"), tmp_path / "changed.ckpt", tmp_path / "canary"
+    for i in range(count):
+        part = rng.choice(["model", "codec", "spec", "codec"])
+        own = {**content["datakiln"], **changed({part: content["datakiln"][part]}, rng, canary)}
+        torch.save({**content, "datakiln": own}, path)
+        seal(path)
+        try:
+            with nothing_happens(), no_longer_than(20):
+                Synthesizer.load(path).sample(2)
+        except UserError as error:
+            assert "\n" not in explain(error) and len(explain(error)) < 600, (i, part)
+    assert not canary.exists()
+
+
+class TooLateError(BaseException):
+    """No error of a damaged checkpoint, which are caught where one is loaded."""
+
+
+@contextmanager
+def no_longer_than(seconds: int) -> Iterator[None]:
+    def late(*_: object) -> None:
+        raise TooLateError(f"it takes longer than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(500, marks=pytest.mark.slow)])
 def test_what_somebody_wrote_into_the_folder_of_a_run_is_data(count, trained, tmp_path):
     stored = yaml.safe_load((trained / "config" / "config.yaml").read_text())
     stored = {key: stored[key] for key in ("data", "metrics")}
@@ -364,6 +407,22 @@ def test_only_what_is_meant_to_be_named_is_built():
         build({"_target_": "datakiln.data.sets.toy.ToyTable", "rows": "many"}, "data")
     with pytest.raises(UserError, match="row_count"):
         build({"_target_": "datakiln.data.sets.toy.ToyTable", "row_count": 3}, "data")
+
+
+@pytest.mark.parametrize(
+    ("target", "options"),
+    [
+        ("toy.ToyTable", {"rows": 10**10}),
+        ("toy.ToyRelations", {"rows": 10**10}),
+        ("series.Sines", {"sequences": 10**10}),
+        ("series.Sines", {"sequences": 10**6, "steps": 10**6}),
+        ("series.ToySeries", {"entities": 10**10}),
+        ("series.ToySeries", {"longest": 10**10}),
+    ],
+)
+def test_no_source_makes_more_than_a_memory_holds(target, options):
+    with pytest.raises(UserError, match="at most"):
+        build({"_target_": f"datakiln.data.sets.{target}", **options}, "data")
 
 
 def test_own_classes_are_registered_by_name(tmp_path, monkeypatch):
