@@ -96,7 +96,7 @@ def leading(result: RunResult, claim: Claim) -> Line | None:
 
 
 def line_of(score: Score) -> Line | None:
-    """The picture of a figure; None where there is no real data to stand beside; a game stands between its ends then."""
+    """The picture of a figure, of a game between a guess and certainty; None where no real data stands beside it."""
     names = {"floor": "naive", "real": "real data", "synthetic": "synthetic"}
     if stem(score.name) in GAMES:
         names |= {"floor": "copies of learnt ones", "real": "unseen real ones"}
