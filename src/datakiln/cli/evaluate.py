@@ -34,6 +34,13 @@ def main(argv: list[str]) -> None:
         UserError: An option is missing, unknown or impossible.
     """
     cfg = options(argv, "evaluate")
+    if cfg.card is not None:
+        from datakiln.cli.cards import show_card
+
+        if other := next((key for key in ("run", "real", "synthetic", "study") if cfg[key] is not None), None):
+            raise UserError(f"card={cfg.card} measures no pictures; leave out {other}=")
+        show_card(cfg)
+        return
     usage = f"usage: {called_as('evaluate')} run=FOLDER, or real=... synthetic=..."
     if (cfg.run is None) == (cfg.real is None):
         raise UserError(f"give either run= or real= and synthetic=; {usage}")

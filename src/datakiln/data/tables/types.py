@@ -15,7 +15,7 @@ from datakiln.data.tables.overrides import Override, overridden, wanted_of
 from datakiln.errors import UserError, near
 from datakiln.schema import Field, Schema
 from datakiln.wording import counted
-from datakiln.writings import is_text, numbers_of
+from datakiln.writings import DURATIONS, is_text, number_writing, numbers_of
 
 if TYPE_CHECKING:
     from datakiln.data.tables.sources import RawTable
@@ -99,7 +99,8 @@ def without_dropped(raw: RawTable, types: Mapping[str, Override]) -> RawTable:
 def _stored(field: Field, writing: str | None, storage: str) -> Field:
     """With what only the file knows."""
     if writing is not None and field.format is None and field.dtype.startswith(("float", "Float")):
-        field = replace(field, format=writing)
+        power = writing not in DURATIONS and bool(number_writing(writing).power)  # digits count there, not decimals
+        field = replace(field, format=writing, decimals=None if power and field.type == "numeric" else field.decimals)
     return replace(field, storage=storage) if storage else field
 
 
