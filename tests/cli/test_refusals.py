@@ -74,6 +74,14 @@ def test_what_two_optimizers_cannot_follow_is_refused_before_any_data_is_read(op
     check_trainer(config("model=vae", "data=digits", option))
 
 
+def test_a_constraint_in_plain_text_is_an_expression():
+    cfg = config("data=csv", "data.path=x.csv", "data.constraints=['end - start <= 60']")
+    name_constraints(cfg)
+    assert cfg.data.constraints == [{"_target_": "datakiln.constraints.Expression", "text": "end - start <= 60"}]
+    check_arguments(cfg, only_ours=True)
+    check_types(cfg)
+
+
 @pytest.mark.parametrize("option", [r'data.target="\${y}"', r'data.columns=[x,"\${y}"]'])
 def test_a_column_that_would_be_looked_up_is_refused(option):
     with pytest.raises(UserError, match=r"data\.\w+.*options read \$\{ as a reference"):
