@@ -15,7 +15,9 @@ from datakiln.cli.checks import (
     check_references,
     check_side,
     check_trainer,
+    check_types,
     check_watch,
+    name_constraints,
 )
 from datakiln.cli.explain import explain, unknown_option
 from datakiln.cli.run_folders import register_resolvers, remove_if_empty
