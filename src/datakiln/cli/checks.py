@@ -53,11 +53,11 @@ def name_constraints(cfg: DictConfig) -> None:
     """Makes expressions of constraints that are plain text; gives those of before this package was named its name."""
     data = cfg.get("data")
     declared = data.get("constraints") if OmegaConf.is_dict(data) else None
-    for i in range(len(declared)) if isinstance(declared, ListConfig) else []:
-        one = declared[i]
+    rules = declared if isinstance(declared, ListConfig) else ListConfig([])
+    for i, one in enumerate(rules):
         if isinstance(one, str):
-            with flag_override(declared, "readonly", False):
-                declared[i] = {"_target_": EXPRESSION, "text": one}
+            with flag_override(rules, "readonly", False):
+                rules[i] = {"_target_": EXPRESSION, "text": one}
         target = str(one.get("_target_", "")) if OmegaConf.is_dict(one) else ""
         now = target.replace("src.", "datakiln.", 1)
         if target.startswith("src.constraints.") and signatures.is_ours(now):
