@@ -254,3 +254,27 @@ def test_one_augmentation_needs_no_list():
 
 def test_epochs_that_people_read_of_count_from_one():
     assert str(Diverged(9, 40, "try less")).startswith("the loss became NaN or infinite in epoch 10, step 40")
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("optimizer.lr", "did you mean 'model.optimizer.lr'?"),
+        ("metrics.table.bosting.folds", "did you mean 'metrics.table.boosting'?"),
+        ("metrics.table.boosting.folds", "to set it write +metrics.table.boosting.folds=VALUE"),
+        ("metrics.series.discriminativ.steps", "did you mean 'metrics.series.discriminative.steps'?"),
+        ("metrics.image.swd.patchs", "did you mean '+metrics.image.swd.patches'?"),
+    ],
+)
+def test_the_right_name_stands_where_the_config_has_it(key, told):
+    """What is hinted at can be given: metrics lie one level deeper than their group's name says."""
+    assert told in unknown_option(key, ["model=vae", f"{key}=3"]), unknown_option(key, ["model=vae", f"{key}=3"])
+
+
+@pytest.mark.parametrize("name", ["lr", "weight_decay", "eps"])
+@pytest.mark.parametrize(("model", "part"), [("vae", "optimizer"), ("dcgan", "critic_optimizer")])
+def test_rates_below_zero_are_refused_before_any_data_is_read(model, part, name):
+    for value in ("-0.1", "fast"):
+        cfg = config(f"model={model}", "data=digits", f"++model.{part}.{name}={value}")
+        with pytest.raises(UserError, match=f"model.{part}.{name}={value} must be a number of at least 0"):
+            check(cfg)

@@ -187,7 +187,8 @@ class Run(Job):
 
     def trainer_options(self) -> dict[str, Any]:
         """What the trainer is told besides its config."""
-        return {}
+        is_shared = self.cfg.trainer.get("strategy") == "ddp"  # as trainer=ddp says, where one process is left
+        return {"strategy": "auto"} if is_shared else {}
 
     def _check_study(self) -> None:
         """Refuses, before anything is trained, a study that could not be made afterwards."""
@@ -370,11 +371,13 @@ class Run(Job):
 
     def synthesize(self) -> None:
         """Samples the best model into the run's folder."""
-        with self.phase("sample"), self.console.work("sampling"):
+        with self.phase("sample"), self.console.work("sampling", 1) as work:
             best = self.bundle.best_path if self.bundle.best_path.exists() else self.bundle.last_path
             self.synthesizer = Synthesizer.load(best, device=str(self.model.device))
-            n = self.cfg.n_synthetic or self.data.n_synthetic
-            self.synthetic = self.proof.write_synthetic(self.synthesizer, int(n), int(self.cfg.seed), self.folder)
+            n = int(self.cfg.n_synthetic or self.data.n_synthetic)
+            work.step()
+            with self.synthesizer.watched(n, work.part):
+                self.synthetic = self.proof.write_synthetic(self.synthesizer, n, int(self.cfg.seed), self.folder)
 
     def prove(self) -> None:
         """Measures the synthetic data and the model, and draws them, unless `plots=false`."""

@@ -88,7 +88,7 @@ class TableCodec(ColumnsCodec):
         """
         self.schema, self.plan = schema, Plan([], schema)
         self.columns = columns
-        self.inner = self._to_lay_out({})
+        self.inner, self.equal_to = self._to_lay_out({}), {}
         self._lay_out(rows, shares)
         return self
 

@@ -14,6 +14,7 @@ from datakiln.data.tables.facts import Facts, SeriesFacts
 from datakiln.data.tables.overrides import Override, overridden, wanted_of
 from datakiln.errors import UserError, near
 from datakiln.schema import Field, Schema
+from datakiln.wording import counted
 from datakiln.writings import DURATIONS, is_text, number_writing, numbers_of
 
 if TYPE_CHECKING:
@@ -143,7 +144,8 @@ def _check_label(facts: Facts, field: Field) -> None:
     if field.is_choice:
         raise UserError(f"data.target={field.name} has {distinct} classes; a label may have {MAX_CLASSES} at most")
     if field.type == "constant":
-        raise UserError(f"data.target={field.name} has {distinct} distinct values, so there is nothing to label by")
+        told = counted(distinct, "distinct value")
+        raise UserError(f"data.target={field.name} has {told}, so there is nothing to label by")
     raise UserError(
         f"data.target={field.name} is of type {field.type} ({distinct} distinct values in {facts.rows} rows), so it"
         f" cannot be the label; choose another, or say what it is with data.types.{field.name}=category"
