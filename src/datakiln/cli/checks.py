@@ -21,6 +21,7 @@ from datakiln.spec import doublings
 from datakiln.wording import with_article
 
 GIVEN = ("spec",)  # arguments that the program adds to what the yaml says
+EXPRESSION = "datakiln.constraints.Expression"
 
 
 def check(cfg: DictConfig) -> None:
@@ -49,10 +50,14 @@ def check(cfg: DictConfig) -> None:
 
 
 def name_constraints(cfg: DictConfig) -> None:
-    """Gives constraints of before this package was called datakiln their present names: a table's rules live long."""
+    """Makes expressions of constraints that are plain text; gives those of before this package was named its name."""
     data = cfg.get("data")
     declared = data.get("constraints") if OmegaConf.is_dict(data) else None
-    for one in declared if isinstance(declared, ListConfig) else []:
+    rules = declared if isinstance(declared, ListConfig) else ListConfig([])
+    for i, one in enumerate(rules):
+        if isinstance(one, str):
+            with flag_override(rules, "readonly", False):
+                rules[i] = {"_target_": EXPRESSION, "text": one}
         target = str(one.get("_target_", "")) if OmegaConf.is_dict(one) else ""
         now = target.replace("src.", "datakiln.", 1)
         if target.startswith("src.constraints.") and signatures.is_ours(now):

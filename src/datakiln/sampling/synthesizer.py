@@ -323,7 +323,8 @@ class Synthesizer:
     def impute(self, frame: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         """A table with its missing cells filled by a draw given the known cells of their row; known cells stay.
 
-        Where missing is itself likely for a cell, it is drawn again, `FILL_TRIES` times at most, then left missing.
+        Where missing is itself likely for a cell, it is drawn again, `FILL_TRIES` times at most, then left missing. So
+        is a row whose filled cells break a constraint or an order of columns, if the known ones leave it a choice.
 
         Raises:
             UserError: The model cannot be told columns, or the table lacks one that the model uses.
@@ -335,20 +336,45 @@ class Synthesizer:
         filled = frame[names].reset_index(drop=True)
         if codec.plan.relations:
             filled = completed_frame(codec, filled)
+        given = filled.copy()
+        self._fill(codec, filled, seed, 0)
+        for turn in range(1, FILL_TRIES):
+            at = np.flatnonzero(self._breaks(codec, filled) & given.isna().any(axis=1).to_numpy())
+            if not len(at):
+                break
+            again = given.iloc[at].reset_index(drop=True)
+            self._fill(codec, again, seed, turn)
+            met = ~self._breaks(codec, again)
+            filled.loc[at[met]] = again[met].to_numpy()
+        fields = [codec.schema[name] for name in names]
+        dtypes = {field.name: choice_dtype(field, []) if field.categories else field.dtype for field in fields}
+        return filled.astype(dtypes).set_axis(frame.index)
+
+    def _fill(self, codec: TableCodec, filled: pd.DataFrame, seed: int, turn: int) -> None:
+        """Draws the missing cells of the rows, in place."""
         for i in range(FILL_TRIES):
-            at = np.flatnonzero(filled.isna().any(axis=1))
+            at, key = np.flatnonzero(filled.isna().any(axis=1)), (seed, turn, i)
             if not len(at):
                 break
             gaps = filled.iloc[at].reset_index(drop=True)
-            drawn = codec.decode(self._draw(len(at), codec.encode_gaps(gaps), (seed, 0, i)), _generator((seed, 0, i)))
+            drawn = codec.decode(self._draw(len(at), codec.encode_gaps(gaps), key), _generator(key))
             if codec.plan.relations:
                 drawn = beside_given(codec, gaps, drawn)
             for name in gaps.columns[gaps.isna().any()]:
                 column = gaps[name].where(gaps[name].notna(), drawn[name])
                 filled.loc[at, name] = column.to_numpy()
-        fields = [codec.schema[name] for name in names]
-        dtypes = {field.name: choice_dtype(field, []) if field.categories else field.dtype for field in fields}
-        return filled.astype(dtypes).set_axis(frame.index)
+
+    def _breaks(self, codec: TableCodec, filled: pd.DataFrame) -> np.ndarray:
+        """Rows without a missing cell that break a constraint or an order, of those whose columns are all there."""
+        bad = np.zeros(len(filled), dtype=bool)
+        for constraint in self.rules.rowwise:
+            if set(constraint.columns) <= set(filled):
+                there = np.flatnonzero(filled[list(constraint.columns)].notna().all(axis=1))
+                bad[there] |= ~constraint.holds(filled.iloc[there].infer_objects(), self.rules.schema)
+        for relation in codec.plan.checked:
+            if set(relation.columns) <= set(filled):
+                bad |= relation.breaks(filled, codec.schema)
+        return bad
 
     def log_prob(self, frame: pd.DataFrame, unknown: Sequence[str] = ()) -> pd.Series:
         """Log-probability of each row in nats, bins of numbers counted as categories; the lowest are anomalies.
