@@ -414,6 +414,7 @@ def test_the_command_from_training_to_folders(tmp_path, monkeypatch, capsys):
     options = [
         "model=dcgan", "data=digits", "epochs=2", f"output_dir={run}", "model.width=4", "conditional=true",
         "n_synthetic=300", "watch.image.fid.every=1", "watch.image.fid.n=200", "watch.image.fid.budget=null",
+        "~metrics.image.swd", "~metrics.image.membership",  # they have tests of their own, and take as long as the rest
     ]  # fmt: skip
     with initialize_config_dir(str(CONF), version_base="1.3"):
         job = Run(compose("train", overrides=options))

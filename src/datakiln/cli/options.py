@@ -125,6 +125,15 @@ class Serve:
     debug: bool
 
 
+@dataclass
+class Optimizer:
+    """Of those of torch, which check ranges only once they are built, after the data was read, and name no option."""
+
+    lr: Annotated[float, "at least 0"]
+    weight_decay: Annotated[float, "at least 0"]
+    eps: Annotated[float, "at least 0"]
+
+
 OPTIONS = {"train": Train, "sample": Sample, "evaluate": Evaluate, "serve": Serve}
 
 

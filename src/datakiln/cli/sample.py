@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from datakiln.cli.calling import called_as
 from datakiln.cli.commands import command, given_twice, options
+from datakiln.cli.spreading import LAUNCHERS, spread
 from datakiln.errors import UserError
 from datakiln.sampling.room import check_room
 from datakiln.sampling.unfinished import may_go_on
@@ -28,6 +29,7 @@ OPTIONS = ("steps", "guidance", "temperature", "truncation", "mean")  # as the f
 WHOLE_FILES = ("fill", "score", "translate", "upscale", "forecast")  # options that name what to work on
 WORDS = {"fill": "filling", "upscale": "drawing"}
 LEAST = 1  # bytes that a row or picture takes at the very least: what no disk holds is refused before anything is read
+MOST_WORKERS = 10_000
 DEFAULT_ROWS, DEFAULT_PICTURES, DEFAULT_STEPS = 1000, 64, 32  # of a table, of a grid or folder, of a walk
 
 
@@ -39,6 +41,9 @@ def main(argv: list[str]) -> None:
     """
     cfg = options(argv, "sample")
     _check(cfg)
+    if cfg.workers is not None:
+        spread(argv, cfg.launcher or "local", int(cfg.workers))
+        return
     say(f"sampling from {cfg.run} into {cfg.out}")
     # torch takes seconds to import: a wrong option should not wait for it
     from datakiln.console import Console
@@ -293,6 +298,7 @@ def _check(cfg: DictConfig) -> None:
         raise UserError(f"{key}={cfg[key]} needs parts=; say parts=1000")
     if cfg.parts is not None and "://" not in str(cfg.out) and not str(cfg.out).endswith("/"):
         raise UserError(f"parts={cfg.parts} makes several files, so out={cfg.out} must be a folder and end in /")
+    _check_workers(cfg)
     taken = [key for key in (*WHOLE_FILES, "interpolate", "overwrite") if cfg.parts is not None and cfg[key]]
     if taken:
         raise UserError(f"parts={cfg.parts} and {taken[0]}={cfg[taken[0]]} do not go together; leave one of them out")
@@ -307,6 +313,17 @@ def _check(cfg: DictConfig) -> None:
     out = Path(str(cfg.out))
     if out.is_file() and not cfg.overwrite and not may_go_on(out):
         raise UserError(f"out={cfg.out} exists; choose another name, or overwrite=true")
+
+
+def _check_workers(cfg: DictConfig) -> None:
+    if cfg.launcher is not None and (cfg.launcher not in LAUNCHERS or cfg.workers is None):
+        raise UserError(f"launcher={cfg.launcher} must be {', '.join(LAUNCHERS)} and needs workers=; say workers=4")
+    if cfg.workers is None:
+        return
+    if not isinstance(cfg.workers, int) or isinstance(cfg.workers, bool) or not 1 <= cfg.workers <= MOST_WORKERS:
+        raise UserError(f"workers={cfg.workers} must be a whole number from 1 to {MOST_WORKERS}")
+    if cfg.parts is None or cfg.worker is not None:
+        raise UserError(f"workers={cfg.workers} starts processes for parts; give parts= and leave out worker=")
 
 
 def run() -> None:

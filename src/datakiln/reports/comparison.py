@@ -14,6 +14,7 @@ from datakiln.reports.groups import COSTS, REFERENCES, Comparison, Failure, Grou
 from datakiln.reports.page import render, write_text
 from datakiln.reports.sweep_plots import sweep_plots
 from datakiln.results import Better, RunResult, headlines
+from datakiln.storage import small_text
 
 # options that decide where a run writes and what it says, not what it learns
 SILENT = ("seed", "model", "data", "output_dir", "data_dir", "logger", "ckpt_path", "debug", "objective")
@@ -129,8 +130,10 @@ def _rank(group: Group, objective: str, better: dict[str, Better]) -> tuple[str,
 
 
 def _failure(file: Path) -> Failure:
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    overrides, message = [*lines, "", ""][:2]
+    try:
+        overrides, message = [*small_text(file).splitlines(), "", ""][:2]
+    except ValueError as error:
+        overrides, message = "", f"({file.name} cannot be read: {error})"
     return Failure(file.parent, overrides.strip(), message.strip() or "(the error file is empty)")
 
 
