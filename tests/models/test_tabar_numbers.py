@@ -90,7 +90,7 @@ def test_the_density_of_a_number_integrates_to_one(strange, codec):
     last = int(strange.rank.argmax())
     code, place = (block.start for block in codec.spec.columns[last].blocks)
     block = codec.spec.columns[last].blocks[0]
-    steps = 400
+    steps = 3000
     inner = torch.arange(block.ordered)[:, None] + (torch.arange(steps) + 0.5) / steps
     knots = torch.tensor(block.knots)
     is_lump = knots[:, -1] == knots[:, 0]
