@@ -31,7 +31,9 @@ FINEST = 0.003  # and of the plane, in normal scores
 SHARPEST = 5e-4  # and of a component that lies among values, in standardised ones
 CLOSED = -30.0  # logit of a component whose columns are not all there: no weight, and a finite gradient
 BELOW = 2.0**-10  # by which the last coordinate stays below the number of codes
-ROWS = 2000  # training rows that weights are taken from
+ROWS = 2000  # training rows that weights are taken from, fewer, but not fewer than
+LEAST_ROWS = 50  # these, where there are
+PAIRS = 2**25  # pairs of numbers in so many of them
 WEIGHINGS = 30  # updates of them
 LEAST_WEIGHT = 0.005  # of a component
 LEAST_OF_CODES = (0.05, 0.25)  # least weight of a number's codes; where it has states besides them
@@ -190,7 +192,8 @@ class Numbers(nn.Module):
         Returns:
             Log of the weights that are left to the codes of each number, (N,).
         """
-        coordinates, codes, valued = coordinates[:ROWS], codes[:ROWS], valued[:ROWS]
+        rows = min(ROWS, max(PAIRS // max(len(self), 1) ** 2, LEAST_ROWS))
+        coordinates, codes, valued = coordinates[:rows], codes[:rows], valued[:rows]
         mine = codes[:, self.numbers]
         inside = valued & (mine - self.codes.first[self.numbers] < self.last)
         scale = torch.maximum(self.start.exp(), self._least(slice(None)))
@@ -201,12 +204,10 @@ class Numbers(nn.Module):
         seen = before & valued[:, None, :]
         together = self.are_open(seen, torch.ones_like(valued))
         alone = self.are_open(valued[:, None, :].expand_as(seen), torch.ones_like(valued))
-        weights = _weights(gain.masked_fill(~together, CLOSED), inside)
-        by_itself = torch.stack(
-            [_weights(part, inside)[:, 1] for part in gain.masked_fill(~alone, CLOSED)[..., None].unbind(dim=2)], dim=1
-        )
-        size = (coordinates > -1).sum(dim=0).clamp(min=1)
-        mass = (inside.sum(dim=0) / size).clamp(min=1e-3)
+        weights = fitted_weights(gain.masked_fill(~together, CLOSED), inside)
+        each = gain.masked_fill(~alone, CLOSED)[..., None].unbind(dim=2)
+        by_itself = torch.stack([fitted_weights(part, inside)[:, 1] for part in each], dim=1)
+        mass = inside.float().mean(dim=0).clamp(min=1e-3)
         least = torch.where(mass < 1.0, LEAST_OF_CODES[1], LEAST_OF_CODES[0])
         rest = torch.maximum(weights[:, :1], least[:, None])
         others = weights[:, 1:] * (1.0 - rest) / (1.0 - weights[:, :1]).clamp(min=1e-6)
@@ -406,7 +407,7 @@ def _interpolate(values: Tensor, rising: Tensor, at: Tensor) -> Tensor:
     return torch.where(torch.isfinite(high), begin + share * (end - begin), begin)
 
 
-def _weights(gain: Tensor, counts: Tensor) -> Tensor:
+def fitted_weights(gain: Tensor, counts: Tensor) -> Tensor:
     """Likeliest weights of what gains nothing and of K others, (N, K + 1), from gains in the log-density, (B, N, K)."""
     gain = torch.cat([torch.zeros_like(gain[..., :1]), gain], dim=-1)
     weights = torch.full_like(gain[0], 1.0 / gain.shape[-1])
