@@ -184,7 +184,7 @@ class GeneratedColumn(ColumnCodec):
             state["constant"],
             state["next_id"],
             state.get("generator", ""),
-            None if pattern is None else Pattern([(words, least, most) for words, least, most in pattern]),
+            None if pattern is None else Pattern.from_state(pattern),
             None if seen is None else Seen.from_state(seen),
             state.get("missing_share", 0.0),
         )
