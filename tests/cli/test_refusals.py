@@ -8,7 +8,15 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from datakiln.callbacks.fid import Fid
-from datakiln.cli.checks import check, check_arguments, check_pairing, check_side, check_trainer, check_watch
+from datakiln.cli.checks import (
+    check,
+    check_arguments,
+    check_pairing,
+    check_references,
+    check_side,
+    check_trainer,
+    check_watch,
+)
 from datakiln.cli.explain import explain, unknown_option
 from datakiln.cli.run_folders import register_resolvers, remove_if_empty
 from datakiln.codecs.tables.table import TableCodec
@@ -64,6 +72,13 @@ def test_what_two_optimizers_cannot_follow_is_refused_before_any_data_is_read(op
     with pytest.raises(UserError, match=told):
         check_trainer(config("model=dcgan", "data=digits", option))
     check_trainer(config("model=vae", "data=digits", option))
+
+
+@pytest.mark.parametrize("option", [r'data.target="\${y}"', r'data.columns=[x,"\${y}"]'])
+def test_a_column_that_would_be_looked_up_is_refused(option):
+    with pytest.raises(UserError, match=r"data\.\w+.*options read \$\{ as a reference"):
+        check_references(config("data=csv", "data.path=x.csv", option))
+    check_references(config("data=csv", "data.path=x.csv", "data.target=$y"))
 
 
 @pytest.mark.parametrize("side", ["-8", "0", "12.5", "abc", "true", "130"])

@@ -60,6 +60,7 @@ class Sample:
     device: str
     overwrite: bool
     translate: str | None
+    upscale: str | None
     parts: Annotated[int, "at least 1"] | None
     worker: str | None
     interpolate: bool
@@ -78,6 +79,7 @@ class Evaluate:
     synthetic: str | None
     holdout: str | None
     target: str | None
+    card: str | None
     data: dict[str, str | int | None]
     shadows: Annotated[int, "at least 0"]
     secret: str | None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datakiln.errors import UserError, near
-from datakiln.reports.groups import COSTS, Comparison, Failure, Group, Run
+from datakiln.reports.groups import COSTS, REFERENCES, Comparison, Failure, Group, Run
 from datakiln.reports.page import render, write_text
 from datakiln.reports.sweep_plots import sweep_plots
 from datakiln.results import Better, RunResult, headlines
@@ -157,7 +157,8 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         id(group): strip for groups in comparison.by_data.values() for group, strip in _strips(comparison, groups)
     }
     plots = {data: sweep_plots(comparison, groups) for data, groups in comparison.by_data.items()}
-    write_text(render("comparison.html", comparison=comparison, strips=strips, plots=plots, id=id), page)
+    shown = {"comparison": comparison, "strips": strips, "plots": plots, "references": REFERENCES, "id": id}
+    write_text(render("comparison.html", **shown), page)
     return [table, page]
 
 

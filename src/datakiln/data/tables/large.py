@@ -21,7 +21,7 @@ from pyarrow import parquet
 from datakiln import strictjson
 from datakiln.data.base import files_sha256
 from datakiln.data.tables.conversion import GROUP, Text, text_to_parquet, unpacked, write_groups
-from datakiln.data.tables.files import FOREIGN, plain_column
+from datakiln.data.tables.files import FOREIGN, is_too_long, plain_column
 from datakiln.data.tables.finding import check_exists
 from datakiln.data.tables.limits import MOST_COLUMNS, check_columns
 from datakiln.errors import UserError
@@ -128,6 +128,9 @@ class RowStore:
     def _column(self, column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         if pa.types.is_dictionary(column.type):
             column = pc.cast(column, column.type.value_type)
+        if is_too_long(column, self._has_nulls[name]):
+            told = f"{self.paths[0].name}: column {name!r} ({column.type}) has numbers too long to be exact"
+            raise UserError(f"{told}; store it as text")
         column = plain_column(column, name, self.paths[0].name, self._has_nulls[name])
         if self._has_nulls[name] and pa.types.is_integer(column.type):
             return pc.cast(column, pa.float64(), safe=False)
