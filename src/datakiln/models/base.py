@@ -65,6 +65,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         adopts: Whether its parameters can be those of a mixture fitted to noisy marginals; see `Mixture.adopt`.
         directions: Which of its logged figures are better "lower" or "higher".
         remedy: What to try when a loss is not finite.
+        beside: What it needs in `Batch.other`: "" for nothing, "domain" for pictures of a second set (`data.other`),
+            "partner" for another picture of the same class (`data.partners`).
     """
 
     supports: ClassVar[frozenset[str]]
@@ -75,6 +77,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     adopts: ClassVar[bool] = False
     mixes: ClassVar[str] = ""
     likelihood: ClassVar[Literal["none", "whole", "partial"]] = "none"
+    beside: ClassVar[Literal["", "domain", "partner"]] = ""
     conditioning: Conditioning = "none"
     restricts: ClassVar[bool] = False
 
