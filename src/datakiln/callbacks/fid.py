@@ -155,7 +155,7 @@ class Fid(L.Callback):
         """Features of training pictures: made once, not at the cost of the budget, and kept on disk for other runs."""
         if self._real is None:
             start = time.perf_counter()
-            self.sets = training_sets(self.data, device, sampled=self.how[0] == "classifier")
+            self.sets = training_sets(self.data.target, device, sampled=self.how[0] == "classifier")
             self.network = self.sets.extractor(*self.how)
             self._real = self.sets.reference(self.network, self.n_train, STORE)
             self._elapsed_before -= time.perf_counter() - start

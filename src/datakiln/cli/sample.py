@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Maker = Callable[..., str]
 OPTIONS = ("steps", "guidance", "temperature", "truncation", "mean")  # as the fields of `Sampling`
-WHOLE_FILES = ("fill", "score", "translate", "forecast")  # options that name what to work on
+WHOLE_FILES = ("fill", "score", "translate", "upscale", "vary", "forecast")  # options that name what to work on
 LEAST = 1  # bytes that a row or picture takes at the very least: what no disk holds is refused before anything is read
 DEFAULT_ROWS, DEFAULT_PICTURES, DEFAULT_STEPS = 1000, 64, 32  # of a table, of a grid or folder, of a walk
 
@@ -71,7 +71,9 @@ def _write(cfg: DictConfig, synthesizer: Synthesizer, console: Console) -> str:
         condition = by_column(condition, synthesizer.codec.schema.names)  # type: ignore[attr-defined]
     if kind != "series" and (key := next((key for key in ("length", "forecast") if cfg[key] is not None), None)):
         raise UserError(f"{key}={cfg[key]} is for series; this run has learnt {NOUNS[kind]}s")
-    for key, makers in (("fill", FILLERS), ("score", SCORERS), ("translate", TRANSLATORS)):
+    for key, makers in (
+        ("fill", FILLERS), ("score", SCORERS), ("translate", TRANSLATORS), ("upscale", UPSCALERS), ("vary", VARIERS)
+    ):  # fmt: skip
         if cfg[key] is not None:
             _check_ability(key, synthesizer)
             if kind != "image" and cfg.mask is not None:
@@ -106,10 +108,10 @@ def _check_ability(key: str, synthesizer: Synthesizer) -> None:
     model = synthesizer.model
     if key == "fill" and not model.can_fill:
         raise UserError(f"fill=: {type(model).__name__} cannot be told a part of an example and draw the rest")
-    if key == "score":
+    if key == "score" and synthesizer.codec.kind != "image":  # pictures are scored in other ways as well
         synthesizer.check_likelihood()
-    if key == "translate" and not model.can_transform:
-        raise UserError(f"translate=: {type(model).__name__} takes no input, it draws; leave translate= out")
+    if key in ("translate", "upscale", "vary") and not model.can_transform:
+        raise UserError(f"{key}=: {type(model).__name__} takes no input, it draws; leave {key}= out")
 
 
 def _of_kind(makers: Mapping[str, Maker], kind: str, what: str) -> Maker:
@@ -141,16 +143,31 @@ def _fill_pictures(cfg: DictConfig, synthesizer: Synthesizer, condition: dict[st
 
 
 def _score_pictures(cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str, Any], options: Sampling) -> str:
+    from datakiln.sampling.anomalies import score_pictures
     from datakiln.sampling.completing import score_folder
 
-    return score_folder(synthesizer, Path(str(cfg.score)), str(cfg.out))
+    write = score_folder if synthesizer.model.likelihood != "none" else score_pictures
+    return write(synthesizer, Path(str(cfg.score)), str(cfg.out))
 
 
 def _translate_pictures(cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str, Any], options: Sampling) -> str:
-    from datakiln.sampling.pictures import translate_folder
+    from datakiln.sampling.pictures_to_pictures import translate_folder
 
-    source, out = Path(str(cfg.translate)), Path(str(cfg.out))
-    return translate_folder(synthesizer, source, out, condition, int(cfg.seed), options, bool(cfg.overwrite))
+    source, out, to = Path(str(cfg.translate)), Path(str(cfg.out)), None if cfg.to is None else str(cfg.to)
+    return translate_folder(synthesizer, source, out, condition, int(cfg.seed), options, bool(cfg.overwrite), to)
+
+
+def _upscale_pictures(cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str, Any], options: Sampling) -> str:
+    from datakiln.sampling.pictures_to_pictures import upscale_folder
+
+    return upscale_folder(synthesizer, Path(str(cfg.upscale)), Path(str(cfg.out)), options, bool(cfg.overwrite))
+
+
+def _vary_pictures(cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str, Any], options: Sampling) -> str:
+    from datakiln.sampling.pictures_to_pictures import vary_folder
+
+    source, out, per = Path(str(cfg.vary)), Path(str(cfg.out)), 10 if cfg.per is None else int(cfg.per)
+    return vary_folder(synthesizer, source, out, per, int(cfg.seed), options, bool(cfg.overwrite))
 
 
 def _write_table(
@@ -240,6 +257,8 @@ WRITERS: dict[str, Maker] = {"table": _write_table, "image": _write_pictures, "s
 FILLERS: dict[str, Maker] = {"table": _fill_table, "image": _fill_pictures, "series": _fill_series}
 SCORERS: dict[str, Maker] = {"table": _score_table, "image": _score_pictures, "series": _score_series}
 TRANSLATORS: dict[str, Maker] = {"image": _translate_pictures}
+UPSCALERS: dict[str, Maker] = {"image": _upscale_pictures}
+VARIERS: dict[str, Maker] = {"image": _vary_pictures}
 
 
 def _check(cfg: DictConfig) -> None:
@@ -258,6 +277,9 @@ def _check(cfg: DictConfig) -> None:
         told = cfg.condition and key != "translate"
         if cfg[key] is not None and (others or told):
             raise UserError(f"{key}={cfg[key]} works on the rows of that file; leave out {(*others, 'condition')[0]}=")
+    for key, of in (("to", "translate"), ("per", "vary")):
+        if cfg[key] is not None and cfg[of] is None:
+            raise UserError(f"{key}={cfg[key]} is of {of}=; give {of}=DIR too, or leave it out")
     if cfg.mask is not None and cfg.fill is None:
         raise UserError(f"mask={cfg.mask} says what fill= hides in pictures; give fill=FOLDER/ too, or leave it out")
     if cfg.parts is None and (cfg.worker is not None or "://" in str(cfg.out)):

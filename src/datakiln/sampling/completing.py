@@ -64,7 +64,7 @@ def fill_folder(
     first -= first % chunk  # pieces are drawn whole, so that a picture does not depend on where a command was stopped
     with unfinished:
         for start in range(0, len(files), chunk):
-            good, pixels, bad = _read(files[start : start + chunk], synthesizer)
+            good, pixels, bad = read_squares(files[start : start + chunk], synthesizer)
             left += bad
             made += len(good)
             if len(pixels) and start >= first:
@@ -74,7 +74,7 @@ def fill_folder(
                     with replacing(path) as partial:
                         to_image(picture).save(partial, format="PNG", pnginfo=note(asked))
             unfinished.advance(min(start + chunk, len(files)))
-    return f"{counted(made, 'picture')} filled, {100 * hidden.mean():.0f} % of each drawn{_left_out(left)};"
+    return f"{counted(made, 'picture')} filled, {100 * hidden.mean():.0f} % of each drawn{left_out(left)};"
 
 
 def score_folder(synthesizer: Synthesizer, source: Path, out: str) -> str:
@@ -95,7 +95,7 @@ def score_folder(synthesizer: Synthesizer, source: Path, out: str) -> str:
     left: list[str] = []
     each = math.prod(synthesizer.codec.spec.shape)
     for start in range(0, len(files), synthesizer.codec.chunk):
-        good, pixels, bad = _read(files[start : start + synthesizer.codec.chunk], synthesizer)
+        good, pixels, bad = read_squares(files[start : start + synthesizer.codec.chunk], synthesizer)
         left += bad
         if len(pixels):
             nats = synthesizer.picture_log_prob(pixels, (0, start))
@@ -108,7 +108,7 @@ def score_folder(synthesizer: Synthesizer, source: Path, out: str) -> str:
     with replacing(Path(out)) as partial:
         table.to_csv(partial, index=False, float_format="%.5f")
     mean = table["bits_per_dim"].mean()
-    return f"{counted(len(rows), 'picture')} scored, {mean:.3f} bits a dimension on average{_left_out(left)};"
+    return f"{counted(len(rows), 'picture')} scored, {mean:.3f} bits a dimension on average{left_out(left)};"
 
 
 def read_mask(mask: str | None, shape: tuple[int, ...]) -> np.ndarray:
@@ -146,7 +146,7 @@ def png_bits(picture: np.ndarray) -> int:
     return 8 * len(content.getvalue())
 
 
-def _read(files: list[Path], synthesizer: Synthesizer) -> tuple[list[int], np.ndarray, list[str]]:
+def read_squares(files: list[Path], synthesizer: Synthesizer) -> tuple[list[int], np.ndarray, list[str]]:
     """Which of the files are pictures, these at the model's side, uint8 (n, C, H, W), and the faults of others."""
     channels, side, _ = synthesizer.codec.spec.shape
     good, pixels, bad = [], [], []
@@ -159,5 +159,6 @@ def _read(files: list[Path], synthesizer: Synthesizer) -> tuple[list[int], np.nd
     return good, np.stack(pixels) if pixels else np.empty(0), bad
 
 
-def _left_out(left: list[str]) -> str:
+def left_out(left: list[str]) -> str:
+    """Which files were no pictures, in words."""
     return f"; left out: {', '.join(left[:3])}{', ...' if len(left) > 3 else ''}" if left else ""

@@ -37,6 +37,7 @@ class DAGAN(PictureToPicture):
     """
 
     beside = "partner"
+    varies = True
     options = frozenset({"truncation"})
     directions = {"wasserstein": "lower"}
 

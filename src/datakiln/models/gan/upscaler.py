@@ -75,6 +75,11 @@ class Upscaler(PictureToPicture):
         return channels, height // self.factor, width // self.factor
 
     @property
+    def enlarges(self) -> int:
+        """The factor."""
+        return self.factor
+
+    @property
     def activations(self) -> int:
         """Of the map before the picture."""
         return self.width * math.prod(self.spec.shape[1:])
