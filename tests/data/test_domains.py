@@ -88,7 +88,7 @@ class TestSecondSet:
         data = FolderData(str(folder(tmp_path / "red", 40, colour=True)), side=8, batch_size=8, other="digits")
         data.setup("fit")
         assert data.second.spec.shape == (3, 8, 8)
-        assert any("digits: 1,797 pictures brought to 8 x 8 px, grey made colour" in r.detail for r in data.reports)
+        assert any("digits: 1797 pictures brought to 8 x 8 px, grey made colour" in r.detail for r in data.reports)
 
     def test_no_picture_is_in_two_splits(self):
         data = ready(other="digits")
