@@ -134,8 +134,8 @@ def main(words: list[str]) -> None:
     table = Table(title=f"AUROC, {against}, {asked['budget']} of CPU a model, seed {asked['seed']}")
     for head in ("score", "AUROC", "+-"):
         table.add_column(head)
-    for name, value, half in measured(asked):
-        table.add_row(name, f"{value:.3f}", f"{half:.3f}")
+    for name, area, half in measured(asked):
+        table.add_row(name, f"{area:.3f}", f"{half:.3f}")
     Console().print(table)
 
 

@@ -19,7 +19,7 @@ from datakiln.metrics.extractors.classifier import class_choices
 from datakiln.metrics.pictures.restoration import bicubic, consistency, feature_distance, psnr, ssim
 from datakiln.metrics.pictures.sets import ImageSets
 from datakiln.plots.images import columns
-from datakiln.results import Score
+from datakiln.results import Better, Score
 from datakiln.sampling.synthesizer import Synthesizer
 
 MOST, SHOWN, VARIED = 2000, 8, 5  # pictures measured, rows drawn, variations drawn of each
@@ -57,11 +57,12 @@ def _enlarged(data: ImageData, synthesizer: Synthesizer, sets: ImageSets) -> lis
     plain = bicubic(small, factor)
     note = f"factor {factor}, beside bicubic interpolation as the floor"
     found = []
-    for name, better, values in (
+    figures: tuple[tuple[str, Better, Callable[[Tensor], Tensor]], ...] = (
         ("psnr", "higher", lambda x: psnr(x, real)),
         ("ssim", "higher", lambda x: ssim(x, real)),
         ("consistency", "lower", lambda x: consistency(x, small)),
-    ):
+    )
+    for name, better, values in figures:
         ours, floor = values(made), values(plain)
         high = 1.0 if name == "ssim" else None
         found.append(

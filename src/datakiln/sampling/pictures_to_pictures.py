@@ -58,7 +58,7 @@ def translate_folder(
     Raises:
         UserError: No such folder, no usable picture in it, files that would be lost, or an unknown domain.
     """
-    asked = {"condition": {name: str(value) for name, value in condition.items()}, **options.given()}
+    asked: dict[str, Any] = {"condition": {name: str(value) for name, value in condition.items()}, **options.given()}
     told = dict(condition)
     if to is not None:
         synthesizer.codec.domain_index(to)  # type: ignore[attr-defined]

@@ -139,8 +139,12 @@ def apart(first: str, second: str) -> tuple[str, str]:
 
 def coloured(raw: RawImages) -> RawImages:
     """Grey pictures with their one channel three times, which changes no value and takes no memory."""
-    parts = [part and Pictures(_three(part.x), part.y) for part in (raw.train, raw.test)]
-    return dataclasses.replace(raw, train=parts[0], test=parts[1])
+    test = None if raw.test is None else _in_three(raw.test)
+    return dataclasses.replace(raw, train=_in_three(raw.train), test=test)
+
+
+def _in_three(pictures: Pictures) -> Pictures:
+    return Pictures(_three(pictures.x), pictures.y)
 
 
 def _three(x: Tensor | PictureFiles) -> Tensor | PictureFiles:

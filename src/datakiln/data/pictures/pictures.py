@@ -138,10 +138,10 @@ class ImageData(GenerativeData):
             return
         source = source_of(self.other, self.data_dir, self.source)
         side = self.side or side_of(self.raw)
-        options = {"crop": self.crop, "flip": self.flip, "validation": self.validation, "holdout": self.holdout}
         second = ImageData(
-            source, self.data_dir, self.batch_size, side, seed=self.seed, classes=self.other_classes, **options
-        )
+            source, self.data_dir, self.batch_size, side, self.crop, self.flip, self.validation, self.holdout, self.seed,
+            classes=self.other_classes,
+        )  # fmt: skip
         raw = of_classes(source(self.data_dir, side_of(self.raw)), self.other_classes, None, "data.other_")
         self.domains = apart(name_of(self.source, self.raw), name_of(source, raw))
         told = channels_of(raw), side

@@ -46,7 +46,7 @@ def _window(side: int) -> Tensor:
 
 def consistency(made: Tensor, small: Tensor) -> Tensor:
     """How far means over blocks of an enlarged picture are from the small one, in grey levels (RMS)."""
-    shrunk = F.adaptive_avg_pool2d(made.double(), small.shape[2:])
+    shrunk = F.adaptive_avg_pool2d(made.double(), (small.shape[2], small.shape[3]))
     return (shrunk - small.double()).square().flatten(1).mean(dim=1).sqrt()
 
 

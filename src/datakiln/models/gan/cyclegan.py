@@ -39,6 +39,8 @@ class CycleGAN(PictureToPicture):
     """
 
     beside = "domain"
+    generator: nn.ModuleDict
+    critic: nn.ModuleDict
     remedy = "try lower learning rates (model.critic_optimizer.lr, model.generator_optimizer.lr)"
     directions = {"cycle": "lower"}
 
@@ -100,7 +102,8 @@ class CycleGAN(PictureToPicture):
         with torch.no_grad():
             made = {"second": self.generator["there"](first), "first": self.generator["back"](second)}
         torch.clear_autocast_cache()  # as in `detached_fakes`
-        total, figures = first.new_zeros(()), {}
+        total = first.new_zeros(())
+        figures: dict[str, Tensor] = {}
         for name, real in (("first", first), ("second", second)):
             fake = self.shown[name].mixed(made[name]) if self.training else made[name]
             of_real, of_fake = self.critic[name](real), self.critic[name](fake)
