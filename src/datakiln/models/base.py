@@ -17,6 +17,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from datakiln import processes
 from datakiln.errors import UserError
 from datakiln.models.meter import Meter
 from datakiln.privacy.gradients import PrivateGradients
@@ -63,11 +64,14 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         mixes: What of its training looks at several examples at once, so that no gradient is of one alone; "" for what
             is not known.
         adopts: Whether its parameters can be those of a mixture fitted to noisy marginals; see `Mixture.adopt`.
+        alone: Why it is trained in one process only; "" where several can, each on its share of every batch.
         directions: Which of its logged figures are better "lower" or "higher".
         remedy: What to try when a loss is not finite.
         varies: Whether `transform` draws: it makes another example of the same input every time.
         beside: What it needs in `Batch.other`: "" for nothing, "domain" for pictures of a second set (`data.other`),
             "partner" for another picture of the same class (`data.partners`).
+        trained_with: Names of the extractors of `datakiln.metrics.extractors` that its losses look through: they decide
+            nothing of its pictures.
     """
 
     supports: ClassVar[frozenset[str]]
@@ -82,7 +86,10 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     varies: ClassVar[bool] = False
     conditioning: Conditioning = "none"
     restricts: ClassVar[bool] = False
+    alone: ClassVar[str] = ""
+    trained_with: ClassVar[frozenset[str]] = frozenset()
 
+    gather_gradients: Callable[[Any], None] | None = None  # those of all processes, where several train
     guard: PrivateGradients | None = None  # clips and hides gradients, under differential privacy
     protection: Protection | None = None  # counts its steps
 
@@ -99,6 +106,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
             raise UserError(f"model {type(self).__name__} cannot read this encoding of the table; use {way}")
         self.spec = spec
         self.allowed: Mapping[int, Tensor] = {}
+        self.watcher: Callable[[float], None] | None = None  # told how many more examples are made
+        self._counted = 0.0
         self.meter = Meter()
         self._still: list[str] = []
         self._frozen: list[str] = []  # those of them that no checkpoint holds
@@ -139,6 +148,19 @@ class GenerativeModel(L.LightningModule, abc.ABC):
             Pictures of the same shape; what was known is as it was.
         """
         raise UserError(f"fill=: {type(self).__name__} cannot be told a part of an example and draw the rest")
+
+    def enlarge(self, x: Tensor, y: Tensor | None, options: Sampling = PLAIN) -> Tensor:
+        """One chunk of pictures drawn given what they are when made smaller.
+
+        Arguments:
+            x: Means over blocks in model space, shape (B, C, H / k, W / k) for a whole k.
+            y: As of `complete`.
+            options: See `Sampling`.
+
+        Returns:
+            Pictures of shape (B, *spec.shape).
+        """
+        raise UserError(f"upscale=: {type(self).__name__} cannot be told a smaller picture and draw a larger one")
 
     def walk(self, keys: Tensor, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Examples at given latents, shape (n, latent_dim) to (n, *spec.shape): the steps of a walk between some."""
@@ -185,6 +207,11 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         return type(self).walk is not GenerativeModel.walk
 
     @property
+    def can_enlarge(self) -> bool:
+        """Whether it can be told a picture made smaller and draw the larger one."""
+        return type(self).enlarge is not GenerativeModel.enlarge
+
+    @property
     def can_fill(self) -> bool:
         """Whether it can be told a part of an example and draw the rest."""
         return self.conditioning == "columns" or type(self).complete is not GenerativeModel.complete
@@ -222,8 +249,24 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         sizes = [min(chunk, n - start) for start in range(0, n, chunk)]
         told = [None] * len(sizes) if condition is None else condition.split(chunk)
         with self.evaluating():
-            parts = [self.draw(size, part, options) for size, part in zip(sizes, told, strict=True)]
+            parts = []
+            for size, part in zip(sizes, told, strict=True):
+                with self.making(size):
+                    parts.append(self.draw(size, part, options))
         return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    @contextmanager
+    def making(self, n: int) -> Iterator[None]:
+        """Inside, n examples are made; what `tell` was not called with is told at the end."""
+        before = self._counted
+        yield
+        self.tell(n - (self._counted - before))
+
+    def tell(self, more: float) -> None:
+        """Says that so many more examples are made: parts of some count, where one takes long."""
+        self._counted += more
+        if self.watcher is not None:
+            self.watcher(more)
 
     @torch.no_grad()
     def transformed(self, x: Tensor, target: Tensor | None = None, options: Sampling = PLAIN) -> Tensor:
@@ -329,8 +372,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
 
     @property
     def networks(self) -> frozenset[str]:
-        """Hashes, as in an extractor's tag, of networks that its losses look through: they decide nothing of it."""
-        return frozenset()
+        """Names of `trained_with`, or hashes as in an extractor's tag where a model knows them."""
+        return self.trained_with
 
     def averaged(self) -> nn.Module:
         """The part whose weights an EMA averages: what `draw` needs."""
@@ -384,7 +427,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         if self.guard is not None:
             self.publish("train", {"epsilon": self.protection.spent if self.protection is not None else 0.0})
             return
-        self.raise_if_diverged()
+        self._raise_together()
         self.publish("train", {**self.meter.pop("train"), **self.epoch_figures()})
 
     def on_validation_epoch_end(self) -> None:
@@ -420,7 +463,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
 
     def check_finite(self, loss: Tensor) -> None:
         """Remembers the first step whose loss is NaN or infinite; on a CPU, where looking is free, raises at once."""
-        if loss.device.type == "cpu":
+        if loss.device.type == "cpu" and processes.count() == 1:  # several must all leave at the same place
             if not math.isfinite(loss.item()):
                 raise Diverged(self.current_epoch, self.steps, self.remedy)
             return
@@ -433,6 +476,14 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         """Raises `Diverged` if any loss so far was not finite; called before anything is saved and once an epoch."""
         if self._bad_step is not None and int(self._bad_step) >= 0:
             raise Diverged(self.current_epoch, int(self._bad_step), self.remedy)
+
+    def _raise_together(self) -> None:
+        """The same, in all of several processes if in one of them."""
+        if processes.count() > 1:
+            bad = torch.full((1,), float(self._bad_step is not None and int(self._bad_step) >= 0), device=self.device)
+            if processes.total(bad) > 0 and (self._bad_step is None or int(self._bad_step) < 0):
+                self._bad_step = torch.full((), self.steps, dtype=torch.long, device=self.device)
+        self.raise_if_diverged()
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Batches made on the device pass through untouched."""

@@ -23,7 +23,7 @@ from datakiln.errors import UserError
 from datakiln.models.base import GenerativeModel
 from datakiln.models.gan.pictures import ImageGAN
 from datakiln.models.vae.vae import VAE
-from datakiln.sampling.completing import left_out, png_bits, read_squares
+from datakiln.sampling.completing import left_out, own_side, png_bits, read_all
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import Batch
 from datakiln.storage import replacing
@@ -66,11 +66,11 @@ def score_pictures(synthesizer: Synthesizer, source: Path, out: str) -> str:
     parts, left, chunk = [], [], synthesizer.codec.chunk
     starts = range(0, len(files), chunk)
     for start in Console(stderr=True).tracked(starts, "score", len(starts)):
-        good, pixels, bad = read_squares(files[start : start + chunk], synthesizer)
+        good, pixels, bad = read_all(files[start : start + chunk], own_side(synthesizer))
         left += bad
-        if len(pixels):
+        if pixels:
             names = [str(files[start + i].relative_to(source)) for i in good]
-            parts.append(pd.DataFrame({"file": names, **scorer(pixels, (0, start))}))
+            parts.append(pd.DataFrame({"file": names, **scorer(np.stack(pixels), (0, start))}))
     if not parts:
         raise UserError(f"score={source}: no picture could be read ({left[0]})")
     table = pd.concat(parts, ignore_index=True)

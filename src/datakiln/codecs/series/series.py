@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from datakiln.codecs.base import Codec
 from datakiln.codecs.series.clock import Clock
 from datakiln.codecs.tables.choice import ChoiceColumn
+from datakiln.codecs.tables.columns import ColumnsCodec
 from datakiln.codecs.tables.generated import GeneratedColumn
 from datakiln.codecs.tables.relations.plan import Plan
 from datakiln.codecs.tables.relations.relation import Relation
-from datakiln.codecs.tables.scaling import MinMax, NumericEncoder
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.codecs.tables.values import to_numbers
 from datakiln.errors import UserError
@@ -46,8 +45,8 @@ class Roles:
     static: tuple[str, ...] = ()
 
 
-class SeriesCodec(Codec):
-    """Sequences of rows to tensors (n, T, D) and back; the arguments are those of `TableCodec`, per step.
+class SeriesCodec(ColumnsCodec):
+    """Sequences of rows to tensors (n, T, D) and back; the arguments hold for each step.
 
     The positions of a step are those of the static columns, the same in every step; those of the step's own columns,
     the logarithm of an uneven step among them; and, where lengths differ, one that says from the last step on that the
@@ -72,18 +71,11 @@ class SeriesCodec(Codec):
     clock: Clock | None
     lengths: list[int]
 
-    def __init__(
-        self,
-        numeric: Callable[[], NumericEncoder] = MinMax,
-        clip: bool = True,
-        spikes: bool = True,
-        max_categories: int = 256,
-        compact: bool = False,
-        places: bool = False,
-    ) -> None:
-        """See the class."""
-        self._table = lambda: TableCodec(numeric, clip, spikes, max_categories, compact, places)
-        self.compact = compact
+    def _table(self) -> TableCodec:
+        """A codec of columns told the same."""
+        return TableCodec(
+            self.numeric, self.clip, self.spikes, self.max_categories, compact=self.compact, places=self.places
+        )
 
     @property
     def chunk(self) -> int:

@@ -138,10 +138,10 @@ class ImageData(GenerativeData):
             return
         source = source_of(self.other, self.data_dir, self.source)
         side = self.side or side_of(self.raw)
+        shares = (self.validation, self.holdout, self.seed)
         second = ImageData(
-            source, self.data_dir, self.batch_size, side, self.crop, self.flip, self.validation, self.holdout, self.seed,
-            classes=self.other_classes,
-        )  # fmt: skip
+            source, self.data_dir, self.batch_size, side, self.crop, self.flip, *shares, classes=self.other_classes
+        )
         raw = of_classes(source(self.data_dir, side_of(self.raw)), self.other_classes, None, "data.other_")
         self.domains = apart(name_of(self.source, self.raw), name_of(source, raw))
         told = channels_of(raw), side

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from datakiln import processes
 from datakiln.errors import UserError
 from datakiln.models.autoregressive.tabar import (
     DROPOUTS,
@@ -216,7 +217,7 @@ class TSAR(LikelihoodModel):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The negative log-likelihood of sequences, in nats a step."""
         steps, static = self._log_probs(batch.x)
-        count = self._alive(batch.x).sum()
+        count = processes.mean_of(self._alive(batch.x).sum(), len(batch.x))
         figures = {"loss": -(steps.sum() + static.sum()) / count}
         if self.static_net is not None:
             figures["static"] = -static.mean()

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datakiln import processes
 from datakiln.models.base import GenerativeModel
 from datakiln.models.diffusion.flow_matching import FlowMatching
 from datakiln.models.pictures import cosine_rate
@@ -41,6 +42,7 @@ class LatentDiffusion(FlowMatching):
     """
 
     complete = GenerativeModel.complete  # what is known of a picture is not known of its latents
+    enlarge = GenerativeModel.enlarge
     directions = {"loss": "lower", "reconstruction": "lower"}
     mean: Tensor
     variance: Tensor
@@ -60,7 +62,7 @@ class LatentDiffusion(FlowMatching):
             raise ValueError(f"vae_share={vae_share} must lie between 0 and 1: both stages need their time")
         if factor not in (2, 4, 8):
             raise ValueError(f"factor={factor} must be 2, 4 or 8")
-        latents = (channels, *(side // factor for side in spec.shape[1:]))
+        latents = (channels, *(-(-side // factor) for side in spec.shape[1:]))
         super().__init__(dataclasses.replace(spec, shape=latents), **shared)
         self.spec = spec
         self.vae = MapAutoencoder(spec.shape, channels, factor, vae_width)
@@ -93,7 +95,8 @@ class LatentDiffusion(FlowMatching):
         mean, log_var = self.vae.encode(x)
         z = torch.addcmul(mean, torch.randn_like(mean), torch.exp(0.5 * log_var))
         with torch.no_grad():  # they rest with the VAE
-            variance, average = torch.var_mean(z, dim=(0, 2, 3), keepdim=True)
+            average = processes.whole_mean(z.mean(dim=(0, 2, 3), keepdim=True), len(z))
+            variance = processes.whole_mean((z - average).square().mean(dim=(0, 2, 3), keepdim=True), len(z))
             self.variance.lerp_(variance, MOMENTUM)
             self.mean.lerp_(average, MOMENTUM)
         reconstruction = -self._bits(self.vae.log_prob(z, x))

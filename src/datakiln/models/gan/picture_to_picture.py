@@ -21,6 +21,7 @@ class PictureToPicture(AdversarialModel, abc.ABC):
     """
 
     supports = frozenset({"image"})
+    alone = "its pictures come in pairs, which one process deals"
     doubles: ClassVar[bool] = True  # as of `ImageGAN`
 
     def __init__(
