@@ -128,7 +128,7 @@ def test_variations_are_numbered_differ_and_keep_classes(sample, given, tmp_path
     assert (pixels(tmp_path / "again/deep/b-01.png") == one).all(), "same seed, same pictures"
     with pytest.raises(UserError, match="CycleGAN makes one picture of another, or none; train model=dagan"):
         sample(CycleGAN, *words, f"out={tmp_path / 'x'}")
-    with pytest.raises(UserError, match="DAGAN enlarges nothing; train model=upscaler"):
+    with pytest.raises(UserError, match="DAGAN cannot be told a smaller picture .*take a model=upscaler"):
         sample(DAGAN, f"upscale={given}", f"out={tmp_path / 'x'}")
     with pytest.raises(UserError, match="vary=: DCGAN takes no input"):
         sample(DCGAN, *words, f"out={tmp_path / 'x'}")
