@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from datakiln.codecs.base import Codec
+from datakiln.codecs.pictures import ImageCodec
 from datakiln.codecs.series.series import SeriesCodec
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.codecs.tables.values import choice_dtype
@@ -187,30 +188,42 @@ class Synthesizer:
         self.model.check_options(options)
 
     def transform(
-        self, data: Any, condition: Mapping[str, Any] | None = None, seed: int = 0, options: Sampling = PLAIN
+        self,
+        data: Any,  # noqa: ANN401
+        condition: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        options: Sampling = PLAIN,
+        part: int = 0,
     ) -> Any:  # noqa: ANN401
         """Examples made from others by a model that takes an input: translated, upscaled, restored.
 
         Arguments:
             data: Inputs in user units; pictures uint8 (n, C, H, W) of the shape `model.takes`.
-            condition: {"class": name} of what they are to become, where the model has a choice.
+            condition: {"class": name} or {"domain": name} of what they are to become, where the model has a choice.
             seed: Same seed, same results on the same machine.
             options: See `sample`.
+            part: A further seed, for parts of one large input that are made apart.
 
         Raises:
             UserError: The model takes no input, or an option changes nothing.
         """
         if not self.model.can_transform:
             raise UserError(f"{type(self.model).__name__} takes no input, it draws; leave out translate=")
-        given = (condition or {}).get("class")
+        target_of = self._target(condition or {})
         parts = []
         for i, start in enumerate(range(0, len(data), self.codec.chunk)):
             x = self.codec.encode(data[start : start + self.codec.chunk]).to(self.model.device)
-            target = None if given is None else torch.full((len(x),), self.codec.class_index(given)).to(x.device)
-            with self.seeded((seed, 0, i)):
+            target = None if target_of is None else torch.full((len(x),), target_of, device=x.device)
+            with self.seeded((seed, part, i)):
                 made = self.model.transformed(x, target, options)
-            parts.append(self.codec.decode(made, _generator((seed, 0, i)), start))
+            parts.append(self.codec.decode(made, _generator((seed, part, i)), start))
         return pd.concat(parts, ignore_index=True) if isinstance(parts[0], pd.DataFrame) else np.concatenate(parts)
+
+    def _target(self, condition: Mapping[str, Any]) -> int | None:
+        """Index of the class or domain that examples are to become; None for none."""
+        if isinstance(self.codec, ImageCodec) and "domain" in condition:
+            return self.codec.domain_index(condition["domain"])
+        return self.codec.class_index(condition["class"]) if "class" in condition else None
 
     @torch.no_grad()
     def picture_log_prob(self, pictures: np.ndarray, seeds: Sequence[int] = (0,)) -> np.ndarray:
