@@ -13,7 +13,7 @@ from datakiln.codecs.series.series import Roles
 from datakiln.console import Console
 from datakiln.data.series.series import SeriesData
 from datakiln.metrics.series.fidelity import autocorrelations
-from datakiln.metrics.series.sets import Metric, SeriesSets, evaluate_series, matrix, names_of, windows
+from datakiln.metrics.series.sets import Metric, SeriesSets, evaluate_series, matrix, names_of, origins, windows
 from datakiln.plots.series import autocorrelation_plot, bands_plot, paths_plot
 from datakiln.plots.training import loss_curves
 from datakiln.proof.base import Proof, scores
@@ -86,12 +86,13 @@ def series_sets(
 ) -> SeriesSets:
     """Windows of "train", "test" and "synthetic" rows, those of one sequence together and in order."""
     out = [roles.entity, roles.time]
-    found, lengths = {}, {}
+    found, lengths, begin = {}, {}, {}
     for name in ("train", "test", "synthetic"):
         values = matrix(frames[name], schema, out, frames["train"])
         found[name] = windows(values, groups[name], length)
+        begin[name] = origins(groups[name], length)
         lengths[name] = np.bincount(groups[name])
-    return SeriesSets(names_of(schema, out, frames["train"]), **found, lengths=lengths, seed=seed)
+    return SeriesSets(names_of(schema, out, frames["train"]), **found, lengths=lengths, seed=seed, origins=begin)
 
 
 def series_plots(sets: SeriesSets, target: Path) -> list[Path]:

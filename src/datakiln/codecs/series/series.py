@@ -14,6 +14,7 @@ from torch import Tensor
 
 from datakiln.codecs.base import Codec
 from datakiln.codecs.series.clock import Clock
+from datakiln.codecs.series.media import COLUMN, Medium, every_code
 from datakiln.codecs.tables.choice import ChoiceColumn
 from datakiln.codecs.tables.generated import GeneratedColumn
 from datakiln.codecs.tables.relations.plan import Plan
@@ -61,6 +62,7 @@ class SeriesCodec(Codec):
         made: Generated columns of a sequence: its name, and static ids, texts and constants.
         clock: Of the times; None without a column of times.
         lengths: Of the training sequences, those that samples are given where the model does not end them itself.
+        medium: Whether the steps are rows, or the bytes of a text or samples of a sound.
     """
 
     kind = "series"
@@ -80,8 +82,10 @@ class SeriesCodec(Codec):
         max_categories: int = 256,
         compact: bool = False,
         places: bool = False,
+        medium: Medium = "rows",
     ) -> None:
         """See the class."""
+        self.medium = medium
         self._table = lambda: TableCodec(numeric, clip, spikes, max_categories, compact, places)
         self.compact = compact
 
@@ -141,7 +145,9 @@ class SeriesCodec(Codec):
         if modelled:
             label = schema.label if schema.label in {field.name for field in modelled} else None
             self.static = self._table().fit(first, Schema(tuple(modelled), label))
-        self.steps = self._table().fit(self.step_frame(frame, group), self._step_schema(), relations=relations)
+        rows = self.step_frame(frame, group)
+        rows = rows if self.medium == "rows" else every_code(rows, COLUMN[self.medium])
+        self.steps = self._table().fit(rows, self._step_schema(), relations=relations)
         self._lay_out(length, ends, size, len(frame))
         return self
 
@@ -394,13 +400,14 @@ class SeriesCodec(Codec):
             "clock": None if self.clock is None else self.clock.state(),
             "lengths": self.lengths,
             "compact": self.compact,
+            "medium": self.medium,
             "spec": {"length": spec.shape[0], "ends": spec.ends, "size": spec.size, "steps": spec.steps},
         }
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> SeriesCodec:
         """Inverse of `state`; the result decodes and encodes, it is not meant to be fitted again."""
-        codec = cls(compact=state["compact"])
+        codec = cls(compact=state["compact"], medium=state.get("medium", "rows"))
         codec.schema = Schema.from_state(state["schema"])
         roles = state["roles"]
         codec.roles = Roles(roles["time"], roles["entity"], tuple(roles["static"]))

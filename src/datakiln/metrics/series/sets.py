@@ -32,6 +32,7 @@ class SeriesSets:
         synthetic: Windows of generated sequences.
         lengths: Steps of whole sequences: "train", "test", "synthetic"; empty where they are cut into windows.
         seed: Seeds every judge.
+        origins: Sequence and first row of each window by part, (n, 2); of a part without, each is a sequence.
         cache: Work that several metrics share.
     """
 
@@ -41,7 +42,13 @@ class SeriesSets:
     synthetic: Floats
     lengths: dict[str, Floats]
     seed: int = 0
+    origins: dict[str, Floats] = field(default_factory=dict)
     cache: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def is_real(self) -> bool:
+        """Whether unseen real windows stand for the synthetic ones, as for ceilings."""
+        return self.synthetic is self.test
 
     def scaled(self) -> tuple[Floats, Floats, Floats]:
         """Train, test and synthetic windows, linear from the training range of each column to [0, 1]."""
@@ -93,13 +100,18 @@ def _columns(
 
 def windows(values: Floats, group: Floats, length: int, most: int = MOST_WINDOWS) -> Floats:
     """At most so many windows (n, length, C), evenly spread over all there are, in order."""
+    return values[origins(group, length, most)[:, 1][:, None] + np.arange(length)]
+
+
+def origins(group: Floats, length: int, most: int = MOST_WINDOWS) -> Floats:
+    """Sequence and first row of each of those windows, (n, 2)."""
     sizes = np.bincount(group) if len(group) else np.zeros(0, dtype=int)
     begin = np.cumsum(sizes) - sizes
     starts = [np.arange(b, b + n - length + 1) for b, n in zip(begin, sizes, strict=True) if n >= length]
     every = np.concatenate(starts) if starts else np.zeros(0, dtype=int)
     if len(every) > most:
         every = every[np.linspace(0, len(every) - 1, most).round().astype(int)]
-    return values[every[:, None] + np.arange(length)]
+    return np.stack([np.asarray(group, dtype=int)[every], every], axis=1)
 
 
 def evaluate_series(
@@ -125,7 +137,8 @@ def evaluate_series(
         naive: dict[str, Figure] = {}
         no_floor = ""
         if traits(function).decides:
-            naive, no_floor = _attempt(function, replace(sets, synthetic=shuffled(sets)))
+            own = {name: origin for name, origin in sets.origins.items() if name != "synthetic"}
+            naive, no_floor = _attempt(function, replace(sets, synthetic=shuffled(sets), origins=own))
         seconds = time.perf_counter() - start
         for name in found or dict.fromkeys(traits(function).figures):
             if not found:

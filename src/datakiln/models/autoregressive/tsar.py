@@ -40,6 +40,7 @@ from datakiln.nets.numbers import CLOSED
 from datakiln.nets.references import choose
 from datakiln.spec import PLAIN, Batch, Block, DataSpec, Sampling
 
+MOVES = 2  # features of the change of a number from one step to the next
 LAGS = 2  # steps before that are columns of their own
 CLIP = 1.0  # norm that gradients are clipped to
 COUNTED = 2**15  # steps that shares, entropies and references are taken from
@@ -105,6 +106,7 @@ class TSAR(LikelihoodModel):
         self.n_numbers = sum(j < self.n_own for j in self.net.numbers.columns)
         size = state or width
         self.inputs = nn.Linear(width, size)
+        self.moves = nn.Linear(MOVES * self.n_numbers, size, bias=False) if self.n_numbers else None
         self.gru = nn.GRU(size, size, batch_first=True)
         self.outputs = nn.Linear(size, width)
         self.dropout = nn.Dropout(dropout)
@@ -247,14 +249,34 @@ class TSAR(LikelihoodModel):
             codes, coordinates, known = self._read(rows)
             codes = self._settled(codes, coordinates, known)
             added = self.net.added(codes, coordinates) * known[..., None]
-            told = (added * self.is_lag[..., None]).sum(dim=1).view(*x.shape[:2], -1)
-            hidden, _ = self.gru(self.inputs(told), state[None])
+            told = (added * self.is_lag[..., None]).sum(dim=1)
+            told = self._heard(told, coordinates, known).view(*x.shape[:2], -1)
+            hidden, _ = self.gru(told, state[None])
             base = self.outputs(self.dropout(hidden)) + context[:, None]
             steps = self._of_steps(base.flatten(0, 1), added, codes, coordinates, known)
             static = x.new_zeros(len(x))
             if self.static_net is not None:
                 static = _plain_log_probs(self.static_net, x[:, 0, : self.offset], self.static_rank, self.training)
         return steps.view(x.shape[:2]) * alive, static
+
+    def _heard(self, told: Tensor, coordinates: Tensor, known: Tensor) -> Tensor:
+        """What the recurrent net is told of rows beside their steps before, (R, G): what they were, and how they moved.
+
+        Arguments:
+            told: What the embeddings of the steps before add up to, (R, H).
+            coordinates: Of all numbers, (R, N).
+            known: Which columns are known, (R, C).
+        """
+        heard = self.inputs(told)
+        n = self.n_numbers
+        if self.moves is None:
+            return heard
+        last, before = coordinates[:, n : 2 * n], coordinates[:, 2 * n : 3 * n]
+        columns = self.net.numbers.numbers
+        there = known[:, columns[n : 2 * n]] & known[:, columns[2 * n : 3 * n]]
+        move = (last - before) / self.net.numbers.start[:n, 0].exp()  # in usual errors of the best prediction
+        move = torch.asinh(move) * there
+        return heard + self.moves(torch.cat([move, move.abs()], dim=1))
 
     def _settled(self, codes: Tensor, coordinates: Tensor, known: Tensor) -> Tensor:
         """Codes with states of equality only where the column that is equalled is known, else the value's own."""
@@ -421,7 +443,7 @@ class _Walk:
         rows = model._wide(torch.cat([x, x[:, -1:]], dim=1))  # the last one stands for the step to come
         codes, coordinates, known = model._read(rows)
         added = model.net.added(codes, coordinates) * (known & model.is_lag)[..., None]
-        told = model.inputs(added.sum(dim=1).view(n, x.shape[1] + 1, -1))
+        told = model._heard(added.sum(dim=1), coordinates, known).view(n, x.shape[1] + 1, -1)
         _, self.state = model.gru(told[:, :-1], self.state)
         self.before = torch.cat([self.before, x], dim=1)[:, -LAGS:]
 
@@ -435,7 +457,7 @@ class _Walk:
         rows = model._wide(given[:, None], self.before)
         codes, coordinates, known = model._read(rows)
         added = model.net.added(codes, coordinates) * (known & model.is_lag)[..., None]
-        told = model.inputs(added.sum(dim=1))[:, None]
+        told = model._heard(added.sum(dim=1), coordinates, known)[:, None]
         with model._precision():
             hidden, self.state = model.gru(told, self.state)
             base = model.outputs(hidden[:, 0]) + self.context
