@@ -241,9 +241,10 @@ class SeriesCodec(Codec):
         frame = self.step_frame(rows, group).reindex(columns=self.steps.schema.names)
         x = self.steps.encode_gaps(frame) if gaps else self.steps.encode(frame)
         if self.spec.ends:
-            x = torch.cat([x, torch.zeros(len(x), 1)], dim=1)
+            ended = torch.zeros(len(x), 1)
             if gaps:
-                x[-1, -1] = 1.0
+                ended[-1] = 1.0
+            x = torch.cat([x, ended] if self.compact else [x, 1.0 - ended, ended], dim=1)
         if self.static is not None:
             known = {f.name: rows[f.name].head(1) for f in self.static.schema.fields if f.name in rows}
             static = self.static.encode_known(known, 1)

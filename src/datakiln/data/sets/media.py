@@ -35,8 +35,9 @@ class TextSource:
         path = _found(self.path, data_dir)
         if path.is_dir():
             raise UserError(f"data.path={self.path} is a folder; give one file of text")
+        inputs = Inputs([path])
         content = path.read_bytes()
-        notes = ()
+        notes: tuple[str, ...] = ()
         if self.most is not None and len(content) > self.most:
             notes = (f"the first {self.most:,} of {len(content):,} bytes (data.most=null: all)",)
             content = content[: self.most]
@@ -44,7 +45,7 @@ class TextSource:
             raise UserError(f"data.path={self.path} is empty")
         frame = pd.DataFrame({COLUMN["text"]: np.frombuffer(content, dtype=np.uint8).astype(np.int64)})
         source = Provenance("files", str(path.resolve()), frame_sha256(frame))
-        return RawTable(frame, None, source, {COLUMN["text"]: "category"}, notes, inputs=Inputs([path]))
+        return RawTable(frame, None, source, {COLUMN["text"]: "category"}, notes, inputs=inputs)
 
 
 class AudioSource:
@@ -67,6 +68,7 @@ class AudioSource:
         files = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".wav" and path.is_file())
         if not files:
             raise UserError(f"data.path={self.path} has no .wav file in it")
+        inputs = Inputs(files)
         classes = [path.parent.relative_to(folder).as_posix() for path in files]
         sounds = [mu_law(read_wave(path)) for path in files]
         if self.most is not None:
@@ -87,7 +89,7 @@ class AudioSource:
             label, types[CLASS] = CLASS, "category"
         notes = () if len(kept) == len(files) else (f"{counted(len(files) - len(kept), 'empty sound')} left out",)
         source = Provenance("files", str(folder.resolve()), frame_sha256(frame))
-        return RawTable(frame, label, source, types, notes, inputs=Inputs(files))
+        return RawTable(frame, label, source, types, notes, inputs=inputs)
 
 
 def read_wave(path: Path) -> np.ndarray:

@@ -1,9 +1,9 @@
 """WaveNet: an autoregressive model over time by dilated causal convolutions, for sound, text and series of codes.
 
-Van den Oord et al., 2016, https://arxiv.org/abs/1609.03499: gated units (eq. 2), conditional on what holds for the whole
-sequence (eq. 3 of global conditioning), residual and skip connections. Samples are drawn with the inputs of every layer
-kept (Le Paine et al., 2016, https://arxiv.org/abs/1611.09482): a step costs the same at any length. We differ in the
-columns: a step may have several codes, each predicted from the steps before and the columns before it.
+Van den Oord et al., 2016, https://arxiv.org/abs/1609.03499: gated units (eq. 2), told what holds for the whole
+sequence (section 2.5, global conditioning), residual and skip connections. Samples are drawn with the inputs of every
+layer kept (Le Paine et al., 2016, https://arxiv.org/abs/1611.09482): a step costs the same at any length. We differ in
+the columns: a step may have several codes, each predicted from the steps before and the columns before it.
 """
 
 from __future__ import annotations
