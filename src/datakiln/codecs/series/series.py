@@ -366,8 +366,7 @@ class SeriesCodec(Codec):
         keep = at < np.repeat(sizes, steps)
         offset = self.static.spec.shape[0] if self.static is not None else 0
         flat = x[:, :, offset : offset + self.steps.spec.shape[0]].reshape(n * steps, -1)[torch.from_numpy(keep)]
-        frame = self.steps.decode(flat, rng)
-        frame = self.plan.repaired(frame) if self.plan.relations else frame
+        frame = self._rows_of_steps(flat, rng)
         of, at = np.repeat(np.arange(n), sizes), at[keep]
         if self.static is not None:
             whole = self.static.decode(x[:, 0, :offset], rng)
@@ -378,6 +377,20 @@ class SeriesCodec(Codec):
             place = at + first
             frame[self.clock.field.name] = self.clock.cells(self.clock.times(starts[of], place, log_steps)).array
         return frame, at
+
+    def _rows_of_steps(self, flat: Tensor, rng: np.random.Generator) -> pd.DataFrame:
+        frame = self.steps.decode(flat, rng)
+        return self.plan.repaired(frame) if self.plan.relations else frame
+
+    def step_rows(self, x: Tensor) -> pd.DataFrame:
+        """Steps (n, D) as rows of all modelled columns but times, as `decode_steps` will have them."""
+        rng = np.random.default_rng(0)
+        offset = self.static.spec.shape[0] if self.static is not None else 0
+        x = x.detach().cpu()
+        frame = self._rows_of_steps(x[:, offset : offset + self.steps.spec.shape[0]], rng)
+        if self.static is not None:
+            frame = pd.concat([frame, self.static.decode(x[:, :offset], rng)], axis=1)
+        return frame
 
     def describe(self) -> str:
         """One line on how steps are encoded."""

@@ -34,6 +34,7 @@ from datakiln.models.autoregressive.tabar import (
 from datakiln.models.base import LikelihoodModel, OptimizerFactory
 from datakiln.nets.ancestral import Ancestral
 from datakiln.nets.anyorder import Network
+from datakiln.nets.calibration import calibrate
 from datakiln.nets.codes import Codes
 from datakiln.nets.linear import half_precision
 from datakiln.nets.numbers import CLOSED
@@ -46,6 +47,7 @@ CLIP = 1.0  # norm that gradients are clipped to
 COUNTED = 2**15  # steps that shares, entropies and references are taken from
 ACTIVATIONS = 2**24  # numbers that a likelihood holds at once
 PIECE = 256  # steps that `unroll` gives at a time
+TRIES = 200  # of a step that is to meet constraints
 
 
 class TSAR(LikelihoodModel):
@@ -70,6 +72,7 @@ class TSAR(LikelihoodModel):
     reads = frozenset({"code", "place"})
     options = frozenset({"temperature"})
     likelihood = "partial"
+    redraws = True
     rank: Tensor
     static_rank: Tensor
     counted: Tensor
@@ -245,7 +248,7 @@ class TSAR(LikelihoodModel):
         alive = self._alive(x)
         rows = self._wide(x)
         with self._precision():
-            context, state = self._told_static(x[:, 0, : self.offset])
+            context, state = self._whatstatic(x[:, 0, : self.offset])
             codes, coordinates, known = self._read(rows)
             codes = self._settled(codes, coordinates, known)
             added = self.net.added(codes, coordinates) * known[..., None]
@@ -310,7 +313,7 @@ class TSAR(LikelihoodModel):
             )
         return ((picked - totals) * known[:, :n]).sum(dim=1)
 
-    def _told_static(self, static: Tensor) -> tuple[Tensor, Tensor]:
+    def _whatstatic(self, static: Tensor) -> tuple[Tensor, Tensor]:
         """What the static columns say: an addition to every context (B, H), and the state at the begin (B, G)."""
         if self.static_net is None:
             state = self.first.expand(len(static), -1)
@@ -427,7 +430,7 @@ class _Walk:
         self.model, self.each, self.static = model, each, static
         self.order = model.rank.argsort().tolist()
         self.ancestral = Ancestral(model.net, self.order, model._precision, options.temperature or 1.0)
-        self.context, state = model._told_static(static)
+        self.context, state = model._whatstatic(static)
         self.state = state[None]
         self.before = torch.full((len(static), LAGS, model.spec.shape[1]), math.nan, device=static.device)
         self.weight = torch.zeros(len(static), device=static.device)  # log-odds of candidates
@@ -461,13 +464,13 @@ class _Walk:
         with model._precision():
             hidden, self.state = model.gru(told, self.state)
             base = model.outputs(hidden[:, 0]) + self.context
-        told_own = known[:, : model.n_own]
-        own = codes - model.codes.first
-        log_q = self.ancestral.draw(own, coordinates, known, even=False, base=base.float())
-        x = model.codes.written(own, coordinates)[:, : model.step_width]
-        drawn = torch.cat([self.static, x], dim=1)
+        whatown = known[:, : model.n_own]
+        told = self.static, codes - model.codes.first, coordinates, known, base.float()
+        drawn, log_q = self._drawn(*told)
+        if model.accepts is not None:
+            self._draw_again(drawn, log_q, (~ended).nonzero()[:, 0], told)
         drawn = torch.where(ended[:, None], self.last, drawn)
-        if self.each == 1 or not bool(told_own.any()):
+        if self.each == 1 or not bool(whatown.any()):
             self.before = torch.cat([self.before[:, 1:], drawn[:, None]], dim=1)
             return None
         codes, coordinates, known = model._read(model._wide(drawn[:, None], self.before))
@@ -477,6 +480,36 @@ class _Walk:
         self.weight = self.weight + odds.masked_fill(ended, 0.0)
         self.before = torch.cat([self.before[:, 1:], drawn[:, None]], dim=1)
         return self._taken_anew()
+
+    def _drawn(
+        self, static: Tensor, own: Tensor, coordinates: Tensor, known: Tensor, base: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Steps (n, D), and the log-odds of their cells; what is told of them is left as it was."""
+        own, coordinates = own.clone(), coordinates.clone()
+        log_q = self.ancestral.draw(own, coordinates, known.clone(), even=False, base=base)
+        x = self.model.codes.written(own, coordinates)[:, : self.model.step_width]
+        return torch.cat([static, x], dim=1), log_q
+
+    def _draw_again(self, drawn: Tensor, log_q: Tensor, left: Tensor, told: tuple[Tensor, ...]) -> None:
+        """Replaces steps that may not stand so, given all that came before: the law of a step told that it may.
+
+        Arguments:
+            drawn: Steps (n, D), changed in place.
+            log_q: Of their cells, likewise.
+            left: Those that are looked at.
+            told: What `_drawn` was told.
+
+        Raises:
+            UserError: None that may stand was drawn.
+        """
+        assert self.model.accepts is not None
+        for _ in range(TRIES):
+            left = left[~self.model.accepts(drawn[left])] if len(left) else left
+            if not len(left):
+                return
+            drawn[left], log_q[left] = self._drawn(*(part[left] for part in told))  # type: ignore[arg-type]
+        what = f"no step that meets data.constraints came in {TRIES} draws given those before it"
+        raise UserError(f"{what}; train longer, or ask less")
 
     def _taken_anew(self) -> Tensor:
         share = self.weight.view(-1, self.each).softmax(dim=1)
@@ -550,6 +583,7 @@ def _set_up(
         whole = [*lags, *(place[j] for j in order if j in place)]
         mixed = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)).to(rows.device)
         choose(net.numbers, coordinates[mixed], there[mixed], whole, numbers)
+        calibrate(net.numbers, coordinates[mixed], there[mixed], numbers)
     return order
 
 
