@@ -35,8 +35,8 @@ WRONG = {
     "data.missing=drp": "data.missing=drp must be one of drop, impute, model; did you mean 'drop'",
     "plots=maybe": "plots=maybe must be true or false",
     "tags=a": "tags=a must be a list",
-    "trainer=ddp": "trainer=ddp: training in several processes does not work yet; trainer=gpu",
-    "trainer=ddp_sim": "trainer=ddp_sim: training in several processes",
+    "trainer=fsdp": "trainer=fsdp: processes share batches here, not weights; trainer=ddp",
+    "trainer=deepspeed_stage_2": "trainer=deepspeed_stage_2: processes share batches here",
     "latent_dimm=5": "did you mean 'latent_dim'",
 }
 

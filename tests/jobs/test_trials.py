@@ -17,6 +17,8 @@ from datakiln.api.config import composed
 from datakiln.api.fitting import fit
 from datakiln.callbacks import budget as budgets
 from datakiln.callbacks.budget import Budget, Probe
+from datakiln.callbacks.bundle import Bundle
+from datakiln.callbacks.stopping import Stopped
 from datakiln.cli.checks import check
 from datakiln.cli.train import complete
 from datakiln.console import Console
@@ -74,12 +76,34 @@ def test_what_is_no_time_is_refused(told):
         budget_seconds(told)
 
 
-def test_what_is_affordable_is_whole_epochs_or_a_part_of_one():
+def test_what_is_affordable_is_whole_epochs_or_few_that_are_alike():
     probe = Probe(1.0)
-    probe.per_batch, probe.batches, probe.validating = 0.1, 10, 0.5
-    assert probe.affordable(6.1) == (4, None)
+    probe.per_batch, probe.batches, probe.validating, probe.epochs = 0.1, 10, 0.5, 100
+    assert probe.affordable(16.1) == (10, None)
+    assert probe.affordable(6.1) == (5, 7)  # 5 * (0.7 + 0.5) = 6.0
     assert probe.affordable(1.05) == (1, 5)
     assert probe.affordable(0.01) == (1, 1)
+    probe.epochs = 4
+    assert probe.affordable(6.1) == (4, None)
+
+
+def test_a_run_of_limited_epochs_that_was_stopped_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+    options = ("epochs=4", "model.min_updates=0", "+trainer.limit_train_batches=2", "batch_size=32")
+    whole = fitted(tmp_path / "a", *options)
+    monkeypatch.setattr(Bundle, "_is_due", property(lambda bundle: True))
+    keep = Bundle.save
+
+    def stops(bundle, trainer):
+        bundle.stop_requested = "SIGTERM" if trainer.current_epoch == 2 and bundle._between_epochs else None
+        keep(bundle, trainer)
+
+    monkeypatch.setattr(Bundle, "save", stops)
+    with pytest.raises(Stopped):
+        fitted(tmp_path / "b", *options)
+    monkeypatch.undo()
+    again = fitted(tmp_path / "b", *options, "ckpt_path=last")
+    ours, theirs = (read_checkpoint(run.bundle.last_path)["state_dict"] for run in (whole, again))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_training_is_as_long_as_its_budget_and_rates_fall_over_that_length(tmp_path, monkeypatch):

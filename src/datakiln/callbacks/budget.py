@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -9,6 +10,7 @@ import lightning as L
 
 WARM_UP = 2  # first batches, in which libraries start up
 PROBED = 0.05  # of the time left, at most, to find out what an epoch takes
+FEW = 10  # epochs below which all of them are shortened alike, so that no part of the time is left over
 SAFE = 0.9  # of the time left, to plan with: the machine may be slower by then
 
 
@@ -127,8 +129,10 @@ class Probe(L.Callback):
         return self.per_batch * self.batches + self.validating
 
     def affordable(self, seconds: float) -> tuple[int, int | None]:
-        """Epochs within so much time, and the batches of the only one where it is less than one; None: all of them."""
-        epochs = int(seconds / max(self.epoch, 1e-9))
-        if epochs:
-            return epochs, None
-        return 1, max(int((seconds - self.validating) / max(self.per_batch, 1e-9)), 1)
+        """Epochs within so much time, and the batches of each where they are fewer than all; None: all of them."""
+        affordable = seconds / max(self.epoch, 1e-9)
+        if affordable >= min(FEW, self.epochs):
+            return int(affordable), None
+        epochs = max(math.ceil(affordable), 1)
+        batches = int((seconds / epochs - self.validating) / max(self.per_batch, 1e-9))
+        return epochs, min(max(batches, 1), self.batches)

@@ -18,6 +18,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
+from datakiln import processes
 from datakiln.callbacks.chosen import Chosen
 from datakiln.callbacks.pruning import Judge, Pruned
 from datakiln.callbacks.stopping import Stopped
@@ -29,6 +30,9 @@ from datakiln.storage import replacing, seal
 
 class Bundle(Checkpoint):
     """Keeps the last and the best state of a run.
+
+    Attributes:
+        writes: Whether it writes them; of several processes the first does, and all go by the figures it has.
 
     Arguments:
         folder: Where `last.ckpt` and `best.ckpt` go.
@@ -57,6 +61,7 @@ class Bundle(Checkpoint):
         self.monitor, self.mode, self.every_seconds, self.patience = monitor, mode, every_seconds, patience
         self.best_score = None if chosen is None else chosen.score
         self.best_epoch = None if chosen is None else chosen.best_epoch
+        self.writes = True
         self.waited = 0
         self.stop_requested: str | None = None
         self._verdict: str | None = None
@@ -128,14 +133,14 @@ class Bundle(Checkpoint):
         assert isinstance(pl_module, GenerativeModel)
         if self.chosen is not None:
             return
-        score = pl_module.fresh.get(self.monitor)
-        if score is None:
+        score = processes.told(pl_module.fresh.get(self.monitor))
+        if score is None and self.writes:
             self._refuse_unknown(trainer, pl_module)
-        elif self._is_better(score):
+        elif score is not None and self._is_better(score):
             self.best_score, self.best_epoch, self._unsaved_best = score, trainer.current_epoch, True
             self._best = self._weights(trainer, pl_module)
             self.waited = 0
-        else:
+        elif score is not None:
             self.waited += 1
             if self._is_over:
                 trainer.should_stop = True
@@ -146,6 +151,8 @@ class Bundle(Checkpoint):
         epochs = trainer.current_epoch + 1
         if self.judge is not None and math.isfinite(score) and self.judge(epochs, score):
             self._verdict = f"pruned after epoch {epochs}: {self.monitor} {score:.5g}"
+        self._verdict = processes.told(self._verdict)
+        if self._verdict is not None:
             trainer.should_stop = True
 
     @property
@@ -196,6 +203,9 @@ class Bundle(Checkpoint):
         """Writes best first, then last: whichever of the two a kill leaves behind, going on from last ends the same."""
         assert isinstance(trainer.lightning_module, GenerativeModel)
         trainer.lightning_module.raise_if_diverged()
+        if not self.writes:
+            self._saved_at, self._has_saved = time.monotonic(), True
+            return
         if self._unsaved_best and self._best is not None:
             write_atomically(self._best, self.best_path)
             self._unsaved_best = False

@@ -218,22 +218,33 @@ def check_trainer(cfg: DictConfig) -> None:
 
 
 def check_processes(cfg: DictConfig) -> None:
-    """Refuses to train in several processes; imports nothing.
+    """Refuses counts of processes that are none, and what cannot be shared out; imports nothing.
 
     Raises:
         UserError: The option and its value.
     """
     trainer = cfg.trainer
-    devices = trainer.get("devices", 1)
-    one = isinstance(devices, int) and not isinstance(devices, bool) and devices == 1
-    one = one or devices == "1" or (OmegaConf.is_list(devices) and len(devices) == 1)
-    wrong = [("devices", devices)] if not one else []
-    wrong += [("num_nodes", trainer.get("num_nodes"))] if trainer.get("num_nodes") not in (None, 1) else []
-    strategy = trainer.get("strategy")
-    wrong += [("strategy", strategy)] if strategy not in (None, "auto", "single_device") else []
-    if wrong:
-        told = f"trainer.{wrong[0][0]}={wrong[0][1]}: several processes are not built yet"
-        raise UserError(f"{told}; train in one: trainer.devices=1, and trainer.num_nodes and strategy left out")
+    devices, strategy = trainer.get("devices", 1), trainer.get("strategy")
+    if OmegaConf.is_list(devices) and len(devices) == 1:
+        return
+    if isinstance(devices, bool) or not str(devices).isdecimal() or int(devices) < 1:
+        raise UserError(f"trainer.devices={devices} must be a number of processes, such as 2; each takes one device")
+    if trainer.get("num_nodes") not in (None, 1):
+        told = f"trainer.num_nodes={trainer.get('num_nodes')}: processes of several machines are started from outside"
+        raise UserError(f"{told}; use torchrun or srun, and leave trainer.num_nodes out")
+    if strategy not in (None, "auto", "single_device", "ddp"):
+        raise UserError(f"trainer.strategy={strategy}: processes share batches, not weights; take trainer=ddp")
+    if int(devices) == 1:
+        return
+    is_private = str((cfg.get("privacy") or {}).get("mechanism", "none")) != "none"
+    whole = {
+        "budget": cfg.get("budget") is not None,
+        "privacy": is_private,
+        "model=auto": str(cfg.model.get("_target_", "")).endswith("Auto"),
+    }
+    for name, is_given in whole.items():
+        if is_given:
+            raise UserError(f"trainer.devices={devices} does not go with {name}; train in one process there")
 
 
 def check_arguments(cfg: DictConfig, only_ours: bool = False) -> None:

@@ -19,7 +19,7 @@ from datakiln.errors import UserError, near
 PARENTS = ("data.types", "privacy.public.columns", "privacy.public.bounds")  # their names are columns
 SERIES_FILE, SERIES_ROOM = "data=series_csv", "datakiln.data.series."
 TRUTHS = ("true", "false", "True", "False")
-SEVERAL_PROCESSES = ("ddp", "fsdp", "deepspeed")
+SHARED_WEIGHTS = ("fsdp", "deepspeed")
 PLAIN = re.compile(r"[\w./:+ -]*", flags=re.ASCII)  # values that need no look
 HYDRA = re.compile(r"[\[{(\"']|(choice|range|interval|glob|sort|shuffle|tag|int|float|str|bool|json_str|extend_list)\(")
 REGEX = "=regex("
@@ -71,9 +71,9 @@ def _renamed(word: str) -> str:
     key, sign, value = word.partition("=")
     if key.lstrip("+") == "debug" and value not in TRUTHS:
         return f"debugging={_one_of('debug', value, [*names('debugging'), 'true', 'false'])}"
-    if key == "trainer" and value.startswith(SEVERAL_PROCESSES):
-        told = f"trainer={value}: training in several processes does not work yet"
-        raise UserError(f"{told}; trainer=gpu trains on one GPU, trainer=cpu on the processor")
+    if key == "trainer" and value.startswith(SHARED_WEIGHTS):
+        told = f"trainer={value}: processes share batches here, not weights"
+        raise UserError(f"{told}; trainer=ddp trains in several processes, trainer=gpu on one GPU")
     own = ALIASES.get(key.lstrip("+"))
     return f"{own}={value}" if sign and own else word
 

@@ -24,12 +24,17 @@ def train(cfg: DictConfig) -> float | None:
     check(cfg)
     say(f"into {cfg.output_dir}")
     # torch and Lightning take seconds to import; a wrong option or --help should not wait for them
-    from datakiln.jobs.run import Run
+    from datakiln.jobs.companions import choose, share_in
     from datakiln.jobs.trials import decided, is_auto
+    from datakiln.processes import started_as
     from datakiln.results import forget_peak_memory
 
     forget_peak_memory()  # that of an earlier job of a sweep
-    return complete(Run(decided(cfg) if is_auto(cfg) else cfg))
+    place = started_as()
+    if place is not None and place.rank > 0:
+        share_in(cfg, place)
+        return None
+    return complete(choose(decided(cfg) if is_auto(cfg) else cfg))
 
 
 def complete(run: Run) -> float | None:
@@ -49,6 +54,7 @@ def complete(run: Run) -> float | None:
             run.prove()
             return run.finish()
     finally:
+        run.end()
         torch.set_num_threads(threads)  # a small net takes one: the next job of a sweep may be large
 
 

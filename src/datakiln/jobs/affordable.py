@@ -26,7 +26,8 @@ class Affordable:
 
     Attributes:
         epochs: Of it.
-        batches: Of the only epoch, where the time is too short for a whole one; None: all.
+        batches: Of each epoch, where the time is too short for whole ones; None: all.
+        whole: Of an epoch that nobody bounds.
         usual: Epochs of the same fit that nobody bounds.
         epoch: CPU-seconds of one.
     """
@@ -35,11 +36,13 @@ class Affordable:
     batches: int | None
     usual: int
     epoch: float
+    whole: int = 1
 
     @property
     def share(self) -> float:
         """Of the usual length."""
-        return min(self.epochs / self.usual, 1.0) if self.batches is None else 0.0
+        part = 1.0 if self.batches is None else self.batches / self.whole
+        return min(self.epochs * part / self.usual, 1.0)
 
     @property
     def is_shorter(self) -> bool:
@@ -92,4 +95,4 @@ def afford(model: GenerativeModel, data: GenerativeData, cfg: DictConfig, budget
     trainer.fit(model, datamodule=data)
     left = budget.left * SAFE / (REFIT if data.refits else 1.0)
     epochs, batches = probe.affordable(left)
-    return Affordable(min(epochs, probe.epochs), batches, probe.epochs, probe.epoch)
+    return Affordable(min(epochs, probe.epochs), batches, probe.epochs, probe.epoch, probe.batches)

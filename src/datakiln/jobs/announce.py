@@ -93,8 +93,9 @@ def announce_affordable(job: Job) -> None:
         return
     length = f"{planned.epochs} of {counted(planned.usual, 'epoch')}"
     if planned.batches is not None:
-        length = f"{counted(planned.batches, 'batch', 'batches')} of the first epoch"
-    told = f"budget={job.cfg.budget}: {length}, at {number(planned.epoch)} CPU-seconds each"
+        part = f"{planned.batches} of its {counted(planned.whole, 'batch', 'batches')}"
+        length = f"{counted(planned.epochs, 'epoch')} of {part}"
+    told = f"budget={job.cfg.budget}: {length}, at {number(planned.epoch)} CPU-seconds a whole one"
     job.console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 

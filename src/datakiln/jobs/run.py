@@ -162,8 +162,7 @@ class Run(Job):
             if hasattr(logger, "introduce"):
                 logger.introduce(about)
             logger.log_hyperparams(OmegaConf.to_container(cfg, resolve=True))
-        files = self.data.originals.paths if self.data.originals is not None else []
-        start = checkpoint_to_go_on_from(cfg.ckpt_path, self.folder, self.console, self._identity(), files)
+        start = self._start_from()
         on_termination(self.ask_to_stop)
         with self.phase("fit"):
             self._train(start)
@@ -178,6 +177,15 @@ class Run(Job):
                 self._build()
                 self._train(None)
         self._check_input()
+
+    def _start_from(self) -> str | None:
+        """The checkpoint to go on from."""
+        files = self.data.originals.paths if self.data.originals is not None else []
+        return checkpoint_to_go_on_from(self.cfg.ckpt_path, self.folder, self.console, self._identity(), files)
+
+    def trainer_options(self) -> dict[str, Any]:
+        """What the trainer is told besides its config."""
+        return {}
 
     def _check_study(self) -> None:
         """Refuses, before anything is trained, a study that could not be made afterwards."""
@@ -261,6 +269,7 @@ class Run(Job):
             callbacks=self._callbacks(),
             default_root_dir=str(self.folder),
             **unseen,
+            **self.trainer_options(),
         )
         self._choose_threads()
         try:
@@ -395,6 +404,9 @@ class Run(Job):
             metrics = [instantiate(node) for node in (self.cfg.metrics.get(self.data.kind) or {}).values()]
             self.figures = self.proof.figures(self.synthetic, metrics, int(self.cfg.seed), self.console)
             self.figures += [monitored(self), *tested(self)]
+
+    def end(self) -> None:
+        """Whatever became of the run, nothing goes on without it."""
 
     def finish(self) -> float | None:
         """Writes result.json and report.html, tells the loggers, prints the main figures; returns the objective."""

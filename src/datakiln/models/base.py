@@ -17,6 +17,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from datakiln import processes
 from datakiln.errors import UserError
 from datakiln.models.meter import Meter
 from datakiln.privacy.gradients import PrivateGradients
@@ -65,6 +66,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         mixes: What of its training looks at several examples at once, so that no gradient is of one alone; "" for what
             is not known.
         adopts: Whether its parameters can be those of a mixture fitted to noisy marginals; see `Mixture.adopt`.
+        alone: Why it is trained in one process only; "" where several can, each on its share of every batch.
         directions: Which of its logged figures are better "lower" or "higher".
         remedy: What to try when a loss is not finite.
     """
@@ -81,7 +83,9 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     restricts: ClassVar[bool] = False
     redraws: ClassVar[bool] = False
     accepts: Callable[[Tensor], Tensor] | None = None
+    alone: ClassVar[str] = ""
 
+    gather_gradients: Callable[[Any], None] | None = None  # those of all processes, where several train
     guard: PrivateGradients | None = None  # clips and hides gradients, under differential privacy
     protection: Protection | None = None  # counts its steps
 
@@ -378,7 +382,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         if self.guard is not None:
             self.publish("train", {"epsilon": self.protection.spent if self.protection is not None else 0.0})
             return
-        self.raise_if_diverged()
+        self._raise_together()
         self.publish("train", {**self.meter.pop("train"), **self.epoch_figures()})
 
     def on_validation_epoch_end(self) -> None:
@@ -414,7 +418,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
 
     def check_finite(self, loss: Tensor) -> None:
         """Remembers the first step whose loss is NaN or infinite; on a CPU, where looking is free, raises at once."""
-        if loss.device.type == "cpu":
+        if loss.device.type == "cpu" and processes.count() == 1:  # several must all leave at the same place
             if not math.isfinite(loss.item()):
                 raise Diverged(self.current_epoch, self.steps, self.remedy)
             return
@@ -427,6 +431,14 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         """Raises `Diverged` if any loss so far was not finite; called before anything is saved and once an epoch."""
         if self._bad_step is not None and int(self._bad_step) >= 0:
             raise Diverged(self.current_epoch, int(self._bad_step), self.remedy)
+
+    def _raise_together(self) -> None:
+        """The same, in all of several processes if in one of them."""
+        if processes.count() > 1:
+            bad = torch.full((1,), float(self._bad_step is not None and int(self._bad_step) >= 0), device=self.device)
+            if processes.total(bad) > 0 and (self._bad_step is None or int(self._bad_step) < 0):
+                self._bad_step = torch.full((), self.steps, dtype=torch.long, device=self.device)
+        self.raise_if_diverged()
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Batches made on the device pass through untouched."""

@@ -14,6 +14,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from datakiln import processes
+
 Field = Callable[[Tensor, Tensor], Tensor]  # (x_t, t of shape ()) to something of the shape of x_t
 
 
@@ -104,8 +106,9 @@ class Uniform:
 
 def stratified(n: int, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
     """Gives n ranks, one in each n-th part of [0, 1], in random order, shape (n,): their mean hardly varies."""
-    order = torch.randperm(n, generator=generator, device=device)
-    return (order + torch.rand(n, generator=generator, device=device)) / n
+    first, whole = processes.part(n)
+    order = torch.randperm(whole, generator=generator, device=device)[first : first + n]
+    return (order + torch.rand(n, generator=generator, device=device)) / whole
 
 
 def heun(velocity: Field, x: Tensor, times: Tensor) -> Tensor:

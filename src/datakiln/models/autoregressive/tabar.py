@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from datakiln import processes
 from datakiln.errors import UserError
 from datakiln.models.base import LikelihoodModel, OptimizerFactory
 from datakiln.nets.ancestral import Ancestral
@@ -189,11 +190,18 @@ class TabAR(LikelihoodModel):
         """The negative log-likelihood; while training of rows partly known, and as "nll" of the others."""
         if not self.training:
             return {"loss": -self.log_prob(batch.x).mean()}
-        rank, whole = self._ranks(len(batch.x))
+        rank, fixed = self._ranks(len(batch.x))
         with self._precision():
             nll = -self._log_probs(batch.x, rank).sum(dim=1)
         figures = {"loss": nll.mean()}
-        return figures if whole == 0 else {**figures, "nll": nll[:whole].mean()}
+        _, whole = processes.part(len(nll))
+        if (all_fixed := self._fixed(whole)) == 0:
+            return figures
+        return {**figures, "nll": nll[:fixed].sum() * (whole / (len(nll) * all_fixed))}
+
+    def _fixed(self, n: int) -> int:
+        """How many of n rows, at the front, are learnt in the fixed order."""
+        return round(n * (1.0 - self.known_share))
 
     def _ranks(self, n: int) -> tuple[Tensor, int]:
         """Places of the columns of each row, (n, C), and how many rows at the front have the fixed order.
@@ -201,11 +209,12 @@ class TabAR(LikelihoodModel):
         In the others a set of columns stands in front of the rest. Its size follows the arcsine law: mostly few
         columns, as in conditions, or nearly all, as in imputation.
         """
-        whole = round(n * (1.0 - self.known_share))
+        first, whole = processes.part(n)
+        fixed = min(max(self._fixed(whole) - first, 0), n)
         share = (torch.rand(n, 1, device=self.device) * (math.pi / 2)).sin().square()
         later = torch.rand(n, len(self.codes), device=self.device) >= share
-        later[:whole] = False
-        return self.rank + later * len(self.codes), whole
+        later[:fixed] = False
+        return self.rank + later * len(self.codes), fixed
 
     def _log_probs(self, x: Tensor, rank: Tensor) -> Tensor:
         """Log-probability of every known cell given those of lower rank, (B, C); 0 for unknown cells."""

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from datakiln import processes
 from datakiln.errors import UserError
 from datakiln.models.autoregressive.tabar import (
     DROPOUTS,
@@ -221,7 +222,7 @@ class TSAR(LikelihoodModel):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The negative log-likelihood of sequences, in nats a step."""
         steps, static = self._log_probs(batch.x)
-        count = self._alive(batch.x).sum()
+        count = processes.mean_of(self._alive(batch.x).sum(), len(batch.x))
         figures = {"loss": -(steps.sum() + static.sum()) / count}
         if self.static_net is not None:
             figures["static"] = -static.mean()
@@ -248,7 +249,7 @@ class TSAR(LikelihoodModel):
         alive = self._alive(x)
         rows = self._wide(x)
         with self._precision():
-            context, state = self._whatstatic(x[:, 0, : self.offset])
+            context, state = self._told_static(x[:, 0, : self.offset])
             codes, coordinates, known = self._read(rows)
             codes = self._settled(codes, coordinates, known)
             added = self.net.added(codes, coordinates) * known[..., None]
@@ -313,7 +314,7 @@ class TSAR(LikelihoodModel):
             )
         return ((picked - totals) * known[:, :n]).sum(dim=1)
 
-    def _whatstatic(self, static: Tensor) -> tuple[Tensor, Tensor]:
+    def _told_static(self, static: Tensor) -> tuple[Tensor, Tensor]:
         """What the static columns say: an addition to every context (B, H), and the state at the begin (B, G)."""
         if self.static_net is None:
             state = self.first.expand(len(static), -1)
@@ -430,7 +431,7 @@ class _Walk:
         self.model, self.each, self.static = model, each, static
         self.order = model.rank.argsort().tolist()
         self.ancestral = Ancestral(model.net, self.order, model._precision, options.temperature or 1.0)
-        self.context, state = model._whatstatic(static)
+        self.context, state = model._told_static(static)
         self.state = state[None]
         self.before = torch.full((len(static), LAGS, model.spec.shape[1]), math.nan, device=static.device)
         self.weight = torch.zeros(len(static), device=static.device)  # log-odds of candidates
@@ -464,13 +465,13 @@ class _Walk:
         with model._precision():
             hidden, self.state = model.gru(told, self.state)
             base = model.outputs(hidden[:, 0]) + self.context
-        whatown = known[:, : model.n_own]
+        told_own = known[:, : model.n_own]
         told = self.static, codes - model.codes.first, coordinates, known, base.float()
         drawn, log_q = self._drawn(*told)
         if model.accepts is not None:
             self._draw_again(drawn, log_q, (~ended).nonzero()[:, 0], told)
         drawn = torch.where(ended[:, None], self.last, drawn)
-        if self.each == 1 or not bool(whatown.any()):
+        if self.each == 1 or not bool(told_own.any()):
             self.before = torch.cat([self.before[:, 1:], drawn[:, None]], dim=1)
             return None
         codes, coordinates, known = model._read(model._wide(drawn[:, None], self.before))

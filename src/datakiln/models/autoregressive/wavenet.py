@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from datakiln import processes
 from datakiln.errors import UserError
 from datakiln.models.base import LikelihoodModel, OptimizerFactory, SchedulerFactory
 from datakiln.nets.codes import Codes
@@ -126,7 +127,8 @@ class WaveNet(LikelihoodModel):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The negative log-likelihood of sequences, in nats and in bits a step."""
         steps, static = self._log_probs(batch.x)
-        loss = -(steps.sum() + static.sum()) / self._alive(batch.x).sum()
+        count = processes.mean_of(self._alive(batch.x).sum(), len(batch.x))
+        loss = -(steps.sum() + static.sum()) / count
         return {"loss": loss, "bits": loss.detach() / math.log(2.0)}
 
     def log_prob(self, x: Tensor) -> Tensor:

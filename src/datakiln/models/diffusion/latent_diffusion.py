@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datakiln import processes
 from datakiln.models.base import GenerativeModel
 from datakiln.models.diffusion.flow_matching import FlowMatching
 from datakiln.models.pictures import cosine_rate
@@ -93,7 +94,8 @@ class LatentDiffusion(FlowMatching):
         mean, log_var = self.vae.encode(x)
         z = torch.addcmul(mean, torch.randn_like(mean), torch.exp(0.5 * log_var))
         with torch.no_grad():  # they rest with the VAE
-            variance, average = torch.var_mean(z, dim=(0, 2, 3), keepdim=True)
+            average = processes.whole_mean(z.mean(dim=(0, 2, 3), keepdim=True), len(z))
+            variance = processes.whole_mean((z - average).square().mean(dim=(0, 2, 3), keepdim=True), len(z))
             self.variance.lerp_(variance, MOMENTUM)
             self.mean.lerp_(average, MOMENTUM)
         reconstruction = -self._bits(self.vae.log_prob(z, x))

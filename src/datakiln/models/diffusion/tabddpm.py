@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from datakiln import processes
 from datakiln.errors import UserError
 from datakiln.models.base import LikelihoodModel, OptimizerFactory, SchedulerFactory
 from datakiln.nets.denoiser import Denoiser, cosine_alpha_bar
@@ -147,7 +148,9 @@ class TabDDPM(LikelihoodModel):
         Outside training half of them are spread over the logarithm of the signal-to-noise ratio, where the bound of the
         numbers varies.
         """
-        at = (torch.randperm(n, device=self.device) + torch.rand(1, device=self.device)) / n
+        first, whole = processes.part(n)
+        order = torch.randperm(whole, device=self.device)[first : first + n]
+        at = (order + torch.rand(1, device=self.device)) / whole
         if self.training:
             return (at * self.T).long().clamp(max=self.T - 1) + 1, at.new_full((n,), self.T)
         t = torch.searchsorted(self.visits.cumsum(0), at).clamp(max=self.T - 1)

@@ -13,6 +13,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from datakiln import processes
 from datakiln.errors import UserError
 from datakiln.models.base import LikelihoodModel, OptimizerFactory, SchedulerFactory
 from datakiln.nets.settling import settled
@@ -92,7 +93,8 @@ class TSFlow(LikelihoodModel):
         mask = self._masks(x, generator)
         x_t = t[:, None, None] * x + (1.0 - t)[:, None, None] * noise
         error = (self.velocity(x_t, t, x, mask) - (x - noise)).square() * (1.0 - mask)
-        return {"loss": error.sum() / (1.0 - mask).sum().clamp(min=1.0)}
+        count = processes.mean_of((1.0 - mask).sum(), len(x))
+        return {"loss": error.sum() / count.clamp(min=1.0)}
 
     def _masks(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
         """Which cells count as known, (B, T, D): none, single ones, runs of steps, or all steps up to one."""

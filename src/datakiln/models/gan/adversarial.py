@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from datakiln import processes
 from datakiln.errors import UserError
 from datakiln.models.base import GenerativeModel, OptimizerFactory, SchedulerFactory
 from datakiln.models.gan.health import EXAMPLES, Health, diversity
@@ -167,7 +168,7 @@ class AdversarialModel(GenerativeModel, abc.ABC):
             self._private_step(batch)
             return
         if self.real_diversity is None:
-            self.real_diversity = float(diversity(batch.x[:EXAMPLES]))
+            self.real_diversity = processes.told(float(diversity(batch.x[:EXAMPLES])))
         # the plain optimizer: Lightning's wrapper would count the critic's updates into `global_step`
         critic_optimizer = self.optimizers(use_pl_optimizer=False)[0]  # type: ignore[index]
         self._update("critic", batch, critic_optimizer)
@@ -200,6 +201,8 @@ class AdversarialModel(GenerativeModel, abc.ABC):
             self.check_finite(loss)
             self.manual_backward(loss * (len(piece.x) / len(batch.x)) if self.accumulate > 1 else loss)
             self.meter.add("train", {f"{side}_loss": loss, **figures}, len(piece.x))
+        if self.gather_gradients is not None:
+            self.gather_gradients(optimizer)
         self.meter.add("train", {f"{side}_gradient": gradient_norm(optimizer)}, len(batch.x))
         optimizer.step()
         # autocast keeps its bf16 copies of weights until the step ends; these weights have just changed
@@ -254,7 +257,7 @@ class AdversarialModel(GenerativeModel, abc.ABC):
             for config in self.trainer.lr_scheduler_configs:
                 config.scheduler.step()  # type: ignore[call-arg]
             return
-        self.raise_if_diverged()
+        self._raise_together()
         figures = {**self.meter.pop("train"), **self.epoch_figures()}
         self.publish("train", figures)
         self.health.look(figures, self.steps)

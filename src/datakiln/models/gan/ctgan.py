@@ -45,6 +45,7 @@ class CTGAN(AdversarialModel):
 
     mixes = "balanced sampling and packs of rows, so that rare rows are seen more often"
     supports = frozenset({"table"})
+    alone = "it draws its training rows by category itself, in packs"
     generator: RowGenerator
     critic: PackedCritic
     asked_at: Tensor

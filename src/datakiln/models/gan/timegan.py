@@ -41,6 +41,7 @@ class TimeGAN(GenerativeModel):
     supports = frozenset({"series"})
     directions = {"loss": "lower", "reconstruction": "lower", "supervised": "lower"}
     mixes = "moments of a whole batch"
+    alone = "its moments are of a whole batch"
 
     def __init__(
         self,
@@ -149,7 +150,7 @@ class TimeGAN(GenerativeModel):
         self.check_finite(loss)
         optimizer = self._optimizers()[3]
         optimizer.zero_grad(set_to_none=True)
-        self.manual_backward(loss * (loss.detach() > RESTS_BELOW))  # a critic that is sure rests
+        self.manual_backward(loss * (loss.detach() > RESTS_BELOW))  # one that is sure has no gradient; no look, no wait
         optimizer.step()
         return {name: value.detach() for name, value in {**figures, "critic": loss}.items()}
 

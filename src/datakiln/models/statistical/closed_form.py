@@ -27,6 +27,7 @@ class ClosedFormModel(GenerativeModel, abc.ABC):
     supports = frozenset({"table"})
     reads = frozenset({"code"})
     likelihood = "partial"
+    alone = "counting a batch is less work than telling another process of it"
     gathered: Tensor
 
     def __init__(self, spec: DataSpec) -> None:

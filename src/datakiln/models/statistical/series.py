@@ -28,6 +28,7 @@ class KeptSeries(GenerativeModel, abc.ABC):
     supports = frozenset({"series"})
     reads = frozenset({"value", "choice"})
     directions = {"loss": "lower"}
+    alone = "it keeps what it reads"
     kept: Tensor
     gathered: Tensor
 

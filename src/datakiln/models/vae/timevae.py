@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from datakiln import processes
 from datakiln.errors import UserError
 from datakiln.models.base import LikelihoodModel, OptimizerFactory, SchedulerFactory, scaled
 from datakiln.nets.heads import TableHead
@@ -118,7 +119,7 @@ class TimeVAE(LikelihoodModel):
         told = (self.head.log_prob(steps.flatten(0, 1), rows) * alive.flatten()).sum()
         if static is not None and self.static_head is not None:
             told = told + self.static_head.log_prob(static, batch.x[:, 0, : self.offset]).sum()
-        count = alive.sum()
+        count = processes.mean_of(alive.sum(), len(batch.x))
         kl = 0.5 * (mean.square() + log_var.exp() - 1.0 - log_var).sum() / count
         reconstruction = told / count
         beta = self.beta if self.training else 1.0
