@@ -9,6 +9,7 @@ import pytest
 
 from datakiln.metrics.base import MetricError
 from datakiln.metrics.series import judges
+from datakiln.metrics.series.context import context_fid, frechet
 from datakiln.metrics.series.dealing import deal
 from datakiln.metrics.series.sets import SeriesSets, origins, windows
 
@@ -80,3 +81,20 @@ def test_parts_share_no_step():
     lone = sets({name: (one[: T + 2], np.zeros(T + 2, int)) for name in ("train", "test", "synthetic")})
     with pytest.raises(MetricError, match="share no step"):
         deal(lone, 0)
+
+
+def test_context_fid_is_nought_of_the_same_and_grows_with_what_is_off():
+    """Two normal distributions are as far apart as their closed form says; another law is farther than chance."""
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(200_000, 3)), rng.normal([1.0, 0.0, 0.0], [1.0, 2.0, 1.0], size=(200_000, 3))
+    assert frechet(a, a) == pytest.approx(0.0, abs=1e-6) and frechet(a, b) == pytest.approx(2.0, abs=0.05)
+    real = {"train": panel(60, 24, 1), "test": panel(60, 24, 2)}
+    data = sets({**real, "synthetic": panel(60, 24, 3)})
+    noisy = sets(
+        {
+            **real,
+            "synthetic": (panel(60, 24, 3)[0] + np.random.default_rng(0).normal(size=(1440, 2)), panel(60, 24, 3)[1]),
+        }
+    )
+    ceiling, value, off = (auc(context_fid, d, steps=80) for d in (replace(data, synthetic=data.test), data, noisy))
+    assert ceiling < off and value < off and off > 2 * min(ceiling, value)
