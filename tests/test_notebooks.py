@@ -21,7 +21,14 @@ def code_cells(path: Path) -> list[dict]:
 
 
 def test_there_are_notebooks():
-    assert {path.stem for path in NOTEBOOKS} >= {"quickstart", "latent_space", "own_dataframe", "sweeps", "pictures"}
+    assert {path.stem for path in NOTEBOOKS} >= {
+        "quickstart",
+        "latent_space",
+        "own_dataframe",
+        "sweeps",
+        "pictures",
+        "series",
+    }
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -52,7 +52,7 @@ def test_a_reference_is_trusted_as_often_as_it_is_right(stray, scale):
     x = torch.where(is_stray, anywhere, (before + noise).clamp(0, CODES - 0.01))
     numbers.reference[0, 0, 0], numbers.slope[0, 0, 0] = 1, 1.0
     coordinates, known = torch.stack([x, before], dim=1), torch.ones(5000, 2, dtype=torch.bool)
-    calibrate(numbers, coordinates, known, 1)
+    calibrate(numbers, coordinates, known, [1, 0], 1)
     share = torch.cat([torch.zeros(1), numbers.bias[0, :1]]).softmax(dim=0)[0]
     assert float(share) == pytest.approx(stray, rel=0.25)
     assert float(numbers.start[0, 0].exp()) == pytest.approx(scale, rel=0.2)

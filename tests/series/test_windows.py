@@ -85,7 +85,7 @@ def test_timegan_goes_through_its_phases_and_trains_their_nets_alone():
     model = TimeGAN(spec(), hidden=8, layers=2, optimizer=lambda p: torch.optim.Adam(p, lr=1e-2))
     x = windows(32)
     optimizers = model.configure_optimizers()
-    model._optimizers = lambda: optimizers
+    model.optimizers = lambda use_pl_optimizer: optimizers
     model.manual_backward = lambda loss: loss.backward()
     groups = {"embedding": {"embedder", "recovery"}, "supervised": {"supervisor"}}
     groups["joint"] = {"embedder", "recovery", "generator", "supervisor", "critic"}

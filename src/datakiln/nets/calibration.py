@@ -9,6 +9,7 @@ updates would leave the codes, and with them jumps to anywhere, a tenth of the m
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -24,20 +25,27 @@ MEAN_SIZE = 2.0 * math.log(2.0)  # of a logistic of scale 1
 
 
 @torch.no_grad()
-def calibrate(numbers: Numbers, coordinates: Tensor, known: Tensor, first: int | None = None) -> None:
+def calibrate(
+    numbers: Numbers, coordinates: Tensor, known: Tensor, order: Sequence[int], first: int | None = None
+) -> None:
     """Sets logits and scales of the references of every number, or of the first so many.
+
+    Those that follow a number in the order are not there when it is drawn, and are left as they are.
 
     Arguments:
         numbers: With its references and shares.
         coordinates: Of training rows, (B, N).
         known: Which of them there are.
+        order: The numbers, the first drawn first.
         first: How many are set; None for all.
     """
     coordinates, known = coordinates[:ROWS], known[:ROWS]
     values = numbers.values(coordinates)
+    rank = {number: place for place, number in enumerate(order)}
     for i in range(len(numbers) if first is None else first):
-        parts = [k for k in range(REFERENCES) if int(numbers.reference[i, k, 0]) >= 0]
-        columns = [j for k in parts for j in numbers.reference[i, k].tolist() if j >= 0]
+        each = [[j for j in pair if j >= 0] for pair in numbers.reference[i].tolist()]
+        parts = [k for k in range(REFERENCES) if each[k] and max(rank[j] for j in each[k]) < rank[i]]
+        columns = [j for k in parts for j in each[k]]
         rows = known[:, [i, *columns]].all(dim=1)
         if not parts or int(rows.sum()) < LEAST:
             continue

@@ -17,7 +17,7 @@ from datakiln.results import Score
 from datakiln.sampling.media import write_media
 from datakiln.sampling.synthesizer import Synthesizer
 
-JUDGED = 200_000  # codes of the held-out part that are judged, the first ones
+JUDGED = 100_000  # codes of the held-out part that are judged, the first ones
 SOUNDS = 4  # drawn
 
 
@@ -39,7 +39,7 @@ def media_scores(data: SeriesData, synthesizer: Synthesizer | None, synthetic: p
     found = []
     test = data.frames["test"].iloc[:JUDGED]
     bits = None
-    if synthesizer is not None and hasattr(synthesizer.model, "log_probs"):
+    if synthesizer is not None and synthesizer.model.likelihood != "none":
         bits = model_bits(data, synthesizer, len(test))
     if medium == "sound":
         shares = np.bincount(codes_of(data.frames["train"], medium), minlength=256) + 1.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,10 +61,15 @@ def _sounds(out: Path, pieces: Iterator[pd.DataFrame], codec: SeriesCodec) -> It
                 kept = []
             if not kept:
                 count, name = count + 1, own.iloc[begin]
-                folder = out / str(frame[CLASS].iloc[begin]) if CLASS in frame else out
+                folder = out / _folder_name(str(frame[CLASS].iloc[begin])) if CLASS in frame else out
             kept.append(codes_of(frame.iloc[begin:end], "sound"))
     if kept:
         yield folder / f"{count:04d}.wav", np.concatenate(kept)
+
+
+def _folder_name(name: str) -> str:
+    """A class as the name of one folder, whatever a checkpoint calls it."""
+    return re.sub(r"[^\w.-]+", "_", name).strip(".") or CLASS
 
 
 def write_wave(path: Path, codes: np.ndarray) -> None:

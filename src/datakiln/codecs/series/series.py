@@ -85,6 +85,8 @@ class SeriesCodec(Codec):
         medium: Medium = "rows",
     ) -> None:
         """See the class."""
+        if medium not in ("rows", *COLUMN):
+            raise UserError(f"data.codec.medium={medium} must be rows, {' or '.join(COLUMN)}")
         self.medium = medium
         self._table = lambda: TableCodec(numeric, clip, spikes, max_categories, compact, places)
         self.compact = compact

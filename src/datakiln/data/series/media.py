@@ -8,6 +8,7 @@ from datakiln.codecs.series.media import FILE
 from datakiln.codecs.series.series import SeriesCodec
 from datakiln.data.series.series import SeriesData
 from datakiln.data.sets.media import AudioSource, TextSource
+from datakiln.errors import UserError
 
 
 class TextFile(SeriesData):
@@ -19,8 +20,6 @@ class TextFile(SeriesData):
         most: Bytes that are read; None for all.
         **options: See `SeriesData`.
     """
-
-    reads = "file"
 
     def __init__(self, path: str, codec: SeriesCodec, most: int | None = None, **options: Any) -> None:
         """See the class."""
@@ -37,8 +36,8 @@ class AudioFolder(SeriesData):
         **options: See `SeriesData`.
     """
 
-    reads = "folder"
-
     def __init__(self, path: str, codec: SeriesCodec, most: float | None = None, **options: Any) -> None:
         """See the class."""
+        if options.get("entity") not in (None, FILE) or options.get("time") is not None:
+            raise UserError("data.entity and data.time of sounds are their files and samples; leave them out")
         super().__init__(AudioSource(path, most), codec, **(options | {"entity": FILE}))

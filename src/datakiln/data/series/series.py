@@ -233,7 +233,8 @@ class SeriesData(TableData):
         """As many sequences as there are training sequences, or windows, up to a number."""
         if self.is_continuous:
             return 1
-        return min(len(self.examples["train"]), MOST_WINDOWS)
+        whole = self.entity is not None and self.window is None
+        return min(int(self.group["train"].max()) + 1 if whole else len(self.examples["train"]), MOST_WINDOWS)
 
     def loader(self, name: str, batch_size: int, shuffle: bool) -> SequenceLoader:  # type: ignore[override]
         """Batches of one split on the device that trains."""

@@ -584,7 +584,7 @@ def _set_up(
         whole = [*lags, *(place[j] for j in order if j in place)]
         mixed = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)).to(rows.device)
         choose(net.numbers, coordinates[mixed], there[mixed], whole, numbers)
-        calibrate(net.numbers, coordinates[mixed], there[mixed], numbers)
+        calibrate(net.numbers, coordinates[mixed], there[mixed], whole, numbers)
     return order
 
 

@@ -138,32 +138,27 @@ class TimeGAN(GenerativeModel):
             before, after, made = self._made(len(x))
             fooled = _judged(self.critic(after), 1.0) + self.gamma * _judged(self.critic(before), 1.0)
             ahead, moments = self._supervised(latent), _moments(made, x)
-            self._update(2, fooled + SUPERVISED * _root(ahead) + MOMENTS * moments)
+            self._update(2, fooled + SUPERVISED * _root(ahead) + MOMENTS * moments, counts=False)
             reconstruction = self._reconstruction(x)
-            self._update(0, RECONSTRUCTION * reconstruction + 0.1 * self._supervised(self.embedder(x)))
+            self._update(0, RECONSTRUCTION * reconstruction + 0.1 * self._supervised(self.embedder(x)), counts=False)
             figures = {"generator": fooled, "moments": moments, "supervised": ahead, "reconstruction": reconstruction}
         with torch.no_grad():
             latent = self.embedder(x)
             before, after, _ = self._made(len(x))
         told = _judged(self.critic(latent), 1.0) + _judged(self.critic(after), 0.0)
         loss = told + self.gamma * _judged(self.critic(before), 0.0)
-        self.check_finite(loss)
-        optimizer = self._optimizers()[3]
-        optimizer.zero_grad(set_to_none=True)
-        self.manual_backward(loss * (loss.detach() > RESTS_BELOW))  # one that is sure has no gradient; no look, no wait
-        optimizer.step()
+        # one that is sure has no gradient: rather than look at the loss, for which a GPU would have to wait
+        self._update(3, loss * (loss.detach() > RESTS_BELOW))
         return {name: value.detach() for name, value in {**figures, "critic": loss}.items()}
 
-    def _update(self, which: int, loss: Tensor) -> None:
+    def _update(self, which: int, loss: Tensor, counts: bool = True) -> None:
+        """One step of an optimizer; of each batch one counts into `global_step`, which Lightning's wrapper sees to."""
         self.check_finite(loss)
-        optimizer = self._optimizers()[which]
+        optimizers: Any = self.optimizers(use_pl_optimizer=counts)
+        optimizer = optimizers[which]
         optimizer.zero_grad(set_to_none=True)
         self.manual_backward(loss)
         optimizer.step()
-
-    def _optimizers(self) -> list[Any]:
-        found: Any = self.optimizers(use_pl_optimizer=False)
-        return list(found)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The figures of the validation split."""
