@@ -32,7 +32,7 @@ def main(names: list[str]) -> None:
         raise SystemExit(f"unknown benchmark {sorted(unknown)[0]!r}; known: {', '.join(SUITES)}")
     rows: list[dict[str, Any]] = []
     for name in names or SUITES:
-        console.print(f"[bold]{name}[/bold]")
+        console.print(name, style="bold")
         rows += [{"suite": name, **row} for row in importlib.import_module(f"bench.{name}").run()]
     table = Table(title="Benchmarks")
     for head in ("suite", "what", "ours", "peer", "ratio", "wanted"):

@@ -27,6 +27,7 @@ def test_there_are_notebooks():
         "own_dataframe",
         "sweeps",
         "pictures",
+        "picture_models",
         "series",
     }
 

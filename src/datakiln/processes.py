@@ -78,6 +78,8 @@ def join(place: Place, is_on_gpus: bool) -> None:
     """Meets the other processes; every one of them calls it."""
     import torch.distributed as dist
 
+    for name in ("SLURM_NTASKS", "TORCHELASTIC_RUN_ID"):
+        os.environ.pop(name, None)  # read by now; Lightning, for which each process is by itself, would object
     if sys.platform == "linux" and (place.meeting.startswith("file://") or "//127.0.0.1" in place.meeting):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all are here: no name of this machine must be known
     dist.init_process_group(

@@ -18,6 +18,7 @@ from torch.nn import functional
 from datakiln.api.config import composed
 from datakiln.cli.checks import check_processes
 from datakiln.errors import UserError
+from datakiln.jobs.companions import choose
 from datakiln.jobs.shared import WholeBatch
 from datakiln.processes import started_as
 from datakiln.storage import CONF
@@ -171,6 +172,18 @@ def test_a_rank_that_is_no_number_is_refused():
 def test_what_several_processes_cannot_do_is_told_before_anything_is_read(words, told):
     with composed(["model=vae", "data=iris", *words]) as cfg, pytest.raises(UserError, match=told):
         check_processes(cfg)
+
+
+def test_a_model_that_is_fitted_by_counting_says_that_it_takes_one_process(tmp_path, capsys):
+    words = ["model=copula", "data=toy", "epochs=1", "trainer=ddp", "plots=false"]
+    with composed(words) as cfg:
+        cfg.output_dir = str(tmp_path)
+        run = choose(cfg)
+        assert "Copula is trained in one process, since counting" in " ".join(capsys.readouterr().out.split())
+        run.check()
+        run.load_data()
+        run.fit()
+    assert run.bundle.best_path.exists()
 
 
 @pytest.mark.slow  # whole runs

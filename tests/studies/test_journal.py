@@ -71,7 +71,7 @@ def test_budgets_are_times(text, seconds):
         (Wish("utility", budget="2 minutes"), "budget=2 minutes must be a time"),
         (Wish("utility", budget="0s"), "budget=0s"),
         (Wish("utility", tuning=9), "tuning=9 must be 1"),
-        (Wish("utility", repeats=0), "repeats=0 must be 1"),
+        (Wish("utility", repeats=1), "repeats=1 must be 2 to 100"),
         (Wish("utility", protected="sex"), "data.protected=sex is for study=fairness"),
         (Wish("fairness"), "data.protected=sex"),
     ],

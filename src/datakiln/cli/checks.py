@@ -45,6 +45,7 @@ def check(cfg: DictConfig) -> None:
     check_processes(cfg)
     check_arguments(cfg, only_ours=True)
     check_types(cfg)
+    check_references(cfg)
     check_path(cfg)
 
 
@@ -83,6 +84,28 @@ def check_types(cfg: DictConfig) -> None:
         for key in map(str, node):
             if not key.startswith("_"):
                 _fit(node, target, key, path)
+
+
+def check_references(cfg: DictConfig) -> None:
+    """Refuses options of the data in which a ${ is meant as it is: what is built from options would look it up.
+
+    Raises:
+        UserError: The option and its value.
+    """
+    for path, text in _texts(OmegaConf.to_container(cfg.data, resolve=True), "data"):
+        if "${" in text:
+            told = f"{path}={text}: options read ${{ as a reference to another option"
+            raise UserError(f"{told}; rename the column in the file, or leave it out of the options")
+
+
+def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401 (any yaml value)
+    """Every text among plain values, keys too, with the name of its option."""
+    if isinstance(value, str):
+        yield path, value
+    for key, part in value.items() if isinstance(value, dict) else ():
+        yield from ((path, str(key)), *_texts(part, f"{path}.{key}"))
+    for i, part in enumerate(value if isinstance(value, list) else ()):
+        yield from _texts(part, f"{path}[{i}]")
 
 
 def _fit(node: DictConfig, target: str, key: str, path: str = "") -> None:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from datakiln.cli.calling import called_as
 from datakiln.cli.commands import command, given_twice, options
+from datakiln.cli.spreading import LAUNCHERS, spread
 from datakiln.errors import UserError
 from datakiln.sampling.room import check_room
 from datakiln.sampling.unfinished import may_go_on
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 
 Maker = Callable[..., str]
 OPTIONS = ("steps", "guidance", "temperature", "truncation", "mean")  # as the fields of `Sampling`
-WHOLE_FILES = ("fill", "score", "translate", "forecast")  # options that name what to work on
+WHOLE_FILES = ("fill", "score", "translate", "upscale", "forecast")  # options that name what to work on
+WORDS = {"fill": "filling", "upscale": "drawing"}
 LEAST = 1  # bytes that a row or picture takes at the very least: what no disk holds is refused before anything is read
+MOST_WORKERS = 10_000
 DEFAULT_ROWS, DEFAULT_PICTURES, DEFAULT_STEPS = 1000, 64, 32  # of a table, of a grid or folder, of a walk
 
 
@@ -38,6 +41,9 @@ def main(argv: list[str]) -> None:
     """
     cfg = options(argv, "sample")
     _check(cfg)
+    if cfg.workers is not None:
+        spread(argv, cfg.launcher or "local", int(cfg.workers))
+        return
     say(f"sampling from {cfg.run} into {cfg.out}")
     # torch takes seconds to import: a wrong option should not wait for it
     from datakiln.console import Console
@@ -71,13 +77,24 @@ def _write(cfg: DictConfig, synthesizer: Synthesizer, console: Console) -> str:
         condition = by_column(condition, synthesizer.codec.schema.names)  # type: ignore[attr-defined]
     if kind != "series" and (key := next((key for key in ("length", "forecast") if cfg[key] is not None), None)):
         raise UserError(f"{key}={cfg[key]} is for series; this run has learnt {NOUNS[kind]}s")
-    for key, makers in (("fill", FILLERS), ("score", SCORERS), ("translate", TRANSLATORS)):
+    for key, makers in (("fill", FILLERS), ("score", SCORERS), ("translate", TRANSLATORS), ("upscale", UPSCALERS)):
         if cfg[key] is not None:
             _check_ability(key, synthesizer)
             if kind != "image" and cfg.mask is not None:
                 raise UserError(f"mask={cfg.mask} is for pictures; a table's missing cells are what fill= draws")
-            return _of_kind(makers, kind, f"{key}={cfg[key]}")(cfg, synthesizer, condition, options)
+            maker = _of_kind(makers, kind, f"{key}={cfg[key]}")
+            if kind != "image" or key not in ("fill", "upscale"):
+                return maker(cfg, synthesizer, condition, options)
+            with console.work(WORDS[key], 1) as work, synthesizer.watched(_pictures_in(cfg[key], key), work.part):
+                work.step()
+                return maker(cfg, synthesizer, condition, options)
     return _of_kind(WRITERS, kind, "sampling")(cfg, synthesizer, condition, options, console)
+
+
+def _pictures_in(source: str, option: str) -> int:
+    from datakiln.data.pictures.finding import find_pictures
+
+    return len(find_pictures(Path(str(source)), labels=False, option=option)[0])
 
 
 def by_column(condition: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:
@@ -108,6 +125,9 @@ def _check_ability(key: str, synthesizer: Synthesizer) -> None:
         raise UserError(f"fill=: {type(model).__name__} cannot be told a part of an example and draw the rest")
     if key == "score":
         synthesizer.check_likelihood()
+    if key == "upscale" and not model.can_enlarge:
+        told = f"upscale=: {type(model).__name__} cannot be told a smaller picture and draw a larger one"
+        raise UserError(f"{told}; take a model=flow_matching or ddpm run")
     if key == "translate" and not model.can_transform:
         raise UserError(f"translate=: {type(model).__name__} takes no input, it draws; leave translate= out")
 
@@ -151,6 +171,13 @@ def _translate_pictures(cfg: DictConfig, synthesizer: Synthesizer, condition: di
 
     source, out = Path(str(cfg.translate)), Path(str(cfg.out))
     return translate_folder(synthesizer, source, out, condition, int(cfg.seed), options, bool(cfg.overwrite))
+
+
+def _upscale_pictures(cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str, Any], options: Sampling) -> str:
+    from datakiln.sampling.completing import upscale_folder
+
+    source, out = Path(str(cfg.upscale)), Path(str(cfg.out))
+    return upscale_folder(synthesizer, source, out, condition, int(cfg.seed), options, bool(cfg.overwrite))
 
 
 def _write_table(
@@ -201,10 +228,15 @@ def _write_pictures(
             other = "interpolate=true" if cfg.interpolate else "condition.class="
             raise UserError(f"per_class={cfg.per_class} makes pictures of every class; leave out {other}")
         each = None if cfg.per_class is None else int(cfg.per_class)
-        made = write_by_class(synthesizer, n, str(cfg.out), each, int(cfg.seed), options, bool(cfg.overwrite))
+        whole = n if each is None else each * max(len(synthesizer.codec.spec.classes), 1)
+        with console.work("sampling", 1) as work, synthesizer.watched(whole, work.part):
+            work.step()
+            made = write_by_class(synthesizer, n, str(cfg.out), each, int(cfg.seed), options, bool(cfg.overwrite))
         return counted(made, "sample")
     walk = {"interpolate": cfg.interpolate, "overwrite": cfg.overwrite}
-    write_images(synthesizer, n, str(cfg.out), condition, int(cfg.seed), options, **walk)
+    with console.work("sampling", 1) as work, synthesizer.watched(n, work.part):
+        work.step()
+        write_images(synthesizer, n, str(cfg.out), condition, int(cfg.seed), options, **walk)
     return counted(n, "sample")
 
 
@@ -240,6 +272,7 @@ WRITERS: dict[str, Maker] = {"table": _write_table, "image": _write_pictures, "s
 FILLERS: dict[str, Maker] = {"table": _fill_table, "image": _fill_pictures, "series": _fill_series}
 SCORERS: dict[str, Maker] = {"table": _score_table, "image": _score_pictures, "series": _score_series}
 TRANSLATORS: dict[str, Maker] = {"image": _translate_pictures}
+UPSCALERS: dict[str, Maker] = {"image": _upscale_pictures}
 
 
 def _check(cfg: DictConfig) -> None:
@@ -255,7 +288,7 @@ def _check(cfg: DictConfig) -> None:
         others = [
             other for other in ("n", "per_class", "balance", *WHOLE_FILES) if other != key and cfg[other] is not None
         ]
-        told = cfg.condition and key != "translate"
+        told = cfg.condition and key not in ("translate", "upscale")
         if cfg[key] is not None and (others or told):
             raise UserError(f"{key}={cfg[key]} works on the rows of that file; leave out {(*others, 'condition')[0]}=")
     if cfg.mask is not None and cfg.fill is None:
@@ -265,6 +298,7 @@ def _check(cfg: DictConfig) -> None:
         raise UserError(f"{key}={cfg[key]} needs parts=; say parts=1000")
     if cfg.parts is not None and "://" not in str(cfg.out) and not str(cfg.out).endswith("/"):
         raise UserError(f"parts={cfg.parts} makes several files, so out={cfg.out} must be a folder and end in /")
+    _check_workers(cfg)
     taken = [key for key in (*WHOLE_FILES, "interpolate", "overwrite") if cfg.parts is not None and cfg[key]]
     if taken:
         raise UserError(f"parts={cfg.parts} and {taken[0]}={cfg[taken[0]]} do not go together; leave one of them out")
@@ -279,6 +313,17 @@ def _check(cfg: DictConfig) -> None:
     out = Path(str(cfg.out))
     if out.is_file() and not cfg.overwrite and not may_go_on(out):
         raise UserError(f"out={cfg.out} exists; choose another name, or overwrite=true")
+
+
+def _check_workers(cfg: DictConfig) -> None:
+    if cfg.launcher is not None and (cfg.launcher not in LAUNCHERS or cfg.workers is None):
+        raise UserError(f"launcher={cfg.launcher} must be {', '.join(LAUNCHERS)} and needs workers=; say workers=4")
+    if cfg.workers is None:
+        return
+    if not isinstance(cfg.workers, int) or isinstance(cfg.workers, bool) or not 1 <= cfg.workers <= MOST_WORKERS:
+        raise UserError(f"workers={cfg.workers} must be a whole number from 1 to {MOST_WORKERS}")
+    if cfg.parts is None or cfg.worker is not None:
+        raise UserError(f"workers={cfg.workers} starts processes for parts; give parts= and leave out worker=")
 
 
 def run() -> None:

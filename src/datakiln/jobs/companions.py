@@ -149,8 +149,13 @@ class SharedRun(Run):
 
     def trainer_options(self) -> dict[str, Any]:
         """See `Run`."""
-        return {"devices": 1, "accelerator": device_of(self.cfg, self.place).type.replace("cuda", "gpu"),
-                "strategy": Shared(device_of(self.cfg, self.place)), "num_nodes": 1}  # fmt: skip
+        device = device_of(self.cfg, self.place)
+        return {
+            "devices": 1,
+            "num_nodes": 1,
+            "accelerator": device.type.replace("cuda", "gpu"),
+            "strategy": Shared(device),
+        }
 
 
 class Companion(SharedRun):

@@ -42,6 +42,7 @@ MOST_HELD_OUT = 10_000
 TOLD = 2**27  # numbers of the pictures that a model is asked about, half a gigabyte
 ENCODED = 4000
 EXTRACTOR = {"extractor": "auto", "precision": "exact", "resize": "clean"}  # options, and what their absence means
+WEIGHTS = "weights"
 Metric = Callable[[ImageSets], list[Figure]]
 
 
@@ -78,7 +79,7 @@ class ImageProof(Proof):
             for name, node in ((cfg.get(group) or {}).get("image") or {}).items():
                 how = {key: str((node or {}).get(key, default)) for key, default in EXTRACTOR.items()}
                 if node and EXTRACTOR.keys() & node.keys():
-                    _check_extractor(f"{group}.image.{name}", how, labelled, own)
+                    _check_extractor(f"{group}.image.{name}", how, labelled, own, node.get(WEIGHTS))
 
     def write_synthetic(self, synthesizer: Synthesizer, n: int, seed: int, folder: Path) -> Made:
         """Writes `synthetic.png` and `synthetic.npz`: images (n, H, W, C), and labels where the model was told them.
@@ -171,13 +172,13 @@ class ImageProof(Proof):
         """Pictures are no rows."""
 
 
-def _check_extractor(path: str, how: dict[str, str], labelled: bool, own: bool) -> None:
+def _check_extractor(path: str, how: dict[str, str], labelled: bool, own: bool, weights: str | None) -> None:
     name = "classifier" if how["extractor"] == "auto" and own else how["extractor"]
     try:
-        check_extractor(name, how["precision"], how["resize"], labelled)
+        check_extractor(name, how["precision"], how["resize"], labelled, weights)
     except UserError as error:
         told = str(error)
-        key = "" if told.startswith(tuple(f"{key}=" for key in how)) else f"extractor={how['extractor']}: "
+        key = "" if told.startswith(tuple(f"{key}=" for key in (*how, WEIGHTS))) else f"extractor={how['extractor']}: "
         raise UserError(f"{path}.{key}{told}") from None
 
 

@@ -94,13 +94,16 @@ def series_sets(
 ) -> SeriesSets:
     """Windows of "train", "test" and "synthetic" rows, those of one sequence together and in order."""
     out = [roles.entity, roles.time]
-    found, lengths, begin = {}, {}, {}
+    found, lengths, owners, begin = {}, {}, {}, {}
     for name in ("train", "test", "synthetic"):
         values = matrix(frames[name], schema, out, frames["train"])
         found[name] = windows(values, groups[name], length)
         begin[name] = origins(groups[name], length)
         lengths[name] = np.bincount(groups[name])
-    return SeriesSets(names_of(schema, out, frames["train"]), **found, lengths=lengths, seed=seed, origins=begin)
+        if roles.entity is not None and name != "synthetic":
+            owners[name] = begin[name][:, 0]
+    names = names_of(schema, out, frames["train"])
+    return SeriesSets(names, **found, lengths=lengths, seed=seed, owners=owners, origins=begin)
 
 
 def series_plots(sets: SeriesSets, target: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from datakiln.reports.meanings import meaning
+from datakiln.reports.meanings import meaning, stem
 from datakiln.reports.verdict import Claim, Topic, Verdict, key_figures
 from datakiln.results import RunResult, Score, Study, StudyTable
 
@@ -111,6 +111,8 @@ def line_of(score: Score) -> Line | None:
         return MARGIN + (100 - 2 * MARGIN) * (value - low) / wide if high > low else 50.0
 
     names = {"floor": "naive", "real": "real data", "synthetic": "synthetic"}
+    if stem(score.name).startswith("privacy/membership"):
+        names |= {"floor": "copies of learnt rows", "real": "unseen real data"}
     marks = [Mark(at(value), names[kind], value, kind) for kind, value in places.items() if value is not None]
     band = (at(min(ends)), at(max(ends))) if ends else None
     better = "" if score.ideal is not None else {"higher": "right", "lower": "left", "none": ""}[score.better]

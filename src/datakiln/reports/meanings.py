@@ -74,6 +74,7 @@ MEANINGS = {
     "prd_f8": "Recall in one number from groups of alike pictures; 1 means that no group is missing.",
     "prd_f1_8": "Precision in one number from groups of alike pictures; 1 means that no group is made up.",
     "swd": "How far patches of the pictures are from real ones, at several sizes, in thousandths; by no network.",
+    "judge/fid": "Distance from real pictures as a classifier of their own classes sees them; a second witness.",
     "judge/accuracy": "Share of pictures in which a classifier of real pictures sees the class that was asked for.",
     "judge/class_share_distance": "How far the shares of the classes are from the real ones; 0 means equal.",
     "judge/classes_covered": "Share of the classes that occur; low where the model makes only some.",
@@ -118,6 +119,7 @@ MEANINGS = {
     "cost/fit_cpu_seconds": "Processor time of training, all cores together.",
     "cost/peak_memory_mb": "The most memory the run held at once.",
     "cost/parameters": "Numbers that the model has learnt.",
+    "cost/sampled_per_cpu_second": "Synthetic examples that a second of the processor makes and writes.",
 }
 STAGES = {
     "best": "At the epoch that was kept",

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import importlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -256,8 +256,54 @@ class Synthesizer:
         with self.seeded(seeds), self.model.evaluating():
             for part in torch.from_numpy(np.ascontiguousarray(pictures)).split(self.model.rows_at_once):
                 x = self.codec.encode(part).masked_fill(at, float("nan")).to(self.model.device)
-                parts.append(self.codec.decode(self.model.complete(x, None, options), _generator(seeds)))
+                with self.model.making(len(part)):
+                    parts.append(self.codec.decode(self.model.complete(x, None, options), _generator(seeds)))
         return np.where(hidden, np.concatenate(parts), pictures)
+
+    @contextmanager
+    def watched(self, n: int, watch: Callable[[int, int], None]) -> Iterator[None]:
+        """Inside, `watch` is told how many of n examples are made, also of a model that takes long for each."""
+        done = 0.0
+
+        def tell(more: float) -> None:
+            nonlocal done
+            done += more
+            watch(min(int(done + 1e-6), n), n)
+
+        self.model.watcher = tell
+        try:
+            yield
+        finally:
+            self.model.watcher = None
+
+    @torch.no_grad()
+    def enlarge(
+        self,
+        pictures: np.ndarray,
+        condition: Mapping[str, Any],
+        seeds: Sequence[int],
+        options: Sampling = PLAIN,
+    ) -> np.ndarray:
+        """Pictures of the model's side, uint8 (n, C, H, W), drawn given smaller ones.
+
+        Arguments:
+            pictures: uint8 (n, C, H / k, W / k) for a whole k.
+            condition: See `sample`; the class that all of them are told to be of.
+            seeds: Same seeds, same pictures on the same machine.
+            options: See `sample`.
+
+        Raises:
+            UserError: The model draws no larger pictures, an option that it does not follow, or a class unknown to it.
+        """
+        self.model.check_options(options)
+        given, parts = self.given_class(condition), []
+        with self.seeded(seeds), self.model.evaluating():
+            for part in torch.from_numpy(np.ascontiguousarray(pictures)).split(self.model.rows_at_once):
+                y = None if given is None else torch.full((len(part),), given, device=self.model.device)
+                x = self.codec.encode(part).to(self.model.device)
+                with self.model.making(len(part)):
+                    parts.append(self.codec.decode(self.model.enlarge(x, y, options), _generator(seeds)))
+        return np.concatenate(parts)
 
     def request(self, condition: Mapping[str, Any] | None = None, balance: str | None = None) -> Request:
         """What is wanted of a table, checked; raises `UserError` for what it cannot give."""

@@ -7,11 +7,18 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from datakiln.errors import UserError, near
 from datakiln.spec import Sampling
 
+
+def _whole(value: object) -> object:
+    """JSON knows no integers: 3.0 is one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)
 Text = Annotated[StrictStr, Field(max_length=200)]
 ColumnKind = Literal["numeric", "integer", "boolean", "category", "ordinal", "datetime", "id", "text", "drop"]
 TABLE_MODELS = ("copula", "mixture", "tabar", "tvae", "vae", "ctgan", "tabddpm", "tabsyn", "nsf", "bootstrap")
@@ -21,7 +28,7 @@ ModelName = Literal[
     "cvae",
 ]  # fmt: skip
 Format = Literal["csv", "parquet", "arrow", "jsonl", "png", "zip"]
-Seed = Annotated[StrictInt, Field(ge=0, le=2**31 - 1)]
+Seed = Annotated[StrictInt, Field(ge=0, le=2**31 - 1), WHOLE]
 Cell = StrictBool | StrictInt | Annotated[StrictFloat, Field(allow_inf_nan=False)] | Text
 
 
@@ -34,13 +41,13 @@ class Strict(BaseModel):
 class SampleRequest(Strict):
     """What is to be drawn."""
 
-    n: Annotated[StrictInt, Field(ge=1, le=10**12)] = 1000
+    n: Annotated[StrictInt, Field(ge=1, le=10**12), WHOLE] = 1000
     condition: Annotated[dict[Text, Cell], Field(max_length=100)] = {}
     balance: Text | None = None
     seed: Seed = 0
     format: Format | None = Field(None, description="null: csv of tables, png of pictures")
     escape_formulas: StrictBool = Field(False, description="CSV: a quote before cells that a spreadsheet would run")
-    steps: Annotated[StrictInt, Field(ge=1, le=10_000)] | None = None
+    steps: Annotated[StrictInt, Field(ge=1, le=10_000), WHOLE] | None = None
     guidance: Annotated[StrictFloat, Field(ge=-100, le=100)] | None = None
     temperature: Annotated[StrictFloat, Field(gt=0, le=100)] | None = None
     truncation: Annotated[StrictFloat, Field(ge=0, le=2)] | None = None
@@ -70,8 +77,11 @@ class TrainRequest(Strict):
 
     upload: Text
     model: ModelName = "tabar"
-    epochs: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None
-    batch_size: Annotated[StrictInt, Field(ge=1, le=65_536)] | None = None
+    epochs: Annotated[StrictInt, Field(ge=1, le=100_000), WHOLE] | None = None
+    budget_minutes: Annotated[StrictInt, Field(ge=1, le=100_000), WHOLE] | None = Field(
+        None, description="most CPU time that training may take"
+    )
+    batch_size: Annotated[StrictInt, Field(ge=1, le=65_536), WHOLE] | None = None
     side: Literal[8, 16, 28, 32, 64, 128] = Field(32, description="of pictures, in pixels")
     plots: StrictBool = True
     seed: Seed = 0
@@ -110,6 +120,7 @@ def words(asked: TrainRequest, kind: str, path: Path, folder: Path, types: Types
     ]
     said += [f"seed={asked.seed}", f"plots={str(asked.plots).lower()}"]
     said += [f"{name}={value}" for name in ("epochs", "batch_size") if (value := getattr(asked, name)) is not None]
+    said += [] if asked.budget_minutes is None else [f"budget={asked.budget_minutes}m"]
     if kind == "image":
         return [*said, f"data.side={asked.side}", f"data.labels={str(_has_classes(path)).lower()}"]
     if types.target is not None:

@@ -12,10 +12,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from datakiln.codecs.base import Codec
 from datakiln.codecs.series.clock import Clock
 from datakiln.codecs.series.media import COLUMN, Medium, every_code
 from datakiln.codecs.tables.choice import ChoiceColumn
+from datakiln.codecs.tables.columns import ColumnsCodec
 from datakiln.codecs.tables.generated import GeneratedColumn
 from datakiln.codecs.tables.relations.plan import Plan
 from datakiln.codecs.tables.relations.relation import Relation
@@ -47,8 +47,8 @@ class Roles:
     static: tuple[str, ...] = ()
 
 
-class SeriesCodec(Codec):
-    """Sequences of rows to tensors (n, T, D) and back; the arguments are those of `TableCodec`, per step.
+class SeriesCodec(ColumnsCodec):
+    """Sequences of rows to tensors (n, T, D) and back; the arguments hold for each step.
 
     The positions of a step are those of the static columns, the same in every step; those of the step's own columns,
     the logarithm of an uneven step among them; and, where lengths differ, one that says from the last step on that the
@@ -84,12 +84,17 @@ class SeriesCodec(Codec):
         places: bool = False,
         medium: Medium = "rows",
     ) -> None:
-        """See the class."""
+        """See the class and `ColumnsCodec`."""
+        super().__init__(numeric, clip, spikes, max_categories, compact, places)
         if medium not in ("rows", *COLUMN):
             raise UserError(f"data.codec.medium={medium} must be rows, {' or '.join(COLUMN)}")
         self.medium = medium
-        self._table = lambda: TableCodec(numeric, clip, spikes, max_categories, compact, places)
-        self.compact = compact
+
+    def _table(self) -> TableCodec:
+        """A codec of columns told the same."""
+        return TableCodec(
+            self.numeric, self.clip, self.spikes, self.max_categories, compact=self.compact, places=self.places
+        )
 
     @property
     def chunk(self) -> int:

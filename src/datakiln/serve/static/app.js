@@ -199,6 +199,7 @@ $("uploads").addEventListener("change", guarded(async () => { const id = $("uplo
 $("target").addEventListener("change", guarded(correct));
 $("train-form").addEventListener("submit", guarded(async () => {
   const asked = { upload: state.upload.id, model: $("model").value };
+  if ($("budget").value) asked.budget_minutes = Number($("budget").value);
   if ($("epochs").value) asked.epochs = Number($("epochs").value);
   const job = await json("/jobs", "POST", asked);
   await listJobs();
