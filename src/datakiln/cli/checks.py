@@ -42,6 +42,7 @@ def check(cfg: DictConfig) -> None:
     check_reach(cfg)
     check_watch(cfg)
     check_side(cfg)
+    check_step_rules(cfg)
     check_trainer(cfg)
     check_processes(cfg)
     check_arguments(cfg, only_ours=True)
@@ -229,6 +230,19 @@ def check_path(cfg: DictConfig) -> None:
             finding.check_pictures(folder, True, "data.other")
     if reads == "table" and path:
         check_table(find_file(str(path), data_dir))
+
+
+def check_step_rules(cfg: DictConfig) -> None:
+    """Refuses constraints of series for a model whose steps are not drawn one by one; imports nothing.
+
+    Raises:
+        UserError: The option and the way out.
+    """
+    is_series = str(cfg.data._target_).startswith("datakiln.data.series.")
+    target = str(cfg.model._target_)
+    if is_series and cfg.data.get("constraints") and not signatures.attribute(target, "redraws"):
+        told = f"data.constraints= of series are met step by step, which {target.rpartition('.')[2]} does not draw"
+        raise UserError(f"{told}; take model=tsar, or leave them out")
 
 
 def check_trainer(cfg: DictConfig) -> None:

@@ -60,6 +60,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         options: Names of `Sampling` that its samples follow.
         restricts: Whether `draw` heeds `allowed`: codes that columns are to be drawn from, shape (codes of the column,)
             and dtype bool, by the column's place. A cell may still fall outside, so that rows are to be looked at.
+        redraws: Whether the steps of a series that `accepts` does not take are drawn again, one by one.
+        accepts: Which steps (n, D) in model space may stand in a sample, (n,) and dtype bool; None for all.
         spec: What one example looks like.
         mixes: What of its training looks at several examples at once, so that no gradient is of one alone; "" for what
             is not known.
@@ -86,6 +88,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     varies: ClassVar[bool] = False
     conditioning: Conditioning = "none"
     restricts: ClassVar[bool] = False
+    redraws: ClassVar[bool] = False
+    accepts: Callable[[Tensor], Tensor] | None = None
     alone: ClassVar[str] = ""
     trained_with: ClassVar[frozenset[str]] = frozenset()
 

@@ -115,6 +115,13 @@ MEANINGS = {
     "series/lengths": "How far the lengths of sequences are from the real ones: 0 means the same.",
     "series/discriminative": "How much more often than by chance a small recurrent net tells synthetic windows from "
     "real ones, as published tables have it: 0 never, 0.5 always. It is easily fooled.",
+    "series/context_fid": "How far windows are from real ones in what a small net keeps of them: 0 means the same.",
+    "sound/bits_per_sample": "How many bits the model needs for a sample of an unseen sound; 8 know nothing.",
+    "text/bits_per_character": "How many bits the model needs for a byte of unseen text; 8 know nothing.",
+    "text/bits_per_character_gzip": "How many bits gzip needs for the same bytes behind the training text.",
+    "text/bits_per_character_xz": "How many bits xz needs for the same bytes behind the training text.",
+    "text/bits_per_character_5gram": "How many bits counts of five bytes and the next need for the same bytes.",
+    "text/remembered": "Share of the runs of 20 bytes that stand word for word in the training text.",
     "series/predictive": "How far a net that learnt from synthetic windows is off, one step ahead, on training ones.",
     "twosample/gru32_auc": "How well a recurrent net tells synthetic from real windows: 0.5 not at all, 1 always.",
     "utility/forecast_error": "How far a net that learnt from synthetic windows is off, one step ahead, on new ones.",

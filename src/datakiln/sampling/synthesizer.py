@@ -29,6 +29,7 @@ from datakiln.models.pictures import PictureModel
 from datakiln.sampling.checkpoints import find_checkpoint, load_model, read_checkpoint
 from datakiln.sampling.rejection import NOTHING, Account, Allowed, Request, Seeds
 from datakiln.sampling.related import beside_given, completed_frame
+from datakiln.sampling.steps import StepRules
 from datakiln.schema import GENERATED_TYPES
 from datakiln.spec import PLAIN, DataSpec, Sampling
 
@@ -91,6 +92,8 @@ class Synthesizer:
         self.origin = dict(origin or {})
         if isinstance(codec, TableCodec):
             self.rules = Rules.from_state(constraints, codec.schema)
+        if isinstance(codec, SeriesCodec) and constraints:
+            model.accepts = StepRules(codec, Rules.from_state(constraints, codec.schema))
 
     @classmethod
     def load(cls, run: str | Path, device: str = "cpu", raw: bool = False) -> Synthesizer:
