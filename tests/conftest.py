@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import warnings
 from pathlib import Path
@@ -14,6 +15,12 @@ import src  # noqa: F401 (the tests of a clone test that clone's package, whatev
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many workers as cores: more threads only get in each other's way
 os.environ.setdefault("TQDM_DISABLE", "1")
+
+
+def pytest_collection_finish() -> None:
+    """What the tests import stays to the end: the garbage collector need not go through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -21,7 +21,15 @@ def code_cells(path: Path) -> list[dict]:
 
 
 def test_there_are_notebooks():
-    assert {path.stem for path in NOTEBOOKS} >= {"quickstart", "latent_space", "own_dataframe", "sweeps", "pictures"}
+    assert {path.stem for path in NOTEBOOKS} >= {
+        "quickstart",
+        "latent_space",
+        "own_dataframe",
+        "sweeps",
+        "pictures",
+        "picture_models",
+        "series",
+    }
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

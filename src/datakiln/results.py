@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from datakiln import strictjson
 from datakiln.errors import UserError
+from datakiln.storage import small_text
 
 FORMAT = 1
 TRIED = "candidates/trials.json"  # in the folder of a run of model=auto
@@ -358,7 +359,7 @@ class RunResult:
             UserError: The file is missing, is no JSON, or is not the result of a run.
         """
         try:
-            state = strictjson.parse(path.read_text(encoding="utf-8"))
+            state = strictjson.parse(small_text(path))
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); give the folder of a finished run") from None
         except ValueError as error:
@@ -380,7 +381,7 @@ def candidates_of(folder: Path) -> list[Candidate]:
 
 def _load(kind: Any, path: Path) -> Any:  # noqa: ANN401 (any type)
     try:
-        return strictjson.read(kind, strictjson.parse(path.read_text(encoding="utf-8")))
+        return strictjson.read(kind, strictjson.parse(small_text(path)))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: no trials of models ({error}); take it away or run again") from None
 

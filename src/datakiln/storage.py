@@ -29,6 +29,25 @@ def cache_dir() -> Path:
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "datakiln"
 
 
+MOST_TEXT = 2**25  # bytes of a result or a description: 32 MB, some hundred times what any run has left
+
+
+def small_text(path: Path, most: int = MOST_TEXT) -> str:
+    """The text of a file that a run or another program has left, which may be anything by now.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no file but a pipe, a device or a folder, whose reading may never end; or has more bytes.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is no regular file")
+    with path.open("rb") as file:
+        raw = file.read(most + 1)
+    if len(raw) > most:
+        raise ValueError(f"it has more than {most:,} bytes")
+    return raw.decode("utf-8")
+
+
 _traces: ContextVar[bool] = ContextVar("traces", default=True)
 
 

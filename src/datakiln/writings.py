@@ -2,9 +2,10 @@
 
 A number's writing is told as spreadsheets tell it, with the sign of what is below zero behind a semicolon where it is
 not a plain minus in front: `$#,##0.00`, `0.0#`, `#.##0,00 €`, `0%`, `+0.0;-0.0`, `(…)`. Signs such as % or $ do not
-change the number: 12.5% is 12.5. A date's writing is told as `strptime` tells it, with `%-d` for days, months and hours
-without their zero, `%P` for am and pm in small letters, `%3f` for milliseconds, and "ISO8601" (in UTC "ISO8601%z")
-where the resolution of cells differs. A duration's is one of `DURATIONS`, and its number is in seconds.
+change the number: 12.5% is 12.5. `#,##,##0` counts in lakhs, `0.00E+00` gives a power of ten. A date's writing is told
+as `strptime` tells it, with `%-d` for days, months and hours without their zero, `%P` for am and pm in small letters,
+`%^b` and `%~b` for months in capitals and in small letters, `%q` for quarters, `%3f` for milliseconds, and "ISO8601"
+(in UTC "ISO8601%z") where the resolution of cells differs. A duration's is one of `DURATIONS`, its number is seconds.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from datakiln.schema import Field
 
 TEMPLATE = re.compile(
     r"(?P<prefix>[^#0;]*?)"
-    r"(?P<whole>\#(?P<group>[,.' \u00a0\u202f\u2019])\#\#0|0|\#(?=[.,]0))"
-    r"(?:(?P<point>[.,])(?P<places>0*\#*))?"
+    r"(?P<whole>\#(?P<group>[,.' \u00a0\u202f\u2019\u2009])(?P<lakh>\#\#(?P=group))?\#\#0|0|\#(?=[.,]0))"
+    r"(?:(?P<point>[.,])(?P<places>0*\#*))?(?P<power>[Ee]\+00)?"
     r"(?P<suffix>[^#0;]*)"
 )
 MOST_PLACES = 15  # digits after the point that a float can tell
@@ -48,6 +49,8 @@ class NumberWriting:
         least: Decimals that are always there.
         most: Decimals that there can be.
         bare: Whether the zero before the point is left out.
+        lakh: Whether groups before the last one have two digits, as in India.
+        power: "E+00" or "e+00" where one digit stands before the point and a power of ten behind; else "".
     """
 
     above: tuple[str, str] = ("", "")
@@ -57,6 +60,8 @@ class NumberWriting:
     least: int = 0
     most: int = 0
     bare: bool = False
+    lakh: bool = False
+    power: str = ""
 
     @classmethod
     def of(cls, template: str) -> NumberWriting:
@@ -71,13 +76,15 @@ class NumberWriting:
         places, above = found["places"] or "", (found["prefix"], found["suffix"])
         below = (other["prefix"], other["suffix"]) if len(parts) == 2 else (f"-{above[0]}", above[1])
         bare, least = found["whole"] == "#", places.count("0")
-        return cls(above, below, found["group"] or "", found["point"] or ".", least, len(places), bare)
+        lakh, power = bool(found["lakh"]), found["power"] or ""
+        return cls(above, below, found["group"] or "", found["point"] or ".", least, len(places), bare, lakh, power)
 
     def __str__(self) -> str:
         """The template."""
-        whole = f"#{self.group}##0" if self.group else "#" if self.bare else "0"
+        lakh = f"##{self.group}" if self.lakh else ""
+        whole = f"#{self.group}{lakh}##0" if self.group else "#" if self.bare else "0"
         places = "0" * self.least + "#" * (self.most - self.least)
-        body = f"{whole}{self.point}{places}" if places else whole
+        body = f"{whole}{self.point}{places}{self.power}" if places else f"{whole}{self.power}"
         first = f"{self.above[0]}{body}{self.above[1]}"
         if self.below == (f"-{self.above[0]}", self.above[1]):
             return first
@@ -86,8 +93,9 @@ class NumberWriting:
     def _pattern(self, affixes: tuple[str, str]) -> str:
         group = re.escape(self.group)
         whole = rf"(?:\d{{1,3}}(?:{group}\d{{3}})+|\d+)" if group else r"\d+"
-        point = re.escape(self.point)
-        return rf"^{re.escape(affixes[0])}(?:{whole}(?:{point}\d*)?|{point}\d+){re.escape(affixes[1])}$"
+        whole = rf"(?:\d{{1,2}}(?:{group}\d\d)*{group}\d{{3}}|\d+)" if self.lakh else whole
+        point, power = re.escape(self.point), r"(?:[eE][+-]?\d+)?" if self.power else ""
+        return rf"^{re.escape(affixes[0])}(?:{whole}(?:{point}\d*)?|{point}\d+){power}{re.escape(affixes[1])}$"
 
     def read(self, cells: pd.Series) -> np.ndarray:
         """Text cells as float64; NaN where one is missing or written otherwise. Affixes may be left out."""
@@ -111,18 +119,27 @@ class NumberWriting:
 
     def write(self, values: np.ndarray) -> list[str | None]:
         """Numbers as text, None for NaN; rounded to the decimals that there can be."""
-        kept = np.round(values, min(self.most, MOST_PLACES))
+        kept = values if self.power else np.round(values, min(self.most, MOST_PLACES))
         return [None if value != value else self._one(value) for value in kept.tolist()]
 
     def _one(self, value: float) -> str:
-        digits = f"{abs(value):{',' if self.group else ''}.{self.most}f}"
+        digits = f"{abs(value):{',' if self.group else ''}.{self.most}{'e' if self.power else 'f'}}"
+        digits, _, power = digits.partition("e")
         whole, _, places = digits.partition(".")
         places = places[: self.least] + places[self.least :].rstrip("0")
+        whole = _in_lakhs(whole) if self.lakh else whole
         whole = whole.replace(",", self.group) if self.group else whole
         if self.bare and whole == "0" and places:
             whole = ""
         before, behind = self.below if value < 0 else self.above
-        return f"{before}{whole}{self.point if places else ''}{places}{behind}"
+        power = f"{self.power[0]}{power}" if power else ""
+        return f"{before}{whole}{self.point if places else ''}{places}{power}{behind}"
+
+
+def _in_lakhs(whole: str) -> str:
+    """1,234,567 as 12,34,567."""
+    digits = whole.replace(",", "")
+    return re.sub(r"(?<=\d)(?=(?:\d\d)+$)", ",", digits[:-3]) + f",{digits[-3:]}" if len(digits) > 3 else digits
 
 
 def _filled(indices: pa.Array) -> np.ndarray:
@@ -148,8 +165,14 @@ CLOCK = re.compile(r"(-?)(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 SHORT_CLOCK = re.compile(r"(-?)(\d+):(\d\d)")
 ISO = re.compile(r"(-?)P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
 WHOLE_ISO = re.compile(r"(-?)PT(\d+)H(\d+)M(\d+(?:\.\d+)?)S")
-UNITS = re.compile(r"(-?)(\d+)h (\d+)m")
-DURATIONS = ("[h]:mm:ss", "[h]:mm", "d days hh:mm:ss", "PnDTnHnMnS", "PTnHnMnS", "[h]h [m]m")
+UNITS = re.compile(r"(-?)(\d+)h (\d+)m(?: (\d+)s)?")
+CLOSE_UNITS = re.compile(r"(-?)(\d+)h(\d\d)m?")
+MINUTES_ISO = re.compile(r"(-?)PT(\d+)M(\d+(?:\.\d+)?)S")
+PYTHON = re.compile(r"(?:(-?\d+) days?, )?(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+DURATIONS = (
+    "[h]:mm:ss", "[h]:mm", "d days hh:mm:ss", "PnDTnHnMnS", "PTnHnMnS", "[h]h [m]m", "d days, h:mm:ss",
+    "[h]h [m]m [s]s", "[h]h[mm]m", "[h]h[mm]", "PT[m]M[s]S",
+)  # fmt: skip
 
 
 def duration_seconds(text: str, writing: str) -> float:
@@ -165,8 +188,14 @@ def duration_seconds(text: str, writing: str) -> float:
         return (-1.0 if found[1] else 1.0) * (days * 86400 + hours * 3600 + minutes * 60 + float(found[5] or 0))
     if writing == "PTnHnMnS" and (found := WHOLE_ISO.fullmatch(text)):
         return (-1.0 if found[1] else 1.0) * (int(found[2]) * 3600 + int(found[3]) * 60 + float(found[4]))
-    if writing == "[h]h [m]m" and (found := UNITS.fullmatch(text)):
+    if writing in ("[h]h [m]m", "[h]h [m]m [s]s") and (found := UNITS.fullmatch(text)):
+        return (-1.0 if found[1] else 1.0) * (int(found[2]) * 3600 + int(found[3]) * 60 + int(found[4] or 0))
+    if writing in ("[h]h[mm]m", "[h]h[mm]") and (found := CLOSE_UNITS.fullmatch(text)):
         return (-1.0 if found[1] else 1.0) * (int(found[2]) * 3600 + int(found[3]) * 60)
+    if writing == "PT[m]M[s]S" and (found := MINUTES_ISO.fullmatch(text)):
+        return (-1.0 if found[1] else 1.0) * (int(found[2]) * 60 + float(found[3]))
+    if writing == "d days, h:mm:ss" and (found := PYTHON.fullmatch(text)):
+        return int(found[1] or 0) * 86400 + int(found[2]) * 3600 + int(found[3]) * 60 + float(found[4])
     return float("nan")
 
 
@@ -178,6 +207,14 @@ def write_duration(seconds: float, writing: str) -> str:
         days, rest = divmod(micros, 86_400_000_000)
         hours, rest = divmod(rest, 3_600_000_000)
         return f"{days} days {hours:02d}:{rest // 60_000_000:02d}:{_seconds(rest % 60_000_000, 2)}"
+    if writing == "d days, h:mm:ss":  # as Python's own
+        days, rest = divmod(micros, 86_400_000_000)
+        hours, rest = divmod(rest, 3_600_000_000)
+        before = f"{days} day{'' if abs(days) == 1 else 's'}, " if days else ""
+        micro = f".{rest % 1_000_000:06d}" if rest % 1_000_000 else ""
+        return f"{before}{hours}:{rest // 60_000_000:02d}:{rest // 1_000_000 % 60:02d}{micro}"
+    if writing == "PT[m]M[s]S":
+        return f"{sign}PT{size // 60_000_000}M{_seconds(size % 60_000_000, 1)}S"
     if writing == "PnDTnHnMnS":
         days, rest = divmod(size, 86_400_000_000)
         hours, rest = divmod(rest, 3_600_000_000)
@@ -191,6 +228,10 @@ def write_duration(seconds: float, writing: str) -> str:
         return f"{sign}PT{hours}H{rest // 60_000_000}M{_seconds(rest % 60_000_000, 1)}S"
     if writing == "[h]h [m]m":
         return f"{sign}{hours}h {rest // 60_000_000}m"
+    if writing == "[h]h [m]m [s]s":
+        return f"{sign}{hours}h {rest // 60_000_000}m {rest // 1_000_000 % 60}s"
+    if writing in ("[h]h[mm]m", "[h]h[mm]"):
+        return f"{sign}{hours}h{rest // 60_000_000:02d}{writing[8:]}"
     short = f"{sign}{hours}:{rest // 60_000_000:02d}"
     return short if writing == "[h]:mm" else f"{short}:{_seconds(rest % 60_000_000, 2)}"
 
@@ -201,16 +242,24 @@ def _seconds(micros: int, width: int) -> str:
 
 
 FRACTION = re.compile(r"%(\d)f")
-UNPADDED, SHORT, LOWER = (
-    "\x01",
-    "\x02",
-    "\x03",
-)  # marks in what strftime is given, since it knows no such tokens everywhere
+CASED = re.compile(r"%([~^])([abAB])")
+# marks in what strftime is given, since it knows no such tokens everywhere
+UNPADDED, SHORT, LOWER, UPPER, QUARTER = "\x01", "\x02", "\x03", "\x04", "\x05"
 
 
 def plain_format(format: str) -> str:
-    """A date's writing as `strptime` knows it."""
-    return FRACTION.sub("%f", format).replace("%-", "%").replace("%P", "%p")
+    """A date's writing as `strptime` knows it, but for quarters and weeks; see `_of_periods`."""
+    return CASED.sub(r"%\2", FRACTION.sub("%f", format).replace("%-", "%").replace("%P", "%p"))
+
+
+def _of_periods(series: pd.Series, format: str) -> tuple[pd.Series, str]:
+    """Quarters and weeks as the day that they begin with: Q2 as Q04, the month, and 2021-W18 as 2021-W18-1."""
+    if "%q" in format:
+        text = series.astype("str").str.replace(r"Q([1-4])(?!\d)", lambda m: f"Q{3 * int(m[1]) - 2:02d}", regex=True)
+        return text.where(text.str.contains(r"Q\d\d", na=False)), format.replace("%q", "%m")
+    if "%V" in format and "%u" not in format:
+        return series.astype("str") + "-1", f"{format}-%u"
+    return series, format
 
 
 def dates_of(series: pd.Series, format: str | None) -> pd.Series:
@@ -224,6 +273,8 @@ def dates_of(series: pd.Series, format: str | None) -> pd.Series:
         series = series.astype(series.dtype.categories.dtype)
     if pd.api.types.is_numeric_dtype(series.dtype) and format is not None:
         series = _digits(series, format)
+    if format is not None and is_text(series):
+        series, format = _of_periods(series, format)
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
         dates = series
     elif format is None:
@@ -254,7 +305,13 @@ def write_dates(dates: pd.Series, format: str) -> pd.Series:
         return dates.map(lambda date: f"{date.isoformat()}{zone}", na_action="ignore").astype("str")
     told = FRACTION.sub(lambda found: "%f" + SHORT * (6 - int(found[1])), format)
     told = told.replace("%-", f"{UNPADDED}%").replace("%z", "+00:00").replace("%P", f"{LOWER}%p{LOWER}")
-    made = dates.dt.strftime(told)
+    marks = {"~": LOWER, "^": UPPER}
+    told = CASED.sub(lambda found: f"{marks[found[1]]}%{found[2]}{marks[found[1]]}", told)
+    made = dates.dt.strftime(told.replace("%q", f"{QUARTER}%m"))
+    if "%q" in told:
+        made = made.str.replace(f"{QUARTER}(\\d\\d)", lambda found: str((int(found[1]) + 2) // 3), regex=True)
+    if UPPER in told:
+        made = made.str.replace(f"{UPPER}(.*?){UPPER}", lambda found: found[1].upper(), regex=True)
     if LOWER in told:
         made = made.str.replace(f"{LOWER}(.*?){LOWER}", lambda found: found[1].lower(), regex=True)
     if UNPADDED in told:
@@ -327,6 +384,8 @@ def _date_cells(values: np.ndarray, field: Field) -> pd.Series:
         if _holds_text(field):
             return text.astype(dtype)
         whole = text.astype("Int64")
+        if field.placeholders:  # digits such as 0 that stand for no date
+            whole, known = whole.fillna(int(field.placeholders[0][0])), np.ones(len(known), dtype=bool)
         return whole.astype(dtype) if known.all() or not dtype.startswith(("int", "uint")) else whole
     if "," in field.dtype:  # datetime64[us, Europe/Paris]
         return dates.dt.tz_localize("UTC").astype(dtype)

@@ -8,7 +8,17 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from datakiln.callbacks.fid import Fid
-from datakiln.cli.checks import check, check_arguments, check_pairing, check_side, check_trainer, check_watch
+from datakiln.cli.checks import (
+    check,
+    check_arguments,
+    check_pairing,
+    check_references,
+    check_side,
+    check_trainer,
+    check_types,
+    check_watch,
+    name_constraints,
+)
 from datakiln.cli.explain import explain, unknown_option
 from datakiln.cli.run_folders import register_resolvers, remove_if_empty
 from datakiln.codecs.tables.table import TableCodec
@@ -64,6 +74,21 @@ def test_what_two_optimizers_cannot_follow_is_refused_before_any_data_is_read(op
     with pytest.raises(UserError, match=told):
         check_trainer(config("model=dcgan", "data=digits", option))
     check_trainer(config("model=vae", "data=digits", option))
+
+
+def test_a_constraint_in_plain_text_is_an_expression():
+    cfg = config("data=csv", "data.path=x.csv", "data.constraints=['end - start <= 60']")
+    name_constraints(cfg)
+    assert cfg.data.constraints == [{"_target_": "datakiln.constraints.Expression", "text": "end - start <= 60"}]
+    check_arguments(cfg, only_ours=True)
+    check_types(cfg)
+
+
+@pytest.mark.parametrize("option", [r'data.target="\${y}"', r'data.columns=[x,"\${y}"]'])
+def test_a_column_that_would_be_looked_up_is_refused(option):
+    with pytest.raises(UserError, match=r"data\.\w+.*options read \$\{ as a reference"):
+        check_references(config("data=csv", "data.path=x.csv", option))
+    check_references(config("data=csv", "data.path=x.csv", "data.target=$y"))
 
 
 @pytest.mark.parametrize("side", ["-8", "0", "12.5", "abc", "true", "130"])
@@ -229,3 +254,27 @@ def test_one_augmentation_needs_no_list():
 
 def test_epochs_that_people_read_of_count_from_one():
     assert str(Diverged(9, 40, "try less")).startswith("the loss became NaN or infinite in epoch 10, step 40")
+
+
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("optimizer.lr", "did you mean 'model.optimizer.lr'?"),
+        ("metrics.table.bosting.folds", "did you mean 'metrics.table.boosting'?"),
+        ("metrics.table.boosting.folds", "to set it write +metrics.table.boosting.folds=VALUE"),
+        ("metrics.series.discriminativ.steps", "did you mean 'metrics.series.discriminative.steps'?"),
+        ("metrics.image.swd.patchs", "did you mean '+metrics.image.swd.patches'?"),
+    ],
+)
+def test_the_right_name_stands_where_the_config_has_it(key, told):
+    """What is hinted at can be given: metrics lie one level deeper than their group's name says."""
+    assert told in unknown_option(key, ["model=vae", f"{key}=3"]), unknown_option(key, ["model=vae", f"{key}=3"])
+
+
+@pytest.mark.parametrize("name", ["lr", "weight_decay", "eps"])
+@pytest.mark.parametrize(("model", "part"), [("vae", "optimizer"), ("dcgan", "critic_optimizer")])
+def test_rates_below_zero_are_refused_before_any_data_is_read(model, part, name):
+    for value in ("-0.1", "fast"):
+        cfg = config(f"model={model}", "data=digits", f"++model.{part}.{name}={value}")
+        with pytest.raises(UserError, match=f"model.{part}.{name}={value} must be a number of at least 0"):
+            check(cfg)

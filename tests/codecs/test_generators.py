@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from datakiln.codecs.tables.generated import GeneratedColumn
-from datakiln.codecs.tables.generators import check_generator, parsed
+from datakiln.codecs.tables.generators import ADDRESS, check_generator, parsed
 from datakiln.errors import UserError
 from datakiln.schema import Field
 
@@ -28,7 +28,17 @@ KEYS = {
     ),
     "mobile": ([f"+4930{RANDOM.randrange(10**7):07d}" for _ in range(N)], r"\+4930\d{7}"),
     "order": ([f"2024{RANDOM.randrange(10**6):06d}/A" for _ in range(N)], r"2024\d{6}/A"),
+    "two kinds": ([f"{'AB' if k % 2 else 'CD'}{RANDOM.randrange(10**7):07d}" for k in range(N)], r"(AB|CD)\d{7}"),
+    "two shapes": ([f"INV-{k:08d}" if k % 3 else f"CN{k:07d}/X" for k in range(N)], r"INV-\d{8}|CN\d{7}/X"),
+    "binary": ([f"{RANDOM.getrandbits(24):024b}" for _ in range(N)], r"[01]{24}"),
+    "server": ([".".join(str(RANDOM.randrange(256)) for _ in range(4)) for _ in range(N)], ADDRESS.pattern),
 }
+
+
+def test_each_of_several_patterns_keeps_its_share() -> None:
+    series = pd.Series([f"INV-{k:05d}" if k % 5 else f"CN{k:04d}/X" for k in range(500)], dtype="str")
+    made = drawn(GeneratedColumn.fit(Field("key", "id", "str"), series), 0, n=1000)
+    assert abs(made.str.startswith("CN").mean() - 0.2) < 0.05  # 4 standard errors
 
 
 def drawn(column: GeneratedColumn, seed: int, n: int = N, pieces: int = 2) -> pd.Series:

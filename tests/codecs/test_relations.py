@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
+from datakiln.codecs.tables.bins import Bins
 from datakiln.codecs.tables.relations.finding import find_relations
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.data.sets.toy import ToyRelations
@@ -130,6 +131,66 @@ def test_relations_hold_in_rows_that_nobody_learnt(table):
     unmet = codec.plan.unmet(made, codec.by_name())
     assert 0 < unmet.sum() < len(made)
     assert not codec.plan.broken(made[~unmet])[-1][1].any()
+
+
+@pytest.mark.parametrize("share", [0.93, 0.8, 0.65])
+def test_what_holds_in_most_rows_becomes_a_distance(share):
+    rng = np.random.default_rng(2)
+    quantity, price = rng.integers(1, 9, 2000), rng.lognormal(2, 1, 2000).round(2)
+    paid = np.where(rng.random(2000) < share, 1.0, rng.uniform(0.5, 0.95, 2000))
+    frame = pd.DataFrame({"quantity": quantity, "price": price, "total": (quantity * price * paid).round(2)})
+    assert texts(frame) == {"total = quantity * price": "shifted"}
+    _, back = there_and_back(frame, numeric=Bins, compact=True, places=True)
+    met = [((f["quantity"] * f["price"] - f["total"]).abs() < 0.006).mean() for f in (frame, back)]
+    assert abs(met[0] - met[1]) < 0.01
+
+
+def test_what_holds_only_where_all_is_zero_is_no_relation():
+    rng = np.random.default_rng(3)
+    a, b, c = (np.where(rng.random(2000) < 0.9, 0.0, rng.normal(50, 20, 2000).round(2)) for _ in range(3))
+    frame = pd.DataFrame({"a": a, "b": b, "c": c})
+    assert ((frame["a"] + frame["b"] - frame["c"]).abs() < 0.005).mean() > 0.7
+    assert texts(frame) == {}
+
+
+def by_two(rows: int = 2000, zips: int = 4) -> pd.DataFrame:
+    """A state that follows from city and zip together, and from neither alone."""
+    rng = np.random.default_rng(1)
+    city, zip_code = rng.choice(["Springfield", "Salem", "Troy", "Rome"], rows), rng.integers(0, zips, rows)
+    state = [["NY", "IL", "OR", "TX"][(len(c) * 3 + k * k) % 4] for c, k in zip(city, zip_code, strict=True)]
+    return pd.DataFrame({"city": city, "zip": zip_code + 62_000, "state": state, "noise": rng.choice(["x", "y"], rows)})
+
+
+def test_a_column_follows_from_two_together():
+    frame = by_two()
+    assert texts(frame) == {"city, zip -> state": "kept"}
+    codec, back = there_and_back(frame)
+    assert back["state"].equals(frame["state"])
+    x = codec.encode(frame)
+    torch.manual_seed(0)
+    mixed = torch.stack([x[torch.randperm(len(x)), i] for i in range(x.shape[1])], dim=1)
+    made = codec.decode(mixed, np.random.default_rng(0))
+    ((relation, broken),) = codec.plan.broken(made)
+    assert not broken.any() and made["state"].notna().all()
+    assert relation.breaks(frame.assign(state="NY"), codec.schema).any()
+    assert texts(shuffled(frame)) == {} and texts(by_two(60, 40)) == {}
+
+
+def test_a_function_of_two_is_declared():
+    frame = by_two()
+    schema = infer_schema(frame, None, {})
+    (relation,) = chosen_relations(["city, zip -> state"], frame, schema)
+    assert relation.mode == "kept" and str(relation) == "city, zip -> state"
+    with pytest.raises(UserError, match="does not hold"):
+        chosen_relations(["city, noise -> state"], frame, schema)
+    with pytest.raises(UserError, match="3 columns"):
+        chosen_relations(["city, zip, noise -> state"], frame, schema)
+
+
+def test_a_column_without_any_cell_is_no_key():
+    frame = by_two().assign(x=pd.Series(np.nan, index=range(2000)), at=pd.Series(pd.NaT, index=range(2000)))
+    schema = infer_schema(frame.assign(x=np.arange(2000) / 3, at=pd.Timestamp("2020-01-01")), None, {})
+    assert [str(r) for r in find_relations(frame, schema)] == ["city, zip -> state"]
 
 
 def test_declared_relations_are_read_checked_and_refused_in_one_line(table):

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import io
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
+from datakiln.codecs.tables.table import TableCodec
 from datakiln.data.tables.delimited import read_delimited
+from datakiln.data.tables.files import read_table_file
 from datakiln.data.tables.remarks import remarks
 from datakiln.data.tables.types import infer_schema, unplaced
 from datakiln.errors import UserError
 from datakiln.sampling.writing import as_csv, as_stored, as_table, for_csv
+from datakiln.schema import Schema
 from datakiln.writings import NumberWriting, cells_of, numbers_of
 
 I = np.arange(120)  # noqa: E741
+MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 BACK = {  # cells, type, and what tells their writing
     "money": ([f"${k * 37 % 9000 + 1000:,}.50" for k in I], "numeric", "$#,##0.00"),
     "euros": ([f"{k * 37 % 9000 + 1000:,},50 €".replace(",", ".", 1) for k in I], "numeric", "#.##0,00 €"),
@@ -36,6 +45,29 @@ BACK = {  # cells, type, and what tells their writing
     "far": ([f"9999-12-{k % 28 + 1:02d} 23:59:59.999" for k in I], "datetime", "%Y-%m-%d %H:%M:%S.%3f"),
     "bare": ([f"{k % 12 + 1}/{k % 28 + 1}/2020" for k in I], "datetime", "%-m/%-d/%Y"),
     "clock": ([f"{k % 24:02d}:{k % 60:02d}" for k in I], "datetime", "%H:%M"),
+    "lakhs": ([f"₹{k % 90 + 1},{k * 7 % 100:02d},{k * 13 % 1000:03d}" for k in I], "integer", "₹#,##,##0"),
+    "thin": ([f"{k + 1}\u2009{k * 13 % 1000:03d},50" for k in I], "numeric", "#\u2009##0,00"),
+    "swiss": ([f"{k + 1}’{k * 13 % 1000:03d},5" for k in I], "numeric", "#’##0,0"),
+    "share before": ([f"%{k}" for k in I], "integer", "%0"),
+    "close units": ([f"{k}h{k % 60:02d}m" for k in I], "numeric", "[h]h[mm]m"),
+    "three units": ([f"{k}h {k % 60}m {k % 7}s" for k in I], "numeric", "[h]h [m]m [s]s"),
+    "minutes iso": ([f"PT{k}M{k % 60}S" for k in I], "numeric", "PT[m]M[s]S"),
+    "python": ([str(timedelta(hours=k, seconds=k)) for k in I.tolist()], "numeric", "d days, h:mm:ss"),
+    "month": ([f"{k % 12 + 1:02d}/{2010 + k % 9}" for k in I], "datetime", "%m/%Y"),
+    "month in digits": ([(2010 + k % 9) * 100 + k % 12 + 1 for k in I], "datetime", "%Y%m"),
+    "quarter": ([f"{2010 + k % 9}Q{k % 4 + 1}" for k in I], "datetime", "%YQ%q"),
+    "quarter first": ([f"Q{k % 4 + 1} {2010 + k % 9}" for k in I], "datetime", "Q%q %Y"),
+    "week": ([f"{2010 + k % 9}-W{k % 52 + 1:02d}" for k in I], "datetime", "%G-W%V"),
+    "weekday": ([f"2021-W{k % 52 + 1:02d}-{k % 7 + 1}" for k in I], "datetime", "%G-W%V-%u"),
+    "day of year": ([f"2021-{k + 1:03d}" for k in I], "datetime", "%Y-%j"),
+    "capitals": ([f"{k % 28 + 1:02d}-{MONTHS[k % 12].upper()}-2021" for k in I], "datetime", "%d-%^b-%Y"),
+    "close": ([f"{k % 28 + 1:02d}{MONTHS[k % 12].upper()}2021" for k in I], "datetime", "%d%^b%Y"),
+    "lower": ([f"{k % 28 + 1} {MONTHS[k % 12].lower()} 2021" for k in I], "datetime", "%-d %~b %Y"),
+    "zone": ([f"2021-01-{k % 28 + 1:02d} 10:{k % 60:02d}:00 CET" for k in I], "datetime", "%Y-%m-%d %H:%M:%S CET"),
+    "short zone": ([f"2021-01-{k % 28 + 1:02d}T10:{k % 60:02d}-03" for k in I], "datetime", "%Y-%m-%dT%H:%M-03"),
+    "web": ([f"{k % 28 + 1:02d}/Jan/2021:10:00:{k % 60:02d} +0000" for k in I], "datetime", "%d/%b/%Y:%H:%M:%S +0000"),
+    "clock with zone": ([f"10:{k % 60:02d}:00+01:00" for k in I], "datetime", "%H:%M:%S+01:00"),
+    "no date in digits": ([20210101 + k % 28 if k % 5 else 0 for k in I], "datetime", "%Y%m%d"),
 }
 
 
@@ -45,7 +77,8 @@ def test_numbers_and_dates_come_back_as_they_were_written(name: str) -> None:
     frame = pd.DataFrame({"x": pd.Series(cells)})
     field = infer_schema(frame, None, {})["x"]
     assert (field.type, field.format) == (kind, writing)
-    if field.is_numeric:
+    assert not [line for line in remarks(Schema((field,)), frame, {}) if "written as" in line]
+    if field.is_numeric or field.placeholders:
         back = cells_of(numbers_of(frame["x"], field), field)
         assert back.dtype == frame["x"].dtype
         assert back.tolist() == cells
@@ -92,6 +125,105 @@ def test_plain_numbers_keep_their_decimals_and_whole_ones_with_gaps_stay_whole()
     frame, _, writings = read_delimited(text.encode(), "t.csv")
     schema = infer_schema(frame, None, {}, writings=writings)
     assert as_csv(frame, schema).decode() == text
+
+
+def test_powers_of_ten_come_back_with_their_digits() -> None:
+    text = "x\n" + "\n".join(f"{1.25 * 3.0**k:.3E}" for k in range(-20, 20)) + "\n"
+    frame, _, writings = read_delimited(text.encode(), "t.csv")
+    field = infer_schema(frame, None, {}, writings=writings)["x"]
+    assert (field.type, field.format, field.decimals) == ("numeric", "0.000E+00", None)
+    assert as_csv(frame, Schema((field,))).decode() == text
+    assert "1.23456" in as_csv(pd.DataFrame({"x": [1.23456, 2.0]}), Schema((field,))).decode()  # none changes
+
+
+def test_a_month_before_its_year_is_no_number() -> None:
+    rows = "\n".join(f"{k % 12 + 1:02d}.20{k % 30:02d}" for k in I)
+    frame, notes, _ = read_delimited(f"x\n{rows}\n".encode(), "t.csv")
+    assert frame["x"].iloc[0] == "01.2000"
+    assert "leading zeros" in notes[0]
+    assert infer_schema(frame, None, {})["x"].format == "%m.%Y"
+
+
+def test_few_quarters_are_categories() -> None:
+    assert infer_schema(pd.DataFrame({"x": [f"2021Q{k % 4 + 1}" for k in I]}), None, {})["x"].type == "category"
+
+
+@pytest.mark.parametrize(("word", "is_date"), [("still open", True), ("", True), ("2021-13-45", False)])
+def test_one_word_among_dates_stands_for_none(word: str, is_date: bool) -> None:
+    frame = pd.DataFrame({"x": [word or None if k % 6 == 0 else f"2021-{k % 12 + 1:02d}-{k % 28 + 1:02d}" for k in I]})
+    assert (infer_schema(frame, None, {})["x"].type == "datetime") is is_date
+
+
+def test_a_date_among_words_makes_no_dates() -> None:
+    words = ["red", "blue", "grey", "green", "2021-01-01", "2021-01-02", "2021-01-03"]
+    assert infer_schema(pd.DataFrame({"x": [words[k % 7] for k in I]}), None, {})["x"].type == "category"
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        ([f"2021-01-{k % 28 + 1:02d}T10:00:00.{k:09d}" for k in I], "are written as"),  # nanoseconds
+        ([f"{k % 28 + 1}. Mai 20{k % 20 + 10} ({k})" for k in I], "looks like dates"),
+        ([f"{k % 28 + 1}{'st' if k % 2 else 'nd'} of May {2000 + k}" for k in I], "looks like dates"),
+        ([f"{k}.5 lb" if k % 2 else f"{k} kg" for k in I], "looks like numbers"),
+        ([f"{k}.5K" if k % 2 else f"{k}" for k in I], "looks like numbers"),
+        ([f"{21 + k % 7:02d}-{k % 12 + 1:02d}-{k % 28 + 1:02d}" for k in I], "fits all cells too"),  # year or day first
+    ],
+)
+def test_what_does_not_come_back_as_it_is_is_told(cells: list[str], told: str) -> None:
+    frame = pd.DataFrame({"x": cells})
+    assert told in "".join(remarks(infer_schema(frame, None, {}), frame, {}))
+
+
+@pytest.mark.parametrize(("step", "kind"), [(7_919, "id"), (0, "category")])
+def test_long_whole_numbers_keep_all_digits(step: int, kind: str) -> None:
+    cells = [123_456_789_012_345_678 + (k * step if step else k % 5) for k in I.tolist()]
+    frame = pd.DataFrame({"x": cells, "y": I % 7})
+    schema = infer_schema(frame, None, {})
+    assert schema["x"].type == kind
+    assert "too long to reckon with" in remarks(schema, frame, {})[0]
+    codec = TableCodec()
+    codec.fit(frame, schema)
+    made = codec.decode(codec.encode(frame), np.random.default_rng([3, 0]))["x"]
+    assert made.dtype == "int64" and made.astype(str).str.len().eq(18).all()
+    assert set(made) <= set(cells) if kind == "category" else not set(made) & set(cells)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array([10**17 + k if k % 5 else None for k in range(60)], pa.int64()),
+        pa.array([Decimal(10**20 + k) / 100 for k in range(60)], pa.decimal128(38, 2)),
+    ],
+    ids=str,
+)
+def test_long_numbers_of_parquet_keep_all_digits(column: pa.Array, tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    parquet.write_table(pa.table({"x": column, "y": range(60)}), path)
+    content = read_table_file(path)
+    assert "too long to be exact" in content.notes[0]
+    schema = infer_schema(content.frame, None, {}, storage=content.storage)
+    back = as_table(content.frame, schema)
+    assert back["x"].type == column.type and back["x"].to_pylist() == column.to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("cells", "told"),
+    [
+        (["x", "y", "nan"], "cells nan, which are read as missing"),
+        (["1.5", "2.25", "NaN"], "NaN among the numbers of column 'v': read as missing"),
+        (["26", "73.0", "8.5"], "written without these zeros"),
+    ],
+)
+def test_what_is_not_kept_is_told(cells: list[str], told: str) -> None:
+    rows = "\n".join(cells * 20)
+    assert told in read_delimited(f"v\n{rows}\n".encode(), "t.csv").notes[0]
+
+
+def test_a_spreadsheet_that_tells_its_delimiter() -> None:
+    frame, notes, _ = read_delimited(b"sep=;\r\na;b\r\n1;2,5\r\n3;4,5\r\n", "t.csv")
+    assert list(frame) == ["a", "b"] and frame["b"].tolist() == [2.5, 4.5]
+    assert "sep=;" in notes[0]
 
 
 def test_versions_stay_text() -> None:

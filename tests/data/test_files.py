@@ -136,7 +136,8 @@ def test_missing_cells_are_those_of_pandas(tmp_path: Path) -> None:
     table = read(tmp_path, content)
     assert table.frame["a"].isna().sum() == len(MISSING_CELLS) and table.frame["a"].dtype == np.float64
     assert set(table.frame["b"].dropna()) == {*MEANT, "x", "y"}  # words, where a cell can be empty
-    (note,) = table.notes
+    among, other, note = table.notes
+    assert "among the numbers of column 'a': read as missing" in among and "are read as missing" in other
     assert "column 'b' has 1 cell N/A, " in note and note.endswith("kept as categories")
 
 

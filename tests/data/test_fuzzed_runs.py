@@ -29,7 +29,8 @@ def check_run(seed: int, folder: Path) -> None:
     odd = written(folder, seed)
     model, place = MODELS[seed % len(MODELS)], folder / f"run{seed}"
     others = [name for name in composed_metrics() if name not in METRICS]
-    options = words({"data.path": str(odd.path), **{f"data.{name}": value for name, value in odd.options.items()}})
+    said = {f"data.{name}": "tab" if value == "\t" else value for name, value in odd.options.items()}
+    options = words({"data.path": str(odd.path), **said})
     target = [] if seed % 3 else words({"data.target": '"' + _escaped(next(iter(odd.cells))) + '"'})
     tiny = ["epochs=2", "plots=false", "trainer=cpu", f"seed={seed}", *SMALL.get(model, [])]
     left_out = [f"~metrics.table.{name}" for name in others]

@@ -26,7 +26,7 @@ from datakiln.data.tables import conversion, facts, large, limits, loaders
 from datakiln.data.tables.conversion import Text, text_to_parquet
 from datakiln.data.tables.facts import GatheredFacts, SeriesFacts
 from datakiln.data.tables.files import read_table_file
-from datakiln.data.tables.large import RowStore
+from datakiln.data.tables.large import RowStore, open_file
 from datakiln.data.tables.streaming import RowSample, hashed
 from datakiln.data.tables.tables import FileData
 from datakiln.data.tables.types import infer_schema
@@ -134,8 +134,11 @@ def test_a_fault_late_in_a_file_is_named_in_one_line(name, tmp_path, monkeypatch
 
 def test_a_cell_that_a_declared_type_cannot_hold_is_named(tmp_path):
     frame = table()
-    frame.loc[990, "day"] = "someday"
+    frame.loc[990, "day"] = "2020-13-45"
     assert data_of(tmp_path, frame).schema["day"].type == "category"
+    frame.loc[990, "day"] = "someday"  # outside of the sample that types are looked at in
+    field = data_of(tmp_path, frame).schema["day"]
+    assert field.type == "datetime" and field.placeholders[0][0] == "someday"
     frame["day"] = table()["day"]
     frame.loc[990, "day"] = "2020-13-45"
     with pytest.raises(UserError, match="data.types.day=datetime, but '2020-13-45' is none|does not fit"):
@@ -150,6 +153,29 @@ def test_a_conversion_is_made_once_and_again_when_the_file_changes(tmp_path):
     assert [made] == list((tmp_path / "cache").iterdir()) and (made / "table.parquet").stat().st_mtime_ns == before
     data_of(tmp_path, table(1200))
     assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["about.json", "table.parquet"])
+def test_a_damaged_conversion_is_named_and_made_again(name, tmp_path, caplog):
+    """One flipped bit anywhere; a file cut short; none at all."""
+    first = data_of(tmp_path)
+    (made,) = (tmp_path / "cache").iterdir()
+    rows = first.source(None).store.paths[0].read_bytes()
+    rng = np.random.default_rng(0)
+    for how in ("bit", "bit", "bit", "cut", "none"):
+        raw = bytearray((made / name).read_bytes())
+        at = int(rng.integers(len(raw)))
+        raw[at] ^= 1 << int(rng.integers(8))
+        (made / name).write_bytes(raw if how == "bit" else raw[:at])
+        if how == "none":
+            (made / name).unlink()
+        caplog.clear()
+        again = open_file(tmp_path / "table.csv", tmp_path / "cache", None, None, None)
+        assert made.name in caplog.text and "made again" in caplog.text, how
+        assert again.store.paths[0].read_bytes() == rows and again.sha256 == first.provenance.sha256
+    caplog.clear()
+    open_file(tmp_path / "table.csv", tmp_path / "cache", None, None, None)
+    assert not caplog.text
 
 
 def test_parquet_parts_are_one_table_whose_types_do_not_change_from_part_to_part(tmp_path):

@@ -138,7 +138,8 @@ def test_no_checkpoint_keeps_the_state_of_the_noise(table, tmp_path):
     pytest.importorskip("opacus")
     states = []
     for name in ("a", "b"):  # the same seed, and the same count of rows by declaration
-        run, _ = fitted(table, tmp_path / name, *DP_SGD[:-1], PUBLIC.replace("columns:", "rows: 500, columns:"))
+        declared = PUBLIC.replace("columns:", "rows: 500, columns:")
+        run, _ = fitted(table, tmp_path / name, *DP_SGD[:-1], declared, "epochs=1")
         states.append(read_checkpoint(run.bundle.best_path)["state_dict"])
     assert run.data.n_synthetic == 500
     weights = [name for name in states[0] if name.endswith("weight")]

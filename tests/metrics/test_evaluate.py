@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from datakiln.errors import UserError
 from datakiln.metrics.base import EvalData, Figure, Metric, MetricError, metric, traits
 from datakiln.metrics.evaluate import HEADLINES, column_table, evaluate_table
+from datakiln.metrics.privacy.membership import Exchanged
 from datakiln.metrics.tables.references import Alone
 from datakiln.metrics.tables.relations import relations
 from datakiln.schema import Field, Schema
@@ -34,7 +35,12 @@ QUICK = [metric for name, metric in zip(CONFIG, METRICS, strict=True) if name no
 DATA = EvalData(MIXED, mixed_table(150, 0), mixed_table(60, 2), mixed_table(140, 1))
 
 
-AUDIT = {name for function in METRICS if isinstance(traits(function).plan, Alone) for name in traits(function).figures}
+AUDIT = {
+    name
+    for function in METRICS
+    if isinstance(traits(function).plan, Alone | Exchanged)
+    for name in traits(function).figures
+}
 
 
 @pytest.fixture(scope="module")

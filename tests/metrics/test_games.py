@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from scipy.stats import binom, binomtest
 
 from datakiln.metrics.base import EvalData, Incomplete, MetricError
+from datakiln.metrics.evaluate import evaluate_table
 from datakiln.metrics.privacy.battery import ALL, OUTLIERS, Audit, fewer, play_battery
 from datakiln.metrics.privacy.closest import closest
 from datakiln.metrics.privacy.games import auc_of, clopper_pearson, judge, others_needed, play, play_all
@@ -60,6 +62,15 @@ def test_holdout_in_place_of_synthetic_passes() -> None:
     best = found["privacy/membership_auc"]
     assert best.finding == "nothing", best.note
     assert abs(best.value - 0.5) < 0.05
+
+
+def test_beside_a_game_stand_unseen_rows_and_a_copier() -> None:
+    data = EvalData(PEOPLE, people(300, 0), people(300, 1), people(300, 2))
+    found = {result.name: result for result in evaluate_table(data, [functools.partial(membership, shadows=0)])}
+    auc = found["privacy/membership_auc"]
+    assert auc.floor.value > 0.99  # copies of the training rows in place of the synthetic ones
+    assert abs(auc.ceiling.value - 0.5) < 0.1  # one half of the holdout, judged with the other
+    assert abs(auc.value - 0.5) < 0.1
 
 
 def test_shuffled_labels_give_one_half() -> None:

@@ -267,6 +267,13 @@ def test_infinity_removes_most_of_the_bias() -> None:
     assert at[100] > at[1000] > 3 * abs(value)
 
 
+def test_infinity_is_offered_where_pictures_are_many_times_the_features() -> None:
+    real, fake = (feature_statistics(FakeExtractor(), pictures(n, n).split(64), store=200) for n in (200, 119))
+    assert "fid_infinity" not in {figure.name.split("/")[0] for figure in image_figures(real, fake)}
+    with pytest.raises(MetricError, match="of 12 features is measured of at least 120 pictures, not 119"):
+        image_figures(real, fake, ["fid_infinity"])
+
+
 @pytest.mark.parametrize("chunk", [13, 100])
 def test_streaming_keeps_everything_figures_need(chunk: int) -> None:
     extractor = FakeExtractor()

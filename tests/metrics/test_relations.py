@@ -91,7 +91,7 @@ def test_few_rows_and_tables_without_relations_say_so() -> None:
         relations(EvalData(ORDERS, few, few, few))
     noise = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 6)), columns=list("abcdef"))
     schema = Schema(tuple(Field(name, "numeric", "float64") for name in "abcdef"))
-    with pytest.raises(MetricError, match="no relation of numbers or dates"):
+    with pytest.raises(MetricError, match="no relation of columns"):
         relations(EvalData(schema, noise, noise, noise))
 
 
@@ -114,3 +114,23 @@ def test_ceiling_floor_and_a_list_of_somebody_else(data: EvalData) -> None:
     assert kept.floor is not None and kept.floor.value < 0.5 and real.value is not None
     made = figures_of([Shares("a = b", 0.3, 0.015), Shares("c sums to 1", 1.0, float("nan"))], 10)
     assert made[0].detail == {"c sums to 1": 0.0, "a = b": pytest.approx(0.05)} and made[2].value == 0.0075
+
+
+def test_a_category_that_follows_from_another_is_found_and_its_loss_seen() -> None:
+    rng = np.random.default_rng(0)
+    city = rng.choice(["Bonn", "Ulm", "Lyon", "Nice", "Rome"], 1000)
+    country = pd.Series(city).map({"Bonn": "DE", "Ulm": "DE", "Lyon": "FR", "Nice": "FR", "Rome": "IT"})
+    frame = pd.DataFrame(
+        {"city": city, "country": country, "code": country.str.lower(), "size": rng.choice(list("sml"), 1000)}
+    )
+    schema = Schema(tuple(Field(str(name), "category", "str") for name in frame))
+    mixed = frame.assign(country=rng.permutation(country))
+    detail = relations(EvalData(schema, frame, frame[:200], mixed))[2].detail
+    assert set(detail) == {"city -> country", "city -> code", "country -> code"}
+    assert detail["city -> code"] == 1.0 and detail["city -> country"] < 0.6
+    new = frame.assign(city=frame["city"].where(frame.index % 2 == 0, "Oslo"))  # says nothing of the others
+    assert relations(EvalData(schema, frame, frame[:200], new))[0].value == 1.0
+    alone = pd.DataFrame({"city": [f"c{k}" for k in range(1000)], "country": rng.choice(["a", "b"], 1000)})
+    schema = Schema(tuple(Field(str(name), "category", "str") for name in alone))
+    with pytest.raises(MetricError, match="no relation"):  # each city once: nothing could have failed
+        relations(EvalData(schema, alone, alone[:200], alone))

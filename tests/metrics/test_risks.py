@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from datakiln.metrics.base import EvalData, MetricError
-from datakiln.metrics.privacy.risks import Attack, inference, linkability, singling_out
+from datakiln.metrics.privacy.risks import Attack, figure, inference, linkability, singling_out
 from tests.metrics.metrics_tables import PEOPLE, people
 
 UNSEEN = EvalData(PEOPLE, people(600, 0), people(300, 1), people(600, 2))
@@ -37,6 +38,14 @@ def test_a_risk_is_what_learnt_persons_suffer_beyond_others() -> None:
     assert rates["risk"][1] < 0.5 < rates["risk"][2]
     assert Attack("a", 60, 100, 20, 100).p < 1e-6
     assert Attack("a", 20, 100, 20, 100).p > 0.4
+
+
+def test_too_weak_names_a_number_that_would_do_and_that_is_more_than_there_are() -> None:
+    weak = figure("privacy/inference", [Attack("a", 1557, 2000, 1589, 2000)], "tell a secret of")
+    needed = int(re.search(r"([\d,]+) persons of each kind", weak.note).group(1).replace(",", ""))
+    assert weak.finding == "weak" and needed > 2000
+    alike = Attack("a", round(0.7865 * needed), needed, round(0.7865 * needed), needed)
+    assert figure("privacy/inference", [alike], "tell a secret of").finding == "nothing"
 
 
 def test_no_control_group_no_claim() -> None:

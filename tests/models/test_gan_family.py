@@ -17,6 +17,7 @@ from datakiln.callbacks.fid import Fid
 from datakiln.data.pictures.pictures import ImageData, hidden_labels
 from datakiln.data.pictures.sources import Pictures, SklearnDigits
 from datakiln.errors import UserError
+from datakiln.metrics.base import MetricError
 from datakiln.models.gan import biggan, infogan, projected_gan, r3gan, sgan, stylegan2
 from datakiln.nets.conv import Verdict
 from datakiln.pretrained.efficientnet import published_efficientnet
@@ -491,5 +492,7 @@ class TestProjectedGAN:
         data = ImageData(SklearnDigits(), batch_size=24)
         data.setup("fit")
         model = SMALL["projected_gan"](data.spec)
-        with pytest.raises(UserError, match="ProjectedGAN is trained with that network, which decides nothing of it"):
+        with pytest.raises(
+            MetricError, match="the model was trained with efficientnet_lite0, which can decide nothing"
+        ):
             Fid(data, extractor="efficientnet_lite0")._reference(model)

@@ -180,8 +180,9 @@ def test_latents_are_decoded_to_pictures():
     assert net.denoised == (4, 2, 2) and net.spec.shape == (1, 8, 8)
     assert net.sample(3, torch.tensor([0, 1, 2])).shape == (3, 1, 8, 8)
     assert not net.can_fill and net.can_draw
-    with pytest.raises(UserError, match="4 times smaller do not fit pictures of 10 px.*multiple of 4"):
-        LatentDiffusion(spec(10))
+    odd = LatentDiffusion(spec(13), width=8, middle=1, vae_width=8)
+    assert odd.denoised == (4, 4, 4) and odd.sample(2, torch.tensor([0, 1])).shape == (2, 1, 13, 13)
+    assert odd.eval().losses(Batch(torch.zeros(2, 1, 13, 13), torch.tensor([0, 1])))["reconstruction"].isfinite()
     with pytest.raises(ValueError, match="vae_share=1"):
         LatentDiffusion(spec(8), vae_share=1.0)
     with pytest.raises(UserError, match="not for a table"):

@@ -13,16 +13,22 @@ from datakiln.callbacks.ema import Ema
 from datakiln.data.pictures.pictures import ImageData
 from datakiln.data.pictures.sources import SklearnDigits
 from datakiln.models.autoregressive.pixelcnn import PixelCNN
+from datakiln.models.autoregressive.pixelrnn import PixelRNN
+from datakiln.models.diffusion.ddpm import DDPM
 from datakiln.models.diffusion.flow_matching import FlowMatching
 from datakiln.models.diffusion.latent_diffusion import LatentDiffusion
 from datakiln.models.flow.glow import Glow
+from datakiln.models.flow.realnvp import RealNVP
 from tests.models.test_resume import Kill
 
 ADAM = functools.partial(torch.optim.Adam, lr=1e-3)
 MODELS = {
     "flow_matching": functools.partial(FlowMatching, width=8, middle=1),
+    "ddpm": functools.partial(DDPM, width=8, middle=1),
     "latent_diffusion": functools.partial(LatentDiffusion, width=8, middle=1, vae_width=8, vae_share=0.6),
     "pixelcnn": functools.partial(PixelCNN, width=8, layers=4),
+    "pixelrnn": functools.partial(PixelRNN, width=8, layers=1),
+    "realnvp": functools.partial(RealNVP, width=8, steps=2),
     "glow": functools.partial(Glow, width=8, steps=2),
 }
 

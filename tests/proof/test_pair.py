@@ -77,3 +77,10 @@ def test_the_holdout_is_read_as_the_real_table_is() -> None:
     assert [line.split(":")[0] for line in lines] == ["synthetic=b.csv", "holdout=c.csv"]
     assert pd.api.types.is_datetime64_any_dtype(data.holdout["day"].dtype)
     assert judged(data, [fidelity.shape])["fidelity/shape"].detail["day"] > 0.95
+
+
+def test_columns_that_the_real_table_lacks_are_left_out_and_said():
+    real, made = people(60, 0), people(60, 1).assign(extra=1, other=2)
+    data, lines = paired(real, made, None, 0, None, ("real=a.csv", "synthetic=b.csv", "holdout=c.csv"))
+    assert lines == ["synthetic=b.csv: 2 columns left out that real=a.csv lacks: extra, other"]
+    assert list(data.synthetic.columns) == list(real.columns)

@@ -12,7 +12,7 @@ from PIL import Image
 from datakiln.plots.latent import kl_plot
 from datakiln.reports.breakdown import column_table, other_tables, relation_table
 from datakiln.reports.page import picture, render, write_page
-from datakiln.results import Objective, RunResult, Score, Source, Step
+from datakiln.results import Candidate, Objective, RunResult, Score, Source, Step
 from datakiln.wording import duration, moment, number
 
 EVIL = "<script>alert('1')</script>"
@@ -114,6 +114,21 @@ def test_a_whole_page_holds_everything_and_loads_nothing(written, tmp_path):
     assert (
         "url(" not in (tmp_path / "report.html").read_text() and "@import" not in (tmp_path / "report.html").read_text()
     )
+
+
+def test_on_a_phone_no_cell_is_cut_off_from_what_it_is(written):
+    """There a row is a card without a head: each cell of a table but that of the data itself carries its own."""
+    history = pd.DataFrame({"epoch": [0, 1], "step": [4, 8], "train/loss": [3.0, 1.5]})
+    tried = Candidate("vae", "the nearest", True, twosample=0.6, epochs=3)
+    page = written(result(candidates=[tried]), sample=pd.DataFrame({"x": [1]}), history=history)
+    kind, bare, seen = "", [], 0
+    for tag, attrs in page.tags:
+        kind = attrs.get("class", "plain") if tag == "table" else kind
+        if tag == "td" and "cards" in kind.split():
+            seen += 1
+            if "data-head" not in attrs and "wrap" not in attrs.get("class", ""):
+                bare.append(attrs)
+    assert seen > 15 and not bare
 
 
 def test_a_run_of_pictures_is_told_in_words_of_pictures(written):

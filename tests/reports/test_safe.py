@@ -65,7 +65,9 @@ def test_nothing_found_is_no_licence_for_more_rows_and_weak_is_no_safety() -> No
 
 def test_a_public_report_leaves_out_what_depends_on_single_rows(tmp_path: Path) -> None:
     found = run("leak", trial("distance", 0.8))
+    found = replace(found, overrides=["model=vae", "data=csv", "data.path=/mine/customers.csv", "+condition.name=Ann"])
     left = public(found)
+    assert left.overrides == ["model=vae", "data=csv"]
     by_name = {score.name: score for score in left.figures}
     assert by_name["fidelity/boundary_adherence"].value is None
     assert by_name["fidelity/shape"].value == 0.9 and by_name["fidelity/shape"].detail is None

@@ -6,6 +6,7 @@ import pytest
 
 from datakiln.reports.comparison import collect, compare, write_comparison
 from datakiln.reports.sweep_plots import BOTTOM, LEFT, RIGHT, TOP, sweep_plots
+from datakiln.reports.terminal import comparison_table
 from datakiln.results import Score
 from tests.reports.test_page import Page
 from tests.reports.test_report import run
@@ -87,3 +88,29 @@ def test_the_page_holds_the_plots_beside_the_table_and_escapes_what_was_typed(tm
     assert "Against what was swept" in page.text and "utility/auc" in page.text
     assert "<script" not in text and "&lt;script&gt;" in text and not re.search(r"https?://", text)
     assert [attrs for tag, attrs in page.tags if tag == "svg" and "utility/auc by note" in attrs.get("aria-label", "")]
+
+
+def test_the_time_of_training_is_drawn_with_a_line_a_model(tmp_path):
+    jobs = [(model, budget) for model in ("vae", "gan") for budget in (10, 60)]
+    for i, (model, budget) in enumerate(jobs):
+        run(tmp_path / str(i), 0.5 + 0.1 * i, model=model, overrides=[f"budget={budget}s"], fit_cpu_seconds=budget + i)
+    found = compare(*collect([tmp_path]), figures=["utility/auc"])
+    plot = plots_of(found)[0]
+    assert (plot.option, plot.figure, plot.is_numeric) == ("cost/fit_cpu_seconds", "utility/auc", True)
+    assert [series.label for series in plot.series] == ["gan", "vae"]
+    for series in plot.series:
+        (x, y), (later, higher) = sorted(series.dots)
+        assert later > x and higher < y and series.end == (later, higher, series.label) and series.line
+    write_comparison(found, tmp_path / "page")
+    page = (tmp_path / "page/comparison.html").read_text()
+    assert ">gan</text>" in page and "real data" in page and "naive floor" in page
+
+
+def test_real_data_and_the_floor_stand_below_the_models(tmp_path):
+    found = swept(tmp_path, [["latent_dim=2"], ["latent_dim=3"]])
+    real, naive = found.references("iris", "utility/auc")
+    assert real.median == 0.9 and naive.median == 0.5
+    assert found.references("iris", "cost/parameters") == (None, None)
+    table = comparison_table(found)
+    assert list(table.columns[0].cells)[-2:] == ["real data", "naive floor"]
+    assert [str(cell) for cell in list(table.columns[-1].cells)[-2:]] == ["0.9000", "0.5000"]

@@ -103,11 +103,47 @@ def test_masks_that_cannot_be(sample, folder, tmp_path):
         sample(f"fill={folder}", "guidance=1", out)
 
 
+def test_small_pictures_are_drawn_at_the_models_side(sample, tmp_path, capsys):
+    small = tmp_path / "small"
+    small.mkdir()
+    for name, size in (("four.png", (4, 4)), ("two.png", (2, 3)), ("three.png", (3, 3)), ("own.png", (8, 8))):
+        given = np.random.default_rng(size[1]).integers(64, 192, size[::-1], dtype=np.uint8)
+        Image.fromarray(given).save(small / name)
+    sample(f"upscale={small}", f"out={tmp_path}/out", "seed=3", "condition.class=one")
+    told = capsys.readouterr().out.replace("\n", " ")
+    assert "2 pictures drawn at 8 px; left out:" in told and "three.png has 3 px, of which the model's 8 are no" in told
+    made, given = pixels(tmp_path / "out/four.png"), pixels(small / "four.png")
+    assert made.shape == (8, 8) and not (tmp_path / "out/own.png").exists()
+    means = made.reshape(4, 2, 4, 2).mean(axis=(1, 3))
+    assert np.abs(means - given).max() <= 1  # levels are whole numbers
+    sample(f"upscale={small}", f"out={tmp_path}/other", "seed=3", "condition.class=nought")
+    with pytest.raises(UserError, match="PixelCNN cannot be told a smaller picture"):
+        sample(f"upscale={small}", f"out={tmp_path}/x", model=PixelCNN)
+    with pytest.raises(UserError, match="condition.class=two"):
+        sample(f"upscale={small}", f"out={tmp_path}/x", "condition.class=two")
+    with pytest.raises(UserError, match="no picture could be used.*8 px"):
+        (small / "own").mkdir()
+        (small / "own.png").rename(small / "own/own.png")
+        sample(f"upscale={small / 'own'}", f"out={tmp_path}/x")
+
+
+@pytest.mark.parametrize("model", [PixelCNN, FlowMatching])
+def test_how_many_are_made_is_told_on_the_way(model):
+    made, told = synthesizer(model), []
+    with made.watched(7, lambda done, of: told.append((done, of))):
+        pictures = made.sample(4)
+        made.complete(pictures[:3], read_mask(None, (1, 8, 8)), (0,))
+    assert told[-1] == (7, 7) and [done for done, _ in told] == sorted(done for done, _ in told)
+    assert model is FlowMatching or len({done for done, _ in told}) == 8, "of a row of pixels, not of a picture"
+    made.sample(2)
+    assert told[-1] == (7, 7) and made.model.watcher is None
+
+
 def test_scores_are_bits_a_dimension(sample, folder, tmp_path, capsys):
     sample(f"score={folder}", f"out={tmp_path}/scores.csv", model=PixelCNN)
     assert "3 pictures scored" in capsys.readouterr().out
     table = pd.read_csv(tmp_path / "scores.csv")
-    assert list(table.columns) == ["file", "bits_per_dim", "png_bits_per_dim", "surprise", "log_prob"]
+    assert list(table.columns) == [*("file", "bits_per_dim", "png_bits_per_dim", "surprise", "atypicality", "log_prob")]
     assert sorted(table["file"]) == ["a.png", "b.png", "deeper/c.png"]
     assert table["surprise"].is_monotonic_decreasing
     row = table[table["file"] == "b.png"].iloc[0]
@@ -116,6 +152,9 @@ def test_scores_are_bits_a_dimension(sample, folder, tmp_path, capsys):
     nats = synthesizer(PixelCNN).model.eval().log_prob(x).item()
     assert row["log_prob"] == pytest.approx(nats, rel=1e-4)
     assert row["bits_per_dim"] == pytest.approx(-nats / (64 * np.log(2)), rel=1e-4)
+    made = synthesizer(PixelCNN)
+    own = -made.picture_log_prob(made.sample(64), (0, 0)) / (64 * np.log(2))
+    assert row["atypicality"] == pytest.approx(abs(row["bits_per_dim"] - own.mean()) / own.std(ddof=1), abs=1e-3)
     assert row["surprise"] == pytest.approx(row["bits_per_dim"] - png_bits(given[None]) / 64, abs=1e-4)
 
 

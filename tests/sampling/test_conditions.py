@@ -12,10 +12,12 @@ import torch
 from datakiln.cli.commands import options
 from datakiln.cli.explain import explain
 from datakiln.cli.sample import main as sample
-from datakiln.domains import NumberDomain, build_domain
+from datakiln.constraints import Rules
+from datakiln.domains import NumberDomain, build_domain, may_be_asked
 from datakiln.domains.intervals import Interval, Order, impossible
 from datakiln.errors import UserError
 from datakiln.sampling import rejection, writing
+from datakiln.sampling.conditions import Conditions
 from datakiln.sampling.synthesizer import Synthesizer
 from tests.stub_tables import fitted, people, redrawing
 
@@ -170,6 +172,22 @@ def test_cells_that_a_model_misses_are_looked_for_and_never_written_in():
     assert (made.code == rare).all()
     pool = frame[frame.code.isin(synthesizer.codec.columns[1].pool)]
     assert set(made.x) <= set(pool.x)  # of any of the pool, which the model cannot tell apart, and of no other
+
+
+def test_a_category_of_few_training_rows_is_told():
+    synthesizer = redrawing()
+    codec = type(synthesizer.codec).from_state(synthesizer.codec.state())
+    (line,) = Conditions(codec, {"kind": "rare"}, Rules([], codec.schema)).seldom()
+    assert line.startswith("condition.kind=rare: 1 training row had it")
+    assert not Conditions(codec, {"kind": "often", "age": ">60"}, Rules([], codec.schema)).seldom()
+    codec.forget_rows()
+    assert not Conditions(codec, {"kind": "rare"}, Rules([], codec.schema)).seldom()
+
+
+def test_what_may_be_asked_is_what_can_differ_and_is_not_made_anew():
+    codec = fitted()
+    left_out = {column.field.name for column in codec.columns if not may_be_asked(column)}
+    assert left_out == {f.name for f in codec.schema.fields if f.type in ("id", "text", "constant")} != set()
 
 
 def test_same_seed_same_rows_however_they_are_taken():

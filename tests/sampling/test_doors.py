@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import random
 import shutil
+import signal
 import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -19,13 +22,18 @@ import yaml
 from datakiln.cli.explain import explain
 from datakiln.cli.run_folders import stored_yaml, sweep_overrides
 from datakiln.cli.stored import stored_parts
+from datakiln.codecs.tables.generators import Pattern
+from datakiln.data.tables.files import read_table_file
+from datakiln.data.tables.metadata import read_metadata
 from datakiln.errors import UserError
+from datakiln.reports.comparison import collect
 from datakiln.results import RunResult
 from datakiln.sampling.archive import read_archive
 from datakiln.sampling.registry import build, register_named
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.storage import read_state, seal, seal_holds, write_atomically
 from tests.jobs.test_faults import run
+from tests.test_conformance import trained as trained_pair
 
 WRITES = {"os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect", "os.remove",
           "os.rename", "os.mkdir", "os.rmdir", "shutil.rmtree", "shutil.move", "os.putenv", "os.symlink"}  # fmt: skip
@@ -169,7 +177,7 @@ def test_no_damage_goes_unnoticed(count, trained, tmp_path):
         assert bad == raw or refused(path), i
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [40, pytest.param(500, marks=pytest.mark.slow)])
 def test_what_somebody_wrote_into_a_checkpoint_is_data(count, content, weights, tmp_path):
     rng, path, canary = random.Random(count), tmp_path / "changed.ckpt", tmp_path / "canary"
     loaded = 0
@@ -186,7 +194,48 @@ def test_what_somebody_wrote_into_a_checkpoint_is_data(count, content, weights, 
     assert loaded < count / 2  # names, shares and the like may be others; what is built may not
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [6, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [("tabar", "table"), ("mixture", "table"), ("tabsyn", "table"), ("tsar", "series"), ("var", "series"),
+     ("cvae", "image"), ("flow_matching", "image")],
+)  # fmt: skip
+def test_whatever_is_in_a_checkpoint_of_any_kind_draws_or_is_refused(model, kind, count, tmp_path):
+    """What still loads is drawn from: no value of a codec or a net stops the program, fills memory or takes minutes."""
+    content = torch.load(trained_pair(model, kind)[2] / "checkpoints" / "last.ckpt", weights_only=True)
+    rng, path, canary = random.Random(f"{model}{count}"), tmp_path / "changed.ckpt", tmp_path / "canary"
+    for i in range(count):
+        part = rng.choice(["model", "codec", "spec", "codec"])
+        own = {**content["datakiln"], **changed({part: content["datakiln"][part]}, rng, canary)}
+        torch.save({**content, "datakiln": own}, path)
+        seal(path)
+        try:
+            with nothing_happens(), no_longer_than(20):
+                Synthesizer.load(path).sample(2)
+        except UserError as error:
+            assert "\n" not in explain(error) and len(explain(error)) < 600, (i, part)
+    assert not canary.exists()
+
+
+class TooLateError(BaseException):
+    """No error of a damaged checkpoint, which are caught where one is loaded."""
+
+
+@contextmanager
+def no_longer_than(seconds: int) -> Iterator[None]:
+    def late(*_: object) -> None:
+        raise TooLateError(f"it takes longer than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(500, marks=pytest.mark.slow)])
 def test_what_somebody_wrote_into_the_folder_of_a_run_is_data(count, trained, tmp_path):
     stored = yaml.safe_load((trained / "config" / "config.yaml").read_text())
     stored = {key: stored[key] for key in ("data", "metrics")}
@@ -226,12 +275,37 @@ def test_yaml_is_read_as_plain_values(text, tmp_path):
 def test_a_large_yaml_file_and_none(tmp_path):
     large = tmp_path / "large.yaml"
     large.write_text("a: " + "x" * 5_000_000)
-    for path, told in ((large, "5,000,003 bytes"), (tmp_path / "none.yaml", "cannot be read")):
+    for path, told in ((large, "more than 4,000,000 bytes"), (tmp_path / "none.yaml", "cannot be read")):
         with pytest.raises(UserError, match=told):
             stored_yaml(path)
     (tmp_path / "multirun.yaml").write_text("hydra: 3")
     with pytest.raises(UserError, match="multirun.yaml"):
         sweep_overrides(tmp_path)
+
+
+@pytest.mark.parametrize("how", ["pipe", "device", "folder"])
+def test_what_never_ends_is_not_read(how, tmp_path):
+    """Reading a pipe that nobody writes to waits for ever, and a device may give more than any memory holds."""
+    for name, read in (
+        ("config.yaml", stored_parts),
+        ("result.json", RunResult.load),
+        ("best.ckpt", Synthesizer.load),
+        ("table.csv", read_table_file),
+        ("metadata.json", lambda path: read_metadata(path, pd.DataFrame({"x": [1]}))),
+    ):
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        if how == "pipe":
+            os.mkfifo(folder / name)
+        elif how == "device":
+            (folder / name).symlink_to("/dev/zero")
+        else:
+            (folder / name).mkdir()
+        with pytest.raises(UserError, match=folder.name) as caught:
+            read(folder / name)
+        assert "\n" not in str(caught.value)
+    (tmp_path / "table" / "table.csv").rename(tmp_path / "table" / "error.txt")
+    assert "no regular file" in collect([tmp_path / "table"])[1][0].message
 
 
 class Runs:
@@ -334,6 +408,61 @@ def test_only_what_is_meant_to_be_named_is_built():
         build({"_target_": "datakiln.data.sets.toy.ToyTable", "rows": "many"}, "data")
     with pytest.raises(UserError, match="row_count"):
         build({"_target_": "datakiln.data.sets.toy.ToyTable", "row_count": 3}, "data")
+
+
+@pytest.mark.parametrize(
+    ("target", "options"),
+    [
+        ("toy.ToyTable", {"rows": 10**10}),
+        ("toy.ToyRelations", {"rows": 10**10}),
+        ("series.Sines", {"sequences": 10**10}),
+        ("series.Sines", {"sequences": 10**6, "steps": 10**6}),
+        ("series.ToySeries", {"entities": 10**10}),
+        ("series.ToySeries", {"longest": 10**10}),
+    ],
+)
+def test_no_source_makes_more_than_a_memory_holds(target, options):
+    with pytest.raises(UserError, match="at most"):
+        build({"_target_": f"datakiln.data.sets.{target}", **options}, "data")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"batch_size": []}, "batch_size is '[]', of type list, which SeriesFile does not take"),
+        ({"seed": "${oc.env:HOME}"}, "seed is '${oc.env:HOME}', of type str"),
+        ({"batch_sise": 3}, "batch_sise"),
+        ({"crop": "many"}, "crop is 'many', of type str"),
+    ],
+)
+def test_arguments_that_a_class_passes_on_are_checked_too(options, told, trained, tmp_path):
+    stored = {"_target_": "datakiln.data.series.series.SeriesFile", "path": "x.csv"}
+    codec = {"_target_": "datakiln.codecs.series.series.SeriesCodec"}
+    (tmp_path / "config.yaml").write_text(yaml.dump({"data": {**stored, "codec": codec, **options}, "metrics": {}}))
+    with pytest.raises(UserError) as caught:
+        stored_parts(tmp_path / "config.yaml")
+    assert told in str(caught.value) and "config.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize(("key", "value"), [("seed", "-1"), ("canaries", "1000000000000"), ("split", "[2, -1, 0]")])
+def test_a_run_whose_data_cannot_be_made_is_told_by_its_file_or_option(key, value, trained, tmp_path):
+    copied = shutil.copytree(trained, tmp_path / "copy")
+    path = copied / "config" / "config.yaml"
+    stored = yaml.safe_load(path.read_text())
+    stored["data"][key] = yaml.safe_load(value)
+    path.write_text(yaml.dump(stored))
+    from datakiln.cli.evaluate import main as evaluate
+
+    with pytest.raises(UserError, match=f"config.yaml|data.{key}") as caught:
+        evaluate([f"run={copied}", f"out={tmp_path}/out"])
+    assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("piece", [[["a", 1.5], 1, 2], ["ab", 1, 2], [["a"], 1, 10**9], [["a"], 3, 1], [[], 1, 1]])
+def test_a_pattern_of_a_checkpoint_is_of_texts_of_some_length(piece):
+    with pytest.raises(ValueError, match="a pattern with the piece"):
+        Pattern.from_state([[["a", "b"], 1, 2], piece])
+    assert str(Pattern.from_state([[["a", "b"], 1, 2]])) == str(Pattern([(["a", "b"], 1, 2)]))
 
 
 def test_own_classes_are_registered_by_name(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ import pytest
 from sklearn import metrics
 
 from datakiln.studies import scores
-from datakiln.studies.arms import Measured, difference
+from datakiln.studies.arms import Measured, combined, difference
 from datakiln.studies.augmentation import over_seeds, shifted, worth
 from datakiln.studies.fairness import clopper_pearson, group_rates
 
@@ -43,6 +43,21 @@ def test_more_classes_are_each_against_the_rest(drawn):
     assert found["auc"][0] == pytest.approx(wanted)
 
 
+def test_a_class_of_a_few_test_rows_moves_no_mean():
+    rng = np.random.default_rng(0)
+    truth = np.r_[np.zeros(60, int), np.ones(60, int), [2]]
+    said = rng.dirichlet(np.ones(3), 121)
+    said[:120] += 2 * np.eye(3)[truth[:120]]
+    said /= said.sum(axis=1, keepdims=True)
+    once = np.ones((1, 121), dtype=np.float32)
+    right, wrong = said.copy(), said.copy()
+    right[120], wrong[120] = [0, 0, 1], [0.5, 0.5, 0]
+    found = [scores.classification(truth, p, once) for p in (right, wrong)]
+    assert abs(found[0]["auc"][0] - found[1]["auc"][0]) < 0.01
+    assert found[0]["balanced_accuracy"][0] == found[1]["balanced_accuracy"][0]
+    assert scores.telling_classes(np.array([0, 0, 1])).tolist() == [0, 1]
+
+
 def test_figures_of_a_number_are_scikit_learns_also_far_from_zero(drawn):
     rng = np.random.default_rng(0)
     truth = 1.7e9 + 1e5 * rng.normal(size=300)  # such as seconds of a date
@@ -77,8 +92,14 @@ def test_differences_are_paired_over_draws():
         "tree/real/0": {"figures": {"auc": list(0.9 + noise)}},
         "tree/synthetic/0": {"figures": {"auc": list(0.8 + noise)}},
     }
+    alone = difference(cells, "tree", "synthetic", "real", "auc")
+    assert (alone.value, alone.is_known, alone.excludes_zero) == (pytest.approx(-0.1), False, False)
+    for half, value in enumerate((0.79, 0.80, 0.81), start=1):
+        cells[f"tree/real/half {half}"] = {"figures": {"auc": [0.9 + 5 * half]}}
+        cells[f"tree/synthetic/half {half}"] = {"figures": {"auc": [value + 5 * half]}}
     found = difference(cells, "tree", "synthetic", "real", "auc")
-    assert (found.value, found.low, found.high) == pytest.approx((-0.1, -0.1, -0.1))
+    # the bootstrap cancels in pairs; of halves the standard deviation is 0.01, Student's t with 2 degrees 4.3027
+    assert (found.low, found.high) == pytest.approx((-0.1 - 0.043027, -0.1 + 0.043027), abs=1e-5)
     assert found.excludes_zero
     assert difference(cells, "tree", "synthetic", "fixed 50", "auc") is None
 
@@ -88,6 +109,25 @@ def test_a_gain_of_one_seed_is_never_called_one():
     assert over_seeds([0.10, 0.11, 0.09]).excludes_zero
     # Student's t with 2 degrees of freedom: 4.3027 standard errors
     assert over_seeds([1.0, 2.0, 3.0]).high == pytest.approx(2.0 + 4.3027 / np.sqrt(3), abs=1e-3)
+
+
+def test_test_rows_and_training_rows_add_up():
+    rng = np.random.default_rng(0)
+    values, again = np.r_[0.5, 0.5 + 0.04 * rng.normal(size=4000)], 0.5 + 0.03 * rng.normal(size=1000)
+    assert combined(values, again).high - 0.5 == pytest.approx(1.96 * 0.05, rel=0.05)
+    assert combined(values, again, 9).high - 0.5 == pytest.approx(1.96 * np.hypot(0.04, 0.01), rel=0.05)
+
+
+def test_halves_of_a_sample_vary_as_whole_samples_do():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=400)
+    means = [rows[rng.permutation(400)[:200]].mean() for _ in range(2000)]
+    assert np.std(means) == pytest.approx(rows.std() / 20, rel=0.1)
+
+
+def test_seeds_that_draw_much_of_a_table_differ_too_little():
+    assert over_seeds([1.0, 2.0, 3.0], 0.75).high == pytest.approx(2.0 + 2 * 4.3027 / np.sqrt(3), abs=1e-3)
+    assert not over_seeds([0.10, 0.11, 0.09], 1.0).excludes_zero
 
 
 def test_what_rows_are_worth_is_read_from_the_real_learning_curve():

@@ -1,16 +1,22 @@
 """Whole studies of small tables: rows of the same world are as good as real ones, and bad input is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy.stats import ks_2samp
 
+from datakiln import strictjson
 from datakiln.console import Console
 from datakiln.errors import UserError
 from datakiln.metrics.tables.columns import Coded
 from datakiln.metrics.tables.references import resample_columns
+from datakiln.plots import studies as plots
 from datakiln.reports.chapters import line_of
 from datakiln.results import Score
 from datakiln.schema import Field, Schema
-from datakiln.studies import augmentation, learners, utility
+from datakiln.studies import augmentation, learners, scores, utility
+from datakiln.studies.arms import Measured, difference, replicates
 from datakiln.studies.base import Material, Wish, run_study
 from datakiln.studies.smote import neighbours, smote_nc
 from datakiln.studies.tables import task_of
@@ -33,14 +39,34 @@ def two_learners(monkeypatch):
 
 
 def test_rows_of_the_same_world_are_as_useful_as_real_ones_and_unrelated_columns_are_not(tmp_path, two_learners):
-    fresh, figures, plots = run_study(Wish("utility", tuning=2), material(), tmp_path / "a", QUIET)
-    assert fresh.tone in ("good", "fair"), fresh  # other training rows move it, which the interval does not cover
-    assert (fresh.fits, fresh.of_fits) == (8, 8)
+    fresh, figures, plots = run_study(Wish("utility", tuning=2, repeats=2), material(), tmp_path / "a", QUIET)
+    assert fresh.tone == "good", fresh
+    assert (fresh.fits, fresh.of_fits) == (20, 20)  # four arms of all rows, and two halves of three of them
     assert {score.name for score in figures} == {"study/linear_auc", "study/tree_auc"}
     assert all(path.exists() for path in plots)
-    naive = resample_columns(people(150, 2), 150, np.random.default_rng(0))
-    spoilt, _, _ = run_study(Wish("utility", tuning=1), material(naive), tmp_path / "b", QUIET)
-    assert spoilt.tone == "bad", spoilt
+
+
+def test_fresh_real_rows_are_rarely_called_better_or_worse(monkeypatch):
+    monkeypatch.setattr(learners, "NAMES", ("linear",))
+    monkeypatch.setattr(utility, "ARMS", utility.CLAIMED)
+    monkeypatch.setattr(learners, "importances", lambda *_: [])
+    claims, over_rows = [], []
+    for i in range(20):
+        task = task_of(PEOPLE, people(80, 3 * i), people(400, 3 * i + 1), [people(80, 3 * i + 2)])
+        asked = [cell for cell in utility.cells_of(task, i, tuning=1) if "growing" not in cell.name]
+        cells = {cell.name: strictjson.plain(cell.work()) for cell in asked}
+        claims.append(difference(cells, "linear", "synthetic", "real", "auc").excludes_zero)
+        pair = (replicates(cells, "linear", arm, "auc") for arm in ("synthetic", "real"))
+        over_rows.append(Measured(*scores.interval(next(pair) - next(pair))).excludes_zero)
+    assert sum(claims) <= 2
+    assert sum(over_rows) >= 4  # an interval over test rows alone takes chance for a difference
+
+
+def test_what_is_truly_worse_is_still_called_so(tmp_path, two_learners):
+    naive = resample_columns(people(300, 2), 300, np.random.default_rng(0))
+    study, _, _ = run_study(Wish("utility", tuning=1), material(naive, rows=300), tmp_path, QUIET)
+    assert study.tone == "bad"
+    assert any("worse than as many real ones by more than chance with 2 of 2 learners" in t for t in study.evidence)
 
 
 def test_numbers_are_judged_by_r2(tmp_path, two_learners):
@@ -104,11 +130,22 @@ def test_generators_of_learning_curves_see_the_few_rows_alone(tmp_path, monkeypa
         return lambda n, condition, own: people(n, own).assign(**condition).astype({"y": "str", "city": "str"})
 
     one = material(rows=120, trainer=trainer)
-    study, _, plots = run_study(Wish("augmentation", tuning=1, repeats=2), one, tmp_path, QUIET)
+    study, _, drawn = run_study(Wish("augmentation", tuning=1, repeats=2), one, tmp_path, QUIET)
     assert [n for n in seen if n < 60][:2] == [50, 50]
     assert study.fits == study.of_fits
     assert any("A rare class" in table.title for table in study.tables)
-    assert [path.name for path in plots] == ["augmentation.png"]
+    assert [path.name for path in drawn] == ["augmentation.png"]
+
+
+def test_axes_of_counts_are_written_out(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "save", lambda figure, path, caption: drawn.append(figure))
+    lines = {"real": [(n, 0.5, 0.4, 0.6) for n in (50, 100, 200, 500, 1000, 2000, 2500)]}
+    plots.learning_curves({"tree": lines}, "ROC-AUC", [(50, 50, 40, 60), (2500, 2000, 1500, 2500)], tmp_path / "a.png")
+    for panel in drawn[0].axes:
+        panel.figure.canvas.draw()
+        told = [label.get_text() for label in panel.get_xticklabels(which="both")]
+        assert told == ["50", "200", "1,000", "2,500"] or told == ["50", "2,500"]
 
 
 @pytest.mark.parametrize(
@@ -175,3 +212,29 @@ def test_the_line_of_a_chapter_puts_marks_in_the_order_of_their_values():
     assert places["floor"] < places["synthetic"] < line.band[0] < places["real"] < line.band[1]
     assert line.better == "right"
     assert line_of(Score("x", None)) is None
+    game = Score("privacy/membership_auc", 0.58, "lower", 0, 1, ideal=0.5)
+    assert [mark.name for mark in line_of(game).marks] == ["certainty", "a guess", "synthetic"]
+    beside = line_of(replace(game, ceiling=0.52, floor=1.0))
+    assert [mark.name for mark in beside.marks] == ["copies of learnt ones", "unseen real ones", "synthetic"]
+
+
+def test_smote_makes_what_imbalanced_learn_makes():
+    over_sampling = pytest.importorskip("imblearn.over_sampling")
+    rng = np.random.default_rng(0)
+    n = 60
+    group = np.arange(n) % 3  # categories follow the numbers, so that neighbours do not hang on how a category counts
+    numbers = np.stack([10.0 * group + rng.normal(size=n), rng.gamma(2.0, size=n)], axis=1)
+    codes = np.stack([group, np.where(rng.random(n) < 0.2, 1 - group % 2, group % 2)], axis=1)
+    ours = smote_nc(Coded(numbers, codes), 3000, np.random.default_rng(1))
+    table = np.concatenate([numbers, codes], axis=1)
+    others = np.concatenate([rng.normal(size=(n + 3000, 2)), rng.integers(0, 2, (n + 3000, 2))], axis=1)
+    theirs, y = over_sampling.SMOTENC([2, 3], k_neighbors=5, random_state=0).fit_resample(
+        np.concatenate([table, others]), np.r_[np.ones(n), np.zeros(n + 3000)]
+    )
+    made = theirs[y == 1][n:]
+    assert len(made) == 3000
+    for column in range(2):
+        assert ks_2samp(ours.numbers[:, column], made[:, column]).statistic < 0.06
+    for column in range(2):
+        shares = [np.bincount(v.astype(int), minlength=3) / 3000 for v in (ours.codes[:, column], made[:, 2 + column])]
+        assert np.abs(shares[0] - shares[1]).max() < 0.05

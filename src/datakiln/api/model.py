@@ -22,7 +22,7 @@ from datakiln.sampling.checkpoints import find_checkpoint, read_checkpoint
 from datakiln.sampling.filling import fill_frame, score_frame
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import NOUNS, Sampling
-from datakiln.storage import replacing
+from datakiln.storage import replacing, small_text
 from datakiln.wording import counted, number
 
 if TYPE_CHECKING:
@@ -272,5 +272,5 @@ def _stored(folder: Path) -> Report:
         lambda _: plots,
         preview=pd.read_csv(rows, nrows=10) if rows.is_file() else None,
         history=pd.read_csv(curves) if curves.is_file() else None,
-        config=config.read_text(encoding="utf-8") if config.is_file() else None,
+        config=small_text(config) if config.is_file() else None,
     )

@@ -18,7 +18,7 @@ class Budget(L.Callback):
     """Ends training when its time is spent; a run that goes on has what is left.
 
     Arguments:
-        seconds: CPU time of training, all threads together, validation and what is measured meanwhile included.
+        seconds: CPU time of training, all threads together, validation included, FID of samples apart.
 
     Attributes:
         spent: Seconds so far.
@@ -40,7 +40,7 @@ class Budget(L.Callback):
         return max(self.seconds - self.spent, 0.0)
 
     def add(self, seconds: float) -> None:
-        """Notes time that was spent otherwise."""
+        """Notes time that was spent otherwise; what is below 0 was spent on something else."""
         self.earlier += seconds
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:

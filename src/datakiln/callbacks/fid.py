@@ -6,11 +6,13 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
 import torch
 
+from datakiln.callbacks.budget import Budget
 from datakiln.callbacks.making import examples_of
 from datakiln.codecs.pictures import to_levels
 from datakiln.data.pictures.pictures import ImageData
@@ -42,7 +44,7 @@ class Fid(L.Callback):
         n: Samples drawn for each.
         n_train: Training pictures at most.
         extractor: See `build_extractor`; "auto" is a classifier for labelled grey pictures, and never a network that
-            the model is trained with: see `ImageSets.apart`.
+            the model is trained with.
         precision: See `build_extractor`.
         resize: See `build_extractor`.
         budget: Share of the training time that it may take; None for any. Where `n` samples would take more than that
@@ -84,7 +86,11 @@ class Fid(L.Callback):
         self._probed: float | None = None  # seconds a sample
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Starts the clock that the budget is read against."""
+        """Starts the clock that the budget is read against; refuses a network that the model is trained with."""
+        assert isinstance(pl_module, GenerativeModel)
+        if self.how[0] in pl_module.networks:
+            told = f"watch.image.fid.extractor={self.how[0]}: the model is trained with it, so it can decide nothing"
+            raise UserError(f"{told}; take auto or another network")
         self._began = time.perf_counter()
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -93,12 +99,16 @@ class Fid(L.Callback):
         epoch = trainer.current_epoch + 1
         if not trainer.state.fn == "fit" or (epoch < self.next_epoch and epoch != trainer.max_epochs):
             return
+        cpu = time.process_time()
         real = self._reference(pl_module)
         start = time.perf_counter()
         n = self._affordable(pl_module, epoch, is_last=epoch == trainer.max_epochs)
         if n:
             self._publish(pl_module, trainer, *self._measure(pl_module, real, n), n, epoch)
         self.seconds += time.perf_counter() - start
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Budget):
+                callback.add(cpu - time.process_time())  # `budget=` is of training, measuring apart
         if n == self.n:
             self.next_epoch = epoch + self.every
             self._keep_to_budget(epoch)
@@ -154,19 +164,13 @@ class Fid(L.Callback):
             yield
 
     def _reference(self, model: GenerativeModel) -> FeatureStatistics:
-        """Features of training pictures: made once, not at the cost of the budget, and kept on disk for other runs.
-
-        Raises:
-            UserError: The model is trained with the very network that was asked for.
-        """
+        """Features of training pictures: made once, not at the cost of the budget, and kept on disk for other runs."""
         if self._real is None:
             start = time.perf_counter()
             sampled = self.how[0] == "classifier" or bool(model.networks)
-            self.sets = training_sets(self.data, model.device, sampled=sampled)
-            self.network = self.sets.apart(*self.how, model.networks)
-            if self.network.hash in model.networks:
-                told = f"watch.image.fid.extractor={self.how[0]}: {type(model).__name__} is trained with that network"
-                raise UserError(f"{told}, which decides nothing of it; set it to auto, classifier or pixels")
+            sets = training_sets(self.data.target, model.device, sampled)
+            self.sets = replace(sets, trained_with=model.networks)
+            self.network = self.sets.judging(*self.how)
             self._real = self.sets.reference(self.network, self.n_train, STORE)
             self._elapsed_before -= time.perf_counter() - start
         return self._real

@@ -19,7 +19,7 @@ from datakiln.models.base import GenerativeModel
 from datakiln.privacy import accountants
 from datakiln.privacy.accountants import Kind
 from datakiln.privacy.gradients import check_layers
-from datakiln.storage import replacing
+from datakiln.storage import replacing, small_text
 
 STEPS = "privacy-steps.json"
 
@@ -110,7 +110,7 @@ class PrivateTraining(L.Callback):
 
     def _read(self) -> Plan:
         try:
-            content: Any = json.loads(self.path.read_text(encoding="utf-8"))
+            content: Any = json.loads(small_text(self.path))
             plan = Plan(**content)
             known = {"sigma": float, "rate": float, "steps": int, "taken": int}
             if any(type(getattr(plan, name)) is not kind for name, kind in known.items()) or plan.sigma <= 0:

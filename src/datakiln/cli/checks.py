@@ -21,6 +21,7 @@ from datakiln.spec import doublings
 from datakiln.wording import with_article
 
 GIVEN = ("spec",)  # arguments that the program adds to what the yaml says
+EXPRESSION = "datakiln.constraints.Expression"
 
 
 def check(cfg: DictConfig) -> None:
@@ -37,21 +38,28 @@ def check(cfg: DictConfig) -> None:
     check_strict(cfg)
     check_guarantee(cfg)
     check_pairing(cfg)
+    check_beside(cfg)
     check_reach(cfg)
     check_watch(cfg)
     check_side(cfg)
+    check_step_rules(cfg)
     check_trainer(cfg)
     check_processes(cfg)
     check_arguments(cfg, only_ours=True)
     check_types(cfg)
+    check_references(cfg)
     check_path(cfg)
 
 
 def name_constraints(cfg: DictConfig) -> None:
-    """Gives constraints of before this package was called datakiln their present names: a table's rules live long."""
+    """Makes expressions of constraints that are plain text; gives those of before this package was named its name."""
     data = cfg.get("data")
     declared = data.get("constraints") if OmegaConf.is_dict(data) else None
-    for one in declared if isinstance(declared, ListConfig) else []:
+    rules = declared if isinstance(declared, ListConfig) else ListConfig([])
+    for i, one in enumerate(rules):
+        if isinstance(one, str):
+            with flag_override(rules, "readonly", False):
+                rules[i] = {"_target_": EXPRESSION, "text": one}
         target = str(one.get("_target_", "")) if OmegaConf.is_dict(one) else ""
         now = target.replace("src.", "datakiln.", 1)
         if target.startswith("src.constraints.") and signatures.is_ours(now):
@@ -82,6 +90,28 @@ def check_types(cfg: DictConfig) -> None:
         for key in map(str, node):
             if not key.startswith("_"):
                 _fit(node, target, key, path)
+
+
+def check_references(cfg: DictConfig) -> None:
+    """Refuses options of the data in which a ${ is meant as it is: what is built from options would look it up.
+
+    Raises:
+        UserError: The option and its value.
+    """
+    for path, text in _texts(OmegaConf.to_container(cfg.data, resolve=True), "data"):
+        if "${" in text:
+            told = f"{path}={text}: options read ${{ as a reference to another option"
+            raise UserError(f"{told}; rename the column in the file, or leave it out of the options")
+
+
+def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:  # noqa: ANN401 (any yaml value)
+    """Every text among plain values, keys too, with the name of its option."""
+    if isinstance(value, str):
+        yield path, value
+    for key, part in value.items() if isinstance(value, dict) else ():
+        yield from ((path, str(key)), *_texts(part, f"{path}.{key}"))
+    for i, part in enumerate(value if isinstance(value, list) else ()):
+        yield from _texts(part, f"{path}[{i}]")
 
 
 def _fit(node: DictConfig, target: str, key: str, path: str = "") -> None:
@@ -124,6 +154,26 @@ def check_pairing(cfg: DictConfig) -> None:
     name, kinds = model.rpartition(".")[2], " or ".join(sorted(supports))
     told = f"model {name} is for {kinds} data, but this data is {with_article(kind)}"
     raise UserError(f"{told}; models for it: {', '.join(fitting)}")
+
+
+def check_beside(cfg: DictConfig) -> None:
+    """Refuses a model that needs pictures beside each picture without them, and them where no model looks at them.
+
+    Raises:
+        UserError: The option, and the way out.
+    """
+    name, needs = str(cfg.model._target_).rpartition(".")[2], signatures.attribute(str(cfg.model._target_), "beside")
+    if needs is None or signatures.attribute(str(cfg.data._target_), "kind") != "image":
+        return
+    if needs == "domain" and not cfg.data.get("other"):
+        told = f"model {name} translates between two sets of pictures, and there is one"
+        raise UserError(f"{told}; give the second one, data.other=usps or data.other=DIR")
+    if needs == "partner" and not cfg.data.get("partners"):
+        raise UserError(f"data.partners=false: model {name} learns from pairs of a class; leave it at true")
+    odd = {"other": "domain", "partners": "partner"}
+    for key, of in odd.items():
+        if cfg.data.get(key) and needs != of:
+            raise UserError(f"data.{key}={cfg.data[key]} changes nothing for model {name}; leave it out")
 
 
 def check_watch(cfg: DictConfig) -> None:
@@ -173,8 +223,26 @@ def check_path(cfg: DictConfig) -> None:
     path, data_dir = cfg.data.get("path"), cfg.data.get("data_dir")
     if reads == "pictures" and path:
         finding.check_pictures(finding.find_folder(str(path), data_dir), bool(cfg.data.get("labels", True)))
+    other = cfg.data.get("other")
+    if other and signatures.attribute(str(cfg.data._target_), "kind") == "image":
+        folder = finding.find_folder(str(other), data_dir)
+        if folder.is_dir() and str(other) not in choices.names("data", _folders()):
+            finding.check_pictures(folder, True, "data.other")
     if reads == "table" and path:
         check_table(find_file(str(path), data_dir))
+
+
+def check_step_rules(cfg: DictConfig) -> None:
+    """Refuses constraints of series for a model whose steps are not drawn one by one; imports nothing.
+
+    Raises:
+        UserError: The option and the way out.
+    """
+    is_series = str(cfg.data._target_).startswith("datakiln.data.series.")
+    target = str(cfg.model._target_)
+    if is_series and cfg.data.get("constraints") and not signatures.attribute(target, "redraws"):
+        told = f"data.constraints= of series are met step by step, which {target.rpartition('.')[2]} does not draw"
+        raise UserError(f"{told}; take model=tsar, or leave them out")
 
 
 def check_trainer(cfg: DictConfig) -> None:

@@ -5,6 +5,7 @@ Every function takes the folders to look in, first one first, as Hydra does: our
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -100,8 +101,19 @@ def defaults(config_name: str) -> dict[str, list[str]]:
     for entry in _load(CONF / f"{config_name}.yaml").get("defaults", []):
         if isinstance(entry, dict):
             group, choice = next(iter(entry.items()))
-            found[str(group).partition("@")[0]] = _several(choice)
+            name, _, place = str(group).partition("@")
+            found[name] = [*(found.get(name, []) if place else []), *_several(choice)]
     return found
+
+
+@functools.cache
+def place(group: str, name: str) -> str:
+    """Where the config has the options of a choice: "metrics.table" for that of metrics, else the group's own name."""
+    for entry in _load(CONF / "train.yaml").get("defaults", []):
+        key, choice = next(iter(entry.items())) if isinstance(entry, dict) else (entry, None)
+        if str(key).startswith(f"{group}@") and choice == name:
+            return str(key).partition("@")[2]
+    return group
 
 
 def chosen(argv: Sequence[str], config_name: str, folders: Folders = OURS) -> dict[str, list[str]]:
@@ -123,7 +135,7 @@ def keys(group: str, name: str, folders: Folders = OURS) -> dict[str, Any]:
     for entry in content.pop("defaults", []):
         if isinstance(entry, str) and entry not in ("_self_", name) and entry in names(group, folders):
             found |= keys(group, entry, folders)
-    prefix = "" if GLOBAL in path.read_text(encoding="utf-8") else f"{group}."
+    prefix = "" if GLOBAL in path.read_text(encoding="utf-8") else f"{place(group, name)}."
     return found | dict(_flatten(content, prefix))
 
 
@@ -135,7 +147,7 @@ def comments(group: str, name: str, folders: Folders = OURS) -> dict[str, str]:
         if isinstance(entry, str) and entry != name and entry in names(group, folders):
             found |= comments(group, entry, folders)
     text = path.read_text(encoding="utf-8")
-    return found | _said(text, [] if GLOBAL in text else [group])
+    return found | _said(text, [] if GLOBAL in text else place(group, name).split("."))
 
 
 def config_comments(config_name: str) -> dict[str, str]:

@@ -34,6 +34,13 @@ def main(argv: list[str]) -> None:
         UserError: An option is missing, unknown or impossible.
     """
     cfg = options(argv, "evaluate")
+    if cfg.card is not None:
+        from datakiln.cli.cards import show_card
+
+        if other := next((key for key in ("run", "real", "synthetic", "study") if cfg[key] is not None), None):
+            raise UserError(f"card={cfg.card} measures no pictures; leave out {other}=")
+        show_card(cfg)
+        return
     usage = f"usage: {called_as('evaluate')} run=FOLDER, or real=... synthetic=..."
     if (cfg.run is None) == (cfg.real is None):
         raise UserError(f"give either run= or real= and synthetic=; {usage}")
@@ -64,12 +71,25 @@ def main(argv: list[str]) -> None:
 
     if wish is not None:
         cfg.seed = cfg.seed if cfg.run is not None else cfg.seed or 0
-        (study_pair if cfg.run is None else study_run)(cfg, wish, Console())
+        with _named_here():
+            (study_pair if cfg.run is None else study_run)(cfg, wish, Console())
     elif cfg.run is not None:
         evaluate_run(cfg, Console())
     else:
         cfg.seed = cfg.seed or 0
-        evaluate_pair(cfg, Console())
+        with _named_here():
+            evaluate_pair(cfg, Console())
+
+
+@contextmanager
+def _named_here() -> Iterator[None]:
+    """Whoever reads a table calls its label `data.target=`; in this command it is `target=`."""
+    try:
+        yield
+    except UserError as error:
+        if str(error).startswith("data.target="):
+            raise UserError(str(error).removeprefix("data.")) from None
+        raise
 
 
 def evaluate_run(cfg: DictConfig, console: Console) -> None:

@@ -75,6 +75,8 @@ def unknown_option(key: str, argv: Sequence[str] = (), config_name: str = "train
     if last in signatures.arguments(target):
         fitting = _with_option(key, chosen, folders)
         return f"{key} is left at its default by the yaml; to set it write +{key}=VALUE{fitting and f', or {fitting}'}"
+    if f"model.{key}" in known:
+        return f"unknown option {key!r}; did you mean 'model.{key}'?"
     if fitting := _with_option(f"model.{key}", chosen, folders):
         return f"unknown option {key!r}; choose {fitting}"
     for group, current in chosen.items():
@@ -83,7 +85,12 @@ def unknown_option(key: str, argv: Sequence[str] = (), config_name: str = "train
             return f"{key} is no option of {group}={','.join(current)}; {group}= with it: {', '.join(others)}"
     groups = [group for group in choices.groups(folders) if _value(key, argv) in choices.names(group, folders)]
     options = [name for name in known if not name.rpartition(".")[2].startswith("_")]
-    hint = _same_end(key, options) or _sibling(key, options, folders) or near(key, groups) or near(key, options)
+    hint = _same_end(key, options) or _sibling(key, options, folders)
+    if not hint and (
+        meant := near(last, signatures.arguments(target))
+    ):  # of those that the yaml leaves at their default
+        hint = meant.replace("'", f"'+{parent}.", 1)
+    hint = hint or near(key, groups) or near(key, options)
     hint = hint or _near_end(last, options)
     if target and not target.startswith("datakiln."):
         return f"unknown option {key!r}{hint}; other arguments of {target} are written +{key}=VALUE"

@@ -19,6 +19,7 @@ LISTS = ("list", "List", "Sequence", "Iterable", "set", "Set")
 PATHS = ("Path", "PathLike", "PurePath")  # written as text
 OBJECTS = ("Callable", "Tensor", "Module")  # built by a `_target_`
 PLAIN = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "None": "null"}
+OPTIMIZER = "datakiln.cli.options.Optimizer"
 DEEP = 20  # aliases of aliases
 
 
@@ -45,7 +46,8 @@ BRACKETS = str.maketrans("()", "[]")  # of a tuple
 
 def kind_of(target: str, argument: str) -> Kind:
     """The kind of an argument of a class or function; `ANY` where the source does not tell."""
-    found = signatures.annotation(target, argument)
+    found = signatures.annotation(OPTIMIZER, argument) if target.startswith("torch.optim.") else None
+    found = found or signatures.annotation(target, argument)
     return ANY if found is None else _read(*found)
 
 

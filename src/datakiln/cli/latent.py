@@ -53,7 +53,7 @@ def check(cfg: DictConfig) -> None:
         raise UserError(f"reach={cfg.reach} is how far traverse= goes; give traverse=0 too, or leave it out")
     if not asked and cfg.project is None:
         return
-    others = ("fill", "score", "translate", "forecast", "length", "parts", "per_class", "balance")
+    others = ("fill", "score", "translate", "upscale", "vary", "forecast", "length", "parts", "per_class", "balance")
     name = next((other for other in others if cfg[other] is not None), "interpolate" if cfg.interpolate else None)
     if name is not None:
         raise UserError(f"{(*asked, 'project')[0]}= and {name}= cannot both be followed; leave one of them out")

@@ -60,6 +60,10 @@ class Sample:
     device: str
     overwrite: bool
     translate: str | None
+    to: str | None
+    upscale: str | None
+    vary: str | None
+    per: Annotated[int, "at least 1"] | None
     parts: Annotated[int, "at least 1"] | None
     worker: str | None
     interpolate: bool
@@ -85,6 +89,7 @@ class Evaluate:
     synthetic: str | None
     holdout: str | None
     target: str | None
+    card: str | None
     data: dict[str, str | int | None]
     shadows: Annotated[int, "at least 0"]
     secret: str | None
@@ -128,6 +133,15 @@ class Serve:
     zip_ratio: Annotated[int, "at least 1"]
     models: Annotated[int, "at least 1"]
     debug: bool
+
+
+@dataclass
+class Optimizer:
+    """Of those of torch, which check ranges only once they are built, after the data was read, and name no option."""
+
+    lr: Annotated[float, "at least 0"]
+    weight_decay: Annotated[float, "at least 0"]
+    eps: Annotated[float, "at least 0"]
 
 
 OPTIONS = {"train": Train, "sample": Sample, "evaluate": Evaluate, "serve": Serve}

@@ -20,7 +20,7 @@ ROWS = {  # options of a table whose effect on one row depends on others, and wh
 }
 
 
-WITH_GRADIENTS = "vae, tvae, tabddpm, gan or cgan"
+WITH_GRADIENTS = "vae, cvae, tvae, tabddpm, gan or cgan"
 
 
 def check_privacy(cfg: DictConfig) -> None:

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from datakiln.cli.choices import LOADER
 from datakiln.errors import UserError
 from datakiln.jobs.lengths import LENGTHS
+from datakiln.storage import small_text
 
 SWEEP_VARIABLE = "DATAKILN_SWEEP_DIR"  # tells parallel workers which folder their sweep writes to
 MOST_YAML = 4_000_000  # bytes of a config, at most
@@ -128,9 +129,7 @@ def stored_yaml(path: Path) -> Any:  # noqa: ANN401 (any yaml value)
         UserError: There is no such file, or it is not what the program writes.
     """
     try:
-        if path.stat().st_size > MOST_YAML:
-            raise UserError(f"{path} has {path.stat().st_size:,} bytes, more than any config; take it away")
-        return yaml.load(path.read_text(encoding="utf-8"), _NoAliases)
+        return yaml.load(small_text(path, MOST_YAML), _NoAliases)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); give the folder of a finished run") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from datakiln.errors import UserError
 from datakiln.saying import say
+from datakiln.storage import small_text
 
 if TYPE_CHECKING:
     from datakiln.console import Console
@@ -105,7 +106,7 @@ def _kept_figures(path: Path, known: str) -> list[Any] | None:
     if not path.exists():
         return None
     try:
-        state = strictjson.parse(path.read_text(encoding="utf-8"))
+        state = strictjson.parse(small_text(path))
         return [strictjson.read(Score, score) for score in state["figures"]] if state["data"] == known else None
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} is damaged ({error}); take it away, it is measured again") from None

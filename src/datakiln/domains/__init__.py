@@ -9,7 +9,12 @@ from datakiln.domains.choices import ChoiceDomain
 from datakiln.domains.numbers import NumberDomain, day_in, number_in
 from datakiln.errors import UserError
 
-__all__ = ["ChoiceDomain", "Domain", "NumberDomain", "Region", "build_domain", "day_in", "number_in"]
+__all__ = ["ChoiceDomain", "Domain", "NumberDomain", "Region", "build_domain", "day_in", "may_be_asked", "number_in"]
+
+
+def may_be_asked(column: ColumnCodec) -> bool:
+    """Whether a condition on the column chooses anything: ids and free text are made anew, constants never differ."""
+    return not isinstance(column, GeneratedColumn)
 
 
 def build_domain(column: ColumnCodec) -> Domain:

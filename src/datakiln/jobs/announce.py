@@ -23,6 +23,7 @@ from datakiln.wording import counted, number
 ROOM_FOR_REASONS = 100  # characters
 MOST_COLUMNS = 40
 FEW_JUDGES = 100
+SPENT = "train/epsilon"  # what dp_sgd counts, the only monitor that looks at no row
 KEPT = {
     "computed": "computed",
     "kept": "computed where both are there",
@@ -75,6 +76,9 @@ def announce_length(job: Job) -> None:
     if bundle.best_epoch is None:
         best = f"{job.cfg.monitor} was never measured in {counted(ran, 'epoch')}"
         kept, length = "the weights of the last one are kept", ran
+    elif job.cfg.monitor == SPENT:  # no figure of rows, which nothing was paid for
+        best, length = f"{counted(ran, 'epoch')}, epsilon {number(bundle.best_score)} spent on them", ran
+        kept = "the weights of the last one are kept"
     else:
         length = bundle.best_epoch + 1
         best = f"best epoch {length} of {ran} by {job.cfg.monitor} ({number(bundle.best_score)})"

@@ -99,9 +99,10 @@ def _objective(job: Job) -> Objective:
     name = str(job.cfg.objective)
     if name == job.cfg.monitor:
         return Objective(_full_name(job), job.bundle.best_score, _direction(job.cfg))
-    for score in job.figures:
-        if score.name == name:
-            return Objective(name, score.value, _direction(job.cfg) if score.better == "none" else score.better)
+    exact_first = sorted(job.figures, key=lambda score: score.name != name)
+    for score in exact_first:  # "fid" also means fid/... of any network and n
+        if score.name == name or score.name.startswith(f"{name}/"):
+            return Objective(score.name, score.value, _direction(job.cfg) if score.better == "none" else score.better)
     return Objective(name, None, _direction(job.cfg))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning as L
 import torch
+import yaml
 from hydra.utils import get_object, instantiate
 from lightning.pytorch.callbacks import LambdaCallback
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -86,9 +87,10 @@ class Run(Job):
 
     def _store_config(self) -> None:
         (self.folder / "config").mkdir(parents=True, exist_ok=True)
-        for name, config in (("config", self.cfg), ("overrides", OmegaConf.create(overrides()))):
-            with replacing(self.folder / "config" / f"{name}.yaml") as partial:
-                OmegaConf.save(config, partial, resolve=True)
+        with replacing(self.folder / "config" / "config.yaml") as partial:
+            OmegaConf.save(self.cfg, partial, resolve=True)
+        with replacing(self.folder / "config" / "overrides.yaml") as partial:  # words: what is in them is not resolved
+            partial.write_text(yaml.safe_dump(overrides(), allow_unicode=True, width=4096), encoding="utf-8")
 
     def load_data(self) -> None:
         """Reads, splits and encodes the data; says where it is from and what its columns are."""
@@ -369,11 +371,13 @@ class Run(Job):
 
     def synthesize(self) -> None:
         """Samples the best model into the run's folder."""
-        with self.phase("sample"), self.console.work("sampling"):
+        with self.phase("sample"), self.console.work("sampling", 1) as work:
             best = self.bundle.best_path if self.bundle.best_path.exists() else self.bundle.last_path
             self.synthesizer = Synthesizer.load(best, device=str(self.model.device))
-            n = self.cfg.n_synthetic or self.data.n_synthetic
-            self.synthetic = self.proof.write_synthetic(self.synthesizer, int(n), int(self.cfg.seed), self.folder)
+            n = int(self.cfg.n_synthetic or self.data.n_synthetic)
+            work.step()
+            with self.synthesizer.watched(n, work.part):
+                self.synthetic = self.proof.write_synthetic(self.synthesizer, n, int(self.cfg.seed), self.folder)
 
     def prove(self) -> None:
         """Measures the synthetic data and the model, and draws them, unless `plots=false`."""

@@ -60,6 +60,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         options: Names of `Sampling` that its samples follow.
         restricts: Whether `draw` heeds `allowed`: codes that columns are to be drawn from, shape (codes of the column,)
             and dtype bool, by the column's place. A cell may still fall outside, so that rows are to be looked at.
+        redraws: Whether the steps of a series that `accepts` does not take are drawn again, one by one.
+        accepts: Which steps (n, D) in model space may stand in a sample, (n,) and dtype bool; None for all.
         spec: What one example looks like.
         mixes: What of its training looks at several examples at once, so that no gradient is of one alone; "" for what
             is not known.
@@ -67,6 +69,11 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         alone: Why it is trained in one process only; "" where several can, each on its share of every batch.
         directions: Which of its logged figures are better "lower" or "higher".
         remedy: What to try when a loss is not finite.
+        varies: Whether `transform` draws: it makes another example of the same input every time.
+        beside: What it needs in `Batch.other`: "" for nothing, "domain" for pictures of a second set (`data.other`),
+            "partner" for another picture of the same class (`data.partners`).
+        trained_with: Names of the extractors of `datakiln.metrics.extractors` that its losses look through: they decide
+            nothing of its pictures.
     """
 
     supports: ClassVar[frozenset[str]]
@@ -77,9 +84,14 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     adopts: ClassVar[bool] = False
     mixes: ClassVar[str] = ""
     likelihood: ClassVar[Literal["none", "whole", "partial"]] = "none"
+    beside: ClassVar[Literal["", "domain", "partner"]] = ""
+    varies: ClassVar[bool] = False
     conditioning: Conditioning = "none"
     restricts: ClassVar[bool] = False
+    redraws: ClassVar[bool] = False
+    accepts: Callable[[Tensor], Tensor] | None = None
     alone: ClassVar[str] = ""
+    trained_with: ClassVar[frozenset[str]] = frozenset()
 
     gather_gradients: Callable[[Any], None] | None = None  # those of all processes, where several train
     guard: PrivateGradients | None = None  # clips and hides gradients, under differential privacy
@@ -98,6 +110,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
             raise UserError(f"model {type(self).__name__} cannot read this encoding of the table; use {way}")
         self.spec = spec
         self.allowed: Mapping[int, Tensor] = {}
+        self.watcher: Callable[[float], None] | None = None  # told how many more examples are made
+        self._counted = 0.0
         self.meter = Meter()
         self._still: list[str] = []
         self._frozen: list[str] = []  # those of them that no checkpoint holds
@@ -139,6 +153,19 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         """
         raise UserError(f"fill=: {type(self).__name__} cannot be told a part of an example and draw the rest")
 
+    def enlarge(self, x: Tensor, y: Tensor | None, options: Sampling = PLAIN) -> Tensor:
+        """One chunk of pictures drawn given what they are when made smaller.
+
+        Arguments:
+            x: Means over blocks in model space, shape (B, C, H / k, W / k) for a whole k.
+            y: As of `complete`.
+            options: See `Sampling`.
+
+        Returns:
+            Pictures of shape (B, *spec.shape).
+        """
+        raise UserError(f"upscale=: {type(self).__name__} cannot be told a smaller picture and draw a larger one")
+
     def walk(self, keys: Tensor, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Examples at given latents, shape (n, latent_dim) to (n, *spec.shape): the steps of a walk between some."""
         raise UserError(f"interpolate needs a model with a latent space, not {type(self).__name__}")
@@ -177,6 +204,11 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         return self.spec.shape
 
     @property
+    def enlarges(self) -> int:
+        """How many times as large as its input, of any size, what `transform` makes is; 1 where sizes are fixed."""
+        return 1
+
+    @property
     def can_draw(self) -> bool:
         """Whether it makes examples by itself."""
         return type(self).draw is not GenerativeModel.draw
@@ -190,6 +222,11 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     def can_walk(self) -> bool:
         """Whether it has a latent space to walk through."""
         return type(self).walk is not GenerativeModel.walk
+
+    @property
+    def can_enlarge(self) -> bool:
+        """Whether it can be told a picture made smaller and draw the larger one."""
+        return type(self).enlarge is not GenerativeModel.enlarge
 
     @property
     def can_fill(self) -> bool:
@@ -229,8 +266,24 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         sizes = [min(chunk, n - start) for start in range(0, n, chunk)]
         told = [None] * len(sizes) if condition is None else condition.split(chunk)
         with self.evaluating():
-            parts = [self.draw(size, part, options) for size, part in zip(sizes, told, strict=True)]
+            parts = []
+            for size, part in zip(sizes, told, strict=True):
+                with self.making(size):
+                    parts.append(self.draw(size, part, options))
         return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    @contextmanager
+    def making(self, n: int) -> Iterator[None]:
+        """Inside, n examples are made; what `tell` was not called with is told at the end."""
+        before = self._counted
+        yield
+        self.tell(n - (self._counted - before))
+
+    def tell(self, more: float) -> None:
+        """Says that so many more examples are made: parts of some count, where one takes long."""
+        self._counted += more
+        if self.watcher is not None:
+            self.watcher(more)
 
     @torch.no_grad()
     def transformed(self, x: Tensor, target: Tensor | None = None, options: Sampling = PLAIN) -> Tensor:
@@ -336,8 +389,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
 
     @property
     def networks(self) -> frozenset[str]:
-        """Hashes, as in an extractor's tag, of networks that its losses look through: they decide nothing of it."""
-        return frozenset()
+        """Names of `trained_with`, or hashes as in an extractor's tag where a model knows them."""
+        return self.trained_with
 
     def averaged(self) -> nn.Module:
         """The part whose weights an EMA averages: what `draw` needs."""

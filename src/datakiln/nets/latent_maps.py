@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from datakiln.errors import UserError
 from datakiln.nets.conv_autoencoder import LevelHead
 from datakiln.nets.unet import GROUPS, ResidualBlock
 
@@ -15,7 +14,7 @@ class MapAutoencoder(nn.Module):
     """Pictures to means and log-variances of latent maps, and latents to what a likelihood of pictures needs.
 
     Arguments:
-        shape: (C, H, W) of a picture, both sides multiples of `factor`.
+        shape: (C, H, W) of a picture; sides that are no multiples of `factor` are filled up by repeating pixels.
         channels: Of the latent maps.
         factor: How many times smaller their sides are: 2, 4 or 8.
         width: Channels of the nets.
@@ -24,9 +23,8 @@ class MapAutoencoder(nn.Module):
     def __init__(self, shape: tuple[int, ...], channels: int, factor: int, width: int) -> None:
         """See the class."""
         super().__init__()
-        if shape[1] % factor or shape[2] % factor:
-            told = f"latents {factor} times smaller do not fit pictures of {shape[1]} px"
-            raise UserError(f"{told}; set data.side to a multiple of {factor}, or model.factor")
+        self.sides = shape[1:]
+        self.lacks = (0, -shape[2] % factor, 0, -shape[1] % factor)
         self.width, self.head = width, LevelHead(shape[0])
         halvings = factor.bit_length() - 2  # the first is made by turning pixels into channels
         down: list[nn.Module] = [nn.Conv2d(4 * shape[0], width, 3, padding=1), ResidualBlock(width, 0)]
@@ -42,12 +40,14 @@ class MapAutoencoder(nn.Module):
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures (B, C, H, W) to mean and log-variance of q(z | x), each (B, channels, H / factor, W / factor)."""
+        x = F.pad(x, self.lacks, mode="replicate") if any(self.lacks) else x
         inside = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
         mean, log_var = self.down(inside).chunk(2, dim=1)
         return mean, log_var.clamp(-10.0, 10.0)
 
     def _decode(self, z: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.up(z.contiguous(memory_format=torch.channels_last)), 2)
+        whole = F.pixel_shuffle(self.up(z.contiguous(memory_format=torch.channels_last)), 2)
+        return whole[:, :, : self.sides[0], : self.sides[1]]
 
     def log_prob(self, z: Tensor, x: Tensor) -> Tensor:
         """Log p(x | z) in nats, shape (B,)."""

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from datakiln import processes
 
@@ -169,24 +170,34 @@ def ddim(noise: Field, path: Path, x: Tensor, times: Tensor, eta: float = 0.0, l
     return x
 
 
-def inpaint(data: Field, path: Path, given: Tensor, known: Tensor, times: Tensor, temperature: float = 1.0) -> Tensor:
-    """Draws the unknown part of pictures: at each step the known part takes the place of what is predicted of it.
+def restore(
+    data: Field, path: Path, met: Callable[[Tensor], Tensor], noise: Tensor, times: Tensor, temperature: float = 1.0
+) -> Tensor:
+    """Draws pictures of which something is known: at each step it takes the place of what is predicted of it.
 
-    Noise is drawn anew at every step, so that both parts come to fit each other (Lugmayr et al., 2022, without going
-    back in time). The result follows p(unknown | known) approximately.
+    For what is known by a linear map, as some of the pixels or their means over blocks are, this is the projection of
+    Wang et al. (2023, DDNM, eq. 13). Noise is drawn anew at every step, so that the known and the rest come to fit each
+    other (Lugmayr et al., 2022, without going back in time). The result follows p(rest | known) approximately.
 
     Arguments:
         data: Predicts x_1 from x_t.
         path: Of the model.
-        given: Pictures, anything where they are unknown, shape (B, C, H, W).
-        known: Where they are known, shape (B, 1, H, W).
+        met: The pictures that agree with what is known and are nearest to given ones; both of the shape of `noise`.
+        noise: Standard normal, shape (B, C, H, W).
         times: Rising, shape (steps + 1,).
         temperature: Of the noise.
     """
-    x = temperature * torch.randn_like(given)
+    x = temperature * noise
     for i, (t, after) in enumerate(zip(times[:-1], times[1:], strict=True)):
-        predicted = torch.where(known, given, data(x, t))
+        predicted = met(data(x, t))
         if i == len(times) - 2:
             break
-        x = path.alpha(after) * predicted + temperature * path.sigma(after) * torch.randn_like(given)
+        x = path.alpha(after) * predicted + temperature * path.sigma(after) * torch.randn_like(noise)
     return predicted
+
+
+def with_means(x: Tensor, means: Tensor) -> Tensor:
+    """The pictures nearest to x, (B, C, H, W), whose blocks have these means, (B, C, H / k, W / k)."""
+    factor = x.shape[2] // means.shape[2]
+    lacks = means - F.avg_pool2d(x, factor)
+    return x + F.interpolate(lacks, scale_factor=float(factor), mode="nearest")

@@ -25,6 +25,7 @@ from datakiln.plots.table import column_plots, correlation_plot, embedding_plot
 from datakiln.proof.base import Measured, scores
 from datakiln.results import RunResult, Score, Source, machine, package_versions
 from datakiln.schema import Schema
+from datakiln.wording import counted
 
 LENT = 0.3  # share of the real rows to test on where there is no holdout
 
@@ -86,6 +87,9 @@ def paired(
         if missing:
             hint = near(missing[0], map(str, frame.columns))
             raise UserError(f"{name} has no column {missing[0]!r}, which {names[0]} has{hint}")
+        if more := [str(column) for column in frame.columns if column not in real.columns]:
+            few = ", ".join(more[:5]) + (", ..." if len(more) > 5 else "")
+            lines.append(f"{name}: {counted(len(more), 'column')} left out that {names[0]} lacks: {few}")
         frame, told = alike(unplaced(frame[schema.names], schema), real, schema, name)
         lines += [f"{name}: {line}" for line in told + unreadable(schema, frame)]
         others.append(frame)

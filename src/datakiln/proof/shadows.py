@@ -8,7 +8,6 @@ models that learnt from it and as many that did not.
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from datakiln.callbacks.ema import Ema
+from datakiln.callbacks.quiet import quiet_lightning
 from datakiln.data.base import TensorLoader
 from datakiln.data.tables.tables import TableData
 from datakiln.errors import UserError
@@ -56,7 +56,7 @@ class Shadows:
         made: GenerativeModel = build(model_arguments(model), "model", spec=self.data.spec, **given)
         ema = self.config.get("ema")
         average = None if ema is None else Ema(float(ema))
-        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+        quiet_lightning()
         trainer = L.Trainer(
             max_epochs=self.epochs, accelerator="cpu", logger=False, enable_checkpointing=False,
             enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,

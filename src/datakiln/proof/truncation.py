@@ -35,8 +35,8 @@ def curve(synthesizer: Synthesizer, data: ImageData, truncations: Sequence[float
         UserError: The model does not follow truncation.
     """
     synthesizer.check(Sampling(truncation=truncations[0]))
-    sets = training_sets(data, data.device, sampled=True)
-    network = sets.apart("auto", "exact", "clean", synthesizer.model.networks)
+    sets = replace(training_sets(data, data.device, True), trained_with=synthesizer.model.networks)
+    network = sets.judging("auto", "exact", "clean")
     real = sets.reference(network, n, STORE)
     found = []
     for truncation in sorted(truncations):

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datakiln.errors import UserError, near
-from datakiln.reports.groups import COSTS, Comparison, Failure, Group, Run
+from datakiln.reports.groups import COSTS, REFERENCES, Comparison, Failure, Group, Run
 from datakiln.reports.page import render, write_text
 from datakiln.reports.sweep_plots import sweep_plots
 from datakiln.results import Better, RunResult, headlines
+from datakiln.storage import small_text
 
 # options that decide where a run writes and what it says, not what it learns
 SILENT = ("seed", "model", "data", "output_dir", "data_dir", "logger", "ckpt_path", "debug", "objective")
@@ -129,8 +130,10 @@ def _rank(group: Group, objective: str, better: dict[str, Better]) -> tuple[str,
 
 
 def _failure(file: Path) -> Failure:
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    overrides, message = [*lines, "", ""][:2]
+    try:
+        overrides, message = [*small_text(file).splitlines(), "", ""][:2]
+    except ValueError as error:
+        overrides, message = "", f"({file.name} cannot be read: {error})"
     return Failure(file.parent, overrides.strip(), message.strip() or "(the error file is empty)")
 
 
@@ -154,7 +157,8 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         id(group): strip for groups in comparison.by_data.values() for group, strip in _strips(comparison, groups)
     }
     plots = {data: sweep_plots(comparison, groups) for data, groups in comparison.by_data.items()}
-    write_text(render("comparison.html", comparison=comparison, strips=strips, plots=plots, id=id), page)
+    shown = {"comparison": comparison, "strips": strips, "plots": plots, "references": REFERENCES, "id": id}
+    write_text(render("comparison.html", **shown), page)
     return [table, page]
 
 

@@ -16,7 +16,9 @@ COSTS: dict[str, Better] = {
     "cost/fit_cpu_seconds": "lower",
     "cost/peak_memory_mb": "lower",
     "cost/parameters": "none",
+    "cost/sampled_per_cpu_second": "higher",
 }
+REFERENCES = ("real data", "naive floor")  # rows below the models of a data set
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,19 @@ class Comparison:
             found.setdefault(group.key["data"], []).append(group)
         return found
 
+    def references(self, data: str, name: str) -> tuple[Spread | None, Spread | None]:
+        """Of a figure on a data set: what real examples have, and what naive ones; None where it was not measured."""
+        found = [
+            score
+            for group in self.by_data[data]
+            for run in group.runs
+            for score in run.result.figures
+            if score.name == name
+        ]
+        ceilings = tuple(score.ceiling for score in found if score.ceiling is not None)
+        floors = tuple(score.floor for score in found if score.floor is not None)
+        return Spread(ceilings) if ceilings else None, Spread(floors) if floors else None
+
     @property
     def all_figures(self) -> list[str]:
         """The figures to show, then all others."""
@@ -151,7 +166,9 @@ class Comparison:
 def _costs(result: RunResult) -> dict[str, float | None]:
     """What the run took: time of all its phases and of the fit's processors, most memory, size."""
     wall, cpu = sum(result.wall_seconds.values()), sum(result.cpu_seconds.values())
-    values = (wall, cpu or None, result.fit_cpu_seconds, result.peak_memory_mb, result.n_parameters)
+    sampling = result.cpu_seconds.get("sample")
+    rate = result.n_synthetic / sampling if sampling else None
+    values = (wall, cpu or None, result.fit_cpu_seconds, result.peak_memory_mb, result.n_parameters, rate)
     return dict(zip(COSTS, values, strict=True))
 
 

@@ -28,6 +28,7 @@ SINGLE = (
 )
 # plots, by the first word of their files' names, on which a real example is a point, a picture or the end of an axis
 SHOWING = ("beside", "neighbours", "embedding", "latent", "columns")
+OPEN = ("model", "data", "epochs", "seed", "privacy", "privacy.epsilon", "privacy.delta")  # options that tell of no row
 HELD = (" of the model", " reference model", " shadow models")  # attacks of somebody who holds the model
 ANSWERS = {
     "leak": "Do not release: membership can be told.",
@@ -163,14 +164,15 @@ def _with_ends(values: Sequence[float]) -> str:
 
 
 def public(result: RunResult) -> RunResult:
-    """The run without what depends on single training rows: such figures, parts of figures, and the data's hash."""
+    """The run without what depends on single training rows, the hash of its data, and options that may name any."""
     figures = []
     for score in result.figures:
         if stem(score.name) in SINGLE:
             score = Score(score.name, None, score.better, why=LEFT_OUT)
         figures.append(replace(score, detail=None))
     source = replace(result.provenance, detail=Path(result.provenance.detail).name, sha256="left out")
-    return replace(result, figures=figures, provenance=source)
+    told = [word for word in result.overrides if word.partition("=")[0].lstrip("+") in OPEN]
+    return replace(result, figures=figures, provenance=source, overrides=told)
 
 
 def showable(plots: Sequence[Path]) -> list[Path]:

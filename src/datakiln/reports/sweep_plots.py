@@ -16,6 +16,7 @@ MOST_SERIES, MOST_POINTS = 6, 12  # beyond which only the single runs are drawn
 MOST_OPTIONS, MOST_FIGURES, MOST_CHOICES = 6, 6, 12
 LOG_FROM = 20.0  # ratio of the largest to the smallest positive value from which an axis is logarithmic
 LONGEST_LABEL = 16
+COST, COLOURS = "cost/fit_cpu_seconds", 6
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Series:
         line: Points of the medians as SVG has them; "" where no line is drawn.
         band: Outline of the range over seeds; "" where each value has one run.
         medians: Places (x, y) of medians over a choice.
+        end: Where its name is written beside its last point, and the name; None where it stands in a legend.
     """
 
     label: str
@@ -46,6 +48,7 @@ class Series:
     line: str = ""
     band: str = ""
     medians: list[tuple[float, float]] = field(default_factory=list)
+    end: tuple[float, float, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,31 @@ def sweep_plots(comparison: Comparison, groups: Sequence[Group]) -> list[Plot]:
         for key in keys[:MOST_OPTIONS]
         for figure in comparison.columns[:MOST_FIGURES]
     ]
+    if "model" in keys and comparison.columns:
+        plots.insert(0, _cost_plot(groups, comparison.columns[0]))
     return [plot for plot in plots if plot is not None]
+
+
+def _cost_plot(groups: Sequence[Group], figure: str) -> Plot | None:
+    """A figure against the processor's time of training, one line a model through what else was swept, as `budget=`."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for group in groups:
+        if figure in group.figures and COST in group.figures:
+            point = (group.figures[COST].median, group.figures[figure].median)
+            lines.setdefault(group.key["model"], []).append(point)
+    costs = [cost for points in lines.values() for cost, _ in points]
+    if len(costs) < 2 or min(costs) <= 0.0 or min(costs) == max(costs):
+        return None
+    x, x_ticks, is_log = _numeric_axis([f"{cost:.3g}" for cost in costs])
+    y, y_ticks = _value_axis([value for points in lines.values() for _, value in points])
+    series = []
+    for i, (model, points) in enumerate(sorted(lines.items())):
+        middle = sorted((x(f"{cost:.3g}"), y(value)) for cost, value in points)
+        drawn = Series(model, i % COLOURS, dots=middle, end=(*middle[-1], model))
+        if len(middle) > 1:
+            drawn.line = " ".join(f"{a:.1f},{b:.1f}" for a, b in middle)
+        series.append(drawn)
+    return Plot(COST, figure, True, is_log, series, x_ticks, y_ticks)
 
 
 def _plot(groups: Sequence[Group], key: str, others: Sequence[str], figure: str) -> Plot | None:

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from datakiln.console import styled
 from datakiln.reports.bars import bar_of
-from datakiln.reports.groups import Comparison, spread_text
+from datakiln.reports.groups import REFERENCES, Comparison, spread_text
 from datakiln.reports.meanings import short_names
 from datakiln.reports.verdict import (
     DECIDES_NOTHING,
@@ -123,7 +123,7 @@ def comparison_table(comparison: Comparison, width: int | None = None) -> Table:
     for name in columns:
         arrow = (f" {ARROWS[comparison.better.get(name, 'none')]}", "dim")
         table.add_column(styled(short[name].replace("/", "/\n"), arrow), justify="right")  # keeps columns narrow
-    for groups in comparison.by_data.values():
+    for data, groups in comparison.by_data.items():
         table.add_section()
         for group in groups:
             cells = [spread_text(group.figures.get(name), len(group.runs)) for name in columns]
@@ -131,6 +131,11 @@ def comparison_table(comparison: Comparison, width: int | None = None) -> Table:
             styles = ["bold green" if is_best else "" for is_best in best]
             marked = [styled(pair) for pair in zip(cells, styles, strict=True)]
             table.add_row(*(styled(value) for value in group.key.values()), str(len(group.runs)), *marked)
+        for i, label in enumerate(REFERENCES):
+            of_side = [comparison.references(data, name)[i] for name in columns]
+            if any(found is not None for found in of_side):
+                cells = ["" if found is None else number(found.median) for found in of_side]
+                table.add_row(label, *[""] * len(comparison.keys), *cells, style="dim")
     if left_out := len(comparison.columns) - len(columns):
         table.caption = styled(f"{counted(left_out, 'more figure')} in comparison.html")
         table.caption_justify = "left"

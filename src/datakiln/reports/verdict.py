@@ -263,7 +263,8 @@ def evidence_text(score: Score) -> str:
     elif score.ceiling is not None:
         beside.append(f"real data {number(score.ceiling)}")
     if score.floor is not None:
-        beside.append(f"naive floor {number(score.floor)}")
+        what = "copies of learnt rows" if _own_stem(score).startswith("privacy/membership") else "naive floor"
+        beside.append(f"{what} {number(score.floor)}")
     return f"{short_name(score.name)} {number(score.value)}" + (f" ({', '.join(beside)})" if beside else "")
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from datakiln.data.pictures.files import BadPicture, read_picture, square
 from datakiln.data.pictures.finding import find_pictures
@@ -20,7 +23,8 @@ from datakiln.storage import replacing
 from datakiln.wording import counted
 
 HIDDEN = 128  # level of a mask from which a pixel counts as white
-SCORES = ("file", "bits_per_dim", "png_bits_per_dim", "surprise", "log_prob")
+SCORES = ("file", "bits_per_dim", "png_bits_per_dim", "surprise", "atypicality", "log_prob")
+TYPICAL = 64  # samples of the model's own, which show how likely it calls what it makes
 
 
 def fill_folder(
@@ -48,11 +52,81 @@ def fill_folder(
     """
     synthesizer.model.check_options(options)
     hidden = read_mask(mask, synthesizer.codec.spec.shape)
-    files, _, _ = find_pictures(source, labels=False, option="fill")
+
+    def drawn(pixels: list[np.ndarray], seeds: tuple[int, int]) -> np.ndarray:
+        return synthesizer.complete(np.stack(pixels), hidden, seeds, options)
+
+    asked = {"seed": seed, "from": str(source), "mask": str(mask), **options.given()}
+    made, left = _write_folder(synthesizer, source, out, "fill", asked, own_side(synthesizer), drawn, overwrite)
+    return f"{counted(made, 'picture')} filled, {100 * hidden.mean():.0f} % of each drawn{left_out(left)};"
+
+
+def upscale_folder(
+    synthesizer: Synthesizer,
+    source: Path,
+    out: Path,
+    condition: Mapping[str, Any],
+    seed: int,
+    options: Sampling = PLAIN,
+    overwrite: bool = False,
+) -> str:
+    """Writes the small pictures of a folder drawn at the model's side, under the same names; says how many.
+
+    Arguments:
+        synthesizer: A trained model of pictures that can be told a smaller one.
+        source: The folder. Of each picture the middle square is taken as it is; the model's side must be a multiple of
+            its side.
+        out: Where to.
+        condition: The class that all of them are told to be of, or nothing.
+        seed: Same seed, same pictures.
+        options: See `Sampling`.
+        overwrite: Whether what an earlier sample left there is replaced.
+
+    Raises:
+        UserError: No usable picture, a class unknown to the model, or files that would be lost.
+    """
+    synthesizer.model.check_options(options)
+    synthesizer.given_class(condition)
+    side = synthesizer.codec.spec.shape[1]
+
+    def small(picture: Image.Image) -> np.ndarray:
+        own = min(picture.size)
+        if own >= side or side % own:
+            raise BadPicture(f"has {own} px, of which the model's {side} are no multiple")
+        return square(picture, own, synthesizer.codec.spec.shape[0])
+
+    def drawn(pixels: list[np.ndarray], seeds: tuple[int, int]) -> np.ndarray:
+        found = np.empty((len(pixels), *synthesizer.codec.spec.shape), dtype=np.uint8)
+        for own in sorted({len(picture[0]) for picture in pixels}):
+            rows = [i for i, picture in enumerate(pixels) if len(picture[0]) == own]
+            found[rows] = synthesizer.enlarge(np.stack([pixels[i] for i in rows]), condition, (*seeds, own), options)
+        return found
+
+    told = {"condition": {name: str(value) for name, value in condition.items()}} if condition else {}
+    asked = {"seed": seed, "from": str(source), "upscale": side, **told, **options.given()}
+    made, left = _write_folder(synthesizer, source, out, "upscale", asked, small, drawn, overwrite)
+    return f"{counted(made, 'picture')} drawn at {side} px{left_out(left)};"
+
+
+def _write_folder(
+    synthesizer: Synthesizer,
+    source: Path,
+    out: Path,
+    option: str,
+    asked: dict[str, Any],
+    read: Callable[[Image.Image], np.ndarray],
+    drawn: Callable[[list[np.ndarray], tuple[int, int]], np.ndarray],
+    overwrite: bool,
+) -> tuple[int, list[str]]:
+    """Makes a picture of each of a folder, in pieces that an unfinished command goes on with.
+
+    Returns:
+        How many were made, and what was wrong with the others.
+    """
+    files, _, _ = find_pictures(source, labels=False, option=option)
     names = [path.relative_to(source).with_suffix(".png") for path in files]
     if len(set(names)) < len(names):  # a.jpg beside a.png
         names = [path.relative_to(source).with_name(f"{path.name}.png") for path in files]
-    asked = {"seed": seed, "from": str(source), "mask": str(mask), **options.given()}
     unfinished = UnfinishedFolder(out, {**asked, "n": len(files)}, len(files), "pictures", overwrite)
     if unfinished.is_of_another:
         told = f"out={out} holds an unfinished sample of another command"
@@ -64,25 +138,29 @@ def fill_folder(
     first -= first % chunk  # pieces are drawn whole, so that a picture does not depend on where a command was stopped
     with unfinished:
         for start in range(0, len(files), chunk):
-            good, pixels, bad = _read(files[start : start + chunk], synthesizer)
+            good, pixels, bad = read_all(files[start : start + chunk], read)
             left += bad
             made += len(good)
-            if len(pixels) and start >= first:
-                for i, picture in zip(good, synthesizer.complete(pixels, hidden, (seed, start), options), strict=True):
+            if pixels and start >= first:
+                for i, picture in zip(good, drawn(pixels, (int(asked["seed"]), start)), strict=True):
                     path = out / names[start + i]
                     path.parent.mkdir(parents=True, exist_ok=True)
                     with replacing(path) as partial:
                         to_image(picture).save(partial, format="PNG", pnginfo=note(asked))
             unfinished.advance(min(start + chunk, len(files)))
-    return f"{counted(made, 'picture')} filled, {100 * hidden.mean():.0f} % of each drawn{_left_out(left)};"
+    if not made:
+        raise UserError(f"{option}={source}: no picture could be used ({left[0]})")
+    return made, left
 
 
 def score_folder(synthesizer: Synthesizer, source: Path, out: str) -> str:
     """Writes a CSV with how likely the model calls each picture of a folder, the strangest first; says how many.
 
     `bits_per_dim` is the model's code length, `png_bits_per_dim` that of the same pixels as a PNG, `surprise` the one
-    minus the other: plain likelihood calls simple pictures likely, whatever they show (Nalisnick et al., 2019), and a
-    general compressor tells how simple they are (Serra et al., 2020, eq. 1).
+    minus the other: plain likelihood calls simple pictures likely, whatever they show (Nalisnick et al., 2019a), and a
+    general compressor tells how simple they are (Serra et al., 2020, eq. 1). `atypicality` is how many standard
+    deviations the code length lies from the mean of samples of the model, to either side: a picture can also be too
+    likely to be one of them (Nalisnick et al., 2019b, eq. 3, of one picture).
 
     Raises:
         UserError: The model has no likelihood, no usable picture, or `out` is no CSV.
@@ -91,24 +169,27 @@ def score_folder(synthesizer: Synthesizer, source: Path, out: str) -> str:
     if not out.endswith(".csv"):
         raise UserError(f"out={out}: scores go to a CSV; give out=x.csv")
     files, _, _ = find_pictures(source, labels=False, option="score")
-    rows: list[tuple[str, float, float, float, float]] = []
+    rows: list[tuple[str, float, float, float, float, float]] = []
     left: list[str] = []
     each = math.prod(synthesizer.codec.spec.shape)
+    own = -synthesizer.picture_log_prob(synthesizer.sample(TYPICAL), (0, 0)) / (each * math.log(2))
+    mean, deviation = float(own.mean()), max(float(own.std(ddof=1)), 1e-9)
     for start in range(0, len(files), synthesizer.codec.chunk):
-        good, pixels, bad = _read(files[start : start + synthesizer.codec.chunk], synthesizer)
+        good, pixels, bad = read_all(files[start : start + synthesizer.codec.chunk], own_side(synthesizer))
         left += bad
-        if len(pixels):
-            nats = synthesizer.picture_log_prob(pixels, (0, start))
+        if pixels:
+            nats = synthesizer.picture_log_prob(np.stack(pixels), (0, start))
             for i, picture, value in zip(good, pixels, nats, strict=True):
                 bits, png = -float(value) / (each * math.log(2)), png_bits(picture) / each
-                rows.append((str(files[start + i].relative_to(source)), bits, png, bits - png, float(value)))
+                name, strange = str(files[start + i].relative_to(source)), abs(bits - mean) / deviation
+                rows.append((name, bits, png, bits - png, strange, float(value)))
     if not rows:
         raise UserError(f"score={source}: no picture could be read ({left[0]})")
     table = pd.DataFrame(rows, columns=list(SCORES)).sort_values("surprise", ascending=False, kind="stable")
     with replacing(Path(out)) as partial:
         table.to_csv(partial, index=False, float_format="%.5f")
-    mean = table["bits_per_dim"].mean()
-    return f"{counted(len(rows), 'picture')} scored, {mean:.3f} bits a dimension on average{_left_out(left)};"
+    told = f"{table['bits_per_dim'].mean():.3f} bits a dimension on average, {mean:.3f} of samples of the model"
+    return f"{counted(len(rows), 'picture')} scored, {told}{left_out(left)};"
 
 
 def read_mask(mask: str | None, shape: tuple[int, ...]) -> np.ndarray:
@@ -146,18 +227,26 @@ def png_bits(picture: np.ndarray) -> int:
     return 8 * len(content.getvalue())
 
 
-def _read(files: list[Path], synthesizer: Synthesizer) -> tuple[list[int], np.ndarray, list[str]]:
-    """Which of the files are pictures, these at the model's side, uint8 (n, C, H, W), and the faults of others."""
+def own_side(synthesizer: Synthesizer) -> Callable[[Image.Image], np.ndarray]:
+    """Pictures at the model's side."""
     channels, side, _ = synthesizer.codec.spec.shape
+    return lambda picture: square(picture, side, channels)
+
+
+def read_all(
+    files: list[Path], read: Callable[[Image.Image], np.ndarray]
+) -> tuple[list[int], list[np.ndarray], list[str]]:
+    """Which of the files are pictures, these as `read` gives them, uint8 (C, H, W), and the faults of others."""
     good, pixels, bad = [], [], []
     for i, path in enumerate(files):
         try:
-            pixels.append(square(read_picture(path)[0], side, channels))
+            pixels.append(read(read_picture(path)[0]))
             good.append(i)
         except BadPicture as fault:
             bad.append(f"{path.name} {fault}")
-    return good, np.stack(pixels) if pixels else np.empty(0), bad
+    return good, pixels, bad
 
 
-def _left_out(left: list[str]) -> str:
+def left_out(left: list[str]) -> str:
+    """Which files were no pictures, in words."""
     return f"; left out: {', '.join(left[:3])}{', ...' if len(left) > 3 else ''}" if left else ""

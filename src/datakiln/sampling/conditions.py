@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from datakiln.codecs.tables.choice import ChoiceColumn
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.constraints import Rules
 from datakiln.domains import Domain, Region, build_domain
@@ -16,6 +17,9 @@ from datakiln.domains.base import SIGNS
 from datakiln.domains.intervals import Interval
 from datakiln.errors import UserError, near
 from datakiln.sampling.related import told_cells
+from datakiln.wording import counted
+
+SELDOM = 50  # training rows of a category, below which a person who asks for it is told
 
 
 class Conditions:
@@ -87,6 +91,19 @@ class Conditions:
         modelled = {column.name for column in self.codec.spec.columns} | set(self.codec.plan.made)
         cells = {name: self.domains[name].single(region) for name, region in self.regions.items() if name in modelled}
         return told_cells(self.codec, {name: cell for name, cell in cells.items() if cell is not None}, str(self))
+
+    def seldom(self) -> list[str]:
+        """A line for each asked category that few training rows had: what goes with it can hardly have been learnt."""
+        lines = []
+        for name, region in self.regions.items():
+            column = self.codec.by_name()[name]
+            if not isinstance(column, ChoiceColumn) or not column.rows or region.missing or not region.positions:
+                continue
+            rows = sum(column.rows[place] for place in region.positions)
+            if rows < SELDOM:
+                told = f"condition.{name}={self.wanted[name]}: {counted(rows, 'training row')} had it"
+                lines.append(f"{told}; what goes with it is known from {'this' if rows == 1 else 'these'} alone")
+        return lines
 
     def classes(self, name: str) -> list[int]:
         """Positions of the allowed categories of a choice column, "missing" being the last; all if not asked."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from datakiln import strictjson
 from datakiln.errors import Interrupted, UserError
-from datakiln.storage import naming, no_room, remove_left_over
+from datakiln.storage import naming, no_room, remove_left_over, small_text
 
 try:
     import fcntl
@@ -269,7 +269,7 @@ def read_told(path: Path) -> dict[str, Any] | None:
 
 def _told(path: Path) -> dict[str, Any] | None:
     try:
-        told = strictjson.parse(path.read_text(encoding="utf-8"))
+        told = strictjson.parse(small_text(path))
     except (OSError, ValueError):
         return None
     kinds = {"done": int, "total": int, "asked": dict}

@@ -65,6 +65,8 @@ def write_table(
     given = {"model": fingerprint(synthesizer), "device": synthesizer.model.device.type}
     if out.endswith("/") or path.is_dir():
         request = synthesizer.request(condition, balance)
+        for line in request.conditions.seldom():
+            console.print(line, soft_wrap=True)
         _refuse_unique(request, n, path)
         if overwrite:
             _remove_parts(path)
@@ -75,6 +77,8 @@ def write_table(
     if n <= 0:
         raise UserError(f"n={n} must be at least 1")
     request = synthesizer.request(condition, balance)
+    for line in request.conditions.seldom():
+        console.print(line, soft_wrap=True)
     with Unfinished(path, {**given, **asked}, n, overwrite) as unfinished:
         account = Account.of(n, 0, len(request.classes))
         if unfinished.state is not None:
@@ -237,8 +241,10 @@ def gives_back(values: np.ndarray, format: str) -> bool:
     """Whether no number changes by being written: a person's own may have more decimals than the training table."""
     if format in DURATIONS:
         return True
-    present = values[np.isfinite(values)]
-    rounded = np.round(present, number_writing(format).most)
+    present, writing = values[np.isfinite(values)], number_writing(format)
+    if writing.power:
+        return all(float(f"{value:.{writing.most}e}") == value for value in present.tolist())
+    rounded = np.round(present, writing.most)
     return bool(np.isclose(rounded, present, rtol=1e-12, atol=1e-12).all())
 
 
@@ -317,6 +323,8 @@ def _as_kind(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | No
     """Cells in a type, times at its resolution; None where some cell has no place in it."""
     if pa.types.is_decimal(kind) and pa.types.is_floating(column.type):
         column = pc.round(column, ndigits=kind.scale)
+    if pa.types.is_null(kind):
+        return pa.chunked_array([pa.nulls(len(column))]) if column.null_count == len(column) else None
     if pa.types.is_time(kind) and not pa.types.is_temporal(column.type):
         cells = [None if cell is None else datetime.time.fromisoformat(cell) for cell in column.to_pylist()]
         return pa.chunked_array([pa.array(cells, kind)])
@@ -344,7 +352,7 @@ PLAIN_TYPES = {
     str(kind): kind
     for kind in (
         pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64(), pa.float32(),
-        pa.float64(), pa.bool_(), pa.string(), pa.large_string(), pa.date32(), pa.date64(),
+        pa.float64(), pa.bool_(), pa.string(), pa.large_string(), pa.string_view(), pa.date32(), pa.date64(), pa.null(),
     )
 } | {"float": pa.float32(), "double": pa.float64(), "halffloat": pa.float16()}  # fmt: skip
 

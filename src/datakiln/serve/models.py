@@ -12,6 +12,7 @@ from typing import Any
 from datakiln import strictjson
 from datakiln.sampling.exporting import export
 from datakiln.serve.owners import Owner
+from datakiln.storage import small_text
 
 NAME = re.compile(r"\d{4}-\d{2}-\d{2}~[\w.-]{1,200}", re.ASCII)
 MOST_RESULT = 20 << 20  # bytes of a result.json
@@ -54,9 +55,7 @@ def card(folder: Path) -> dict[str, Any]:
     }
     path = folder / "result.json"
     try:
-        if path.stat().st_size > MOST_RESULT:
-            raise ValueError("it is too large")
-        result = strictjson.parse(path.read_text(encoding="utf-8"))
+        result = strictjson.parse(small_text(path, MOST_RESULT))
         told |= {name: result[name] for name in ("model", "data", "seed", "objective")}
         keys = ("name", "value", "better", "ceiling", "floor")
         told["figures"] = [{key: score.get(key) for key in keys} for score in result["figures"]]

@@ -15,6 +15,7 @@ from fastapi.responses import FileResponse, HTMLResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from datakiln.codecs.tables.table import TableCodec
+from datakiln.domains import may_be_asked
 from datakiln.errors import UserError
 from datakiln.sampling.filling import fill_file, score_file
 from datakiln.sampling.synthesizer import Synthesizer
@@ -76,7 +77,7 @@ def _ask(synthesizer: Synthesizer, settings: Settings) -> Ask:
     codec, model = synthesizer.codec, synthesizer.model
     columns: list[dict[str, Any]] = []
     if isinstance(codec, TableCodec):
-        for column in codec.columns:
+        for column in filter(may_be_asked, codec.columns):
             values = [str(value) for value in getattr(column, "values", ())][:50] if column.field.is_choice else []
             columns.append({"name": column.field.name, "type": column.field.type, "values": values})
     return Ask(

@@ -2,29 +2,31 @@
 
 Learning curves: for 50, 100, 200, 500, ... real rows, drawn anew for each of several paired seeds, a generator is
 trained on those rows alone (split, codec, model and every learner's tuning see no others), and learners are trained on
-the real rows with and without as many, and five times as many, synthetic ones. Imbalance: two thousand training rows at
-most, the rare class thinned to a twentieth where it is more; rows of it made by the generator against SMOTE-NC, random
-oversampling, class weights, and a threshold tuned on training rows.
+the real rows with and without as many, and five times as many, synthetic ones. Imbalance: two thousand training
+rows, or half of all, the rare class thinned to a twentieth where it is more; rows of it made by the generator against
+SMOTE-NC, random oversampling, class weights, and a threshold tuned on training rows.
 
-Intervals are Student's over the paired seeds, so they cover the choice of rows, the generator's training and the
-learner's; test rows are the same throughout. A gain is called one only where its interval excludes 0.
+Intervals are over the paired seeds, so that they cover the choice of rows, the generator's training and the learner's,
+and over test rows, which are the same throughout, by the bootstrap (see `arms.combined`). Seeds that draw much of the
+same table differ too little: the variance of a share f of its rows is divided by 1 - f (the correction for a finite
+population), and of all its rows no interval is known. A gain is called one only where its interval excludes 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
 from datakiln.results import Study, StudyTable
 from datakiln.studies import learners, scores
-from datakiln.studies.arms import FIGURES, Measured
+from datakiln.studies.arms import FIGURES, Measured, combined
 from datakiln.studies.journal import Cell, Content, Journal, Outcome, run_cells, seconds_of
+from datakiln.studies.scores import Array as Values
 from datakiln.studies.smote import smote_nc
 from datakiln.studies.tables import FEWEST, Part, Task, task_of
 from datakiln.wording import number
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 LADDER = (50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
 TIMES = {"with synthetic": 1, "with 5 times as many": 5}
 REPEATS = 5
+DRAWS = 50  # of the test rows: their part of an interval is the smaller one
+AGAINST = dict.fromkeys(TIMES, "real")  # what each arm is compared with
 LEARNT = ("tree", "linear", "knn", "boosting", "forest", "mlp")
 UNBALANCED, RARE = 2000, 0.05
 METHODS = ("nothing", "generator", "SMOTE-NC", "oversampling", "class weights", "tuned threshold")
@@ -48,13 +52,17 @@ def sizes_of(rows: int) -> list[int]:
     return [*(n for n in LADDER if n < 0.8 * rows), rows]
 
 
-def over_seeds(values: Sequence[float]) -> Measured:
-    """Mean over seeds with Student's 95 % interval; without end for a single seed."""
-    found = np.asarray(values, dtype=np.float64)
-    if len(found) < 2:
-        return Measured(float(found.mean()), -np.inf, np.inf)
-    half = float(student.ppf(0.975, len(found) - 1) * found.std(ddof=1) / np.sqrt(len(found)))
-    return Measured(float(found.mean()), float(found.mean()) - half, float(found.mean()) + half)
+def over_seeds(values: Sequence[Values], share: float = 0.0) -> Measured:
+    """Mean over seeds with its 95 % interval; without end for a single seed, and where all rows are every seed's.
+
+    Arguments:
+        values: Of each seed the figure, then its bootstrap over the test rows where there is one.
+        share: Which part of the table each seed has drawn.
+    """
+    found = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
+    if share >= 1.0:
+        return Measured(float(found[:, 0].mean()), -np.inf, np.inf)
+    return combined(found.mean(axis=0), found[:, 0], len(found) * (1.0 - share))
 
 
 def worth(sizes: Sequence[int], real: Sequence[float], reached: float) -> float:
@@ -97,8 +105,9 @@ def run_augmentation(wish: Wish, material: Material, journal: Journal, folder: P
     ]
     outcome = run_cells(cells, journal, seconds_of(wish.budget), console)
     study = summary(task.main, sizes, outcome, task.target)
-    study.tables += _rare_tables(outcome.done)
-    study.evidence += _rare_evidence(outcome.done)
+    share = unbalanced(len(frame)) / len(frame)
+    study.tables += _rare_tables(outcome.done, share)
+    study.evidence += _rare_evidence(outcome.done, share)
     if task.classes > 2:
         study.notes.append("imbalance is studied of two classes; this target has more")
     if not task.classes:
@@ -128,9 +137,10 @@ def _curve_work(wish: Wish, material: Material, frame: pd.DataFrame, n: int, see
         rows = drawn_rows(frame, target, n, material.schema[target].is_choice, own)
         made = material.trainer(rows, own)(n * max(TIMES.values()), {}, own)
         task = _task(material, rows, made)
+        drawn = scores.weights(len(task.test), material.seed, DRAWS)
         arms = {"real": task.train} | {arm: task.train + task.made[0].take(slice(0, n * k)) for arm, k in TIMES.items()}
         found = {
-            f"{name}/{arm}": _main(learners.fit(name, task, part, own, wish.tuning)[0], task)
+            f"{name}/{arm}": _main(learners.fit(name, task, part, own, wish.tuning)[0], task, drawn)
             for name in LEARNT
             for arm, part in arms.items()
         }
@@ -143,8 +153,18 @@ def _task(material: Material, rows: pd.DataFrame, made: pd.DataFrame) -> Task:
     return task_of(material.schema, rows, material.test, [made.reindex(columns=list(material.schema.names))])
 
 
-def _main(model: learners.Model, task: Task) -> float:
-    return round(learners.quality(model, task, task.test), 6)
+def _main(model: learners.Model, task: Task, drawn: NDArray[np.float32]) -> list[float]:
+    """The leading figure on the test rows and its bootstrap."""
+    if task.classes:
+        found = scores.classification(task.test.y.astype(np.int64), model.probabilities(task.test.x), drawn)
+    else:
+        found = scores.regression(task.test.y, model.values(task.test.x), drawn)
+    return np.round(found[task.main], 6).tolist()
+
+
+def unbalanced(rows: int) -> int:
+    """How many of the rows an unbalanced table has before its rare class is thinned: half of them at most."""
+    return min(UNBALANCED, max(rows // 2, FEWEST))
 
 
 def _rare_work(wish: Wish, material: Material, frame: pd.DataFrame, seed: int) -> Callable[[], Content]:
@@ -153,24 +173,25 @@ def _rare_work(wish: Wish, material: Material, frame: pd.DataFrame, seed: int) -
         target, own = str(material.schema.label), material.seed * 1000 + seed
         counts = material.train[target].value_counts()
         rare = counts.index[-1]
-        rows = drawn_rows(frame, target, min(UNBALANCED, len(frame)), True, own)
+        rows = drawn_rows(frame, target, unbalanced(len(frame)), True, own)
         is_rare = (rows[target] == rare).to_numpy()
         most = max(round(RARE / (1 - RARE) * (~is_rare).sum()), 10)
-        keep = np.r_[np.flatnonzero(~is_rare), np.flatnonzero(is_rare)[:most]]
+        shuffled = np.random.default_rng([own, 24]).permutation(np.flatnonzero(is_rare))
+        keep = np.r_[np.flatnonzero(~is_rare), shuffled[:most]]
         rows = rows.iloc[np.sort(keep)].reset_index(drop=True)
         lacking = int((rows[target] != rare).sum() - (rows[target] == rare).sum())
         made = material.trainer(rows, own)(max(lacking, FEWEST), {target: rare}, own)
         task = _task(material, rows, made)
         found: Content = {}
+        drawn = scores.weights(len(task.test), material.seed, DRAWS)
         for method in METHODS:
             part = remedied(method, task, max(lacking, 0), own)
             for name in REMEDIED:
                 said = learners.fit(name, task, part, own, wish.tuning)[0].probabilities(task.test.x)
                 if method == "tuned threshold":
                     said = shifted(said, tuned_threshold(name, task, own, wish.tuning))
-                once = np.ones((1, len(task.test)), dtype=np.float32)
-                values = scores.classification(task.test.y.astype(np.int64), said, once)
-                found |= {f"{name}/{method}/{figure}": round(float(values[figure][0]), 6) for figure in JUDGED}
+                values = scores.classification(task.test.y.astype(np.int64), said, drawn)
+                found |= {f"{name}/{method}/{figure}": np.round(values[figure], 6).tolist() for figure in JUDGED}
         return {"figures": found, "rows": len(rows), "rare": int((rows[target] == rare).sum())}
 
     return work
@@ -212,47 +233,68 @@ def shifted(said: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
     return np.stack([1.0 - moved, moved], axis=1)
 
 
-def by_seed(cells: dict[str, Content], prefix: str, key: str) -> dict[str, float]:
-    """A figure of every seed that has ended."""
+def by_seed(cells: dict[str, Content], prefix: str, key: str) -> dict[str, Values]:
+    """A figure of every seed that has ended, each with its bootstrap over the test rows."""
     found = {
         name.rpartition("/")[2]: cell["figures"].get(key) for name, cell in cells.items() if name.startswith(prefix)
     }
-    return {seed: value for seed, value in found.items() if value is not None}
+    return {seed: np.asarray(values, dtype=np.float64) for seed, values in found.items() if values is not None}
 
 
-def gain(cells: dict[str, Content], prefix: str, key: str, other: str) -> Measured | None:
+def mean_of(found: dict[str, Values]) -> float:
+    """A figure over its seeds."""
+    return float(np.mean([values[0] for values in found.values()]))
+
+
+def gain(cells: dict[str, Content], prefix: str, key: str, other: str, share: float = 0.0) -> Measured | None:
     """The paired difference of two arms over the seeds that both have; None below two of them."""
     a, b = by_seed(cells, prefix, key), by_seed(cells, prefix, other)
     both = [a[seed] - b[seed] for seed in a if seed in b]
-    return over_seeds(both) if len(both) > 1 else None
+    return over_seeds(both, share) if len(both) > 1 else None
 
 
 def summary(main: str, sizes: Sequence[int], outcome: Outcome, target: str, noun: str = "rows",
-            arms: Sequence[str] = tuple(TIMES), names: Sequence[str] = LEARNT) -> Study:  # fmt: skip
-    """What the learning curves that have ended come to."""
+            arms: Mapping[str, str] = AGAINST, names: Sequence[str] = LEARNT,
+            usual: Sequence[str] = ()) -> Study:  # fmt: skip
+    """What the learning curves that have ended come to.
+
+    Arguments:
+        main: The leading figure.
+        sizes: Numbers of real examples; the last one is all.
+        outcome: The fits.
+        target: What is learnt.
+        noun: What an example is, in the plural.
+        arms: What each arm is compared with.
+        names: The learners.
+        usual: Arms without synthetic examples, whose gains are told but not counted.
+    """
     cells = outcome.done
     study = Study("augmentation", "unknown", "No two seeds have ended; allow a larger budget.", fits=len(cells),
                   of_fits=outcome.total, seconds=round(outcome.seconds, 1), notes=list(outcome.notes))  # fmt: skip
     gains: list[str] = []
     losses: list[str] = []
+    remedied: list[str] = []
     looked = 0
-    for arm in arms:
+    for arm, base in arms.items():
         rows = []
         for name in names:
             texts = []
             for n in sizes:
-                found = gain(cells, f"curve/{n}/", f"{name}/{arm}", f"{name}/real")
+                found = gain(cells, f"curve/{n}/", f"{name}/{arm}", f"{name}/{base}", n / sizes[-1])
                 texts.append(found.text if found else "–")
-                looked += found is not None
+                looked += arm not in usual and found is not None and found.is_known
                 if found and found.excludes_zero:
-                    (gains if found.low > 0 else losses).append(f"{n:,} {noun}, {_title(name)}, {arm}: {found.text}")
+                    kind = remedied if arm in usual else gains if found.low > 0 else losses
+                    kind.append(f"{n:,} {noun}, {_title(name)}, {arm}: {found.text}")
             rows.append([_title(name), *texts])
-        title = f"Change of {FIGURES[main]} {arm}, by the number of real {noun}"
+        against = "" if base == "real" else f" against {base.removeprefix('with ')} alone"
+        title = f"Change of {FIGURES[main]} {arm}{against}, by the number of real {noun}"
         study.tables.append(StudyTable(title, ["learner", *(f"{n:,}" for n in sizes)], rows))
     curve = []
     for name in names:
-        seeds = [by_seed(cells, f"curve/{n}/", f"{name}/real") for n in sizes]
-        curve.append([_title(name), *(over_seeds(list(f.values())).text if len(f) > 1 else "–" for f in seeds)])
+        seeds = {n: list(by_seed(cells, f"curve/{n}/", f"{name}/real").values()) for n in sizes}
+        texts = [over_seeds(f, n / sizes[-1]).text if len(f) > 1 else "–" for n, f in seeds.items()]
+        curve.append([_title(name), *texts])
     title = f"{FIGURES[main]} of {target} from real {noun} alone"
     study.tables.insert(0, StudyTable(title, ["learner", *(f"{n:,}" for n in sizes)], curve))
     if not looked:
@@ -263,18 +305,20 @@ def summary(main: str, sizes: Sequence[int], outcome: Outcome, target: str, noun
         f"by more than chance and harm in {len(losses)} (learners by numbers of real {noun})."
     )
     study.evidence += [f"gain: {text}" for text in gains[:5]] + [f"loss: {text}" for text in losses[:5]]
+    study.evidence += [f"without synthetic {noun}: {text}" for text in remedied[:5]]
     study.notes.append(
-        f"Intervals: 95 %, Student's over paired seeds. {looked} comparisons were looked at: by chance alone about "
+        f"Intervals: 95 %, over paired seeds (Student) and test {noun} (bootstrap); none of all {noun}, "
+        f"which seeds have in common. {looked} comparisons were looked at: by chance alone about "
         f"{0.05 * looked:.0f} of them would seem to differ."
     )
     return study
 
 
 def _title(name: str) -> str:
-    return learners.TITLES.get(name, name)
+    return {**learners.TITLES, "cnn": "CNN"}.get(name, name)
 
 
-def _rare_tables(cells: dict[str, Content]) -> list[StudyTable]:
+def _rare_tables(cells: dict[str, Content], share: float) -> list[StudyTable]:
     tables = []
     for figure in JUDGED:
         rows = []
@@ -282,9 +326,9 @@ def _rare_tables(cells: dict[str, Content]) -> list[StudyTable]:
             for method in METHODS:
                 values = by_seed(cells, "imbalance/", f"{name}/{method}/{figure}")
                 if len(values) > 1:
-                    found = gain(cells, "imbalance/", f"{name}/{method}/{figure}", f"{name}/nothing/{figure}")
+                    found = gain(cells, "imbalance/", f"{name}/{method}/{figure}", f"{name}/nothing/{figure}", share)
                     better = "–" if found is None or method == "nothing" else found.text
-                    rows.append([f"{_title(name)}: {method}", over_seeds(list(values.values())).text, better])
+                    rows.append([f"{_title(name)}: {method}", over_seeds(list(values.values()), share).text, better])
         if rows:
             tables.append(
                 StudyTable(f"A rare class: {FIGURES[figure]}", ["", FIGURES[figure], "gain on nothing"], rows)
@@ -292,15 +336,15 @@ def _rare_tables(cells: dict[str, Content]) -> list[StudyTable]:
     return tables
 
 
-def _rare_evidence(cells: dict[str, Content]) -> list[str]:
+def _rare_evidence(cells: dict[str, Content], share: float) -> list[str]:
     told = []
     for name in REMEDIED:
         means = {m: by_seed(cells, "imbalance/", f"{name}/{m}/f1") for m in METHODS}
         if any(len(values) < 2 for values in means.values()):
             continue
-        best = max(METHODS, key=lambda m: float(np.mean(list(means[m].values()))))
-        found = gain(cells, "imbalance/", f"{name}/generator/f1", f"{name}/nothing/f1")
-        value = number(float(np.mean(list(means[best].values()))))
+        best = max(METHODS, key=lambda m: mean_of(means[m]))
+        found = gain(cells, "imbalance/", f"{name}/generator/f1", f"{name}/nothing/f1", share)
+        value = number(mean_of(means[best]))
         told.append(f"a rare class, {_title(name)}: best macro F1 by {best} ({value})")
         told += [f"generator against nothing, {_title(name)}: {found.text}"] if found else []
     return told
@@ -316,7 +360,7 @@ def plots_of(main: str, sizes: Sequence[int], cells: dict[str, Content], folder:
     for name in names:
         lines: dict[str, list[tuple[float, float, float, float]]] = {}
         for arm in ("real", *arms):
-            points = [(n, over_seeds(list(values.values()))) for n in sizes
+            points = [(n, _drawable(over_seeds(list(values.values()), n / sizes[-1]))) for n in sizes
                       if len(values := by_seed(cells, f"curve/{n}/", f"{name}/{arm}")) > 1]  # fmt: skip
             lines[arm] = [(float(n), m.value, m.low, m.high) for n, m in points]
         if len(lines["real"]) > 1:
@@ -330,6 +374,11 @@ def plots_of(main: str, sizes: Sequence[int], cells: dict[str, Content], folder:
     return [learning_curves(found, FIGURES[main], equal, folder / "augmentation.png")]
 
 
+def _drawable(found: Measured) -> Measured:
+    """A point without a bar where no interval is known."""
+    return found if found.is_known else Measured(found.value, found.value, found.value)
+
+
 def _worth_at(cells: dict[str, Content], sizes: Sequence[int], name: str, n: int) -> float | None:
     """How many real rows n of them are worth with as many synthetic ones, by a learner's mean curve."""
     curve = {m: by_seed(cells, f"curve/{m}/", f"{name}/real") for m in sizes}
@@ -337,5 +386,4 @@ def _worth_at(cells: dict[str, Content], sizes: Sequence[int], name: str, n: int
     made = by_seed(cells, f"curve/{n}/", f"{name}/with synthetic")
     if len(known) < 2 or not made:
         return None
-    real = [float(np.mean(list(curve[m].values()))) for m in known]
-    return worth(known, real, float(np.mean(list(made.values()))))
+    return worth(known, [mean_of(curve[m]) for m in known], mean_of(made))

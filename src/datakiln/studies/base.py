@@ -17,6 +17,7 @@ from datakiln.results import Score, Study
 from datakiln.schema import Schema
 from datakiln.studies.journal import Journal, run_cells, seconds_of
 
+VERSION = 2  # of what a cell holds: those of another are not gone on with
 NAMES = ("utility", "augmentation", "fairness")
 Sampler = Callable[[int, dict[str, Any], int], Any]  # n, condition, seed -> synthetic rows
 Trainer = Callable[[pd.DataFrame, int], Sampler]  # real rows, seed -> a generator that has seen no others
@@ -30,7 +31,7 @@ class Wish:
         name: One of `NAMES`.
         budget: Most time for one call, such as "2m"; None for no cap.
         tuning: Settings that every learner tries in every arm; 1 for none.
-        repeats: Paired seeds; None for the study's own number.
+        repeats: Paired halves of training rows, or paired seeds; None for the study's own number.
         protected: Column whose groups are compared, for fairness.
     """
 
@@ -51,8 +52,8 @@ class Wish:
         seconds_of(self.budget)
         if not 1 <= self.tuning <= 4:
             raise UserError(f"tuning={self.tuning} must be 1 (none) to 4 settings of every learner")
-        if self.repeats is not None and not 1 <= self.repeats <= 100:
-            raise UserError(f"repeats={self.repeats} must be 1 to 100 paired seeds")
+        if self.repeats is not None and not 2 <= self.repeats <= 100:
+            raise UserError(f"repeats={self.repeats} must be 2 to 100: one alone tells nothing of chance")
         if (self.protected is None) == (self.name == "fairness"):
             if self.protected is None:
                 raise UserError("study=fairness needs the column of its groups: data.protected=sex")
@@ -97,15 +98,15 @@ def run_study(wish: Wish, material: Material, folder: Path, console: Console) ->
     Raises:
         UserError: Tables that it cannot be made of, or a folder that holds another study.
     """
-    identity = {"study": wish.name, "tuning": wish.tuning, "repeats": wish.repeats, "protected": wish.protected,
-                "seed": material.seed, "target": material.schema.label,
+    identity = {"study": wish.name, "version": VERSION, "tuning": wish.tuning, "repeats": wish.repeats,
+                "protected": wish.protected, "seed": material.seed, "target": material.schema.label,
                 "data": digest((material.train, material.test, material.made))}  # fmt: skip
     if wish.name == "utility":
         from datakiln.studies import utility
         from datakiln.studies.tables import task_of
 
         task = task_of(material.schema, material.train, material.test, [material.made])
-        cells = utility.cells_of(task, material.seed, wish.tuning, wish.repeats or 1)
+        cells = utility.cells_of(task, material.seed, wish.tuning, wish.repeats or utility.HALVES)
         outcome = run_cells(cells, Journal(folder, identity), seconds_of(wish.budget), console)
         return (
             utility.study_of(task, outcome),

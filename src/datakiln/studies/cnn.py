@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from datakiln.studies.generators import quiet_lightning
+from datakiln.callbacks.quiet import quiet_lightning
 
 MOST_STEPS, LEAST_STEPS, BATCH = 600, 300, 64
 SHIFT, TURN = 0.1, 15.0  # of the side, and degrees: what leaves a digit the digit it is

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import logging
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +13,7 @@ import pandas as pd
 import torch
 
 from datakiln.callbacks.ema import Ema
+from datakiln.callbacks.quiet import quiet_lightning
 from datakiln.data.base import Provenance
 from datakiln.data.tables.sources import RawTable
 from datakiln.data.tables.tables import TableData
@@ -93,19 +92,17 @@ def table_trainer(recipe: Recipe, whole: TableData) -> Trainer:
         # the test rows of this fit are never looked at: they are some of its own, since a split needs some
         data.source = lambda _: RawTable(frame, schema.label, provenance, types, holdout=frame.head(1))
         data.setup("fit")
-        return trained(recipe, data, seed)
+        synthesizer = trained_synthesizer(recipe, data, seed)
+
+        def sample(n: int, condition: dict[str, Any], seed: int) -> Any:  # noqa: ANN401 (rows)
+            return synthesizer.sample(n, condition, seed)
+
+        return sample
 
     return train
 
 
-def quiet_lightning() -> None:
-    """Keeps the trainer from telling of devices and workers at every one of many fits."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")
-
-
-def trained(recipe: Recipe, data: Any, seed: int) -> Sampler:  # noqa: ANN401 (a data module after `setup`)
+def trained_synthesizer(recipe: Recipe, data: Any, seed: int) -> Synthesizer:  # noqa: ANN401 (a module after `setup`)
     """The recipe's model on a data module: its best epoch by validation rows, or the average of its weights."""
     quiet_lightning()
     L.seed_everything(seed, verbose=False)
@@ -125,9 +122,4 @@ def trained(recipe: Recipe, data: Any, seed: int) -> Sampler:  # noqa: ANN401 (a
     elif best.weights is not None:
         model.load_state_dict(best.weights)
     constraints = data.declared().get("constraints", ())
-    synthesizer = Synthesizer(model, data.codec, constraints=constraints)
-
-    def sample(n: int, condition: dict[str, Any], seed: int) -> Any:  # noqa: ANN401 (rows or pictures)
-        return synthesizer.sample(n, condition, seed)
-
-    return sample
+    return Synthesizer(model, data.codec, constraints=constraints)

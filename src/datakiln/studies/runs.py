@@ -49,8 +49,13 @@ def study_data(
 
         if not isinstance(data, ImageData):
             raise UserError(f"study={wish.name} is for tables and pictures, not for {data.kind}")
-        from datakiln.studies.pictures import study_pictures
+        from datakiln.studies.pictures import check_pictures, study_pictures
 
+        check_pictures(wish, data, synthesizer.model.conditioning == "label")
+        if wish.name == "augmentation":
+            from datakiln.studies.few_pictures import study_few_pictures
+
+            return study_few_pictures(wish, data, recipe, seed, folder, console)
         return study_pictures(wish, data, synthesizer, n, seed, folder, console)
     if data.stream is not None:
         raise UserError(

@@ -4,8 +4,10 @@ A row of `weights` holds how often each test row was drawn (Efron, 1979); the fi
 value of every figure is the figure itself and the others are its bootstrap. Two models that are judged on the same rows
 with the same weights are compared pair by pair, which takes out what the rows have in common.
 
-Classes that no test row has are left out of means. With two classes the second one, the rarer in training, is the
-positive one of AUC, average precision and calibration; with more, each is that against the rest, and their mean counts.
+Classes of fewer than five test rows are left out of means, unless all are so rare: one row right or wrong would move
+the mean by more than all others, and the bootstrap, which draws that row or not, would not show it. With two classes
+the second one, the rarer in training, is the positive one of AUC, average precision and calibration; with more, each is
+that against the rest, and their mean counts.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ Array = NDArray[np.float64]
 Figures = dict[str, Array]
 DRAWS = 200
 BINS = 10
+FEWEST_OF_CLASS = 5
 LEVELS = np.linspace(0.0, 1.0, 26)  # of recall, at which a precision-recall curve is kept
 BETTER = {"auc": "higher", "average_precision": "higher", "balanced_accuracy": "higher", "accuracy": "higher",
           "f1": "higher", "calibration_error": "lower", "brier": "lower", "r2": "higher", "rmse": "lower"}  # fmt: skip
@@ -37,7 +40,7 @@ def classification(truth: NDArray[np.int64], probabilities: Array, drawn: NDArra
         probabilities: Shape (n, classes), rows summing to 1.
         drawn: See `weights`.
     """
-    present = np.unique(truth)
+    present = telling_classes(truth)
     positive = present[-1:] if len(present) == 2 and probabilities.shape[1] == 2 else present
     ranks = [ranking(truth == c, probabilities[:, c], drawn) for c in positive]
     guess = probabilities.argmax(axis=1)
@@ -58,6 +61,13 @@ def classification(truth: NDArray[np.int64], probabilities: Array, drawn: NDArra
         "calibration_error": _mean([calibration_error(truth == c, probabilities[:, c], drawn) for c in positive]),
         "brier": drawn @ ((probabilities - hot) ** 2).sum(axis=1) / drawn.sum(axis=1),
     }
+
+
+def telling_classes(truth: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The classes of at least `FEWEST_OF_CLASS` rows; all that there are, if fewer than two are left."""
+    present, counts = np.unique(truth, return_counts=True)
+    telling = present[counts >= FEWEST_OF_CLASS]
+    return telling if len(telling) > 1 else present
 
 
 def regression(truth: Array, guess: Array, drawn: NDArray[np.float32]) -> Figures:

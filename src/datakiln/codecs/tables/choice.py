@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ class ChoiceColumn(ColumnCodec):
         pool_shares: Their relative frequencies.
         open_pool: Whether every other category counts as one of the pool, because there were too many to list.
         clusters: Of the pool, each with a position of its own; None for one position of all.
+        rows: Training rows of each of the categories and then of the pool; empty where nobody has counted.
     """
 
     kind = "choice"
@@ -38,6 +40,7 @@ class ChoiceColumn(ColumnCodec):
         pool_shares: list[float],
         open_pool: bool = False,
         clusters: Clusters | None = None,
+        rows: Sequence[int] = (),
     ) -> None:
         """See the class."""
         super().__init__(field)
@@ -47,6 +50,7 @@ class ChoiceColumn(ColumnCodec):
         self.pool_shares = pool_shares
         self.open_pool = open_pool
         self.clusters = clusters
+        self.rows = list(rows)
         self.width = len(values) + missing + (bool(pool) if clusters is None else clusters.count)
         self._dtype = choice_dtype(field, [*values, *pool])
         self._take = choice_array([*values, *([None] if missing else [])], self._dtype)
@@ -84,9 +88,10 @@ class ChoiceColumn(ColumnCodec):
         keep = in_order(keep, field.order)
         pool = values[len(keep) :] if len(values) > limit else []
         shares = counts.to_numpy(dtype=float)[len(values) - len(pool) :]
-        return cls(
-            field, keep, missing, pool, (shares / shares.sum()).tolist() if pool else [], not is_complete, clusters
-        )
+        known = dict(zip(values, counts.tolist(), strict=True))
+        rows = [int(known[value]) for value in (*keep, *pool)]
+        pooled = (shares / shares.sum()).tolist() if pool else []
+        return cls(field, keep, missing, pool, pooled, not is_complete, clusters, rows)
 
     def blocks(self, start: int) -> tuple[Block, ...]:
         """One choice block."""
@@ -153,6 +158,7 @@ class ChoiceColumn(ColumnCodec):
             "pool_shares": self.pool_shares,
             "open_pool": self.open_pool,
             "clusters": None if self.clusters is None else self.clusters.state(),
+            "rows": self.rows,
         }
 
     @classmethod
@@ -167,4 +173,5 @@ class ChoiceColumn(ColumnCodec):
             state["pool_shares"],
             state.get("open_pool", False),
             None if clusters is None else Clusters.from_state(clusters),
+            state.get("rows", ()),
         )

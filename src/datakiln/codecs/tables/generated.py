@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ class GeneratedColumn(ColumnCodec):
         constant: The value of a constant column (None where it is missing throughout).
         next_id: First unused number of an integer id; None for textual ids.
         generator: What makes text: "faker.name", "regex(...)", or "" for the pattern.
-        pattern: What the training cells look like; None where they have nothing in common.
+        patterns: What the training cells look like, each with its share; none where they have nothing in common.
         seen: Knows the training cells; None where they are not text.
         missing: Share of missing cells of a text column.
     """
@@ -44,14 +45,14 @@ class GeneratedColumn(ColumnCodec):
         constant: Any,  # noqa: ANN401 (any cell value)
         next_id: int | None,
         generator: str = "",
-        pattern: Pattern | None = None,
+        patterns: Sequence[tuple[float, Pattern]] = (),
         seen: Seen | None = None,
         missing: float = 0.0,
     ) -> None:
         """See the class."""
         super().__init__(field)
         self.constant, self.next_id = constant, next_id
-        self.generator, self.pattern, self.seen, self.missing_share = generator, pattern, seen, missing
+        self.generator, self.patterns, self.seen, self.missing_share = generator, list(patterns), seen, missing
         self._regex = None
         if generator.startswith("regex("):
             self._regex = generators.parsed(generators.regex_of(generator), f"data.types.{field.name}")
@@ -65,19 +66,20 @@ class GeneratedColumn(ColumnCodec):
         if pd.api.types.is_numeric_dtype(series.dtype) and len(present) > 0:
             cells = present.astype(str).tolist()
             pattern = generators.learn(cells) if _is_sparse(present) else None
-            if pattern is not None and pattern.rows >= ROOMY * len(present):
-                return cls(field, None, None, "", pattern, Seen.of(cells))
+            if pattern is not None and pattern.rows >= ROOMY * len(present) and _fits(pattern, series.dtype):
+                return cls(field, None, None, "", [(1.0, pattern)], Seen.of(cells))
             return cls(field, None, int(present.max()) + 1)
         if not is_text(series) and not isinstance(series.dtype, pd.CategoricalDtype):
             return cls(field, None, None)
         cells = present.astype(str).tolist()
         generator = field.generator or generators.personal(field.name, cells)
-        pattern = None
+        patterns: list[tuple[float, Pattern]] = []
         if not generator or (not field.generator and generator == "faker.phone_number"):
-            pattern = generators.learn(cells)  # numbers to be called keep their country and their groups
-        generator = "" if pattern is not None else generator
+            one = generators.learn(cells)  # numbers to be called keep their country and their groups
+            patterns = [(1.0, one)] if one is not None else generators.learn_several(cells)
+        generator = "" if patterns else generator
         missing = 1.0 - len(present) / max(len(series), 1)
-        return cls(field, None, None, generator, pattern, Seen.of(cells), missing)
+        return cls(field, None, None, generator, patterns, Seen.of(cells), missing)
 
     @property
     def is_new(self) -> bool:
@@ -125,10 +127,20 @@ class GeneratedColumn(ColumnCodec):
             return self._by_regex(self._regex, n, seed, first_row)
         if self.generator:
             return self._by_faker(n, seed, first_row)
-        if self.pattern is None:
+        if not self.patterns:
             words = rng.integers(0, 2**63, size=n, dtype=np.int64)
             return [f"{self.field.name}-{first_row + i:x}-{word:016x}" for i, word in enumerate(words)]
-        return [self._by_pattern(self.pattern, first_row + i, seed) for i in range(n)]
+        return [self._by_pattern(self._pattern_of(first_row + i, seed), first_row + i, seed) for i in range(n)]
+
+    def _pattern_of(self, row: int, seed: int) -> Pattern:
+        """The pattern of a row, by their shares: cells of different patterns never agree."""
+        if len(self.patterns) > 1:
+            place = np.random.default_rng([seed % 2**63, row]).random()
+            for share, pattern in self.patterns[:-1]:
+                place -= share
+                if place < 0:
+                    return pattern
+        return self.patterns[-1][1]
 
     def _by_pattern(self, pattern: Pattern, row: int, seed: int) -> str:
         """The pattern's cell for a row, or that of a longer pattern where it has too few."""
@@ -169,7 +181,7 @@ class GeneratedColumn(ColumnCodec):
             "constant": self.constant,
             "next_id": self.next_id,
             "generator": self.generator,
-            "pattern": None if self.pattern is None else [list(piece) for piece in self.pattern.pieces],
+            "patterns": [[share, [list(piece) for piece in pattern.pieces]] for share, pattern in self.patterns],
             "seen": None if self.seen is None else self.seen.state(),
             "missing_share": self.missing_share,
         }
@@ -177,14 +189,14 @@ class GeneratedColumn(ColumnCodec):
     @classmethod
     def from_state(cls, field: Field, state: dict[str, Any]) -> GeneratedColumn:
         """Inverse of `state`."""
-        pattern = state.get("pattern")
+        patterns = state.get("patterns") or ([[1.0, state["pattern"]]] if state.get("pattern") else [])
         seen = state.get("seen")
         return cls(
             field,
             state["constant"],
             state["next_id"],
             state.get("generator", ""),
-            None if pattern is None else Pattern([(words, least, most) for words, least, most in pattern]),
+            [(share, Pattern.from_state(pieces)) for share, pieces in patterns],
             None if seen is None else Seen.from_state(seen),
             state.get("missing_share", 0.0),
         )
@@ -193,7 +205,14 @@ class GeneratedColumn(ColumnCodec):
 def _is_sparse(ids: pd.Series) -> bool:
     """Whether whole numbers are drawn from many more, and do not count."""
     low, high = int(ids.min()), int(ids.max())
-    return low >= 0 and high < 10**17 and high - low > SPARSE * len(ids)
+    return low >= 0 and high - low > SPARSE * len(ids)
+
+
+def _fits(pattern: Pattern, dtype: Any) -> bool:  # noqa: ANN401 (of numpy or of pandas)
+    """Whether the largest whole number that a pattern can make is one of the dtype."""
+    largest = int("".join(max(words) * most for words, _, most in pattern.pieces))
+    kind = np.dtype(str(dtype).lower())
+    return not np.issubdtype(kind, np.integer) or largest <= np.iinfo(kind).max
 
 
 def _seed_of(rng: np.random.Generator) -> int:

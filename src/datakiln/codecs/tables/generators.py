@@ -25,9 +25,12 @@ from datakiln.errors import UserError
 GENERATORS = ("faker.", "regex(")
 Piece = tuple[list[str], int, int]  # words, and how many of them at least and at most
 GOLDEN = 618033988749894848204586834365638117720309179805762862135448622705260462818902449707  # digits of a fraction
+LONGEST = 4096  # draws of a piece that a checkpoint may ask for: their cells are counted one length after another
 MOST_REPEATS = 8  # what * and + come to
 MOST_LEARNT = 5000  # cells that a pattern is learnt from
+MOST_PATTERNS, LEAST_CELLS = 6, 5  # patterns of a column, and cells of each of them
 ROOMIER = 64  # cells that a pattern has for each it is learnt from, at least, if it keeps what all begin with
+SHARED = 8  # cells for each word, from which on a few words are all there are
 FULL = 30  # cells for each sign seen, from which on others are not expected
 SETS = (string.digits, "0123456789abcdef", "0123456789ABCDEF", string.ascii_lowercase, string.ascii_uppercase)
 ALNUM = (string.digits + string.ascii_lowercase, string.digits + string.ascii_uppercase, string.ascii_letters)
@@ -101,6 +104,19 @@ class Pattern:
     def __init__(self, pieces: Sequence[Piece]) -> None:
         """See the class."""
         self.pieces = [(list(words), int(least), int(most)) for words, least, most in pieces]
+
+    @classmethod
+    def from_state(cls, state: Sequence[Sequence[Any]]) -> Pattern:
+        """The pattern that a checkpoint keeps.
+
+        Raises:
+            ValueError: Its pieces are no texts of some length.
+        """
+        for words, least, most in state:
+            told = isinstance(words, list | tuple) and words and all(isinstance(word, str) for word in words)
+            if not told or type(least) is not int or type(most) is not int or not 0 <= least <= most <= LONGEST:
+                raise ValueError(f"a pattern with the piece {str((words, least, most))[:40]}")
+        return cls([(list(words), least, most) for words, least, most in state])
 
     def __str__(self) -> str:
         """As a regular expression."""
@@ -195,6 +211,22 @@ def learn(cells: Sequence[str]) -> Pattern | None:
     return None if pieces is None else Pattern(pieces)
 
 
+def learn_several(cells: Sequence[str]) -> list[tuple[float, Pattern]]:
+    """Several patterns, such as INV-00001 beside CN0001/X, each with its share; [] where one cell fits none.
+
+    Cells go together that have the same runs of digits, letters and other signs.
+    """
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for cell in cells:
+        groups.setdefault(tuple(_run(token) for token in TOKENS.findall(cell)), []).append(cell)
+        if len(groups) > MOST_PATTERNS:
+            return []
+    if any(len(group) < LEAST_CELLS for group in groups.values()):
+        return []
+    found = [(len(group) / len(cells), learn(group)) for group in groups.values()]
+    return [(share, pattern) for share, pattern in found if pattern is not None] if all(p for _, p in found) else []
+
+
 def _by_token(sample: list[str]) -> list[Piece] | None:
     """Runs of digits, of letters and of other signs, where all cells have the same runs."""
     rows = [TOKENS.findall(cell) for cell in sample]
@@ -220,17 +252,20 @@ def _token_piece(tokens: list[str]) -> list[Piece] | None:
         return [(distinct, 1, 1)]
     kind = _run(tokens[0])
     lengths = {len(token) for token in tokens}
-    if kind != "0" and len(distinct) * FULL <= len(tokens) and min(map(len, distinct)) > 1:
+    if kind != "0" and len(distinct) * SHARED <= len(tokens) and min(map(len, distinct)) > 1:
         return [(distinct, 1, 1)]  # countries, kinds: words that many rows share
     if kind == "a" and len(lengths) > 1 and max(lengths) > 3:
         return None  # words of a language
     if kind == "0" and (shared := _shared(distinct)):
         return [([shared], 1, 1), (list(string.digits), len(distinct[0]) - len(shared), len(distinct[0]) - len(shared))]
-    signs = {"0": string.digits, "A": string.ascii_uppercase, "a": string.ascii_lowercase}[kind]
-    if kind != "0":
-        signs = "".join(_closed(set("".join(tokens)), len(tokens)))
+    seen = "".join(tokens)
+    signs = {"A": string.ascii_uppercase, "a": string.ascii_lowercase}.get(kind, "")
+    if len(set(seen)) * FULL <= len(tokens) and len(set(seen)) <= 16:
+        signs = "".join(sorted(set(seen)))
+    if kind == "0":  # binary and octal numbers have few digits: that others miss in so many by chance is next to never
+        signs = "".join(sorted(set(seen))) if len(set(seen)) <= 8 and len(seen) >= 10 * FULL else string.digits
     if kind == "0" and all(token[0] != "0" for token in tokens) and (len(lengths) > 1 or len(tokens) >= 100):
-        return [(list("123456789"), 1, 1), (list(signs), min(lengths) - 1, max(lengths) - 1)]
+        return [(list(signs.replace("0", "")), 1, 1), (list(signs), min(lengths) - 1, max(lengths) - 1)]
     return [(list(signs), min(lengths), max(lengths))]
 
 
@@ -394,6 +429,7 @@ PERSONAL = (  # what columns of personal cells are called, what their cells look
     (re.compile(r"name|customer|person|patient|employee|contact", re.I), re.compile(r"[^\d@]{2,60}"), "faker.name"),
 )
 MAIL = PERSONAL[0][1]
+ADDRESS = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|$)){4}")  # of a machine
 PHONE = re.compile(r"\+\d[-+()./\s\d]{6,}|\(\d{2,5}\)[-\s\d]{5,}")
 LOCALES = ("en_US", "en_GB", "en_IN", "de_DE", "fr_FR", "es_ES", "it_IT", "nl_NL", "pl_PL", "pt_BR", "tr_TR")
 KNOWN = 0.3  # share of cells that begin with a first name that Faker knows, from which on they are names of people
@@ -404,6 +440,8 @@ def personal(name: str, cells: Sequence[str]) -> str:
     sample = list(cells[:: max(1, len(cells) // 1000)])
     if sample and all(MAIL.fullmatch(cell) for cell in sample):
         return "faker.email"
+    if sample and all(ADDRESS.fullmatch(cell) for cell in sample):
+        return "faker.ipv4"
     for title, look, generator in PERSONAL:
         if title.search(name):
             looks = sum(bool(look.fullmatch(cell)) for cell in sample) >= 0.9 * len(sample)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -10,16 +10,16 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from datakiln.codecs.base import Codec
 from datakiln.codecs.tables import clusters, equalities
 from datakiln.codecs.tables.bins import Bins
 from datakiln.codecs.tables.choice import ChoiceColumn
 from datakiln.codecs.tables.column import ColumnCodec
+from datakiln.codecs.tables.columns import ColumnsCodec
 from datakiln.codecs.tables.generated import GeneratedColumn
 from datakiln.codecs.tables.number import NumberColumn
 from datakiln.codecs.tables.relations.plan import Plan
 from datakiln.codecs.tables.relations.relation import Relation
-from datakiln.codecs.tables.scaling import MinMax, NumericEncoder
+from datakiln.codecs.tables.scaling import MinMax
 from datakiln.codecs.tables.tally import Tally
 from datakiln.codecs.tables.values import from_numbers, plain_cells, plain_value, to_numbers
 from datakiln.errors import UserError, near
@@ -30,23 +30,15 @@ from datakiln.wording import counted
 COLUMN_KINDS: dict[str, type[ColumnCodec]] = {cls.kind: cls for cls in (NumberColumn, ChoiceColumn, GeneratedColumn)}
 
 
-class TableCodec(Codec):
+class TableCodec(ColumnsCodec):
     """Rows of a frame to vectors of shape (D,) and back.
-
-    Arguments:
-        numeric: Makes one encoder per numeric column.
-        clip: Whether decoded numbers stay inside the training range.
-        spikes: Whether a value that holds a large share of a numeric column gets a state of its own.
-        max_categories: Categories beyond this many share one position and are drawn back by frequency.
-        compact: Whether a column of finitely many codes takes one position, its code, instead of one for each code.
-        places: Whether a compact number also has a position for where it lies inside its code, and states for the
-            columns that it often equals.
 
     Attributes:
         columns: Of the schema, in user units.
         inner: What is laid out: without columns that are computed from others, and with the distance in place of those
             of which a distance from others is learnt.
         plan: Relations between the columns.
+        equal_to: The columns that a number often equals, by its name.
     """
 
     kind = "table"
@@ -54,26 +46,7 @@ class TableCodec(Codec):
     columns: list[ColumnCodec]
     inner: list[ColumnCodec]
     plan: Plan
-
-    def __init__(
-        self,
-        numeric: Callable[[], NumericEncoder] = MinMax,
-        clip: bool = True,
-        spikes: bool = True,
-        max_categories: int = 256,
-        compact: bool = False,
-        places: bool = False,
-    ) -> None:
-        """See the class."""
-        if places and not compact:
-            raise ValueError("places=true needs compact=true")
-        self.numeric = numeric
-        self.clip = clip
-        self.spikes = spikes
-        self.max_categories = max_categories
-        self.compact = compact
-        self.places = places
-        self.equal_to: dict[str, list[str]] = {}  # columns that a number often equals, by its name
+    equal_to: dict[str, list[str]]
 
     def fit(
         self,
@@ -115,7 +88,7 @@ class TableCodec(Codec):
         """
         self.schema, self.plan = schema, Plan([], schema)
         self.columns = columns
-        self.inner = self._to_lay_out({})
+        self.inner, self.equal_to = self._to_lay_out({}), {}
         self._lay_out(rows, shares)
         return self
 
@@ -276,6 +249,12 @@ class TableCodec(Codec):
                 field = next(c.field for c in self.columns if c.field.name == other)
                 values = np.where(codes == place, to_numbers(series[other], field), values)
             series[name] = from_numbers(values, column.field)
+
+    def forget_rows(self) -> None:
+        """Leaves out how many rows had each category: they were drawn for it, nobody has counted real ones."""
+        for column in self.columns:
+            if isinstance(column, ChoiceColumn):
+                column.rows = []
 
     @property
     def label_codec(self) -> ChoiceColumn | None:

@@ -47,6 +47,15 @@ class PublishedSeries:
         )  # fmt: skip
 
 
+MOST_CELLS = 50_000_000
+
+
+def _check_size(what: str, cells: int) -> None:
+    """Refuses more than a memory is sure to hold."""
+    if cells > MOST_CELLS:
+        raise UserError(f"data.source: {what} is {cells:,} and must be at most {MOST_CELLS:,}")
+
+
 class Sines:
     """Sine waves of random frequency and phase, a sequence each (Yoon et al., 2019, section 5.1).
 
@@ -64,6 +73,7 @@ class Sines:
         """Raises `UserError` for sizes that are none."""
         if min(sequences - 9, steps - 1, columns) < 1:
             raise UserError("data.source: at least 10 sequences, 2 steps and 1 column")
+        _check_size("sequences * steps * columns", sequences * steps * columns)
         self.sequences, self.steps, self.columns, self.seed = sequences, steps, columns, seed
 
     def __call__(self, data_dir: str | None = None) -> RawTable:
@@ -96,6 +106,7 @@ class ToySeries:
         """Raises `UserError` for sizes that are none."""
         if entities < 10 or not 2 <= shortest <= longest:
             raise UserError("data.source: at least 10 entities, of at least 2 steps, and the longest last")
+        _check_size("entities * longest", entities * longest)
         self.entities, self.shortest, self.longest, self.seed = entities, shortest, longest, seed
 
     def __call__(self, data_dir: str | None = None) -> RawTable:

@@ -21,7 +21,8 @@ CODE = r"^[A-Z]{2}$"  # of a country or state, where NA is Namibia
 DENSE = 2  # what follows the point of versions goes up to this many times their number
 SHORT_MOST = 100  # distinct cells of a column of versions, such as 1.9 and 1.10
 COMMA_NUMBER = r"^[+-]?\d+(,\d+)?$"
-LEADING_ZERO = r"^[+-]?0\d+$"
+LEADING_ZERO = r"^[+-]?0\d+(\.\d+)?$"
+POWER = r"^-?\d(\.\d+)?[eE][+-](\d\d|[1-9]\d\d)$"
 WHOLE = r"^[+-]?\d+$"
 MOST_PLACES = 10  # decimals that are kept as a file has them
 EXACT = 2**53  # whole numbers beyond this are not exact as floats
@@ -40,6 +41,7 @@ class Evidence:
         rows: Cells so far.
         empty: How many of them are empty.
         counts_rows: Whether the cells are 0, 1, 2, ... or 1, 2, 3, ...
+        unsaid: Words among its numbers that are read as missing, {word: cells}, once `reading` has found them.
         writing: How its numbers are written, once `reading` has made floats of them; None if as Python writes them.
     """
 
@@ -47,6 +49,7 @@ class Evidence:
         """Nothing has been seen."""
         self.rows = self.empty = 0
         self.counts_rows = True
+        self.unsaid: dict[str, int] = {}
         self.writing: str | None = None
         self._tokens: dict[str, int] = {}
         self._largest = 0.0
@@ -123,6 +126,7 @@ class Evidence:
             return self._of_none(name, notes)
         if not self._is_number:
             return self._of_words(name, delimiter, notes)
+        self.unsaid = dict(self._tokens)
         if self._has_zeros:
             notes.append(f"column {name!r} has leading zeros: kept as text")
             return "text"
@@ -141,7 +145,7 @@ class Evidence:
         if self._places.is_uneven:
             notes.append(f"column {name!r} ends some numbers in zeros and others not: written without these zeros")
         self.writing = "0" if self._is_whole else self._places.writing
-        if not self._is_whole and self._largest * 10.0**self._places.most >= EXACT:
+        if not self._is_whole and self._places.is_plain and self._largest * 10.0**self._places.most >= EXACT:
             self.writing = None  # more digits than a float can tell: as Python writes them
         return "float64"
 
@@ -166,6 +170,9 @@ class Evidence:
         reading = self._words.reading(name, delimiter, present, bool(self.missing), told)
         if reading == "comma":
             self.writing = self._words.comma_writing
+        never = {word: count for word, count in sorted(self._tokens.items()) if word not in MEANT}
+        if reading == "text" and never:
+            notes.append(f"column {name!r} has {_listed(never)}, which are read as missing")
         if reading == "text" and self._meant:
             which = _listed(self._meant)
             is_code = self._words.are_codes and set(self._tokens) == {"NA"}
@@ -193,14 +200,23 @@ class _Places:
         self.is_plain, self.is_bare, self.has_zero = True, False, False
         self.examples: list[str] = []
         self._distinct: set[str] | None = set()
+        self._powers: set[tuple[int, str]] = set()  # decimals before E+00, and how that E is written
+        self._are_powers = True
 
     def update(self, cells: Cells, is_whole: bool) -> None:
-        if not self.is_plain:
-            return
         if is_whole:
-            self.least = 0
+            self.least, self._are_powers = 0, False
             return
         words = pc.drop_null(pc.unique(cells))
+        if self._are_powers:
+            self._are_powers = bool(pc.all(pc.match_substring_regex(words, POWER)).as_py())
+            marks = pc.utf8_lower(words) if self._are_powers else words[:0]
+            at = pc.subtract(pc.find_substring(marks, "e"), pc.add(pc.find_substring(marks, "."), 1))
+            letters = pc.if_else(pc.match_substring(words[: len(marks)], "E"), "E", "e")
+            has_point = pc.match_substring(marks, ".")
+            self._powers |= set(zip(pc.if_else(has_point, at, 0).to_pylist(), letters.to_pylist(), strict=True))
+        if not self.is_plain:
+            return
         self.is_plain = bool(pc.all(pc.match_substring_regex(words, r"^-?(\d+(\.\d+)?|\.\d+)$")).as_py())
         if not self.is_plain:
             return
@@ -222,7 +238,7 @@ class _Places:
     @property
     def is_uneven(self) -> bool:
         """Whether some numbers end in zeros that others leave out."""
-        return self.is_plain and self.ended > self.least and self.most > 1
+        return self.is_plain and self.ended > self.least
 
     @property
     def are_versions(self) -> bool:
@@ -240,6 +256,9 @@ class _Places:
 
     @property
     def writing(self) -> str | None:
+        if self._are_powers and len(self._powers) == 1:
+            ((places, letter),) = self._powers
+            return f"0.{'0' * places}{letter}+00" if places else f"0{letter}+00"
         if not self.is_plain or self.most > MOST_PLACES or (self.least == 1 and self.most > 1 and not self.is_bare):
             return None  # as Python writes them
         least = min(self.least, self.most) if not self.is_uneven else self.least

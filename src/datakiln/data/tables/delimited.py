@@ -23,6 +23,7 @@ from pyarrow import csv as arrow_csv
 from datakiln.data.tables.cells import Cells, Evidence, Reading, convert
 from datakiln.data.tables.limits import LONGEST_LINE, MOST_COLUMNS, check_line, check_width
 from datakiln.errors import UserError
+from datakiln.wording import counted
 
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -32,6 +33,7 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 DELIMITERS = {"\t": "tab", ";": "semicolon", "|": "bar", ",": "comma"}  # on a tie the rarer in prose wins
+HINT = re.compile(rb'"?sep=([;,|\t])"?\r?\n', re.IGNORECASE)  # a spreadsheet's own first line
 SAMPLE = 65_536  # bytes that the delimiter is found from, or the whole first line if it is longer
 BLOCK = LONGEST_LINE  # bytes parsed at once; no row may be longer
 
@@ -64,6 +66,9 @@ def read_delimited(
     """
     check_line(raw[: LONGEST_LINE + 1], name)
     text, notes = to_utf8(raw, name, encoding)
+    if delimiter is None and (hint := HINT.match(text)) is not None:
+        text, delimiter = text[hint.end() :], hint[1].decode()
+        notes.append(f"the first line, {hint[0].decode().strip()}, tells the delimiter and is no row")
     first_break = text.find(b"\n")
     sample = text[: max(SAMPLE, first_break + 1)].decode("utf-8", errors="ignore")
     if not sample.strip():
@@ -105,6 +110,14 @@ def judge(
     readings = {column: evidence[i].reading(column, delimiter, told) for column, i in kept.items()}
     if "padded" in readings.values():
         notes.append("the blanks after the commas are no part of the cells")
+    gone = {column: evidence[i].unsaid for column, i in kept.items() if evidence[i].unsaid}
+    if gone:
+        words, cells = (
+            sorted({word for found in gone.values() for word in found}),
+            sum(sum(f.values()) for f in gone.values()),
+        )
+        where = f"column {next(iter(gone))!r}" if len(gone) == 1 else counted(len(gone), "column")
+        notes.append(f"{counted(cells, 'cell')} {' or '.join(words)} among the numbers of {where}: read as missing")
     notes += told
     return readings
 

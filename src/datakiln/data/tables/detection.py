@@ -10,7 +10,15 @@ import numpy as np
 import pandas as pd
 
 from datakiln.codecs.tables.generators import is_personal
-from datakiln.data.tables.facts import Facts, SeriesFacts, find_decimals, stands_for_none
+from datakiln.data.tables.cells import EXACT
+from datakiln.data.tables.facts import (
+    FEW_PERIODS,
+    Facts,
+    SeriesFacts,
+    find_decimals,
+    is_coarse,
+    stand_ins,
+)
 from datakiln.errors import UserError
 from datakiln.schema import ColumnType, Field
 from datakiln.writings import DURATIONS, is_text, number_writing, numbers_of
@@ -99,7 +107,14 @@ def _numbers(name: str, series: pd.Series, facts: Facts, is_label: bool) -> Find
     if is_label and distinct <= LABEL_CLASSES and LABEL_REPEATS * distinct <= facts.present:
         return Finding(Field(name, "category", dtype), distinct, f"the label, {distinct} distinct")
     if facts.format is not None and not is_label:
-        return Finding(Field(name, "datetime", dtype, format=facts.format), distinct, _dates(facts))
+        gone = stand_ins(series.dropna().unique().astype(np.float64))
+        if not len(gone) or (pd.api.types.is_integer_dtype(series.dtype) and not facts.missing):
+            places = tuple((str(int(value)), 1.0) for value in gone)
+            field = Field(name, "datetime", dtype, format=facts.format, placeholders=places)
+            return Finding(field, distinct, _dates(facts))
+    if pd.api.types.is_integer_dtype(series.dtype) and max(abs(int(facts.low)), abs(int(facts.high))) >= EXACT:
+        kind, why = _kind_of_words(series.dropna(), facts, is_label)
+        return Finding(Field(name, kind, dtype), distinct, f"{why}, of more digits than can be reckoned with")  # type: ignore[arg-type]
     if decimals == 0:
         reason = None if is_label else _id_reason(name, series, facts)
         if reason is not None:
@@ -128,9 +143,9 @@ def _id_reason(name: str, series: pd.Series, facts: Facts) -> str | None:
 def _words(name: str, dtype: str, present: pd.Series, facts: Facts, is_label: bool) -> Finding:
     if facts.distinct == 2 and {str(value).lower() for value in present.unique()} == {"true", "false"}:
         return Finding(Field(name, "boolean", dtype), 2, "true, false or missing" if facts.missing else "true or false")
-    if facts.format is not None and not is_label:
+    if facts.format is not None and not is_label and not (is_coarse(facts.format) and facts.distinct < FEW_PERIODS):
         return Finding(
-            with_places(Field(name, "datetime", dtype, format=facts.format), present, facts),
+            with_places(Field(name, "datetime", dtype, format=facts.format), facts),
             facts.distinct,
             _dates(facts),
         )
@@ -160,20 +175,19 @@ def _dates(facts: Facts) -> str:
 
 
 def is_swapped(one: str, other: str) -> bool:
-    """Whether two formats differ in the order of day and month."""
-    return one != other and one.replace("%-", "%").replace("%d", "%m") == other.replace("%-", "%").replace("%d", "%m")
+    """Whether two formats differ in the order of day, month and year."""
+    one, other = (format.replace("%-", "%").replace("%d", "%m").replace("%y", "%m") for format in (one, other))
+    return one == other
 
 
-def with_places(field: Field, present: pd.Series, facts: Facts) -> Field:
+def with_places(field: Field, facts: Facts) -> Field:
     """With the words among its dates that stand for a missing one."""
-    format = str(field.format)
-    words = present[present.astype(str).map(lambda word: stands_for_none(word, format))].astype(str).value_counts()
-    if not len(words):
+    words = facts.words(str(field.format))
+    if not words:
         return field
-    empty = round(facts.missing * len(present) / max(facts.present, 1))
-    whole = float(words.sum() + empty)
-    shares = [(str(word), count / whole) for word, count in words.items()]
-    return replace(field, placeholders=tuple([*shares, ("", empty / whole)] if empty else shares))
+    whole = float(sum(words.values()) + facts.missing)
+    shares = [(word, count / whole) for word, count in words.items()]
+    return replace(field, placeholders=tuple([*shares, ("", facts.missing / whole)] if facts.missing else shares))
 
 
 def _kind_of_words(present: pd.Series, facts: Facts, is_label: bool) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from datakiln.data.tables.signs import NumberEvidence
-from datakiln.writings import FRACTION, WIDTHS, dates_of, is_text, plain_format, write_dates
+from datakiln.writings import CASED, FRACTION, WIDTHS, dates_of, is_text, plain_format, write_dates
 
 DAYS = (
     "%Y-%m-%d",
@@ -33,22 +33,37 @@ DAYS = (
     "%d %B %Y",
     "%B %d, %Y",
     "%Y.%m.%d",
+    "%m-%d-%y",
+    "%d-%m-%y",
+    "%y-%m-%d",
+    "%y/%m/%d",
+    "%d%b%Y",
+    "%Y年%m月%d日",
 )
 CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p")
 WEEKDAYS = ("%a %d %b %Y", "%a, %d %b %Y", "%a, %b %d, %Y", "%A, %d %B %Y", "%A, %B %d, %Y")  # Wed 26 Jan 2022
-COMPACT = ("%Y%m%d", "%d%m%Y", "%m%d%Y", "%Y%m%d%H%M%S", "%Y%m%d%H%M", "%y%m%d")  # a date as bare digits
+COMPACT = ("%Y%m%d", "%d%m%Y", "%m%d%Y", "%Y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m", "%y%m%d")  # a date as bare digits
+COARSE = (  # months, quarters, weeks: categories where there are few of them
+    "%Y-%m", "%b %Y", "%B %Y", "%m/%Y", "%Y/%m", "%m.%Y", "%m-%Y", "%b-%Y", "%b-%y", "%b %y", "%Y%m", "%YQ%q",
+    "%Y-Q%q", "%Y Q%q", "Q%q %Y", "Q%q-%Y", "Q%q/%Y", "%G-W%V", "%GW%V",
+)  # fmt: skip
+FEW_PERIODS = 12
 ZONES = ("", "Z", "%z")
 FORMATS = (
     *DAYS,
     *(f"{day} {time}" for day in DAYS for time in CLOCKS),
     *(f"{DAYS[0]}{gap}{time}{zone}" for gap in "T " for time in CLOCKS[:3] for zone in ZONES if gap == "T" or zone),
-    *(f"{day}, {time}" for day in DAYS[2:4] for time in CLOCKS),
+    *(f"{day}, {time}" for day in DAYS[2:5] for time in CLOCKS),
     *CLOCKS,
     *(f"{day}{time}" for day in WEEKDAYS for time in ("", " %H:%M:%S", " %H:%M:%S GMT")),
-    "%Y-%m",
-    "%b %Y",
-    "%B %Y",
-    *COMPACT,
+    *(f"%d{gap}%b{gap}%Y:%H:%M:%S" for gap in ("", "/")),
+    "%a %b %d %H:%M:%S %Y",
+    "%Y-%m-%d %H:%M:%S,%f",
+    "%G-W%V-%u",
+    "%Y-%j",
+    *COARSE,
+    *(format for format in COMPACT if format not in COARSE),
+    "%Y%m%dT%H%M%S",
     "%Y%m%dT%H%M%SZ",
     "ISO8601",
     "ISO8601%z",
@@ -57,6 +72,9 @@ SAMPLE = 50
 FEW_DAYS, MANY_DAYS = 3, 50  # distinct digits that must all be days: of eight, of six
 NANOSECONDS = re.compile(r"(\.\d{6})\d+")
 OFFSET = re.compile(r"[+-]\d\d:?\d\d$")
+ZONE = re.compile(r"(?<=[\d.])(?: ?[+-]\d\d(?::?\d\d)?| ?[A-Z]{3,5}| ?Z)$")  # behind a time of day
+DIGIT = re.compile(r"\d")
+STRANGE = 3  # words without a digit that may stand among dates for one that is not there
 PLACEHOLDER = re.compile(
     r"[\W_]*|0{8}|(?:0{2,4}[\W_]){2}0{2,4}(?:[ T]00:00(?::00)?)?|unknown|unk|n/?a|none|null|nil|nan|missing|never|open|"
     r"not (?:known|available|applicable)|ongoing|present|pending|tb[adc]|current|infinity|empty",
@@ -75,7 +93,16 @@ def stands_for_none(word: str, format: str) -> bool:
     """Whether a word in a column of dates of that format is a placeholder: a last day that is written otherwise too."""
     if FOR_EVER.fullmatch(word.strip()) is not None:
         return bool(dates_of(pd.Series([word]), format).isna().all())
-    return is_placeholder(word)
+    return is_placeholder(word) or not _has_digit(word)
+
+
+def _has_digit(word: str) -> bool:
+    return DIGIT.search(word) is not None
+
+
+def is_coarse(format: str) -> bool:
+    """Whether it tells months, quarters or weeks."""
+    return CASED.sub(r"%\2", format) in COARSE
 
 
 def find_format(values: pd.Series) -> str | None:
@@ -90,10 +117,17 @@ def fitting(values: pd.Series, formats: Iterable[str] | None = None) -> Iterator
     offset from UTC that all cells have. Without formats given, all are tried.
     """
     distinct = pd.Series(values.unique()).astype(object).astype(str)
-    first = "" if distinct.empty else next((word for word in distinct if not is_placeholder(word)), "")
-    if not 4 <= len(first) <= 40 or not any(c.isdigit() for c in first):  # spares most text columns all the trials
-        return
+    few = [word for word in distinct.iloc[:SAMPLE] if not is_placeholder(word)]
+    told = [word for word in few if _has_digit(word)]
+    if len(few) - len(told) > STRANGE or any(not 4 <= len(word) <= 40 for word in told[:1]):
+        return  # spares most columns of text all the trials
     distinct = distinct[[not is_placeholder(word) for word in distinct]]
+    words = [word for word in distinct if not _has_digit(word)]
+    if len(words) > STRANGE or (words and len(distinct) < 10 * len(words)):
+        return
+    distinct = distinct[~distinct.isin(words)]
+    if not len(distinct) or not 4 <= len(distinct.iloc[0]) <= 40:
+        return
     near = distinct[[FOR_EVER.fullmatch(word) is None for word in distinct]]
     found = False
     for format in _fitting(distinct, formats):
@@ -107,14 +141,16 @@ def _fitting(distinct: pd.Series, formats: Iterable[str] | None) -> Iterator[str
     """See `fitting`; different cells without placeholders."""
     first = str(distinct.iloc[0]) if len(distinct) else ""
     sample = distinct.iloc[:: max(1, len(distinct) // SAMPLE)]
-    offset = OFFSET.search(first)
+    zone = ZONE.search(first) if formats is None and ":" in first else None
+    if zone is not None and distinct.str.endswith(zone[0]).all():
+        bare = distinct.str[: -len(zone[0])]
+        found = [format for format in _fitting(bare, None) if not format.startswith("ISO8601")]
+        if found:
+            yield from (f"{format}{zone[0]}" for format in found)
+            return
     for format in FORMATS if formats is None else formats:
         if not _is_likely(format, first, len(distinct)):
             continue
-        if formats is None and format.endswith("%z") and offset is not None:
-            if (single := format.removesuffix("%z") + offset[0]) and _fits(distinct, single):
-                yield from _dressed(distinct, single)
-                continue
         if _fits(sample.iloc[:1], format) and _fits(sample, format) and _fits(distinct, format):
             if formats is None:
                 yield from _dressed(distinct, format)
@@ -127,7 +163,7 @@ def _is_likely(format: str, first: str, distinct: int) -> bool:
     if format in COMPACT:
         if not first.isdigit() or len(first) != WIDTHS[format]:
             return False
-        return distinct >= (MANY_DAYS if WIDTHS[format] == 6 else FEW_DAYS)
+        return distinct >= _least(format)
     if format.startswith("ISO8601"):
         return (
             format.endswith("%z") == (OFFSET.search(first[10:]) is not None or first.endswith("Z"))
@@ -138,8 +174,17 @@ def _is_likely(format: str, first: str, distinct: int) -> bool:
     return not first.isdigit() and ((":" in first) == (":" in format) or "T%H%M%S" in format) and parses(first, format)
 
 
+def _least(format: str) -> int:
+    """Distinct digits that must all be such dates."""
+    return FEW_PERIODS if format in COARSE else MANY_DAYS if WIDTHS[format] == 6 else FEW_DAYS
+
+
 def parses(word: str, format: str) -> bool:
     """Whether a word can be in a format, as far as Python's own reader tells: it is a hundred times faster."""
+    if "%q" in format:
+        return re.search(r"Q[1-4](?!\d)", word) is not None
+    if "%V" in format and "%u" not in format:
+        word, format = f"{word}-1", f"{format}-%u"
     try:
         datetime.strptime(NANOSECONDS.sub(r"\1", word), plain_format(format))
     except ValueError:
@@ -148,7 +193,7 @@ def parses(word: str, format: str) -> bool:
 
 
 def _is_exact(format: str) -> bool:
-    return "%-" in format or "%P" in format or FRACTION.search(format) is not None
+    return any(mark in format for mark in ("%-", "%P", "%^", "%~")) or FRACTION.search(format) is not None
 
 
 def _dressed(distinct: pd.Series, format: str) -> Iterator[str]:
@@ -162,11 +207,16 @@ def _dressed(distinct: pd.Series, format: str) -> Iterator[str]:
         yield format
 
 
+WORD = re.compile(r"%([aAbB])")
+
+
 def _variants(format: str) -> Iterator[str]:
     yield format
     bare = format.replace("%d", "%-d").replace("%m", "%-m").replace("%I", "%-I")
     found = [bare, bare.replace("%H", "%-H"), format.replace("%I", "%-I"), format.replace("%H", "%-H")]
     yield from dict.fromkeys([*found, *(variant.replace("%p", "%P") for variant in (format, *found))])
+    for sign in "^~" if WORD.search(format) else "":
+        yield from (WORD.sub(rf"%{sign}\1", variant) for variant in (format, bare))
     if "%f" in format:
         yield from (format.replace("%f", f"%{digits}f") for digits in (3, 1, 2, 4, 5))
 
@@ -192,17 +242,29 @@ MOST_DRESSED = 1000
 def fitting_digits(values: np.ndarray, formats: Iterable[str] = COMPACT) -> Iterator[str]:
     """The formats of `COMPACT` that every whole number is a date in; without the first zero of 1 to 9 days too."""
     distinct = np.unique(values)
+    distinct = distinct[~np.isin(distinct, stand_ins(distinct))]
     if not len(distinct) or distinct[0] < 10_000 or distinct[-1] >= 10**14 or (distinct % 1).any():
         return
     longest = len(str(int(distinct[-1])))
     for format in formats:
         width = WIDTHS[format]
-        least = MANY_DAYS if width == 6 else FEW_DAYS
+        least = _least(format)
         lost = 1 if format.startswith(("%d", "%m")) else 0
         if width - longest not in (0, lost) or distinct[0] < 10 ** (width - 1 - lost) or len(distinct) < least:
             continue
         if _fits(pd.Series(distinct.astype(np.int64)), format):
             yield format
+
+
+def stand_ins(distinct: np.ndarray) -> np.ndarray:
+    """The one whole number among dates in bare digits that is none, such as 0 or 99999999; empty for none or several.
+
+    Arguments:
+        distinct: Different numbers.
+    """
+    nines = np.array([10.0**width - 1 for width in sorted({*WIDTHS.values()})])
+    found = distinct[(distinct == 0) | np.isin(distinct, nines)]
+    return found if len(found) == 1 else found[:0]
 
 
 MAX_DECIMALS = 10
@@ -260,6 +322,10 @@ class Facts(abc.ABC):
         """The first of the formats."""
         return next(iter(self.formats), None)
 
+    @abc.abstractmethod
+    def words(self, format: str) -> Mapping[str, int]:
+        """Words that stand for a missing date in a column of the format, and their cells, the most frequent first."""
+
     @property
     def present(self) -> int:
         """Cells that are not missing."""
@@ -311,6 +377,12 @@ class SeriesFacts(Facts):
             return list(fitting(self._present))
         return list(fitting_digits(self._present.to_numpy(dtype=np.float64))) if len(self._present) else []
 
+    def words(self, format: str) -> Mapping[str, int]:
+        """See `Facts`."""
+        text = self._present.astype(str)
+        found = text[text.map(lambda word: stands_for_none(word, format))].value_counts()
+        return {str(word): int(count) for word, count in found.items()}
+
     @cached_property
     def numbers(self) -> NumberEvidence | None:  # type: ignore[override]
         """See `Facts`."""
@@ -332,6 +404,7 @@ class GatheredFacts(Facts):
         self.is_increasing = self.is_decreasing = True
         self.decimals: int | None = 0
         self._formats: list[str] | None = None
+        self._words: dict[str, int] = {}
         self._evidence: NumberEvidence | None = NumberEvidence()
         self._hashes, self._counts = np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64)
         self._last: Any = None
@@ -347,6 +420,9 @@ class GatheredFacts(Facts):
         self._add_hashes(pd.util.hash_pandas_object(values, index=False).to_numpy(), counts.to_numpy())
         if is_text(series):
             self._formats = list(fitting(values, self._formats))
+            for format in self._formats[:1]:
+                for word in (word for word in values.astype(str) if stands_for_none(word, format)):
+                    self._words[word] = self._words.get(word, 0) + int(counts[word])
             self._evidence = None if self._evidence is None else self._evidence.updated(values)
         elif pd.api.types.is_numeric_dtype(series.dtype) and not pd.api.types.is_bool_dtype(series.dtype):
             self._see_numbers(series, values)
@@ -394,6 +470,10 @@ class GatheredFacts(Facts):
     def formats(self) -> Sequence[str]:  # type: ignore[override]
         """See `Facts`."""
         return self._formats or []
+
+    def words(self, format: str) -> Mapping[str, int]:
+        """See `Facts`."""
+        return dict(sorted(self._words.items(), key=lambda item: (-item[1], item[0])))
 
     @property
     def numbers(self) -> NumberEvidence | None:  # type: ignore[override]

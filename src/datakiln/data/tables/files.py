@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
+from datakiln.data.tables.cells import EXACT
 from datakiln.data.tables.delimited import read_delimited
 from datakiln.data.tables.finding import check_is_file
 from datakiln.data.tables.limits import MOST_COLUMNS, PIECE, available_memory, check_columns
@@ -23,6 +24,8 @@ from datakiln.errors import UserError
 
 def plain_column(column: pa.ChunkedArray, column_name: str, name: str, has_nulls: bool) -> pa.ChunkedArray:
     """Decimals as floats, dates as timestamps, times as text, booleans as text where some cell is missing.
+
+    Decimals, and whole numbers beside missing cells, become text where floats would not tell all of their digits.
 
     Arguments:
         column: The column, or a part of it.
@@ -34,6 +37,8 @@ def plain_column(column: pa.ChunkedArray, column_name: str, name: str, has_nulls
         UserError: Its values are no numbers, categories, text or dates.
     """
     kind = column.type
+    if is_too_long(column, has_nulls):
+        return pc.cast(column, pa.string())
     if pa.types.is_decimal(kind) or pa.types.is_float16(kind) or pa.types.is_null(kind):
         return pc.cast(column, pa.float64())
     if pa.types.is_date(kind):
@@ -46,6 +51,15 @@ def plain_column(column: pa.ChunkedArray, column_name: str, name: str, has_nulls
             " leave the column out or store it as one of these"
         )
     return column
+
+
+def is_too_long(column: pa.ChunkedArray, has_nulls: bool) -> bool:
+    """Whether its numbers would be floats and some has more digits than a float tells."""
+    is_whole = pa.types.is_integer(column.type) and has_nulls
+    if not (is_whole or pa.types.is_decimal(column.type)) or column.null_count == len(column):
+        return False
+    scale = 10 ** getattr(column.type, "scale", 0)
+    return any(abs(end) * scale >= EXACT for end in pc.min_max(column).as_py().values())
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
@@ -182,6 +196,9 @@ def _read_parquet(raw: bytes, name: str, most_columns: int) -> tuple[pd.DataFram
         if column.startswith("__index_level_"):
             notes.append("the stored pandas index is left out")
             continue
-        columns[str(column)] = plain_column(table[column], column, name, bool(table[column].null_count))
+        has_nulls = bool(table[column].null_count)
+        if is_too_long(table[column], has_nulls):
+            notes.append(f"column {column!r} has numbers too long to be exact: kept as text")
+        columns[str(column)] = plain_column(table[column], column, name, has_nulls)
     storage = {column: str(table.schema.field(column).type) for column in columns}
     return pa.table(columns).to_pandas(ignore_metadata=True), notes, storage

@@ -52,9 +52,11 @@ def check_is_file(path: Path) -> None:
 
 
 def check_exists(path: Path) -> None:
-    """Raises `UserError` with the name that was meant where there is no such file."""
-    if path.exists():
+    """Raises `UserError` with the name that was meant where there is no such file, or none that ends."""
+    if path.is_file() or path.is_dir():
         return
+    if path.exists():
+        raise UserError(f"data.path={path}: this is a pipe or a device; save what comes from it as a file first")
     others = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, others, n=1)
     hint = f"; did you mean {path.parent / close[0]}?" if close else f" (looked from {Path.cwd()})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -17,13 +18,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
+from datakiln import strictjson
 from datakiln.data.base import files_sha256
 from datakiln.data.tables.conversion import GROUP, Text, text_to_parquet, unpacked, write_groups
-from datakiln.data.tables.files import FOREIGN, plain_column
+from datakiln.data.tables.files import FOREIGN, is_too_long, plain_column
 from datakiln.data.tables.finding import check_exists
 from datakiln.data.tables.limits import MOST_COLUMNS, check_columns
 from datakiln.errors import UserError
-from datakiln.storage import naming, remove_left_over
+from datakiln.storage import naming, remove_left_over, small_text
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,9 @@ class RowStore:
     def _column(self, column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         if pa.types.is_dictionary(column.type):
             column = pc.cast(column, column.type.value_type)
+        if is_too_long(column, self._has_nulls[name]):
+            told = f"{self.paths[0].name}: column {name!r} ({column.type}) has numbers too long to be exact"
+            raise UserError(f"{told}; store it as text")
         column = plain_column(column, name, self.paths[0].name, self._has_nulls[name])
         if self._has_nulls[name] and pa.types.is_integer(column.type):
             return pc.cast(column, pa.float64(), safe=False)
@@ -147,7 +154,7 @@ def _opened(path: Path) -> parquet.ParquetFile:
         raise UserError(f"{path.name}: the Parquet file is damaged or cut off; write or download it again") from None
 
 
-VERSION = 2  # of what a conversion makes; another one is another entry of the cache
+VERSION = 3  # of what a conversion makes; another one is another entry of the cache
 MOST_GROUP = 1 << 20  # rows of a row group that is read at once; a file with larger ones is written anew
 
 
@@ -207,11 +214,10 @@ def open_file(
         if store.largest <= MOST_GROUP:
             return Opened(store, [], files_sha256([path]), {}, store.storage)
     folder = cache / f"{path.stem}-{_key(path, encoding, delimiter, names)}"
-    if not (folder / "about.json").exists():
-        _convert(
-            path, folder, is_parquet, Text(path, encoding, delimiter, names, most_columns) if not is_parquet else None
-        )
-    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    about = _kept(folder)
+    if about is None:
+        text = None if is_parquet else Text(path, encoding, delimiter, names, most_columns)
+        about = _convert(path, folder, text)
     where = f"converted to row groups in {folder}, which can be deleted afterwards"
     store = RowStore([folder / "table.parquet"])
     storage = store.storage if is_parquet else {}
@@ -229,8 +235,29 @@ def _key(path: Path, *options: Any) -> str:  # noqa: ANN401 (plain values)
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
 
 
-def _convert(path: Path, folder: Path, is_parquet: bool, text: Text | None) -> None:
-    """Fills the folder, which appears when all is there."""
+def _kept(folder: Path) -> dict[str, Any] | None:
+    """What an earlier conversion says of itself; None, said in the log, where a byte of it is not what was written."""
+    if not folder.exists():
+        return None
+    try:
+        about = strictjson.parse(small_text(folder / "about.json"))
+        if about.pop("whole") == _whole(about, folder / "table.parquet"):
+            return about
+        why = "its content is not what its hash says"
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        why = str(error)
+    log.warning("%s is damaged (%s); it is made again", folder, why)
+    return None
+
+
+def _whole(about: dict[str, Any], table: Path) -> str:
+    """A hash of the rows of a conversion and of what is said of them."""
+    told = json.dumps(about, sort_keys=True).encode()
+    return hashlib.sha256(told + files_sha256([table]).encode()).hexdigest()
+
+
+def _convert(path: Path, folder: Path, text: Text | None) -> dict[str, Any]:
+    """Fills the folder, which appears when all is there; what the conversion says of itself."""
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     remove_left_over(folder.parent)
     partial.mkdir(parents=True)
@@ -243,10 +270,12 @@ def _convert(path: Path, folder: Path, is_parquet: bool, text: Text | None) -> N
             with naming(folder):
                 notes, writings = text_to_parquet(text, partial / "table.parquet")
         about = {"source": str(path), "sha256": files_sha256([path]), "notes": notes, "writings": writings}
-        (partial / "about.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
+        whole = {**about, "whole": _whole(about, partial / "table.parquet")}
+        (partial / "about.json").write_text(json.dumps(whole, indent=2), encoding="utf-8")
         if folder.exists():  # somebody else was faster, or an older attempt ended halfway
             shutil.rmtree(folder)
         partial.rename(folder)
+        return about
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

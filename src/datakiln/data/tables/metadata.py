@@ -19,7 +19,7 @@ from datakiln.data.tables.overrides import Override
 from datakiln.data.tables.types import infer_schema
 from datakiln.errors import UserError, near
 from datakiln.schema import Field, Schema
-from datakiln.storage import replacing
+from datakiln.storage import replacing, small_text
 
 SDV_VERSION = "SINGLE_TABLE_V1"
 SDV_TYPES = {
@@ -64,7 +64,7 @@ def read_metadata(path: str | Path, frame: pd.DataFrame, others: Iterable[str] =
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(small_text(path))
     except FileNotFoundError:
         raise UserError(f"data.metadata={path} does not exist") from None
     except (ValueError, OSError) as error:

@@ -31,6 +31,7 @@ from datakiln.codecs.tables.values import from_numbers
 from datakiln.errors import UserError, near
 from datakiln.privacy.cells import PublicColumn
 from datakiln.schema import COLUMN_TYPES, Field, Schema
+from datakiln.storage import small_text
 from datakiln.wording import counted
 from datakiln.writings import dates_of, numbers_of
 
@@ -105,7 +106,7 @@ def joined(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any
 
 def _loaded(path: Path) -> dict[str, Any]:
     try:
-        text = path.expanduser().read_text(encoding="utf-8")
+        text = small_text(path.expanduser())
         content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except OSError as error:
         raise UserError(f"privacy.public={path} cannot be read ({error.strerror})") from None

@@ -13,9 +13,9 @@ import pandas as pd
 from datakiln.codecs.tables.relations.cells import is_reckoned
 from datakiln.codecs.tables.relations.expressions import FUNCTIONS, Tree, column, columns_of
 from datakiln.codecs.tables.relations.finding import find_relations, in_order
-from datakiln.codecs.tables.relations.functions import declared_function
+from datakiln.codecs.tables.relations.functions import declared_function, may_pair
 from datakiln.codecs.tables.relations.relation import Relation
-from datakiln.codecs.tables.relations.search import NEARLY, TESTS, Search
+from datakiln.codecs.tables.relations.search import PARTLY, TESTS, Search
 from datakiln.constraints.grammar import Grammar
 from datakiln.errors import UserError, near
 from datakiln.schema import Schema
@@ -84,9 +84,16 @@ def _check_circles(targets: dict[str, Relation]) -> None:
 def _declared(text: str, frame: pd.DataFrame, schema: Schema) -> Relation:
     if "->" in text:
         source, target = (part.strip().strip("`") for part in text.split("->", 1))
-        for name in (source, target):
+        sources = [source] if source in schema.names else [part.strip().strip("`") for part in source.split(",")]
+        for name in (*sources, target):
             _check_column(text, name, schema)
-        found = declared_function(Search(frame, schema), source, target)
+        if len(sources) > 2:
+            raise UserError(f"data.relations: {text!r} looks a value up by {len(sources)} columns; take one or two")
+        wrong = next((name for name in sources if not may_pair(schema[name])), None)
+        if len(sources) == 2 and wrong is not None:
+            told = f"data.relations: {text!r} looks pairs up by {wrong}, of type {schema[wrong].type}"
+            raise UserError(f"{told}; say data.types.{wrong}=category")
+        found = declared_function(Search(frame, schema), sources, target)
         if found is None:
             raise UserError(f"data.relations: {text!r} does not hold: some {source} has several values of {target}")
         return found.changed(text=text)
@@ -106,8 +113,8 @@ def _declared(text: str, frame: pd.DataFrame, schema: Schema) -> Relation:
         relation = Relation("formula", target, tree, search.mode(target, columns_of(tree)), text=text)
     there = np.logical_and.reduce([frame[name].notna().to_numpy() for name in relation.columns])
     share = float(1 - relation.breaks(frame, schema)[there].mean()) if there.any() else 0.0
-    if share < (1.0 if sign != "=" else NEARLY):
-        least = "every one" if sign != "=" else f"{NEARLY:.0%}"
+    if share < (1.0 if sign != "=" else PARTLY):
+        least = "every one" if sign != "=" else f"{PARTLY:.0%}"
         told = f"holds in {int(share * 1e4) / 100:g} % of the training rows, not in {least}"
         raise UserError(f"data.relations: {text!r} {told}; mend the rows, or leave it out")
     if share < 1.0:

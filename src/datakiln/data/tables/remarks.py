@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
-from datakiln.codecs.tables.generators import is_personal
+from datakiln.codecs.tables.generators import ADDRESS, is_personal
+from datakiln.data.tables.cells import EXACT
 from datakiln.data.tables.detection import is_swapped
-from datakiln.data.tables.facts import FORMATS, Facts, SeriesFacts, is_placeholder, parses
+from datakiln.data.tables.facts import FORMATS, Facts, SeriesFacts, is_placeholder, parses, stands_for_none
 from datakiln.data.tables.signs import looks_measured
 from datakiln.schema import Field, Schema
 from datakiln.wording import counted
-from datakiln.writings import dates_of, is_text
+from datakiln.writings import dates_of, is_text, write_dates
 
 SAMPLE = 200
 TRIED = 6  # of which some must be in a format that most cells are in
+DATED = re.compile(
+    r"(?<!\d)(?:(?:19|20)\d\d[-/. ]\d{1,2}(?!\d)|\d{1,2}(?:st|nd|rd|th)?[-/., ]+(?:de |of )?[^\W\d]{3,12}\.?[-/., ]+"
+    r"(?:de |of )?(?:19|20)?\d\d(?!\d)|[^\W\d]{3,12}\.? \d{1,2}(?:st|nd|rd|th)?,? (?:19|20)\d\d|[0-2]?\d:[0-5]\d(?!\d))"
+)
 MOSTLY = 0.8  # of the cells: then the others are worth a word
 
 
@@ -43,7 +49,8 @@ def _placeholders(field: Field, series: pd.Series) -> Iterator[str]:
     for word, _ in field.placeholders:
         if word:
             count = int((series.astype(str) == word).sum())
-            told = f"column {field.name!r} has {counted(count, 'cell')} {word!r}, which is no date"
+            cell = word if is_text(series) or isinstance(series.dtype, pd.CategoricalDtype) else int(word)
+            told = f"column {field.name!r} has {counted(count, 'cell')} {cell!r}, which is no date"
             yield f"{told}: modelled as missing, and written so again"
 
 
@@ -60,9 +67,30 @@ def _of(field: Field, series: pd.Series, facts: Facts | None) -> Iterator[str]:
             yield f"column {name!r} has several offsets from UTC: its instants are kept and given back in UTC"
         elif field.format == "ISO8601":
             yield f"column {name!r} has ISO dates of several resolutions: given back as Python writes them"
+        elif is_text(series):
+            yield from _rewritten(name, field.format, series)
+    elif field.type in ("id", "text", "category") and pd.api.types.is_integer_dtype(series.dtype):
+        present = series.dropna()
+        if len(present) and max(abs(int(present.min())), abs(int(present.max()))) >= EXACT:
+            what = "categories" if field.type == "category" else "keys, which are made anew"
+            told = f"column {name!r} has whole numbers too long to reckon with: taken for {what}"
+            yield f"{told}; say data.types.{name}=integer to have them to 16 digits"
     elif is_text(series) and field.type in ("id", "text", "category"):
         sample = series.dropna().iloc[:: max(1, series.notna().sum() // SAMPLE)].astype(str)
         yield from _of_words(field, sample)
+
+
+def _rewritten(name: str, format: str, series: pd.Series) -> Iterator[str]:
+    """Dates that come back in another writing, such as in microseconds where they were in nanoseconds."""
+    cells = pd.Series(series.dropna().astype(str).unique())
+    sample = cells.iloc[:: max(1, len(cells) // SAMPLE)]
+    sample = sample[[not stands_for_none(word, format) for word in sample]]
+    dates = dates_of(sample, format)
+    back = write_dates(dates[dates.notna()], format)
+    other = back[back != sample[dates.notna()]]
+    if len(other):
+        was, now = sample[other.index[0]], other.iloc[0]
+        yield f"column {name!r} is read as {format}: cells such as {was!r} are written as {now!r}"
 
 
 def _of_words(field: Field, sample: pd.Series) -> Iterator[str]:
@@ -74,7 +102,11 @@ def _of_words(field: Field, sample: pd.Series) -> Iterator[str]:
             format, stray = dates
             told = f"column {name!r} looks like dates written as {format}, but {stray!r} is none"
             yield f"{told}: {fate}; empty those cells, or say data.types.{name}=category to keep them"
-        elif looks_measured(sample):
+        elif sample.str.contains(DATED).mean() >= MOSTLY:
+            told = f"column {name!r} looks like dates or times, such as {sample.iloc[0][:40]!r}, in no known writing"
+            way_out = f"data.types.{name}={{type: datetime, format: '%d %b %Y'}}"
+            yield f"{told}: {fate}; write them as YYYY-MM-DD, or say how they are, as in {way_out}"
+        elif not sample.map(lambda cell: ADDRESS.fullmatch(cell) is not None).all() and looks_measured(sample):
             example = sample.iloc[0][:20]
             told = f"column {name!r} looks like numbers with units, such as {example!r}, written in several ways"
             yield f"{told}: {fate}; write them alike, or say data.types.{name}=category to keep them"
@@ -89,7 +121,7 @@ def _of_words(field: Field, sample: pd.Series) -> Iterator[str]:
 def _partly_dates(sample: pd.Series) -> tuple[str, str] | None:
     """A format that most cells are written in, and one of the others."""
     words = [
-        word for word in sample if any(c.isdigit() for c in word) and 6 <= len(word) <= 40 and not is_placeholder(word)
+        word for word in sample if any(c.isdigit() for c in word) and 4 <= len(word) <= 40 and not is_placeholder(word)
     ]
     if len(words) < MOSTLY * len(sample) or not words:
         return None

@@ -9,10 +9,10 @@ import pandas as pd
 
 from datakiln.writings import DURATIONS, NumberWriting, duration_seconds, write_duration
 
-CELL = re.compile(r"(?P<before>[^\d,.]*)(?P<body>\d(?:[\d,.'\u2019 \u00a0\u202f]*\d)?|[.,]\d+)(?P<behind>\D*)")
+CELL = re.compile(r"(?P<before>[^\d,.]*)(?P<body>\d(?:[\d,.'\u2019 \u00a0\u202f\u2009]*\d)?|[.,]\d+)(?P<behind>\D*)")
 SEPARATORS = (  # between groups of three digits, and before the decimals
     ("", "."), (",", "."), ("", ","), (".", ","), (" ", ","), ("\u00a0", ","), ("\u202f", ","), (" ", "."),
-    ("'", "."), ("\u2019", "."), ("\u202f", "."),
+    ("'", "."), ("\u2019", "."), ("\u202f", "."), ("\u2009", ","), ("\u2009", "."), ("'", ","), ("\u2019", ","),
 )  # fmt: skip
 CURRENCY = re.compile(
     r"[$€£¥₹₽₩₺₫₴₦₱฿₪]|(?:US|CA|AU|NZ|HK|R|C|A)\$|USD|EUR|GBP|JPY|CHF|CAD|AUD|NZD|CNY|RMB|INR|SEK|NOK|DKK|PLN|CZK|HUF|RON|"
@@ -28,9 +28,10 @@ PHONE_DIGITS = 7  # whole numbers so long that always begin with + are numbers t
 class _Places:
     """What one pair of separators makes of the decimals."""
 
-    def __init__(self, group: str, point: str) -> None:
-        self.group, self.point = group, point
+    def __init__(self, group: str, point: str, lakh: bool = False) -> None:
+        self.group, self.point, self.lakh = group, point, lakh
         parts = rf"[1-9]\d{{0,2}}(?:{re.escape(group)}\d{{3}})+|[1-9]\d{{0,2}}|0" if group else r"0|[1-9]\d*"
+        parts = r"[1-9]\d?(?:,\d\d)*,\d{3}|[1-9]\d{0,2}|0" if lakh else parts
         self.pattern = re.compile(rf"({parts}|(?={re.escape(point)}))(?:{re.escape(point)}(\d+))?")
         self.least, self.most, self.ended, self.digits = 99, 0, 0, 0
         self.grouped = self.whole = self.is_bare = False
@@ -61,7 +62,7 @@ class NumberEvidence:
     def __init__(self) -> None:
         """Nothing has been seen."""
         self.seen = False
-        self._places = [_Places(*pair) for pair in SEPARATORS]
+        self._places = [*(_Places(*pair) for pair in SEPARATORS), _Places(",", ".", lakh=True)]
         self._above: set[tuple[str, str]] = set()
         self._below: set[tuple[str, str]] = set()
         self._zero: set[tuple[str, str]] = set()
@@ -130,6 +131,7 @@ class NumberEvidence:
             places.least,
             places.most,
             places.is_bare,
+            places.lakh,
         )
         return str(writing), places.most == 0, kind == "unit"
 
@@ -168,7 +170,7 @@ def _kind(affixes: tuple[str, str]) -> str | None:
     if not before and not behind:
         return ""
     if before and not behind:
-        return "money" if CURRENCY.fullmatch(before) else None
+        return "money" if CURRENCY.fullmatch(before) else "share" if before == "%" else None
     if before:
         return None
     if CURRENCY.fullmatch(behind):
@@ -184,16 +186,17 @@ def is_money(sign: str) -> bool:
 
 
 MEASUREMENT = re.compile(
-    r"(?:[$€£¥]\s?)?[+-]?\d+(?:[.,]\d+)*\s?(?:[a-zµ°²³/%€$£]{1,8}\.?)?(?:\s?\d+\s?(?:[a-z\"']{1,4}))?", re.IGNORECASE
+    rf"[(<>~≈]?\s?[+-]?(?:(?:{CURRENCY.pattern})\s?)?[+-]?\d+(?:[.,'\u2019]\d+)*(?:e[+-]?\d+)?\s?"
+    r"(?:[a-zµμ°Ω²³/%€$£]{1,8}\.?)?(?:\s?\d+\s?(?:[a-z\"']{0,4}))?[)-]?|-",
+    re.IGNORECASE,
 )
-MOSTLY = 0.8
+MOSTLY, SOME = 0.8, 0.2
 
 
 def looks_measured(sample: Iterable[str]) -> bool:
-    """Whether most cells are numbers with a sign or a unit, though not written alike."""
+    """Whether most cells are numbers, some with a sign or a unit, though not written alike."""
     cells = [cell.strip() for cell in sample]
-    signed = [
-        bool(MEASUREMENT.fullmatch(cell)) and not cell.isalnum() or bool(re.fullmatch(r"\d+[a-zµ]{1,3}", cell))
-        for cell in cells
-    ]
-    return bool(cells) and sum(signed) >= MOSTLY * len(cells)
+    numbers = [cell for cell in cells if MEASUREMENT.fullmatch(cell) and not re.fullmatch(r"\d+[a-z]+\d\w*", cell)]
+    bare = re.compile(r"[+-]?\d+(?:\.\d+)?|(?!\d+[a-zµ]{1,3}$)[^\W_]+", re.IGNORECASE)
+    signed = [cell for cell in numbers if not bare.fullmatch(cell)]
+    return bool(cells) and len(numbers) >= MOSTLY * len(cells) and len(signed) >= SOME * len(cells)

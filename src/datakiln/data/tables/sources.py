@@ -63,6 +63,7 @@ class RawTable:
         return replace(self, frame=self.frame[keep], holdout=None if self.holdout is None else self.holdout[keep])
 
 
+DELIMITERS = {"tab": "\t", r"\t": "\t", "semicolon": ";", "bar": "|", "comma": ","}  # a shell has no plain tab
 IRIS = ("sepal length", "sepal width", "petal length", "petal width")
 
 
@@ -118,7 +119,7 @@ class TableFile:
             then in `data_dir`.
         target: Column that classes are taken from; None for a table without a label.
         encoding: Text encoding; None to take UTF-8, or what a byte order mark says.
-        delimiter: Character between the fields of a text file; None to find it.
+        delimiter: Character between the fields of a text file, or its name, such as "tab"; None to find it.
         names: Column names of a text file without a header line.
         streaming: Whether rows stay on disk; "auto" if they would take more than half of the available memory. Several
             Parquet files always do.
@@ -140,8 +141,9 @@ class TableFile:
         """Raises `UserError` without a path, or for an option that is none."""
         if not path:
             raise UserError("data=csv needs a table: data.path=FILE.csv (or .tsv, .parquet)")
+        delimiter = DELIMITERS.get(delimiter or "", delimiter)
         if delimiter is not None and len(delimiter) != 1:
-            raise UserError(f"data.delimiter={delimiter!r} must be a single character")
+            raise UserError(f"data.delimiter={delimiter!r} must be a single character, or {', '.join(DELIMITERS)}")
         if streaming not in (True, False, "auto"):
             raise UserError(f"data.streaming={streaming} must be auto, true or false")
         self.path, self.streaming, self.cache = Path(path).expanduser(), streaming, Path(cache)

@@ -260,6 +260,7 @@ class TableData(GenerativeData):
                 self.reports.append(StepReport("relations", described(relations)))
             whole = frames["train"] if is_joint else protected.with_all_categories(frames["train"], public)
             self.codec.fit(whole, self.schema, rows=n, relations=relations)
+            self.codec.forget_rows()
         if privacy.mechanism == "dp_sgd":
             self.frames["train"] = protected.filled(self.measured.train, public)
         self.reports.append(StepReport("encode", f"{self.codec.describe()}"))

@@ -14,7 +14,8 @@ from datakiln.data.tables.facts import Facts, SeriesFacts
 from datakiln.data.tables.overrides import Override, overridden, wanted_of
 from datakiln.errors import UserError, near
 from datakiln.schema import Field, Schema
-from datakiln.writings import is_text, numbers_of
+from datakiln.wording import counted
+from datakiln.writings import DURATIONS, is_text, number_writing, numbers_of
 
 if TYPE_CHECKING:
     from datakiln.data.tables.sources import RawTable
@@ -98,7 +99,8 @@ def without_dropped(raw: RawTable, types: Mapping[str, Override]) -> RawTable:
 def _stored(field: Field, writing: str | None, storage: str) -> Field:
     """With what only the file knows."""
     if writing is not None and field.format is None and field.dtype.startswith(("float", "Float")):
-        field = replace(field, format=writing)
+        power = writing not in DURATIONS and bool(number_writing(writing).power)  # digits count there, not decimals
+        field = replace(field, format=writing, decimals=None if power and field.type == "numeric" else field.decimals)
     return replace(field, storage=storage) if storage else field
 
 
@@ -142,7 +144,8 @@ def _check_label(facts: Facts, field: Field) -> None:
     if field.is_choice:
         raise UserError(f"data.target={field.name} has {distinct} classes; a label may have {MAX_CLASSES} at most")
     if field.type == "constant":
-        raise UserError(f"data.target={field.name} has {distinct} distinct values, so there is nothing to label by")
+        told = counted(distinct, "distinct value")
+        raise UserError(f"data.target={field.name} has {told}, so there is nothing to label by")
     raise UserError(
         f"data.target={field.name} is of type {field.type} ({distinct} distinct values in {facts.rows} rows), so it"
         f" cannot be the label; choose another, or say what it is with data.types.{field.name}=category"

@@ -179,6 +179,8 @@ class NetExtractor:
     def card(self) -> str:
         """What a reader must know of the network to judge its figures: training, accuracy, hash of the weights."""
         right = f", right on {self.facts['accuracy']:.2%} of pictures it was not" if "accuracy" in self.facts else ""
+        if "published_accuracy" in self.facts:
+            right = f", right on {self.facts['published_accuracy']:.1%} of others as published"
         return f"{self.name}@{self.hash}, trained on {self.trained_on}{right}"
 
     def prepare(self, images: Tensor) -> Tensor:

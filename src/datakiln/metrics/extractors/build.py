@@ -11,6 +11,7 @@ from datakiln.errors import UserError, near
 from datakiln.metrics.extractors.base import Backbone, NetExtractor, check_precision
 from datakiln.metrics.extractors.checks import CHECKED, checked_extractor
 from datakiln.metrics.extractors.classifier import classifier_backbone
+from datakiln.metrics.extractors.dinov2 import dinov2_backbone, find_dinov2
 from datakiln.metrics.extractors.efficientnet import efficientnet_backbone
 from datakiln.metrics.extractors.inception import WEIGHTS, inception_backbone
 from datakiln.metrics.extractors.pixels import pixels_backbone
@@ -21,11 +22,11 @@ from datakiln.spec import LabelledImages
 
 log = logging.getLogger(__name__)
 
-NAMES = ("auto", "inception", "efficientnet_lite0", "classifier", "pixels")
+NAMES = ("auto", "inception", "efficientnet_lite0", "dinov2_small", "classifier", "pixels")
 NO_LABELS = "extractor=classifier: needs data with labels; use efficientnet_lite0, inception or pixels"
 
 
-def check_extractor(name: str, precision: str, resize: str, labelled: bool) -> None:
+def check_extractor(name: str, precision: str, resize: str, labelled: bool, weights: str | Path | None = None) -> None:
     """Whether `build_extractor` would give one, told before there is anything to measure; fetches missing weights.
 
     Arguments:
@@ -33,6 +34,7 @@ def check_extractor(name: str, precision: str, resize: str, labelled: bool) -> N
         precision: See there.
         resize: See there.
         labelled: Whether there will be labelled pictures.
+        weights: See there.
 
     Raises:
         UserError: For an unknown name, rule or precision, and where weights or labels are missing.
@@ -42,8 +44,11 @@ def check_extractor(name: str, precision: str, resize: str, labelled: bool) -> N
     check_rule(resize)
     if name == "classifier" and not labelled:
         raise UserError(NO_LABELS)
-    if name == "inception" or (name == "auto" and WEIGHTS.found() is not None):
-        find_weights(WEIGHTS)
+    _check_weights(name, weights)
+    if name == "dinov2_small":
+        find_dinov2(weights)
+    elif name == "inception" or (name == "auto" and WEIGHTS.found() is not None):
+        find_weights(WEIGHTS, weights)
     elif name in ("auto", "efficientnet_lite0"):
         find_efficientnet()
 
@@ -69,13 +74,20 @@ def _resolve(name: str, weights: str | Path | None) -> str:
     return "efficientnet_lite0"
 
 
+def _check_weights(name: str, weights: str | Path | None) -> None:
+    if weights is not None and name not in ("auto", "inception", "dinov2_small"):
+        told = f"weights={weights}: only extractor=inception and dinov2_small take a file"
+        raise UserError(f"{told}; leave it out for {name}")
+
+
 def _backbone(
     name: str, device: torch.device, data: LabelledImages | None, weights: str | Path | None, download: bool
 ) -> Backbone:
     if name == "inception":
         return inception_backbone(weights, download, device)
-    if weights is not None:
-        raise UserError(f"weights={weights}: only extractor=inception takes a file; leave it out for {name}")
+    if name == "dinov2_small":
+        return dinov2_backbone(weights, device)
+    _check_weights(name, weights)
     if name == "efficientnet_lite0":
         return efficientnet_backbone(device)
     if name == "pixels":
@@ -102,7 +114,7 @@ def build_extractor(
         resize: "tf1", "clean" or "half_pixel".
         device: Where it runs.
         data: Labelled training images, for the classifier; where given, a fast precision is checked on them.
-        weights: A file with Inception's weights, instead of the cache.
+        weights: A file with Inception's or DINOv2's weights, instead of the cache.
         download: Whether "inception" may fetch its weights.
 
     Raises:

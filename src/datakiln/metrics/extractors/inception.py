@@ -20,6 +20,8 @@ WEIGHTS = WeightsFile(
 )
 CPU_BATCH, GPU_BATCH = 8, 64  # 16 is a tenth faster on a CPU and takes 130 MB more
 
+PUBLISHED = 0.788  # top-1 on ImageNet's validation pictures, one crop (Szegedy et al., 2016, table 3)
+
 
 def as_backbone(net: inception.FIDInception, weights_hash: str, device: torch.device) -> Backbone:
     """The network with its grey levels and class head.
@@ -38,6 +40,7 @@ def as_backbone(net: inception.FIDInception, weights_hash: str, device: torch.de
         scale=128.0,
         batch=CPU_BATCH if device.type == "cpu" else GPU_BATCH,
         head=head,
+        facts={"published_accuracy": PUBLISHED},
         trained_on="1.2 million photographs of ImageNet",
     )
 

@@ -15,7 +15,7 @@ from datakiln.metrics.evaluate import Result
 from datakiln.metrics.extractors.classifier import class_choices
 from datakiln.metrics.pictures.chance import Draws, deal, decides_nothing, ends_of_ceiling, ends_of_floor, halve, stem
 from datakiln.metrics.pictures.copies import Collector, calibrated, near_copies
-from datakiln.metrics.pictures.images import figure_name, possible_figures
+from datakiln.metrics.pictures.images import figure_name, image_figures, possible_figures
 from datakiln.metrics.pictures.naive import NaivePictures, fit_pictures
 from datakiln.metrics.pictures.sets import BATCH, ImageSets, first, pieces
 from datakiln.metrics.pictures.statistics import STORE, statistics_of
@@ -135,26 +135,26 @@ def features(
     n: int = 10_000,
     n_train: int = 10_000,
     kinds: Sequence[str] | None = None,
+    weights: str | None = None,
 ) -> list[Figure]:
     """Distances and manifolds in the features of one network: FID, KID, precision, recall (see `possible_figures`).
 
     Arguments:
         sets: The pictures.
-        extractor: See `build_extractor`; "auto" is what `ImageSets.apart` says.
+        extractor: See `build_extractor`; "auto" is the classifier for labelled grey pictures, and never a network that
+            the model was trained with.
         precision: See `build_extractor`.
         resize: See `build_extractor`.
         n: Judged pictures at most.
         n_train: Training pictures at most that they are compared with.
         kinds: Some of `datakiln.metrics.pictures.images.KINDS`; None for all.
+        weights: A file of the network's weights, see `build_extractor`.
 
     Raises:
         MetricError: The model was trained with this very network.
         Incomplete: Some of the figures cannot be had.
     """
-    network = sets.apart(extractor, precision, resize, sets.trained_with)
-    if network.hash in sets.trained_with:
-        told = f"the model was trained with {network.name}@{network.hash}, which can decide nothing of its pictures"
-        raise MetricError(f"{told}; set metrics.image.features.extractor to another network")
+    network = sets.judging(extractor, precision, resize, weights)
     real = sets.reference(network, n_train, STORE)
     fake = statistics_of(network, sets.features(network, n), STORE, sets.seed)
     try:
@@ -168,19 +168,20 @@ def features(
 
 
 @metric("judge/class_share_distance", "judge/classes_covered", deals=True)
-def judge(sets: ImageSets, n: int = 10_000) -> list[Figure]:
+def judge(sets: ImageSets, n: int = 10_000, n_train: int = 10_000) -> list[Figure]:
     """A classifier trained on the real labels, which no generator was tuned against, looks at the samples.
 
     `accuracy` is the share of samples that show the class they were asked for; `class_share_distance` half the summed
     difference of the samples' class shares from the real ones, with the shares as its parts; `classes_covered` the
-    share of classes with at least a tenth of their real share.
+    share of classes with at least a tenth of their real share. `fid` is the distance in the features of this
+    classifier, a second witness where `features` goes by a network of ImageNet.
 
     Raises:
-        MetricError: The pictures have no classes.
+        MetricError: The pictures have no classes, or the model was trained with the classifier.
     """
     if sets.labelled is None:
         raise MetricError("a judge needs pictures with classes")
-    network = sets.extractor("classifier", "exact", "clean")
+    network = sets.judging("classifier", "exact", "clean")
     choices = torch.cat([class_choices(network, rows).cpu() for rows in sets.features(network, n)])
     count = sets.labelled.classes
     shares = torch.bincount(choices, minlength=count).double() / len(choices)
@@ -191,12 +192,18 @@ def judge(sets: ImageSets, n: int = 10_000) -> list[Figure]:
         "class_share_distance": (0.5 * (shares - real).abs().sum(), "lower"),
         "classes_covered": ((shares >= COVERED * real).double().mean(), "higher"),
     }
+    if not sets.goes_by_classifier and len(choices) > 1:
+        real_ones = sets.reference(network, n_train, STORE)
+        fake = statistics_of(network, sets.features(network, n), STORE, sets.seed)
+        (distance,) = image_figures(real_ones.to(fake.rows.device), fake, ("fid",))
+        values["fid"] = torch.tensor(distance.value), "lower"
     if sets.labels is not None:
         values["accuracy"] = (choices == sets.labels[:n].cpu()).double().mean(), "higher"
     note = f"the judge itself is right on {network.facts['accuracy']:.2%} of real pictures"
     return [
         Figure(
             figure_name(f"judge/{name}", network.tag, len(choices)), float(value), better, n=len(choices), note=note,
+            high=None if name == "fid" else 1.0,
             detail=parts if name == "class_share_distance" else None,
             is_share=name == "accuracy",
         )

@@ -21,7 +21,6 @@ FIGURES = {
 }  # else as the kind
 MAX_POINTS, BRIEF_POINTS = 10, 4
 RUNS, BRIEF_RUNS = 10, 2  # clusterings behind a curve
-LEAST_INFINITY = 10 * MAX_POINTS
 
 
 def figure_name(metric: str, tag: str, n: int) -> str:
@@ -51,12 +50,19 @@ def _fid(real: FeatureStatistics, fake: FeatureStatistics, brief: bool) -> list[
 
 
 def _fid_infinity(real: FeatureStatistics, fake: FeatureStatistics, brief: bool) -> list[Figure]:
-    points = min(BRIEF_POINTS if brief else MAX_POINTS, len(fake.rows) // 10)
-    if points < 2:
-        raise MetricError(f"fid_infinity needs at least 20 kept rows, not {len(fake.rows)}; raise n or store")
+    points = BRIEF_POINTS if brief else MAX_POINTS
+    if not _reaches_infinity(fake, points):
+        d = fake.rows.shape[1]
+        told = f"fid_infinity of {d:,} features is measured of at least {points * d:,} pictures, not {len(fake.rows):,}"
+        raise MetricError(f"{told}: of fewer the distance does not fall as 1/n")
     value, at = frechet_infinity(real.gaussian, fake.rows, real.factor, points)
     detail = {f"n{n}": distance for n, distance in at.items()}
     return [_figure("fid_infinity", fake, len(fake.rows), value, "lower", low=None, high=None, ideal=0.0, **detail)]
+
+
+def _reaches_infinity(fake: FeatureStatistics, points: int = MAX_POINTS) -> bool:
+    """Whether the smallest of the samples that a line is laid through has as many pictures as there are features."""
+    return len(fake.rows) >= points * fake.rows.shape[1]
 
 
 def _kid(real: FeatureStatistics, fake: FeatureStatistics, brief: bool) -> list[Figure]:
@@ -144,10 +150,6 @@ def possible_figures(
     missing: dict[str, str] = {}
     for kind in _allowed(real, fake) if kinds is None else kinds:
         try:
-            if kind == "fid_infinity" and kinds is None and len(fake.rows) < LEAST_INFINITY:
-                raise MetricError(
-                    f"fid_infinity is measured of at least {LEAST_INFINITY} pictures, not {len(fake.rows)}"
-                )
             found += image_figures(real, fake, [kind], brief)
         except MetricError as error:
             if kind not in KINDS or real.tag != fake.tag:
@@ -167,7 +169,7 @@ def image_figures(
         real: Statistics of real images.
         fake: Statistics of generated images, from the same extractor.
         kinds: Some of `KINDS`; None for all that these statistics allow (no Inception Score without classes, no
-            extrapolation from fewer than 100 kept rows).
+            extrapolation from fewer kept rows than ten times the features).
         brief: Whether what is averaged over many turns makes do with few: to see how a figure varies, not what it is.
 
     Returns:
@@ -182,8 +184,7 @@ def image_figures(
     if unknown:
         raise MetricError(f"unknown kinds {sorted(unknown)}; known are {', '.join(KINDS)}")
     if kinds is None:
-        is_few = len(fake.rows) < LEAST_INFINITY
-        kinds = [kind for kind in _allowed(real, fake) if not (is_few and kind == "fid_infinity")]
+        kinds = [kind for kind in _allowed(real, fake) if kind != "fid_infinity" or _reaches_infinity(fake)]
     real = real.to(fake.rows.device)
     with full_float32(fake.rows.device):
         return [figure for kind in kinds for figure in _MAKERS[kind](real, fake, brief)]

@@ -47,7 +47,7 @@ def membership(sets: ImageSets, extractor: str = "auto", n: int = 5_000, n_synth
     members = _features(network, sets.train(n))[:n]
     others = _features(network, pieces(sets.holdout, n))
     made = _features(network, pieces(sets.judged, n_synthetic))
-    known, unknown, synthetic = _components(members, others, made)
+    known, unknown, synthetic = components(members, others, made)
     told = {} if sets.told is None else sets.told(len(members), len(others))
     return figures_of(play_battery(Audit(known, unknown, synthetic, told=told, seed=sets.seed)), len(made), "pictures")
 
@@ -56,8 +56,8 @@ def _features(network: NetExtractor, batches: Iterable[Tensor]) -> np.ndarray:
     return torch.cat([network(batch).float().cpu() for batch in batches]).numpy()
 
 
-def _components(*parts: np.ndarray) -> list[Records]:
-    """Principal components of the real pictures, whitened by half, found on members and others in equal numbers."""
+def components(*parts: np.ndarray) -> list[Records]:
+    """Principal components of the first two parts, members and others, whitened by half; found on as many of each."""
     few = min(len(parts[0]), len(parts[1]), FITTED // 2)
     real = np.concatenate([part[:few] for part in parts[:2]]).astype(np.float64)
     mean = real.mean(axis=0)

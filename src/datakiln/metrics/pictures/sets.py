@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datakiln.metrics.base import MetricError
 from datakiln.metrics.extractors.base import NetExtractor
 from datakiln.metrics.extractors.build import build_extractor
 from datakiln.metrics.pictures.feature_cache import StatisticsKey, cached_statistics
@@ -112,7 +113,7 @@ class ImageSets:
         kept: Features that were made, by extractor and pictures, for metrics to come.
         compared: Statistics of training pictures that were made, by extractor and how many there are.
         deal: Real pictures and training ones dealt anew, where features are all that is asked for; else None.
-        trained_with: Hashes of the networks that the model was trained with, which decide nothing of it.
+        trained_with: Names, or hashes, of the networks that the model was trained with, which decide nothing of it.
         told: What the model says of the first so many training pictures and of the first so many held-out ones, by the
             name of the attack, higher for what it knows better; None where no model is at hand.
         watch: Told how many pictures of how many a network has looked at.
@@ -128,7 +129,7 @@ class ImageSets:
     fingerprint: tuple[str, str] = ("", "")
     seed: int = 0
     device: torch.device = torch.device("cpu")
-    cache: dict[tuple[str, str, str], NetExtractor] = field(default_factory=dict, compare=False, repr=False)
+    cache: dict[tuple[str, str, str, str | None], NetExtractor] = field(default_factory=dict, compare=False, repr=False)
     classes: Sequence[str] = ()
     kept: dict[tuple[str, int], tuple[object, Tensor]] = field(default_factory=dict, compare=False, repr=False)
     compared: dict[tuple[str, int], FeatureStatistics] = field(default_factory=dict, compare=False, repr=False)
@@ -142,27 +143,41 @@ class ImageSets:
         """As many pictures as all three sides have: the distance depends on how many there are."""
         return len(self.judged) if self.holdout is None else min(len(self.judged), len(self.holdout))
 
-    def extractor(self, name: str, precision: str, resize: str) -> NetExtractor:
+    @property
+    def goes_by_classifier(self) -> bool:
+        """Whether "auto" means the classifier."""
+        return self.labelled is not None and not self.labelled.is_sample and self.judged.shape[1] == 1
+
+    def extractor(self, name: str, precision: str, resize: str, weights: str | None = None) -> NetExtractor:
         """An extractor; "auto" is the classifier for labelled grey pictures, of which ImageNet knows little."""
         whole = None if self.labelled is None or self.labelled.is_sample else self.labelled
-        if name == "auto" and whole is not None and self.judged.shape[1] == 1:
+        if name == "auto" and self.goes_by_classifier:
             name = "classifier"
-        key = (name, precision, resize)
+        key = (name, precision, resize, weights)
         if key not in self.cache:
             self.cache[key] = build_extractor(
-                name, precision, resize, self.device, self.labelled if name == "classifier" else whole
+                name, precision, resize, self.device, self.labelled if name == "classifier" else whole, weights
             )
         return self.cache[key]
 
-    def apart(self, name: str, precision: str, resize: str, networks: frozenset[str]) -> NetExtractor:
-        """The same, but where "auto" would be one of the networks that a model was trained with, one that is not.
+    def judging(self, name: str, precision: str, resize: str, weights: str | None = None) -> NetExtractor:
+        """An extractor that may decide; "auto" goes past those that the model was trained with.
 
-        That is the classifier where there are classes, and the pixels themselves elsewhere.
+        Raises:
+            MetricError: The model was trained with the one that is named.
         """
-        found = self.extractor(name, precision, resize)
-        if name != "auto" or found.hash not in networks:
-            return found
-        return self.extractor("pixels" if self.labelled is None else "classifier", precision, resize)
+        if name == "auto":
+            own = "classifier" if self.labelled is not None else "pixels"
+            for choice in ("auto", own, "pixels"):
+                network = self.extractor(choice, precision, resize, weights if choice == "auto" else None)
+                if not {network.name, network.hash} & self.trained_with:
+                    return network
+        elif name not in self.trained_with:
+            network = self.extractor(name, precision, resize, weights)
+            if network.hash not in self.trained_with:
+                return network
+        told = f"the model was trained with {name}, which can decide nothing of its pictures"
+        raise MetricError(f"{told}; set extractor= to another network")
 
     def reference(self, extractor: NetExtractor, n: int, store: int) -> FeatureStatistics:
         """Statistics of n training pictures, from the cache or made now; of others, where they were dealt anew."""

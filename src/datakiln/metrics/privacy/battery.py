@@ -87,7 +87,7 @@ def play_battery(audit: Audit, progress: Callable[[str], None] | None = None) ->
     real = joined([audit.members, audit.others])
     near = closest(real.space, audit.synthetic.space, min(NEIGHBOURS, len(audit.synthetic)))
     found = {"distance": -near.distance[:, 0].astype(np.float64), "nearest over k-th nearest": -_ratio(near)}
-    beside = _to_other_members(real, n)
+    beside = _to_other_members(real, audit.members)
     found["distance, beside other members"] = np.log(beside + TINY) - np.log(TINY - found["distance"])
     turns = _turns(audit)
     far: Scores | None = None
@@ -161,11 +161,13 @@ def _by_reference(audit: Audit, real: Records, near: Closest, turns: list[_Turn]
     return found, far
 
 
-def _to_other_members(real: Records, members: int) -> Scores:
-    """Distance of each real record to the nearest member that is not itself; the first ones are the members."""
-    found = closest(real.space, real.space[:members], 2)
-    own = found.index == np.arange(len(real))[:, None]
-    return np.where(own[:, 0], found.distance[:, 1], found.distance[:, 0]).astype(np.float64)
+def _to_other_members(real: Records, members: Records) -> Scores:
+    """Distance of each real record to the nearest member of another entity; the first ones are the members."""
+    units = members.units
+    own = np.concatenate([units, np.full(len(real) - len(members), -1)])
+    found = closest(real.space, members.space, min(int(np.bincount(units).max()) + 1, len(members)))
+    first = np.argmax(units[found.index] != own[:, None], axis=1)
+    return np.take_along_axis(found.distance, first[:, None], axis=1)[:, 0].astype(np.float64)
 
 
 def _ratio(near: Closest) -> Scores:

@@ -1,26 +1,27 @@
 """The membership battery on a table: can it be told which real rows the generator has learnt from?
 
 What a good distance never shows a game may prove: the figures are of attacks that were tried, see
-`datakiln.metrics.privacy.battery`. Neither ceiling nor floor is drawn, since a guess scores 0.5, and 1 % at a
-false-positive rate of 1 %, whatever the table.
+`datakiln.metrics.privacy.battery`. A guess scores 0.5, and 1 % at a false-positive rate of 1 %, whatever the table.
+Beside them stand the same battery with held-out rows in place of the synthetic ones, which shows what looking at so
+many games finds by chance, and with copies of the training rows, which shows that it finds what is there to be found.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from datakiln.errors import UserError
-from datakiln.metrics.base import EvalData, Figure, Incomplete, MetricError, metric
+from datakiln.metrics.base import Drawn, EvalData, Figure, Incomplete, MetricError, Plan, metric
 from datakiln.metrics.privacy.battery import ALL, OUTLIERS, Audit, fewer, play_battery
 from datakiln.metrics.privacy.closest import closest
 from datakiln.metrics.privacy.games import LEAST, Game, Outcome, Scores, play, rate_name
 from datakiln.metrics.privacy.privacy import need_holdout
 from datakiln.metrics.privacy.records import TableSpace
 from datakiln.metrics.tables.columns import Tables, encode
-from datakiln.metrics.tables.references import Alone
 from datakiln.schema import Schema
 
 NAMES = (
@@ -30,10 +31,36 @@ NAMES = (
     "privacy/membership_outliers_auc",
     "privacy/membership_outliers_tpr1",
 )
+STANDING_IN = "battery of a reference"  # in `EvalData.cache`: no model made those rows
+JUDGED = 1_000  # rows of each kind in such a battery
 LIRA = 8  # shadow models from which on two distributions can be told for each row
 
 
-@metric(*NAMES, plan=Alone())
+@dataclass(frozen=True)
+class Exchanged(Plan):
+    """Held-out rows in place of the synthetic ones, judged with other held-out rows; or copies of training rows."""
+
+    draws: int = 1
+    floors: int = 1
+    decides: bool = False
+
+    def draw(self, data: EvalData, n: int, turn: int, is_naive: bool, level: int = 0) -> Drawn | None:
+        """One of the two, of a thousand rows of each kind at most."""
+        if level:
+            return None
+        rng = np.random.default_rng([data.seed, 29, turn])
+        train, holdout = (
+            part.iloc[rng.permutation(len(part))].reset_index(drop=True) for part in (data.train, data.holdout)
+        )
+        cut = 0 if is_naive else len(holdout) // 2
+        synthetic = (train if is_naive else holdout[:cut]).head(JUDGED)
+        others = holdout[cut:].head(JUDGED).reset_index(drop=True)
+        drawn = EvalData(data.schema, train.head(JUDGED), others, synthetic, data.seed, unscored=data.unscored)
+        drawn.cache[STANDING_IN] = True
+        return Drawn(drawn, None)
+
+
+@metric(*NAMES, plan=Exchanged())
 def membership(data: EvalData, shadows: int = 0) -> list[Figure]:
     """The strongest attack of the battery on all rows, and on the tenth of the rows that are farthest from others.
 
@@ -52,6 +79,8 @@ def membership(data: EvalData, shadows: int = 0) -> list[Figure]:
         raise UserError(
             f"shadows={shadows} must be an even number of models, since each has the other half of the rows"
         )
+    if STANDING_IN in data.cache:
+        shadows = 0
     if shadows and (data.retrain is None or not data.scorers):
         raise UserError(f"shadows={shadows}: there is no model here that scores rows and could be trained again")
     return figures_of(play_battery(table_audit(data, shadows)), len(data.synthetic), "rows")
@@ -139,13 +168,14 @@ def _categories(t: Tables) -> np.ndarray:
     return np.array([False] * len(t.numeric) + [size < 120 for size in t.sizes], dtype=bool)
 
 
-def figures_of(outcome: Outcome, made: int, noun: str) -> list[Figure]:
+def figures_of(outcome: Outcome, made: int, noun: str, made_of: str = "") -> list[Figure]:
     """The figures of a battery.
 
     Arguments:
         outcome: Its games.
         made: Synthetic records that it was played with.
-        noun: What these are, in the plural.
+        noun: What is judged, in the plural.
+        made_of: What the synthetic records are, where they are something else.
     """
     found = []
     for group, stem in ((ALL, "privacy/membership"), (OUTLIERS, "privacy/membership_outliers")):
@@ -153,7 +183,7 @@ def figures_of(outcome: Outcome, made: int, noun: str) -> list[Figure]:
         if not games:
             continue
         best = games[0]
-        told = f"strongest of {len(outcome.games)} games, with {made:,} synthetic {noun}: {best.name}"
+        told = f"strongest of {len(outcome.games)} games, with {made:,} synthetic {made_of or noun}: {best.name}"
         note = f"{told}; {counts(best, noun)}"
         if group == ALL:
             note += f"; {conclusion(outcome, noun)}"

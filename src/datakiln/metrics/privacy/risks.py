@@ -30,6 +30,7 @@ WIDTHS = (2, 5)  # columns of a description of several
 SPLITS = 3  # ways to deal the columns to two parties
 SECRETS = 12  # columns that are taken for secret in turn, where none is named
 NEAR = 0.05  # of the range between the 5th and the 95th percentile: a number told so well is told
+MOST_NEEDED = 1_000_000  # persons beyond which nobody counts
 CLEAR, SEEN = 0.05, 0.1  # lower end of a clear risk; upper end below which a risk is too small to matter
 
 
@@ -170,11 +171,12 @@ def figure(name: str, attacks: Sequence[Attack], verb: str) -> Figure:
         finding = "leak" if risk[1] > CLEAR else "slight"
     else:
         finding = "nothing" if max(r["risk"][2] for r in rates.values()) < SEEN else "weak"
+    needed = _needed(attacks) if finding == "weak" else 0
     told = {
         "leak": f"synthetic rows {verb} learnt persons more surely than others",
         "slight": f"synthetic rows {verb} learnt persons a little more surely than others",
         "nothing": "no more surely than of persons who were held out",
-        "weak": f"too weak to tell: {_needed(best):,} holdout rows would be needed to see a risk of {SEEN}",
+        "weak": f"too weak to tell: {needed:,} persons of each kind would be needed to see a risk of {SEEN}",
     }[finding]
     note = f"{best.name} on {best.group}: {t[0]:.1%} of learnt and {c[0]:.1%} of held-out persons; {told}"
     order = sorted(attacks, key=lambda attack: (attack is not best, attack.p))
@@ -183,10 +185,26 @@ def figure(name: str, attacks: Sequence[Attack], verb: str) -> Figure:
     return Figure(name, value, "lower", ideal=0.0, n=best.control, note=note, trials=trials, finding=finding)
 
 
-def _needed(attack: Attack) -> int:
-    """Persons of each group by whom a difference of 0.1 is seen: 2 p (1 - p) (z / 0.1)^2, z for 5 % and 80 %."""
-    p = min(max((attack.hits + attack.control_hits) / (attack.tried + attack.control), 0.05), 0.95)
-    return int(np.ceil(2 * p * (1 - p) * ((1.645 + 0.842) / SEEN) ** 2 * 2))
+def _needed(attacks: Sequence[Attack]) -> int:
+    """Persons of each group by whom no risk as large as `SEEN` would go unseen, if both groups fare alike.
+
+    The fewest n, to two digits, for which every attack's interval of the risk ends below `SEEN` where both groups have
+    its common rate of success.
+    """
+    rates = [(a.hits + a.control_hits) / (a.tried + a.control) for a in attacks]
+
+    def is_enough(n: int) -> bool:
+        alike = (Attack("", round(p * n), n, round(p * n), n) for p in rates)
+        return all(attack.rates(len(attacks))["risk"][2] < SEEN for attack in alike)
+
+    high = 100
+    while not is_enough(high) and high < MOST_NEEDED:
+        high *= 2
+    low = high // 2
+    while high - low > max(high // 100, 1):
+        middle = (low + high) // 2
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return int(float(f"{high:.2g}"))
 
 
 def _checked(data: EvalData) -> Tables:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from datakiln.metrics.base import Figure, MetricError, traits
+from datakiln.metrics.base import Figure, Incomplete, MetricError, traits
 from datakiln.metrics.evaluate import Result
 from datakiln.schema import Schema
 from datakiln.writings import numbers_of
@@ -32,6 +32,8 @@ class SeriesSets:
         synthetic: Windows of generated sequences.
         lengths: Steps of whole sequences: "train", "test", "synthetic"; empty where they are cut into windows.
         seed: Seeds every judge.
+        owners: Number of the entity of each window of "train" and "test"; empty where there is one long series.
+        origins: Sequence and first row of each window by part, (n, 2); of a part without, each is a sequence.
         cache: Work that several metrics share.
     """
 
@@ -41,7 +43,14 @@ class SeriesSets:
     synthetic: Floats
     lengths: dict[str, Floats]
     seed: int = 0
+    owners: dict[str, Floats] = field(default_factory=dict)
+    origins: dict[str, Floats] = field(default_factory=dict)
     cache: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def is_real(self) -> bool:
+        """Whether unseen real windows stand for the synthetic ones, as for ceilings."""
+        return self.synthetic is self.test
 
     def scaled(self) -> tuple[Floats, Floats, Floats]:
         """Train, test and synthetic windows, linear from the training range of each column to [0, 1]."""
@@ -93,13 +102,24 @@ def _columns(
 
 def windows(values: Floats, group: Floats, length: int, most: int = MOST_WINDOWS) -> Floats:
     """At most so many windows (n, length, C), evenly spread over all there are, in order."""
+    return values[starts(group, length, most)[:, None] + np.arange(length)]
+
+
+def starts(group: Floats, length: int, most: int = MOST_WINDOWS) -> Floats:
+    """The first rows of these windows; `group` is the sequence of each row, from 0 and in order."""
     sizes = np.bincount(group) if len(group) else np.zeros(0, dtype=int)
     begin = np.cumsum(sizes) - sizes
-    starts = [np.arange(b, b + n - length + 1) for b, n in zip(begin, sizes, strict=True) if n >= length]
-    every = np.concatenate(starts) if starts else np.zeros(0, dtype=int)
+    found = [np.arange(b, b + n - length + 1) for b, n in zip(begin, sizes, strict=True) if n >= length]
+    every = np.concatenate(found) if found else np.zeros(0, dtype=int)
     if len(every) > most:
         every = every[np.linspace(0, len(every) - 1, most).round().astype(int)]
-    return values[every[:, None] + np.arange(length)]
+    return every
+
+
+def origins(group: Floats, length: int, most: int = MOST_WINDOWS) -> Floats:
+    """Sequence and first row of each of those windows, (n, 2)."""
+    first = starts(group, length, most)
+    return np.stack([np.asarray(group, dtype=int)[first], first], axis=1)
 
 
 def evaluate_series(
@@ -120,19 +140,18 @@ def evaluate_series(
         if progress is not None:
             progress(traits(function).figures[0])
         start = time.perf_counter()
-        found, why = _attempt(function, sets)
+        found, whys = _attempt(function, sets)
         real, no_ceiling = _attempt(function, replace(sets, synthetic=sets.test))
         naive: dict[str, Figure] = {}
-        no_floor = ""
+        no_floor: dict[str, str] = {}
         if traits(function).decides:
-            naive, no_floor = _attempt(function, replace(sets, synthetic=shuffled(sets)))
+            own = {name: origin for name, origin in sets.origins.items() if name != "synthetic"}
+            naive, no_floor = _attempt(function, replace(sets, synthetic=shuffled(sets), origins=own))
         seconds = time.perf_counter() - start
-        for name in found or dict.fromkeys(traits(function).figures):
-            if not found:
-                results.append(Result(name, None, why=f"not computed: {why}", seconds=seconds))
-                continue
+        results += [Result(name, None, why=f"not computed: {why}", seconds=seconds) for name, why in whys.items()]
+        for name in found:
             sides = [("ceiling", real, no_ceiling)] + ([("floor", naive, no_floor)] if traits(function).decides else [])
-            lacks = [f"no {side}: {reason}" for side, figures, reason in sides if name not in figures]
+            lacks = [f"no {side}: {reasons.get(name, '')}" for side, kept, reasons in sides if name not in kept]
             results.append(Result(name, found[name], real.get(name), naive.get(name), "; ".join(lacks), seconds))
     return results
 
@@ -145,10 +164,14 @@ def shuffled(sets: SeriesSets) -> Floats:
     return np.take_along_axis(sets.train, at, axis=0)
 
 
-def _attempt(function: Metric, sets: SeriesSets) -> tuple[dict[str, Figure], str]:
+def _attempt(function: Metric, sets: SeriesSets) -> tuple[dict[str, Figure], dict[str, str]]:
+    """The figures by name, and the reason for each that is missing."""
+    names = traits(function).figures
     if min(len(part) for part in (sets.train, sets.test, sets.synthetic)) < LEAST_WINDOWS:
-        return {}, f"fewer than {LEAST_WINDOWS} windows of {sets.train.shape[1]} steps"
+        return {}, dict.fromkeys(names, f"fewer than {LEAST_WINDOWS} windows of {sets.train.shape[1]} steps")
     try:
-        return {figure.name: figure for figure in function(sets)}, ""
+        return {figure.name: figure for figure in function(sets)}, {}
+    except Incomplete as error:
+        return {figure.name: figure for figure in error.found}, error.missing
     except MetricError as error:
-        return {}, str(error)
+        return {}, dict.fromkeys(error.figures or names, str(error))

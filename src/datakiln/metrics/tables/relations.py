@@ -1,10 +1,11 @@
-"""Relations of numbers and dates that hold in real training rows, and in how many synthetic rows they hold too.
+"""Relations of columns that hold in real training rows, and in how many synthetic rows they hold too.
 
 A relation is found in a sample of training rows: two columns that are equal, one that is never more than another, one
-that is a multiple of another plus a constant, one that is the sum or the product of two others. It counts where it
-holds in more rows than chance makes, which is measured with one of its columns shuffled: two columns of few values are
-often equal, and a column of small numbers is below one of large numbers, without any relation. A relation may hold in
-a part of the rows only: payments that equal an earlier bill do.
+that is a multiple of another plus a constant, one that is the sum or the product of two others, a category that goes
+with each of another column's: city -> country. It counts where it holds in more rows than chance makes, which is
+measured with one of its columns shuffled: two columns of few values are often equal, and a column of small numbers is
+below one of large numbers, without any relation. A relation may hold in a part of the rows only: payments that equal an
+earlier bill do.
 
 The metric needs of a relation no more than its name and the two shares (`Shares`), whoever has found it.
 """
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datakiln.metrics.base import EvalData, Figure, MetricError, metric, worst_first
-from datakiln.metrics.tables.columns import Floats, Tables, tables
+from datakiln.metrics.tables.columns import Floats, Ints, Tables, tables
 from datakiln.metrics.tables.derived import (
     TOLERANCE,
     Quantities,
@@ -79,7 +80,7 @@ class Shares:
 
 @metric("fidelity/relations", "fidelity/relations_real", "fidelity/relations_synthetic")
 def relations(data: EvalData) -> list[Figure]:
-    """How well relations of numbers and dates are kept, on average: the smaller share of rows over the larger one.
+    """How well relations of columns are kept, on average: the smaller share of rows over the larger one.
 
     Beside it, the mean share of rows in which they hold, of training and of synthetic rows; all three in parts by
     relation. A relation that holds more often than in real rows is no better kept than one that holds less often.
@@ -94,14 +95,57 @@ def relations(data: EvalData) -> list[Figure]:
         data.cache["relations"] = find(data.schema, t, data.seed)
     quantities, found = data.cache["relations"]
     real, synthetic = quantities(t.train), quantities(t.synthetic)
-    shares = [Shares(r.name, r.share(real), r.share(synthetic)) for r in found]
+    shares = [Shares(r.name, r.share(real), r.share(synthetic)) for r in found] + functions(t, data.seed)
     return figures_of([s for s in shares if not np.isnan(s.real)], len(t.synthetic))
+
+
+def functions(t: Tables, seed: int) -> list[Shares]:
+    """Categories that follow from those of another column: of each the one that most training rows have beside it.
+
+    In a row of a category that no training row has nothing is said.
+    """
+    rng = np.random.default_rng([seed, 17])
+    few = t.train.sample(FINDING_ROWS, rng)
+    found: list[Shares] = []
+    shuffle = rng.permutation(len(few))
+    for i, j in itertools.permutations(range(len(t.choices)), 2):
+        if not 2 <= t.sizes[j] <= t.sizes[i] <= FINDING_ROWS or len(found) >= MOST:
+            continue
+        if t.sizes[i] == t.sizes[j] and f"{t.choices[j]} -> {t.choices[i]}" in {shares.name for shares in found}:
+            continue  # another name for the same
+        keys, made = few.codes[:, i], few.codes[:, j]
+        chance = _follows(keys, made[shuffle], _beside(keys, made[shuffle], t.sizes[i]))
+        repeated = len(keys) - len(np.unique(keys))
+        if not repeated * (1.0 - chance) >= FEW or _follows(keys, made, _beside(keys, made, t.sizes[i])) < NEARLY:
+            continue
+        usual = _beside(t.train.codes[:, i], t.train.codes[:, j], t.sizes[i])
+        real, synthetic = (_follows(part.codes[:, i], part.codes[:, j], usual) for part in (t.train, t.synthetic))
+        if real >= NEARLY:
+            found.append(Shares(f"{t.choices[i]} -> {t.choices[j]}", real, synthetic))
+    return found
+
+
+def _beside(keys: Ints, made: Ints, size: int) -> Ints:
+    """For each key the category that most rows have beside it, -1 for a key without any."""
+    there = (keys >= 0) & (made >= 0)
+    pairs, counts = np.unique(np.stack([keys[there], made[there]]), axis=1, return_counts=True)
+    usual = np.full(size, -1)
+    order = np.argsort(counts, kind="stable")
+    usual[pairs[0][order]] = pairs[1][order]  # the most frequent comes last, and stays
+    return usual
+
+
+def _follows(keys: Ints, made: Ints, usual: Ints) -> float:
+    """Share of the rows with both cells, and a known key, that have what goes with it."""
+    there = (keys >= 0) & (made >= 0)
+    there &= usual[np.where(there, keys, 0)] >= 0
+    return float((made[there] == usual[keys[there]]).mean()) if there.any() else float("nan")
 
 
 def figures_of(shares: Sequence[Shares], n: int) -> list[Figure]:
     """The figures of relations, whoever has found them; one that no synthetic row has the cells for holds in none."""
     if not shares:
-        raise MetricError("no relation of numbers or dates holds in the training rows beyond chance")
+        raise MetricError("no relation of columns holds in the training rows beyond chance")
     shares = [Shares(s.name, s.real, 0.0 if np.isnan(s.synthetic) else s.synthetic) for s in shares]
     kept = worst_first({s.name: s.kept for s in shares}, "higher")
     real, synthetic = ({s.name: getattr(s, side) for s in shares} for side in ("real", "synthetic"))

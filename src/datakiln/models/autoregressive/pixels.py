@@ -51,6 +51,7 @@ class PixelByPixel(PictureModel, abc.ABC):
 
     options = frozenset({"temperature"})
     likelihood = "whole"
+    directions = {"loss": "lower", "bits_per_dim": "lower"}
 
     def __init__(self, spec: DataSpec, components: int, make: Callable[[int, int], nn.Module], **shared: Any) -> None:  # noqa: ANN401
         """See the class."""
@@ -71,9 +72,10 @@ class PixelByPixel(PictureModel, abc.ABC):
         return flat.view(len(x), *x.shape[2:])
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Bits a dimension."""
+        """Bits a dimension; outside training under that name too, by which models compare."""
         log_prob = self.pixel_log_prob(batch.x, self.told(batch.y, len(batch.x))).flatten(1).sum(dim=1)
-        return {"loss": -log_prob.mean() / (math.prod(self.spec.shape) * math.log(2))}
+        bits = -log_prob.mean() / (math.prod(self.spec.shape) * math.log(2))
+        return {"loss": bits} if self.training else {"loss": bits, "bits_per_dim": bits}
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Exact log-probability in nats, shape (B,); of a model that is told the class, summed over the classes."""
@@ -123,4 +125,5 @@ class PixelByPixel(PictureModel, abc.ABC):
                 drawn = self.head.draw(walker.at(c), temperature)
                 x[:, :, r, c] = torch.where(known[:, r, c, None], x[:, :, r, c], drawn)
                 walker.put(r, c, x[:, :, r, c])
+            self.tell(len(x) / height)
         return x

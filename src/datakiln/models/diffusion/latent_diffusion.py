@@ -42,6 +42,7 @@ class LatentDiffusion(FlowMatching):
     """
 
     complete = GenerativeModel.complete  # what is known of a picture is not known of its latents
+    enlarge = GenerativeModel.enlarge
     directions = {"loss": "lower", "reconstruction": "lower"}
     mean: Tensor
     variance: Tensor
@@ -61,7 +62,7 @@ class LatentDiffusion(FlowMatching):
             raise ValueError(f"vae_share={vae_share} must lie between 0 and 1: both stages need their time")
         if factor not in (2, 4, 8):
             raise ValueError(f"factor={factor} must be 2, 4 or 8")
-        latents = (channels, *(side // factor for side in spec.shape[1:]))
+        latents = (channels, *(-(-side // factor) for side in spec.shape[1:]))
         super().__init__(dataclasses.replace(spec, shape=latents), **shared)
         self.spec = spec
         self.vae = MapAutoencoder(spec.shape, channels, factor, vae_width)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from datakiln.errors import UserError
 from datakiln.models.pictures import PictureModel
 from datakiln.nets.linear import half_precision
-from datakiln.nets.paths import Field, Path, inpaint, stratified
+from datakiln.nets.paths import Field, Path, restore, stratified, with_means
 from datakiln.nets.unet import UNet
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
@@ -120,22 +121,31 @@ class DiffusionPictures(PictureModel, abc.ABC):
             return self.solve(self.field(y, guidance), x, options.steps or self.sampling_steps)
 
     def complete(self, x: Tensor, y: Tensor | None, options: Sampling = PLAIN) -> Tensor:
-        """Pictures with their unknown pixels drawn; see `GenerativeModel.complete` and `inpaint`."""
-        known = torch.isfinite(x).all(dim=1, keepdim=True)
-        told = self.told(y, len(x))
+        """Pictures with their unknown pixels drawn; see `GenerativeModel.complete` and `restore`."""
+        known, given = torch.isfinite(x).all(dim=1, keepdim=True), x.nan_to_num(0.0)
+        return self._restored(lambda made: torch.where(known, given, made), len(x), y, options)
+
+    def enlarge(self, x: Tensor, y: Tensor | None, options: Sampling = PLAIN) -> Tensor:
+        """Pictures of which x are the means over blocks; see `GenerativeModel.enlarge` and `restore`."""
+        return self._restored(lambda made: with_means(made, x), len(x), y, options)
+
+    def _restored(self, met: Callable[[Tensor], Tensor], n: int, y: Tensor | None, options: Sampling) -> Tensor:
+        """Draws n pictures that agree with what is known of them."""
+        told = self.told(y, n)
         guidance = 0.0 if y is None else self.guidance if options.guidance is None else options.guidance
         if y is None and options.guidance is not None:
             raise UserError(f"guidance={options.guidance}: nothing says of which class the pictures are; leave it out")
         predicted, temperature = self.field(told, guidance), options.temperature or 1.0
         steps = options.steps or max(self.sampling_steps, FILLING_STEPS)
-        times = torch.linspace(0.0, 1.0, steps + 1, device=x.device)
+        times = torch.linspace(0.0, 1.0, steps + 1, device=self.device)
         low, high = self.spec.bounds
+        noise = torch.randn(n, *self.spec.shape, device=self.device)
 
         def data(x_t: Tensor, t: Tensor) -> Tensor:
             return self.data_of(predicted(x_t, t), x_t, t).clamp(low, high)
 
         with self._precision():
-            return inpaint(data, self.path, x.nan_to_num(0.0), known, times, temperature)
+            return restore(data, self.path, met, noise, times, temperature)
 
     def _precision(self) -> AbstractContextManager[None]:
         return half_precision(self.device, self.bf16)

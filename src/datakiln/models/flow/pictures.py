@@ -4,7 +4,9 @@ With x a picture of levels 0 to 255, u in [0, 1) drawn from q(u | x), and p(v) t
 
     log p(x) >= E_q[log p(x + u) - log q(u | x)]        (Ho et al., 2019, eq. 12).
 
-A density of the levels themselves would grow without bound on each of them, and say nothing.
+A density of the levels themselves would grow without bound on each of them, and say nothing. Pictures of an odd side
+have a row and a column of noise e beside them, which the flow maps as well (Huang et al., 2020,
+https://arxiv.org/abs/2002.07101): log p(x) >= E_q[log p(x + u, e) - log q(u, e | x)].
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from datakiln.nets.couplings import ActNorm, Chain, Coupling, Invertible, log_no
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
 LEVELS = 256
+HALF = (LEVELS - 1) / 2  # levels of a number in [-1, 1] are (x + 1) * HALF
 EDGE = 0.05  # numbers in [0, 1] are brought to [EDGE, 1 - EDGE] before their logit is taken (Dinh et al., 2017)
 SMALLEST = 4  # side from which maps are not halved any more
 LARGEST_GRADIENT = 10.0  # norm: a rare picture far from all others would undo many good steps
@@ -35,7 +38,7 @@ class PictureFlow(PictureModel, abc.ABC):
     The loss is an upper bound on bits a dimension, given the class where the model is told it.
 
     Arguments:
-        spec: A picture's spec, of an even side.
+        spec: A picture's spec, of any side from 2.
         steps: Of the flow at each scale.
         width: Hidden channels of the nets inside the couplings.
         dequantise: "variational", u drawn by a small flow that sees the picture, or "uniform".
@@ -44,6 +47,7 @@ class PictureFlow(PictureModel, abc.ABC):
 
     options = frozenset({"temperature"})
     likelihood = "whole"
+    directions = {"loss": "lower", "bits_per_dim": "lower"}
     begun: Tensor
 
     def __init__(
@@ -60,20 +64,18 @@ class PictureFlow(PictureModel, abc.ABC):
             told = f"model.dequantise={dequantise}: pictures have {LEVELS} levels, on which a density has no bound"
             raise UserError(f"{told}; choose variational or uniform")
         channels, height, wide = spec.shape
-        if height % 2 or wide % 2:
-            told = f"{type(self).__name__} halves maps, which an odd side of {height} px does not allow"
-            raise UserError(f"{told}; set data.side to an even one, such as {height + 1}")
+        self.even = (channels, height + height % 2, wide + wide % 2)
         if steps < 1:
             raise ValueError(f"steps={steps} must be at least 1")
         self.scales = nn.ModuleList()
-        side = height
+        side = self.even[1]
         while True:
             channels, side = 4 * channels, side // 2
             self.scales.append(Chain([part for i in range(steps) for part in self.step(channels, width, i)]))
             if side % 2 or side <= SMALLEST:
                 break
             channels //= 2
-        self.latent_dim = math.prod(spec.shape)
+        self.latent_dim = math.prod(self.even)
         self.noise = _Noise(spec.shape[0], width, self.classes) if dequantise == "variational" else None
         self.register_buffer("begun", torch.tensor(False))
 
@@ -111,7 +113,7 @@ class PictureFlow(PictureModel, abc.ABC):
         self.clip_gradients(optimizer, gradient_clip_val or LARGEST_GRADIENT, gradient_clip_algorithm or "norm")
 
     def forwards(self, v: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Logits v, (B, C, H, W), to noise (B, C * H * W) and the log-determinant (B,)."""
+        """Logits v, (B, *even), to noise (B, C * H * W) and the log-determinant (B,)."""
         left, total, parts = v, v.new_zeros(len(v)), []
         for i, scale in enumerate(self.scales):
             left, log_det = scale(F.pixel_unshuffle(left, 2), y)
@@ -123,7 +125,7 @@ class PictureFlow(PictureModel, abc.ABC):
 
     def backwards(self, z: Tensor, y: Tensor | None) -> Tensor:
         """Inverse of `forwards`: noise to logits."""
-        channels, height, wide = self.spec.shape
+        channels, height, wide = self.even
         shapes = []
         for i in range(len(self.scales)):
             channels, height, wide = 4 * channels, height // 2, wide // 2
@@ -141,21 +143,32 @@ class PictureFlow(PictureModel, abc.ABC):
         return left
 
     def log_density(self, v: Tensor, y: Tensor | None) -> Tensor:
-        """Exact log-density of logits v, (B, C, H, W), in nats, shape (B,)."""
+        """Exact log-density of logits v, (B, *even), in nats, shape (B,)."""
         z, log_det = self.forwards(v, y)
         return log_normal(z) + log_det
 
     def bound(self, x: Tensor, y: Tensor | None) -> Tensor:
         """A draw of the bound on log p(x | y), x at level centres in [-1, 1]: in nats, shape (B,)."""
-        level = ((x + 1.0) * 127.5).round()
-        if self.noise is None:
-            u, log_q = torch.rand_like(x), x.new_zeros(len(x))
-        else:
-            u, log_q = self.noise(x, y)
+        level = ((x + 1.0) * HALF).round()
+        w, log_q = self._drawn(x) if self.noise is None else self.noise(x, y, self.even)
+        height, wide = x.shape[2:]
+        u = torch.sigmoid(w[:, :, :height, :wide])
         inside = EDGE + (1.0 - 2.0 * EDGE) * (level + u) / LEVELS
         v = torch.logit(inside)
         stretch = math.log((1.0 - 2.0 * EDGE) / LEVELS) - torch.log(inside * (1.0 - inside))
+        if w.shape != v.shape:  # beside the picture stays what was drawn
+            below = torch.cat([v, w[:, :, :height, wide:]], dim=3)
+            v = torch.cat([below, w[:, :, height:]], dim=2)
         return self.log_density(v, y) + stretch.flatten(1).sum(dim=1) - log_q
+
+    def _drawn(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of u ~ U(0, 1) with e ~ N(0, 1) beside them, (B, *even), and log q(u, e), shape (B,)."""
+        height, wide = x.shape[2:]
+        w = torch.randn(len(x), *self.even, device=x.device, dtype=x.dtype)
+        inner = w[:, :, :height, :wide]
+        log_q = log_normal(w) - log_normal(inner)
+        inner.copy_(torch.rand_like(x).logit(1e-6))
+        return w, log_q
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Bits a dimension, from noise that outside training is the same at every epoch."""
@@ -164,10 +177,11 @@ class PictureFlow(PictureModel, abc.ABC):
             return {"loss": self._bits(self.bound(batch.x, y))}
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             torch.manual_seed(0)
-            return {"loss": self._bits(self.bound(batch.x, y))}
+            bits = self._bits(self.bound(batch.x, y))
+        return {"loss": bits, "bits_per_dim": bits}
 
     def _bits(self, log_prob: Tensor) -> Tensor:
-        return -log_prob.mean() / (self.latent_dim * math.log(2))
+        return -log_prob.mean() / (math.prod(self.spec.shape) * math.log(2))
 
     def log_prob(self, x: Tensor) -> Tensor:
         """A draw of the bound in nats, shape (B,); of a model that is told the class, summed over the classes."""
@@ -183,9 +197,10 @@ class PictureFlow(PictureModel, abc.ABC):
     def walk(self, keys: Tensor, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Pictures of these latents."""
         z = keys if options.temperature is None else options.temperature * keys
-        inside = torch.sigmoid(self.backwards(z, self.wanted(condition, len(z))))
+        height, wide = self.spec.shape[1:]
+        inside = torch.sigmoid(self.backwards(z, self.wanted(condition, len(z)))[:, :, :height, :wide])
         level = ((inside - EDGE) / (1.0 - 2.0 * EDGE) * LEVELS).floor().clamp(0, LEVELS - 1)
-        return level.nan_to_num(0.0) / 127.5 - 1.0
+        return level.nan_to_num(0.0) / HALF - 1.0
 
 
 class _Noise(nn.Module):
@@ -207,10 +222,17 @@ class _Noise(nn.Module):
         couplings = [Coupling(wide, width, classes, context, is_other=bool(i % 2)) for i in range(2 * NOISE_STEPS)]
         self.flow = Chain([part for coupling in couplings for part in (ActNorm(wide), coupling)])
 
-    def forward(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Pictures (B, C, H, W) and labels (B,) to u, of the same shape, and log q(u | x), shape (B,)."""
+    def forward(self, x: Tensor, y: Tensor | None, even: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Draws for pictures (B, C, H, W) and labels (B,).
+
+        Returns:
+            The logit of u, with e beside it where a side is odd, shape (B, *even), and log q(u, e | x), shape (B,).
+        """
+        height, wide = x.shape[2:]
+        x = F.pad(x, (0, even[2] - wide, 0, even[1] - height))
         noise = torch.randn_like(x)
         moved, log_det = self.flow(F.pixel_unshuffle(noise, 2), y, self.look(F.pixel_unshuffle(x, 2)))
         w = F.pixel_shuffle(moved, 2)
-        squash = F.logsigmoid(w) + F.logsigmoid(-w)
-        return torch.sigmoid(w), log_normal(noise) - log_det - squash.flatten(1).sum(dim=1)
+        inner = w[:, :, :height, :wide]
+        squash = F.logsigmoid(inner) + F.logsigmoid(-inner)
+        return w, log_normal(noise) - log_det - squash.flatten(1).sum(dim=1)

@@ -108,6 +108,8 @@ class VAE(LikelihoodModel):
         kl = kl_dim.sum()
         figures = {"elbo": reconstruction - kl, "reconstruction": reconstruction, "kl": kl, "kl_dim": kl_dim}
         if not self.training:
+            if self.spec.kind == "image":
+                figures["bits_per_dim"] = (kl - reconstruction) / (math.prod(self.spec.shape) * math.log(2))
             return {"loss": kl - reconstruction, **figures}
         weight = self.annealing(self.progress)
         paid = kl_dim.clamp(min=self.free_bits).sum() if self.free_bits else kl

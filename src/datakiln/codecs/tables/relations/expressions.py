@@ -41,6 +41,11 @@ def column(name: str) -> Tree:
     return ["column", name]
 
 
+def pair(one: str, two: str) -> Tree:
+    """Two columns together, which are nothing to reckon with: the key of a function."""
+    return ["pair", column(one), column(two)]
+
+
 def columns_of(tree: Tree) -> tuple[str, ...]:
     """The columns it reads, each once, in order."""
     return tuple(dict.fromkeys(_names(tree)))
@@ -121,6 +126,8 @@ def _written(tree: Tree, around: int) -> str:
         return quoted(tree[1])
     if kind == "part":
         return f"{tree[1]}({quoted(tree[2])})"
+    if kind == "pair":
+        return f"{_written(tree[1], 0)}, {_written(tree[2], 0)}"
     if kind in FUNCTIONS:
         return f"{kind}({_written(tree[1], 0)})"
     own = STRENGTH[kind]

@@ -21,7 +21,7 @@ def find_relations(
     """What holds between the columns in (nearly) all training rows, an order of computing: sources come first.
 
     Claimed is only what at least `TESTS` (50) rows could have broken, would the columns not depend on each other, and
-    what is no matter of coarse rounding. Formulas hold in all rows, or in 95 % of them, and the distance is learnt;
+    what is no matter of coarse rounding. Formulas hold in all rows, or in most, and the distance is learnt;
     functions and orders hold in all rows.
 
     Arguments:

@@ -7,6 +7,8 @@ again.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,11 +16,13 @@ import pandas as pd
 
 from datakiln.codecs.tables.relations.calendar import PARTS, part_of
 from datakiln.codecs.tables.relations.cells import is_zoned, keys_of, tolerance
-from datakiln.codecs.tables.relations.expressions import Tree, column
+from datakiln.codecs.tables.relations.expressions import Tree, column, columns_of, pair
 from datakiln.codecs.tables.relations.relation import Mode, Relation
 from datakiln.codecs.tables.relations.search import LOOK, TESTS, Search
+from datakiln.schema import Field
 
 MOST_KEYS = 200_000
+MOST_PAIRED = 16  # columns of categories whose pairs are looked at
 REPEATS = 1.5  # rows a value, on average, that a column has whose values are looked up by
 
 
@@ -44,7 +48,7 @@ def levels_of(search: Search, name: str) -> Levels:
     """Numbers and dates as floats that rise, others as plain values."""
     field = search.schema[name]
     if field.is_numeric:
-        return _of_numbers(search.cells[name])
+        return _of_numbers(search.cells.get(name, np.full(search.rows, np.nan)))  # no cell: all rows miss it
     codes, values = pd.factorize(keys_of(search.frame[name]))
     return Levels(codes, list(values))
 
@@ -57,7 +61,7 @@ def _of_numbers(values: np.ndarray) -> Levels:
 
 def find_date_parts(search: Search) -> None:
     """Columns that are, or follow from, the year, month, weekday, hour ... of a date."""
-    dates = [name for name in search.names if search.schema[name].type == "datetime"]
+    dates = [name for name in search.names if search.schema[name].type == "datetime" and name in search.cells]
     others = [name for name in search.names if search.schema[name].type != "datetime" and name not in dates]
     for date in dates:
         parts = {part: part_of(search.cells[date], part) for part in PARTS}
@@ -120,6 +124,11 @@ def find_functions(search: Search) -> None:
         for name, found in levels.items()
         if found.count <= min(MOST_KEYS, search.rows / REPEATS) and _may_be_key(search, name, found)
     }
+    _by_one(search, levels, keys)
+    _by_two(search, levels, keys)
+
+
+def _by_one(search: Search, levels: dict[str, Levels], keys: dict[str, Levels]) -> None:
     by_count = sorted(keys, key=lambda name: (keys[name].count, name not in search.stay, search.place[name]))
     for target in sorted(levels, key=lambda name: (levels[name].count, search.place[name]), reverse=True):
         if search.schema[target].type == "datetime" or not search.may_compute(target, ()):
@@ -138,10 +147,56 @@ def find_functions(search: Search) -> None:
                 break
 
 
-def declared_function(search: Search, source: str, target: str) -> Relation | None:
-    """The function from one column, or a part of it if it is a date, to another; None if it does not hold."""
+def _by_two(search: Search, levels: dict[str, Levels], keys: dict[str, Levels]) -> None:
+    """Categories that follow from two columns together, though from neither of them: city and zip -> state.
+
+    A model may draw pairs that no row has: there the target stays as it was drawn.
+    """
+    few = [name for name in keys if may_pair(search.schema[name])]
+    few = sorted(few, key=lambda name: (keys[name].count, search.place[name]))[:MOST_PAIRED]
+    pairs = [(one, two) for one, two in itertools.combinations(sorted(few, key=search.place.__getitem__), 2)]
+    known = {names: paired for names in pairs if (paired := _paired(search, keys, *names)) is not None}
+    targets = [name for name in few if not search.schema[name].is_numeric]
+    for target in sorted(targets, key=lambda name: (levels[name].count, search.place[name]), reverse=True):
+        for (one, two), both in sorted(known.items(), key=lambda item: item[1].count):
+            if target in (one, two) or search.depends(one, two) or search.depends(two, one):
+                continue
+            if not search.may_compute(target, (one, two)):
+                continue
+            relation = _function(search, target, pair(one, two), both, levels[target], numeric=False)
+            if relation is not None:
+                search.add(relation.changed(mode="kept"))
+                break
+
+
+def may_pair(field: Field) -> bool:
+    """Whether its cells are looked up as they are: categories and whole numbers."""
+    return not field.is_numeric or (field.type == "integer" and field.format is None)
+
+
+def _paired(search: Search, levels: dict[str, Levels], one: str, two: str) -> Levels | None:
+    """The pairs of two columns' values; None where they hardly repeat."""
+    first, second = levels[one], levels[two]
+    there = (first.codes >= 0) & (second.codes >= 0)
+    distinct, places = np.unique(first.codes[there] * second.count + second.codes[there], return_inverse=True)
+    if not 2 <= len(distinct) <= min(MOST_KEYS, search.rows / REPEATS):
+        return None
+    codes = np.full(search.rows, -1)
+    codes[there] = places
+    places_of = [divmod(k, second.count) for k in distinct.tolist()]
+    return Levels(codes, [[first.values[i], second.values[j]] for i, j in places_of])
+
+
+def declared_function(search: Search, sources: Sequence[str], target: str) -> Relation | None:
+    """The function from one or two columns, or a part of one if it is a date, to another; None if it does not hold."""
+    if len(sources) == 2:
+        paired = _paired(search, {name: levels_of(search, name) for name in sources}, *sources)
+        made = levels_of(search, target)
+        both = None if paired is None else _function(search, target, pair(*sources), paired, made, False, least=0)
+        return None if both is None else both.changed(mode="kept")
+    source = sources[0]
     keys, made = levels_of(search, source), levels_of(search, target)
-    if search.schema[source].type == "datetime":
+    if search.schema[source].type == "datetime" and source in search.cells:
         for part in PARTS:
             found = _of_numbers(part_of(search.cells[source], part))
             relation = _function(search, target, ["part", part, source], found, made, True, least=0)
@@ -173,7 +228,6 @@ def _function(
     numeric: bool,
     least: int = TESTS,
 ) -> Relation | None:
-    source = str(tree[-1])
     if not (_is_one(keys, made, search.order[:LOOK]) and _is_one(keys, made, None)):
         return None
     there = (keys.codes >= 0) & (made.codes >= 0)
@@ -188,7 +242,7 @@ def _function(
         Relation(
             "function", target, tree, mode, 1.0, tests, keys=tuple(keys.values), numeric=numeric, values=tuple(values)
         )
-        if search.may_compute(target, [source])
+        if search.may_compute(target, columns_of(tree))
         else None
     )
 

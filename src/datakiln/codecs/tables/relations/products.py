@@ -15,13 +15,13 @@ import numpy as np
 from datakiln.codecs.tables.relations.cells import tolerance
 from datakiln.codecs.tables.relations.expressions import Tree, column, columns_of, worked_out
 from datakiln.codecs.tables.relations.relation import Relation
-from datakiln.codecs.tables.relations.search import LOOK, TESTS, Search, short_forms, shortest_factor
+from datakiln.codecs.tables.relations.search import LOOK, MOSTLY, TESTS, Search, short_forms, shortest_factor
 
 FEW, SOME = 26, 40  # columns up to which features of three, and complements such as 1 - discount, are tried
 MOST = 150  # columns beyond which no products are looked for
 ROWS, TRIPLE_ROWS = 120, 60
 CLOSE = 0.97  # correlation from which on a feature is tried
-TRIES = 12
+TRIES, FITTING = 12, 4
 ENOUGH = 3  # relations for one target: others, of other columns, may be chosen instead
 
 
@@ -96,7 +96,7 @@ def _close(search: Search, targets: list[str], names: list[str], few: dict[str, 
     if not targets or len(names) < 2:
         return {}
     for block in _blocks(search, names, few):
-        values = block.values()
+        values = plain = block.values()
         with np.errstate(all="ignore"):
             values = values - values.mean(axis=1, keepdims=True)
             size = np.sqrt(np.einsum("ij,ij->i", values, values))
@@ -109,6 +109,12 @@ def _close(search: Search, targets: list[str], names: list[str], few: dict[str, 
             at = np.flatnonzero((likeness > CLOSE) & ~block.has(target))
             at = at[np.argsort(-likeness[at], kind="stable")][:TRIES]
             close[target] += [(-float(likeness[place]), block.tree(int(place))) for place in at]
+            if block.places.shape[1] == 2:  # many exceptions hide a likeness, but not that most rows fit
+                near = tolerance(search.schema[target]) + 1e-9 * np.abs(few[target])
+                fits = (np.abs(plain - few[target]) <= near).mean(axis=1)
+                at = np.flatnonzero((fits >= MOSTLY) & ~block.has(target))
+                at = at[np.argsort(-fits[at], kind="stable")][:FITTING]
+                close[target] += [(-1.0 - float(fits[place]), block.tree(int(place))) for place in at]
     return {
         target: [tree for _, tree in sorted(trees, key=lambda pair: pair[0])[:TRIES]] for target, trees in close.items()
     }

@@ -35,7 +35,7 @@ class Relation:
         tests: Number of training rows in which it could have failed, would the columns not depend on each other.
         strict: Whether the two sides of an order differ.
         step: What a shift is counted in, 0 for none: days of dates, 1 for numbers.
-        keys: Of a function, plain values; numbers rise.
+        keys: Of a function, plain values, lists of two for a pair of columns; numbers rise.
         numeric: Whether those keys are numbers, of which the nearest counts.
         values: Of a function, for each key, plain values; None for missing.
         text: As a person declared it; empty if found.
@@ -95,6 +95,10 @@ class Relation:
             low, high = keys[np.minimum(above - 1, len(keys) - 1)], keys[np.minimum(above, len(keys) - 1)]
             nearest = np.where(found - low < high - found, above - 1, np.minimum(above, len(keys) - 1))
             return np.where(np.isnan(found), -1, nearest).astype(np.int64)
+        if self.tree[0] == "pair":
+            pairs = pd.Index([tuple(key) for key in self.keys], dtype=object, tupleize_cols=False)
+            rows = zip(*(keys_of(frame[name]) for name in self.sources), strict=True)
+            return pairs.get_indexer(pd.Index(list(rows), dtype=object, tupleize_cols=False))
         return pd.Index(self.keys, dtype=object).get_indexer(pd.Index(keys_of(frame[self.tree[1]])))
 
     def made(self, frame: pd.DataFrame | Mapping[str, pd.Series], schema: Schema) -> pd.Series | np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from fractions import Fraction
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,29 @@ from datakiln.schema import Schema
 
 TESTS = 50  # rows in which a relation could have failed, for it to be claimed: by chance it would hold with e^-50
 NEARLY = 0.95  # of the rows, for a formula with exceptions
+PARTLY = 0.6  # of the rows off the target's most frequent number, for one with many exceptions and no such excuse
 MOSTLY = 0.5  # of them without the excuse that the columns it is made of are rounded: that excuses too much
 COARSE = 0.1  # of a column's spread: what is rounded more coarsely fits too many formulas
 DISTINCT = 20  # values of a column that formulas with exceptions are claimed for
 LOOK = 2000  # rows that are looked at first; what they do not rule out is checked in all
+
+
+class _Checked(NamedTuple):
+    """How far a formula holds.
+
+    Attributes:
+        share: Of the rows in which it does.
+        rounding: The same, where what the rounding of its sources can change is excused.
+        partly: The share without that excuse among rows off the target's most frequent number.
+        tests: Rows in which it could have failed.
+        is_coarse: Whether rounding leaves too much open.
+    """
+
+    share: float
+    rounding: float
+    partly: float
+    tests: int
+    is_coarse: bool
 
 
 class Search:
@@ -116,8 +136,8 @@ class Search:
         checked = None if first is None or (exact and first[0] < 1.0) else self._checked(target, tree, None)
         if checked is None or (exact and checked[0] < 1.0):
             return None
-        share, rounding, tests, coarse = checked
-        if tests < TESTS or share < MOSTLY or max(share, rounding) < NEARLY or coarse:
+        share, rounding, partly, tests, coarse = checked
+        if tests < TESTS or share < MOSTLY or (max(share, rounding) < NEARLY and partly < PARTLY) or coarse:
             return None
         if share == 1.0:
             return Relation("formula", target, tree, self.mode(target, sources), share, tests)
@@ -131,8 +151,8 @@ class Search:
             (self.missing[source] & ~self.missing[target]).any() for source in sources
         )
 
-    def _checked(self, target: str, tree: Tree, rows: np.ndarray | None) -> tuple[float, float, int, bool] | None:
-        """Share of rows in which it holds, that but for the rounding of sources, tests, and whether that is coarse."""
+    def _checked(self, target: str, tree: Tree, rows: np.ndarray | None) -> _Checked | None:
+        """How far it holds in the rows, or in all of them; None where that is not worth a further look."""
         sources, field = columns_of(tree), self.schema[target]
         cells = {name: self.cells[name] if rows is None else self.cells[name][rows] for name in (target, *sources)}
         there = np.logical_and.reduce([np.isfinite(cells[name]) for name in cells])
@@ -146,13 +166,16 @@ class Search:
         holds = whole & (far <= own)
         share = float(holds.mean())
         if share == 1.0 and float(far.max()) <= 1e-6 * self.spread(target):
-            return share, share, self._tests(cells, target), False
+            return _Checked(share, share, share, self._tests(cells, target), False)
         error = self._rounding(tree, cells, made)
         rounding = float((whole & (far <= own + error)).mean())
-        if max(share, rounding) < NEARLY - 0.02:
+        points, counts = np.unique(cells[target], return_counts=True)
+        usual = cells[target] == points[counts.argmax()]  # where all are 0 nothing is said
+        partly = float(holds[~usual].mean()) if not usual.all() else 0.0
+        if max(share, rounding) < NEARLY - 0.02 and partly < PARTLY - 0.05:
             return None
-        scale = float(np.median((own if share == 1.0 else own + error)[whole]))
-        return share, rounding, self._tests(cells, target), scale > COARSE * self.spread(target)
+        scale = float(np.median((own if partly >= PARTLY else own + error)[whole]))
+        return _Checked(share, rounding, partly, self._tests(cells, target), scale > COARSE * self.spread(target))
 
     def _tests(self, cells: dict[str, np.ndarray], target: str) -> int:
         values = cells[target]
