@@ -56,7 +56,8 @@ def test_curves_compare_synthetic_with_moved_pictures(tmp_path, monkeypatch, who
     change = next(t for t in study.tables if "with synthetic" in t.title)
     assert dict((row[0], row[1]) for row in change.rows)["k-nearest neighbours"].startswith("−")
     arms = [table.title.partition(" with ")[2].partition(",")[0] for table in study.tables[1:]]
-    assert arms == ["synthetic", "classical", "both"]
+    assert arms == ["synthetic", "both against classical alone", "classical"]
+    assert "of 4 comparisons" in study.sentence  # two learners, two arms: moved pictures are no synthetic ones
     assert [path.name for path in plots] == ["augmentation.png"]
 
 

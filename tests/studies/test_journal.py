@@ -5,7 +5,7 @@ import pytest
 from datakiln.cli.commands import options
 from datakiln.cli.studying import wish_of
 from datakiln.console import Console
-from datakiln.errors import UserError
+from datakiln.errors import Interrupted, UserError
 from datakiln.studies import journal as journals
 from datakiln.studies.base import Wish
 from datakiln.studies.journal import FILE, Cell, Journal, run_cells, seconds_of
@@ -29,6 +29,15 @@ def test_a_study_goes_on_where_it_was_killed(tmp_path):
     assert done == [0, 1, 2, 3]  # each once
     assert outcome.done == {f"tree/{i}": {"value": i} for i in range(4)}
     assert Journal(tmp_path, {"seed": 0}).done == outcome.done
+
+
+def test_who_interrupts_a_study_is_told_that_it_goes_on(tmp_path):
+    def stopped():
+        raise Interrupted("SIGTERM")
+
+    cells = [Cell("a", lambda: {"value": 1}), Cell("b", stopped)]
+    with pytest.raises(Interrupted, match="1 fit of 2 is kept in .*; the same command goes on"):
+        run_cells(cells, Journal(tmp_path, {}), None, Console(quiet=True))
 
 
 def test_a_budget_ends_before_the_cell_that_would_pass_it_and_is_said(tmp_path, monkeypatch):

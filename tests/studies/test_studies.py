@@ -1,5 +1,7 @@
 """Whole studies of small tables: rows of the same world are as good as real ones, and bad input is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import ks_2samp
@@ -9,6 +11,7 @@ from datakiln.console import Console
 from datakiln.errors import UserError
 from datakiln.metrics.tables.columns import Coded
 from datakiln.metrics.tables.references import resample_columns
+from datakiln.plots import studies as plots
 from datakiln.reports.chapters import line_of
 from datakiln.results import Score
 from datakiln.schema import Field, Schema
@@ -127,11 +130,22 @@ def test_generators_of_learning_curves_see_the_few_rows_alone(tmp_path, monkeypa
         return lambda n, condition, own: people(n, own).assign(**condition).astype({"y": "str", "city": "str"})
 
     one = material(rows=120, trainer=trainer)
-    study, _, plots = run_study(Wish("augmentation", tuning=1, repeats=2), one, tmp_path, QUIET)
+    study, _, drawn = run_study(Wish("augmentation", tuning=1, repeats=2), one, tmp_path, QUIET)
     assert [n for n in seen if n < 60][:2] == [50, 50]
     assert study.fits == study.of_fits
     assert any("A rare class" in table.title for table in study.tables)
-    assert [path.name for path in plots] == ["augmentation.png"]
+    assert [path.name for path in drawn] == ["augmentation.png"]
+
+
+def test_axes_of_counts_are_written_out(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "save", lambda figure, path, caption: drawn.append(figure))
+    lines = {"real": [(n, 0.5, 0.4, 0.6) for n in (50, 100, 200, 500, 1000, 2000, 2500)]}
+    plots.learning_curves({"tree": lines}, "ROC-AUC", [(50, 50, 40, 60), (2500, 2000, 1500, 2500)], tmp_path / "a.png")
+    for panel in drawn[0].axes:
+        panel.figure.canvas.draw()
+        told = [label.get_text() for label in panel.get_xticklabels(which="both")]
+        assert told == ["50", "200", "1,000", "2,500"] or told == ["50", "2,500"]
 
 
 @pytest.mark.parametrize(
@@ -198,6 +212,10 @@ def test_the_line_of_a_chapter_puts_marks_in_the_order_of_their_values():
     assert places["floor"] < places["synthetic"] < line.band[0] < places["real"] < line.band[1]
     assert line.better == "right"
     assert line_of(Score("x", None)) is None
+    game = Score("privacy/membership_auc", 0.58, "lower", 0, 1, ideal=0.5)
+    assert [mark.name for mark in line_of(game).marks] == ["certainty", "a guess", "synthetic"]
+    beside = line_of(replace(game, ceiling=0.52, floor=1.0))
+    assert [mark.name for mark in beside.marks] == ["copies of learnt ones", "unseen real ones", "synthetic"]
 
 
 def test_smote_makes_what_imbalanced_learn_makes():

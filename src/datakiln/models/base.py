@@ -69,6 +69,9 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         alone: Why it is trained in one process only; "" where several can, each on its share of every batch.
         directions: Which of its logged figures are better "lower" or "higher".
         remedy: What to try when a loss is not finite.
+        varies: Whether `transform` draws: it makes another example of the same input every time.
+        beside: What it needs in `Batch.other`: "" for nothing, "domain" for pictures of a second set (`data.other`),
+            "partner" for another picture of the same class (`data.partners`).
         trained_with: Names of the extractors of `datakiln.metrics.extractors` that its losses look through: they decide
             nothing of its pictures.
     """
@@ -81,6 +84,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     adopts: ClassVar[bool] = False
     mixes: ClassVar[str] = ""
     likelihood: ClassVar[Literal["none", "whole", "partial"]] = "none"
+    beside: ClassVar[Literal["", "domain", "partner"]] = ""
+    varies: ClassVar[bool] = False
     conditioning: Conditioning = "none"
     restricts: ClassVar[bool] = False
     redraws: ClassVar[bool] = False
@@ -184,6 +189,11 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     def takes(self) -> tuple[int, ...]:
         """Shape of one input of `transform`; that of an example unless a model says otherwise."""
         return self.spec.shape
+
+    @property
+    def enlarges(self) -> int:
+        """How many times as large as its input, of any size, what `transform` makes is; 1 where sizes are fixed."""
+        return 1
 
     @property
     def can_draw(self) -> bool:

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from datakiln.plots.style import MUTED, REAL, SYNTHETIC, colours, new_figure, panels, save, shorten, styled
 
 Interval = tuple[float, float, float]  # value, low, high
 Point = tuple[float, float, float, float]  # place, value, low, high
+MOST_TICKS = 5
 PAIR = {"real": REAL, "synthetic": SYNTHETIC}
 
 
@@ -102,6 +104,7 @@ def learning_curves(
         for arm, points in arms.items():
             _line(panel, points, hues.get(arm, MUTED))
         panel.set(title=title, xscale="log", ylabel=figure_name, xlabel="real examples")
+        _counts(panel.xaxis, [point[0] for points in arms.values() for point in points])
     if equivalent:
         panel = axes[-1]
         _line(panel, equivalent, SYNTHETIC)
@@ -109,6 +112,8 @@ def learning_curves(
         panel.plot(places, places, color=MUTED, linestyle=":", linewidth=1)
         panel.set(title="worth as many real ones", xscale="log", yscale="log", xlabel="real examples",
                   ylabel="real ones that reach the same")  # fmt: skip
+        _counts(panel.xaxis, places)
+        _counts(panel.yaxis, places)
     shown = [arm for arm in hues if any(arm in arms for arms in found.values())]
     handles = [Line2D([], [], color=hues[arm]) for arm in shown]
     figure.legend(handles, shown, loc="outside upper left", ncols=4)
@@ -117,6 +122,15 @@ def learning_curves(
         path,
         f"{figure_name} on real test data over the number of real examples; bands are 95 % intervals.",
     )
+
+
+def _counts(axis: Any, values: Sequence[float]) -> None:  # noqa: ANN401 (of matplotlib)
+    """Numbers of examples along a logarithmic axis, written out, at most five of them."""
+    places = sorted(set(values))
+    step = -(-len(places) // MOST_TICKS)
+    shown = places[::-1][::step][::-1]
+    axis.set_ticks(shown, [f"{place:,.0f}" for place in shown])
+    axis.set_minor_locator(NullLocator())
 
 
 def _line(panel: Any, points: Sequence[Point], hue: Any) -> None:  # noqa: ANN401 (axes and colours of matplotlib)

@@ -6,7 +6,7 @@ with the range that chance gives it, and the synthetic data. It is of the first 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from datakiln.reports.meanings import meaning, stem
@@ -24,6 +24,7 @@ GROUPS: dict[Topic, tuple[str, ...]] = {
     "safe": ("privacy", "memorisation"),
 }
 OF_STUDIES: dict[str, Topic] = {"utility": "useful", "augmentation": "useful", "fairness": "useful"}
+GAMES = ("privacy/membership_auc", "privacy/membership_outliers_auc")
 MARGIN = 6.0  # percent of the line left free at each end
 
 
@@ -95,7 +96,13 @@ def leading(result: RunResult, claim: Claim) -> Line | None:
 
 
 def line_of(score: Score) -> Line | None:
-    """The picture of a figure; None where there is no real data to stand beside."""
+    """The picture of a figure, of a game between a guess and certainty; None where no real data stands beside it."""
+    names = {"floor": "naive", "real": "real data", "synthetic": "synthetic"}
+    if stem(score.name) in GAMES:
+        names |= {"floor": "copies of learnt ones", "real": "unseen real ones"}
+        if score.ceiling is None and score.floor is None:
+            score = replace(score, ceiling=score.ideal, floor=score.high)
+            names |= {"floor": "certainty", "real": "a guess"}
     if score.value is None or (score.ceiling is None and score.ceiling_range is None):
         return None
     ends = score.ceiling_range or []
@@ -110,9 +117,6 @@ def line_of(score: Score) -> Line | None:
     def at(value: float) -> float:
         return MARGIN + (100 - 2 * MARGIN) * (value - low) / wide if high > low else 50.0
 
-    names = {"floor": "naive", "real": "real data", "synthetic": "synthetic"}
-    if stem(score.name).startswith("privacy/membership"):
-        names |= {"floor": "copies of learnt rows", "real": "unseen real data"}
     marks = [Mark(at(value), names[kind], value, kind) for kind, value in places.items() if value is not None]
     band = (at(min(ends)), at(max(ends))) if ends else None
     better = "" if score.ideal is not None else {"higher": "right", "lower": "left", "none": ""}[score.better]

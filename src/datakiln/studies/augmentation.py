@@ -14,7 +14,7 @@ population), and of all its rows no interval is known. A gain is called one only
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,7 @@ LADDER = (50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
 TIMES = {"with synthetic": 1, "with 5 times as many": 5}
 REPEATS = 5
 DRAWS = 50  # of the test rows: their part of an interval is the smaller one
+AGAINST = dict.fromkeys(TIMES, "real")  # what each arm is compared with
 LEARNT = ("tree", "linear", "knn", "boosting", "forest", "mlp")
 UNBALANCED, RARE = 2000, 0.05
 METHODS = ("nothing", "generator", "SMOTE-NC", "oversampling", "class weights", "tuned threshold")
@@ -253,26 +254,41 @@ def gain(cells: dict[str, Content], prefix: str, key: str, other: str, share: fl
 
 
 def summary(main: str, sizes: Sequence[int], outcome: Outcome, target: str, noun: str = "rows",
-            arms: Sequence[str] = tuple(TIMES), names: Sequence[str] = LEARNT) -> Study:  # fmt: skip
-    """What the learning curves that have ended come to."""
+            arms: Mapping[str, str] = AGAINST, names: Sequence[str] = LEARNT,
+            usual: Sequence[str] = ()) -> Study:  # fmt: skip
+    """What the learning curves that have ended come to.
+
+    Arguments:
+        main: The leading figure.
+        sizes: Numbers of real examples; the last one is all.
+        outcome: The fits.
+        target: What is learnt.
+        noun: What an example is, in the plural.
+        arms: What each arm is compared with.
+        names: The learners.
+        usual: Arms without synthetic examples, whose gains are told but not counted.
+    """
     cells = outcome.done
     study = Study("augmentation", "unknown", "No two seeds have ended; allow a larger budget.", fits=len(cells),
                   of_fits=outcome.total, seconds=round(outcome.seconds, 1), notes=list(outcome.notes))  # fmt: skip
     gains: list[str] = []
     losses: list[str] = []
+    remedied: list[str] = []
     looked = 0
-    for arm in arms:
+    for arm, base in arms.items():
         rows = []
         for name in names:
             texts = []
             for n in sizes:
-                found = gain(cells, f"curve/{n}/", f"{name}/{arm}", f"{name}/real", n / sizes[-1])
+                found = gain(cells, f"curve/{n}/", f"{name}/{arm}", f"{name}/{base}", n / sizes[-1])
                 texts.append(found.text if found else "–")
-                looked += found is not None and found.is_known
+                looked += arm not in usual and found is not None and found.is_known
                 if found and found.excludes_zero:
-                    (gains if found.low > 0 else losses).append(f"{n:,} {noun}, {_title(name)}, {arm}: {found.text}")
+                    kind = remedied if arm in usual else gains if found.low > 0 else losses
+                    kind.append(f"{n:,} {noun}, {_title(name)}, {arm}: {found.text}")
             rows.append([_title(name), *texts])
-        title = f"Change of {FIGURES[main]} {arm}, by the number of real {noun}"
+        against = "" if base == "real" else f" against {base.removeprefix('with ')} alone"
+        title = f"Change of {FIGURES[main]} {arm}{against}, by the number of real {noun}"
         study.tables.append(StudyTable(title, ["learner", *(f"{n:,}" for n in sizes)], rows))
     curve = []
     for name in names:
@@ -289,6 +305,7 @@ def summary(main: str, sizes: Sequence[int], outcome: Outcome, target: str, noun
         f"by more than chance and harm in {len(losses)} (learners by numbers of real {noun})."
     )
     study.evidence += [f"gain: {text}" for text in gains[:5]] + [f"loss: {text}" for text in losses[:5]]
+    study.evidence += [f"without synthetic {noun}: {text}" for text in remedied[:5]]
     study.notes.append(
         f"Intervals: 95 %, over paired seeds (Student) and test {noun} (bootstrap); none of all {noun}, "
         f"which seeds have in common. {looked} comparisons were looked at: by chance alone about "

@@ -30,6 +30,7 @@ from datakiln.studies.arms import Measured, combined
 from datakiln.studies.journal import Cell, Content, Journal, run_cells, seconds_of
 from datakiln.studies.tables import FEWEST, Part, Task, task_of
 from datakiln.studies.utility import name_of
+from datakiln.wording import number
 
 if TYPE_CHECKING:
     from datakiln.console import Console
@@ -208,6 +209,10 @@ def _judge(study: Study, task: Task, protected: str, cells: dict[str, Content], 
             if moved := gap_change(cells, main, arm, rate):
                 word = "" if moved.excludes_zero else ", no more than chance"
                 study.evidence.append(f"{arm}: gap in {title} changes by {moved.text}{word}")
+        both = [cells.get(f"{main}/{name}/0") for name in (arm, "real")]
+        if all(both):
+            reached = [number(cell["figures"]["accuracy"][0]) for cell in both if cell]
+            study.evidence.append(f"{arm}: accuracy {reached[0]}, from real rows {reached[1]}")
     for name in LEARNERS:
         rows = []
         for arm in arms:

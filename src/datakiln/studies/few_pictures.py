@@ -35,7 +35,8 @@ from datakiln.studies.pictures import MOST_TESTED, scaled
 MOST = 5000  # real pictures of the longest rung
 MOST_UPDATES = 600
 BATCH = 64  # pictures an update, at most a quarter of what there is
-ARMS = ("with synthetic", "with classical", "with both")
+CLASSICAL = "with classical"
+ARMS = {"with synthetic": "real", "with both": CLASSICAL, CLASSICAL: "real"}  # and what each is compared with
 NAMES = ("cnn", "knn")
 MAIN = "accuracy"
 
@@ -59,9 +60,9 @@ def study_few_pictures(
     identity = {"study": wish.name, "version": VERSION, "repeats": wish.repeats, "seed": seed,
                 "data": data.provenance.sha256, "n": [len(x), len(test)]}  # fmt: skip
     outcome = run_cells(work, Journal(folder, identity), seconds_of(wish.budget), console)
-    study = augmentation.summary(MAIN, sizes, outcome, "the class", "pictures", ARMS, NAMES)
+    study = augmentation.summary(MAIN, sizes, outcome, "the class", "pictures", ARMS, NAMES, (CLASSICAL,))
     study.notes.append("imbalance is studied of tables")
-    return study, [], augmentation.plots_of(MAIN, sizes, outcome.done, folder, ARMS, NAMES)
+    return study, [], augmentation.plots_of(MAIN, sizes, outcome.done, folder, tuple(ARMS), NAMES)
 
 
 def drawn_pictures(pictures: Labelled, n: int, seed: int) -> Labelled:
@@ -81,7 +82,7 @@ def _work(
         made, told = generated(data, recipe, (x, y), seed)
         real, extra, classes = scaled(x), scaled(made), len(data.spec.classes)
         arms = {"real": (real, y, False), "with synthetic": (torch.cat([real, extra]), torch.cat([y, told]), False)}
-        arms |= {"with classical": (real, y, True), "with both": (*arms["with synthetic"][:2], True)}
+        arms |= {CLASSICAL: (real, y, True), "with both": (*arms["with synthetic"][:2], True)}
         found: dict[str, Any] = {}
         for arm, (inputs, labels, is_moved) in arms.items():
             said = {"cnn": cnn_probabilities(inputs, labels, judge[0], classes, seed, is_moved)}

@@ -17,7 +17,7 @@ from typing import Any
 
 from datakiln import strictjson
 from datakiln.console import Console
-from datakiln.errors import UserError
+from datakiln.errors import Interrupted, UserError
 from datakiln.wording import counted, duration
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -162,7 +162,14 @@ def run_cells(cells: Sequence[Cell], journal: Journal, budget: float | None, con
                 todo = f"about {duration(outcome.left)} left"
                 console.print(f"{counted(len(left), 'fit')}, {i} done in {duration(outcome.seconds)}; {todo}")
             work.step(cell.name)
-            journal.add(cell.name, cell.work())
+            try:
+                content = cell.work()
+            except Interrupted as error:
+                kept = (
+                    f"{counted(len(journal.done), 'fit')} of {len(cells)} {'is' if len(journal.done) == 1 else 'are'}"
+                )
+                raise Interrupted(error.reason, f"{kept} kept in {journal.path}; the same command goes on") from error
+            journal.add(cell.name, content)
             spent += cell.cost
         else:
             outcome.seconds, outcome.left = time.monotonic() - start, 0.0
