@@ -32,7 +32,8 @@ class WaveNet(LikelihoodModel):
         spec: A series of code blocks.
         channels: Of the residual connections.
         skip: Channels of the skip connections and of the head.
-        layers: Layers of one stack; their dilations are 1, 2, 4, ...
+        layers: Layers of one stack; their dilations are 1, 2, 4, ..., those alone that are below the length of an
+            example, since the others would learn nothing.
         stacks: Stacks, one after the other; together they see `stacks * (2 ** layers - 1) + 1` steps back.
         optimizer: See `LikelihoodModel`.
         scheduler: See `LikelihoodModel`.
@@ -64,7 +65,7 @@ class WaveNet(LikelihoodModel):
         self.conditioning = "columns"
         static, own = spec.columns[: spec.static], spec.columns[spec.static :]
         self.offset = static[-1].blocks[-1].stop if static else 0
-        self.dilations = [2**i for _ in range(stacks) for i in range(layers)]
+        self.dilations = [2**i for _ in range(stacks) for i in range(layers) if 2**i < spec.shape[0]]
         self.channels = channels
         codes = Codes([b for c in own for b in c.blocks], [c.name for c in own])
         self.step = _Columns(codes, skip)
