@@ -34,6 +34,11 @@ def config(model: str, data: str):
         return compose("train", overrides=[f"model={model}", f"data={data}", "output_dir=unused", "batch_size=50"])
 
 
+def beside(model: str) -> list[str]:
+    """The second set of pictures that a model which translates cannot do without."""
+    return ["data.other=digits"] if get_class(config(model, "iris").model._target_).beside == "domain" else []
+
+
 def kinds(model: str) -> list[str]:
     return sorted(get_class(config(model, "iris").model._target_).supports)
 
@@ -51,6 +56,7 @@ def test_every_model_has_a_case():
 def trained(model_name: str, kind: str):
     """Model and data after three epochs of two steps, with a checkpoint of them in a folder that outlives the test."""
     words = [f"model={model_name}", f"data={TOYS[kind]}", "output_dir=unused", "batch_size=50", f"epochs={EPOCHS}"]
+    words += beside(model_name)
     with composed(words) as cfg:
         return trained_by(cfg)
 

@@ -165,6 +165,8 @@ class DataSpec:
         static: How many columns of a series, from the first, hold for the whole of it: they stand in every step.
         ends: Whether the last column of a series says, from its last step on, that it has ended.
         steps: Training steps of a series behind the examples, which may overlap.
+        domains: Names of the two sets of pictures that a model is to translate between, the first one's examples being
+            `Batch.x`, the second one's `Batch.other`; empty where there is one set alone.
     """
 
     kind: Kind
@@ -177,6 +179,7 @@ class DataSpec:
     static: int = 0
     ends: bool = False
     steps: int = 0
+    domains: tuple[str, ...] = ()
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -210,6 +213,7 @@ class DataSpec:
             static=state.get("static", 0),
             ends=state.get("ends", False),
             steps=state.get("steps", 0),
+            domains=tuple(state.get("domains", ())),
         )
 
 

@@ -15,7 +15,9 @@ from datakiln.cli.checks import (
     check_references,
     check_side,
     check_trainer,
+    check_types,
     check_watch,
+    name_constraints,
 )
 from datakiln.cli.explain import explain, unknown_option
 from datakiln.cli.run_folders import register_resolvers, remove_if_empty
@@ -72,6 +74,14 @@ def test_what_two_optimizers_cannot_follow_is_refused_before_any_data_is_read(op
     with pytest.raises(UserError, match=told):
         check_trainer(config("model=dcgan", "data=digits", option))
     check_trainer(config("model=vae", "data=digits", option))
+
+
+def test_a_constraint_in_plain_text_is_an_expression():
+    cfg = config("data=csv", "data.path=x.csv", "data.constraints=['end - start <= 60']")
+    name_constraints(cfg)
+    assert cfg.data.constraints == [{"_target_": "datakiln.constraints.Expression", "text": "end - start <= 60"}]
+    check_arguments(cfg, only_ours=True)
+    check_types(cfg)
 
 
 @pytest.mark.parametrize("option", [r'data.target="\${y}"', r'data.columns=[x,"\${y}"]'])

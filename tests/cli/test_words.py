@@ -124,7 +124,7 @@ def test_what_annotations_say():
     assert said(kind_of(TABLE, "missing")) == "one of drop, impute, model"
     assert said(kind_of("datakiln.data.tables.tables.FileData", "balance")) == "one of none, over, under"  # of its base
     assert said(kind_of("datakiln.data.tables.tables.FileData", "streaming")) == "auto or true or false"
-    assert said(kind_of("torch.optim.AdamW", "lr")) == "a number"
+    assert said(kind_of("torch.optim.AdamW", "lr")) == "a number of at least 0"
 
 
 @pytest.mark.parametrize(

@@ -134,8 +134,11 @@ def test_a_fault_late_in_a_file_is_named_in_one_line(name, tmp_path, monkeypatch
 
 def test_a_cell_that_a_declared_type_cannot_hold_is_named(tmp_path):
     frame = table()
-    frame.loc[990, "day"] = "someday"
+    frame.loc[990, "day"] = "2020-13-45"
     assert data_of(tmp_path, frame).schema["day"].type == "category"
+    frame.loc[990, "day"] = "someday"  # outside of the sample that types are looked at in
+    field = data_of(tmp_path, frame).schema["day"]
+    assert field.type == "datetime" and field.placeholders[0][0] == "someday"
     frame["day"] = table()["day"]
     frame.loc[990, "day"] = "2020-13-45"
     with pytest.raises(UserError, match="data.types.day=datetime, but '2020-13-45' is none|does not fit"):

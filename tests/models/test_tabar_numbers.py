@@ -1,5 +1,7 @@
 """Numbers of the any-order model: densities that integrate to one, draws that follow them, relations that hold."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from datakiln.data.tables.sources import RawTable
 from datakiln.data.tables.tables import TableData
 from datakiln.data.tables.types import infer_schema
 from datakiln.models.autoregressive.tabar import TabAR, levels
+from datakiln.nets.numbers import fitted_weights
 from datakiln.spec import Batch
 
 
@@ -90,7 +93,7 @@ def test_the_density_of_a_number_integrates_to_one(strange, codec):
     last = int(strange.rank.argmax())
     code, place = (block.start for block in codec.spec.columns[last].blocks)
     block = codec.spec.columns[last].blocks[0]
-    steps = 400
+    steps = 3000
     inner = torch.arange(block.ordered)[:, None] + (torch.arange(steps) + 0.5) / steps
     knots = torch.tensor(block.knots)
     is_lump = knots[:, -1] == knots[:, 0]
@@ -203,3 +206,52 @@ def test_training_learns_equal_cells_and_nearness():
     assert abs((made["paid"] == made["bill"]).mean() - (frame["paid"] == frame["bill"]).mean()) < 0.04
     gap = (made["near"] - made["bill"]).abs()
     assert gap.quantile(0.9) < 4 * (frame["near"] - frame["bill"]).abs().quantile(0.9)
+
+
+def test_a_reference_is_straight_where_errors_are_of_one_size_among_values():
+    """And not where they grow with the values, as the codes of a skewed number do."""
+    rng = np.random.default_rng(0)
+    base = np.exp(rng.normal(7, 1, 2000))
+    frame = pd.DataFrame(
+        {
+            "base": base.round(1),
+            "even": (base + rng.normal(0, 50, 2000)).round(1),
+            "grown": (base * np.exp(rng.normal(0, 0.05, 2000))).round(1),
+        }
+    )
+    codec = TableCodec(Bins, compact=True, places=True).fit(frame, infer_schema(frame, None, {}))
+    model = TabAR(codec.spec, width=16)
+    model._count([Batch(codec.encode(frame))])
+    numbers = model.net.numbers
+    kinds = {}
+    for i, name in enumerate(frame):
+        for place in range(4):
+            columns = [frame.columns[j] for j in numbers.reference[i, place].tolist() if j >= 0]
+            if len(columns) == 1:
+                kinds[name, columns[0]] = bool(numbers.straight[i, place])
+    assert kinds["even", "base"]
+    assert not kinds["grown", "base"]
+
+
+def test_weights_of_components_fit_the_rows():
+    """Where a part of share p has a density g times that of the codes, and the rest none: w = (pg - 1) / (g - 1)."""
+    share, times = 0.5, 20.0
+    gain = torch.full((1000, 1, 1), -30.0)
+    gain[:500] = math.log(times)
+    weights = fitted_weights(gain, torch.ones(1000, 1, dtype=torch.bool))
+    assert weights[0, 1].item() == pytest.approx((share * times - 1) / (times - 1), abs=1e-3)
+    assert weights.sum().item() == pytest.approx(1.0)
+
+
+@torch.no_grad()
+def test_before_training_the_components_fit_better_than_the_codes_alone():
+    frame = ledger(3000)
+    codec = TableCodec(Bins, compact=True, places=True).fit(frame, infer_schema(frame, None, {}))
+    x = codec.encode(frame, dequantise=True)
+    torch.manual_seed(0)
+    model = TabAR(codec.spec, width=16).eval()
+    model._count([Batch(x)])
+    with_them = float(model.log_prob(x).mean())
+    model.net.numbers.reference.fill_(-1)
+    model.net.numbers.has_plane.fill_(False)
+    assert with_them > float(model.log_prob(x).mean()) + 1.0

@@ -22,6 +22,7 @@ import yaml
 from datakiln.cli.explain import explain
 from datakiln.cli.run_folders import stored_yaml, sweep_overrides
 from datakiln.cli.stored import stored_parts
+from datakiln.codecs.tables.generators import Pattern
 from datakiln.data.tables.files import read_table_file
 from datakiln.data.tables.metadata import read_metadata
 from datakiln.errors import UserError
@@ -423,6 +424,45 @@ def test_only_what_is_meant_to_be_named_is_built():
 def test_no_source_makes_more_than_a_memory_holds(target, options):
     with pytest.raises(UserError, match="at most"):
         build({"_target_": f"datakiln.data.sets.{target}", **options}, "data")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"batch_size": []}, "batch_size is '[]', of type list, which SeriesFile does not take"),
+        ({"seed": "${oc.env:HOME}"}, "seed is '${oc.env:HOME}', of type str"),
+        ({"batch_sise": 3}, "batch_sise"),
+        ({"crop": "many"}, "crop is 'many', of type str"),
+    ],
+)
+def test_arguments_that_a_class_passes_on_are_checked_too(options, told, trained, tmp_path):
+    stored = {"_target_": "datakiln.data.series.series.SeriesFile", "path": "x.csv"}
+    codec = {"_target_": "datakiln.codecs.series.series.SeriesCodec"}
+    (tmp_path / "config.yaml").write_text(yaml.dump({"data": {**stored, "codec": codec, **options}, "metrics": {}}))
+    with pytest.raises(UserError) as caught:
+        stored_parts(tmp_path / "config.yaml")
+    assert told in str(caught.value) and "config.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize(("key", "value"), [("seed", "-1"), ("canaries", "1000000000000"), ("split", "[2, -1, 0]")])
+def test_a_run_whose_data_cannot_be_made_is_told_by_its_file_or_option(key, value, trained, tmp_path):
+    copied = shutil.copytree(trained, tmp_path / "copy")
+    path = copied / "config" / "config.yaml"
+    stored = yaml.safe_load(path.read_text())
+    stored["data"][key] = yaml.safe_load(value)
+    path.write_text(yaml.dump(stored))
+    from datakiln.cli.evaluate import main as evaluate
+
+    with pytest.raises(UserError, match=f"config.yaml|data.{key}") as caught:
+        evaluate([f"run={copied}", f"out={tmp_path}/out"])
+    assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("piece", [[["a", 1.5], 1, 2], ["ab", 1, 2], [["a"], 1, 10**9], [["a"], 3, 1], [[], 1, 1]])
+def test_a_pattern_of_a_checkpoint_is_of_texts_of_some_length(piece):
+    with pytest.raises(ValueError, match="a pattern with the piece"):
+        Pattern.from_state([[["a", "b"], 1, 2], piece])
+    assert str(Pattern.from_state([[["a", "b"], 1, 2]])) == str(Pattern([(["a", "b"], 1, 2)]))
 
 
 def test_own_classes_are_registered_by_name(tmp_path, monkeypatch):

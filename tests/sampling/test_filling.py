@@ -8,6 +8,7 @@ import torch
 from datakiln.cli.commands import options
 from datakiln.cli.sample import _check, main
 from datakiln.codecs.tables.scaling import Standard
+from datakiln.constraints import Expression
 from datakiln.errors import UserError
 from datakiln.models.flow.nsf import NSF
 from datakiln.models.statistical.mixture import Mixture
@@ -15,6 +16,7 @@ from datakiln.sampling.filling import SCORE, fill_file, score_file
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import NOUNS
 from tests.code_tables import data_of, related, train
+from tests.stub_tables import redrawing
 from tests.toy_tables import toy_data
 
 
@@ -173,3 +175,21 @@ def test_a_kind_without_writers_is_refused_by_name_until_it_is_there(monkeypatch
     ):
         with pytest.raises(UserError, match=told):
             main(["run=any", f"out={tmp_path / 'x.csv'}", *words])
+
+
+def test_filled_rows_meet_the_constraints_where_the_given_cells_allow_it():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"a": rng.integers(0, 9, 900), "b": rng.integers(0, 9, 900), "kind": rng.choice(["x", "y"], 900)}
+    )
+    frame = frame[(frame["a"] <= frame["b"]) | (rng.random(900) < 0.3)].reset_index(drop=True)
+    holes = frame.head(200).astype({"b": "float64"})
+    holes.loc[holes.index % 3 > 0, "b"] = None
+    holes.loc[holes.index % 3 == 2, "kind"] = None
+    free = redrawing("columns", frame=frame).impute(holes, seed=3)
+    made = redrawing("columns", frame=frame, constraints=[Expression("a <= b")]).impute(holes, seed=3)
+    given = holes["b"].notna()
+    assert (free["a"] > free["b"])[~given].any() and not (made["a"] > made["b"])[~given].any()
+    assert (made["b"][given] == holes["b"][given]).all() and (made["a"] > made["b"])[given].any()  # never changed
+    met = (free["a"] <= free["b"]) | given
+    assert made[met].equals(free[met])

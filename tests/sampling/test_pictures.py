@@ -43,7 +43,7 @@ def sample(monkeypatch):
         (["truncation=3"], "truncation=3 must be between 0 and 2"),
         (["steps=5"], "steps=5 changes nothing about samples of DCGAN; it follows truncation"),
         (["translate=/nowhere"], "DCGAN takes no input, it draws"),
-        (["score=/nowhere"], "DCGAN has no likelihood"),
+        (["score=/nowhere"], "out=.*: scores go to a CSV"),
         (["fill=/nowhere"], "DCGAN cannot be told a part"),
         (["interpolate=maybe"], "interpolate=maybe must be true or false"),
         (["overwrite=1"], "overwrite=1 must be true or false"),

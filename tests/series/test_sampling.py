@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from datakiln.constraints import Expression, Rules
 from datakiln.errors import UserError
 from datakiln.sampling.series import fill_file, forecast_file, score_file, write_endless, write_sequences
+from datakiln.sampling.steps import StepRules
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import PLAIN
 from tests.test_conformance import trained
@@ -84,3 +87,23 @@ def test_strange_steps_score_low(synthesizer, history, tmp_path):
         scores.append(pd.read_csv(out)["log_prob"])
     assert len(scores[0]) == len(frame) and np.isfinite(scores[0]).all()
     assert np.allclose(scores[0][:6], scores[1][:6], atol=1e-3) and scores[0][6] != scores[1][6]
+
+
+def test_constraints_across_the_columns_of_a_step_hold_in_all_rows(tmp_path):
+    """Steps that break one are drawn again: of sequences, of an endless series, and of forecasts; else one line."""
+    _, _, folder, _ = trained("tsar", "series")
+    synthesizer = Synthesizer.load(folder)
+    schema = synthesizer.codec.schema
+    out = tmp_path / "x.csv"
+    write_sequences(synthesizer, 20, out, {}, 1, PLAIN)
+    before = pd.read_csv(out)
+    assert (before["level"] < before["shock"]).any()
+    synthesizer.model.accepts = StepRules(synthesizer.codec, Rules([Expression("level >= shock")], schema))
+    write_sequences(synthesizer, 20, out, {}, 1, PLAIN)
+    write_endless(synthesizer, 1, 150, tmp_path / "y.csv", {}, 1, PLAIN)
+    for path in (out, tmp_path / "y.csv"):
+        made = pd.read_csv(path)
+        assert not (made["level"] < made["shock"]).any() and made["shock"].notna().any()
+    synthesizer.model.accepts = lambda x: torch.zeros(len(x), dtype=torch.bool)
+    with pytest.raises(UserError, match="no step that meets data.constraints"):
+        write_sequences(synthesizer, 2, out, {}, 1, PLAIN)

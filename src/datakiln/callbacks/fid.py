@@ -168,7 +168,7 @@ class Fid(L.Callback):
         if self._real is None:
             start = time.perf_counter()
             sampled = self.how[0] == "classifier" or bool(model.networks)
-            sets = training_sets(self.data, model.device, sampled)
+            sets = training_sets(self.data.target, model.device, sampled)
             self.sets = replace(sets, trained_with=model.networks)
             self.network = self.sets.judging(*self.how)
             self._real = self.sets.reference(self.network, self.n_train, STORE)

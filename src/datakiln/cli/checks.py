@@ -21,6 +21,7 @@ from datakiln.spec import doublings
 from datakiln.wording import with_article
 
 GIVEN = ("spec",)  # arguments that the program adds to what the yaml says
+EXPRESSION = "datakiln.constraints.Expression"
 
 
 def check(cfg: DictConfig) -> None:
@@ -37,9 +38,11 @@ def check(cfg: DictConfig) -> None:
     check_strict(cfg)
     check_guarantee(cfg)
     check_pairing(cfg)
+    check_beside(cfg)
     check_reach(cfg)
     check_watch(cfg)
     check_side(cfg)
+    check_step_rules(cfg)
     check_trainer(cfg)
     check_processes(cfg)
     check_arguments(cfg, only_ours=True)
@@ -49,10 +52,14 @@ def check(cfg: DictConfig) -> None:
 
 
 def name_constraints(cfg: DictConfig) -> None:
-    """Gives constraints of before this package was called datakiln their present names: a table's rules live long."""
+    """Makes expressions of constraints that are plain text; gives those of before this package was named its name."""
     data = cfg.get("data")
     declared = data.get("constraints") if OmegaConf.is_dict(data) else None
-    for one in declared if isinstance(declared, ListConfig) else []:
+    rules = declared if isinstance(declared, ListConfig) else ListConfig([])
+    for i, one in enumerate(rules):
+        if isinstance(one, str):
+            with flag_override(rules, "readonly", False):
+                rules[i] = {"_target_": EXPRESSION, "text": one}
         target = str(one.get("_target_", "")) if OmegaConf.is_dict(one) else ""
         now = target.replace("src.", "datakiln.", 1)
         if target.startswith("src.constraints.") and signatures.is_ours(now):
@@ -149,6 +156,26 @@ def check_pairing(cfg: DictConfig) -> None:
     raise UserError(f"{told}; models for it: {', '.join(fitting)}")
 
 
+def check_beside(cfg: DictConfig) -> None:
+    """Refuses a model that needs pictures beside each picture without them, and them where no model looks at them.
+
+    Raises:
+        UserError: The option, and the way out.
+    """
+    name, needs = str(cfg.model._target_).rpartition(".")[2], signatures.attribute(str(cfg.model._target_), "beside")
+    if needs is None or signatures.attribute(str(cfg.data._target_), "kind") != "image":
+        return
+    if needs == "domain" and not cfg.data.get("other"):
+        told = f"model {name} translates between two sets of pictures, and there is one"
+        raise UserError(f"{told}; give the second one, data.other=usps or data.other=DIR")
+    if needs == "partner" and not cfg.data.get("partners"):
+        raise UserError(f"data.partners=false: model {name} learns from pairs of a class; leave it at true")
+    odd = {"other": "domain", "partners": "partner"}
+    for key, of in odd.items():
+        if cfg.data.get(key) and needs != of:
+            raise UserError(f"data.{key}={cfg.data[key]} changes nothing for model {name}; leave it out")
+
+
 def check_watch(cfg: DictConfig) -> None:
     """Refuses to watch another kind of data than there is, and a monitor whose measurement is off; imports nothing.
 
@@ -196,8 +223,26 @@ def check_path(cfg: DictConfig) -> None:
     path, data_dir = cfg.data.get("path"), cfg.data.get("data_dir")
     if reads == "pictures" and path:
         finding.check_pictures(finding.find_folder(str(path), data_dir), bool(cfg.data.get("labels", True)))
+    other = cfg.data.get("other")
+    if other and signatures.attribute(str(cfg.data._target_), "kind") == "image":
+        folder = finding.find_folder(str(other), data_dir)
+        if folder.is_dir() and str(other) not in choices.names("data", _folders()):
+            finding.check_pictures(folder, True, "data.other")
     if reads == "table" and path:
         check_table(find_file(str(path), data_dir))
+
+
+def check_step_rules(cfg: DictConfig) -> None:
+    """Refuses constraints of series for a model whose steps are not drawn one by one; imports nothing.
+
+    Raises:
+        UserError: The option and the way out.
+    """
+    is_series = str(cfg.data._target_).startswith("datakiln.data.series.")
+    target = str(cfg.model._target_)
+    if is_series and cfg.data.get("constraints") and not signatures.attribute(target, "redraws"):
+        told = f"data.constraints= of series are met step by step, which {target.rpartition('.')[2]} does not draw"
+        raise UserError(f"{told}; take model=tsar, or leave them out")
 
 
 def check_trainer(cfg: DictConfig) -> None:

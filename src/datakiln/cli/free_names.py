@@ -49,14 +49,15 @@ def spell_out(argv: Sequence[str]) -> list[str]:
 
 
 def _of_series(argv: list[str]) -> list[str]:
-    """With `data.time=` a file is a series and no table; a series is learnt by tsar unless a model is named."""
+    """With `data.time=` a file is a series and no table; series are learnt by tsar or wavenet unless told."""
     named = {key.lstrip("+"): value for key, _, value in (word.partition("=") for word in argv)}
     is_series = {named.get("data.time"), named.get("data.entity")} - {None, "null", ""}
     words = [SERIES_FILE if word == "data=csv" and is_series else word for word in argv]
     data = next((word.partition("=")[2] for word in words if word.startswith("data=")), "")
     is_plain = data in names("data") and not any(key in named for key in ("model", "experiment", "sweep"))
-    if is_plain and str(keys("data", data).get("data._target_", "")).startswith(SERIES_ROOM):
-        words.append("model=tsar")
+    target = str(keys("data", data).get("data._target_", "")) if is_plain else ""
+    if target.startswith(SERIES_ROOM):
+        words.append("model=wavenet" if target.startswith(f"{SERIES_ROOM}media.") else "model=tsar")
     return words
 
 

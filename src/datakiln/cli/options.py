@@ -60,7 +60,10 @@ class Sample:
     device: str
     overwrite: bool
     translate: str | None
+    to: str | None
     upscale: str | None
+    vary: str | None
+    per: Annotated[int, "at least 1"] | None
     parts: Annotated[int, "at least 1"] | None
     worker: str | None
     interpolate: bool

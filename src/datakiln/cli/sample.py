@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Maker = Callable[..., str]
 OPTIONS = ("steps", "guidance", "temperature", "truncation", "mean")  # as the fields of `Sampling`
-WHOLE_FILES = ("fill", "score", "translate", "upscale", "forecast")  # options that name what to work on
+WHOLE_FILES = ("fill", "score", "translate", "upscale", "vary", "forecast")  # options that name what to work on
 WORDS = {"fill": "filling", "upscale": "drawing"}
 LEAST = 1  # bytes that a row or picture takes at the very least: what no disk holds is refused before anything is read
 MOST_WORKERS = 10_000
@@ -77,7 +77,9 @@ def _write(cfg: DictConfig, synthesizer: Synthesizer, console: Console) -> str:
         condition = by_column(condition, synthesizer.codec.schema.names)  # type: ignore[attr-defined]
     if kind != "series" and (key := next((key for key in ("length", "forecast") if cfg[key] is not None), None)):
         raise UserError(f"{key}={cfg[key]} is for series; this run has learnt {NOUNS[kind]}s")
-    for key, makers in (("fill", FILLERS), ("score", SCORERS), ("translate", TRANSLATORS), ("upscale", UPSCALERS)):
+    for key, makers in (
+        ("fill", FILLERS), ("score", SCORERS), ("translate", TRANSLATORS), ("upscale", UPSCALERS), ("vary", VARIERS)
+    ):  # fmt: skip
         if cfg[key] is not None:
             _check_ability(key, synthesizer)
             if kind != "image" and cfg.mask is not None:
@@ -123,13 +125,13 @@ def _check_ability(key: str, synthesizer: Synthesizer) -> None:
     model = synthesizer.model
     if key == "fill" and not model.can_fill:
         raise UserError(f"fill=: {type(model).__name__} cannot be told a part of an example and draw the rest")
-    if key == "score":
+    if key == "score" and synthesizer.codec.kind != "image":  # pictures are scored in other ways as well
         synthesizer.check_likelihood()
-    if key == "upscale" and not model.can_enlarge:
+    if key == "upscale" and not model.can_enlarge and model.enlarges == 1:
         told = f"upscale=: {type(model).__name__} cannot be told a smaller picture and draw a larger one"
-        raise UserError(f"{told}; take a model=flow_matching or ddpm run")
-    if key == "translate" and not model.can_transform:
-        raise UserError(f"translate=: {type(model).__name__} takes no input, it draws; leave translate= out")
+        raise UserError(f"{told}; take a model=upscaler, flow_matching or ddpm run")
+    if key in ("translate", "vary") and not model.can_transform:
+        raise UserError(f"{key}=: {type(model).__name__} takes no input, it draws; leave {key}= out")
 
 
 def _of_kind(makers: Mapping[str, Maker], kind: str, what: str) -> Maker:
@@ -161,23 +163,34 @@ def _fill_pictures(cfg: DictConfig, synthesizer: Synthesizer, condition: dict[st
 
 
 def _score_pictures(cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str, Any], options: Sampling) -> str:
+    from datakiln.sampling.anomalies import score_pictures
     from datakiln.sampling.completing import score_folder
 
-    return score_folder(synthesizer, Path(str(cfg.score)), str(cfg.out))
+    write = score_folder if synthesizer.model.likelihood != "none" else score_pictures
+    return write(synthesizer, Path(str(cfg.score)), str(cfg.out))
 
 
 def _translate_pictures(cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str, Any], options: Sampling) -> str:
-    from datakiln.sampling.pictures import translate_folder
+    from datakiln.sampling.pictures_to_pictures import translate_folder
 
-    source, out = Path(str(cfg.translate)), Path(str(cfg.out))
-    return translate_folder(synthesizer, source, out, condition, int(cfg.seed), options, bool(cfg.overwrite))
+    source, out, to = Path(str(cfg.translate)), Path(str(cfg.out)), None if cfg.to is None else str(cfg.to)
+    return translate_folder(synthesizer, source, out, condition, int(cfg.seed), options, bool(cfg.overwrite), to)
 
 
 def _upscale_pictures(cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str, Any], options: Sampling) -> str:
-    from datakiln.sampling.completing import upscale_folder
+    from datakiln.sampling import completing, pictures_to_pictures
 
-    source, out = Path(str(cfg.upscale)), Path(str(cfg.out))
-    return upscale_folder(synthesizer, source, out, condition, int(cfg.seed), options, bool(cfg.overwrite))
+    source, out, overwrite = Path(str(cfg.upscale)), Path(str(cfg.out)), bool(cfg.overwrite)
+    if synthesizer.model.enlarges > 1:
+        return pictures_to_pictures.upscale_folder(synthesizer, source, out, options, overwrite)
+    return completing.upscale_folder(synthesizer, source, out, condition, int(cfg.seed), options, overwrite)
+
+
+def _vary_pictures(cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str, Any], options: Sampling) -> str:
+    from datakiln.sampling.pictures_to_pictures import vary_folder
+
+    source, out, per = Path(str(cfg.vary)), Path(str(cfg.out)), 10 if cfg.per is None else int(cfg.per)
+    return vary_folder(synthesizer, source, out, per, int(cfg.seed), options, bool(cfg.overwrite))
 
 
 def _write_table(
@@ -273,6 +286,7 @@ FILLERS: dict[str, Maker] = {"table": _fill_table, "image": _fill_pictures, "ser
 SCORERS: dict[str, Maker] = {"table": _score_table, "image": _score_pictures, "series": _score_series}
 TRANSLATORS: dict[str, Maker] = {"image": _translate_pictures}
 UPSCALERS: dict[str, Maker] = {"image": _upscale_pictures}
+VARIERS: dict[str, Maker] = {"image": _vary_pictures}
 
 
 def _check(cfg: DictConfig) -> None:
@@ -291,6 +305,9 @@ def _check(cfg: DictConfig) -> None:
         told = cfg.condition and key not in ("translate", "upscale")
         if cfg[key] is not None and (others or told):
             raise UserError(f"{key}={cfg[key]} works on the rows of that file; leave out {(*others, 'condition')[0]}=")
+    for key, of in (("to", "translate"), ("per", "vary")):
+        if cfg[key] is not None and cfg[of] is None:
+            raise UserError(f"{key}={cfg[key]} is of {of}=; give {of}=DIR too, or leave it out")
     if cfg.mask is not None and cfg.fill is None:
         raise UserError(f"mask={cfg.mask} says what fill= hides in pictures; give fill=FOLDER/ too, or leave it out")
     if cfg.parts is None and (cfg.worker is not None or "://" in str(cfg.out)):

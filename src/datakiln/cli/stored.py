@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from datakiln.sampling.synthesizer import Synthesizer
 
 
+# what values raise that no class checks, for a person's own come from yaml files that are
+FAULTS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, MemoryError)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:100]
+
+
 def opened_run(cfg: DictConfig, run: Path) -> tuple[Synthesizer, RunResult, GenerativeData, list[Any]]:
     """A finished run: its model, its result, its data after `setup`, and its metrics.
 
@@ -31,10 +39,14 @@ def opened_run(cfg: DictConfig, run: Path) -> tuple[Synthesizer, RunResult, Gene
     synthesizer = Synthesizer.load(run)
     result = RunResult.load(run / "result.json")
     data, metrics = stored_parts(run / "config" / "config.yaml")
-    data.prepare_data()
-    if data.refits:
-        data.train_on_all()  # as the model that was kept
-    data.setup("fit")
+    try:
+        data.prepare_data()
+        if data.refits:
+            data.train_on_all()  # as the model that was kept
+        data.setup("fit")
+    except FAULTS as error:
+        path = run / "config" / "config.yaml"
+        raise UserError(f"{path}: its data cannot be made as it says ({_first_line(error)}); train again") from error
     is_told = not data.privacy.is_on  # else the hash is a keyed one, whose key stays where the run was made
     if is_told and data.provenance.sha256 != result.provenance.sha256:
         raise UserError(
@@ -70,8 +82,9 @@ def stored_parts(path: Path) -> tuple[GenerativeData, list[Any]]:
         return data, [build(node, "metric") for node in nodes.values()]
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    except ValueError as error:  # how classes refuse a value of theirs
-        raise UserError(f"{path} is damaged, or of another version of the program ({error}); train again") from None
+    except FAULTS as error:  # how classes refuse a value of theirs, or fail with it
+        told = f"{path} is damaged, or of another version of the program ({_first_line(error)})"
+        raise UserError(f"{told}; train again") from error
 
 
 def stored_config(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from datakiln.codecs.base import Codec
+from datakiln.errors import UserError, near
 from datakiln.spec import DataSpec
 
 CHUNK_PIXELS = 2**19  # pixels drawn at a time, at most; part of what a seed means, so it is no option
@@ -23,6 +24,7 @@ class ImageCodec(Codec):
         classes: Names of the classes in the order of the label indices; empty without labels.
         class_shares: Share of each class among the training pictures.
         size: Number of training pictures.
+        domains: See `DataSpec`.
     """
 
     kind = "image"
@@ -33,11 +35,22 @@ class ImageCodec(Codec):
         classes: Sequence[str] = (),
         class_shares: Sequence[float] = (),
         size: int = 0,
+        domains: Sequence[str] = (),
     ) -> None:
         """See the class."""
         self.spec = DataSpec(
-            kind="image", shape=shape, classes=tuple(classes), class_shares=tuple(class_shares), size=size
-        )
+            kind="image", shape=shape, classes=tuple(classes), class_shares=tuple(class_shares), size=size,
+            domains=tuple(domains),
+        )  # fmt: skip
+
+    def domain_index(self, name: object) -> int:
+        """Index of a domain given by its name; raises `UserError` naming the known ones."""
+        domains = self.spec.domains
+        if not domains:
+            raise UserError(f"to={name}: this model was trained on one set of pictures; leave to= out")
+        if str(name) not in domains:
+            raise UserError(f"to={name} is none of its domains ({', '.join(domains)}){near(str(name), domains)}")
+        return domains.index(str(name))
 
     @property
     def chunk(self) -> int:
@@ -54,9 +67,11 @@ class ImageCodec(Codec):
         return to_levels(x).cpu().numpy()
 
     def state(self) -> dict[str, Any]:
-        """Shape, classes, shares and size."""
+        """Shape, classes, shares, size, and domains where there are two."""
         spec = self.spec
+        domains = {"domains": list(spec.domains)} if spec.domains else {}
         return {
+            **domains,
             "shape": list(spec.shape),
             "classes": list(spec.classes),
             "class_shares": list(spec.class_shares),
@@ -66,7 +81,9 @@ class ImageCodec(Codec):
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> ImageCodec:
         """Inverse of `state`."""
-        return cls(tuple(state["shape"]), state["classes"], state["class_shares"], state["size"])
+        return cls(
+            tuple(state["shape"]), state["classes"], state["class_shares"], state["size"], state.get("domains", ())
+        )
 
 
 def to_model_space(pictures: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -60,6 +60,8 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         options: Names of `Sampling` that its samples follow.
         restricts: Whether `draw` heeds `allowed`: codes that columns are to be drawn from, shape (codes of the column,)
             and dtype bool, by the column's place. A cell may still fall outside, so that rows are to be looked at.
+        redraws: Whether the steps of a series that `accepts` does not take are drawn again, one by one.
+        accepts: Which steps (n, D) in model space may stand in a sample, (n,) and dtype bool; None for all.
         spec: What one example looks like.
         mixes: What of its training looks at several examples at once, so that no gradient is of one alone; "" for what
             is not known.
@@ -67,6 +69,9 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         alone: Why it is trained in one process only; "" where several can, each on its share of every batch.
         directions: Which of its logged figures are better "lower" or "higher".
         remedy: What to try when a loss is not finite.
+        varies: Whether `transform` draws: it makes another example of the same input every time.
+        beside: What it needs in `Batch.other`: "" for nothing, "domain" for pictures of a second set (`data.other`),
+            "partner" for another picture of the same class (`data.partners`).
         trained_with: Names of the extractors of `datakiln.metrics.extractors` that its losses look through: they decide
             nothing of its pictures.
     """
@@ -79,8 +84,12 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     adopts: ClassVar[bool] = False
     mixes: ClassVar[str] = ""
     likelihood: ClassVar[Literal["none", "whole", "partial"]] = "none"
+    beside: ClassVar[Literal["", "domain", "partner"]] = ""
+    varies: ClassVar[bool] = False
     conditioning: Conditioning = "none"
     restricts: ClassVar[bool] = False
+    redraws: ClassVar[bool] = False
+    accepts: Callable[[Tensor], Tensor] | None = None
     alone: ClassVar[str] = ""
     trained_with: ClassVar[frozenset[str]] = frozenset()
 
@@ -180,6 +189,11 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     def takes(self) -> tuple[int, ...]:
         """Shape of one input of `transform`; that of an example unless a model says otherwise."""
         return self.spec.shape
+
+    @property
+    def enlarges(self) -> int:
+        """How many times as large as its input, of any size, what `transform` makes is; 1 where sizes are fixed."""
+        return 1
 
     @property
     def can_draw(self) -> bool:

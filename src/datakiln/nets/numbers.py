@@ -28,8 +28,15 @@ OUTERMOST = 1e-4  # least rank that normal scores tell apart
 LOGISTIC = math.sqrt(3.0) / math.pi  # scale of a logistic of deviation 1
 NARROWEST = 0.02  # least scale of a component, in codes
 FINEST = 0.003  # and of the plane, in normal scores
+SHARPEST = 5e-4  # and of a component that lies among values, in standardised ones
 CLOSED = -30.0  # logit of a component whose columns are not all there: no weight, and a finite gradient
 BELOW = 2.0**-10  # by which the last coordinate stays below the number of codes
+ROWS = 2000  # training rows that weights are taken from, fewer, but not fewer than
+LEAST_ROWS = 50  # these, where there are
+PAIRS = 2**25  # pairs of numbers in so many of them
+WEIGHINGS = 30  # updates of them
+LEAST_WEIGHT = 0.005  # of a component
+LEAST_OF_CODES = (0.05, 0.25)  # least weight of a number's codes; where it has states besides them
 FAR = 4.0  # standardised values are told apart up to here
 
 
@@ -50,6 +57,7 @@ class Numbers(nn.Module):
     reference: Tensor  # two other columns, their places among the N, -1 for none, (N, R, 2); one may stand alone
     slope: Tensor  # of the prediction by each, in standardised values, (N, R, 2)
     intercept: Tensor
+    straight: Tensor  # which references are of one width in values, not in coordinates, (N, R)
     start: Tensor  # log of the scale that a component begins with, (N, R + 1)
     plane: Tensor  # slopes of the normal scores of a number on those of the numbers before it, (N, N)
     level: Tensor  # row of `lift` of each code, 0 for none, (T,)
@@ -61,8 +69,13 @@ class Numbers(nn.Module):
     steps: Tensor  # steps of each number's codes
     last: Tensor  # ordered codes of each number, K
     numbers: Tensor  # the columns, as a tensor
-    narrowest: Tensor  # least scales of the components, (R + 1,)
+    narrowest: Tensor  # least scales of references in coordinates, of references in values, of the plane, (3,)
     lumped: Tensor  # whether a code is a single value, by node of its begin; (nodes,)
+    low: Tensor  # standardised values that a code stands for, from here, by node; (nodes,)
+    high: Tensor  # to there
+    rate: Tensor  # standardised values per coordinate, by node, or per code where it is lumped; (nodes,)
+    ends: Tensor  # least and greatest of all of them, (N, 2)
+    has_gaps: Tensor  # whether there are values that no code stands for, (N,)
     rising: Tensor  # standardised values in ascending order, inf beyond, (N, A)
     at: Tensor  # their coordinates
 
@@ -81,14 +94,14 @@ class Numbers(nn.Module):
         self.register_buffer("reference", torch.full((n, REFERENCES, 2), -1))
         self.register_buffer("slope", torch.zeros(n, REFERENCES, 2))
         self.register_buffer("intercept", torch.zeros(n, REFERENCES))
+        self.register_buffer("straight", torch.zeros(n, REFERENCES, dtype=torch.bool))
         self.register_buffer("start", torch.zeros(n, COMPONENTS))
         self.register_buffer("plane", torch.zeros(n, n))
         self.register_buffer("level", torch.zeros(codes.total, dtype=torch.long))
         self.register_buffer("lift", torch.zeros(1 + max(min(planes.MOST - n, codes.total), 0), n))
         self.register_buffer("height", torch.zeros(n))
         self.register_buffer("has_plane", torch.zeros(n, dtype=torch.bool))
-        narrowest = torch.tensor([NARROWEST] * REFERENCES + [FINEST])
-        self.register_buffer("narrowest", narrowest, persistent=False)
+        self.register_buffer("narrowest", torch.tensor([NARROWEST, SHARPEST, FINEST]), persistent=False)
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -107,6 +120,8 @@ class Numbers(nn.Module):
         self.register_buffer("numbers", torch.tensor(self.columns, dtype=torch.long), persistent=False)
         everywhere = torch.cat([k.flatten() for k in lumped]) if lumped else torch.zeros(0, dtype=torch.bool)
         self.register_buffer("lumped", everywhere, persistent=False)
+        for name, part in zip(("low", "high", "rate", "ends", "has_gaps"), _edges(scaled), strict=True):
+            self.register_buffer(name, part, persistent=False)
         lines = [_rising(k, is_lumped[:, 0]) for k, is_lumped in zip(scaled, lumped, strict=True)]
         longest = max((len(values) for values, _ in lines), default=0)
         rising, at = torch.full((len(lines), longest), math.inf), torch.zeros(len(lines), longest)
@@ -163,6 +178,47 @@ class Numbers(nn.Module):
         self.start[:, -1] = (deviation * LOGISTIC).clamp(min=1e-3).log()
         self.bias[:, COMPONENTS - 1] = torch.where(says, PLANE, UNLIKELY)
 
+    def set_weights(self, coordinates: Tensor, codes: Tensor, valued: Tensor, rank: Tensor) -> Tensor:
+        """Components begin with the weights that fit training rows, by expectation maximisation.
+
+        A small table is learnt in a few hundred steps at a low rate, which do not bring weights far.
+
+        Arguments:
+            coordinates: Of training rows, (B, N).
+            codes: Of all columns, numbered through, (B, C).
+            valued: Which numbers are not missing, (B, N).
+            rank: Places of the columns in the fixed order, (C,).
+
+        Returns:
+            Log of the weights that are left to the codes of each number, (N,).
+        """
+        rows = min(ROWS, max(PAIRS // max(len(self), 1) ** 2, LEAST_ROWS))
+        coordinates, codes, valued = coordinates[:rows], codes[:rows], valued[:rows]
+        mine = codes[:, self.numbers]
+        inside = valued & (mine - self.codes.first[self.numbers] < self.last)
+        scale = torch.maximum(self.start.exp(), self._least(slice(None)))
+        location = self.expected(coordinates, codes, valued)
+        dense = self.log_densities(coordinates, location, scale.expand_as(location), slice(None))
+        gain = dense - self.share[mine].clamp(min=1e-9).log()[..., None]
+        before = rank[self.numbers] < rank[self.numbers, None]
+        seen = before & valued[:, None, :]
+        together = self.are_open(seen, torch.ones_like(valued))
+        alone = self.are_open(valued[:, None, :].expand_as(seen), torch.ones_like(valued))
+        weights = fitted_weights(gain.masked_fill(~together, CLOSED), inside)
+        each = gain.masked_fill(~alone, CLOSED)[..., None].unbind(dim=2)
+        by_itself = torch.stack([fitted_weights(part, inside)[:, 1] for part in each], dim=1)
+        mass = inside.float().mean(dim=0).clamp(min=1e-3)
+        least = torch.where(mass < 1.0, LEAST_OF_CODES[1], LEAST_OF_CODES[0])
+        rest = torch.maximum(weights[:, :1], least[:, None])
+        others = weights[:, 1:] * (1.0 - rest) / (1.0 - weights[:, :1]).clamp(min=1e-6)
+        is_late = ~together.any(dim=0)
+        late = by_itself.clamp(max=0.8) / (1.0 - by_itself.clamp(max=0.8)) * rest
+        late = late / is_late.sum(dim=1, keepdim=True).clamp(min=1)
+        logits = (torch.where(is_late, late, others).clamp(min=LEAST_WEIGHT) * mass[:, None]).log()
+        there = torch.cat([self.reference[..., 0] >= 0, self.has_plane[:, None]], dim=1)
+        self.bias[:, :COMPONENTS] = torch.where(there, logits, self.bias[:, :COMPONENTS])
+        return torch.where(there.any(dim=1), rest[:, 0], 1.0).log()
+
     def set_shares(self, shares: Tensor) -> None:
         """Takes ranks of values from the shares of all codes, (T,)."""
         for j in self.columns:
@@ -217,7 +273,7 @@ class Numbers(nn.Module):
     def expected(self, coordinates: Tensor, codes: Tensor, valued: Tensor, at: slice = slice(None)) -> Tensor:
         """Where other columns expect each number, (B, N) to (B, N, R + 1); meaningless where they do not.
 
-        References tell a coordinate, the plane a normal score.
+        References tell a coordinate, or a standardised value where they are straight, the plane a normal score.
 
         Arguments:
             coordinates: Of all numbers; only of earlier ones does a plane know.
@@ -230,6 +286,7 @@ class Numbers(nn.Module):
         predicted = (seen * self.slope[at]).sum(dim=-1) + self.intercept[at]
         flat = predicted.permute(1, 0, 2).flatten(1)
         places = _interpolate(flat, self.rising[at], self.at[at]).view(len(flat), len(values), -1).transpose(0, 1)
+        places = torch.where(self.straight[at], predicted, places)
         lift = functional.embedding(self.level[codes], self.lift).sum(dim=1)
         plane = (self.scores(coordinates) * valued) @ self.plane.T + lift + self.height
         return torch.cat([places, plane[:, at, None]], dim=-1)
@@ -239,7 +296,7 @@ class Numbers(nn.Module):
         others = self.reference[number].clamp(min=0).flatten()
         values = self.values(coordinates[:, others], others).unflatten(1, (-1, 2))
         predicted = (values * self.slope[number]).sum(dim=-1) + self.intercept[number]
-        places = self.place_of(number, predicted)
+        places = torch.where(self.straight[number], predicted, self.place_of(number, predicted))
         used = self.plane[number].nonzero()[:, 0]
         scores = self.scores(coordinates[:, used], used) * valued[:, used]
         plane = scores @ self.plane[number, used] + self.lift[:, number][self.level[codes]].sum(dim=1)
@@ -267,13 +324,19 @@ class Numbers(nn.Module):
         else:
             raw = torch.einsum("bnh,nhk->bnk", features.float(), self.heads[number]) + self.bias[number]
         logits, shift, scale = raw.chunk(3, dim=-1)
-        width = (self.start[number] + scale.clamp(-6.0, 6.0)).exp().clamp(min=self.narrowest)
+        width = torch.maximum((self.start[number] + scale.clamp(-6.0, 6.0)).exp(), self._least(number))
         return logits, shift * self.start[number].exp(), width
+
+    def _least(self, number: int | slice) -> Tensor:
+        """Least scales of the components, (..., R + 1)."""
+        of_references = torch.where(self.straight[number], self.narrowest[1], self.narrowest[0])
+        return torch.cat([of_references, self.narrowest[2].expand(*of_references.shape[:-1], 1)], dim=-1)
 
     def log_densities(self, coordinates: Tensor, location: Tensor, scale: Tensor, at: slice | int) -> Tensor:
         """Log-density of coordinates (B, N) or (B,) under components (..., R + 1); mass in codes of single values.
 
-        References are logistics of the coordinate cut off at the ends, the plane is one of the normal score.
+        References are logistics of the coordinate, or of the value, cut off at the ends, the plane is one of the normal
+        score.
         """
         near = self._near(coordinates, location[..., :-1], scale[..., :-1], at)
         node, _, code = self.nodes(coordinates, at)
@@ -289,23 +352,34 @@ class Numbers(nn.Module):
         return torch.cat([near, plane[..., None]], dim=-1)
 
     def _near(self, coordinates: Tensor, location: Tensor, scale: Tensor, at: slice | int) -> Tensor:
-        node, _, code = self.nodes(coordinates, at)
-        end = self.last[at].to(location.dtype)
+        node, share, code = self.nodes(coordinates, at)
+        straight, end = self.straight[at], self.last[at].to(location.dtype)
+        value = torch.lerp(self.knots[node], self.knots[node + 1], share)[..., None]
         left = code.to(location.dtype)[..., None]
-        end = end[..., None] if end.ndim else end
-        density = (coordinates[..., None] - location) / scale
+        low, high = (torch.where(straight, edge[node][..., None], left + k) for k, edge in enumerate(self._sides))
+        first = torch.where(straight, self.ends[at, :1], 0.0)
+        last = torch.where(straight, self.ends[at, 1:], end[..., None] if end.ndim else end)
+        density = (torch.where(straight, value, coordinates[..., None]) - location) / scale
         inside = functional.logsigmoid(density) + functional.logsigmoid(-density) - scale.log()
-        mass = torch.sigmoid((left + 1.0 - location) / scale) - torch.sigmoid((left - location) / scale)
+        inside = inside + torch.where(straight, self.rate[node][..., None].log(), 0.0)
+        mass = torch.sigmoid((high - location) / scale) - torch.sigmoid((low - location) / scale)
         inside = torch.where(self.lumped[node][..., None], mass.clamp(min=1e-10).log(), inside)
-        whole = torch.sigmoid((end - location) / scale) - torch.sigmoid(-location / scale)
+        whole = torch.sigmoid((last - location) / scale) - torch.sigmoid((first - location) / scale)
         return (inside - whole.clamp(min=1e-10).log()).clamp(min=CLOSED)
+
+    @property
+    def _sides(self) -> tuple[Tensor, Tensor]:
+        return self.low, self.high
 
     def drawn(self, location: Tensor, scale: Tensor, uniforms: Tensor, number: int, component: Tensor) -> Tensor:
         """Coordinates (B,) drawn from components (B,): of logistics cut off beyond the codes, or on the plane."""
-        end = float(self.last[number])
-        low, high = torch.sigmoid(-location / scale), torch.sigmoid((end - location) / scale)
+        straight = functional.pad(self.straight[number], (0, 1))[component]
+        first, last = (torch.where(straight, self.ends[number, k], k * self.last[number]) for k in range(2))
+        low, high = torch.sigmoid((first - location) / scale), torch.sigmoid((last - location) / scale)
         inner = (low + (high - low) * uniforms).double().clamp(1e-9, 1.0 - 1e-9)
-        found = (location + scale * torch.logit(inner).to(scale.dtype)).clamp(0.0, end - BELOW)
+        found = location + scale * torch.logit(inner).to(scale.dtype)
+        found = torch.where(straight, self.place_of(number, found), found)
+        found = found.clamp(0.0, float(self.last[number]) - BELOW)
         score = location + scale * torch.logit(uniforms.double().clamp(1e-9, 1.0 - 1e-9)).to(scale.dtype)
         found = torch.where(component < REFERENCES, found, self._at_rank(torch.special.ndtr(score), number))
         return self.settled(found, number)
@@ -331,6 +405,51 @@ def _interpolate(values: Tensor, rising: Tensor, at: Tensor) -> Tensor:
     begin, end = at.gather(1, right - 1), at.gather(1, right)
     share = torch.where(high > low, (values - low) / (high - low).clamp(min=1e-12), 0.5).clamp(-2.0, 3.0)
     return torch.where(torch.isfinite(high), begin + share * (end - begin), begin)
+
+
+def fitted_weights(gain: Tensor, counts: Tensor) -> Tensor:
+    """Likeliest weights of what gains nothing and of K others, (N, K + 1), from gains in the log-density, (B, N, K)."""
+    gain = torch.cat([torch.zeros_like(gain[..., :1]), gain], dim=-1)
+    weights = torch.full_like(gain[0], 1.0 / gain.shape[-1])
+    for _ in range(WEIGHINGS):
+        parts = (gain + weights.clamp(min=1e-6).log()).softmax(dim=-1) * counts[..., None]
+        weights = parts.sum(dim=0) / counts.sum(dim=0).clamp(min=1)[:, None]
+    return weights
+
+
+def _edges(scaled: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """`low`, `high`, `rate`, `ends` and `has_gaps` of the numbers, from the knots of their codes; see `Numbers`.
+
+    A code of a single value stands for what lies between the codes around it, half way where those are such codes too.
+    """
+    sides, ends, gaps = [], [], []
+    for knots in scaled:
+        first, last = knots[:, 0].clone(), knots[:, -1].clone()
+        lumped = first == last
+        before, after = last.roll(1), first.roll(-1)
+        low = torch.where(lumped.roll(1), (first + before) / 2, before)
+        high = torch.where(lumped.roll(-1), (first + after) / 2, after)
+        low[0], high[-1] = first[0] - (high[0] - first[0]), first[-1] + (first[-1] - low[-1])
+        if len(knots) == 1:
+            low, high = first - 0.5, first + 0.5
+        low, high = torch.where(lumped, low, first), torch.where(lumped, high, last)
+        high = torch.maximum(low, high)  # inside a bin there is no room for a value of its own
+        rate = knots.diff(dim=1, append=knots[:, -1:]) * (knots.shape[1] - 1)
+        rate = torch.where(lumped[:, None], (high - low)[:, None], rate)
+        sides.append(torch.stack([low[:, None].expand_as(knots), high[:, None].expand_as(knots), rate]).flatten(1))
+        ends.append(torch.stack([low[0], high[-1]]))
+        gaps.append(_is_torn(low, high))
+    if not scaled:
+        nothing = torch.zeros(0)
+        return nothing, nothing, nothing, torch.zeros(0, 2), torch.zeros(0, dtype=torch.bool)
+    low, high, rate = torch.cat(sides, dim=1).float()
+    return low, high, rate.clamp(min=1e-9), torch.stack(ends).float(), torch.tensor(gaps)
+
+
+def _is_torn(low: Tensor, high: Tensor) -> bool:
+    """Whether something lies between the codes."""
+    order = low.argsort(stable=True)
+    return bool((low[order][1:] > high[order].cummax(0).values[:-1] + 1e-6).any())
 
 
 def _spread(knots: Tensor) -> float:

@@ -10,12 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from datakiln.nets.numbers import REFERENCES, Numbers
+from datakiln.nets.numbers import NARROWEST, REFERENCES, SHARPEST, Numbers
 
 ROWS = 2000  # that are looked at
-NEAR = 0.05  # codes below which an error no longer counts
-GAIN = 0.5  # by which the mean logarithm of the error must fall below a constant's
-PAIR_GAIN = 0.4  # and below that of the best column alone, for two
+GAIN = 0.1  # nats a row that the column's own shares, mixed with a logistic around it in equal parts, must gain by one
+PAIR_GAIN = 0.15  # and more than by the best column alone, for two
 CANDIDATES = 6  # columns whose linear predictions are tried, those of the highest rank correlation
 FEW, MANY = 4, 40  # so many only in a table of more numbers than that
 NEAREST = 16  # columns that are tried alone, those of the highest rank correlation
@@ -25,16 +24,24 @@ MUCH = 0.7  # their rank correlation, at least
 ROUNDS = 6  # of reweighting
 LATER = 1  # references that follow a column in the fixed order: they serve rows of which cells are given
 LEAST = 50  # rows in which all columns have a value
+CLEAR = 0.01  # nats a row more that make errors look of one size among values
+WIDTHS = torch.tensor([0.05, 0.2, 0.5, 1.0, 2.0, 4.0])  # scales that are tried, times that of the middle of the errors
 FREQUENT = 0.1  # share of the rows from which a code is left out when nearness is judged
 
 
 class Reference(NamedTuple):
-    """Columns that predict a number, how well, and how: standardised values are slopes times theirs plus a constant."""
+    """Columns that predict a number, how well, and how: standardised values are slopes times theirs plus a constant.
 
-    error: float
+    The loss is the negative gain, in nats a row. Errors are of one size among values where the prediction is straight,
+    else among coordinates; a logistic of this scale fits them.
+    """
+
+    loss: float
     columns: tuple[int, ...]
     slopes: tuple[float, ...]
     intercept: float
+    straight: bool
+    scale: float
 
 
 @torch.no_grad()
@@ -60,7 +67,8 @@ def choose(
             for side, (j, slope) in enumerate(zip(entry.columns, entry.slopes, strict=True)):
                 numbers.reference[i, place, side], numbers.slope[i, place, side] = j, slope
             numbers.intercept[i, place] = entry.intercept
-            numbers.start[i, place] = math.log(max(entry.error, 0.1))
+            numbers.straight[i, place] = entry.straight
+            numbers.start[i, place] = math.log(entry.scale if entry.straight else max(entry.scale, 0.1))
 
 
 class _Search:
@@ -82,14 +90,12 @@ class _Search:
 
     def of(self, i: int) -> list[Reference]:
         """References of one number, the closest first, the best of each set of columns."""
-        alone = self.coordinates[self.counted[:, i], i]
-        if len(alone) < LEAST:
+        if int(self.counted[:, i].sum()) < LEAST:
             return []
-        blind = _log_error(alone - alone.median())
         tried = self.likeness[i].topk(min(NEAREST, len(self.numbers))).indices.tolist()
         near = [j for j in tried[: CANDIDATES if len(self.numbers) <= MANY else FEW] if j != i]
         single = [entry for j in tried if j != i for entry in self._lines(i, (j,), j in near)]
-        close = sorted(entry for entry in single if math.log(entry.error) < blind - GAIN)
+        close = sorted(entry for entry in single if entry.loss < -GAIN)
         best: dict[tuple[int, ...], Reference] = {}
         for entry in close:
             best.setdefault(entry.columns, entry)
@@ -97,8 +103,8 @@ class _Search:
         pairs.update({pair: False for pair in self.alike if i not in pair and pair not in pairs})
         for pair, is_near in pairs.items():
             for entry in self._lines(i, pair, is_near):
-                least = min([blind - GAIN + PAIR_GAIN, *(math.log(best[j,].error) for j in pair if (j,) in best)])
-                if math.log(entry.error) < least - PAIR_GAIN and entry.error < best.get(pair, entry).error + 1e-12:
+                least = min([PAIR_GAIN - GAIN, *(best[j,].loss for j in pair if (j,) in best)])
+                if entry.loss < least - PAIR_GAIN and entry.loss < best.get(pair, entry).loss + 1e-12:
                     best[pair] = entry
         return sorted(best.values())
 
@@ -118,14 +124,45 @@ class _Search:
         for slopes, intercept in lines:
             predicted = (x * torch.tensor(slopes, dtype=x.dtype)).sum(dim=1) + intercept
             at = self.numbers.place_of(i, predicted.float())
-            error = math.exp(_log_error(self.coordinates[rows, i] - at))
-            found.append(Reference(error, columns, slopes, intercept))
+            loss, is_straight, scale = self._shape(i, rows, self.coordinates[rows, i] - at, y - predicted)
+            found.append(Reference(loss, columns, slopes, intercept, is_straight, scale))
         return found
 
+    def _shape(self, i: int, rows: Tensor, of_coordinates: Tensor, of_values: Tensor) -> tuple[float, bool, float]:
+        """The loss of a prediction with these errors, whether they are of one size among values, and their scale."""
+        numbers = self.numbers
+        node, _, code = numbers.nodes(self.coordinates[rows, i], i)
+        begin, size = int(numbers.codes.first[numbers.numbers[i]]), int(numbers.last[i])
+        every = numbers.share[begin : begin + size].double()
+        share = (every[code] / every[every < FREQUENT].sum().clamp(min=1e-9)).log()  # among the rows that are looked at
+        rate, lumped = numbers.rate[node].double(), numbers.lumped[node]
+        gain, scale = _logistic(of_coordinates.double(), torch.ones_like(rate), lumped, NARROWEST, share)
+        if not bool(numbers.has_gaps[i]):
+            straight, of_one_size = _logistic(of_values, rate, lumped, SHARPEST, share)
+            if straight > gain + CLEAR:
+                return -straight, True, of_one_size
+        return -gain, False, scale
 
-def _log_error(errors: Tensor) -> float:
-    """The mean logarithm: low where half of the rows are met exactly, and where all are met about."""
-    return float((errors.abs() + NEAR).log().mean())
+
+def _logistic(errors: Tensor, rate: Tensor, lumped: Tensor, narrowest: float, blind: Tensor) -> tuple[float, float]:
+    """What a mixture in equal parts with a logistic around 0 gains over the log-densities given, and its scale.
+
+    Arguments:
+        errors: In coordinates or values, (n,).
+        rate: How many of these one coordinate has there.
+        lumped: Whether the coordinate is a code of a single value, with a mass instead of a density.
+        narrowest: Least scale.
+        blind: Log-densities of coordinates, or log-masses, without the logistic.
+    """
+    size = errors.abs()
+    scales = (float(size.median()) / math.log(3.0) * WIDTHS.double()).clamp(min=narrowest)[:, None]
+    z = size / scales
+    dense = -z - 2.0 * torch.log1p((-z).exp()) - scales.log() + rate.log()
+    mass = torch.sigmoid((rate / 2 - size) / scales) - torch.sigmoid((-rate / 2 - size) / scales)
+    likely = torch.where(lumped, mass.clamp(min=1e-10).log(), dense) - blind
+    gain = (torch.logaddexp(likely, torch.zeros_like(likely)) - math.log(2.0)).mean(dim=1)
+    best = int(gain.argmax())
+    return float(gain[best]), float(scales[best])
 
 
 def _rank_correlations(coordinates: Tensor, known: Tensor) -> Tensor:

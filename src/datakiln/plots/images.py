@@ -30,6 +30,23 @@ def beside(real: Pixels, synthetic: Pixels, path: Path) -> Path:
 
 
 @styled
+def columns(parts: Sequence[tuple[str, Pixels]], path: Path, caption: str) -> Path:
+    """What was made of pictures beside them, a row each; returns the path.
+
+    Arguments:
+        parts: Title and pictures (n, C, H, W) of each column, row by row the same picture.
+        path: The PNG to write.
+        caption: What is shown.
+    """
+    count = max(len(pictures) for _, pictures in parts)
+    figure = new_figure(min(WIDTH, 1.1 * len(parts)), 1.1 * count + 0.5)
+    for axes, (title, pictures) in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, strict=True):
+        _show(axes, grid(pictures, columns=1))
+        axes.set_title(title, fontsize="small")
+    return save(figure, path, caption, is_photo=True)
+
+
+@styled
 def neighbours(samples: Pixels, nearest: Pixels, distances: NDArray[np.floating], path: Path) -> Path:
     """Each sample (first column) and the training pictures nearest to it in pixels; returns the path.
 

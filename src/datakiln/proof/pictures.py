@@ -30,6 +30,7 @@ from datakiln.plots.images import beside, filmstrip, neighbours
 from datakiln.plots.latent import kl_plot, latent_plot
 from datakiln.plots.training import loss_curves
 from datakiln.proof.base import Proof, scores
+from datakiln.proof.transformed import source_labels, transformed_plot, transformed_scores
 from datakiln.results import Score
 from datakiln.sampling.pictures import class_counts
 from datakiln.sampling.scoring import scorers_of
@@ -89,7 +90,7 @@ class ImageProof(Proof):
         made = sampled(synthesizer, n, seed) if synthesizer.model.can_draw else self._transformed(synthesizer, n, seed)
         content: dict[str, Any] = {"images": made.pictures.transpose(0, 2, 3, 1)}
         if made.labels is not None:
-            content |= {"labels": made.labels, "classes": np.array(synthesizer.codec.spec.classes)}
+            content |= {"labels": made.labels, "classes": np.array(self.data.target.spec.classes)}
         with replacing(folder / "synthetic.npz") as partial, partial.open("wb") as file:
             np.savez_compressed(file, **content)
         first = made.pictures[:SHOWN]
@@ -99,19 +100,23 @@ class ImageProof(Proof):
     def _transformed(self, synthesizer: Synthesizer, n: int, seed: int) -> Made:
         """What a model that takes an input makes of the held-out pictures, as many as there are."""
         x = to_levels(self.data.inputs("test", n, synthesizer.model.takes))
-        return Made(synthesizer.transform(x, seed=seed))
+        return Made(synthesizer.transform(x, seed=seed), source_labels(self.data, len(x)))
 
     def figures(self, synthetic: Made, metrics: Sequence[Metric], seed: int, console: Console) -> list[Score]:
         """Every metric of the config, with a progress line on a terminal."""
-        holdout, labels = self.data.stacked("test", MOST_HELD_OUT)
+        target = self.data.target
+        holdout, labels = target.stacked("test", MOST_HELD_OUT)
         sets = replace(
-            training_sets(self.data, self.data.device, sampled=True), judged=torch.from_numpy(synthetic.pictures),
+            training_sets(target, self.data.device, sampled=True), judged=torch.from_numpy(synthetic.pictures),
             labels=None if synthetic.labels is None else torch.from_numpy(synthetic.labels),
             holdout=holdout, holdout_labels=labels, seed=seed, trained_with=synthetic.networks,
             told=None if self.synthesizer is None else self._told,
         )  # fmt: skip
         with console.work("measuring", STEPS * len(metrics)) as work:
-            return scores(evaluate_images(replace(sets, watch=work.part), metrics, work.step))
+            found = scores(evaluate_images(replace(sets, watch=work.part), metrics, work.step))
+            if metrics and self.synthesizer is not None and not self.synthesizer.model.can_draw:
+                found += transformed_scores(self.data, self.synthesizer, sets, seed)
+            return found
 
     def _told(self, members: int, others: int) -> Told:
         """What the model says of training pictures and of held-out ones; NaN for those that are too many for memory."""
@@ -133,11 +138,13 @@ class ImageProof(Proof):
         target = folder / "plots"
         target.mkdir(exist_ok=True)
         pictures = synthetic.pictures
-        real = self.data.examples("train", SHOWN)[0].numpy()
+        real = self.data.target.examples("train", SHOWN)[0].numpy()
         drawn: list[Path | None] = [beside(real, pictures[:SHOWN], target / "beside.png")]
+        if not synthesizer.model.can_draw:
+            drawn.append(transformed_plot(self.data, synthesizer, target / "transformed.png"))
         drawn.append(self._neighbours(torch.from_numpy(pictures[:ASKED]), target / "neighbours.png"))
         if synthetic.labels is not None:
-            drawn.append(_by_class(synthetic, self.data.spec.classes, target / "classes.png"))
+            drawn.append(_by_class(synthetic, self.data.target.spec.classes, target / "classes.png"))
         drawn.append(filmstrip(sorted((folder / "samples").glob("epoch-*.png")), target / "epochs.png"))
         if isinstance(synthesizer.model, VAE):
             drawn += self._latent_plots(synthesizer.model, target)
@@ -147,7 +154,7 @@ class ImageProof(Proof):
         return [path for path in drawn if path is not None]
 
     def _neighbours(self, samples: Tensor, path: Path) -> Path:
-        distances, found = nearest(samples, self.data.batches("train"), NEIGHBOURS)
+        distances, found = nearest(samples, self.data.target.batches("train"), NEIGHBOURS)
         return neighbours(samples.numpy(), found.numpy(), distances.numpy(), path)
 
     @torch.no_grad()
@@ -165,7 +172,7 @@ class ImageProof(Proof):
     def samples(self, synthetic: Made) -> Samples:
         """The first pictures, with the class that each was asked to show."""
         first, labels = synthetic.pictures[:SAMPLED], synthetic.labels
-        names = () if labels is None else tuple(str(self.data.spec.classes[k]) for k in labels[:SAMPLED])
+        names = () if labels is None else tuple(str(self.data.target.spec.classes[k]) for k in labels[:SAMPLED])
         return Samples(pictures=first.transpose(0, 2, 3, 1), labels=names)
 
     def preview(self, synthetic: Made) -> None:

@@ -13,10 +13,11 @@ from datakiln.codecs.series.series import Roles
 from datakiln.console import Console
 from datakiln.data.series.series import SeriesData
 from datakiln.metrics.series.fidelity import autocorrelations
-from datakiln.metrics.series.sets import Metric, SeriesSets, evaluate_series, matrix, names_of, starts, windows
+from datakiln.metrics.series.sets import Metric, SeriesSets, evaluate_series, matrix, names_of, origins, windows
 from datakiln.plots.series import autocorrelation_plot, bands_plot, paths_plot
 from datakiln.plots.training import loss_curves
 from datakiln.proof.base import Proof, scores
+from datakiln.proof.media import media_plots, media_scores, write_beside
 from datakiln.results import Score
 from datakiln.sampling.series import series_csv
 from datakiln.sampling.synthesizer import Synthesizer
@@ -43,6 +44,8 @@ class SeriesProof(Proof):
         frame: pd.DataFrame = synthesizer.sample(n, seed=seed)
         with replacing(folder / "synthetic.csv") as partial:
             partial.write_bytes(series_csv(frame, self.data.codec))
+        if self.data.codec.medium != "rows":
+            write_beside(frame, self.data, folder)
         return frame
 
     def sets(self, synthetic: pd.DataFrame, seed: int) -> SeriesSets:
@@ -57,7 +60,9 @@ class SeriesProof(Proof):
         return sets if data.window is None and data.entity is not None else dataclasses.replace(sets, lengths={})
 
     def figures(self, synthetic: pd.DataFrame, metrics: Sequence[Metric], seed: int, console: Console) -> list[Score]:
-        """Every metric of the config, with a line about progress on a terminal."""
+        """Every metric of the config, with a line about progress on a terminal; of sound and text their own."""
+        if self.data.codec.medium != "rows":
+            return media_scores(self.data, self.synthesizer, synthetic)
         with console.work("measuring", len(metrics)) as work:
             return scores(evaluate_series(self.sets(synthetic, seed), metrics, progress=work.step))
 
@@ -65,7 +70,10 @@ class SeriesProof(Proof):
         """Paths, bands, autocorrelations and curves."""
         target = folder / "plots"
         target.mkdir(exist_ok=True)
-        drawn = series_plots(self.sets(synthetic, 0), target)
+        if self.data.codec.medium != "rows":
+            drawn = media_plots(self.data, synthetic, target)
+        else:
+            drawn = series_plots(self.sets(synthetic, 0), target)
         history = self.history(folder / "metrics.csv")
         if history is not None and len(history) and (curves := loss_curves(history, target / "curves.png")):
             drawn.append(curves)
@@ -86,15 +94,16 @@ def series_sets(
 ) -> SeriesSets:
     """Windows of "train", "test" and "synthetic" rows, those of one sequence together and in order."""
     out = [roles.entity, roles.time]
-    found, lengths, owners = {}, {}, {}
+    found, lengths, owners, begin = {}, {}, {}, {}
     for name in ("train", "test", "synthetic"):
         values = matrix(frames[name], schema, out, frames["train"])
         found[name] = windows(values, groups[name], length)
+        begin[name] = origins(groups[name], length)
         lengths[name] = np.bincount(groups[name])
         if roles.entity is not None and name != "synthetic":
-            owners[name] = groups[name][starts(groups[name], length)]
+            owners[name] = begin[name][:, 0]
     names = names_of(schema, out, frames["train"])
-    return SeriesSets(names, **found, lengths=lengths, seed=seed, owners=owners)
+    return SeriesSets(names, **found, lengths=lengths, seed=seed, owners=owners, origins=begin)
 
 
 def series_plots(sets: SeriesSets, target: Path) -> list[Path]:

@@ -33,6 +33,16 @@ MEANINGS = {
     "twosample/boosting_relations": "The same where the classifier is also shown what two columns come to: it sees "
     "whether one equals another, is less, or goes with the parts of a date.",
     "twosample/logistic_auc": "How well a simple classifier tells them: 0.5 not at all, 1 always. It is easily fooled.",
+    # pictures made of pictures
+    "upscaling/psnr": "How near enlarged pictures are to the real ones, pixel by pixel, in decibels; the floor is "
+    "bicubic interpolation.",
+    "upscaling/ssim": "How much of the structure of the real pictures enlarged ones have: 1 means all.",
+    "upscaling/consistency": "How far enlarged pictures, made small again, are from those given, in grey levels.",
+    "upscaling/perceptual": "How far enlarged pictures are from real ones in the eyes of a network: 0 means not.",
+    "translation/cycle_there": "What is lost of a picture of the first set on its way there and back, in grey levels.",
+    "translation/cycle_back": "What is lost of a picture of the second set on its way there and back, in grey levels.",
+    "translation/agreement_there": "Share of translations that a classifier of the other side gives their old class.",
+    "translation/agreement_back": "The same of the way back; low where translations are of another class.",
     # use of tables
     "utility/tstr_auc": "How well a model that learnt from synthetic rows ranks real ones: 1 perfectly, 0.5 by chance.",
     "utility/tstr_accuracy": "Share of real rows whose class is told by a model that learnt from synthetic rows alone.",
@@ -105,6 +115,13 @@ MEANINGS = {
     "series/lengths": "How far the lengths of sequences are from the real ones: 0 means the same.",
     "series/discriminative": "How much more often than by chance a small recurrent net tells synthetic windows from "
     "real ones, as published tables have it: 0 never, 0.5 always. It is easily fooled.",
+    "series/context_fid": "How far windows are from real ones in what a small net keeps of them: 0 means the same.",
+    "sound/bits_per_sample": "How many bits the model needs for a sample of an unseen sound; 8 know nothing.",
+    "text/bits_per_character": "How many bits the model needs for a byte of unseen text; 8 know nothing.",
+    "text/bits_per_character_gzip": "How many bits gzip needs for the same bytes behind the training text.",
+    "text/bits_per_character_xz": "How many bits xz needs for the same bytes behind the training text.",
+    "text/bits_per_character_5gram": "How many bits counts of five bytes and the next need for the same bytes.",
+    "text/remembered": "Share of the runs of 20 bytes that stand word for word in the training text.",
     "series/predictive": "How far a net that learnt from synthetic windows is off, one step ahead, on training ones.",
     "twosample/gru32_auc": "How well a recurrent net tells synthetic from real windows: 0.5 not at all, 1 always.",
     "utility/forecast_error": "How far a net that learnt from synthetic windows is off, one step ahead, on new ones.",

@@ -57,8 +57,8 @@ def fill_folder(
         return synthesizer.complete(np.stack(pixels), hidden, seeds, options)
 
     asked = {"seed": seed, "from": str(source), "mask": str(mask), **options.given()}
-    made, left = _write_folder(synthesizer, source, out, "fill", asked, _own_side(synthesizer), drawn, overwrite)
-    return f"{counted(made, 'picture')} filled, {100 * hidden.mean():.0f} % of each drawn{_left_out(left)};"
+    made, left = _write_folder(synthesizer, source, out, "fill", asked, own_side(synthesizer), drawn, overwrite)
+    return f"{counted(made, 'picture')} filled, {100 * hidden.mean():.0f} % of each drawn{left_out(left)};"
 
 
 def upscale_folder(
@@ -105,7 +105,7 @@ def upscale_folder(
     told = {"condition": {name: str(value) for name, value in condition.items()}} if condition else {}
     asked = {"seed": seed, "from": str(source), "upscale": side, **told, **options.given()}
     made, left = _write_folder(synthesizer, source, out, "upscale", asked, small, drawn, overwrite)
-    return f"{counted(made, 'picture')} drawn at {side} px{_left_out(left)};"
+    return f"{counted(made, 'picture')} drawn at {side} px{left_out(left)};"
 
 
 def _write_folder(
@@ -138,7 +138,7 @@ def _write_folder(
     first -= first % chunk  # pieces are drawn whole, so that a picture does not depend on where a command was stopped
     with unfinished:
         for start in range(0, len(files), chunk):
-            good, pixels, bad = _read(files[start : start + chunk], read)
+            good, pixels, bad = read_all(files[start : start + chunk], read)
             left += bad
             made += len(good)
             if pixels and start >= first:
@@ -175,7 +175,7 @@ def score_folder(synthesizer: Synthesizer, source: Path, out: str) -> str:
     own = -synthesizer.picture_log_prob(synthesizer.sample(TYPICAL), (0, 0)) / (each * math.log(2))
     mean, deviation = float(own.mean()), max(float(own.std(ddof=1)), 1e-9)
     for start in range(0, len(files), synthesizer.codec.chunk):
-        good, pixels, bad = _read(files[start : start + synthesizer.codec.chunk], _own_side(synthesizer))
+        good, pixels, bad = read_all(files[start : start + synthesizer.codec.chunk], own_side(synthesizer))
         left += bad
         if pixels:
             nats = synthesizer.picture_log_prob(np.stack(pixels), (0, start))
@@ -189,7 +189,7 @@ def score_folder(synthesizer: Synthesizer, source: Path, out: str) -> str:
     with replacing(Path(out)) as partial:
         table.to_csv(partial, index=False, float_format="%.5f")
     told = f"{table['bits_per_dim'].mean():.3f} bits a dimension on average, {mean:.3f} of samples of the model"
-    return f"{counted(len(rows), 'picture')} scored, {told}{_left_out(left)};"
+    return f"{counted(len(rows), 'picture')} scored, {told}{left_out(left)};"
 
 
 def read_mask(mask: str | None, shape: tuple[int, ...]) -> np.ndarray:
@@ -227,13 +227,13 @@ def png_bits(picture: np.ndarray) -> int:
     return 8 * len(content.getvalue())
 
 
-def _own_side(synthesizer: Synthesizer) -> Callable[[Image.Image], np.ndarray]:
+def own_side(synthesizer: Synthesizer) -> Callable[[Image.Image], np.ndarray]:
     """Pictures at the model's side."""
     channels, side, _ = synthesizer.codec.spec.shape
     return lambda picture: square(picture, side, channels)
 
 
-def _read(
+def read_all(
     files: list[Path], read: Callable[[Image.Image], np.ndarray]
 ) -> tuple[list[int], list[np.ndarray], list[str]]:
     """Which of the files are pictures, these as `read` gives them, uint8 (C, H, W), and the faults of others."""
@@ -247,5 +247,6 @@ def _read(
     return good, pixels, bad
 
 
-def _left_out(left: list[str]) -> str:
+def left_out(left: list[str]) -> str:
+    """Which files were no pictures, in words."""
     return f"; left out: {', '.join(left[:3])}{', ...' if len(left) > 3 else ''}" if left else ""

@@ -18,8 +18,6 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from datakiln.data.pictures.files import BadPicture, read_picture, square
-from datakiln.data.pictures.finding import find_pictures
 from datakiln.errors import UserError
 from datakiln.plots.grids import ACROSS, grid, save_animation, save_grid
 from datakiln.sampling.room import BLOCK, check_room
@@ -27,7 +25,6 @@ from datakiln.sampling.synthesizer import Synthesizer, fingerprint
 from datakiln.sampling.unfinished import Unfinished, UnfinishedFolder
 from datakiln.spec import PLAIN, Sampling
 from datakiln.storage import replacing
-from datakiln.wording import counted
 
 Draw = Callable[..., Iterator[np.ndarray]]  # pieces of pictures, from the one on that holds picture `done`
 MOST_IN_GRID = 4096
@@ -321,57 +318,3 @@ def note(asked: Mapping[str, Any]) -> PngInfo:
     text.add_text("Software", MAKER)
     text.add_text("Sampling", json.dumps(asked, sort_keys=True))
     return text
-
-
-def translate_folder(
-    synthesizer: Synthesizer,
-    source: Path,
-    out: Path,
-    condition: Mapping[str, Any],
-    seed: int,
-    options: Sampling = PLAIN,
-    overwrite: bool = False,
-) -> str:
-    """Writes what the model makes of each picture of a folder, under the same name; says how many.
-
-    Pictures are cut to the middle square and brought to the side that the model takes. Those that cannot be read are
-    named and left out.
-
-    Raises:
-        UserError: No such folder, no usable picture in it, or files that would be lost.
-    """
-    files, _, _ = find_pictures(source, labels=False, option="translate")
-    names = [path.relative_to(source).with_suffix(".png") for path in files]
-    if len(set(names)) < len(names):  # a.jpg beside a.png
-        names = [path.relative_to(source).with_name(f"{path.name}.png") for path in files]
-    asked = {"seed": seed, "condition": {name: str(value) for name, value in condition.items()}, **options.given()}
-    whole = {"model": fingerprint(synthesizer), "device": synthesizer.model.device.type, "from": str(source), **asked}
-    unfinished = UnfinishedFolder(out, {**whole, "n": len(files)}, len(files), "pictures", overwrite)
-    first = unfinished.done
-    taken = [name for name in names[first:] if (out / name).exists() and not (overwrite and is_sample(out / name))]
-    if taken and not unfinished.was_left:
-        raise UserError(f"out={out} holds {taken[0]} already; choose another folder, or overwrite=true for a sample's")
-    channels, side = synthesizer.model.takes[0], synthesizer.model.takes[1]
-    done, left, chunk = 0, [], synthesizer.codec.chunk
-    with unfinished:
-        for start in range(0, len(files), chunk):
-            pixels, good = [], []
-            for path, name in zip(files[start:], names[start : start + chunk], strict=False):
-                try:
-                    pixels.append(square(read_picture(path)[0], side, channels))
-                    good.append(name)
-                except BadPicture as fault:
-                    left.append(f"{path.name} {fault}")
-            done += len(good)
-            if not pixels or start + chunk <= first:
-                continue  # nothing to make, or made before this command was stopped
-            made = synthesizer.transform(np.stack(pixels), condition, seed, options)
-            for name, picture in zip(good, made, strict=True):
-                (out / name).parent.mkdir(parents=True, exist_ok=True)
-                with replacing(out / name) as partial:
-                    to_image(picture).save(partial, format="PNG", pnginfo=note({**asked, "from": str(name)}))
-            unfinished.advance(min(start + chunk, len(files)))
-    if not done:
-        raise UserError(f"translate={source}: no picture could be read ({left[0]})")
-    told = f"; left out: {', '.join(left[:3])}{', ...' if len(left) > 3 else ''}" if left else ""
-    return f"{counted(done, 'picture')} translated{told};"

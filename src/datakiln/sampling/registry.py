@@ -175,7 +175,20 @@ def _check_arguments(found: Callable[..., Any], arguments: Mapping[str, Any], wh
 
 
 def _hints(found: Callable[..., Any]) -> dict[str, Any]:
-    function = found.__init__ if isinstance(found, type) else found  # type: ignore[misc]
+    """Annotations of all arguments, those included that a class passes on to the one it is made from."""
+    if not isinstance(found, type):
+        return _own_hints(found)
+    hints: dict[str, Any] = {}
+    for base in found.__mro__:
+        init = vars(base).get("__init__")
+        if inspect.isfunction(init):
+            hints = {**_own_hints(init), **hints}
+            if all(p.kind is not p.VAR_KEYWORD for p in inspect.signature(init).parameters.values()):
+                break
+    return hints
+
+
+def _own_hints(function: Callable[..., Any]) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function)
     except NameError:  # a name that is imported for type checkers only

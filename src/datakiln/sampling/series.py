@@ -14,6 +14,7 @@ from datakiln.codecs.series.series import SeriesCodec
 from datakiln.codecs.tables.values import to_numbers
 from datakiln.errors import UserError, near
 from datakiln.plots.series import LEVELS, fan_plot
+from datakiln.sampling.media import is_media, write_media
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.sampling.writing import as_csv
 from datakiln.schema import Field, Schema
@@ -62,7 +63,7 @@ def write_endless(
     model = synthesizer.model
     if length > codec.spec.shape[0] and not model.can_unroll:
         told = f"{type(model).__name__} makes sequences of {codec.spec.shape[0]} steps"
-        raise UserError(f"length={length}: {told}; train model=tsar")
+        raise UserError(f"length={length}: {told}; train model=tsar or wavenet")
     if condition and model.conditioning != "columns":
         raise UserError(f"condition.{next(iter(condition))}: {type(model).__name__} cannot be told; train model=tsar")
     wanted = codec.told(condition, 1)
@@ -120,6 +121,8 @@ def _pieces(synthesizer: Synthesizer, first: torch.Tensor, length: int, options:
 
 def _write(out: Path, pieces: Iterator[pd.DataFrame], codec: SeriesCodec) -> int:
     """Pieces to one file that appears when it is complete; returns its rows."""
+    if is_media(out, codec):
+        return write_media(out, pieces, codec)
     if out.suffix not in (".csv", ".parquet"):
         raise UserError(f"out={out} must end in .csv or .parquet")
     rows = 0

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from datakiln.codecs.base import Codec
+from datakiln.codecs.pictures import ImageCodec
 from datakiln.codecs.series.series import SeriesCodec
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.codecs.tables.values import choice_dtype
@@ -28,6 +29,7 @@ from datakiln.models.pictures import PictureModel
 from datakiln.sampling.checkpoints import find_checkpoint, load_model, read_checkpoint
 from datakiln.sampling.rejection import NOTHING, Account, Allowed, Request, Seeds
 from datakiln.sampling.related import beside_given, completed_frame
+from datakiln.sampling.steps import StepRules
 from datakiln.schema import GENERATED_TYPES
 from datakiln.spec import PLAIN, DataSpec, Sampling
 
@@ -90,6 +92,8 @@ class Synthesizer:
         self.origin = dict(origin or {})
         if isinstance(codec, TableCodec):
             self.rules = Rules.from_state(constraints, codec.schema)
+        if isinstance(codec, SeriesCodec) and constraints:
+            model.accepts = StepRules(codec, Rules.from_state(constraints, codec.schema))
 
     @classmethod
     def load(cls, run: str | Path, device: str = "cpu", raw: bool = False) -> Synthesizer:
@@ -187,30 +191,42 @@ class Synthesizer:
         self.model.check_options(options)
 
     def transform(
-        self, data: Any, condition: Mapping[str, Any] | None = None, seed: int = 0, options: Sampling = PLAIN
+        self,
+        data: Any,  # noqa: ANN401
+        condition: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        options: Sampling = PLAIN,
+        part: int = 0,
     ) -> Any:  # noqa: ANN401
         """Examples made from others by a model that takes an input: translated, upscaled, restored.
 
         Arguments:
             data: Inputs in user units; pictures uint8 (n, C, H, W) of the shape `model.takes`.
-            condition: {"class": name} of what they are to become, where the model has a choice.
+            condition: {"class": name} or {"domain": name} of what they are to become, where the model has a choice.
             seed: Same seed, same results on the same machine.
             options: See `sample`.
+            part: A further seed, for parts of one large input that are made apart.
 
         Raises:
             UserError: The model takes no input, or an option changes nothing.
         """
         if not self.model.can_transform:
             raise UserError(f"{type(self.model).__name__} takes no input, it draws; leave out translate=")
-        given = (condition or {}).get("class")
+        target_of = self._target(condition or {})
         parts = []
         for i, start in enumerate(range(0, len(data), self.codec.chunk)):
             x = self.codec.encode(data[start : start + self.codec.chunk]).to(self.model.device)
-            target = None if given is None else torch.full((len(x),), self.codec.class_index(given)).to(x.device)
-            with self.seeded((seed, 0, i)):
+            target = None if target_of is None else torch.full((len(x),), target_of, device=x.device)
+            with self.seeded((seed, part, i)):
                 made = self.model.transformed(x, target, options)
-            parts.append(self.codec.decode(made, _generator((seed, 0, i)), start))
+            parts.append(self.codec.decode(made, _generator((seed, part, i)), start))
         return pd.concat(parts, ignore_index=True) if isinstance(parts[0], pd.DataFrame) else np.concatenate(parts)
+
+    def _target(self, condition: Mapping[str, Any]) -> int | None:
+        """Index of the class or domain that examples are to become; None for none."""
+        if isinstance(self.codec, ImageCodec) and "domain" in condition:
+            return self.codec.domain_index(condition["domain"])
+        return self.codec.class_index(condition["class"]) if "class" in condition else None
 
     @torch.no_grad()
     def picture_log_prob(self, pictures: np.ndarray, seeds: Sequence[int] = (0,)) -> np.ndarray:
@@ -323,7 +339,8 @@ class Synthesizer:
     def impute(self, frame: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         """A table with its missing cells filled by a draw given the known cells of their row; known cells stay.
 
-        Where missing is itself likely for a cell, it is drawn again, `FILL_TRIES` times at most, then left missing.
+        Where missing is itself likely for a cell, it is drawn again, `FILL_TRIES` times at most, then left missing. So
+        is a row whose filled cells break a constraint or an order of columns, if the known ones leave it a choice.
 
         Raises:
             UserError: The model cannot be told columns, or the table lacks one that the model uses.
@@ -335,20 +352,45 @@ class Synthesizer:
         filled = frame[names].reset_index(drop=True)
         if codec.plan.relations:
             filled = completed_frame(codec, filled)
+        given = filled.copy()
+        self._fill(codec, filled, seed, 0)
+        for turn in range(1, FILL_TRIES):
+            at = np.flatnonzero(self._breaks(codec, filled) & given.isna().any(axis=1).to_numpy())
+            if not len(at):
+                break
+            again = given.iloc[at].reset_index(drop=True)
+            self._fill(codec, again, seed, turn)
+            met = ~self._breaks(codec, again)
+            filled.loc[at[met]] = again[met].to_numpy()
+        fields = [codec.schema[name] for name in names]
+        dtypes = {field.name: choice_dtype(field, []) if field.categories else field.dtype for field in fields}
+        return filled.astype(dtypes).set_axis(frame.index)
+
+    def _fill(self, codec: TableCodec, filled: pd.DataFrame, seed: int, turn: int) -> None:
+        """Draws the missing cells of the rows, in place."""
         for i in range(FILL_TRIES):
-            at = np.flatnonzero(filled.isna().any(axis=1))
+            at, key = np.flatnonzero(filled.isna().any(axis=1)), (seed, turn, i)
             if not len(at):
                 break
             gaps = filled.iloc[at].reset_index(drop=True)
-            drawn = codec.decode(self._draw(len(at), codec.encode_gaps(gaps), (seed, 0, i)), _generator((seed, 0, i)))
+            drawn = codec.decode(self._draw(len(at), codec.encode_gaps(gaps), key), _generator(key))
             if codec.plan.relations:
                 drawn = beside_given(codec, gaps, drawn)
             for name in gaps.columns[gaps.isna().any()]:
                 column = gaps[name].where(gaps[name].notna(), drawn[name])
                 filled.loc[at, name] = column.to_numpy()
-        fields = [codec.schema[name] for name in names]
-        dtypes = {field.name: choice_dtype(field, []) if field.categories else field.dtype for field in fields}
-        return filled.astype(dtypes).set_axis(frame.index)
+
+    def _breaks(self, codec: TableCodec, filled: pd.DataFrame) -> np.ndarray:
+        """Rows without a missing cell that break a constraint or an order, of those whose columns are all there."""
+        bad = np.zeros(len(filled), dtype=bool)
+        for constraint in self.rules.rowwise:
+            if set(constraint.columns) <= set(filled):
+                there = np.flatnonzero(filled[list(constraint.columns)].notna().all(axis=1))
+                bad[there] |= ~constraint.holds(filled.iloc[there].infer_objects(), self.rules.schema)
+        for relation in codec.plan.checked:
+            if set(relation.columns) <= set(filled):
+                bad |= relation.breaks(filled, codec.schema)
+        return bad
 
     def log_prob(self, frame: pd.DataFrame, unknown: Sequence[str] = ()) -> pd.Series:
         """Log-probability of each row in nats, bins of numbers counted as categories; the lowest are anomalies.

@@ -210,8 +210,8 @@ def _judge(study: Study, task: Task, protected: str, cells: dict[str, Content], 
                 word = "" if moved.excludes_zero else ", no more than chance"
                 study.evidence.append(f"{arm}: gap in {title} changes by {moved.text}{word}")
         both = [cells.get(f"{main}/{name}/0") for name in (arm, "real")]
-        reached = [number(cell["figures"]["accuracy"][0]) for cell in both if cell is not None]
-        if len(reached) == 2:
+        if all(both):
+            reached = [number(cell["figures"]["accuracy"][0]) for cell in both if cell]
             study.evidence.append(f"{arm}: accuracy {reached[0]}, from real rows {reached[1]}")
     for name in LEARNERS:
         rows = []

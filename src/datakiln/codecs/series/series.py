@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 
 from datakiln.codecs.series.clock import Clock
+from datakiln.codecs.series.media import COLUMN, Medium, every_code
 from datakiln.codecs.tables.choice import ChoiceColumn
 from datakiln.codecs.tables.columns import ColumnsCodec
 from datakiln.codecs.tables.generated import GeneratedColumn
 from datakiln.codecs.tables.relations.plan import Plan
 from datakiln.codecs.tables.relations.relation import Relation
+from datakiln.codecs.tables.scaling import MinMax, NumericEncoder
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.codecs.tables.values import to_numbers
 from datakiln.errors import UserError
@@ -60,6 +62,7 @@ class SeriesCodec(ColumnsCodec):
         made: Generated columns of a sequence: its name, and static ids, texts and constants.
         clock: Of the times; None without a column of times.
         lengths: Of the training sequences, those that samples are given where the model does not end them itself.
+        medium: Whether the steps are rows, or the bytes of a text or samples of a sound.
     """
 
     kind = "series"
@@ -70,6 +73,22 @@ class SeriesCodec(ColumnsCodec):
     made: list[GeneratedColumn]
     clock: Clock | None
     lengths: list[int]
+
+    def __init__(
+        self,
+        numeric: Callable[[], NumericEncoder] = MinMax,
+        clip: bool = True,
+        spikes: bool = True,
+        max_categories: int = 256,
+        compact: bool = False,
+        places: bool = False,
+        medium: Medium = "rows",
+    ) -> None:
+        """See the class and `ColumnsCodec`."""
+        super().__init__(numeric, clip, spikes, max_categories, compact, places)
+        if medium not in ("rows", *COLUMN):
+            raise UserError(f"data.codec.medium={medium} must be rows, {' or '.join(COLUMN)}")
+        self.medium = medium
 
     def _table(self) -> TableCodec:
         """A codec of columns told the same."""
@@ -133,7 +152,9 @@ class SeriesCodec(ColumnsCodec):
         if modelled:
             label = schema.label if schema.label in {field.name for field in modelled} else None
             self.static = self._table().fit(first, Schema(tuple(modelled), label))
-        self.steps = self._table().fit(self.step_frame(frame, group), self._step_schema(), relations=relations)
+        rows = self.step_frame(frame, group)
+        rows = rows if self.medium == "rows" else every_code(rows, COLUMN[self.medium])
+        self.steps = self._table().fit(rows, self._step_schema(), relations=relations)
         self._lay_out(length, ends, size, len(frame))
         return self
 
@@ -227,9 +248,10 @@ class SeriesCodec(ColumnsCodec):
         frame = self.step_frame(rows, group).reindex(columns=self.steps.schema.names)
         x = self.steps.encode_gaps(frame) if gaps else self.steps.encode(frame)
         if self.spec.ends:
-            x = torch.cat([x, torch.zeros(len(x), 1)], dim=1)
+            ended = torch.zeros(len(x), 1)
             if gaps:
-                x[-1, -1] = 1.0
+                ended[-1] = 1.0
+            x = torch.cat([x, ended] if self.compact else [x, 1.0 - ended, ended], dim=1)
         if self.static is not None:
             known = {f.name: rows[f.name].head(1) for f in self.static.schema.fields if f.name in rows}
             static = self.static.encode_known(known, 1)
@@ -351,8 +373,7 @@ class SeriesCodec(ColumnsCodec):
         keep = at < np.repeat(sizes, steps)
         offset = self.static.spec.shape[0] if self.static is not None else 0
         flat = x[:, :, offset : offset + self.steps.spec.shape[0]].reshape(n * steps, -1)[torch.from_numpy(keep)]
-        frame = self.steps.decode(flat, rng)
-        frame = self.plan.repaired(frame) if self.plan.relations else frame
+        frame = self._rows_of_steps(flat, rng)
         of, at = np.repeat(np.arange(n), sizes), at[keep]
         if self.static is not None:
             whole = self.static.decode(x[:, 0, :offset], rng)
@@ -363,6 +384,20 @@ class SeriesCodec(ColumnsCodec):
             place = at + first
             frame[self.clock.field.name] = self.clock.cells(self.clock.times(starts[of], place, log_steps)).array
         return frame, at
+
+    def _rows_of_steps(self, flat: Tensor, rng: np.random.Generator) -> pd.DataFrame:
+        frame = self.steps.decode(flat, rng)
+        return self.plan.repaired(frame) if self.plan.relations else frame
+
+    def step_rows(self, x: Tensor) -> pd.DataFrame:
+        """Steps (n, D) as rows of all modelled columns but times, as `decode_steps` will have them."""
+        rng = np.random.default_rng(0)
+        offset = self.static.spec.shape[0] if self.static is not None else 0
+        x = x.detach().cpu()
+        frame = self._rows_of_steps(x[:, offset : offset + self.steps.spec.shape[0]], rng)
+        if self.static is not None:
+            frame = pd.concat([frame, self.static.decode(x[:, :offset], rng)], axis=1)
+        return frame
 
     def describe(self) -> str:
         """One line on how steps are encoded."""
@@ -386,13 +421,14 @@ class SeriesCodec(ColumnsCodec):
             "clock": None if self.clock is None else self.clock.state(),
             "lengths": self.lengths,
             "compact": self.compact,
+            "medium": self.medium,
             "spec": {"length": spec.shape[0], "ends": spec.ends, "size": spec.size, "steps": spec.steps},
         }
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> SeriesCodec:
         """Inverse of `state`; the result decodes and encodes, it is not meant to be fitted again."""
-        codec = cls(compact=state["compact"])
+        codec = cls(compact=state["compact"], medium=state.get("medium", "rows"))
         codec.schema = Schema.from_state(state["schema"])
         roles = state["roles"]
         codec.roles = Roles(roles["time"], roles["entity"], tuple(roles["static"]))

@@ -18,6 +18,7 @@ STEP_ROWS = 4  # and each step of its density for this many, so that no step giv
 STEEP = 3.0  # from this ratio between neighbouring knots of one sign, values between them are spread geometrically
 GAP = 15.0  # times the usual distance of the values around it: nothing lies in a gap of the training rows
 EVERYWHERE = Grid()
+SMOOTH = 2  # bins: deviation of the kernel that smooth ones are averaged with
 BELOW_ONE = 1.0 - 2.0**-12  # a place that float32 still tells from the next code's, up to thousands of codes
 
 
@@ -58,6 +59,24 @@ def _knots(run: np.ndarray, bins: int, steps: int) -> np.ndarray:
     return inner[(inner[:, -1] > inner[:, 0]) | (np.arange(bins) == 0)]
 
 
+def _smooth_knots(rest: np.ndarray, bins: int, steps: int) -> np.ndarray:
+    """Knots of the quantile function averaged over neighbouring bins, shape (bins, steps + 1).
+
+    Bins are as wide as those around them: a change from one step of a series to the next is then of the same law in
+    codes wherever it begins, while the density itself is left to how often each code occurs.
+    """
+    n = bins * steps
+    quantiles = np.quantile(rest, np.linspace(0.0, 1.0, n + 1))
+    reach = min(3 * SMOOTH * steps, n)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / (SMOOTH * steps)) ** 2)
+    low = 2 * quantiles[0] - quantiles[reach:0:-1]  # mirrored, so that the ends stay where they are
+    high = 2 * quantiles[-1] - quantiles[-2 : -reach - 2 : -1]
+    smooth = np.convolve(np.r_[low, quantiles, high], kernel / kernel.sum(), mode="valid")
+    smooth[0], smooth[-1] = quantiles[0], quantiles[-1]
+    found = np.maximum.accumulate(smooth)[np.arange(bins)[:, None] * steps + np.arange(steps + 1)]
+    return found[(found[:, -1] > found[:, 0]) | (np.arange(bins) == 0)]
+
+
 class Bins(NumericEncoder):
     """A number as one of finitely many codes, ordered by value.
 
@@ -71,6 +90,7 @@ class Bins(NumericEncoder):
         distinct: Most distinct values that are kept as they are; never more than the square root of the rows, or 20.
         bins: Most bins of a column with more of them; limited likewise.
         steps: Pieces of the quantile function inside a bin.
+        smooth: Whether bins are as wide as those around them, and gaps bridged: for series, whose values move.
     """
 
     wants_spikes = False
@@ -80,11 +100,11 @@ class Bins(NumericEncoder):
     points: np.ndarray  # values with a code of their own
     point_codes: np.ndarray
 
-    def __init__(self, distinct: int = 256, bins: int = 128, steps: int = 8) -> None:
+    def __init__(self, distinct: int = 256, bins: int = 128, steps: int = 8, smooth: bool = False) -> None:
         """See the class."""
         if min(distinct, bins, steps) < 1:
             raise ValueError(f"distinct={distinct}, bins={bins} and steps={steps} must be at least 1")
-        self.distinct, self.bins, self.steps = distinct, bins, steps
+        self.distinct, self.bins, self.steps, self.smooth = distinct, bins, steps, smooth
 
     def fit(self, values: np.ndarray, grid: Grid = EVERYWHERE) -> None:
         """Learns values, spikes and bins.
@@ -115,9 +135,12 @@ class Bins(NumericEncoder):
         inside = np.random.default_rng(0).random(len(rest))
         rest = np.sort(grid.dequantise(rest, inside)) if len(rest) else np.zeros(1)
         bins = int(np.clip(len(rest) // BIN_ROWS, 1, bins))
-        steps = int(np.clip(len(rest) // (bins * STEP_ROWS), 1, self.steps))
-        runs = np.split(rest, _gaps(rest, grid.step))
-        inner = np.concatenate([_knots(run, max(round(bins * len(run) / len(rest)), 1), steps) for run in runs])
+        if self.smooth:
+            steps, inner = self.steps, _smooth_knots(rest, bins, self.steps)
+        else:
+            steps = int(np.clip(len(rest) // (bins * STEP_ROWS), 1, self.steps))
+            runs = np.split(rest, _gaps(rest, grid.step))
+            inner = np.concatenate([_knots(run, max(round(bins * len(run) / len(rest)), 1), steps) for run in runs])
         knots = np.concatenate([inner, np.repeat(spikes[:, None], steps + 1, axis=1)])
         order = np.argsort(knots.mean(axis=1), kind="stable")
         codes = np.empty(len(order), dtype=np.int64)

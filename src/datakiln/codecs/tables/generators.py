@@ -25,6 +25,7 @@ from datakiln.errors import UserError
 GENERATORS = ("faker.", "regex(")
 Piece = tuple[list[str], int, int]  # words, and how many of them at least and at most
 GOLDEN = 618033988749894848204586834365638117720309179805762862135448622705260462818902449707  # digits of a fraction
+LONGEST = 4096  # draws of a piece that a checkpoint may ask for: their cells are counted one length after another
 MOST_REPEATS = 8  # what * and + come to
 MOST_LEARNT = 5000  # cells that a pattern is learnt from
 MOST_PATTERNS, LEAST_CELLS = 6, 5  # patterns of a column, and cells of each of them
@@ -103,6 +104,19 @@ class Pattern:
     def __init__(self, pieces: Sequence[Piece]) -> None:
         """See the class."""
         self.pieces = [(list(words), int(least), int(most)) for words, least, most in pieces]
+
+    @classmethod
+    def from_state(cls, state: Sequence[Sequence[Any]]) -> Pattern:
+        """The pattern that a checkpoint keeps.
+
+        Raises:
+            ValueError: Its pieces are no texts of some length.
+        """
+        for words, least, most in state:
+            told = isinstance(words, list | tuple) and words and all(isinstance(word, str) for word in words)
+            if not told or type(least) is not int or type(most) is not int or not 0 <= least <= most <= LONGEST:
+                raise ValueError(f"a pattern with the piece {str((words, least, most))[:40]}")
+        return cls([(list(words), least, most) for words, least, most in state])
 
     def __str__(self) -> str:
         """As a regular expression."""

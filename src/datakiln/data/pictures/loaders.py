@@ -66,7 +66,13 @@ class ImageLoader(TensorLoader):
             else:
                 pictures = middle(pictures, self.side)
             y = None if self.y is None else self.y[at].to(self.device)
-            yield Batch(to_model_space(pictures, self.dtype), y)
+            others = self.beside(i, at)
+            other = None if others is None else to_model_space(others, self.dtype)
+            yield Batch(to_model_space(pictures, self.dtype), y, other=other)
+
+    def beside(self, i: int, at: slice | Tensor) -> Tensor | None:
+        """Pictures that are shown beside those of batch i, uint8 (B, C, side, side); None for none."""
+        return None
 
     def _fetched(self, plan: list[slice | Tensor]) -> Iterator[tuple[Tensor, slice | Tensor]]:
         if isinstance(self.x, Tensor):

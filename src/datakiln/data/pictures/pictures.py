@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,6 +13,17 @@ from torch.nn import functional as F
 from datakiln.codecs.pictures import ImageCodec
 from datakiln.data.base import GenerativeData, Provenance, StepReport
 from datakiln.data.pictures import protected
+from datakiln.data.pictures.domains import (
+    BesideLoader,
+    PartnerLoader,
+    apart,
+    channels_of,
+    made_equal,
+    name_of,
+    of_classes,
+    side_of,
+    source_of,
+)
 from datakiln.data.pictures.files import PictureFiles
 from datakiln.data.pictures.labelled_sample import labelled_sample, spread_by_class
 from datakiln.data.pictures.loaders import ImageLoader, Middles, PoissonImageLoader, middle
@@ -41,10 +53,20 @@ class ImageData(GenerativeData):
         holdout: Share of all pictures held out as test pictures where the source has none.
         seed: Of the splits, the order, the crops and the mirrorings.
         private: The options of `privacy=`: see `datakiln.privacy.budget.Privacy` and `protected`.
+        classes: Names of the classes that are learnt from; None for all. Pictures of the others are in no split.
+        without: The same said the other way round: classes that are held out.
+        other: A second set of pictures, for models that translate: a name of conf/data, or a folder. It is brought to
+            the side of the first; where one is grey and the other is not, both are given three channels.
+        other_classes: See `classes`, of the second set.
+        partners: Whether each training picture comes with another one of its class.
+
+    Attributes:
+        second: The second set of pictures, with splits of its own; None where there is none.
     """
 
     kind = "image"
     codec: ImageCodec
+    second: ImageData | None = None
 
     def __init__(
         self,
@@ -58,12 +80,25 @@ class ImageData(GenerativeData):
         holdout: float = 0.15,
         seed: int = 0,
         private: dict[str, Any] | None = None,
+        classes: Sequence[str | int] | None = None,
+        without: Sequence[str | int] | None = None,
+        other: str | None = None,
+        other_classes: Sequence[str | int] | None = None,
+        partners: bool = False,
     ) -> None:
         """See the class; raises `UserError` for values that cannot work together."""
         super().__init__()
         self.privacy = Privacy.of(private)
         if self.privacy.is_on:
             protected.rows_of(self.privacy)
+            asked = {"other": other, "classes": classes, "without": without, "partners": partners or None}
+            odd = next((name for name, value in asked.items() if value is not None), None)
+            if odd is not None:
+                raise UserError(f"data.{odd}={asked[odd]} is not known under privacy=; leave one of them out")
+        if other is None and other_classes is not None:
+            raise UserError("data.other_classes= is of the pictures of data.other=; give that too")
+        if other is not None and partners:
+            raise UserError("data.partners=true and data.other= are for different models; leave one of them out")
         if batch_size < 2:
             raise UserError(f"batch_size={batch_size} must be at least 2: pictures are learnt in batches")
         if side is not None and (isinstance(side, bool) or not isinstance(side, int) or side < 2):
@@ -76,17 +111,48 @@ class ImageData(GenerativeData):
         self.source, self.data_dir, self.batch_size = source, data_dir, batch_size
         self.side, self.crop, self.flip = side, crop, flip
         self.validation, self.holdout, self.seed = validation, holdout, seed
+        self.classes, self.without, self.partners = classes, without, partners
+        self.other, self.other_classes = other, other_classes
+        self.domains: tuple[str, ...] = ()
         self.raw: RawImages | None = None
 
     def prepare_data(self) -> None:
         """Reads the pictures, once."""
         if self.raw is None:
             kept = self.side + self.side // CROP_MARGIN if self.side and self.crop else self.side
-            self.raw = self.source(self.data_dir, kept)
+            self.raw = of_classes(self.source(self.data_dir, kept), self.classes, self.without)
+            self._pair()
             self.provenance: Provenance = self.raw.provenance
             self.originals = self.raw.inputs
             if self.privacy.is_on:
                 self.provenance, self.originals = protected.named(self.provenance, self.privacy), None
+
+    def _pair(self) -> None:
+        """Reads the second set, and makes sides and channels of both equal."""
+        assert self.raw is not None
+        if self.partners and self.raw.train.y is None:
+            raise UserError(
+                "data.partners=true needs pictures with classes: subfolders of data.path, or a labelled set"
+            )
+        if self.other is None:
+            return
+        source = source_of(self.other, self.data_dir, self.source)
+        side = self.side or side_of(self.raw)
+        shares = (self.validation, self.holdout, self.seed)
+        second = ImageData(
+            source, self.data_dir, self.batch_size, side, self.crop, self.flip, *shares, classes=self.other_classes
+        )
+        raw = of_classes(source(self.data_dir, side_of(self.raw)), self.other_classes, None, "data.other_")
+        self.domains = apart(name_of(self.source, self.raw), name_of(source, raw))
+        told = channels_of(raw), side
+        self.raw, second.raw = made_equal(self.raw, raw, told, self.domains[1])
+        second.provenance, second.originals = raw.provenance, raw.inputs
+        self.second = second
+
+    @property
+    def target(self) -> ImageData:
+        """The pictures that made ones are to look like: those of the second set, where there are two."""
+        return self if self.second is None else self.second
 
     def setup(self, stage: str) -> None:
         """Splits by class, seeded, and publishes the spec."""
@@ -104,7 +170,14 @@ class ImageData(GenerativeData):
         train, val = _separate(train, self.validation, self.seed + 1)
         self.pictures: dict[str, Pictures] = {"train": train, "val": val, "test": test}
         self.reports = [*self.raw.reports, self._split_report()]
-        self.codec = ImageCodec(self._shape(), self.raw.classes, self._shares(), len(train.x))
+        self.codec = ImageCodec(self._shape(), self.raw.classes, self._shares(), len(train.x), self.domains)
+        if self.second is not None:
+            self.second.setup(stage)
+            shape = self.second.spec.shape
+            assert shape == self.spec.shape
+            self.reports += [
+                dataclasses.replace(one, name=f"{self.domains[1]}: {one.name}") for one in self.second.reports
+            ]
 
     def _setup_protected(self) -> None:
         """The same under differential privacy: the spec tells what is public, and a number that was paid for."""
@@ -179,7 +252,13 @@ class ImageData(GenerativeData):
         y = None if part.y is None else part.y.to(device)
         precision = str(self.trainer.precision) if self.trainer is not None else ""
         dtype = DTYPES.get(precision, torch.float32)
-        return ImageLoader(x, y, batch_size, shuffle, self.spec.shape[1], self.flip, device, dtype, self.seed)
+        parts = (x, y, batch_size, shuffle, self.spec.shape[1], self.flip, device, dtype, self.seed)
+        if self.partners:
+            return PartnerLoader(*parts)
+        if self.second is None:
+            return ImageLoader(*parts)
+        others = self.second.pictures[name].x
+        return BesideLoader(others.to(device) if isinstance(others, Tensor) else others, *parts)
 
     def train_dataloader(self) -> ImageLoader:
         """Shuffled training batches."""
@@ -203,7 +282,8 @@ class ImageData(GenerativeData):
         shape = "x".join(map(str, self.spec.shape))
         kept = "crop" if self.crop else "whole"
         shares = f"validation {self.validation:g}, holdout {self.holdout:g}, seed {self.seed}"
-        return f"{self.provenance.sha256} {shape} {kept}", f"train of {shares}"
+        some = "" if self.classes is None and self.without is None else f" classes {', '.join(self.spec.classes)}"
+        return f"{self.provenance.sha256} {shape} {kept}{some}", f"train of {shares}"
 
     def labelled(self, name: Split = "train") -> LabelledImages | None:
         """Training pictures with their classes, for a classifier; None without classes or where files hold them."""
@@ -316,7 +396,5 @@ def _take(pictures: Pictures, rows: Tensor) -> Pictures:
 
 def _emptied(raw: RawImages) -> RawImages:
     """The same without its pixels, which the splits hold."""
-    import dataclasses
-
     empty = Pictures(torch.zeros(0))
     return dataclasses.replace(raw, train=empty, test=None if raw.test is None else empty)

@@ -106,6 +106,7 @@ class SeriesData(TableData):
         if static and self.static is None:
             self.reports.append(StepReport("static", f"the same throughout each {self.entity}: {', '.join(static)}"))
         self.roles = Roles(self.time, self.entity, static)
+        self._check_constraints()
         self._check_lengths(np.bincount(group))
         parts = self._parts(group)
         self.frames = {name: frame.iloc[at].reset_index(drop=True) for name, (at, _) in parts.items()}
@@ -115,6 +116,13 @@ class SeriesData(TableData):
         self._report_parts()
         self._encode_all()
         self.codec.avoid(raw.frame)
+
+    def _check_constraints(self) -> None:
+        beyond = {name for name in (self.time, self.entity) if name is not None}
+        for constraint in self.rules.constraints:
+            if constraint in self.rules.unique or beyond & set(constraint.columns):
+                told = f"data.constraints: '{constraint}' is not about the columns of one step"
+                raise UserError(f"{told}, which is what a series can be held to; leave it out")
 
     def _check_lengths(self, sizes: np.ndarray) -> None:
         longest = int(sizes.max())
@@ -225,7 +233,8 @@ class SeriesData(TableData):
         """As many sequences as there are training sequences, or windows, up to a number."""
         if self.is_continuous:
             return 1
-        return min(len(self.examples["train"]), MOST_WINDOWS)
+        whole = self.entity is not None and self.window is None
+        return min(int(self.group["train"].max()) + 1 if whole else len(self.examples["train"]), MOST_WINDOWS)
 
     def loader(self, name: str, batch_size: int, shuffle: bool) -> SequenceLoader:  # type: ignore[override]
         """Batches of one split on the device that trains."""

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from datakiln.data.base import StepReport
+from datakiln.errors import UserError
 
 TIMES = (1, 10, 100)
 CONTROLS = 1_000
@@ -40,7 +41,12 @@ def planted(train: pd.DataFrame, count: int, seed: int) -> tuple[pd.DataFrame, P
         train: Training rows.
         count: Canaries of each number of times.
         seed: Of the canaries, and of where they stand.
+
+    Raises:
+        UserError: There would be more canaries than rows.
     """
+    if count > len(train):
+        raise UserError(f"data.canaries={count} is more than the {len(train):,} training rows; plant fewer")
     rng = np.random.default_rng([seed, 41])
     rows = _mixed(train, count * len(TIMES), rng)
     times = np.repeat(TIMES, count)

@@ -18,7 +18,6 @@ from datakiln.data.tables.facts import (
     find_decimals,
     is_coarse,
     stand_ins,
-    stands_for_none,
 )
 from datakiln.errors import UserError
 from datakiln.schema import ColumnType, Field
@@ -146,7 +145,7 @@ def _words(name: str, dtype: str, present: pd.Series, facts: Facts, is_label: bo
         return Finding(Field(name, "boolean", dtype), 2, "true, false or missing" if facts.missing else "true or false")
     if facts.format is not None and not is_label and not (is_coarse(facts.format) and facts.distinct < FEW_PERIODS):
         return Finding(
-            with_places(Field(name, "datetime", dtype, format=facts.format), present, facts),
+            with_places(Field(name, "datetime", dtype, format=facts.format), facts),
             facts.distinct,
             _dates(facts),
         )
@@ -181,16 +180,14 @@ def is_swapped(one: str, other: str) -> bool:
     return one == other
 
 
-def with_places(field: Field, present: pd.Series, facts: Facts) -> Field:
+def with_places(field: Field, facts: Facts) -> Field:
     """With the words among its dates that stand for a missing one."""
-    format = str(field.format)
-    words = present[present.astype(str).map(lambda word: stands_for_none(word, format))].astype(str).value_counts()
-    if not len(words):
+    words = facts.words(str(field.format))
+    if not words:
         return field
-    empty = round(facts.missing * len(present) / max(facts.present, 1))
-    whole = float(words.sum() + empty)
-    shares = [(str(word), count / whole) for word, count in words.items()]
-    return replace(field, placeholders=tuple([*shares, ("", empty / whole)] if empty else shares))
+    whole = float(sum(words.values()) + facts.missing)
+    shares = [(word, count / whole) for word, count in words.items()]
+    return replace(field, placeholders=tuple([*shares, ("", facts.missing / whole)] if facts.missing else shares))
 
 
 def _kind_of_words(present: pd.Series, facts: Facts, is_label: bool) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -322,6 +322,10 @@ class Facts(abc.ABC):
         """The first of the formats."""
         return next(iter(self.formats), None)
 
+    @abc.abstractmethod
+    def words(self, format: str) -> Mapping[str, int]:
+        """Words that stand for a missing date in a column of the format, and their cells, the most frequent first."""
+
     @property
     def present(self) -> int:
         """Cells that are not missing."""
@@ -373,6 +377,12 @@ class SeriesFacts(Facts):
             return list(fitting(self._present))
         return list(fitting_digits(self._present.to_numpy(dtype=np.float64))) if len(self._present) else []
 
+    def words(self, format: str) -> Mapping[str, int]:
+        """See `Facts`."""
+        text = self._present.astype(str)
+        found = text[text.map(lambda word: stands_for_none(word, format))].value_counts()
+        return {str(word): int(count) for word, count in found.items()}
+
     @cached_property
     def numbers(self) -> NumberEvidence | None:  # type: ignore[override]
         """See `Facts`."""
@@ -394,6 +404,7 @@ class GatheredFacts(Facts):
         self.is_increasing = self.is_decreasing = True
         self.decimals: int | None = 0
         self._formats: list[str] | None = None
+        self._words: dict[str, int] = {}
         self._evidence: NumberEvidence | None = NumberEvidence()
         self._hashes, self._counts = np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64)
         self._last: Any = None
@@ -409,6 +420,9 @@ class GatheredFacts(Facts):
         self._add_hashes(pd.util.hash_pandas_object(values, index=False).to_numpy(), counts.to_numpy())
         if is_text(series):
             self._formats = list(fitting(values, self._formats))
+            for format in self._formats[:1]:
+                for word in (word for word in values.astype(str) if stands_for_none(word, format)):
+                    self._words[word] = self._words.get(word, 0) + int(counts[word])
             self._evidence = None if self._evidence is None else self._evidence.updated(values)
         elif pd.api.types.is_numeric_dtype(series.dtype) and not pd.api.types.is_bool_dtype(series.dtype):
             self._see_numbers(series, values)
@@ -456,6 +470,10 @@ class GatheredFacts(Facts):
     def formats(self) -> Sequence[str]:  # type: ignore[override]
         """See `Facts`."""
         return self._formats or []
+
+    def words(self, format: str) -> Mapping[str, int]:
+        """See `Facts`."""
+        return dict(sorted(self._words.items(), key=lambda item: (-item[1], item[0])))
 
     @property
     def numbers(self) -> NumberEvidence | None:  # type: ignore[override]

@@ -61,9 +61,7 @@ def overridden(series: pd.Series, wanted: Wanted) -> Field:
         return Field(name, "ordinal", dtype, order=_order(series, wanted.order))
     if wanted.type == "datetime":
         facts = SeriesFacts(series)
-        return with_places(
-            Field(name, "datetime", dtype, format=_format(series, wanted.format)), series.dropna(), facts
-        )
+        return with_places(Field(name, "datetime", dtype, format=_format(series, wanted.format)), facts)
     if wanted.generator:
         if not is_text(series):
             raise UserError(f"data.types.{name}={wanted.generator} makes text, but the column holds {dtype}")

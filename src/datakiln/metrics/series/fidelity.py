@@ -100,7 +100,7 @@ def nearest(data: SeriesSets) -> list[Figure]:
     And the share that are a training window to the last digit. A model that has learnt by heart is far above one half.
     """
     train, test, made = data.scaled()
-    if data.synthetic is data.test:  # of real windows: one half of the unseen ones beside the other
+    if data.is_real:  # of real windows: one half of the unseen ones beside the other
         made, test = test[: len(test) // 2], test[len(test) // 2 :]
     n = min(len(train), len(test))
     made = made[np.linspace(0, len(made) - 1, min(NEAREST, len(made))).round().astype(int)]

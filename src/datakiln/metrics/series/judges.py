@@ -1,45 +1,57 @@
 """Judges of windows: recurrent nets by the protocol of TimeGAN's authors, a stronger one, and gradient boosting.
 
 Discriminative and predictive score follow Yoon et al. (2019, section 5) as published tables measure them: a GRU of half
-as many units as there are columns, 2,000 steps of 128 windows (5,000 for the predictive score), 80 % of the windows to
-learn from. They differ from the published code in one respect: windows overlap, so that the windows to judge by are
-a run at the end of the series and not drawn at random among their neighbours.
+as many units as there are columns, 2,000 steps of 128 windows (5,000 for the predictive score), 80 % of the windows,
+drawn at random, to learn from. Windows overlap, so that those judged are neighbours of those learnt: too few units to
+know them again, as a judge of 32 units or boosting would. The two judge windows that `dealing` keeps apart.
 """
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn import functional
 
 from datakiln.metrics.base import Figure, MetricError, metric
+from datakiln.metrics.series.dealing import Deal, deal, halves
 from datakiln.metrics.series.sets import Floats, SeriesSets
 
 BATCH, RATE = 128, 1e-3
-LEARNT = 0.8  # share of the windows
+PUBLISHED = 0.8  # share of the windows that the published judge learns from
+UNITS = 32  # of the judge that tells more than the published one
 MOST_FEATURES = 1200
+TINY = 1e-9
 BOOSTED = 1000  # windows of each kind, at most
 
 
 @metric("series/discriminative", decides=False)
 def discriminative(data: SeriesSets, steps: int = 2000, seeds: int = 1) -> list[Figure]:
     """|accuracy - 0.5| of a GRU that tells synthetic from training windows: 0 is best, 0.5 the most."""
-    real, _, made = data.scaled()
-    values = [
-        abs(_told_apart(real, made, max(real.shape[2] // 2, 1), steps, data.seed + i)[0] - 0.5) for i in range(seeds)
-    ]
-    return [_spread("series/discriminative", values, 0.5, len(made))]
+    values = []
+    for seed in range(data.seed, data.seed + seeds):
+        values.append(abs(_accuracy(*halves(data, seed), steps, seed) - 0.5))
+    return [_spread("series/discriminative", values, 0.5, len(data.synthetic))]
 
 
 @metric("twosample/gru32_auc", decides=False)
 def gru32(data: SeriesSets, steps: int = 500, seeds: int = 1) -> list[Figure]:
     """Area under the curve of a GRU of 32 units, which the score of few units does not tell from chance."""
-    real, _, made = data.scaled()
-    values = [_told_apart(real, made, 32, steps, data.seed + i)[1] for i in range(seeds)]
-    return [_spread("twosample/gru32_auc", values, 1.0, len(made), ideal=0.5)]
+    values, errors = [], []
+    for seed in range(data.seed, data.seed + seeds):
+        parts = deal(data, seed)
+        middle, spread = parts.real.mean(axis=(0, 1)), parts.real.std(axis=(0, 1)) + TINY
+        real, made, *judged = (
+            (part - middle) / spread for part in (parts.real, parts.made, parts.real_judged, parts.made_judged)
+        )
+        judge = _learnt(real, made, UNITS, steps, seed)
+        value, error = parts.auc(*(_told(judge, part) for part in judged), seed)
+        values.append(value)
+        errors.append(error)
+    return [_by_blocks("twosample/gru32_auc", values, errors, parts)]
 
 
 @metric("series/predictive", decides=False)
@@ -64,16 +76,14 @@ def forecast(data: SeriesSets, steps: int = 1000, seeds: int = 1) -> list[Figure
 @metric("twosample/boosting_auc")
 def boosting(data: SeriesSets) -> list[Figure]:
     """Area under the curve of gradient boosting on levels, differences and differences of a later lag."""
-    real, _, made = data.scaled()
-    n = min(len(real), len(made), BOOSTED)
-    x, y = (_features(_spaced(part, n)) for part in (real, made))
-    cut = int(n * LEARNT)
-    labels = np.r_[np.zeros(cut), np.ones(cut)]
+    parts = deal(data, data.seed)
+    n = min(len(parts.real), len(parts.made), BOOSTED)
+    x, y = (_features(_spaced(part, n)) for part in (parts.real, parts.made))
     judge = HistGradientBoostingClassifier(max_iter=100, learning_rate=0.1, max_leaf_nodes=15, random_state=data.seed)
-    judge.fit(np.concatenate([x[:cut], y[:cut]]), labels)
-    told = judge.predict_proba(np.concatenate([x[cut:], y[cut:]]))[:, 1]
-    value = float(roc_auc_score(np.r_[np.zeros(n - cut), np.ones(n - cut)], told))
-    return [Figure("twosample/boosting_auc", value, "lower", ideal=0.5, n=n)]
+    judge.fit(np.concatenate([x, y]), np.r_[np.ones(n), np.zeros(n)])
+    told = [judge.predict_proba(_features(part))[:, 1] for part in (parts.real_judged, parts.made_judged)]
+    value, error = parts.auc(*told, data.seed)
+    return [_by_blocks("twosample/boosting_auc", [value], [error], parts)]
 
 
 def _spaced(part: Floats, n: int) -> Floats:
@@ -96,6 +106,19 @@ def _spread(name: str, values: list[float], high: float | None, n: int, ideal: f
     return Figure(name, float(np.mean(values)), "lower", high=high, ideal=ideal, n=n, noise=error, note=note)
 
 
+def _by_blocks(name: str, values: list[float], errors: list[float | None], parts: Deal) -> Figure:
+    """A figure whose error is that of the sequences, or blocks of time, that happen to be judged."""
+    n = min(len(parts.real_judged), len(parts.made_judged))
+    figure = _spread(name, values, 1.0, n, ideal=0.5)
+    known = [error for error in errors if error is not None]
+    if not known:
+        return figure
+    blocks = [len(np.unique(part)) for part in (parts.real_blocks, parts.made_blocks)]
+    note = f"judged by {blocks[0]} real and {blocks[1]} synthetic blocks that share no step"
+    noise = float(np.hypot(np.mean(known), figure.noise or 0.0))
+    return dataclasses.replace(figure, noise=noise, note="; ".join(filter(None, [figure.note, note])))
+
+
 class _Judge(nn.Module):
     """A GRU whose state tells: at the end, or at each step."""
 
@@ -109,15 +132,20 @@ class _Judge(nn.Module):
         return self.out(hidden)[..., 0]
 
 
-def _parts(x: Floats) -> tuple[torch.Tensor, torch.Tensor]:
-    cut = int(len(x) * LEARNT)
-    whole = torch.from_numpy(x).float()
-    return whole[:cut], whole[cut:]
+def _accuracy(real: Floats, made: Floats, steps: int, seed: int) -> float:
+    """On windows that the judge has not learnt from, drawn at random."""
+    rng = np.random.default_rng(seed)
+    a, b = (part[rng.permutation(len(part))] for part in (real, made))
+    cut, other = int(len(a) * PUBLISHED), int(len(b) * PUBLISHED)
+    if min(len(a) - cut, len(b) - other) < 1:
+        raise MetricError("too few windows to judge by")
+    judge = _learnt(a[:cut], b[:other], max(real.shape[2] // 2, 1), steps, seed)
+    told = _told(judge, a[cut:]), _told(judge, b[other:])
+    return float((told[0] > 0).mean() + (told[1] <= 0).mean()) / 2.0
 
 
-def _told_apart(real: Floats, made: Floats, units: int, steps: int, seed: int) -> tuple[float, float]:
-    """Accuracy and area under the curve on windows that the judge has not learnt from."""
-    (a, a_held), (b, b_held) = _parts(real), _parts(made)
+def _learnt(real: Floats, made: Floats, units: int, steps: int, seed: int) -> _Judge:
+    a, b = (torch.from_numpy(part).float() for part in (real, made))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         judge = _Judge(real.shape[2], units)
@@ -129,14 +157,13 @@ def _told_apart(real: Floats, made: Floats, units: int, steps: int, seed: int) -
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-    with torch.no_grad():
-        told = [judge(part)[:, -1] for part in (a_held, b_held)]
-    n = min(len(a_held), len(b_held))
-    accuracy = float((told[0] > 0).float().mean() + (told[1] <= 0).float().mean()) / 2.0
-    labels = np.r_[np.ones(len(told[0])), np.zeros(len(told[1]))]
-    if n < 2:
-        raise MetricError("too few windows to judge by")
-    return accuracy, float(roc_auc_score(labels, torch.cat(told).numpy()))
+    return judge
+
+
+@torch.no_grad()
+def _told(judge: _Judge, windows: Floats) -> Floats:
+    """Logit that each window is real, (n,)."""
+    return judge(torch.from_numpy(windows).float())[:, -1].numpy()
 
 
 def _error_ahead(made: Floats, real: Floats, units: int, steps: int, seed: int) -> float:

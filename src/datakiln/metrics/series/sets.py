@@ -33,6 +33,7 @@ class SeriesSets:
         lengths: Steps of whole sequences: "train", "test", "synthetic"; empty where they are cut into windows.
         seed: Seeds every judge.
         owners: Number of the entity of each window of "train" and "test"; empty where there is one long series.
+        origins: Sequence and first row of each window by part, (n, 2); of a part without, each is a sequence.
         cache: Work that several metrics share.
     """
 
@@ -43,7 +44,13 @@ class SeriesSets:
     lengths: dict[str, Floats]
     seed: int = 0
     owners: dict[str, Floats] = field(default_factory=dict)
+    origins: dict[str, Floats] = field(default_factory=dict)
     cache: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def is_real(self) -> bool:
+        """Whether unseen real windows stand for the synthetic ones, as for ceilings."""
+        return self.synthetic is self.test
 
     def scaled(self) -> tuple[Floats, Floats, Floats]:
         """Train, test and synthetic windows, linear from the training range of each column to [0, 1]."""
@@ -109,6 +116,12 @@ def starts(group: Floats, length: int, most: int = MOST_WINDOWS) -> Floats:
     return every
 
 
+def origins(group: Floats, length: int, most: int = MOST_WINDOWS) -> Floats:
+    """Sequence and first row of each of those windows, (n, 2)."""
+    first = starts(group, length, most)
+    return np.stack([np.asarray(group, dtype=int)[first], first], axis=1)
+
+
 def evaluate_series(
     sets: SeriesSets, metrics: Sequence[Metric], progress: Callable[[str], None] | None = None
 ) -> list[Result]:
@@ -132,7 +145,8 @@ def evaluate_series(
         naive: dict[str, Figure] = {}
         no_floor: dict[str, str] = {}
         if traits(function).decides:
-            naive, no_floor = _attempt(function, replace(sets, synthetic=shuffled(sets)))
+            own = {name: origin for name, origin in sets.origins.items() if name != "synthetic"}
+            naive, no_floor = _attempt(function, replace(sets, synthetic=shuffled(sets), origins=own))
         seconds = time.perf_counter() - start
         results += [Result(name, None, why=f"not computed: {why}", seconds=seconds) for name, why in whys.items()]
         for name in found:

@@ -177,6 +177,10 @@ class TabAR(LikelihoodModel):
             known = known[:, numbers.numbers] & self.net.has_value(codes)
             choose(numbers, self.codes.places(x), known, [numbers.place[j] for j in order if j in numbers.place])
             numbers.set_planes(self.codes.places(x), codes, known, order)
+            if numbers.has_components:
+                left = numbers.set_weights(self.codes.places(x), codes, known, self.rank)
+                for j, less in zip(numbers.columns, left.tolist(), strict=True):
+                    self.net.bias[self.codes.part(j)][: self.codes.ordered[j]] += less
 
     def _behind(self, order: list[int]) -> list[int]:
         """The order with every column behind those it may equal."""

@@ -35,17 +35,20 @@ from datakiln.models.autoregressive.tabar import (
 from datakiln.models.base import LikelihoodModel, OptimizerFactory
 from datakiln.nets.ancestral import Ancestral
 from datakiln.nets.anyorder import Network
+from datakiln.nets.calibration import calibrate
 from datakiln.nets.codes import Codes
 from datakiln.nets.linear import half_precision
 from datakiln.nets.numbers import CLOSED
 from datakiln.nets.references import choose
 from datakiln.spec import PLAIN, Batch, Block, DataSpec, Sampling
 
+MOVES = 2  # features of the change of a number from one step to the next
 LAGS = 2  # steps before that are columns of their own
 CLIP = 1.0  # norm that gradients are clipped to
 COUNTED = 2**15  # steps that shares, entropies and references are taken from
 ACTIVATIONS = 2**24  # numbers that a likelihood holds at once
 PIECE = 256  # steps that `unroll` gives at a time
+TRIES = 200  # of a step that is to meet constraints
 
 
 class TSAR(LikelihoodModel):
@@ -70,6 +73,7 @@ class TSAR(LikelihoodModel):
     reads = frozenset({"code", "place"})
     options = frozenset({"temperature"})
     likelihood = "partial"
+    redraws = True
     rank: Tensor
     static_rank: Tensor
     counted: Tensor
@@ -106,6 +110,7 @@ class TSAR(LikelihoodModel):
         self.n_numbers = sum(j < self.n_own for j in self.net.numbers.columns)
         size = state or width
         self.inputs = nn.Linear(width, size)
+        self.moves = nn.Linear(MOVES * self.n_numbers, size, bias=False) if self.n_numbers else None
         self.gru = nn.GRU(size, size, batch_first=True)
         self.outputs = nn.Linear(size, width)
         self.dropout = nn.Dropout(dropout)
@@ -248,14 +253,34 @@ class TSAR(LikelihoodModel):
             codes, coordinates, known = self._read(rows)
             codes = self._settled(codes, coordinates, known)
             added = self.net.added(codes, coordinates) * known[..., None]
-            told = (added * self.is_lag[..., None]).sum(dim=1).view(*x.shape[:2], -1)
-            hidden, _ = self.gru(self.inputs(told), state[None])
+            told = (added * self.is_lag[..., None]).sum(dim=1)
+            told = self._heard(told, coordinates, known).view(*x.shape[:2], -1)
+            hidden, _ = self.gru(told, state[None])
             base = self.outputs(self.dropout(hidden)) + context[:, None]
             steps = self._of_steps(base.flatten(0, 1), added, codes, coordinates, known)
             static = x.new_zeros(len(x))
             if self.static_net is not None:
                 static = _plain_log_probs(self.static_net, x[:, 0, : self.offset], self.static_rank, self.training)
         return steps.view(x.shape[:2]) * alive, static
+
+    def _heard(self, told: Tensor, coordinates: Tensor, known: Tensor) -> Tensor:
+        """What the recurrent net is told of rows beside their steps before, (R, G): what they were, and how they moved.
+
+        Arguments:
+            told: What the embeddings of the steps before add up to, (R, H).
+            coordinates: Of all numbers, (R, N).
+            known: Which columns are known, (R, C).
+        """
+        heard = self.inputs(told)
+        n = self.n_numbers
+        if self.moves is None:
+            return heard
+        last, before = coordinates[:, n : 2 * n], coordinates[:, 2 * n : 3 * n]
+        columns = self.net.numbers.numbers
+        there = known[:, columns[n : 2 * n]] & known[:, columns[2 * n : 3 * n]]
+        move = (last - before) / self.net.numbers.start[:n, 0].exp()  # in usual errors of the best prediction
+        move = torch.asinh(move) * there
+        return heard + self.moves(torch.cat([move, move.abs()], dim=1))
 
     def _settled(self, codes: Tensor, coordinates: Tensor, known: Tensor) -> Tensor:
         """Codes with states of equality only where the column that is equalled is known, else the value's own."""
@@ -422,7 +447,7 @@ class _Walk:
         rows = model._wide(torch.cat([x, x[:, -1:]], dim=1))  # the last one stands for the step to come
         codes, coordinates, known = model._read(rows)
         added = model.net.added(codes, coordinates) * (known & model.is_lag)[..., None]
-        told = model.inputs(added.sum(dim=1).view(n, x.shape[1] + 1, -1))
+        told = model._heard(added.sum(dim=1), coordinates, known).view(n, x.shape[1] + 1, -1)
         _, self.state = model.gru(told[:, :-1], self.state)
         self.before = torch.cat([self.before, x], dim=1)[:, -LAGS:]
 
@@ -436,15 +461,15 @@ class _Walk:
         rows = model._wide(given[:, None], self.before)
         codes, coordinates, known = model._read(rows)
         added = model.net.added(codes, coordinates) * (known & model.is_lag)[..., None]
-        told = model.inputs(added.sum(dim=1))[:, None]
+        told = model._heard(added.sum(dim=1), coordinates, known)[:, None]
         with model._precision():
             hidden, self.state = model.gru(told, self.state)
             base = model.outputs(hidden[:, 0]) + self.context
         told_own = known[:, : model.n_own]
-        own = codes - model.codes.first
-        log_q = self.ancestral.draw(own, coordinates, known, even=False, base=base.float())
-        x = model.codes.written(own, coordinates)[:, : model.step_width]
-        drawn = torch.cat([self.static, x], dim=1)
+        told = self.static, codes - model.codes.first, coordinates, known, base.float()
+        drawn, log_q = self._drawn(*told)
+        if model.accepts is not None:
+            self._draw_again(drawn, log_q, (~ended).nonzero()[:, 0], told)
         drawn = torch.where(ended[:, None], self.last, drawn)
         if self.each == 1 or not bool(told_own.any()):
             self.before = torch.cat([self.before[:, 1:], drawn[:, None]], dim=1)
@@ -456,6 +481,36 @@ class _Walk:
         self.weight = self.weight + odds.masked_fill(ended, 0.0)
         self.before = torch.cat([self.before[:, 1:], drawn[:, None]], dim=1)
         return self._taken_anew()
+
+    def _drawn(
+        self, static: Tensor, own: Tensor, coordinates: Tensor, known: Tensor, base: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Steps (n, D), and the log-odds of their cells; what is told of them is left as it was."""
+        own, coordinates = own.clone(), coordinates.clone()
+        log_q = self.ancestral.draw(own, coordinates, known.clone(), even=False, base=base)
+        x = self.model.codes.written(own, coordinates)[:, : self.model.step_width]
+        return torch.cat([static, x], dim=1), log_q
+
+    def _draw_again(self, drawn: Tensor, log_q: Tensor, left: Tensor, told: tuple[Tensor, ...]) -> None:
+        """Replaces steps that may not stand so, given all that came before: the law of a step told that it may.
+
+        Arguments:
+            drawn: Steps (n, D), changed in place.
+            log_q: Of their cells, likewise.
+            left: Those that are looked at.
+            told: What `_drawn` was told.
+
+        Raises:
+            UserError: None that may stand was drawn.
+        """
+        assert self.model.accepts is not None
+        for _ in range(TRIES):
+            left = left[~self.model.accepts(drawn[left])] if len(left) else left
+            if not len(left):
+                return
+            drawn[left], log_q[left] = self._drawn(*(part[left] for part in told))  # type: ignore[arg-type]
+        what = f"no step that meets data.constraints came in {TRIES} draws given those before it"
+        raise UserError(f"{what}; train longer, or ask less")
 
     def _taken_anew(self) -> Tensor:
         share = self.weight.view(-1, self.each).softmax(dim=1)
@@ -529,6 +584,7 @@ def _set_up(
         whole = [*lags, *(place[j] for j in order if j in place)]
         mixed = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)).to(rows.device)
         choose(net.numbers, coordinates[mixed], there[mixed], whole, numbers)
+        calibrate(net.numbers, coordinates[mixed], there[mixed], whole, numbers)
     return order
 
 

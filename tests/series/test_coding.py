@@ -1,0 +1,59 @@
+"""What stands before the first update: smooth bins, and how far references are trusted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from datakiln.codecs.tables.bins import Bins
+from datakiln.nets.calibration import calibrate
+from datakiln.nets.codes import Codes
+from datakiln.nets.numbers import COMPONENTS, Numbers
+from datakiln.spec import Block
+
+CODES = 20
+
+
+def test_smooth_bins_are_as_wide_as_their_neighbours_and_bridge_gaps():
+    rng = np.random.default_rng(0)
+    walk = np.exp(0.02 * rng.normal(size=3000).cumsum())
+    walk = np.r_[walk, walk.max() * 1.6 + rng.random(1000)]  # nothing in between
+    plain, smooth = Bins(), Bins(smooth=True)
+    plain.fit(walk)
+    smooth.fit(walk)
+    assert smooth.knots.min() == walk.min() and smooth.knots.max() == walk.max()
+    assert np.allclose(smooth.knots[1:, 0], smooth.knots[:-1, -1])
+    widths = [np.log(np.maximum(np.diff(b.knots, axis=1).ravel(), 1e-12)) for b in (plain, smooth)]
+    rough = [np.abs(np.diff(wide)).max() for wide in widths]
+    assert rough[1] < 0.3 * rough[0]
+    at = smooth.coordinates(walk)
+    back = smooth.at(at.astype(int), at - at.astype(int))
+    assert np.allclose(back, walk, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("stray", "scale"), [(0.05, 0.1), (0.3, 0.5)])
+def test_a_reference_is_trusted_as_often_as_it_is_right(stray, scale):
+    """Of numbers that follow another by a logistic, but for strays that lie anywhere, both are found."""
+    knots = tuple((k / CODES, (k + 1) / CODES) for k in range(CODES))
+    blocks = []
+    for j in range(2):
+        blocks += [
+            Block(2 * j, 2 * j + 1, "code", size=CODES, ordered=CODES, knots=knots),
+            Block(2 * j + 1, 2 * j + 2, "place"),
+        ]
+    numbers = Numbers(Codes(blocks, ["x", "before"]), 8)
+    numbers.set_shares(torch.full((2 * CODES,), 1.0 / CODES))
+    generator = torch.Generator().manual_seed(0)
+    before = 2 + (CODES - 4) * torch.rand(5000, generator=generator)
+    noise = scale * torch.logit(torch.rand(5000, generator=generator).clamp(1e-4, 1 - 1e-4))
+    anywhere = CODES * torch.rand(5000, generator=generator)
+    is_stray = torch.rand(5000, generator=generator) < stray
+    x = torch.where(is_stray, anywhere, (before + noise).clamp(0, CODES - 0.01))
+    numbers.reference[0, 0, 0], numbers.slope[0, 0, 0] = 1, 1.0
+    coordinates, known = torch.stack([x, before], dim=1), torch.ones(5000, 2, dtype=torch.bool)
+    calibrate(numbers, coordinates, known, [1, 0], 1)
+    share = torch.cat([torch.zeros(1), numbers.bias[0, :1]]).softmax(dim=0)[0]
+    assert float(share) == pytest.approx(stray, rel=0.25)
+    assert float(numbers.start[0, 0].exp()) == pytest.approx(scale, rel=0.2)
+    assert (numbers.bias[1, :COMPONENTS] == numbers.bias[1, 0]).all()  # what is not asked for stays

@@ -1,0 +1,141 @@
+"""Sound and text: codes, files, figures against closed forms, and whole small runs."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datakiln.codecs.series.media import from_mu_law, mu_law
+from datakiln.data.sets.media import AudioSource, TextSource, read_wave
+from datakiln.errors import UserError
+from datakiln.metrics.series.text import gzip_bits, ngram_bits, remembered, xz_bits
+from datakiln.sampling.media import write_wave
+
+
+def tone(hertz: float, seconds: float, rate: int = 8000, loud: float = 0.5) -> np.ndarray:
+    return loud * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
+
+
+def save(path: Path, samples: np.ndarray, rate: int, width: int = 2, channels: int = 1) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = np.repeat(samples[:, None], channels, axis=1).ravel()
+    if width == 1:
+        content = (whole * 127 + 128).astype(np.uint8).tobytes()
+    elif width == 3:
+        content = (whole * (2**23 - 1)).astype("<i4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+    else:
+        content = (whole * (2 ** (8 * width - 1) - 1)).astype(f"<i{width}").tobytes()
+    with wave.open(str(path), "wb") as file:
+        file.setparams((channels, width, rate, 0, "NONE", ""))
+        file.writeframes(content)
+
+
+def test_mu_law_and_back_is_within_half_a_code():
+    codes = np.arange(256, dtype=np.uint8)
+    assert (mu_law(from_mu_law(codes)) == codes).all()
+    assert (np.diff(from_mu_law(codes)) > 0).all() and from_mu_law(codes)[[0, -1]].tolist() == [-1.0, 1.0]
+    quiet = np.linspace(-0.01, 0.01, 99)
+    assert np.abs(from_mu_law(mu_law(quiet)) - quiet).max() < 5e-4  # finer than the 1 / 256 of even codes
+
+
+@pytest.mark.parametrize(
+    ("rate", "width", "channels"), [(8000, 2, 1), (44100, 2, 2), (16000, 1, 1), (11025, 3, 1), (8000, 4, 2)]
+)
+def test_any_plain_wave_is_read_at_8000_samples_a_second(tmp_path, rate, width, channels):
+    save(tmp_path / "a.wav", tone(440, 0.5, rate), rate, width, channels)
+    found = read_wave(tmp_path / "a.wav")
+    assert abs(len(found) - 4000) <= 1
+    middle = slice(400, 3600)
+    assert np.abs(found[middle] - tone(440, 0.5)[middle]).max() < 0.02
+
+
+def test_a_wave_is_written_as_it_was(tmp_path):
+    codes = mu_law(tone(300, 0.1))
+    write_wave(tmp_path / "x" / "a.wav", codes)
+    assert (mu_law(read_wave(tmp_path / "x" / "a.wav")) == codes).mean() > 0.99
+
+
+def test_sources_say_what_is_wrong(tmp_path):
+    with pytest.raises(UserError, match="no .wav file"):
+        AudioSource(str(tmp_path))()
+    (tmp_path / "a.wav").write_bytes(b"RIFFxxxx")
+    with pytest.raises(UserError, match="a.wav is no WAV file"):
+        AudioSource(str(tmp_path))()
+    (tmp_path / "t.txt").write_bytes(b"")
+    with pytest.raises(UserError, match="is empty"):
+        TextSource(str(tmp_path / "t.txt"))()
+    with pytest.raises(UserError, match="is a folder"):
+        TextSource(str(tmp_path))()
+    (tmp_path / "t.txt").write_bytes(b"abc")
+    assert TextSource(str(tmp_path / "t.txt"), most=2)().frame["byte"].tolist() == [97, 98]
+
+
+def test_a_folder_is_a_class(tmp_path):
+    for name in ("low/a.wav", "low/b.wav", "high/a.wav"):
+        save(tmp_path / name, tone(200, 0.01), 8000)
+    table = AudioSource(str(tmp_path))()
+    assert table.label == "class" and table.frame.groupby("class")["file"].nunique().to_dict() == {"low": 2, "high": 1}
+    assert len(table.frame) == 240
+
+
+def test_bits_a_byte_against_what_is_known():
+    """Of even random bytes eight, of a source of known entropy that, of a copy of the training text next to none."""
+    rng = np.random.default_rng(0)
+    noise, more = (rng.integers(0, 256, 6000, dtype=np.uint8).tobytes() for _ in range(2))
+    for bits in (xz_bits, gzip_bits, ngram_bits):
+        assert bits(noise, more) == pytest.approx(8.0, abs=0.25)
+    for bits in (xz_bits, gzip_bits):
+        assert bits(noise, noise[1000:3000]) < 0.2
+    biased = rng.choice([97, 98], size=20_000, p=[0.9, 0.1]).astype(np.uint8).tobytes()
+    entropy = -(0.9 * math.log2(0.9) + 0.1 * math.log2(0.1))
+    assert ngram_bits(biased[:15_000], biased[15_000:]) == pytest.approx(entropy, abs=0.05)
+    assert gzip_bits(b"a", b"bcd" * 900) == pytest.approx(
+        8 * (len(gzip.compress(b"a" + b"bcd" * 900, 9, mtime=0)) - len(gzip.compress(b"a", 9, mtime=0))) / 2700
+    )
+
+
+def test_runs_that_stand_in_the_training_text():
+    text = bytes(range(256)) * 2
+    assert remembered(text, text[7:60]) == 1.0 and remembered(text, text[::-1]) == 0.0
+    assert remembered(text, text[:20] + text[100:120]) == pytest.approx(2 / 21)
+
+
+@pytest.mark.slow
+def test_text_from_end_to_end(tmp_path):
+    """A grammar of few words is learnt better than by its letters, and written as text."""
+    from tests.series.running import ran
+
+    rng = np.random.default_rng(0)
+    words = ["the kiln ", "burns ", "clay ", "and ", "ash. "]
+    path = tmp_path / "in.txt"
+    path.write_text("".join(words[i] for i in rng.integers(0, 5, 5000)))
+    result, folder = ran(tmp_path, "data=text", f"data.path={path}", "epochs=3", "data.crop=64")
+    bits = result["text/bits_per_character"]
+    assert bits.value < 1.0 and "gzip" in bits.note + "gzip" and result["text/bits_per_character_xz"].value < 3
+    assert set((folder / "synthetic.txt").read_text()) <= set("".join(words))
+    assert result["text/remembered"].value <= 1.0
+
+
+@pytest.mark.slow
+def test_sound_from_end_to_end(tmp_path):
+    """Tones of two classes: fewer bits than by the shares of codes, WAV files in folders of their class."""
+    from tests.series.running import ran
+
+    rng = np.random.default_rng(0)
+    for name, hertz in (("low", 250.0), ("high", 1000.0)):
+        for i in range(8):
+            save(tmp_path / "in" / name / f"{i}.wav", tone(hertz, 0.1, loud=rng.uniform(0.3, 0.8)), 8000)
+    result, folder = ran(
+        tmp_path, "data=audio_folder", f"data.path={tmp_path / 'in'}", "epochs=10", "data.crop=128", "n_synthetic=6"
+    )
+    bits = result["sound/bits_per_sample"]
+    assert bits.value < float(bits.note.split()[-1])
+    made = sorted((folder / "synthetic").rglob("*.wav"))
+    assert len(made) == 6 and {path.parent.name for path in made} <= {"low", "high"}
+    assert all(len(read_wave(path)) == 800 for path in made)
+    assert (folder / "plots" / "spectrograms.png").exists()
