@@ -198,7 +198,7 @@ def test_options_of_other_commands_exist(command, words):
         assert any("=" not in word for word in words)
     else:
         cfg = options([word for word in words if word != "--help"], command)
-        assert cfg.run or (command == "evaluate" and cfg.real and cfg.synthetic)
+        assert cfg.run or (command == "evaluate" and (cfg.card or (cfg.real and cfg.synthetic)))
 
 
 def test_the_commands_of_the_docs_are_found():
