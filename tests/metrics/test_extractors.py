@@ -25,6 +25,7 @@ from datakiln.metrics.extractors.resize import RULES, resize, resize_matrix, thr
 from datakiln.metrics.extractors.weights import WeightsFile
 from datakiln.metrics.pictures.feature_cache import StatisticsKey, cached_statistics
 from datakiln.metrics.pictures.statistics import FeatureStatistics, feature_statistics
+from datakiln.pretrained.efficientnet import find_efficientnet
 from datakiln.spec import LabelledImages
 from datakiln.storage import cache_dir
 
@@ -184,9 +185,7 @@ def test_efficientnet_is_the_loud_default_and_the_published_network(caplog: pyte
         expected = plain.net.eval()((extractor.prepare(images)).contiguous())
     assert relative_error(found, expected) < 1e-4 and found.shape == (8, 1280)
     reference = pytest.importorskip("efficientnet_lite_pytorch", reason="efficientnet-lite-pytorch is not installed")
-    theirs = reference.EfficientNet.from_pretrained(
-        "efficientnet-lite0", weights_path=str(efficientnet.find_efficientnet())
-    )
+    theirs = reference.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(find_efficientnet()))
     with torch.no_grad():
         probabilities = theirs.eval()(extractor.prepare(images)).softmax(1)
     torch.testing.assert_close(extractor.probabilities(found), probabilities, rtol=1e-3, atol=1e-6)

@@ -240,6 +240,27 @@ def test_trouble_is_told_once_in_plain_words(caplog):
     assert len(caplog.records) == 2
 
 
+def test_pairs_and_divergence_are_told_too(caplog):
+    health = Health()
+    with caplog.at_level(logging.WARNING):
+        for steps in (100, 600, 700, 800, 900, 1200):
+            health.look({"pair_accuracy": 1.0, "critic_gradient": 2.0}, steps)
+    assert "discriminator has won" in caplog.text and "model.critic_optimizer.lr" in caplog.text
+    caplog.clear()
+    health = copy_of(health)
+    with caplog.at_level(logging.WARNING):
+        health.look({"critic_gradient": 150.0}, 1300)
+        assert not caplog.records, "75 times is much, and has passed by itself"
+        health.look({"critic_gradient": 900.0}, 1400)
+        health.look({"critic_gradient": 900.0}, 1500)
+    assert len(caplog.records) == 1 and "training is diverging" in caplog.text and "450 times" in caplog.text
+    fresh = Health()
+    fresh.look({"critic_gradient": 1e-3}, 10)  # a beginning
+    with caplog.at_level(logging.WARNING):
+        fresh.look({"critic_gradient": 1.0}, 600)
+    assert len(caplog.records) == 1
+
+
 def copy_of(health: Health) -> Health:
     """As a resumed run has it."""
     other = Health()

@@ -67,6 +67,13 @@ class Sample:
     parts: Annotated[int, "at least 1"] | None
     worker: str | None
     interpolate: bool
+    traverse: int | str | list[int] | None
+    reach: Annotated[float, "between 0 and 10"] | None
+    attribute: str | int | None
+    edit: Annotated[float, "between -10 and 10"] | None
+    mix: Annotated[int, "at least 1"] | None
+    project: str | None
+    curve: float | list[float] | None
     debug: bool
 
 

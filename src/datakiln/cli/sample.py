@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from datakiln.cli import latent
 from datakiln.cli.calling import called_as
 from datakiln.cli.commands import command, given_twice, options
 from datakiln.cli.spreading import LAUNCHERS, spread
@@ -77,6 +78,8 @@ def _write(cfg: DictConfig, synthesizer: Synthesizer, console: Console) -> str:
         condition = by_column(condition, synthesizer.codec.schema.names)  # type: ignore[attr-defined]
     if kind != "series" and (key := next((key for key in ("length", "forecast") if cfg[key] is not None), None)):
         raise UserError(f"{key}={cfg[key]} is for series; this run has learnt {NOUNS[kind]}s")
+    if latent.is_asked(cfg, kind):
+        return latent.write(cfg, synthesizer, condition, options)
     for key, makers in (
         ("fill", FILLERS), ("score", SCORERS), ("translate", TRANSLATORS), ("upscale", UPSCALERS), ("vary", VARIERS)
     ):  # fmt: skip
@@ -310,6 +313,7 @@ def _check(cfg: DictConfig) -> None:
             raise UserError(f"{key}={cfg[key]} is of {of}=; give {of}=DIR too, or leave it out")
     if cfg.mask is not None and cfg.fill is None:
         raise UserError(f"mask={cfg.mask} says what fill= hides in pictures; give fill=FOLDER/ too, or leave it out")
+    latent.check(cfg)
     if cfg.parts is None and (cfg.worker is not None or "://" in str(cfg.out)):
         key = "worker" if cfg.worker is not None else "out"
         raise UserError(f"{key}={cfg[key]} needs parts=; say parts=1000")

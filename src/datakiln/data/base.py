@@ -172,6 +172,10 @@ class TensorLoader(Loader):
         for at in self.plan():
             yield Batch(self.x, self.y).rows(at)
 
+    def take(self, rows: Tensor) -> Batch:
+        """These rows, as they are: for a model that draws some of its examples itself."""
+        return Batch(self.x, self.y).rows(rows.to(self.x.device))
+
     def plan(self) -> Iterator[slice | Tensor]:
         """The rows of each batch of one pass; keeps account of where the pass stands."""
         first = self.start()

@@ -170,6 +170,19 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         """Examples at given latents, shape (n, latent_dim) to (n, *spec.shape): the steps of a walk between some."""
         raise UserError(f"interpolate needs a model with a latent space, not {type(self).__name__}")
 
+    @property
+    def layers(self) -> int:
+        """Places at which a style enters; 1 for a model whose latents are its styles."""
+        return 1
+
+    def styles(self, keys: Tensor, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
+        """Where examples are edited: the latents (n, latent_dim) themselves, or what a model makes of them."""
+        return keys
+
+    def of_styles(self, styles: Tensor, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
+        """Examples of styles (n, latent_dim), or of one for every layer (n, layers, latent_dim), with gradients."""
+        return self.walk(styles, condition, options)
+
     def unroll(self, start: Tensor, steps: int, options: Sampling = PLAIN) -> Iterator[Tensor]:
         """Sequences in model space (n, t, D) continued by `steps` steps, in pieces (n, k, D), at constant memory."""
         raise UserError(

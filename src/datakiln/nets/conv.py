@@ -22,10 +22,19 @@ GROUP = 16  # channels that are normalised together
 
 
 class Verdict(NamedTuple):
-    """What a critic says: scores before any sigmoid, shape (B,), and class logits (B, K) where it tells classes."""
+    """What a critic says: scores before any sigmoid, shape (B,), and class logits (B, K) where it tells classes.
+
+    `told` is what else a model asks of its critic, shape (B, *): its features, or what it makes of the latents.
+    """
 
     score: Tensor
     logits: Tensor | None = None
+    told: Tensor | None = None
+
+    def rows(self, at: slice) -> Verdict:
+        """The verdict on some of the pictures."""
+        logits, told = (None if part is None else part[at] for part in (self.logits, self.told))
+        return Verdict(self.score[at], logits, told)
 
 
 def channels(width: int, count: int) -> list[int]:

@@ -172,9 +172,13 @@ def r1_penalty(critic: Critic, real: Tensor) -> Tensor:
 
 
 def _gradients(critic: Critic, x: Tensor) -> Tensor:
-    """Gradients of each sample's score with respect to it, shape (B, D), differentiable once more."""
     x = x.requires_grad_(True)
-    (gradients,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    return slopes(critic(x), x)
+
+
+def slopes(score: Tensor, x: Tensor) -> Tensor:
+    """Gradients of each sample's score with respect to the sample, shape (B, D), differentiable once more."""
+    (gradients,) = torch.autograd.grad(score.sum(), x, create_graph=True)
     return gradients.flatten(1).float()
 
 

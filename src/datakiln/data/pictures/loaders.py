@@ -74,6 +74,13 @@ class ImageLoader(TensorLoader):
         """Pictures that are shown beside those of batch i, uint8 (B, C, side, side); None for none."""
         return None
 
+    def take(self, rows: Tensor) -> Batch:
+        """These pictures, their middles, neither moved nor mirrored."""
+        at = rows.to(self.x.device) if isinstance(self.x, Tensor) else rows.cpu()
+        pictures = middle(self.x[at], self.side).to(self.device)
+        y = None if self.y is None else self.y[rows.to(self.y.device)].to(self.device)
+        return Batch(to_model_space(pictures, self.dtype), y)
+
     def _fetched(self, plan: list[slice | Tensor]) -> Iterator[tuple[Tensor, slice | Tensor]]:
         if isinstance(self.x, Tensor):
             yield from ((self.x[at], at) for at in plan)

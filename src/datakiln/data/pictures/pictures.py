@@ -52,6 +52,8 @@ class ImageData(GenerativeData):
         validation: Share of the training pictures set aside for validation.
         holdout: Share of all pictures held out as test pictures where the source has none.
         seed: Of the splits, the order, the crops and the mirrorings.
+        labelled: How many training pictures tell the model their class, drawn by class and seed; of the others, and of
+            the validation pictures, it is hidden. Judges of samples see every label. None for all.
         private: The options of `privacy=`: see `datakiln.privacy.budget.Privacy` and `protected`.
         classes: Names of the classes that are learnt from; None for all. Pictures of the others are in no split.
         without: The same said the other way round: classes that are held out.
@@ -79,6 +81,7 @@ class ImageData(GenerativeData):
         validation: float = 0.1,
         holdout: float = 0.15,
         seed: int = 0,
+        labelled: int | None = None,
         private: dict[str, Any] | None = None,
         classes: Sequence[str | int] | None = None,
         without: Sequence[str | int] | None = None,
@@ -105,12 +108,16 @@ class ImageData(GenerativeData):
             raise UserError(f"data.side={side} must be a whole number of pixels, at least 2")
         if crop and side is None:
             raise UserError("data.crop=true needs data.side, the side of the windows")
+        if labelled is not None and self.privacy.is_on:
+            raise UserError(f"data.labelled={labelled} hides labels, and privacy= protects all of them; set it to null")
         for name, share in (("validation", validation), ("holdout", holdout)):
             if not 0.0 < share < 0.9:
                 raise UserError(f"data.{name}={share} must lie between 0 and 0.9")
         self.source, self.data_dir, self.batch_size = source, data_dir, batch_size
         self.side, self.crop, self.flip = side, crop, flip
         self.validation, self.holdout, self.seed = validation, holdout, seed
+        self.n_labelled = labelled
+        self.told: dict[str, Tensor] = {}  # labels as the model is told them, where some are hidden
         self.classes, self.without, self.partners = classes, without, partners
         self.other, self.other_classes = other, other_classes
         self.domains: tuple[str, ...] = ()
@@ -170,6 +177,9 @@ class ImageData(GenerativeData):
         train, val = _separate(train, self.validation, self.seed + 1)
         self.pictures: dict[str, Pictures] = {"train": train, "val": val, "test": test}
         self.reports = [*self.raw.reports, self._split_report()]
+        if self.n_labelled is not None:
+            self.told = hidden_labels(self.pictures, self.raw.classes, self.n_labelled, self.seed)
+            self.reports.append(StepReport("labelled", f"{self.n_labelled} training pictures tell their class"))
         self.codec = ImageCodec(self._shape(), self.raw.classes, self._shares(), len(train.x), self.domains)
         if self.second is not None:
             self.second.setup(stage)
@@ -232,6 +242,8 @@ class ImageData(GenerativeData):
         y = self.pictures["train"].y
         if y is None or self.raw is None:
             return ()
+        y = self.told.get("train", y)
+        y = y[y >= 0]
         counts = torch.bincount(y, minlength=len(self.raw.classes)).double()
         return tuple((counts / counts.sum()).tolist())
 
@@ -249,7 +261,7 @@ class ImageData(GenerativeData):
         """Batches of one split on the device that trains, in the type that the training step computes in."""
         part, device = self.pictures[name], self.device
         x = part.x.to(device) if isinstance(part.x, Tensor) else part.x
-        y = None if part.y is None else part.y.to(device)
+        y = None if part.y is None else self.told.get(name, part.y).to(device)
         precision = str(self.trainer.precision) if self.trainer is not None else ""
         dtype = DTYPES.get(precision, torch.float32)
         parts = (x, y, batch_size, shuffle, self.spec.shape[1], self.flip, device, dtype, self.seed)
@@ -387,6 +399,48 @@ def _separate(pictures: Pictures, share: float, seed: int) -> tuple[Pictures, Pi
     chosen = torch.zeros(n, dtype=torch.bool)
     chosen[spread_by_class(pictures.y, n, aside, seed)] = True
     return _take(pictures, (~chosen).nonzero().squeeze(1)), _take(pictures, chosen.nonzero().squeeze(1))
+
+
+def hidden_labels(pictures: dict[str, Pictures], classes: Sequence[str], count: int, seed: int) -> dict[str, Tensor]:
+    """Labels of the training pictures, -1 but for `count` of them, and of the validation pictures, all -1.
+
+    Each class has its share of them, and at least one.
+
+    Raises:
+        UserError: There are no classes, fewer labels than classes, or fewer labelled pictures than that.
+    """
+    y = pictures["train"].y
+    if y is None or not classes:
+        raise UserError(f"data.labelled={count}: these pictures have no classes; set it to null")
+    sizes = torch.bincount(y[y >= 0], minlength=len(classes))
+    there = int((sizes > 0).sum())
+    if isinstance(count, bool) or count < there:
+        few = f"data.labelled={count} is fewer than the {there} classes"
+        raise UserError(f"{few}; give at least one for each, such as data.labelled={10 * there}, or null for all")
+    if count > int(sizes.sum()):
+        raise UserError(
+            f"data.labelled={count}: only {sizes.sum()} training pictures have labels; give at most so many"
+        )
+    wanted = _dealt(sizes, count)
+    order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed + 2))
+    told = torch.full_like(y, -1)
+    for k, many in enumerate(wanted.tolist()):
+        rows = order[y[order] == k][:many]
+        told[rows] = k
+    val = pictures["val"].y
+    return {"train": told} if val is None else {"train": told, "val": torch.full_like(val, -1)}
+
+
+def _dealt(sizes: Tensor, count: int) -> Tensor:
+    """How many of `count` go to each class: one, and of the rest its share, by largest remainders."""
+    wanted = (sizes > 0).long()
+    left = count - int(wanted.sum())
+    free = (sizes - wanted).double()
+    exact = left * free / free.sum().clamp(min=1.0)
+    wanted += exact.long()
+    rest = count - int(wanted.sum())
+    wanted[(exact - exact.floor()).argsort(descending=True, stable=True)[:rest]] += 1
+    return wanted
 
 
 def _take(pictures: Pictures, rows: Tensor) -> Pictures:

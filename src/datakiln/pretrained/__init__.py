@@ -1,0 +1,1 @@
+"""Networks with published weights that both models and metrics look through."""
