@@ -74,7 +74,7 @@ class SGAN(ImageGAN):
         generator = DenseGenerator(spec.shape, latent_dim, generator_hidden)
         critic = NoisyCritic(spec.shape, hidden, len(spec.classes))
         super().__init__(spec, generator, critic, NonSaturating(), latent_dim, "none", **options)
-        self.alone = copy.deepcopy(critic) if beside else None
+        self.unaided = copy.deepcopy(critic) if beside else None
         self.labelled_batch, self.unlabelled = labelled_batch, unlabelled
         self._known: Tensor | None = None
 
@@ -84,7 +84,7 @@ class SGAN(ImageGAN):
 
     def critic_parameters(self) -> list[nn.Parameter]:
         """Those of the net beside it as well, whose loss shares nothing with the critic's."""
-        beside = [] if self.alone is None else list(self.alone.parameters())
+        beside = [] if self.unaided is None else list(self.unaided.parameters())
         return [*super().critic_parameters(), *beside]
 
     def on_train_start(self) -> None:
@@ -94,7 +94,7 @@ class SGAN(ImageGAN):
         y = getattr(loader, "y", None)
         if self.critic_updates == 0 and loader is not None:
             rows = torch.randperm(len(loader.x))[:BEGINNING]
-            for net in (self.critic, self.alone):
+            for net in (self.critic, self.unaided):
                 if net is not None:
                     net.begin(loader.take(rows).x)  # type: ignore[operator]
         if y is not None and bool((y < 0).any()):
@@ -110,8 +110,8 @@ class SGAN(ImageGAN):
         if told is not None and told.y is not None:
             of_classes = class_loss(self.critic(told.x).logits, told.y)
             loss, figures["class_loss"] = loss + of_classes, of_classes
-            if self.alone is not None:
-                loss = loss + class_loss(self.alone(told.x).logits, told.y)
+            if self.unaided is not None:
+                loss = loss + class_loss(self.unaided(told.x).logits, told.y)
         return {"loss": loss, **figures}
 
     def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -133,7 +133,7 @@ class SGAN(ImageGAN):
         known = None if batch.y is None else batch.y >= 0
         if known is None or batch.y is None or not bool(known.any()):
             return
-        nets = {"error": self.critic, "error_alone": self.alone}
+        nets = {"error": self.critic, "error_alone": self.unaided}
         for name, net in nets.items():
             if net is not None:
                 wrong = net(batch.x).logits[known].argmax(dim=1) != batch.y[known]
