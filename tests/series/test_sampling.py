@@ -89,6 +89,7 @@ def test_strange_steps_score_low(synthesizer, history, tmp_path):
     assert np.allclose(scores[0][:6], scores[1][:6], atol=1e-3) and scores[0][6] != scores[1][6]
 
 
+@pytest.mark.slow
 def test_constraints_across_the_columns_of_a_step_hold_in_all_rows(tmp_path):
     """Steps that break one are drawn again: of sequences, of an endless series, and of forecasts; else one line."""
     _, _, folder, _ = trained("tsar", "series")

@@ -112,6 +112,7 @@ def test_what_is_given_is_met_and_holes_are_refused():
         net.sample(3, told)
 
 
+@pytest.mark.slow
 def test_learns_what_follows_what():
     """A cycle whose begin the class decides is learnt to the last code."""
     torch.manual_seed(0)

@@ -83,8 +83,8 @@ def media_plots(data: SeriesData, synthetic: pd.DataFrame, target: Path) -> list
     """Spectrograms of held-out and drawn sounds; of text nothing is drawn."""
     if data.codec.medium != "sound":
         return []
-    parts = [_sounds(data.frames["test"], data), _sounds(synthetic, data)]
-    return [spectrograms(*parts, RATE, target / "spectrograms.png")]
+    real, made = _sounds(data.frames["test"], data), _sounds(synthetic, data)
+    return [spectrograms(real, made, RATE, target / "spectrograms.png")]
 
 
 def _sounds(frame: pd.DataFrame, data: SeriesData) -> list[tuple[str, np.ndarray]]:

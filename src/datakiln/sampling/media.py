@@ -51,7 +51,8 @@ def write_media(out: Path, pieces: Iterator[pd.DataFrame], codec: SeriesCodec) -
 
 def _sounds(out: Path, pieces: Iterator[pd.DataFrame], codec: SeriesCodec) -> Iterator[tuple[Path, np.ndarray]]:
     """Each sound and where it goes; one that several pieces are of is put together."""
-    count, name, kept, folder = 0, None, [], out
+    count, name, folder = 0, None, out
+    kept: list[np.ndarray] = []
     for frame in pieces:
         own = frame[codec.roles.entity] if codec.roles.entity is not None else pd.Series(0, index=frame.index)
         edges = np.flatnonzero(own.to_numpy()[1:] != own.to_numpy()[:-1]) + 1

@@ -196,7 +196,7 @@ class GeneratedColumn(ColumnCodec):
             state["constant"],
             state["next_id"],
             state.get("generator", ""),
-            [(share, Pattern.from_state(pieces)) for share, pieces in patterns],
+            [(float(share), Pattern.from_state(pieces)) for share, pieces in patterns],
             None if seen is None else Seen.from_state(seen),
             state.get("missing_share", 0.0),
         )

@@ -44,11 +44,10 @@ def gru32(data: SeriesSets, steps: int = 500, seeds: int = 1) -> list[Figure]:
     for seed in range(data.seed, data.seed + seeds):
         parts = deal(data, seed)
         middle, spread = parts.real.mean(axis=(0, 1)), parts.real.std(axis=(0, 1)) + TINY
-        real, made, *judged = (
-            (part - middle) / spread for part in (parts.real, parts.made, parts.real_judged, parts.made_judged)
-        )
+        every = (parts.real, parts.made, parts.real_judged, parts.made_judged)
+        real, made, unseen, held = ((part - middle) / spread for part in every)
         judge = _learnt(real, made, UNITS, steps, seed)
-        value, error = parts.auc(*(_told(judge, part) for part in judged), seed)
+        value, error = parts.auc(_told(judge, unseen), _told(judge, held), seed)
         values.append(value)
         errors.append(error)
     return [_by_blocks("twosample/gru32_auc", values, errors, parts)]
@@ -81,8 +80,8 @@ def boosting(data: SeriesSets) -> list[Figure]:
     x, y = (_features(_spaced(part, n)) for part in (parts.real, parts.made))
     judge = HistGradientBoostingClassifier(max_iter=100, learning_rate=0.1, max_leaf_nodes=15, random_state=data.seed)
     judge.fit(np.concatenate([x, y]), np.r_[np.ones(n), np.zeros(n)])
-    told = [judge.predict_proba(_features(part))[:, 1] for part in (parts.real_judged, parts.made_judged)]
-    value, error = parts.auc(*told, data.seed)
+    unseen, held = (judge.predict_proba(_features(part))[:, 1] for part in (parts.real_judged, parts.made_judged))
+    value, error = parts.auc(unseen, held, data.seed)
     return [_by_blocks("twosample/boosting_auc", [value], [error], parts)]
 
 

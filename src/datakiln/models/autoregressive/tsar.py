@@ -466,10 +466,10 @@ class _Walk:
             hidden, self.state = model.gru(told, self.state)
             base = model.outputs(hidden[:, 0]) + self.context
         told_own = known[:, : model.n_own]
-        told = self.static, codes - model.codes.first, coordinates, known, base.float()
-        drawn, log_q = self._drawn(*told)
+        given_so = (self.static, codes - model.codes.first, coordinates, known, base.float())
+        drawn, log_q = self._drawn(*given_so)
         if model.accepts is not None:
-            self._draw_again(drawn, log_q, (~ended).nonzero()[:, 0], told)
+            self._draw_again(drawn, log_q, (~ended).nonzero()[:, 0], given_so)
         drawn = torch.where(ended[:, None], self.last, drawn)
         if self.each == 1 or not bool(told_own.any()):
             self.before = torch.cat([self.before[:, 1:], drawn[:, None]], dim=1)

@@ -32,7 +32,8 @@ class WaveNet(LikelihoodModel):
         spec: A series of code blocks.
         channels: Of the residual connections.
         skip: Channels of the skip connections and of the head.
-        layers: Layers of one stack; their dilations are 1, 2, 4, ...
+        layers: Layers of one stack; their dilations are 1, 2, 4, ..., those alone that are below the length of an
+            example, since the others would learn nothing.
         stacks: Stacks, one after the other; together they see `stacks * (2 ** layers - 1) + 1` steps back.
         optimizer: See `LikelihoodModel`.
         scheduler: See `LikelihoodModel`.
@@ -64,20 +65,20 @@ class WaveNet(LikelihoodModel):
         self.conditioning = "columns"
         static, own = spec.columns[: spec.static], spec.columns[spec.static :]
         self.offset = static[-1].blocks[-1].stop if static else 0
-        self.dilations = [2**i for _ in range(stacks) for i in range(layers)]
+        self.dilations = [2**i for _ in range(stacks) for i in range(layers) if 2**i < spec.shape[0]]
         self.channels = channels
         codes = Codes([b for c in own for b in c.blocks], [c.name for c in own])
         self.step = _Columns(codes, skip)
         self.embedding = nn.Embedding(codes.total, channels)
         self.begin = nn.Parameter(torch.zeros(channels))
-        self.layers = nn.ModuleList([_Layer(channels, skip) for _ in self.dilations])
+        self.convolutions = nn.ModuleList([_Layer(channels, skip) for _ in self.dilations])
         self.head = nn.Linear(skip, skip)
         self.static: _Columns | None = None
         if static:
             self.static = _Columns(Codes([b for c in static for b in c.blocks], [c.name for c in static]), skip)
             self.static_begin = nn.Parameter(torch.zeros(skip))
             self.static_embedding = nn.Embedding(self.static.codes.total, channels)
-            self.to_gates = nn.Linear(channels, 2 * channels * len(self.layers), bias=False)
+            self.to_gates = nn.Linear(channels, 2 * channels * len(self.convolutions), bias=False)
 
     @property
     def sees(self) -> int:
@@ -102,10 +103,10 @@ class WaveNet(LikelihoodModel):
     def _gates(self, static: Tensor) -> list[Tensor | float]:
         """What the static columns (B, S) add to the gates of every layer, (B, 2 * channels) each."""
         if self.static is None:
-            return [0.0] * len(self.layers)
+            return [0.0] * len(self.convolutions)
         codes, known = self.static.codes.read(static)
         told = (self.static_embedding(codes) * known[..., None]).sum(dim=-2)
-        return list(self.to_gates(told).chunk(len(self.layers), dim=1))
+        return list(self.to_gates(told).chunk(len(self.convolutions), dim=1))
 
     def _contexts(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """What the head is told of the step behind each prefix of steps (B, T, D), the empty one first, (B, T + 1, H).
@@ -117,7 +118,7 @@ class WaveNet(LikelihoodModel):
         hidden = torch.cat([self.begin.expand(len(x), 1, -1), told], dim=1)
         inputs, skips = [], hidden.new_zeros(())
         gates = self._gates(x[:, 0, : self.offset])
-        for layer, dilation, gate in zip(self.layers, self.dilations, gates, strict=True):
+        for layer, dilation, gate in zip(self.convolutions, self.dilations, gates, strict=True):
             inputs.append(hidden)
             past = functional.pad(hidden, (0, 0, dilation, 0))[:, : hidden.shape[1]]
             hidden, skip = layer(hidden, past, gate[:, None] if isinstance(gate, Tensor) else gate)
@@ -285,7 +286,7 @@ class _Walk:
         """What the head is told of the step to come, (n, H)."""
         hidden, skips = self.hidden, self.hidden.new_zeros(())
         for layer, dilation, gate, kept in zip(
-            self.model.layers, self.model.dilations, self.gates, self.kept, strict=True
+            self.model.convolutions, self.model.dilations, self.gates, self.kept, strict=True
         ):
             at = self.t % dilation
             past = kept[at].clone()

@@ -66,7 +66,7 @@ class TSFlow(LikelihoodModel):
         self.inputs = nn.Linear(3 * cells * patch, width)
         self.place = nn.Parameter(0.02 * torch.randn(self.count, width))
         self.time = nn.Sequential(nn.Linear(2 * FOURIER, width), nn.SiLU(), nn.Linear(width, width))
-        self.layers = nn.ModuleList([_Layer(width) for _ in range(depth)])
+        self.transformer = nn.ModuleList([_Layer(width) for _ in range(depth)])
         self.outputs = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, cells * patch))
 
     def _patches(self, x: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class TSFlow(LikelihoodModel):
         told = torch.cat([self._patches(part) for part in (x_t, known * mask, mask)], dim=2)
         angles = t[:, None] * math.pi * torch.arange(1, FOURIER + 1, device=t.device)
         hidden = self.inputs(told) + self.place + self.time(torch.cat([angles.sin(), angles.cos()], dim=1))[:, None]
-        for layer in self.layers:
+        for layer in self.transformer:
             hidden = layer(hidden)
         return self.outputs(hidden).view(len(x_t), -1, x_t.shape[2])[:, : x_t.shape[1]]
 

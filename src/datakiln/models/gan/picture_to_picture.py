@@ -21,7 +21,7 @@ class PictureToPicture(AdversarialModel, abc.ABC):
     """
 
     supports = frozenset({"image"})
-    alone = "its pictures come in pairs, which one process deals"
+    alone = "what is shown beside its pictures is dealt by one process"
     doubles: ClassVar[bool] = True  # as of `ImageGAN`
 
     def __init__(

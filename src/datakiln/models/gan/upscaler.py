@@ -42,6 +42,7 @@ class Upscaler(PictureToPicture):
     """
 
     doubles = False
+    alone = "its only optimizer is stepped by one process"
     directions = {"l1": "lower", "psnr": "higher"}
 
     def __init__(
