@@ -120,7 +120,7 @@ def test_a_picture_is_found_in_w(styled):
 def test_styles_cross_over(styled):
     both = latent.points(styled, 4, seed=0)
     coarse, fine = latent.Points(both.styles[:2]), latent.Points(both.styles[2:])
-    layers = styled.model.layers
+    layers = styled.model.style_layers
     made = latent.mixed(styled, coarse, fine, 1)
     assert made.styles.shape == (4, layers, 6)
     assert torch.equal(made.styles[1, 0], coarse.styles[0]) and torch.equal(

@@ -255,7 +255,8 @@ def _mix(
     for i in range(n):
         sheet += [rows[i : i + 1], made[i * n : (i + 1) * n]]
     _save_grid(cfg, np.concatenate(sheet), n + 1, f"Styles of rows before layer {cfg.mix}, of columns from it on.")
-    return f"{n} x {n} pictures with the styles of two, crossing over at layer {cfg.mix} of {synthesizer.model.layers},"
+    of = synthesizer.model.style_layers
+    return f"{n} x {n} pictures with the styles of two, crossing over at layer {cfg.mix} of {of},"
 
 
 @dataclasses.dataclass(frozen=True)

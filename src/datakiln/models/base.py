@@ -171,7 +171,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         raise UserError(f"interpolate needs a model with a latent space, not {type(self).__name__}")
 
     @property
-    def layers(self) -> int:
+    def style_layers(self) -> int:
         """Places at which a style enters; 1 for a model whose latents are its styles."""
         return 1
 

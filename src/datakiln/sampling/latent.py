@@ -266,7 +266,7 @@ def mixed(synthesizer: Synthesizer, coarse: Points, fine: Points, layer: int) ->
     Raises:
         UserError: The model has one place for styles, or not so many.
     """
-    layers = synthesizer.model.layers
+    layers = synthesizer.model.style_layers
     if layers == 1:
         told = f"mix={layer}: {type(synthesizer.model).__name__} has one place for its latents, and nothing to mix"
         raise UserError(f"{told}; train model=stylegan2")

@@ -51,6 +51,7 @@ class SGAN(ImageGAN):
 
     doubles = False
     mixes = "feature matching, which compares means over a batch"
+    alone = "it draws its labelled pictures itself"
     directions = {"error": "lower", "error_alone": "lower"}
 
     def __init__(

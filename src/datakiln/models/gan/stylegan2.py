@@ -76,7 +76,7 @@ class StyleGAN2(ImageGAN):
         self.register_buffer("path_mean", torch.zeros(()))
 
     @property
-    def layers(self) -> int:
+    def style_layers(self) -> int:
         """Places at which a style enters."""
         return self.generator.layers
 
