@@ -406,7 +406,7 @@ class Run(Job):
             self.proof.synthesizer, self.proof.secret = self.synthesizer, self.cfg.secret
             config = OmegaConf.to_container(self.cfg, resolve=True)
             self.proof.trained_as(config, self.trainer.current_epoch)  # type: ignore[arg-type]
-            metrics = [instantiate(node) for node in (self.cfg.metrics.get(self.data.kind) or {}).values()]
+            metrics = [instantiate(node) for node in (self.cfg.metrics.get(self.data.kind) or {}).values() if node]
             self.figures = self.proof.figures(self.synthetic, metrics, int(self.cfg.seed), self.console)
             self.figures += [monitored(self), *tested(self)]
 
