@@ -86,7 +86,7 @@ MISTAKES = {
     "model.hidden=[9]": "model.hidden is left at its default by the yaml; to set it write +model.hidden=VALUE",
     "+model.latent_dim=3": "model.latent_dim exists already: write model.latent_dim=VALUE, without +",
     "~latent_dimm": "did you mean 'latent_dim'?",
-    "data.path=x.csv": "data.path is no option of data=iris; data= with it: csv",
+    "data.path=x.csv": "data.path is no option of data=iris; data= with it: audio_folder, csv",
     "model=vae,cvae": "model=vae,cvae names several values; add -m",
     "latent_dim": "'latent_dim' is not name=value",
     "model": "'model' is not name=value; did you mean 'model'?",

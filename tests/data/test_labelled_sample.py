@@ -30,7 +30,7 @@ def test_pictures_in_files_give_a_judge_a_sample_and_auto_stays(tmp_path, monkey
     assert torch.equal(sample.images[:, 0, 0, 0] // 200, sample.labels) and sample.labels.sum() == 5
     asked = []
     monkeypatch.setattr(
-        "datakiln.metrics.pictures.sets.build_extractor", lambda *a: asked.append((a[0], a[-1] is not None))
+        "datakiln.metrics.pictures.sets.build_extractor", lambda *a: asked.append((a[0], a[4] is not None))
     )
     sets = training_sets(data, torch.device("cpu"), sampled=True)
     for name in ("auto", "classifier"):

@@ -317,8 +317,8 @@ def test_a_processor_that_is_not_there_is_one_line(tmp_path, monkeypatch, kind, 
     assert not (tmp_path / "run").exists()
 
 
-def test_an_error_of_the_program_is_not_called_damage(tmp_path, monkeypatch):
-    """Only what is wrong with a stored config is: a fault of ours comes through with its traceback."""
+def test_what_a_stored_class_fails_with_is_told_and_kept_as_the_cause(tmp_path, monkeypatch):
+    """Values that no class checks raise anything; debug=true shows where."""
     from datakiln.cli.stored import stored_parts
     from datakiln.data.sets.toy import ToyTable
 
@@ -336,5 +336,6 @@ def test_an_error_of_the_program_is_not_called_damage(tmp_path, monkeypatch):
 
     path.write_text("data: {_target_: datakiln.data.sets.toy.ToyTable}\nmetrics: {}\n")
     monkeypatch.setattr(ToyTable, "__init__", faulty)
-    with pytest.raises(TypeError, match="a fault of ours"):
+    with pytest.raises(UserError, match=r"config\.yaml is damaged, .*\(a fault of ours\)") as caught:
         stored_parts(path)
+    assert isinstance(caught.value.__cause__, TypeError)
