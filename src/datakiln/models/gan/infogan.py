@@ -41,6 +41,7 @@ class InfoGAN(ImageGAN):
         latent_dim: All latents, codes included.
     """
 
+    alone = "its steps in several have not been shown to be those of one"
     mixes = "BatchNorm, which mixes the pictures of a batch"
     directions = {"code_accuracy": "higher", "information": "higher"}
 

@@ -45,6 +45,7 @@ class StyleGAN2(ImageGAN):
         **options: See `ImageGAN`.
     """
 
+    alone = "its steps in several have not been shown to be those of one"
     mixes = "a deviation over the pictures of a batch"
     remedy = "raise model.r1, or lower the rates (model.critic_optimizer.lr, model.generator_optimizer.lr)"
     generator: StyleGenerator
