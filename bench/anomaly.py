@@ -12,16 +12,14 @@ nothing: the distance from the nearest training picture, and what principal comp
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from rich.table import Table
 
+from bench._pictures import options, trained
 from bench._process import Row, row
 from datakiln.console import Console
 
@@ -62,8 +60,8 @@ def sides_of(asked: dict[str, str]) -> Sides:
 
     folder, seed = asked["data_dir"] or None, int(asked["seed"])
     other, out = asked["other"] or None, [asked["out"]]
-    options: dict[str, Any] = {"other": other} if other else {"without": out}
-    data = ImageData(source_of(asked["data"], folder), folder, seed=seed, **options)
+    told: dict[str, Any] = {"other": other} if other else {"without": out}
+    data = ImageData(source_of(asked["data"], folder), folder, seed=seed, **told)
     data.setup("fit")
     if data.second is not None:
         strange = data.second.examples("test", MOST)[0]
@@ -91,18 +89,8 @@ def baselines(sides: Sides) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 def scored(model: str, asked: dict[str, str], sides: Sides) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Trains a model on the usual classes, and scores both sides by everything it says of a picture."""
     from datakiln.sampling.anomalies import scorer_of
-    from datakiln.sampling.synthesizer import Synthesizer
 
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "run"
-        words = [f"model={model}", f"data={asked['data']}", f"budget={asked['budget']}", f"seed={asked['seed']}"]
-        words += ["epochs=1000", "plots=false", "~metrics.image", f"hydra.run.dir={folder}", f"root={place}"]
-        words += [f"data_dir={asked['data_dir']}"] if asked["data_dir"] else []
-        words += [] if asked["other"] else [f"data.without=[{asked['out']}]"]
-        done = subprocess.run([sys.executable, "-m", "src.train", *words], capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(f"{model}: {done.stderr.strip() or done.stdout.strip()}")
-        synthesizer = Synthesizer.load(folder)
+    synthesizer = trained(model, asked, None if asked["other"] else asked["out"])
     scorer = scorer_of(synthesizer)
     usual, strange = (scorer(part, (0, 0)) for part in (sides.usual, sides.strange))
     return {name: (usual[name], strange[name]) for name in usual if name != "png_bits_per_dim"}
@@ -122,12 +110,7 @@ def auroc(usual: np.ndarray, strange: np.ndarray) -> tuple[float, float]:
 
 def main(words: list[str]) -> None:
     """Prints the table of one task."""
-    asked = dict(DEFAULTS)
-    for word in words:
-        key, sign, value = word.partition("=")
-        if key not in asked or not sign:
-            raise SystemExit(f"{word!r} is none of {', '.join(f'{key}=' for key in asked)}")
-        asked[key] = value
+    asked = options(words, DEFAULTS)
     against = (
         f"{asked['other']} against {asked['data']}" if asked["other"] else f"{asked['data']} without {asked['out']}"
     )

@@ -12,10 +12,7 @@ differences over repeats. Test pictures are those held out. Nothing is chosen by
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +20,7 @@ import torch
 from rich.table import Table
 from torch import Tensor
 
+from bench._pictures import options, trained
 from bench._process import Row, row
 from datakiln.console import Console
 
@@ -49,10 +47,10 @@ def measured(asked: dict[str, str]) -> list[tuple[int, str, np.ndarray, float]]:
     from datakiln.data.pictures.pictures import ImageData
 
     folder, seed = asked["data_dir"] or None, int(asked["seed"])
-    synthesizer = trained(asked)
-    options: dict[str, Any] = {} if asked["on"] else {"classes": asked["out"].split(",")}
+    synthesizer = trained("dagan", asked, None if asked["on"] else asked["out"])
+    told: dict[str, Any] = {} if asked["on"] else {"classes": asked["out"].split(",")}
     side = synthesizer.codec.spec.shape[1]
-    data = ImageData(source_of(asked["on"] or asked["data"], folder), folder, side=side, seed=seed, **options)
+    data = ImageData(source_of(asked["on"] or asked["data"], folder), folder, side=side, seed=seed, **told)
     data.setup("fit")
     pictures, labels = data.examples("train", MOST)
     test, truth = data.examples("test", MOST)
@@ -110,29 +108,9 @@ def mixtures(x: Tensor, y: Tensor, classes: int, seed: int) -> tuple[Tensor, Ten
     return mixed, share[:, None] * labels[one] + (1 - share[:, None]) * labels[two]
 
 
-def trained(asked: dict[str, str]) -> Any:  # noqa: ANN401
-    """A DAGAN of the classes that are not held out, within the budget."""
-    from datakiln.sampling.synthesizer import Synthesizer
-
-    with tempfile.TemporaryDirectory() as place:
-        words = ["model=dagan", f"data={asked['data']}", f"budget={asked['budget']}", f"seed={asked['seed']}"]
-        words += ["epochs=1000", "plots=false", "~metrics.image", f"hydra.run.dir={place}/run", f"root={place}"]
-        words += [f"data_dir={asked['data_dir']}"] if asked["data_dir"] else []
-        words += [] if asked["on"] else [f"data.without=[{asked['out']}]"]
-        done = subprocess.run([sys.executable, "-m", "src.train", *words], capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(done.stderr.strip() or done.stdout.strip())
-        return Synthesizer.load(Path(place) / "run")
-
-
 def main(words: list[str]) -> None:
     """Prints the table of one task."""
-    asked = dict(DEFAULTS)
-    for word in words:
-        key, sign, value = word.partition("=")
-        if key not in asked or not sign:
-            raise SystemExit(f"{word!r} is none of {', '.join(f'{key}=' for key in asked)}")
-        asked[key] = value
+    asked = options(words, DEFAULTS)
     task = f"{asked['data']} to {asked['on']}" if asked["on"] else f"{asked['data']}, classes {asked['out']} held out"
     table = Table(title=f"Accuracy, {task}, DAGAN of {asked['budget']} of CPU, {asked['repeats']} repeats")
     for head in ("a class", "arm", "accuracy", "gain", "+-"):

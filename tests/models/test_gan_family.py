@@ -12,7 +12,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from datakiln.callbacks.bundle import Bundle
-from datakiln.callbacks.ema import Ema
 from datakiln.callbacks.fid import Fid
 from datakiln.data.pictures.pictures import ImageData, hidden_labels
 from datakiln.data.pictures.sources import Pictures, SklearnDigits
@@ -22,7 +21,7 @@ from datakiln.models.gan import biggan, infogan, projected_gan, r3gan, sgan, sty
 from datakiln.nets.conv import Verdict
 from datakiln.pretrained.efficientnet import published_efficientnet
 from datakiln.spec import Batch, DataSpec, Sampling
-from tests.models.test_resume import Kill
+from tests.models.resuming import check_killed_and_gone_on_with
 
 ADAM = functools.partial(torch.optim.Adam, lr=1e-3)
 CLASSES = tuple("0123456789")
@@ -55,33 +54,15 @@ def test_every_side_and_colour(name, shape):
     assert model.sample(2).shape == (2, *shape)
 
 
-def run(name, folder, kill=None, resume=False):
-    """Two epochs of four batches with a checkpoint after every step; raw and averaged weights at the end."""
-    L.seed_everything(0, verbose=False)
+def made(name):
     data = ImageData(SklearnDigits(), batch_size=24, labelled=30 if name == "sgan" else None)
     data.setup("fit")
-    model, ema = SMALL[name](data.spec, generator_optimizer=ADAM, critic_optimizer=ADAM), Ema(0.9)
-    bundle = Bundle(folder, {}, "val/generator_loss", every_seconds=0.0)
-    trainer = L.Trainer(
-        max_epochs=2, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
-        num_sanity_val_steps=0, use_distributed_sampler=False, limit_train_batches=4, limit_val_batches=1,
-        callbacks=[ema, *([kill] if kill else []), bundle],
-    )  # fmt: skip
-    try:
-        trainer.fit(model, datamodule=data, ckpt_path=str(bundle.last_path) if resume else None, weights_only=True)
-    except SystemExit:
-        return None
-    return model.state_dict(), ema.average
+    return data, SMALL[name](data.spec, generator_optimizer=ADAM, critic_optimizer=ADAM)
 
 
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_killed_and_gone_on_with(name, tmp_path):
-    whole, average = run(name, tmp_path / "whole")
-    assert run(name, tmp_path / "killed", Kill(1, 1)) is None
-    again, average_again = run(name, tmp_path / "killed", resume=True)
-    for one, other in ((whole, again), (average, average_again)):
-        assert one.keys() == other.keys()
-        assert all(torch.equal(value, other[key]) for key, value in one.items())
+    check_killed_and_gone_on_with(functools.partial(made, name), tmp_path, "val/generator_loss", batches=4)
 
 
 class Score(nn.Module):

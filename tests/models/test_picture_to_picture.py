@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import functools
 
-import lightning as L
 import pytest
 import torch
 from torch import nn
 
-from datakiln.callbacks.bundle import Bundle
-from datakiln.callbacks.ema import Ema
 from datakiln.data.pictures.pictures import ImageData
 from datakiln.data.pictures.sources import SklearnDigits
 from datakiln.errors import UserError
@@ -18,7 +15,7 @@ from datakiln.models.gan.cyclegan import Buffer, CycleGAN
 from datakiln.models.gan.dagan import DAGAN
 from datakiln.models.gan.upscaler import Upscaler
 from datakiln.spec import Batch, DataSpec, Sampling
-from tests.models.test_resume import Kill
+from tests.models.resuming import check_killed_and_gone_on_with
 
 ADAM = functools.partial(torch.optim.Adam, lr=1e-3)
 SPEC = DataSpec("image", (1, 8, 8), classes=("a", "b", "c"), class_shares=(0.4, 0.3, 0.3), size=24, domains=("p", "q"))
@@ -188,34 +185,16 @@ RUNS = {
 }
 
 
-def run(name, folder, kill=None, resume=False):
-    """Two epochs of three batches with a checkpoint after every step; raw and averaged weights at the end."""
-    L.seed_everything(0, verbose=False)
+def made(name):
     make, options = RUNS[name]
     data = ImageData(SklearnDigits(), batch_size=32, **options)
     data.setup("fit")
-    model, ema = make(data.spec, **BOTH), Ema(0.9)
-    bundle = Bundle(folder, {}, "val/generator_loss", every_seconds=0.0)
-    trainer = L.Trainer(
-        max_epochs=2, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
-        num_sanity_val_steps=0, use_distributed_sampler=False, limit_train_batches=3, limit_val_batches=1,
-        callbacks=[ema, *([kill] if kill else []), bundle],
-    )  # fmt: skip
-    try:
-        trainer.fit(model, datamodule=data, ckpt_path=str(bundle.last_path) if resume else None, weights_only=True)
-    except SystemExit:
-        return None
-    return model.state_dict(), ema.average
+    return data, make(data.spec, **BOTH)
 
 
 @pytest.mark.parametrize("name", sorted(RUNS))
 def test_killed_and_gone_on_with(name, tmp_path):
-    whole, average = run(name, tmp_path / "whole")
-    assert run(name, tmp_path / "killed", Kill(1, 1)) is None
-    again, average_again = run(name, tmp_path / "killed", resume=True)
-    for one, other in ((whole, again), (average, average_again)):
-        assert one.keys() == other.keys()
-        assert all(torch.equal(value, other[key]) for key, value in one.items())
+    check_killed_and_gone_on_with(functools.partial(made, name), tmp_path, "val/generator_loss")
 
 
 @pytest.mark.parametrize(("channels", "side"), [(1, 8), (3, 16), (1, 28), (3, 32), (3, 64), (1, 128)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from datakiln.models.autoregressive.tsar import _Walk
+from datakiln.models.autoregressive.walk import Walk
 from datakiln.spec import PLAIN
 from tests.test_conformance import trained
 
@@ -28,7 +28,7 @@ def test_drawing_step_by_step_has_the_likelihood_of_the_whole(tsar):
     free[:, -1] = 0.0
     told, made = [], []
     with torch.no_grad():
-        walk = _Walk(model, static, PLAIN, 1)
+        walk = Walk(model, static, PLAIN, 1)
         draw = walk.ancestral.draw
         walk.ancestral.draw = lambda *a, **k: told.append(draw(*a, **k)) or told[-1]
         for _ in range(steps):
@@ -48,7 +48,7 @@ def test_going_on_is_as_from_the_begin(tsar):
     free = torch.full((5, data.spec.shape[1]), torch.nan)
     free[:, -1] = 0.0
     with torch.no_grad():
-        one, two = (_Walk(model, x[:, 0, : model.offset], PLAIN, 1) for _ in range(2))
+        one, two = (Walk(model, x[:, 0, : model.offset], PLAIN, 1) for _ in range(2))
         one.follow(x)
         for t in range(8):
             two.step(x[:, t], torch.zeros(5, dtype=torch.bool))

@@ -62,8 +62,8 @@ MEANINGS = {
     "privacy/dcr_ratio": "Distance to the nearest learnt row, over that of unseen real rows; 1 is as far as those.",
     "privacy/nndr_median": "Whether a row clings to one single learnt row: near 0 it does, near 1 it does not.",
     "privacy/nndr_p5": "Whether the twentieth that clings most clings to one single learnt row: near 0 it does.",
-    "privacy/membership_auc": "How well the strongest of several attacks tells rows the model has learnt from from "
-    "unseen ones: 0.5 is a guess, 1 certainty.",
+    "privacy/membership_auc": "How well the strongest of several attacks tells learnt rows from unseen ones: 0.5 is a "
+    "guess, 1 certainty.",
     "privacy/membership_tpr1": "Share of learnt rows that this attack names, where it names 1 % of unseen ones too.",
     "privacy/membership_tpr01": "Share of learnt rows that it names, where it names 0.1 % of unseen ones too.",
     "privacy/membership_outliers_auc": "The same of the tenth of the rows that are farthest from all others.",

@@ -10,9 +10,8 @@ context of every column.
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -21,34 +20,27 @@ from torch import Tensor, nn
 
 from datakiln import processes
 from datakiln.errors import UserError
+from datakiln.models.autoregressive.steps import LAGS, plain_log_probs, set_up, with_components, with_lags
 from datakiln.models.autoregressive.tabar import (
     DROPOUTS,
-    LEVEL_ROWS,
-    LEVELS,
     MANY,
-    PSEUDO,
     WIDTHS,
     by_size,
-    levels,
     one_cycle,
 )
+from datakiln.models.autoregressive.walk import Walk
 from datakiln.models.base import LikelihoodModel, OptimizerFactory
 from datakiln.nets.ancestral import Ancestral
 from datakiln.nets.anyorder import Network
-from datakiln.nets.calibration import calibrate
 from datakiln.nets.codes import Codes
 from datakiln.nets.linear import half_precision
-from datakiln.nets.numbers import CLOSED
-from datakiln.nets.references import choose
-from datakiln.spec import PLAIN, Batch, Block, DataSpec, Sampling
+from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
 MOVES = 2  # features of the change of a number from one step to the next
-LAGS = 2  # steps before that are columns of their own
 CLIP = 1.0  # norm that gradients are clipped to
 COUNTED = 2**15  # steps that shares, entropies and references are taken from
 ACTIVATIONS = 2**24  # numbers that a likelihood holds at once
 PIECE = 256  # steps that `unroll` gives at a time
-TRIES = 200  # of a step that is to meet constraints
 
 
 class TSAR(LikelihoodModel):
@@ -102,7 +94,7 @@ class TSAR(LikelihoodModel):
         dropout = by_size(spec.steps, DROPOUTS) if dropout is None else dropout
         static, own = spec.columns[: spec.static], spec.columns[spec.static :]
         self.offset = static[-1].blocks[-1].stop if static else 0
-        blocks_, names = _with_lags(own, self.offset, spec.ends)
+        blocks_, names = with_lags(own, self.offset, spec.ends)
         self.step_width = spec.shape[1] - self.offset
         self.codes = Codes(blocks_, names)
         self.n_own = len(own)
@@ -172,11 +164,11 @@ class TSAR(LikelihoodModel):
                 break
         rows = torch.cat(kept)
         self.counted += len(rows)
-        order = _set_up(self.net, self.codes, rows, self.spec.steps, self.n_own, self.n_numbers, self.spec.ends)
+        order = set_up(self.net, self.codes, rows, self.spec.steps, self.n_own, self.n_numbers, self.spec.ends)
         self.rank[torch.tensor(order)] = torch.arange(len(order), device=self.device)
         if self.static_net is not None:
             static = torch.cat(whole)
-            order = _set_up(self.static_net, self.static_net.codes, static, self.spec.size)
+            order = set_up(self.static_net, self.static_net.codes, static, self.spec.size)
             self.static_rank[torch.tensor(order)] = torch.arange(len(order), device=self.device)
 
     def _alive(self, x: Tensor) -> Tensor:
@@ -260,7 +252,7 @@ class TSAR(LikelihoodModel):
             steps = self._of_steps(base.flatten(0, 1), added, codes, coordinates, known)
             static = x.new_zeros(len(x))
             if self.static_net is not None:
-                static = _plain_log_probs(self.static_net, x[:, 0, : self.offset], self.static_rank, self.training)
+                static = plain_log_probs(self.static_net, x[:, 0, : self.offset], self.static_rank, self.training)
         return steps.view(x.shape[:2]) * alive, static
 
     def _heard(self, told: Tensor, coordinates: Tensor, known: Tensor) -> Tensor:
@@ -309,7 +301,7 @@ class TSAR(LikelihoodModel):
             numbers, own = self.net.numbers, slice(0, self.n_numbers)
             columns = numbers.numbers[own]
             there = sees[columns][:, numbers.numbers] & (known[:, numbers.numbers] & self.net.has_value(codes))[:, None]
-            picked, totals = _with_components(
+            picked, totals = with_components(
                 self.net, columns, own, features, picked, totals, codes, coordinates, there
             )
         return ((picked - totals) * known[:, :n]).sum(dim=1)
@@ -342,7 +334,7 @@ class TSAR(LikelihoodModel):
         each = 1 if is_plain else self.candidates
         given = condition.repeat_interleave(each, dim=0)
         static = self._draw_static(given[:, 0, : self.offset], options)
-        walk = _Walk(self, static, options, each)
+        walk = Walk(self, static, options, each)
         x = torch.empty(len(given), given.shape[1], width, device=self.device)
         ended = torch.zeros(len(given), dtype=torch.bool, device=self.device)
         for t in range(given.shape[1]):
@@ -363,7 +355,7 @@ class TSAR(LikelihoodModel):
     def unroll(self, start: Tensor, steps: int, options: Sampling = PLAIN) -> Iterator[Tensor]:
         """See `GenerativeModel`; the state of the recurrent net is all that is kept."""
         with self.evaluating(), torch.no_grad():
-            walk = _Walk(self, start[:, 0, : self.offset], options, 1)
+            walk = Walk(self, start[:, 0, : self.offset], options, 1)
             walk.follow(start)
             nothing = torch.full((len(start), self.spec.shape[1]), math.nan, device=self.device)
             alive = torch.zeros(len(start), dtype=torch.bool, device=self.device)
@@ -415,234 +407,3 @@ class TSAR(LikelihoodModel):
         matrices = [p for p in parameters if p.ndim >= 2]
         groups: Any = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
         return self.optimizer_factory(groups)
-
-
-class _Walk:
-    """Sequences drawn step by step; all it keeps is the state of the net and the last steps.
-
-    Arguments:
-        model: The model.
-        static: Static positions of the sequences, (n, S).
-        options: See `Sampling`.
-        each: Candidates of each sequence, one behind the other.
-    """
-
-    def __init__(self, model: TSAR, static: Tensor, options: Sampling, each: int) -> None:
-        self.model, self.each, self.static = model, each, static
-        self.order = model.rank.argsort().tolist()
-        self.ancestral = Ancestral(model.net, self.order, model._precision, options.temperature or 1.0)
-        self.context, state = model._told_static(static)
-        self.state = state[None]
-        self.before = torch.full((len(static), LAGS, model.spec.shape[1]), math.nan, device=static.device)
-        self.weight = torch.zeros(len(static), device=static.device)  # log-odds of candidates
-
-    @property
-    def last(self) -> Tensor:
-        """The step drawn last, (n, D)."""
-        return self.before[:, -1]
-
-    def follow(self, x: Tensor) -> None:
-        """Takes the steps (n, t, D) as its own."""
-        model, n = self.model, len(x)
-        rows = model._wide(torch.cat([x, x[:, -1:]], dim=1))  # the last one stands for the step to come
-        codes, coordinates, known = model._read(rows)
-        added = model.net.added(codes, coordinates) * (known & model.is_lag)[..., None]
-        told = model._heard(added.sum(dim=1), coordinates, known).view(n, x.shape[1] + 1, -1)
-        _, self.state = model.gru(told[:, :-1], self.state)
-        self.before = torch.cat([self.before, x], dim=1)[:, -LAGS:]
-
-    def step(self, given: Tensor, ended: Tensor) -> Tensor | None:
-        """Draws one step, given cells (n, D) with NaN where free; sequences that have ended repeat their last step.
-
-        Returns:
-            The candidates that were taken anew before it is kept, (n,), or None if none was.
-        """
-        model = self.model
-        rows = model._wide(given[:, None], self.before)
-        codes, coordinates, known = model._read(rows)
-        added = model.net.added(codes, coordinates) * (known & model.is_lag)[..., None]
-        told = model._heard(added.sum(dim=1), coordinates, known)[:, None]
-        with model._precision():
-            hidden, self.state = model.gru(told, self.state)
-            base = model.outputs(hidden[:, 0]) + self.context
-        told_own = known[:, : model.n_own]
-        given_so = (self.static, codes - model.codes.first, coordinates, known, base.float())
-        drawn, log_q = self._drawn(*given_so)
-        if model.accepts is not None:
-            self._draw_again(drawn, log_q, (~ended).nonzero()[:, 0], given_so)
-        drawn = torch.where(ended[:, None], self.last, drawn)
-        if self.each == 1 or not bool(told_own.any()):
-            self.before = torch.cat([self.before[:, 1:], drawn[:, None]], dim=1)
-            return None
-        codes, coordinates, known = model._read(model._wide(drawn[:, None], self.before))
-        added = model.net.added(codes, coordinates) * known[..., None]
-        codes = model._settled(codes, coordinates, known)
-        odds = model._of_steps(base, added, codes, coordinates, known) - log_q
-        self.weight = self.weight + odds.masked_fill(ended, 0.0)
-        self.before = torch.cat([self.before[:, 1:], drawn[:, None]], dim=1)
-        return self._taken_anew()
-
-    def _drawn(
-        self, static: Tensor, own: Tensor, coordinates: Tensor, known: Tensor, base: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Steps (n, D), and the log-odds of their cells; what is told of them is left as it was."""
-        own, coordinates = own.clone(), coordinates.clone()
-        log_q = self.ancestral.draw(own, coordinates, known.clone(), even=False, base=base)
-        x = self.model.codes.written(own, coordinates)[:, : self.model.step_width]
-        return torch.cat([static, x], dim=1), log_q
-
-    def _draw_again(self, drawn: Tensor, log_q: Tensor, left: Tensor, told: tuple[Tensor, ...]) -> None:
-        """Replaces steps that may not stand so, given all that came before: the law of a step told that it may.
-
-        Arguments:
-            drawn: Steps (n, D), changed in place.
-            log_q: Of their cells, likewise.
-            left: Those that are looked at.
-            told: What `_drawn` was told.
-
-        Raises:
-            UserError: None that may stand was drawn.
-        """
-        assert self.model.accepts is not None
-        for _ in range(TRIES):
-            left = left[~self.model.accepts(drawn[left])] if len(left) else left
-            if not len(left):
-                return
-            drawn[left], log_q[left] = self._drawn(*(part[left] for part in told))  # type: ignore[arg-type]
-        what = f"no step that meets data.constraints came in {TRIES} draws given those before it"
-        raise UserError(f"{what}; train longer, or ask less")
-
-    def _taken_anew(self) -> Tensor:
-        share = self.weight.view(-1, self.each).softmax(dim=1)
-        picks = torch.multinomial(share, self.each, replacement=True)
-        chosen = (picks + torch.arange(len(share), device=share.device)[:, None] * self.each).flatten()
-        self.before, self.static, self.context = self.before[chosen], self.static[chosen], self.context[chosen]
-        self.state, self.weight = self.state[:, chosen].contiguous(), torch.zeros_like(self.weight)
-        return chosen
-
-    def one_of_each(self) -> Tensor:
-        """A candidate of each sequence, by its odds."""
-        return torch.multinomial(self.weight.view(-1, self.each).softmax(dim=1), 1)[:, 0]
-
-
-def _with_lags(columns: Sequence[Any], offset: int, ends: bool) -> tuple[list[Block], list[str]]:
-    """Blocks of a step's columns, then those of the steps before, and the columns' names."""
-    blocks, names = [], []
-    last = max(block.stop for column in columns for block in column.blocks) - offset
-    width = last - int(ends)
-    lagged = columns[:-1] if ends else columns
-    for lag, group in enumerate([columns, *[lagged] * LAGS]):
-        shift = -offset if lag == 0 else last + (lag - 1) * width - offset
-        for column in group:
-            names.append(column.name if lag == 0 else f"{column.name}, {lag} before")
-            for block in column.blocks:
-                moved = dataclasses.replace(block, start=block.start + shift, stop=block.stop + shift)
-                if lag:
-                    moved = dataclasses.replace(moved, size=block.size - len(block.equal_to), equal_to=())
-                blocks.append(moved)
-    return blocks, names
-
-
-def _set_up(
-    net: Network, codes: Codes, rows: Tensor, steps: int, own: int | None = None, numbers: int | None = None,
-    ends: bool = False,
-) -> list[int]:  # fmt: skip
-    """Sets biases, shared vectors and references; returns the order of the first `own` columns.
-
-    Arguments:
-        net: The network.
-        codes: Its columns; those from `own` on are always given.
-        rows: Encoded training rows, (R, D).
-        steps: Training steps there are.
-        own: Columns that are drawn; None for all.
-        numbers: Numbers among them.
-        ends: Whether the last of them goes last.
-    """
-    own = len(codes) if own is None else own
-    numbered, known = codes.read(rows)
-    coordinates = codes.places(rows)
-    size = torch.tensor(codes.sizes, device=rows.device)
-    over = known & (numbered - codes.first >= size)  # states of equality of a step before: counted with no code
-    counts = codes.counts(numbered, known & ~over) + PSEUDO
-    shares = counts / codes.sums(counts)[codes.column]
-    net.bias.copy_(shares.log())
-    net.level.copy_(levels(codes, shares, min(max(steps // LEVEL_ROWS, LEVELS[0]), LEVELS[1])))
-    entropies = codes.sums(-shares * shares.log())[:own]
-    order: list[int] = []
-    wanted = entropies.argsort(stable=True).tolist()
-    if ends:
-        wanted = [j for j in wanted if j != own - 1] + [own - 1]
-    while len(order) < own:
-        left = (j for j in wanted if j not in order)
-        order.append(next(j for j in left if all(other in order for other in codes.equal_to[j])))
-    if len(net.numbers):
-        net.numbers.set_shares(shares)
-        inside = torch.where(over, codes.first, numbered)
-        there = known[:, net.numbers.numbers] & (net.has_value(inside) | over[:, net.numbers.numbers])
-        place = net.numbers.place
-        lags = [i for j, i in place.items() if j >= own]
-        whole = [*lags, *(place[j] for j in order if j in place)]
-        mixed = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)).to(rows.device)
-        choose(net.numbers, coordinates[mixed], there[mixed], whole, numbers)
-        calibrate(net.numbers, coordinates[mixed], there[mixed], whole, numbers)
-    return order
-
-
-def _with_components(
-    net: Network, columns: Tensor, own: slice, features: Tensor, picked: Tensor, totals: Tensor, codes: Tensor,
-    coordinates: Tensor, there: Tensor,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Adds what the components of numbers say to the logits of cells and to their sums, (B, C) each.
-
-    Arguments:
-        net: The network.
-        columns: Of the numbers that are predicted, (n,).
-        own: Which numbers they are.
-        features: Of all columns that are predicted, (B, C, H).
-        picked: Logits of the cells.
-        totals: Logits of all codes together.
-        codes: Of all columns, numbered through, (B, C).
-        coordinates: Of all numbers, (B, N).
-        there: Which numbers each of them sees, (B, n, N).
-    """
-    numbers = net.numbers
-    reference = numbers.reference[own]
-    flat = reference.clamp(min=0).flatten(1)
-    seen = there.gather(2, flat.expand(len(there), -1, -1)).unflatten(2, reference.shape[1:])
-    open_ = (seen | (reference < 0)).all(dim=-1) & (reference[..., 0] >= 0)
-    open_ = torch.cat([open_, torch.zeros_like(open_[..., :1])], dim=-1)  # no plane over all columns before
-    weight, shift, scale = numbers.components(features[:, columns], own)
-    weight = weight.masked_fill(~open_, CLOSED)
-    location = numbers.expected(coordinates, codes, net.has_value(codes), own) + shift
-    dense = numbers.log_densities(coordinates[:, own], location, scale, own)
-    total = torch.cat([totals[:, columns, None], weight], dim=2).logsumexp(dim=2)
-    inside = torch.cat([picked[:, columns, None], weight + dense], dim=2).logsumexp(dim=2)
-    is_inside = codes[:, columns] - net.codes.first[columns] < numbers.last[own]
-    inside = torch.where(is_inside, inside, picked[:, columns])
-    return picked.index_copy(1, columns, inside), totals.index_copy(1, columns, total)
-
-
-def _plain_log_probs(net: Network, x: Tensor, rank: Tensor, training: bool) -> Tensor:
-    """Log-probability of the known cells of rows (B, S) in one order, (B,)."""
-    codes, known = net.codes.read(x)
-    coordinates = net.codes.places(x)
-    sees = (rank[None, :] < rank[:, None])[None] & known[:, None, :]
-    for j, equal_to in enumerate(net.codes.equal_to):
-        start = int(net.codes.first[j]) + net.codes.sizes[j] - len(equal_to)
-        for state, other in enumerate(equal_to, start=start):
-            lost = (codes[:, j] == state) & ~sees[:, j, other]
-            own = coordinates[:, net.numbers.place[j]].floor().long() + net.codes.first[j]
-            codes = codes.clone()
-            codes[:, j] = torch.where(lost, own, codes[:, j])
-    added = net.added(codes, coordinates)
-    features = net.features(torch.bmm(sees.to(added.dtype), added), slice(None))
-    cells = codes - net.codes.first
-    with nullcontext() if training else torch.autocast(features.device.type, enabled=False):
-        picked, totals = net.scores(features if training else features.float(), cells, torch.zeros_like(cells))
-    if net.numbers.has_components:
-        columns = net.numbers.numbers
-        there = sees[:, columns][:, :, columns] & net.has_value(codes)[:, None, :]
-        picked, totals = _with_components(
-            net, columns, slice(None), features, picked, totals, codes, coordinates, there
-        )
-    return ((picked - totals) * known).sum(dim=1)

@@ -1,0 +1,142 @@
+"""The nets that tell of one step of a series, or of its static columns: columns, starting values, likelihood."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from datakiln.models.autoregressive.tabar import LEVEL_ROWS, LEVELS, PSEUDO, levels
+from datakiln.nets.anyorder import Network
+from datakiln.nets.calibration import calibrate
+from datakiln.nets.codes import Codes
+from datakiln.nets.numbers import CLOSED
+from datakiln.nets.references import choose
+from datakiln.spec import Block
+
+LAGS = 2  # steps before that are columns of their own
+
+
+def with_lags(columns: Sequence[Any], offset: int, ends: bool) -> tuple[list[Block], list[str]]:
+    """Blocks of a step's columns, then those of the steps before, and the columns' names."""
+    blocks, names = [], []
+    last = max(block.stop for column in columns for block in column.blocks) - offset
+    width = last - int(ends)
+    lagged = columns[:-1] if ends else columns
+    for lag, group in enumerate([columns, *[lagged] * LAGS]):
+        shift = -offset if lag == 0 else last + (lag - 1) * width - offset
+        for column in group:
+            names.append(column.name if lag == 0 else f"{column.name}, {lag} before")
+            for block in column.blocks:
+                moved = dataclasses.replace(block, start=block.start + shift, stop=block.stop + shift)
+                if lag:
+                    moved = dataclasses.replace(moved, size=block.size - len(block.equal_to), equal_to=())
+                blocks.append(moved)
+    return blocks, names
+
+
+def set_up(
+    net: Network, codes: Codes, rows: Tensor, steps: int, own: int | None = None, numbers: int | None = None,
+    ends: bool = False,
+) -> list[int]:  # fmt: skip
+    """Sets biases, shared vectors and references; returns the order of the first `own` columns.
+
+    Arguments:
+        net: The network.
+        codes: Its columns; those from `own` on are always given.
+        rows: Encoded training rows, (R, D).
+        steps: Training steps there are.
+        own: Columns that are drawn; None for all.
+        numbers: Numbers among them.
+        ends: Whether the last of them goes last.
+    """
+    own = len(codes) if own is None else own
+    numbered, known = codes.read(rows)
+    coordinates = codes.places(rows)
+    size = torch.tensor(codes.sizes, device=rows.device)
+    over = known & (numbered - codes.first >= size)  # states of equality of a step before: counted with no code
+    counts = codes.counts(numbered, known & ~over) + PSEUDO
+    shares = counts / codes.sums(counts)[codes.column]
+    net.bias.copy_(shares.log())
+    net.level.copy_(levels(codes, shares, min(max(steps // LEVEL_ROWS, LEVELS[0]), LEVELS[1])))
+    entropies = codes.sums(-shares * shares.log())[:own]
+    order: list[int] = []
+    wanted = entropies.argsort(stable=True).tolist()
+    if ends:
+        wanted = [j for j in wanted if j != own - 1] + [own - 1]
+    while len(order) < own:
+        left = (j for j in wanted if j not in order)
+        order.append(next(j for j in left if all(other in order for other in codes.equal_to[j])))
+    if len(net.numbers):
+        net.numbers.set_shares(shares)
+        inside = torch.where(over, codes.first, numbered)
+        there = known[:, net.numbers.numbers] & (net.has_value(inside) | over[:, net.numbers.numbers])
+        place = net.numbers.place
+        lags = [i for j, i in place.items() if j >= own]
+        whole = [*lags, *(place[j] for j in order if j in place)]
+        mixed = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)).to(rows.device)
+        choose(net.numbers, coordinates[mixed], there[mixed], whole, numbers)
+        calibrate(net.numbers, coordinates[mixed], there[mixed], whole, numbers)
+    return order
+
+
+def with_components(
+    net: Network, columns: Tensor, own: slice, features: Tensor, picked: Tensor, totals: Tensor, codes: Tensor,
+    coordinates: Tensor, there: Tensor,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Adds what the components of numbers say to the logits of cells and to their sums, (B, C) each.
+
+    Arguments:
+        net: The network.
+        columns: Of the numbers that are predicted, (n,).
+        own: Which numbers they are.
+        features: Of all columns that are predicted, (B, C, H).
+        picked: Logits of the cells.
+        totals: Logits of all codes together.
+        codes: Of all columns, numbered through, (B, C).
+        coordinates: Of all numbers, (B, N).
+        there: Which numbers each of them sees, (B, n, N).
+    """
+    numbers = net.numbers
+    reference = numbers.reference[own]
+    flat = reference.clamp(min=0).flatten(1)
+    seen = there.gather(2, flat.expand(len(there), -1, -1)).unflatten(2, reference.shape[1:])
+    open_ = (seen | (reference < 0)).all(dim=-1) & (reference[..., 0] >= 0)
+    open_ = torch.cat([open_, torch.zeros_like(open_[..., :1])], dim=-1)  # no plane over all columns before
+    weight, shift, scale = numbers.components(features[:, columns], own)
+    weight = weight.masked_fill(~open_, CLOSED)
+    location = numbers.expected(coordinates, codes, net.has_value(codes), own) + shift
+    dense = numbers.log_densities(coordinates[:, own], location, scale, own)
+    total = torch.cat([totals[:, columns, None], weight], dim=2).logsumexp(dim=2)
+    inside = torch.cat([picked[:, columns, None], weight + dense], dim=2).logsumexp(dim=2)
+    is_inside = codes[:, columns] - net.codes.first[columns] < numbers.last[own]
+    inside = torch.where(is_inside, inside, picked[:, columns])
+    return picked.index_copy(1, columns, inside), totals.index_copy(1, columns, total)
+
+
+def plain_log_probs(net: Network, x: Tensor, rank: Tensor, training: bool) -> Tensor:
+    """Log-probability of the known cells of rows (B, S) in one order, (B,)."""
+    codes, known = net.codes.read(x)
+    coordinates = net.codes.places(x)
+    sees = (rank[None, :] < rank[:, None])[None] & known[:, None, :]
+    for j, equal_to in enumerate(net.codes.equal_to):
+        start = int(net.codes.first[j]) + net.codes.sizes[j] - len(equal_to)
+        for state, other in enumerate(equal_to, start=start):
+            lost = (codes[:, j] == state) & ~sees[:, j, other]
+            own = coordinates[:, net.numbers.place[j]].floor().long() + net.codes.first[j]
+            codes = codes.clone()
+            codes[:, j] = torch.where(lost, own, codes[:, j])
+    added = net.added(codes, coordinates)
+    features = net.features(torch.bmm(sees.to(added.dtype), added), slice(None))
+    cells = codes - net.codes.first
+    with nullcontext() if training else torch.autocast(features.device.type, enabled=False):
+        picked, totals = net.scores(features if training else features.float(), cells, torch.zeros_like(cells))
+    if net.numbers.has_components:
+        columns = net.numbers.numbers
+        there = sees[:, columns][:, :, columns] & net.has_value(codes)[:, None, :]
+        picked, totals = with_components(net, columns, slice(None), features, picked, totals, codes, coordinates, there)
+    return ((picked - totals) * known).sum(dim=1)

@@ -1,0 +1,127 @@
+"""How a model of series draws: step by step, constraints of a step met, candidates weighed against each other."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from datakiln.errors import UserError
+from datakiln.models.autoregressive.steps import LAGS
+from datakiln.nets.ancestral import Ancestral
+from datakiln.spec import Sampling
+
+if TYPE_CHECKING:
+    from datakiln.models.autoregressive.tsar import TSAR
+
+TRIES = 200  # of a step that is to meet constraints
+
+
+class Walk:
+    """Sequences drawn step by step; all it keeps is the state of the net and the last steps.
+
+    Arguments:
+        model: The model.
+        static: Static positions of the sequences, (n, S).
+        options: See `Sampling`.
+        each: Candidates of each sequence, one behind the other.
+    """
+
+    def __init__(self, model: TSAR, static: Tensor, options: Sampling, each: int) -> None:
+        self.model, self.each, self.static = model, each, static
+        self.order = model.rank.argsort().tolist()
+        self.ancestral = Ancestral(model.net, self.order, model._precision, options.temperature or 1.0)
+        self.context, state = model._told_static(static)
+        self.state = state[None]
+        self.before = torch.full((len(static), LAGS, model.spec.shape[1]), math.nan, device=static.device)
+        self.weight = torch.zeros(len(static), device=static.device)  # log-odds of candidates
+
+    @property
+    def last(self) -> Tensor:
+        """The step drawn last, (n, D)."""
+        return self.before[:, -1]
+
+    def follow(self, x: Tensor) -> None:
+        """Takes the steps (n, t, D) as its own."""
+        model, n = self.model, len(x)
+        rows = model._wide(torch.cat([x, x[:, -1:]], dim=1))  # the last one stands for the step to come
+        codes, coordinates, known = model._read(rows)
+        added = model.net.added(codes, coordinates) * (known & model.is_lag)[..., None]
+        told = model._heard(added.sum(dim=1), coordinates, known).view(n, x.shape[1] + 1, -1)
+        _, self.state = model.gru(told[:, :-1], self.state)
+        self.before = torch.cat([self.before, x], dim=1)[:, -LAGS:]
+
+    def step(self, given: Tensor, ended: Tensor) -> Tensor | None:
+        """Draws one step, given cells (n, D) with NaN where free; sequences that have ended repeat their last step.
+
+        Returns:
+            The candidates that were taken anew before it is kept, (n,), or None if none was.
+        """
+        model = self.model
+        rows = model._wide(given[:, None], self.before)
+        codes, coordinates, known = model._read(rows)
+        added = model.net.added(codes, coordinates) * (known & model.is_lag)[..., None]
+        told = model._heard(added.sum(dim=1), coordinates, known)[:, None]
+        with model._precision():
+            hidden, self.state = model.gru(told, self.state)
+            base = model.outputs(hidden[:, 0]) + self.context
+        told_own = known[:, : model.n_own]
+        given_so = (self.static, codes - model.codes.first, coordinates, known, base.float())
+        drawn, log_q = self._drawn(*given_so)
+        if model.accepts is not None:
+            self._draw_again(drawn, log_q, (~ended).nonzero()[:, 0], given_so)
+        drawn = torch.where(ended[:, None], self.last, drawn)
+        if self.each == 1 or not bool(told_own.any()):
+            self.before = torch.cat([self.before[:, 1:], drawn[:, None]], dim=1)
+            return None
+        codes, coordinates, known = model._read(model._wide(drawn[:, None], self.before))
+        added = model.net.added(codes, coordinates) * known[..., None]
+        codes = model._settled(codes, coordinates, known)
+        odds = model._of_steps(base, added, codes, coordinates, known) - log_q
+        self.weight = self.weight + odds.masked_fill(ended, 0.0)
+        self.before = torch.cat([self.before[:, 1:], drawn[:, None]], dim=1)
+        return self._taken_anew()
+
+    def _drawn(
+        self, static: Tensor, own: Tensor, coordinates: Tensor, known: Tensor, base: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Steps (n, D), and the log-odds of their cells; what is told of them is left as it was."""
+        own, coordinates = own.clone(), coordinates.clone()
+        log_q = self.ancestral.draw(own, coordinates, known.clone(), even=False, base=base)
+        x = self.model.codes.written(own, coordinates)[:, : self.model.step_width]
+        return torch.cat([static, x], dim=1), log_q
+
+    def _draw_again(self, drawn: Tensor, log_q: Tensor, left: Tensor, told: tuple[Tensor, ...]) -> None:
+        """Replaces steps that may not stand so, given all that came before: the law of a step told that it may.
+
+        Arguments:
+            drawn: Steps (n, D), changed in place.
+            log_q: Of their cells, likewise.
+            left: Those that are looked at.
+            told: What `_drawn` was told.
+
+        Raises:
+            UserError: None that may stand was drawn.
+        """
+        assert self.model.accepts is not None
+        for _ in range(TRIES):
+            left = left[~self.model.accepts(drawn[left])] if len(left) else left
+            if not len(left):
+                return
+            drawn[left], log_q[left] = self._drawn(*(part[left] for part in told))  # type: ignore[arg-type]
+        what = f"no step that meets data.constraints came in {TRIES} draws given those before it"
+        raise UserError(f"{what}; train longer, or ask less")
+
+    def _taken_anew(self) -> Tensor:
+        share = self.weight.view(-1, self.each).softmax(dim=1)
+        picks = torch.multinomial(share, self.each, replacement=True)
+        chosen = (picks + torch.arange(len(share), device=share.device)[:, None] * self.each).flatten()
+        self.before, self.static, self.context = self.before[chosen], self.static[chosen], self.context[chosen]
+        self.state, self.weight = self.state[:, chosen].contiguous(), torch.zeros_like(self.weight)
+        return chosen
+
+    def one_of_each(self) -> Tensor:
+        """A candidate of each sequence, by its odds."""
+        return torch.multinomial(self.weight.view(-1, self.each).softmax(dim=1), 1)[:, 0]
