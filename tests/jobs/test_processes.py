@@ -18,7 +18,7 @@ from torch.nn import functional
 from datakiln.api.config import composed
 from datakiln.cli.checks import check_processes
 from datakiln.errors import UserError
-from datakiln.jobs.companions import choose
+from datakiln.jobs.companions import choose, several
 from datakiln.jobs.shared import WholeBatch
 from datakiln.processes import started_as
 from datakiln.storage import CONF
@@ -172,6 +172,13 @@ def test_a_rank_that_is_no_number_is_refused():
 def test_what_several_processes_cannot_do_is_told_before_anything_is_read(words, told):
     with composed(["model=vae", "data=iris", *words]) as cfg, pytest.raises(UserError, match=told):
         check_processes(cfg)
+
+
+@pytest.mark.parametrize("devices", ["1", "[0]"])
+def test_one_device_is_one_process_however_it_is_written(devices):
+    with composed(["model=vae", "data=iris", f"trainer.devices={devices}"]) as cfg:
+        check_processes(cfg)
+        assert several(cfg) is None
 
 
 def test_a_model_that_is_fitted_by_counting_says_that_it_takes_one_process(tmp_path, capsys):

@@ -34,7 +34,8 @@ def several(cfg: DictConfig) -> Place | None:
     Raises:
         UserError: A count that is not that of `torchrun` or SLURM, GPUs that are not there.
     """
-    devices, place = int(cfg.trainer.get("devices") or 1), processes.started_as()
+    told, place = cfg.trainer.get("devices"), processes.started_as()
+    devices = 1 if OmegaConf.is_list(told) else int(told or 1)  # a list names the one device
     if place is not None:
         if devices not in (1, place.count):
             told = f"trainer.devices={devices}: torchrun or srun has started {place.count} processes"
