@@ -231,7 +231,7 @@ def direction(at: Points, attribute: np.ndarray) -> Direction:
     Raises:
         UserError: Too few of either kind.
     """
-    value = torch.from_numpy(np.asarray(attribute, dtype=np.float64))
+    value = torch.from_numpy(np.array(attribute, dtype=np.float64))
     known = torch.isfinite(value)
     value, styles = value[known], at.styles[known].double()
     kinds, counts = value.unique(return_counts=True)
