@@ -12,7 +12,7 @@ from scipy.stats import binom, binomtest
 
 from datakiln.metrics.base import EvalData, Incomplete, MetricError
 from datakiln.metrics.evaluate import evaluate_table
-from datakiln.metrics.privacy.battery import ALL, OUTLIERS, Audit, fewer, play_battery
+from datakiln.metrics.privacy.battery import ALL, BINS, OUTLIERS, Audit, _binned, fewer, play_battery
 from datakiln.metrics.privacy.closest import closest
 from datakiln.metrics.privacy.games import auc_of, clopper_pearson, judge, others_needed, play, play_all
 from datakiln.metrics.privacy.membership import membership, simplest_game
@@ -240,3 +240,17 @@ def test_the_watched_game_is_the_distance_game() -> None:
     assert game.auc > 0.99 and game.name == "distance"
     assert abs(simplest_game(PEOPLE, train, people(100, 1), people(200, 2), 0).auc - 0.5) < 0.12
     assert OUTLIERS == "outlier decile"
+
+
+def test_binned_numbers_keep_their_order_and_what_is_missing() -> None:
+    rng = np.random.default_rng(0)
+    x = np.column_stack([rng.normal(size=500), rng.integers(0, 4, 500), np.full(500, np.nan)])
+    x[::7, 0] = np.nan
+    seen, asked = _binned(x, x[:40], np.array([False, True, False]))
+    known = ~np.isnan(x[:, 0])
+    assert np.isnan(seen[~known, 0]).all() and len(np.unique(seen[known, 0])) == BINS
+    order = np.argsort(x[known, 0])
+    assert (np.diff(seen[known, 0][order]) >= 0).all()
+    assert np.bincount(seen[known, 0].astype(int)).max() <= np.ceil(known.sum() / BINS) + 1
+    assert np.array_equal(seen[:, 1], x[:, 1]) and (seen[:, 2] == 0).all()
+    assert np.array_equal(asked, seen[:40], equal_nan=True)

@@ -143,6 +143,28 @@ def test_equal_cells_are_equal_to_the_digit_in_samples(strange, codec):
 
 
 @torch.no_grad()
+def test_a_cell_equals_none_that_is_not_seen(strange):
+    """Without the bill, all probability of `paid` is that of its own codes."""
+    net, columns = strange.net, len(strange.codes)
+    paid = next(j for j in range(columns) if strange.codes.equal_to[j])
+    (bill,) = strange.codes.equal_to[paid]
+    features = torch.randn(6, columns, 32)
+    cells, lifted = (torch.zeros(6, columns, dtype=torch.long) for _ in range(2))
+    sees = torch.ones(6, columns, columns, dtype=torch.bool)
+    sees[:3, paid, bill] = False
+    logits = net.logits(features[:, paid], paid, lifted[:, paid])
+    _, totals = net.scores(features, cells, lifted, sees)
+    _, all_seen = net.scores(features, cells, lifted)
+    assert torch.allclose(totals[:3, paid], logits[:3, :-1].logsumexp(dim=1), atol=1e-5)
+    assert torch.allclose(totals[3:, paid], logits[3:].logsumexp(dim=1), atol=1e-5)
+    others = torch.arange(columns) != paid
+    assert torch.equal(totals[:, others], all_seen[:, others])
+    cells[:, paid] = strange.codes.sizes[paid] - 1
+    picked, _ = net.scores(features, cells, lifted, sees)
+    assert ((picked - totals)[:3, paid] < -20).all()
+
+
+@torch.no_grad()
 def test_equal_rows_are_as_likely_wherever_they_stand(strange, codec):
     rows = pd.concat([ledger(40), ledger(40).iloc[::-1]], ignore_index=True)
     for x in (codec.encode(rows), codec.encode_known(dict(rows.items()), len(rows))):

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from datakiln.codecs.tables.bins import Bins
-from datakiln.nets.calibration import calibrate
 from datakiln.nets.codes import Codes
-from datakiln.nets.numbers import COMPONENTS, Numbers
+from datakiln.nets.numbers import LEAST_OF_CODES, Numbers
+from datakiln.nets.references import choose
 from datakiln.spec import Block
 
 CODES = 20
@@ -50,10 +50,15 @@ def test_a_reference_is_trusted_as_often_as_it_is_right(stray, scale):
     anywhere = CODES * torch.rand(5000, generator=generator)
     is_stray = torch.rand(5000, generator=generator) < stray
     x = torch.where(is_stray, anywhere, (before + noise).clamp(0, CODES - 0.01))
-    numbers.reference[0, 0, 0], numbers.slope[0, 0, 0] = 1, 1.0
     coordinates, known = torch.stack([x, before], dim=1), torch.ones(5000, 2, dtype=torch.bool)
-    calibrate(numbers, coordinates, known, [1, 0], 1)
-    share = torch.cat([torch.zeros(1), numbers.bias[0, :1]]).softmax(dim=0)[0]
-    assert float(share) == pytest.approx(stray, rel=0.25)
-    assert float(numbers.start[0, 0].exp()) == pytest.approx(scale, rel=0.2)
-    assert (numbers.bias[1, :COMPONENTS] == numbers.bias[1, 0]).all()  # what is not asked for stays
+    choose(numbers, coordinates, known, [1, 0], 1)
+    assert numbers.reference[0, 0].tolist() == [1, -1] and (numbers.reference[1] == -1).all()
+    codes = coordinates.floor().long().clamp(max=CODES - 1) + numbers.codes.first
+    untouched = numbers.bias[1].clone()
+    left = numbers.set_weights(coordinates, codes, known, torch.tensor([1, 0]))
+    assert float(left[0].exp()) == pytest.approx(max(stray, LEAST_OF_CODES[0]), rel=0.25)
+    assert float(numbers.bias[0, 0].detach().exp()) == pytest.approx(1.0 - float(left[0].exp()), rel=0.05)
+    is_straight = bool(numbers.straight[0, 0])
+    found = numbers.start[0, 0].exp() * (numbers.spread[0] * CODES if is_straight else 1.0)
+    assert float(found) == pytest.approx(scale, rel=0.5)  # of the widths that were tried
+    assert torch.equal(numbers.bias[1], untouched) and float(left[1]) == 0.0  # what has no reference stays

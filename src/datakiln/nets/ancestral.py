@@ -135,6 +135,8 @@ class Ancestral:
         """See the class."""
         self.net, self.order, self.precision, self.temperature = net, order, precision, temperature
         self.allowed = allowed or {}
+        lifting = [j for j in range(len(net.codes)) if net.numbers.level[net.codes.part(j)].any()]
+        self.lifting = torch.tensor(lifting, dtype=torch.long, device=net.numbers.level.device)
 
     def log_prob(self, codes: Tensor, coordinates: Tensor) -> Tensor:
         """Log-probability of whole rows of codes (n, C) and coordinates (n, N), shape (n,)."""
@@ -227,10 +229,11 @@ class Ancestral:
         valued = self.net.valued[cells]
         there = seen[rows[:, None], columns] & valued
         # columns are drawn in the fixed order: all before this one are there
-        open_ = numbers.are_open(there, torch.ones_like(there))[:, number]
+        open_ = numbers.are_open_of(number, there)
         weight, shift, scale = (part[told.at] for part in told.parts)
         everything = torch.cat([logits[told.at], weight.masked_fill(~open_, CLOSED)], dim=1)
-        location = numbers.expected_of(number, coordinates[rows], codes[rows] + self.net.codes.first, valued) + shift
+        lifting = codes[rows[:, None], self.lifting] + self.net.codes.first[self.lifting]
+        location = numbers.expected_of(number, coordinates[rows], lifting, valued) + shift
         return (everything / self.temperature).log_softmax(dim=1, dtype=torch.float32), (location, scale)
 
     def _placed(

@@ -12,7 +12,7 @@ from torch.nn import functional
 from datakiln.nets import lifts
 from datakiln.nets.codes import Codes
 from datakiln.nets.linear import Linear, linear
-from datakiln.nets.numbers import Numbers
+from datakiln.nets.numbers import CLOSED, Numbers
 
 WAVES = 8  # cosines of the rank, of up to four periods, that vectors of ordered codes share
 FREE = 0.3  # of an ordered code's start is its own; the rest it has in common with its neighbours
@@ -166,11 +166,19 @@ class Network(nn.Module):
         there = sees.gather(2, source.expand(len(codes), -1)[..., None])[..., 0] & (self.source >= 0)
         return torch.where(there, codes[:, source] - self.codes.first[source] + 1, 0)
 
-    def scores(self, features: Tensor, cells: Tensor, lifted: Tensor) -> tuple[Tensor, Tensor]:
+    def scores(
+        self, features: Tensor, cells: Tensor, lifted: Tensor, sees: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Logits of the cells (B, C), counted from the first of their column, and of all codes together, (B, C) each.
 
-        Columns of equally many codes are worked out in one product; features are (B, C, H), or of the first
-        columns; for `lifted` see there.
+        Columns of equally many codes are worked out in one product.
+
+        Arguments:
+            features: Of all columns, or of the first, (B, C, H).
+            cells: See above.
+            lifted: See there.
+            sees: What each column sees, (B, C, C): a state of equality with a column that is not seen has no
+                probability. None: all are seen.
         """
         lift = self.lift.split(self.codes.sizes, dim=1) if len(self.lift) > 1 else None
         tables, biases = self.out().split(self.codes.sizes), self.bias.split(self.codes.sizes)
@@ -191,10 +199,20 @@ class Network(nn.Module):
                 logits = product + torch.stack([biases[j] for j in columns])[:, None]
                 if lift is not None:
                     logits = logits + torch.stack([lift[j][lifted[:, j]] for j in columns])
+            if sees is not None:
+                logits = self._open(logits, columns, sees)
             found = logits.gather(2, cells[:, columns].T[:, :, None])[:, :, 0]
             for j, cell, total in zip(columns, found.unbind(), logits.logsumexp(dim=2).unbind(), strict=True):
                 picked[j], totals[j] = cell, total
         return torch.stack(picked, dim=1), torch.stack(totals, dim=1)
+
+    def _open(self, logits: Tensor, columns: list[int], sees: Tensor) -> Tensor:
+        """Logits (G, B, size) of columns, those of states of equality closed where the other column is not seen."""
+        closed = torch.zeros_like(logits, dtype=torch.bool) if any(self.codes.equal_to[j] for j in columns) else None
+        for place, j in enumerate(columns):
+            if closed is not None and self.codes.equal_to[j]:
+                closed[place, :, -len(self.codes.equal_to[j]) :] = ~sees[:, j, self.codes.equal_to[j]]
+        return logits if closed is None else logits.masked_fill(closed, CLOSED)
 
     def logits(self, features: Tensor, column: int, lifted: Tensor) -> Tensor:
         """Unnormalised log-probabilities of the column's codes, (B, H) to (B, size); exact unless training.

@@ -164,6 +164,12 @@ class Numbers(nn.Module):
         on_plane = (whole & self.has_plane).expand(open_.shape[:-1])
         return torch.cat([open_, on_plane[..., None]], dim=-1)
 
+    def are_open_of(self, number: int, there: Tensor) -> Tensor:
+        """The same of one number, after all columns before it, (B, N) to (B, R + 1)."""
+        reference = self.reference[number]
+        open_ = (there[:, reference.clamp(min=0)] | (reference < 0)).all(dim=-1) & (reference[:, 0] >= 0)
+        return torch.cat([open_, self.has_plane[number].expand(len(there), 1)], dim=1)
+
     def set_planes(self, coordinates: Tensor, codes: Tensor, valued: Tensor, order: Sequence[int]) -> None:
         """Takes the planes from training rows; see `planes.fit`."""
         found = planes.fit(self.scores(coordinates), valued, codes, order, self.place)
@@ -178,6 +184,7 @@ class Numbers(nn.Module):
         self.start[:, -1] = (deviation * LOGISTIC).clamp(min=1e-3).log()
         self.bias[:, COMPONENTS - 1] = torch.where(says, PLANE, UNLIKELY)
 
+    @torch.no_grad()
     def set_weights(self, coordinates: Tensor, codes: Tensor, valued: Tensor, rank: Tensor) -> Tensor:
         """Components begin with the weights that fit training rows, by expectation maximisation.
 
@@ -292,7 +299,7 @@ class Numbers(nn.Module):
         return torch.cat([places, plane[:, at, None]], dim=-1)
 
     def expected_of(self, number: int, coordinates: Tensor, codes: Tensor, valued: Tensor) -> Tensor:
-        """The same of one number, (B, N) to (B, R + 1)."""
+        """The same of one number, (B, N) to (B, R + 1); codes may be those of the columns with a level alone."""
         others = self.reference[number].clamp(min=0).flatten()
         values = self.values(coordinates[:, others], others).unflatten(1, (-1, 2))
         predicted = (values * self.slope[number]).sum(dim=-1) + self.intercept[number]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,11 +12,11 @@ from torch import Tensor
 
 from datakiln.nets.numbers import NARROWEST, REFERENCES, SHARPEST, Numbers
 
-ROWS = 2000  # that are looked at
+ROWS, FEWER_ROWS = 2000, 600  # that are looked at; in a table of more numbers than MANY
 GAIN = 0.1  # nats a row that the column's own shares, mixed with a logistic around it in equal parts, must gain by one
 PAIR_GAIN = 0.15  # and more than by the best column alone, for two
 CANDIDATES = 6  # columns whose linear predictions are tried, those of the highest rank correlation
-FEW, MANY = 4, 40  # so many only in a table of more numbers than that
+FEW, MANY = 4, 40  # so many only in a table of more numbers than MANY
 NEAREST = 16  # columns that are tried alone, those of the highest rank correlation
 TRIES = 1500  # most pairs and numbers together that a difference is tried for
 ALIKE = 24  # most pairs of columns much like each other whose difference is tried on all columns
@@ -57,7 +57,8 @@ def choose(
         order: The numbers, the first drawn first.
         first: How many get references; None for all.
     """
-    search = _Search(numbers, coordinates[:ROWS], known[:ROWS])
+    rows = ROWS if len(numbers) <= MANY else FEWER_ROWS
+    search = _Search(numbers, coordinates[:rows], known[:rows])
     rank = {number: place for place, number in enumerate(order)}
     for i in range(len(numbers) if first is None else first):
         found = search.of(i)
@@ -94,75 +95,94 @@ class _Search:
             return []
         tried = self.likeness[i].topk(min(NEAREST, len(self.numbers))).indices.tolist()
         near = [j for j in tried[: CANDIDATES if len(self.numbers) <= MANY else FEW] if j != i]
-        single = [entry for j in tried if j != i for entry in self._lines(i, (j,), j in near)]
+        single = self._lines(i, {(j,): j in near for j in tried if j != i})
         close = sorted(entry for entry in single if entry.loss < -GAIN)
         best: dict[tuple[int, ...], Reference] = {}
         for entry in close:
             best.setdefault(entry.columns, entry)
-        pairs = {pair: True for pair in itertools.combinations(sorted(near), 2)}
+        pairs: dict[tuple[int, ...], bool] = {pair: True for pair in itertools.combinations(sorted(near), 2)}
         pairs.update({pair: False for pair in self.alike if i not in pair and pair not in pairs})
-        for pair, is_near in pairs.items():
-            for entry in self._lines(i, pair, is_near):
-                least = min([PAIR_GAIN - GAIN, *(best[j,].loss for j in pair if (j,) in best)])
-                if entry.loss < least - PAIR_GAIN and entry.loss < best.get(pair, entry).loss + 1e-12:
-                    best[pair] = entry
+        for entry in self._lines(i, pairs):
+            least = min([PAIR_GAIN - GAIN, *(best[j,].loss for j in entry.columns if (j,) in best)])
+            if entry.loss < least - PAIR_GAIN and entry.loss < best.get(entry.columns, entry).loss + 1e-12:
+                best[entry.columns] = entry
         return sorted(best.values())
 
-    def _lines(self, i: int, columns: tuple[int, ...], is_near: bool) -> list[Reference]:
-        rows = self.counted[:, i] & self.known[:, columns].all(dim=1)
-        if int(rows.sum()) < LEAST:
+    def _lines(self, i: int, columns: Mapping[tuple[int, ...], bool]) -> list[Reference]:
+        """All predictions by these sets of as many columns, with a robust one by those that are near."""
+        rows = self.counted[:, i].nonzero()[:, 0]
+        sets = [each for each in columns if int(self.known[rows][:, each].all(dim=1).sum()) >= LEAST]
+        if not sets:
             return []
-        x, y = self.values[rows][:, columns], self.values[rows, i]
-        signs = [(1.0,)] if len(columns) == 1 else [(1.0, 1.0), (1.0, -1.0), (-1.0, 1.0)]
-        plain = []
+        at = torch.tensor(sets, device=rows.device)
+        there = self.known[rows][:, at].all(dim=2).T  # (S, n)
+        x, y = self.values[rows][:, at].transpose(0, 1), self.values[rows, i]  # (S, n, 1 or 2), (n,)
+        unit, middle = (torch.tensor(each, dtype=x.dtype, device=x.device)[at] for each in (self.unit, self.middle))
+        signs = [(1.0,)] if len(sets[0]) == 1 else [(1.0, 1.0), (1.0, -1.0), (-1.0, 1.0)]
+        which, slopes, intercepts = [], [], []
         for sign in signs:  # the very value of the other column, or the sum or difference of two
-            slopes = tuple(s * self.unit[j] / self.unit[i] for s, j in zip(sign, columns, strict=True))
-            middle = sum(s * self.middle[j] for s, j in zip(sign, columns, strict=True))
-            plain.append((slopes, (middle - self.middle[i]) / self.unit[i]))
-        lines = [*plain, _robust_plane(x, y)] if is_near else plain
-        found = []
-        for slopes, intercept in lines:
-            predicted = (x * torch.tensor(slopes, dtype=x.dtype)).sum(dim=1) + intercept
-            at = self.numbers.place_of(i, predicted.float())
-            loss, is_straight, scale = self._shape(i, rows, self.coordinates[rows, i] - at, y - predicted)
-            found.append(Reference(loss, columns, slopes, intercept, is_straight, scale))
-        return found
+            each = torch.tensor(sign, dtype=x.dtype, device=x.device)
+            which.append(torch.arange(len(sets), device=x.device))
+            slopes.append(each * unit / self.unit[i])
+            intercepts.append(((each * middle).sum(dim=1) - self.middle[i]) / self.unit[i])
+        near = torch.tensor([k for k, each in enumerate(sets) if columns[each]], dtype=torch.long, device=x.device)
+        if len(near):
+            plane = _robust_planes(x[near], y, there[near])
+            which.append(near)
+            slopes.append(plane[:, :-1])
+            intercepts.append(plane[:, -1])
+        of, slope, intercept = torch.cat(which), torch.cat(slopes), torch.cat(intercepts)
+        predicted = torch.einsum("lnk,lk->ln", x[of], slope) + intercept[:, None]
+        shapes = self._shapes(i, rows, predicted, there[of])
+        lines = zip(of.tolist(), slope.tolist(), intercept.tolist(), shapes, strict=True)
+        return [Reference(loss, sets[k], tuple(s), c, straight, scale) for k, s, c, (loss, straight, scale) in lines]
 
-    def _shape(self, i: int, rows: Tensor, of_coordinates: Tensor, of_values: Tensor) -> tuple[float, bool, float]:
-        """The loss of a prediction with these errors, whether they are of one size among values, and their scale."""
-        numbers = self.numbers
-        node, _, code = numbers.nodes(self.coordinates[rows, i], i)
+    def _shapes(self, i: int, rows: Tensor, predicted: Tensor, there: Tensor) -> list[tuple[float, bool, float]]:
+        """The loss of each prediction (L, n), whether its errors are of one size among values, and their scale."""
+        numbers, coordinate = self.numbers, self.coordinates[rows, i]
+        node, _, code = numbers.nodes(coordinate, i)
         begin, size = int(numbers.codes.first[numbers.numbers[i]]), int(numbers.last[i])
         every = numbers.share[begin : begin + size].double()
         share = (every[code] / every[every < FREQUENT].sum().clamp(min=1e-9)).log()  # among the rows that are looked at
         rate, lumped = numbers.rate[node].double(), numbers.lumped[node]
-        gain, scale = _logistic(of_coordinates.double(), torch.ones_like(rate), lumped, NARROWEST, share)
+        errors = (coordinate - numbers.place_of(i, predicted.float())).double()
+        gain, scale = _logistic(errors, there, torch.ones_like(rate), lumped, NARROWEST, share)
+        is_straight = torch.zeros_like(gain, dtype=torch.bool)
         if not bool(numbers.has_gaps[i]):
-            straight, of_one_size = _logistic(of_values, rate, lumped, SHARPEST, share)
-            if straight > gain + CLEAR:
-                return -straight, True, of_one_size
-        return -gain, False, scale
+            errors = self.values[rows, i] - predicted
+            straight, of_one_size = _logistic(errors, there, rate, lumped, SHARPEST, share)
+            is_straight = straight > gain + CLEAR
+            gain, scale = torch.where(is_straight, straight, gain), torch.where(is_straight, of_one_size, scale)
+        return list(zip((-gain).tolist(), is_straight.tolist(), scale.tolist(), strict=True))
 
 
-def _logistic(errors: Tensor, rate: Tensor, lumped: Tensor, narrowest: float, blind: Tensor) -> tuple[float, float]:
-    """What a mixture in equal parts with a logistic around 0 gains over the log-densities given, and its scale.
+def _logistic(
+    errors: Tensor, there: Tensor, rate: Tensor, lumped: Tensor, narrowest: float, blind: Tensor
+) -> tuple[Tensor, Tensor]:
+    """What mixtures in equal parts with a logistic around 0 gain over the log-densities given, and its scales, (L,).
 
     Arguments:
-        errors: In coordinates or values, (n,).
-        rate: How many of these one coordinate has there.
-        lumped: Whether the coordinate is a code of a single value, with a mass instead of a density.
+        errors: In coordinates or values, (L, n).
+        there: Which of them there are.
+        rate: How many of these one coordinate has there, (n,).
+        lumped: Whether the coordinate is a code of a single value, with a mass instead of a density, (n,).
         narrowest: Least scale.
-        blind: Log-densities of coordinates, or log-masses, without the logistic.
+        blind: Log-densities of coordinates, or log-masses, without the logistic, (n,).
     """
     size = errors.abs()
-    scales = (float(size.median()) / math.log(3.0) * WIDTHS.double()).clamp(min=narrowest)[:, None]
-    z = size / scales
-    dense = -z - 2.0 * torch.log1p((-z).exp()) - scales.log() + rate.log()
-    mass = torch.sigmoid((rate / 2 - size) / scales) - torch.sigmoid((-rate / 2 - size) / scales)
-    likely = torch.where(lumped, mass.clamp(min=1e-10).log(), dense) - blind
-    gain = (torch.logaddexp(likely, torch.zeros_like(likely)) - math.log(2.0)).mean(dim=1)
-    best = int(gain.argmax())
-    return float(gain[best]), float(scales[best])
+    middle = torch.where(there, size, torch.nan).nanmedian(dim=1).values
+    scales = (middle / math.log(3.0) * WIDTHS.to(middle)[:, None]).clamp(min=narrowest)  # (W, L)
+    gains = []
+    for scale in scales[..., None]:
+        z = size / scale
+        likely = -z - 2.0 * torch.log1p((-z).exp()) - scale.log() + rate.log()
+        if lumped.any():
+            mass = torch.sigmoid((rate / 2 - size) / scale) - torch.sigmoid((-rate / 2 - size) / scale)
+            likely = torch.where(lumped, mass.clamp(min=1e-10).log(), likely)
+        gain = torch.logaddexp(likely - blind, likely.new_zeros(())) - math.log(2.0)
+        gains.append(torch.where(there, gain, 0.0).sum(dim=1) / there.sum(dim=1))
+    gain, best = torch.stack(gains).max(dim=0)
+    return gain, scales.gather(0, best[None])[0]
 
 
 def _rank_correlations(coordinates: Tensor, known: Tensor) -> Tensor:
@@ -173,14 +193,21 @@ def _rank_correlations(coordinates: Tensor, known: Tensor) -> Tensor:
     return (x.T @ x).abs().fill_diagonal_(-1.0)
 
 
-def _robust_plane(x: Tensor, y: Tensor) -> tuple[tuple[float, ...], float]:
-    """Slopes and intercept by weights that fall with the residual (Cauchy), from the least-squares plane."""
-    design = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
-    weight, solution = torch.ones_like(y), torch.zeros(design.shape[1], dtype=y.dtype)
-    ridge = 1e-9 * len(y) * torch.eye(design.shape[1], dtype=y.dtype)
+def _robust_planes(x: Tensor, y: Tensor, there: Tensor) -> Tensor:
+    """Slopes and intercepts, (S, k + 1), by weights that fall with the residual (Cauchy), from least squares.
+
+    Arguments:
+        x: What y is told by, (S, n, k).
+        y: See above, (n,).
+        there: Which rows count for each, (S, n).
+    """
+    design = torch.cat([x, torch.ones_like(x[..., :1])], dim=2)
+    weight, solution = there.to(x.dtype), x.new_zeros(len(x), design.shape[2])
+    ridge = 1e-9 * there.sum(dim=1)[:, None, None] * torch.eye(design.shape[2], dtype=x.dtype, device=x.device)
     for _ in range(ROUNDS):
-        weighted = design * weight[:, None]
-        solution = torch.linalg.solve(weighted.T @ design + ridge, weighted.T @ y)
-        error = (y - design @ solution).abs()
-        weight = 1.0 / (1.0 + (error / (2.0 * error.median()).clamp(min=1e-9)).square())
-    return tuple(solution[:-1].tolist()), float(solution[-1])
+        weighted = (design * weight[..., None]).transpose(1, 2)
+        solution = torch.linalg.solve(weighted @ design + ridge, (weighted @ y)[..., None])[..., 0]
+        error = (y - (design @ solution[..., None])[..., 0]).abs()
+        typical = torch.where(there, error, torch.nan).nanmedian(dim=1, keepdim=True).values
+        weight = there / (1.0 + (error / (2.0 * typical).clamp(min=1e-9)).square())
+    return solution

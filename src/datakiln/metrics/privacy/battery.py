@@ -43,6 +43,7 @@ PAIRS = 2_000_000_000  # of real and synthetic records that are compared
 FEWEST = 5_000  # members that are judged all the same
 LEAF = 5
 LEARNT = 50_000  # records that a boosting learns from
+BINS = 128  # of a number, that it sees
 ALL, OUTLIERS = "all records", "outlier decile"
 
 
@@ -202,12 +203,32 @@ def _boosted(audit: Audit, judged: Matrix, reference: Records) -> Scores:
     x, y = np.concatenate(parts), np.repeat([1, 0], [len(part) for part in parts])
     weight = np.repeat([0.5 / len(part) for part in parts], [len(part) for part in parts]) * len(x)
     learner = HistGradientBoostingClassifier(
-        max_iter=60, learning_rate=0.15, min_samples_leaf=LEAF, early_stopping=False, max_bins=128,
+        max_iter=60, learning_rate=0.15, min_samples_leaf=LEAF, early_stopping=False,
         categorical_features=audit.categories, random_state=audit.seed,
     )  # fmt: skip
-    known = ~np.isnan(x).all(axis=0)  # the learner has no bins for a column without a value
-    learner.fit(np.where(known, x, 0.0), y, sample_weight=weight)
-    return np.asarray(learner.decision_function(np.where(known, judged, 0.0)), dtype=np.float64)
+    seen, asked = _binned(x, judged, audit.categories)
+    learner.fit(seen, y, sample_weight=weight)
+    return np.asarray(learner.decision_function(asked), dtype=np.float64)
+
+
+def _binned(x: Matrix, judged: Matrix, categories: NDArray[np.bool_] | None) -> tuple[Matrix, Matrix]:
+    """Numbers as the bin of x that they lie in, missing ones and categories as they are; a column without a value is 0.
+
+    With weights scikit-learn would look for each edge of each column anew, which takes longer than all trees.
+    """
+    columns = []
+    for j, column in enumerate(x.T):
+        known = column[~np.isnan(column)]
+        if not len(known):
+            columns.append((np.zeros_like(column), np.zeros_like(judged[:, j])))
+        elif categories is not None and categories[j]:
+            columns.append((column, judged[:, j]))
+        else:
+            edges = np.unique(np.quantile(known, np.linspace(0.0, 1.0, BINS + 1)[1:-1]))
+            both = column, judged[:, j]
+            first, second = (np.where(np.isnan(c), np.nan, np.searchsorted(edges, c, side="right")) for c in both)
+            columns.append((first, second))
+    return np.column_stack([c for c, _ in columns]), np.column_stack([c for _, c in columns])
 
 
 def _apart(audit: Audit, real: Records) -> Scores:

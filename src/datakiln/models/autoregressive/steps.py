@@ -12,7 +12,6 @@ from torch import Tensor
 
 from datakiln.models.autoregressive.tabar import LEVEL_ROWS, LEVELS, PSEUDO, levels
 from datakiln.nets.anyorder import Network
-from datakiln.nets.calibration import calibrate
 from datakiln.nets.codes import Codes
 from datakiln.nets.numbers import CLOSED
 from datakiln.nets.references import choose
@@ -80,7 +79,11 @@ def set_up(
         whole = [*lags, *(place[j] for j in order if j in place)]
         mixed = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)).to(rows.device)
         choose(net.numbers, coordinates[mixed], there[mixed], whole, numbers)
-        calibrate(net.numbers, coordinates[mixed], there[mixed], whole, numbers)
+        rank = torch.full((len(codes),), -1, device=rows.device)  # what is always given comes first
+        rank[torch.tensor(order)] = torch.arange(own, device=rows.device)
+        spared = net.numbers.set_weights(coordinates[mixed], numbered[mixed], there[mixed], rank)
+        for j, less in zip(net.numbers.columns, spared.tolist(), strict=True):
+            net.bias[codes.part(j)][: codes.ordered[j]] += less if j < own else 0.0
     return order
 
 
@@ -134,7 +137,7 @@ def plain_log_probs(net: Network, x: Tensor, rank: Tensor, training: bool) -> Te
     features = net.features(torch.bmm(sees.to(added.dtype), added), slice(None))
     cells = codes - net.codes.first
     with nullcontext() if training else torch.autocast(features.device.type, enabled=False):
-        picked, totals = net.scores(features if training else features.float(), cells, torch.zeros_like(cells))
+        picked, totals = net.scores(features if training else features.float(), cells, torch.zeros_like(cells), sees)
     if net.numbers.has_components:
         columns = net.numbers.numbers
         there = sees[:, columns][:, :, columns] & net.has_value(codes)[:, None, :]

@@ -230,7 +230,7 @@ class TabAR(LikelihoodModel):
         features = self.net.features(torch.bmm(sees.to(added.dtype), added), slice(None))
         cells, lifted = codes - self.codes.first, self.net.lifted(codes, sees)
         with nullcontext() if self.training else torch.autocast(features.device.type, enabled=False):
-            picked, totals = self.net.scores(features if self.training else features.float(), cells, lifted)
+            picked, totals = self.net.scores(features if self.training else features.float(), cells, lifted, sees)
         if self.net.numbers.has_components:
             picked, totals = self._with_components(features, picked, totals, codes, coordinates, sees)
         return (picked - totals) * known
