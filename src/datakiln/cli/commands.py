@@ -50,7 +50,7 @@ def run_hydra(
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from datakiln.cli.optuna_sweeper import register
+    from datakiln.cli import optuna_sweeper, survey_sweeper
     from datakiln.cli.run_folders import forget, remove_if_empty
     from datakiln.cli.sweeps import Sweep
 
@@ -74,7 +74,8 @@ def run_hydra(
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors reach us instead of Hydra's own printing
     forget()
     with one_line_errors(sys.argv[1:], config_name):
-        register()
+        optuna_sweeper.register()
+        survey_sweeper.register()
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
         except Exception:
