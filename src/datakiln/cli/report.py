@@ -21,7 +21,7 @@ objective. Jobs that failed are listed.
 
   out=DIR        where comparison.csv and comparison.html go (default: the given folder)
   figures=A,B    figures to show, such as figures=fidelity/shape,utility/tstr_auc; the CSV always holds all
-  study=survey   families of models by dimension, beside a survey's opinions, as survey.csv and survey.html: see sweep=survey
+  study=survey   the runs of sweep=survey by family and dimension: survey.csv and survey.html
   debug=true     show where an error came from
 
   python -m src.report outputs

@@ -20,7 +20,13 @@ from datakiln.saying import say
 
 TARGET = "hydra_plugins.datakiln.SurveySweeper"  # in conf/hydra/sweeper/survey.yaml; Hydra takes no other prefix
 REAL, SHIPPED = ("mnist", "adult", "stocks"), ("digits", "toy", "sines")
-OWN = {"model": "survey.models=[{}]", "data": "survey.data=[{}]", "seed": "survey.seeds=[{}]", "budget": "survey.budget={}"}
+OWN = {
+    "model": "survey.models=[{}]",
+    "data": "survey.data=[{}]",
+    "seed": "survey.seeds=[{}]",
+    "budget": "survey.budget={}",
+}
+LEARNING = ("lr", "vae_lr")  # how the options of learning rates end
 KNOWN = ("budget", "data", "models", "seeds", "rates", "chosen", "given")
 
 
@@ -60,7 +66,7 @@ class Survey:
         return cls(str(node["budget"]), data, models, seeds, rates, node["chosen"], node["given"])
 
 
-def _listed(node: Mapping[str, Any], name: str, kind: Any) -> list[Any]:  # noqa: ANN401 (one type or several)
+def _listed(node: Mapping[Any, Any], name: str, kind: Any) -> list[Any]:  # noqa: ANN401 (one type or several)
     values = node[name]
     if not isinstance(values, list) or not all(isinstance(v, kind) and not isinstance(v, bool) for v in values):
         raise UserError(f"survey.{name}={values} must be a list, such as survey.{name}=[A,B]")
@@ -130,9 +136,6 @@ def rates(model: str, factor: float, folders: choices.Folders = choices.OURS) ->
     """Options that multiply every learning rate of a model; empty for one that has none."""
     found = {k: float(v) for k, v in choices.keys("model", model, folders).items() if k.rpartition(".")[2] in LEARNING}
     return [f"{name}={value * factor:.6g}" for name, value in found.items() if name.startswith("model.")]
-
-
-LEARNING = ("lr", "vae_lr")
 
 
 class SurveySweeper(Sweeper):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -69,9 +68,9 @@ def cells_of(runs: Sequence[Run], failures: Sequence[Failure] = ()) -> list[Cell
         if not words:
             cell.runs.append(run)
     for (model, data, words, seed), run in newest.items():
-        cell = cells.get((model, data))
-        if words and cell is not None and (factor := _factor(run, cell, seed)) is not None:
-            cell.rates[factor] = run
+        known = cells.get((model, data))
+        if words and known is not None and (factor := _factor(run, known, seed)) is not None:
+            known.rates[factor] = run
     for failure in failures:
         told = dict(word.partition("=")[::2] for word in failure.overrides.split())
         if (told.get("model", ""), told.get("data", "")) in cells:

@@ -1,4 +1,4 @@
-"""What is measured of each dimension, by kind of data, and where the floor and the ceiling of each measure come from."""
+"""What is measured of each dimension, by kind of data, and where floor and ceiling of each measure come from."""
 
 from __future__ import annotations
 
@@ -104,6 +104,11 @@ class Measured:
         return (min(self.values.values()), max(self.values.values())) if len(self.values) > 1 else None
 
     @property
+    def interval(self) -> tuple[float, float] | None:
+        """Of the mean over seeds, at 95 %; None for fewer than two."""
+        return interval(list(self.values.values()))
+
+    @property
     def places(self) -> dict[int | None, float]:
         """Between floor and ceiling, by seed, not clipped; empty where there is no such order."""
         if self.logarithmic is not None:
@@ -157,17 +162,19 @@ def _is_there(cells: Sequence[Cell], stem: str) -> bool:
 def figure(cell: Cell, dimension: str, stem: str) -> Measured:
     """A figure of `result.json` over the seeds of the default learning rate."""
     scores = {run.result.seed: one for run in cell.runs if (one := score_of(run, stem)) is not None}
-    values = {seed: one.value for seed, one in scores.items() if one.value is not None}
+    values: dict[int | None, float] = {s: one.value for s, one in scores.items() if one.value is not None}
     if not values:
         why = next((one.why for one in scores.values() if one.why), "no run with the default rate has this figure")
         return lacking(cell, dimension, stem, why)
     floor, ceiling, reference = references(list(scores.values()))
     blind = "chance alone covers floor to ceiling" if any(one.decides is False for one in scores.values()) else ""
     some = next(iter(scores.values()))
-    if some.better == "none" or (floor is not None and ceiling is not None and _loss(some, floor) <= _loss(some, ceiling)):
+    if some.better == "none" or (
+        floor is not None and ceiling is not None and _loss(some, floor) <= _loss(some, ceiling)
+    ):
         blind = blind or "the naive floor is no worse than real data"
     return Measured(
-        cell, dimension, some.name, dict(values), floor, ceiling, reference, some.better, tuple(cell.runs), "", blind
+        cell, dimension, some.name, values, floor, ceiling, reference, some.better, tuple(cell.runs), "", blind
     )
 
 
@@ -203,12 +210,14 @@ def stability(cell: Cell) -> list[Measured]:
     """Spread over seeds, share of runs that failed, and regret of the default rate (Lucic et al., 2018)."""
     name, runs = "training stability", tuple(cell.all_runs)
     unit = f"{QUALITY[cell.kind]}, in distances from floor to ceiling"
+    scores = [one for run in runs if (one := score_of(run, QUALITY[cell.kind])) is not None]
+    blind = "chance alone covers floor to ceiling" if any(one.decides is False for one in scores) else ""
     places = {run.result.seed: at for run in cell.runs if (at := quality(run, cell.kind)) is not None}
     found = []
     spread = f"spread over seeds of {unit}"
     if len(places) > 1:
         value = max(places.values()) - min(places.values())
-        found.append(_of_all(cell, spread, value, "the whole distance, none", tuple(cell.runs)))
+        found.append(_of_all(cell, spread, value, "the whole distance, none", tuple(cell.runs), blind))
     else:
         found.append(lacking(cell, name, spread, "fewer than two seeds have a value"))
     lost = len(cell.failures) + sum(has_failed(run, cell.kind) for run in runs)
@@ -220,13 +229,13 @@ def stability(cell: Cell) -> list[Measured]:
     if own is None or not others:
         found.append(lacking(cell, name, regret, "no run with another learning rate, or the model has none"))
     else:
-        value = max(*others.values(), own) - own
-        found.append(_of_all(cell, regret, value, "the whole distance, none", (cell.runs[0], *cell.rates.values())))
+        value, used = max(*others.values(), own) - own, (cell.runs[0], *cell.rates.values())
+        found.append(_of_all(cell, regret, value, "the whole distance, none", used, blind))
     return found
 
 
-def _of_all(cell: Cell, name: str, value: float, reference: str, runs: tuple[Run, ...]) -> Measured:
-    return Measured(cell, "training stability", name, {None: value}, 1.0, 0.0, reference, "lower", runs)
+def _of_all(cell: Cell, name: str, value: float, reference: str, runs: tuple[Run, ...], blind: str = "") -> Measured:
+    return Measured(cell, "training stability", name, {None: value}, 1.0, 0.0, reference, "lower", runs, "", blind)
 
 
 def has_failed(run: Run, kind: str) -> bool:
@@ -312,13 +321,13 @@ def applications(cell: Cell) -> list[Measured]:
     found = []
     for name, stem in APPLICATIONS[cell.kind].items():
         scores = {run.result.seed: one for run in cell.runs if (one := score_of(run, stem)) is not None}
-        beaten = {seed: float(won) for seed, one in scores.items() if (won := beats_floor(one)) is not None}
+        beaten: dict[int | None, float] = {
+            seed: float(won) for seed, one in scores.items() if (won := beats_floor(one)) is not None
+        }
         told = f"{name} ({stem}) beats its baseline"
         if beaten:
             runs = tuple(cell.runs)
-            found.append(
-                Measured(cell, "applications", told, dict(beaten), 0.0, 1.0, "no seed, every seed", "higher", runs)
-            )
+            found.append(Measured(cell, "applications", told, beaten, 0.0, 1.0, "no seed, every seed", "higher", runs))
         elif scores or not found:
             found.append(lacking(cell, "applications", told, "the run has no plain baseline of it"))
     return [one for one in found if one.values] or found

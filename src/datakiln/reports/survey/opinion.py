@@ -31,12 +31,14 @@ class Standing:
         seeds: The same, a seed at a time, where every seed has it.
         n: Measures that count.
         why: Why there is no score.
+        blind: Whether something was measured that cannot tell.
     """
 
     score: float | None
     seeds: tuple[float, ...] = ()
     n: int = 0
     why: str = ""
+    blind: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def standing(measured: Sequence[Measured]) -> Standing:
     counted = [one for one in measured if one.counts]
     if not counted:
         reasons = dict.fromkeys(one.why or one.blind or "its interval covers floor to ceiling" for one in measured)
-        return Standing(None, why="; ".join(reasons) or "no run")
+        return Standing(None, why="; ".join(reasons) or "no run", blind=any(one.values for one in measured))
     whole = _mean_of_data(counted, None)
     assert whole is not None
     seeds = sorted({seed for one in counted for seed in one.places if seed is not None})
@@ -98,4 +100,3 @@ def agreement(dimension: str, standings: dict[str, Standing]) -> Agreement:
 def in_all(found: Sequence[Agreement]) -> tuple[int, int]:
     """Pairs of families in the survey's order, over all dimensions, and how many there are."""
     return sum(one.pairs[0] for one in found), sum(one.pairs[1] for one in found)
-

@@ -15,11 +15,13 @@ from datakiln.reports.page import render, write_text
 from datakiln.reports.survey.cells import FAMILIES, OTHER, Cell, cells_of
 from datakiln.reports.survey.measures import DIMENSIONS, Measured, measure
 from datakiln.reports.survey.opinion import JUDGED, Agreement, Standing, agreement, in_all, opinion, standing
+from datakiln.reports.survey.scale import interval
 
 TITLES = {"gan": "GAN", "vae": "VAE"} | {name: name for name in (*FAMILIES[2:], OTHER)}
-HEADS = ("dimension", "family", "model", "data", "kind", "measure", "median", "lowest", "highest", "seeds", "floor",
-         "ceiling", "floor and ceiling", "better", "place", "score", "opinion", "why not", "runs")  # fmt: skip
-LEFT, RIGHT, TOP, BOTTOM, WIDTH = 34, 700, 16, 236, 720  # of the plot
+HEADS = ("dimension", "family", "model", "data", "kind", "measure", "median", "lowest", "highest", "low 95 %",
+         "high 95 %", "seeds", "floor", "ceiling", "floor and ceiling", "better", "place", "score", "opinion",
+         "why not", "runs")  # fmt: skip
+LEFT, RIGHT, TOP, BOTTOM = 34, 690, 16, 236  # of the plot, which is 720 wide
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def _table(
     order: Sequence[str] | None,
 ) -> Table:
     """Standings by what a function of a cell names, None for none of them."""
-    names = dict.fromkeys(column(cell) for cell in cells if column(cell) is not None)
+    names = dict.fromkeys(name for cell in cells if (name := column(cell)) is not None)
     columns = [name for name in order or names if name in names]
     titles = {}
     for name in columns:
@@ -169,20 +171,21 @@ def csv_text(survey: Survey, folder: Path) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADS)
     for one in survey.measured:
-        ends, cell = one.ends or (one.median, one.median), one.cell
+        cell = one.cell
         why = one.why or one.blind or ("its interval covers floor to ceiling" if one.covers else "")
-        folders = " ".join(_path(run, folder) for run in one.runs)
         writer.writerow([
-            one.dimension, cell.family, cell.model, cell.data, cell.kind, one.name, one.median, *ends, len(one.values),
-            one.floor, one.ceiling, one.reference, one.better, _places(one), one.score, "", why, folders,
+            one.dimension, cell.family, cell.model, cell.data, cell.kind, one.name, one.median,
+            *(one.ends or (one.median, one.median)), *(one.interval or ("", "")), len(one.values), one.floor,
+            one.ceiling, one.reference, one.better, _places(one), one.score, "", why,
+            " ".join(_path(run, folder) for run in one.runs),
         ])  # fmt: skip
     for dimension, standings in survey.families.standings.items():
         for family, found in standings.items():
-            ends = (min(found.seeds), max(found.seeds)) if found.seeds else ("", "")
-            models = survey.families.titles[family][1]
+            several: Sequence[object] = (min(found.seeds), max(found.seeds)) if found.seeds else ("", "")
             writer.writerow([
-                dimension, family, models, "all", "", "score", found.score, *ends, len(found.seeds), 1, 10,
-                "floors, ceilings", "higher", "", found.score, opinion(family, dimension) or "", found.why, "",
+                dimension, family, survey.families.titles[family][1], "all", "", "score", found.score, *several,
+                *(interval(found.seeds) or ("", "")), len(found.seeds), 1, 10, "floors, ceilings", "higher", "",
+                found.score, opinion(family, dimension) or "", found.why, "",
             ])  # fmt: skip
     return text.getvalue()
 

@@ -46,9 +46,9 @@ def area(curve: Sequence[tuple[float, float]], seconds: float) -> float:
         curve: Times and values, in order.
         seconds: The whole time.
     """
-    ends = [*(at for at, _ in curve[1:]), seconds]
-    parts = (value * max(min(end, seconds) - min(at, seconds), 0.0) for (at, value), end in zip(curve, ends, strict=True))
-    return sum(parts) / seconds
+    ends = [*(at for at, _ in curve[1:]), seconds][: len(curve)]
+    steps = [(value, min(at, seconds), min(end, seconds)) for (at, value), end in zip(curve, ends, strict=True)]
+    return sum(value * max(end - at, 0.0) for value, at, end in steps) / seconds
 
 
 def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
