@@ -189,7 +189,12 @@ class one_line_errors:  # noqa: N801 (a context manager reads as a verb)
         """See the class."""
         self.debug = any(arg.lstrip("+") == "debug=true" for arg in argv)
         self.argv, self.config_name = argv, config_name
-        self._stopping = stopping(interrupt)
+        self._stopping = stopping(self._interrupt)
+        self._asked = ""  # name of the signal
+
+    def _interrupt(self, reason: str) -> None:
+        self._asked = reason
+        interrupt(reason)
 
     def __enter__(self) -> None:
         """From now on, what others say is shown as we would, and a signal, too, ends in one line."""
@@ -201,6 +206,8 @@ class one_line_errors:  # noqa: N801 (a context manager reads as a verb)
         self._stopping.__exit__(None, None, None)
         if error is None or self.debug or isinstance(error, SystemExit):
             return
+        if self._asked and not isinstance(error, Interrupted):
+            error = Interrupted(self._asked)  # what a module says that was left half imported
         if isinstance(error, KeyboardInterrupt):
             say("stopped", error=True)
             sys.exit(130)
