@@ -314,7 +314,9 @@ def latent(cell: Cell) -> list[Measured]:
     if stems:
         return [figure(cell, dimension, stem) for stem in stems]
     told = (
-        "no tools for the latent space of series yet" if cell.kind == "series" else "its runs had no latent_space=true"
+        "no tools for the latent space of series yet"
+        if cell.kind == "series"
+        else "its runs had no measure_latents=true"
     )
     return [lacking(cell, dimension, dimension, told)]
 
