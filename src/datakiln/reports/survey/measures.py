@@ -77,7 +77,7 @@ class Measured:
         runs: What the values were read from.
         why: Why there are none; empty otherwise.
         blind: Why the measure cannot tell models apart here; empty where it can.
-        logarithmic: Places of the values, where these are not linear between floor and ceiling.
+        own_places: Places of the values where each has its own floor and ceiling, or they are on a log scale.
     """
 
     cell: Cell
@@ -91,7 +91,7 @@ class Measured:
     runs: tuple[Run, ...] = ()
     why: str = ""
     blind: str = ""
-    logarithmic: dict[int | None, float] | None = None
+    own_places: dict[int | None, float] | None = None
 
     @property
     def median(self) -> float | None:
@@ -111,8 +111,8 @@ class Measured:
     @property
     def places(self) -> dict[int | None, float]:
         """Between floor and ceiling, by seed, not clipped; empty where there is no such order."""
-        if self.logarithmic is not None:
-            return self.logarithmic
+        if self.own_places is not None:
+            return self.own_places
         if self.floor is None or self.ceiling is None:
             return {}
         found = {seed: place(value, self.floor, self.ceiling) for seed, value in self.values.items()}
@@ -173,9 +173,20 @@ def figure(cell: Cell, dimension: str, stem: str) -> Measured:
         floor is not None and ceiling is not None and _loss(some, floor) <= _loss(some, ceiling)
     ):
         blind = blind or "the naive floor is no worse than real data"
+    places = {seed: own_place(scores[seed]) for seed in scores}
+    known: dict[int | None, float] = {seed: at for seed, at in places.items() if at is not None}
+    runs = tuple(cell.runs)
     return Measured(
-        cell, dimension, some.name, values, floor, ceiling, reference, some.better, tuple(cell.runs), "", blind
+        cell, dimension, stem, values, floor, ceiling, reference, some.better, runs, "", blind, known or None
     )
+
+
+def own_place(one: Score) -> float | None:
+    """Where a figure stands between its own floor and ceiling, not clipped: the judge of another split is another."""
+    floor, ceiling, _ = references([one])
+    if one.value is None or floor is None or ceiling is None:
+        return None
+    return place(one.value, floor, ceiling)
 
 
 def _loss(one: Score, value: float) -> float:
@@ -200,10 +211,7 @@ def references(scores: Sequence[Score]) -> tuple[float | None, float | None, str
 def quality(run: Run, kind: str) -> float | None:
     """The place of a run's first figure of quality, not clipped; None where it has none."""
     one = score_of(run, QUALITY[kind])
-    if one is None or one.value is None:
-        return None
-    floor, ceiling, _ = references([one])
-    return None if floor is None or ceiling is None else place(one.value, floor, ceiling)
+    return None if one is None else own_place(one)
 
 
 def stability(cell: Cell) -> list[Measured]:
@@ -222,7 +230,11 @@ def stability(cell: Cell) -> list[Measured]:
         found.append(lacking(cell, name, spread, "fewer than two seeds have a value"))
     lost = len(cell.failures) + sum(has_failed(run, cell.kind) for run in runs)
     tried = len(runs) + len(cell.failures)
-    found.append(_of_all(cell, f"share of {tried} runs diverged or collapsed", lost / tried, "all, none", runs))
+    share = "share of runs diverged or collapsed"
+    if tried > 1:
+        found.append(_of_all(cell, f"{share}, of {tried}", lost / tried, "all, none", runs))
+    else:
+        found.append(lacking(cell, name, share, "a single run tells nothing of it"))
     regret, first = f"regret of the default rate in {unit}", cell.runs[0] if cell.runs else None
     others = {factor: at for factor, run in cell.rates.items() if (at := quality(run, cell.kind)) is not None}
     own = None if first is None else quality(first, cell.kind)
