@@ -6,8 +6,8 @@
 DAGAN learns from the classes of `data` but `out=`; or from all, and the classifier's pictures are those of another set
 (`on=`), at the side of the first. Arms: the real pictures alone, shifted and turned at random, mixed up (Zhang et al.,
 2018, alpha 0.2, ten mixtures a picture), and with ten DAGAN pictures of each; the same net, the same number of steps.
-Each repeat draws other pictures, the same for every arm; the interval of a gain is 1.96 standard errors of the paired
-differences over repeats. Test pictures are those held out. Nothing is chosen by them.
+Each repeat draws other pictures, the same for every arm; the interval of a gain is that of Student's t of the paired
+differences over repeats (95 %). Test pictures are those held out. Nothing is chosen by them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.table import Table
+from scipy import stats
 from torch import Tensor
 
 from bench._pictures import options, trained
@@ -66,7 +67,8 @@ def measured(asked: dict[str, str]) -> list[tuple[int, str, np.ndarray, float]]:
         plain = np.array(scores["real alone"])
         for arm, values in scores.items():
             gains = np.array(values) - plain
-            found.append((size, arm, np.array(values), 1.96 * float(gains.std(ddof=1) / len(gains) ** 0.5)))
+            wide = float(stats.t.ppf(0.975, len(gains) - 1)) if len(gains) > 1 else float("nan")
+            found.append((size, arm, np.array(values), wide * float(gains.std(ddof=1) / len(gains) ** 0.5)))
     return found
 
 

@@ -112,3 +112,17 @@ def test_a_sweep(tmp_path, capsys, number, monkeypatch):
     assert not (tmp_path / "error.txt").exists()
     code, lines = told(capsys, lambda _: sweeps._end(number, None), [])
     assert (code, lines) == (128 + number, [line])
+
+
+@SIGNALS
+def test_a_package_that_takes_it_for_a_fault_of_its_own(capsys, number):
+    """Of a module that is left half imported nobody knows what it will say."""
+
+    def command(argv):
+        try:
+            os.kill(os.getpid(), number)
+        except BaseException:
+            raise RecursionError("maximum recursion depth exceeded") from None
+
+    line = f"stopped by {number.name}; the same command begins anew"
+    assert told(capsys, command, []) == (128 + number, [line])

@@ -6,6 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from datakiln.cli.commands import options
+from datakiln.cli.private import check_privacy
 from datakiln.cli.strict import check_guarantee, check_report, check_strict
 from datakiln.errors import UserError
 
@@ -47,3 +48,17 @@ def test_options_of_the_report_are_known():
         check_report(OmegaConf.create({"report": {"public": True, "publc": True}}))
     with pytest.raises(UserError, match="report.public=yes please must be true or false"):
         check_report(OmegaConf.create({"report": {"public": "yes please"}}))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"epsilon": "low"}, r"privacy.epsilon=low must be a number above 0 and at most 100, or null"),
+        ({"delta": 2}, r"privacy.delta=2 must be a number above 0 and below 0.1"),
+        ({"mechanism": "dp-sgd"}, r"privacy.mechanism=dp-sgd is not one of .*did you mean 'dp_sgd'"),
+        ({"clip": 0, "ledger": "${root}/l"}, r"privacy.clip=0 must be a number above 0"),
+    ],
+)
+def test_a_guarantee_that_cannot_be_is_refused_before_any_data_is_read(options, told):
+    with pytest.raises(UserError, match=told):
+        check_privacy(OmegaConf.create({"privacy": {"mechanism": "dp_sgd", **options}}))

@@ -500,6 +500,7 @@ def test_every_form_of_a_picture_is_the_same_picture(tmp_path):
     decoded = FolderImages(str(tmp_path))(None, 6)
     (step,) = (report for report in decoded.reports if report.name == "converted")
     assert "6 transparent parts laid on white" in step.detail and "1 CMYK" in step.detail
+    assert step.rows == sum(bool(told) for *_, told in made.values())
 
 
 def test_what_is_left_out_is_counted_by_reason(tmp_path, caplog):

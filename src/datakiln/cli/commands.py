@@ -50,7 +50,7 @@ def run_hydra(
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from datakiln.cli.optuna_sweeper import register
+    from datakiln.cli import optuna_sweeper, survey_sweeper
     from datakiln.cli.run_folders import forget, remove_if_empty
     from datakiln.cli.sweeps import Sweep
 
@@ -74,7 +74,8 @@ def run_hydra(
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors reach us instead of Hydra's own printing
     forget()
     with one_line_errors(sys.argv[1:], config_name):
-        register()
+        optuna_sweeper.register()
+        survey_sweeper.register()
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
         except Exception:
@@ -188,7 +189,12 @@ class one_line_errors:  # noqa: N801 (a context manager reads as a verb)
         """See the class."""
         self.debug = any(arg.lstrip("+") == "debug=true" for arg in argv)
         self.argv, self.config_name = argv, config_name
-        self._stopping = stopping(interrupt)
+        self._stopping = stopping(self._interrupt)
+        self._asked = ""  # name of the signal
+
+    def _interrupt(self, reason: str) -> None:
+        self._asked = reason
+        interrupt(reason)
 
     def __enter__(self) -> None:
         """From now on, what others say is shown as we would, and a signal, too, ends in one line."""
@@ -200,6 +206,8 @@ class one_line_errors:  # noqa: N801 (a context manager reads as a verb)
         self._stopping.__exit__(None, None, None)
         if error is None or self.debug or isinstance(error, SystemExit):
             return
+        if self._asked and not isinstance(error, Interrupted):
+            error = Interrupted(self._asked)  # what a module says that was left half imported
         if isinstance(error, KeyboardInterrupt):
             say("stopped", error=True)
             sys.exit(130)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from omegaconf import DictConfig, flag_override
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from datakiln.cli import signatures
 from datakiln.errors import UserError
+from datakiln.privacy.budget import Privacy
 from datakiln.saying import say
 from datakiln.wording import with_article
 
@@ -30,6 +31,9 @@ def check_privacy(cfg: DictConfig) -> None:
         UserError: The option, its value and the way out.
     """
     options = cfg.get("privacy") or {}
+    if isinstance(options, DictConfig):  # the run itself resolves what leads to other options
+        keys = [key for key in options if not OmegaConf.is_interpolation(options, str(key))]
+        Privacy.of({str(key): options[key] for key in keys})
     mechanism = str(options.get("mechanism", "none"))
     if mechanism == "none" or options.get("epsilon") is None:
         return

@@ -13,7 +13,7 @@ from datakiln.saying import say
 from datakiln.wording import counted
 
 USAGE = """\
-python -m src.report PATH... [out=DIR] [figures=NAME,NAME] [debug=true]
+python -m src.report PATH... [out=DIR] [figures=NAME,NAME] [study=survey] [debug=true]
 
 Compares finished runs. A PATH is a run's folder, a folder of runs or a sweep's folder; results are found below it.
 Runs that differ in nothing but the seed share a row: median and standard deviation over seeds, best first by the
@@ -21,11 +21,12 @@ objective. Jobs that failed are listed.
 
   out=DIR        where comparison.csv and comparison.html go (default: the given folder)
   figures=A,B    figures to show, such as figures=fidelity/shape,utility/tstr_auc; the CSV always holds all
+  study=survey   the runs of sweep=survey by family and dimension: survey.csv and survey.html
   debug=true     show where an error came from
 
   python -m src.report outputs
   python -m src.report outputs/DATE/TIME-sweep figures=fidelity/shape out=."""
-OPTIONS = ("out", "figures", "debug")
+OPTIONS = ("out", "figures", "study", "debug")
 WIDTH_OF_A_FILE = 200  # characters, where the output is no terminal
 
 
@@ -39,6 +40,8 @@ def main(argv: list[str]) -> None:
     target = Path(options["out"]) if "out" in options else _common_folder(paths)
     if target.is_file():
         raise UserError(f"out={target} is a file; give a folder")
+    if options.get("study", "survey") != "survey":
+        raise UserError(f"study={options['study']} is no report of several runs; study=survey is")
     runs, failures = collect(paths)
     comparison = compare(runs, failures, [name for name in options.get("figures", "").split(",") if name])
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH_OF_A_FILE)
@@ -49,7 +52,12 @@ def main(argv: list[str]) -> None:
     if comparison.repeated:
         left_out = f"{counted(comparison.repeated, 'older run')} with the options and seed of a newer one"
         console.print(f"{left_out} {'is' if comparison.repeated == 1 else 'are'} left out")
-    for path in write_comparison(comparison, target):
+    written = write_comparison(comparison, target)
+    if "study" in options:
+        from datakiln.reports.survey.page import write_survey
+
+        written += write_survey(runs, failures, target)
+    for path in written:
         console.print(f"written: {path}", soft_wrap=True)
 
 

@@ -33,6 +33,7 @@ from datakiln.cli.run_folders import (
     sweep_overrides,
     unfinished_sweep,
 )
+from datakiln.cli.survey_sweeper import announced, is_survey, jobs_of
 from datakiln.errors import Interrupted, UserError
 from datakiln.loggers.about import varied_by
 from datakiln.saying import say
@@ -63,6 +64,7 @@ class Sweep:
         folder: Where the jobs' folders are; None until the sweep has begun.
         total: Number of jobs.
         figures: What the table at the end shows; empty for the main figures.
+        is_survey: Whether it is `sweep=survey`, which has a page of its own.
         direction: Whether the objective is to "minimize" or "maximize", None where nothing depends on it.
         started: When, in seconds since the epoch.
     """
@@ -72,6 +74,7 @@ class Sweep:
     total: int = 0
     figures: Sequence[str] = ()
     direction: str | None = None
+    is_survey: bool = False
     started: float = field(default_factory=time.time)
     current: ClassVar[Sweep | None] = None  # the one of this process, for Hydra's callback
 
@@ -86,6 +89,9 @@ class Sweep:
         if is_ours(config.hydra.sweeper):
             settings = check(config, GlobalHydra.instance().config_loader())
             self.total, self.direction = settings.n_trials, settings.direction_of(config)
+        elif is_survey(config.hydra.sweeper):
+            self.total, self.is_survey = len(jobs_of(config)), True
+            announced(config)
         else:
             self.total = _combinations(config)
         self.figures = list(config.get("sweep_figures") or [])
@@ -115,7 +121,7 @@ class Sweep:
         folder, told = Path(hydra.runtime.output_dir), self._told(hydra)
         has_failed = (folder / "error.txt").exists()
         (folder / "error.txt").unlink(missing_ok=True)
-        _share_cores(hydra.launcher)
+        _share_cores(hydra.launcher, alone=is_survey(hydra.sweeper))
         start = time.perf_counter()
         try:
             if cfg.get("ckpt_path") == "last":
@@ -159,7 +165,8 @@ class Sweep:
             for name in self.figures
             if name.startswith("cost/") or any(f"{full}/".startswith(f"{name}/") for full in measured)
         ]
-        compare([str(self.folder), *([f"figures={','.join(shown)}"] if shown else [])])
+        study = ["study=survey"] if self.is_survey and results else []
+        compare([str(self.folder), *([f"figures={','.join(shown)}"] if shown else []), *study])
         best = self.folder / "optimization_results.yaml"
         if best.exists():
             found = stored_yaml(best)
@@ -242,8 +249,13 @@ def _in_the_order_of(stored: Sequence[str], words: Sequence[str]) -> list[str]:
     return sorted(words, key=lambda word: stored.index(word) if word in stored else len(stored))
 
 
-def _share_cores(launcher: DictConfig) -> None:
-    """Keeps threads times processes within the cores when jobs run side by side."""
+def _share_cores(launcher: DictConfig, alone: bool = False) -> None:
+    """Keeps threads times processes within the cores when jobs run side by side; `alone`: one core a job."""
+    if alone:
+        import torch
+
+        torch.set_num_threads(1)
+        return
     if "n_jobs" not in launcher:
         return
     import joblib

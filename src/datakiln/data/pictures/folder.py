@@ -23,7 +23,7 @@ from datakiln.storage import cache_dir, read_state, write_atomically
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3  # to be raised when the same files would give other pixels
+FORMAT = 4  # to be raised when the same files would give other pixels, or be told of otherwise
 NAMED = 3  # faults of a kind that are named, and files of each; the others are counted
 OnBad = Literal["skip", "error"]
 
@@ -38,6 +38,7 @@ class Decoded:
         bad: (name, reason, kind) of the others.
         sha256: Hash of the contents of all good files, in order.
         changes: How many of the good ones were changed in which way to be grey or coloured squares of 8 bits.
+        changed: How many were changed at all.
         hidden: Paths of hidden pictures, which nobody looked at.
     """
 
@@ -46,6 +47,7 @@ class Decoded:
     bad: list[list[str]]
     sha256: str
     changes: dict[str, int] = field(default_factory=dict)
+    changed: int = 0
     hidden: tuple[str, ...] = ()
 
 
@@ -115,7 +117,7 @@ def decode(
     hidden = tuple(hidden_pictures(folder))
     if hidden:
         log.warning("left out in %s: %d hidden, such as %s", folder, len(hidden), hidden[0])
-    return Decoded(x, state["kept"], state["bad"], state["sha256"], state["changes"], hidden)
+    return Decoded(x, state["kept"], state["bad"], state["sha256"], state["changes"], state["changed"], hidden)
 
 
 def headers(files: Sequence[Path]) -> list[Head | None]:
@@ -168,8 +170,10 @@ def _decode_all(folder: Path, files: Sequence[Path], side: int, channels: int, i
     ]
     digest = hashlib.sha256("".join(good for good, _, _ in outcomes).encode()).hexdigest()
     changes = Counter(change for _, fault, changes in outcomes if not fault for change in changes)
+    changed = sum(bool(told) for _, fault, told in outcomes if not fault)
     x = x if not bad or not in_memory else x[kept]
-    return {"x": x, "kept": kept, "bad": bad, "sha256": digest, "changes": dict(changes.most_common())}
+    told = {"changes": dict(changes.most_common()), "changed": changed}
+    return {"x": x, "kept": kept, "bad": bad, "sha256": digest, **told}
 
 
 def _refuse(folder: Path, state: dict[str, Any], on_bad: OnBad, count: int) -> None:
@@ -229,5 +233,5 @@ def report_of(decoded: Decoded, side: int, memory_mb: float, on_bad: OnBad) -> l
         reports.append(StepReport("hidden", f"left out, such as {decoded.hidden[0]}", rows=len(decoded.hidden)))
     if decoded.changes:
         told = ", ".join(f"{count:,} {change}" for change, count in decoded.changes.items())
-        reports.append(StepReport("converted", told, rows=max(decoded.changes.values())))
+        reports.append(StepReport("converted", told, rows=decoded.changed))
     return reports

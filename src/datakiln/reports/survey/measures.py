@@ -1,0 +1,341 @@
+"""What is measured of each dimension, by kind of data, and where floor and ceiling of each measure come from."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from datakiln.reports.comparison import Run
+from datakiln.reports.survey.cells import Cell, curve_of, score_of
+from datakiln.reports.survey.scale import area, interval, log_place, place, score
+from datakiln.results import Better, Score
+
+DIMENSIONS = (
+    "data quality",
+    "diversity",
+    "training stability",
+    "flexibility and control",
+    "computational efficiency",
+    "latent space",
+    "applications",
+    "data augmentation",
+)
+QUALITY = {"image": "fid", "table": "twosample/boosting_auc", "series": "twosample/boosting_auc"}
+FIGURES = {  # of `result.json`, by dimension and kind
+    "data quality": {
+        "image": ("fid", "precision"),
+        "table": ("twosample/boosting_auc", "twosample/boosting_relations"),
+        "series": ("twosample/boosting_auc", "twosample/gru32_auc", "series/discriminative"),
+    },
+    "diversity": {
+        "image": ("recall", "coverage", "judge/class_share_distance", "memorisation/copies"),
+        "table": ("fidelity/beta_recall", "fidelity/rare_coverage", "fidelity/coverage", "privacy/copies"),
+        "series": ("privacy/copies",),
+    },
+    "flexibility and control": {"image": ("judge/accuracy",), "table": (), "series": ()},
+    "data augmentation": {
+        "image": (),
+        "table": ("utility/augmented_auc", "utility/augmented_r2"),
+        "series": (),
+    },
+}
+APPLICATIONS = {  # each counted where its figure beats the naive floor beyond what chance gives that
+    "image": {"conditional generation": "judge/accuracy"},
+    "table": {"learning from synthetic rows": "utility/tstr_auc", "the same, numbers": "utility/tstr_r2"},
+    "series": {"forecasting": "utility/forecast_error"},
+}
+CURVES = {  # what a run watches while it trains, and the figures whose mean gives its floor and ceiling
+    "image": ("val/fid", ("fid",)),
+    "table": ("val/fidelity", ("fidelity/shape", "fidelity/trend")),
+    "series": ("val/autocorrelation", ("series/autocorrelation",)),
+}
+COLLAPSED = {"image": "recall", "table": "fidelity/beta_recall"}  # diversity by which a collapse is told
+LEAST = 0.1  # share of what real data has of it, below which a run has collapsed
+LACKING = {
+    ("flexibility and control", "table"): "no run asks for conditions and measures the rest given them yet",
+    ("flexibility and control", "series"): "no run of the survey measures forecasts under conditions yet",
+    ("data augmentation", "image"): "needs study=augmentation, which a run of the survey does not do",
+    ("data augmentation", "series"): "no run measures the gain of a forecaster yet",
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One measure of one cell.
+
+    Attributes:
+        cell: The model and the data.
+        dimension: One of `DIMENSIONS`.
+        name: Of the measure.
+        values: By seed; one alone, under seed None, where it is of all runs together.
+        floor: What a place of 0 stands for, None where there is none.
+        ceiling: What a place of 1 stands for.
+        reference: Where floor and ceiling come from.
+        better: Which way.
+        runs: What the values were read from.
+        why: Why there are none; empty otherwise.
+        blind: Why the measure cannot tell models apart here; empty where it can.
+        logarithmic: Places of the values, where these are not linear between floor and ceiling.
+    """
+
+    cell: Cell
+    dimension: str
+    name: str
+    values: dict[int | None, float]
+    floor: float | None = None
+    ceiling: float | None = None
+    reference: str = ""
+    better: Better = "higher"
+    runs: tuple[Run, ...] = ()
+    why: str = ""
+    blind: str = ""
+    logarithmic: dict[int | None, float] | None = None
+
+    @property
+    def median(self) -> float | None:
+        """Of the values; None without any."""
+        return statistics.median(self.values.values()) if self.values else None
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """Lowest and highest value over seeds."""
+        return (min(self.values.values()), max(self.values.values())) if len(self.values) > 1 else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Of the mean over seeds, at 95 %; None for fewer than two."""
+        return interval(list(self.values.values()))
+
+    @property
+    def places(self) -> dict[int | None, float]:
+        """Between floor and ceiling, by seed, not clipped; empty where there is no such order."""
+        if self.logarithmic is not None:
+            return self.logarithmic
+        if self.floor is None or self.ceiling is None:
+            return {}
+        found = {seed: place(value, self.floor, self.ceiling) for seed, value in self.values.items()}
+        return {seed: at for seed, at in found.items() if at is not None}
+
+    @property
+    def covers(self) -> bool:
+        """Whether the interval over seeds holds both floor and ceiling, so that nothing is told."""
+        found = interval(list(self.places.values()))
+        return found is not None and found[0] <= 0 and found[1] >= 1
+
+    @property
+    def counts(self) -> bool:
+        """Whether the measure has a part in the score."""
+        return bool(self.places) and not self.blind and not self.covers
+
+    @property
+    def score(self) -> float | None:
+        """1 to 10, of the median; None where it does not count."""
+        return score(statistics.median(self.places.values())) if self.counts else None
+
+
+def measure(cells: Sequence[Cell]) -> list[Measured]:
+    """Every measure of every cell, those that could not be had with the reason."""
+    found = []
+    for cell in cells:
+        others = [other for other in cells if other.data == cell.data]
+        for dimension, by_kind in FIGURES.items():
+            found += [figure(cell, dimension, stem) for stem in by_kind[cell.kind] if _is_there(others, stem)]
+            if (why := LACKING.get((dimension, cell.kind))) is not None:
+                found.append(lacking(cell, dimension, dimension, why))
+        found += [*stability(cell), *efficiency(cell, others), *latent(cell)]
+        found += applications(cell)
+    return sorted(found, key=lambda one: DIMENSIONS.index(one.dimension))
+
+
+def lacking(cell: Cell, dimension: str, name: str, why: str) -> Measured:
+    """A measure that could not be had, and why."""
+    return Measured(cell, dimension, name, {}, runs=tuple(cell.runs), why=why)
+
+
+def _is_there(cells: Sequence[Cell], stem: str) -> bool:
+    """Whether any run names a figure: tables with a class have no R2, those with a number no AUC."""
+    return any(score_of(run, stem) is not None for cell in cells for run in cell.runs)
+
+
+def figure(cell: Cell, dimension: str, stem: str) -> Measured:
+    """A figure of `result.json` over the seeds of the default learning rate."""
+    scores = {run.result.seed: one for run in cell.runs if (one := score_of(run, stem)) is not None}
+    values: dict[int | None, float] = {s: one.value for s, one in scores.items() if one.value is not None}
+    if not values:
+        why = next((one.why for one in scores.values() if one.why), "no run with the default rate has this figure")
+        return lacking(cell, dimension, stem, why)
+    floor, ceiling, reference = references(list(scores.values()))
+    blind = "chance alone covers floor to ceiling" if any(one.decides is False for one in scores.values()) else ""
+    some = next(iter(scores.values()))
+    if some.better == "none" or (
+        floor is not None and ceiling is not None and _loss(some, floor) <= _loss(some, ceiling)
+    ):
+        blind = blind or "the naive floor is no worse than real data"
+    return Measured(
+        cell, dimension, some.name, values, floor, ceiling, reference, some.better, tuple(cell.runs), "", blind
+    )
+
+
+def _loss(one: Score, value: float) -> float:
+    return -value if one.better == "higher" else value
+
+
+def references(scores: Sequence[Score]) -> tuple[float | None, float | None, str]:
+    """Floor and ceiling of a figure, medians over runs, and what they are.
+
+    Without a naive floor the worst value that can be takes its place.
+    """
+    floors = [one.floor for one in scores if one.floor is not None]
+    ceilings = [one.ceiling for one in scores if one.ceiling is not None]
+    some = scores[0]
+    ceiling = statistics.median(ceilings) if ceilings else None
+    if floors:
+        return statistics.median(floors), ceiling, "naive floor, real data"
+    worst = {"higher": some.low, "lower": some.high, "none": None}[some.better]
+    return worst, ceiling, "worst possible value, real data" if worst is not None else "no floor in the run"
+
+
+def quality(run: Run, kind: str) -> float | None:
+    """The place of a run's first figure of quality, not clipped; None where it has none."""
+    one = score_of(run, QUALITY[kind])
+    if one is None or one.value is None:
+        return None
+    floor, ceiling, _ = references([one])
+    return None if floor is None or ceiling is None else place(one.value, floor, ceiling)
+
+
+def stability(cell: Cell) -> list[Measured]:
+    """Spread over seeds, share of runs that failed, and regret of the default rate (Lucic et al., 2018)."""
+    name, runs = "training stability", tuple(cell.all_runs)
+    unit = f"{QUALITY[cell.kind]}, in distances from floor to ceiling"
+    scores = [one for run in runs if (one := score_of(run, QUALITY[cell.kind])) is not None]
+    blind = "chance alone covers floor to ceiling" if any(one.decides is False for one in scores) else ""
+    places = {run.result.seed: at for run in cell.runs if (at := quality(run, cell.kind)) is not None}
+    found = []
+    spread = f"spread over seeds of {unit}"
+    if len(places) > 1:
+        value = max(places.values()) - min(places.values())
+        found.append(_of_all(cell, spread, value, "the whole distance, none", tuple(cell.runs), blind))
+    else:
+        found.append(lacking(cell, name, spread, "fewer than two seeds have a value"))
+    lost = len(cell.failures) + sum(has_failed(run, cell.kind) for run in runs)
+    tried = len(runs) + len(cell.failures)
+    found.append(_of_all(cell, f"share of {tried} runs diverged or collapsed", lost / tried, "all, none", runs))
+    regret, first = f"regret of the default rate in {unit}", cell.runs[0] if cell.runs else None
+    others = {factor: at for factor, run in cell.rates.items() if (at := quality(run, cell.kind)) is not None}
+    own = None if first is None else quality(first, cell.kind)
+    if own is None or not others:
+        found.append(lacking(cell, name, regret, "no run with another learning rate, or the model has none"))
+    else:
+        value, used = max(*others.values(), own) - own, (cell.runs[0], *cell.rates.values())
+        found.append(_of_all(cell, regret, value, "the whole distance, none", used, blind))
+    return found
+
+
+def _of_all(cell: Cell, name: str, value: float, reference: str, runs: tuple[Run, ...], blind: str = "") -> Measured:
+    return Measured(cell, "training stability", name, {None: value}, 1.0, 0.0, reference, "lower", runs, "", blind)
+
+
+def has_failed(run: Run, kind: str) -> bool:
+    """Whether a run diverged, so that its quality has no value, or collapsed to a tenth of the real diversity."""
+    one = score_of(run, QUALITY[kind])
+    if one is None or one.value is None or not math.isfinite(one.value):
+        return True
+    diversity = score_of(run, COLLAPSED[kind]) if kind in COLLAPSED else None
+    if diversity is None or diversity.value is None or not diversity.ceiling:
+        return False
+    return diversity.value < LEAST * diversity.ceiling
+
+
+def efficiency(cell: Cell, others: Sequence[Cell]) -> list[Measured]:
+    """Area under the curve of quality, samples a CPU-second, and peak memory beside the other models."""
+    watched, figures = CURVES[cell.kind]
+    name, dimension = f"area under {watched} against CPU-seconds, as a place", "computational efficiency"
+    areas: dict[int | None, float] = {}
+    for run in cell.runs:
+        scores = [score_of(run, stem) for stem in figures]
+        ends = [references([one])[:2] for one in scores if one is not None]
+        floor, ceiling = (_mean([end[side] for end in ends]) for side in (0, 1))
+        curve = curve_of(run, watched)
+        if floor is None or ceiling is None or floor == ceiling or not curve:
+            continue
+        clipped = [(at, min(max((value - floor) / (ceiling - floor), 0.0), 1.0)) for at, value in curve]
+        areas[run.result.seed] = area(clipped, run.result.fit_cpu_seconds or 1.0)
+    found = [
+        Measured(cell, dimension, name, areas, 0.0, 1.0, "floor and ceiling of the end", "higher", tuple(cell.runs))
+        if areas
+        else lacking(cell, dimension, name, "its quality is not watched while it trains")
+    ]
+    found.append(_cost(cell, others, "samples a CPU-second", sampled_per_second, "higher"))
+    found.append(_cost(cell, others, "peak memory in MB", lambda run: run.result.peak_memory_mb, "lower"))
+    return found
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known and len(known) == len(values) else None
+
+
+def sampled_per_second(run: Run) -> float | None:
+    """Synthetic examples a CPU-second of sampling."""
+    seconds = run.result.cpu_seconds.get("sample")
+    return run.result.n_synthetic / seconds if seconds else None
+
+
+def _cost(
+    cell: Cell, others: Sequence[Cell], name: str, cost: Callable[[Run], float | None], better: Better
+) -> Measured:
+    """A cost, placed on a log scale between the worst and the best run of these data."""
+    values: dict[int | None, float] = {r.result.seed: v for r in cell.runs if (v := cost(r)) is not None and v > 0}
+    if not values:
+        return lacking(cell, "computational efficiency", name, "the runs do not tell")
+    medians = [
+        statistics.median(known)
+        for other in others
+        if (known := [v for run in other.runs if (v := cost(run)) is not None and v > 0])
+    ]
+    places = {seed: log_place(value, medians, better == "higher") for seed, value in values.items()}
+    known_places = {seed: at for seed, at in places.items() if at is not None}
+    worst, best = (min(medians), max(medians)) if better == "higher" else (max(medians), min(medians))
+    blind = "" if known_places else "there is no other model to compare with"
+    return Measured(
+        cell, "computational efficiency", name, values, worst, best, "slowest and best model here, log scale"
+        if better == "higher" else "most and least of the models here, log scale", better, tuple(cell.runs), "", blind,
+        known_places,
+    )  # fmt: skip
+
+
+def latent(cell: Cell) -> list[Measured]:
+    """Figures of the latent space that a run holds."""
+    dimension = "latent space"
+    stems = sorted({s.name for run in cell.runs for s in run.result.figures if s.name.startswith("latent/")})
+    if stems:
+        return [figure(cell, dimension, stem) for stem in stems]
+    return [lacking(cell, dimension, dimension, "no run of the survey measures its latent space yet")]
+
+
+def applications(cell: Cell) -> list[Measured]:
+    """For each application whether it beats its plain baseline: 1 where its figure does so beyond chance, else 0."""
+    found = []
+    for name, stem in APPLICATIONS[cell.kind].items():
+        scores = {run.result.seed: one for run in cell.runs if (one := score_of(run, stem)) is not None}
+        beaten: dict[int | None, float] = {
+            seed: float(won) for seed, one in scores.items() if (won := beats_floor(one)) is not None
+        }
+        told = f"{name} ({stem}) beats its baseline"
+        if beaten:
+            runs = tuple(cell.runs)
+            found.append(Measured(cell, "applications", told, beaten, 0.0, 1.0, "no seed, every seed", "higher", runs))
+        elif scores or not found:
+            found.append(lacking(cell, "applications", told, "the run has no plain baseline of it"))
+    return [one for one in found if one.values] or found
+
+
+def beats_floor(one: Score) -> bool | None:
+    """Whether a figure is better than its naive floor, and than all that chance gives that; None without one."""
+    if one.value is None or one.floor is None or one.better == "none":
+        return None
+    floors = [one.floor, *(one.floor_range or ())]
+    return one.value > max(floors) if one.better == "higher" else one.value < min(floors)

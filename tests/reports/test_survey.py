@@ -1,0 +1,235 @@
+"""The survey's page: places, scores, agreement, and what runs with known answers come to."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from datakiln.cli.survey_sweeper import rates
+from datakiln.errors import UserError
+from datakiln.reports.comparison import Failure, collect
+from datakiln.reports.survey.cells import cells_of
+from datakiln.reports.survey.measures import DIMENSIONS, measure
+from datakiln.reports.survey.opinion import OPINIONS, standing
+from datakiln.reports.survey.page import survey_of, write_survey
+from datakiln.reports.survey.scale import (
+    area,
+    by_chance,
+    interval,
+    log_place,
+    pairs_alike,
+    place,
+    resampled,
+    score,
+    spearman,
+)
+from datakiln.results import Objective, RunResult, Score, Source
+
+ROOT = Path(__file__).resolve().parents[2]
+SLOW = (  # figures that the sweep can do without
+    "membership boosting_relations singling_out linkability inference augmented tstr logistic augmented_linear "
+    "tstr_linear trend_quantiles relations"
+).split()
+CLASSES = {
+    "tvae": "datakiln.models.vae.tvae.TVAE",
+    "ctgan": "datakiln.models.gan.ctgan.CTGAN",
+    "tabar": "datakiln.models.autoregressive.tabar.TabAR",
+}
+
+
+def leave(root: Path, model: str, seed: int, auc: float | None, recall: float = 0.4, lr: float | None = None) -> Path:
+    """A run's folder with a two-sample AUC between a floor of 1 and a ceiling of 0.5."""
+    folder = root / f"{len(list(root.glob('*')))}-{model}-adult"
+    words = [f"model={model}", "data=adult", f"seed={seed}", *([f"model.optimizer.lr={lr}"] if lr else [])]
+    figures = [
+        Score("twosample/boosting_auc", auc, "lower", floor=1.0, ceiling=0.5, why="" if auc else "came out as nan"),
+        Score("fidelity/beta_recall", recall, "higher", floor=0.0, ceiling=0.5),
+        Score("utility/tstr_auc", 0.9, "higher", floor=0.5, ceiling=0.95, floor_range=[0.4, 0.6]),
+    ]
+    result = RunResult(
+        model=model, data="adult", seed=seed, provenance=Source("files", "adult", "0" * 64), overrides=words,
+        objective=Objective("twosample/boosting_auc", auc), figures=figures, n_synthetic=100,
+        fit_cpu_seconds=10.0, cpu_seconds={"sample": 0.5 if model == "tvae" else 5.0}, peak_memory_mb=500.0,
+        machine={"cpu": "a processor"}, n_steps=10,
+    )  # fmt: skip
+    (folder / "config").mkdir(parents=True)
+    config = f"model:\n  _target_: {CLASSES[model]}\n  optimizer:\n    lr: {lr or 0.001}\n"
+    (folder / "config" / "config.yaml").write_text(config)
+    result.save(folder / "result.json")
+    return folder
+
+
+def named(measured, dimension, start, model="tvae"):
+    (found,) = [one for one in measured if one.dimension == dimension and one.name.startswith(start) and
+                one.cell.model == model]  # fmt: skip
+    return found
+
+
+def test_places_and_scores():
+    assert place(0.75, 1.0, 0.5) == 0.5 and place(2.0, 1.0, 1.0) is None
+    assert [score(at) for at in (-3.0, 0.0, 0.5, 1.0, 7.0)] == [1.0, 1.0, 5.5, 10.0, 10.0]
+    assert log_place(10.0, [1.0, 10.0, 100.0], higher=True) == pytest.approx(0.5)
+    assert log_place(1.0, [1.0, 100.0], higher=False) == pytest.approx(1.0)
+    assert log_place(1.0, [1.0, 1.0], higher=True) is None
+
+
+def test_the_interval_is_students():
+    low, high = interval([1.0, 2.0, 3.0]) or (0.0, 0.0)
+    assert (low, high) == (
+        pytest.approx(2 - 4.302653 / 3**0.5, abs=1e-5),
+        pytest.approx(2 + 4.302653 / 3**0.5, abs=1e-5),
+    )
+    assert interval([1.0]) is None
+
+
+def test_the_area_of_steps():
+    assert area([(0.0, 1.0)], 10.0) == 1.0
+    assert area([(5.0, 1.0)], 10.0) == 0.5, "nothing before its first value"
+    assert area([(0.0, 0.2), (5.0, 0.6), (20.0, 1.0)], 10.0) == pytest.approx(0.4), "what comes later does not count"
+    assert area([], 10.0) == 0.0
+
+
+def test_rank_correlation_and_how_little_three_families_tell():
+    assert spearman([1, 2, 3], [10, 20, 40]) == pytest.approx(1.0) and spearman([1, 2, 3], [3, 2, 1]) == pytest.approx(
+        -1
+    )
+    assert spearman([1, 1, 1], [1, 2, 3]) is None and spearman([1], [1]) is None
+    assert spearman([1.0, 2.0, 3.0], [7, 9, 7]) == pytest.approx(0.0)
+    assert by_chance([1, 2, 3], [4, 5, 6]) == pytest.approx(1 / 6)
+    assert by_chance([1, 2, 3], [6, 5, 4]) == 1.0
+    assert resampled([[1.0, 1.1], [5.0, 5.1], [9.0, 9.1]], [1, 2, 3]) == (pytest.approx(1.0), pytest.approx(1.0))
+    assert resampled([[1.0], [5.0, 5.1]], [1, 2]) is None
+    low, high = resampled([[1.0, 9.0], [1.0, 9.0], [1.0, 9.0]], [1, 2, 3]) or (0.0, 0.0)
+    assert low < -0.5 and high > 0.5
+    assert pairs_alike([1, 2, 3], [7, 9, 7]) == (1, 2)
+
+
+def test_runs_are_sorted_by_family_rate_and_seed(tmp_path):
+    for seed in (1, 0):
+        leave(tmp_path, "tvae", seed, 0.75)
+    leave(tmp_path, "tvae", 0, 0.6, lr=0.004)
+    leave(tmp_path, "tvae", 0, 0.8, lr=0.00025)
+    leave(tmp_path, "ctgan", 0, 1.0)
+    runs, _ = collect([tmp_path])
+    lost = Failure(tmp_path, "model=ctgan data=adult seed=1", "it broke")
+    vae, gan = sorted(cells_of(runs, [lost]), key=lambda cell: cell.model, reverse=True)
+    assert (vae.family, vae.kind, [run.result.seed for run in vae.runs], list(vae.rates)) == (
+        "vae",
+        "table",
+        [0, 1],
+        [0.25, 4],
+    )
+    assert (gan.family, len(gan.runs), len(gan.failures)) == ("gan", 1, 1)
+
+
+def test_a_steady_trainer_and_one_that_diverges_and_collapses(tmp_path):
+    for seed in range(3):
+        leave(tmp_path, "tvae", seed, 0.5)
+    leave(tmp_path, "tvae", 0, 0.5, lr=0.004)
+    leave(tmp_path, "ctgan", 0, 0.75)
+    leave(tmp_path, "ctgan", 1, None)  # its samples could not be told from anything
+    leave(tmp_path, "ctgan", 2, 1.0, recall=0.01)  # one sample again and again
+    leave(tmp_path, "ctgan", 0, 0.5, lr=0.004)
+    runs, _ = collect([tmp_path])
+    found = measure(cells_of(runs, [Failure(tmp_path, "model=ctgan data=adult seed=3", "NaN")]))
+    stability = "training stability"
+    assert [named(found, stability, start).score for start in ("spread", "share", "regret")] == [10.0, 10.0, 10.0]
+    assert named(found, stability, "share", "ctgan").median == pytest.approx(3 / 5)
+    assert named(found, stability, "spread", "ctgan").median == pytest.approx(0.5)
+    assert named(found, stability, "regret", "ctgan").median == pytest.approx(0.5), "another rate reaches the ceiling"
+    (quality,) = [one for one in found if one.name == "twosample/boosting_auc" and one.cell.model == "ctgan"]
+    assert quality.values == {0: 0.75, 2: 1.0} and quality.median == 0.875
+
+
+def test_what_tells_nothing_says_so_and_has_no_score(tmp_path):
+    for seed, auc in enumerate((0.4, 1.1)):
+        leave(tmp_path, "tvae", seed, auc)
+    found = measure(cells_of(collect([tmp_path])[0]))
+    quality = named(found, "data quality", "twosample/boosting_auc")
+    assert quality.covers and quality.score is None
+    assert standing([quality]).blind and "covers floor to ceiling" in standing([quality]).why
+    lacking = named(found, "latent space", "latent space")
+    assert lacking.why and not lacking.values and not standing([lacking]).blind
+
+
+def test_costs_are_placed_between_the_models_that_were_run(tmp_path):
+    leave(tmp_path, "tvae", 0, 0.5)
+    leave(tmp_path, "ctgan", 0, 0.5)
+    found = measure(cells_of(collect([tmp_path])[0]))
+    assert named(found, "computational efficiency", "samples").score == 10.0
+    assert named(found, "computational efficiency", "samples", "ctgan").score == 1.0
+    assert named(found, "computational efficiency", "peak").blind, "both took the same"
+
+
+def test_the_page_and_the_table_trace_every_value_to_a_folder(tmp_path):
+    for seed in range(2):
+        for model, auc in (("tvae", 0.6), ("ctgan", 0.55), ("tabar", 0.57)):
+            leave(tmp_path, model, seed, auc + 0.01 * seed)
+    runs, failures = collect([tmp_path])
+    table, page = write_survey(runs, failures, tmp_path)
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    measured = [row for row in rows if row["measure"] != "score"]
+    assert all((row["score"] == "") == (row["why not"] != "") for row in measured), "a score, or the reason for none"
+    for row in measured:
+        assert row["runs"] and all((tmp_path / folder / "result.json").is_file() for folder in row["runs"].split())
+    opinions = {(row["dimension"], row["family"]): row["opinion"] for row in rows if row["measure"] == "score"}
+    assert opinions["data quality", "gan"] == "9" and len(opinions) == 3 * len(DIMENSIONS)
+    (quality,) = [a for a in survey_of(runs).agreements if a.dimension == "data quality"]
+    assert (
+        quality.correlation == pytest.approx(1.0) and quality.chance == pytest.approx(1 / 6) and quality.pairs == (3, 3)
+    )
+    text = page.read_text()
+    assert "not measured" in text and "one of six" in text
+    targets = set(re.findall(r'href="#(run\d+)"', text))
+    assert targets == set(re.findall(r'id="(run\d+)"', text)) == {f"run{i}" for i in range(1, 7)}
+
+
+def test_the_opinions_are_those_of_the_survey():
+    assert tuple(OPINIONS) == DIMENSIONS
+    assert [sum(row) for row in zip(*OPINIONS.values(), strict=True)] == [51, 63, 57]
+
+
+def test_learning_rates_are_multiplied_where_there_are_any():
+    assert rates("tvae", 4) == ["model.optimizer.lr=0.004"]
+    assert rates("dcgan", 0.25) == ["model.generator_optimizer.lr=5e-05", "model.critic_optimizer.lr=5e-05"]
+    assert rates("copula", 4) == []
+
+
+def test_nothing_to_survey_is_refused():
+    with pytest.raises(UserError, match="sweep=survey"):
+        cells_of([])
+
+
+@pytest.mark.slow
+def test_two_models_from_the_sweep_to_the_page(tmp_path):
+    words = [
+        "survey.budget=1s",
+        "survey.models=[tvae,copula]",
+        "survey.data=[toy]",
+        "survey.seeds=[0]",
+        "survey.rates=[4]",
+    ]
+    less = [f"~metrics.table.{name}" for name in SLOW]
+    command = [sys.executable, "-m", "src.train", "sweep=survey", *words, *less, f"root={tmp_path}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
+    options = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True, "timeout": 300, "check": False}
+    done = subprocess.run(command, **options)
+    assert done.returncode == 0, done.stderr
+    (folder,) = tmp_path.glob("*/*-sweep")
+    page = (folder / "survey.html").read_text()
+    assert {path.parent.name for path in folder.glob("*/result.json")} == {"0-tvae-toy", "1-tvae-toy", "2-copula-toy"}
+    assert "statistical" in page and "× 4" in page and "0-tvae-toy" in page
+    seconds = [json.loads(path.read_text())["fit_cpu_seconds"] for path in folder.glob("*-tvae-*/result.json")]
+    assert all(0.3 < value < 4 for value in seconds), "about the budget, as the runs measured it"
+    (folder / "2-copula-toy" / "result.json").unlink()  # as if it had been stopped there
+    again = subprocess.run([*command, "ckpt_path=last"], **options)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("finished before") == 2 and (folder / "2-copula-toy" / "result.json").exists()
