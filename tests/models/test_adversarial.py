@@ -186,7 +186,7 @@ def never_killed(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("update", [2, 8, 10, 23])
+@pytest.mark.parametrize("update", [8, 10, *(pytest.param(at, marks=pytest.mark.slow) for at in (2, 23))])
 def test_killed_and_resumed_equals_never_killed(tmp_path, never_killed, update):
     with pytest.raises(SystemExit, match="killed"):
         fit(tmp_path, kill=update)
