@@ -6,6 +6,7 @@ import copy
 import os
 import pickle
 import random
+import re
 import shutil
 import signal
 import sys
@@ -28,10 +29,11 @@ from datakiln.data.tables.metadata import read_metadata
 from datakiln.errors import UserError
 from datakiln.reports.comparison import collect
 from datakiln.results import RunResult
+from datakiln.sampling import registry
 from datakiln.sampling.archive import read_archive
 from datakiln.sampling.registry import build, register_named
 from datakiln.sampling.synthesizer import Synthesizer
-from datakiln.storage import read_state, seal, seal_holds, write_atomically
+from datakiln.storage import CONF, read_state, seal, seal_holds, write_atomically
 from tests.jobs.test_faults import run
 from tests.test_conformance import trained as trained_pair
 
@@ -508,3 +510,22 @@ def test_an_evaluation_of_a_run_draws_other_samples_unless_it_is_given_the_seed(
     assert drawn["same"] == own != drawn["fresh"]
     with pytest.raises(UserError, match="holdout=x.csv is for real= and synthetic="):
         evaluate([f"run={trained}", "holdout=x.csv"])
+
+
+def test_what_the_program_writes_by_itself_is_known_again():
+    """All that configs may name: what conf names, and constraints by the short names of the documentation."""
+    from datakiln import constraints
+
+    for name in constraints.__all__:
+        if name != "Constraint":
+            assert registry.find(f"datakiln.constraints.{name}", "data") is getattr(constraints, name)
+    rooms = {"data": "data", "metrics": "metric", "model": "model"}
+    for folder, room in rooms.items():
+        text = "\n".join(path.read_text(encoding="utf-8") for path in (CONF / folder).glob("*.yaml"))
+        targets = set(re.findall(r"_target_: (datakiln\.[\w.]+)", text))
+        assert targets
+        for target in targets:
+            # model=auto writes down the model that it chose
+            assert target == "datakiln.jobs.trials.Auto" or registry.find(target, room) is not None, target
+    for target in ("datakiln.models.base.torch", "datakiln.data.base.Path", "datakiln.constraints.base.re"):
+        assert registry.find(target, "data") is None and registry.find(target, "model") is None

@@ -21,6 +21,7 @@ class Train:
     data_dir: str | None
     n_synthetic: Annotated[int, "at least 1"] | None
     plots: bool
+    measure_latents: bool
     secret: str | None
     monitor: str
     mode: Literal["min", "max"]

@@ -408,6 +408,8 @@ class Run(Job):
             self.proof.trained_as(config, self.trainer.current_epoch)  # type: ignore[arg-type]
             metrics = [instantiate(node) for node in (self.cfg.metrics.get(self.data.kind) or {}).values() if node]
             self.figures = self.proof.figures(self.synthetic, metrics, int(self.cfg.seed), self.console)
+            if self.cfg.get("measure_latents") and self.synthesizer.model.can_draw:
+                self.figures += self.proof.latent(int(self.cfg.seed))
             self.figures += [monitored(self), *tested(self)]
 
     def end(self) -> None:

@@ -70,6 +70,10 @@ class Proof(abc.ABC):
     def figures(self, synthetic: Any, metrics: Sequence[Any], seed: int, console: Console) -> list[Score]:  # noqa: ANN401
         """All figures of the synthetic data, each with ceiling and floor."""
 
+    def latent(self, seed: int) -> list[Score]:
+        """Figures of the model's latent space; none where this kind of data has no tools for it."""
+        return []
+
     @abc.abstractmethod
     def plots(self, synthesizer: Synthesizer, synthetic: Any, folder: Path) -> list[Path]:  # noqa: ANN401
         """Draws into `folder/plots`."""

@@ -23,13 +23,14 @@ from datakiln.loggers.about import Samples
 from datakiln.metrics.base import Figure
 from datakiln.metrics.extractors.build import check_extractor
 from datakiln.metrics.pictures.evaluate import STEPS, evaluate_images, nearest
-from datakiln.metrics.pictures.sets import ImageSets, Told
+from datakiln.metrics.pictures.sets import BATCH, ImageSets, Told
 from datakiln.models.vae.vae import VAE
 from datakiln.plots.grids import ACROSS, save_grid
 from datakiln.plots.images import beside, filmstrip, neighbours
 from datakiln.plots.latent import kl_plot, latent_plot
 from datakiln.plots.training import loss_curves
 from datakiln.proof.base import Proof, scores
+from datakiln.proof.latent import latent_scores, picture_attributes
 from datakiln.proof.transformed import source_labels, transformed_plot, transformed_scores
 from datakiln.results import Score
 from datakiln.sampling.pictures import class_counts
@@ -117,6 +118,17 @@ class ImageProof(Proof):
             if metrics and self.synthesizer is not None and not self.synthesizer.model.can_draw:
                 found += transformed_scores(self.data, self.synthesizer, sets, seed)
             return found
+
+    def latent(self, seed: int) -> list[Score]:
+        """A probe of slant, width and brightness, and the length of paths in the features that judge pictures."""
+        assert self.synthesizer is not None
+        network = training_sets(self.data.target, self.data.device, sampled=True).judging("auto", "exact", "clean")
+
+        def features(pictures: np.ndarray) -> np.ndarray:
+            parts = torch.from_numpy(pictures).to(self.data.device).split(BATCH)
+            return torch.cat([network(part).double().cpu() for part in parts]).numpy()
+
+        return latent_scores(self.synthesizer, picture_attributes, features, seed)
 
     def _told(self, members: int, others: int) -> Told:
         """What the model says of training pictures and of held-out ones; NaN for those that are too many for memory."""

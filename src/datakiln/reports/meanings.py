@@ -43,6 +43,10 @@ MEANINGS = {
     "translation/cycle_back": "What is lost of a picture of the second set on its way there and back, in grey levels.",
     "translation/agreement_there": "Share of translations that a classifier of the other side gives their old class.",
     "translation/agreement_back": "The same of the way back; low where translations are of another class.",
+    # the latent space, where measure_latents=true asked for it
+    "latent/probe_r2": "Share of the variation of what examples show that is linear in the latents: 1 means all of it.",
+    "latent/log_path_length": "How much an example changes on a short step between two latents, as a power of ten; the "
+    "floor is a jump to an unrelated example at every step.",
     # use of tables
     "utility/tstr_auc": "How well a model that learnt from synthetic rows ranks real ones: 1 perfectly, 0.5 by chance.",
     "utility/tstr_accuracy": "Share of real rows whose class is told by a model that learnt from synthetic rows alone.",

@@ -129,7 +129,8 @@ def find(target: str, room: Room) -> Callable[..., Any] | None:
         found = getattr(importlib.import_module(module_name), name)
     except (ImportError, AttributeError):
         return None
-    if getattr(found, "__module__", None) != module_name:  # merely imported there
+    home = str(getattr(found, "__module__", ""))
+    if not f"{home}.".startswith(f"{module_name}."):  # merely imported there, not from a module below
         return None
     is_meant = _is_metric(found) if room == "metric" else isinstance(found, type)
     return found if is_meant else None

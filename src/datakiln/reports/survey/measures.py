@@ -313,7 +313,12 @@ def latent(cell: Cell) -> list[Measured]:
     stems = sorted({s.name for run in cell.runs for s in run.result.figures if s.name.startswith("latent/")})
     if stems:
         return [figure(cell, dimension, stem) for stem in stems]
-    return [lacking(cell, dimension, dimension, "no run of the survey measures its latent space yet")]
+    told = (
+        "no tools for the latent space of series yet"
+        if cell.kind == "series"
+        else "its runs had no measure_latents=true"
+    )
+    return [lacking(cell, dimension, dimension, told)]
 
 
 def applications(cell: Cell) -> list[Measured]:
