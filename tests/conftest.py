@@ -25,7 +25,12 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def configs_are_parsed_once():
-    """Hydra reads some thirty files for each composed config, of which the tests compose a thousand."""
+    """Hydra reads and merges some thirty files for each composed config, of which the tests compose a thousand.
+
+    What is read is kept by file and time of change. What is merged is kept by the texts that went into it: the same
+    choices of groups give the same, to which Hydra then applies the values of each command line as ever.
+    """
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.sources_registry import SourcesRegistry
     from hydra.core.plugins import Plugins
 
@@ -38,10 +43,24 @@ def configs_are_parsed_once():
         key = (path, path.stat().st_mtime_ns if path.exists() else 0)
         if key not in known:
             known[key] = load(self, config_path)
+            known[key].read_from = key  # copied with it
         return copy.deepcopy(known[key])
+
+    merge, merged = ConfigLoaderImpl._compose_config_from_defaults_list, {}
+
+    def merged_once(self, defaults, repo):
+        read = [repo.load_config(config_path=each.config_path) for each in defaults]
+        key = tuple(
+            (each.config_path, each.package, each.primary, getattr(result, "read_from", (result.path, result.provider)))
+            for each, result in zip(defaults, read, strict=True)
+        )
+        if key not in merged:
+            merged[key] = merge(self, defaults, repo)
+        return copy.deepcopy(merged[key])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "load_config", remembered)
+        patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merged_once)
         yield
 
 

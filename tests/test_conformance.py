@@ -9,14 +9,13 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
 from datakiln.api.config import composed
 from datakiln.callbacks.bundle import Bundle
 from datakiln.callbacks.making import examples_of
-from datakiln.cli.run_folders import register_resolvers
+from datakiln.cli import choices
 from datakiln.errors import UserError
 from datakiln.sampling.checkpoints import FORMAT, model_arguments
 from datakiln.sampling.synthesizer import Synthesizer
@@ -27,20 +26,18 @@ MODELS = sorted(path.stem for path in (CONF / "model").glob("**/*.yaml") if path
 EPOCHS, STEPS = 3, 2
 
 
-@functools.cache
-def config(model: str, data: str):
-    register_resolvers()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("train", overrides=[f"model={model}", f"data={data}", "output_dir=unused", "batch_size=50"])
+def target(model: str) -> str:
+    """The class that a model's yaml names, read without composing: every worker asks for all of them."""
+    return str(choices.keys("model", model)["model._target_"])
 
 
 def beside(model: str) -> list[str]:
     """The second set of pictures that a model which translates cannot do without."""
-    return ["data.other=digits"] if get_class(config(model, "iris").model._target_).beside == "domain" else []
+    return ["data.other=digits"] if get_class(target(model)).beside == "domain" else []
 
 
 def kinds(model: str) -> list[str]:
-    return sorted(get_class(config(model, "iris").model._target_).supports)
+    return sorted(get_class(target(model)).supports)
 
 
 PAIRS = [(model, kind) for model in MODELS for kind in kinds(model) if kind in TOYS]

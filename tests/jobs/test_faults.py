@@ -80,7 +80,16 @@ GOOD_ENOUGH = {
 }
 
 
-@pytest.mark.parametrize("name", GOOD_ENOUGH)
+# of which tests/sampling/test_table_faults.py has the like for every model, though without a file
+ELSEWHERE = {
+    "constant column", "booleans", "one numeric column", "one category column", "one row of a class",
+    "more columns than rows",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in ELSEWHERE else []) for name in GOOD_ENOUGH]
+)
 def test_odd_tables_come_out_right(tmp_path, name):
     frame = GOOD_ENOUGH[name]
     frame.to_csv(tmp_path / "t.csv", index=False)

@@ -110,7 +110,14 @@ def test_both_fits_stand_in_one_file_of_figures(whole):
     assert rows["val/loss"].idxmin() == whole.bundle.best_epoch
 
 
-@pytest.mark.parametrize("at", [(1, 2), (2, 0), (2, 1)], ids=["in the first fit", "between", "in the second"])
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param((1, 2), marks=pytest.mark.slow, id="in the first fit"),
+        pytest.param((2, 0), marks=pytest.mark.slow, id="between"),
+        pytest.param((2, 1), id="in the second"),
+    ],
+)
 def test_a_run_killed_in_either_fit_goes_on(tmp_path, whole, at):
     with pytest.raises(SystemExit, match="killed"):
         fitted(tmp_path, kind=type("At", (Killed,), {"at": at}))

@@ -107,7 +107,7 @@ def assert_same_end(folder: Path, whole: Path) -> None:
     assert (folder / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
 
 
-@pytest.mark.parametrize("step", [2, 5, 8, 9, 23])
+@pytest.mark.parametrize("step", [5, 8, 9, *(pytest.param(step, marks=pytest.mark.slow) for step in (2, 23))])
 @pytest.mark.parametrize("every", [0.0, 1e9], ids=["saved-each-step", "saved-once"])
 def test_killed_at_any_step(tmp_path, never_killed, step, every):
     with pytest.raises(SystemExit, match="killed"):
@@ -125,7 +125,9 @@ def test_stopped_by_a_signal(tmp_path, never_killed, step):
     assert_same_end(tmp_path, never_killed)
 
 
-@pytest.mark.parametrize("patience", [None, 2], ids=["all epochs", "stopped early"])
+@pytest.mark.parametrize(
+    "patience", [pytest.param(None, marks=pytest.mark.slow, id="all epochs"), pytest.param(2, id="stopped early")]
+)
 def test_killed_after_training(tmp_path, patience):
     """While it samples or measures: nothing is trained again and no figure is lost."""
     fit(tmp_path / "whole", patience=patience)

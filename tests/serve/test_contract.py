@@ -5,11 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis")
-from hypothesis import HealthCheck, Phase, given, settings  # noqa: E402
-
-from datakiln.serve.owners import new_key  # noqa: E402
-from tests.serve.conftest import run_folder  # noqa: E402
+from datakiln.serve.owners import new_key
+from tests.serve.conftest import run_folder
 
 EXAMPLES = 15  # of each operation
 
@@ -30,6 +27,9 @@ def running(app):
 
 @pytest.mark.slow
 def test_the_contract_holds(served, table, tmp_path):
+    schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis")  # seconds, of every worker
+    from hypothesis import HealthCheck, Phase, given, settings
+
     torch.set_flush_denormal(False)  # hypothesis tries numbers that small
     keys = tmp_path / "keys.json"
     headers = {"host": "127.0.0.1", "Authorization": f"Bearer {new_key(keys, 'anna')}"}

@@ -7,6 +7,7 @@ https://arxiv.org/abs/2106.02848).
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import Any, Literal
 
@@ -41,6 +42,7 @@ def spent(kind: Kind, sigma: float, rate: float, steps: int, delta: float) -> fl
         return float(made.get_epsilon(delta, **options))
 
 
+@functools.cache  # the jobs of a sweep ask the same
 def noise_for(kind: Kind, epsilon: float, delta: float, rate: float, steps: int) -> float:
     """The smallest noise, within a thousandth, with which so many steps cost at most epsilon; see `spent`.
 
