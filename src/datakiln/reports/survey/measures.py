@@ -120,8 +120,11 @@ class Measured:
 
     @property
     def covers(self) -> bool:
-        """Whether the interval over seeds holds both floor and ceiling, so that nothing is told."""
-        found = interval(list(self.places.values()))
+        """Whether the interval over seeds holds both floor and ceiling, so that nothing is told.
+
+        Of places clipped as scores are: far below the floor, seeds that differ all say the same.
+        """
+        found = interval([min(max(at, 0.0), 1.0) for at in self.places.values()])
         return found is not None and found[0] <= 0 and found[1] >= 1
 
     @property
