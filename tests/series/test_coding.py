@@ -9,7 +9,7 @@ import torch
 from datakiln.codecs.tables.bins import Bins
 from datakiln.nets.codes import Codes
 from datakiln.nets.numbers import LEAST_OF_CODES, Numbers
-from datakiln.nets.references import choose
+from datakiln.nets.references import Reference, choose, closest_first
 from datakiln.spec import Block
 
 CODES = 20
@@ -62,3 +62,19 @@ def test_a_reference_is_trusted_as_often_as_it_is_right(stray, scale):
     found = numbers.start[0, 0].exp() * (numbers.spread[0] * CODES if is_straight else 1.0)
     assert float(found) == pytest.approx(scale, rel=0.5)  # of the widths that were tried
     assert torch.equal(numbers.bias[1], untouched) and float(left[1]) == 0.0  # what has no reference stays
+
+
+def test_numbers_come_in_the_order_in_which_those_before_tell_most():
+    def near(loss: float, *columns: int) -> Reference:
+        return Reference(loss, columns, (1.0,) * len(columns), 0.0, False, 1.0)
+
+    lag = 4
+    found = [
+        [near(-3.0, 1), near(-0.5, lag)],  # close to 1, which the step before tells
+        [near(-2.0, 0), near(-1.0, lag)],
+        [],  # told by nothing: it comes last
+        [near(-4.0, 0, 1)],  # two tell of it together, once both are there
+    ]
+    assert closest_first(found, [lag]) == [1, 0, 3, 2]
+    assert closest_first(found, []) == [0, 1, 3, 2]
+    assert closest_first([], [lag]) == []

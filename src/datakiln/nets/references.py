@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -57,13 +57,38 @@ def choose(
         order: The numbers, the first drawn first.
         first: How many get references; None for all.
     """
+    keep(numbers, find(numbers, coordinates, known, first), order)
+
+
+def find(numbers: Numbers, coordinates: Tensor, known: Tensor, first: int | None = None) -> list[list[Reference]]:
+    """What every number, or each of the first so many, lies close to, the closest first; see `choose`."""
     rows = ROWS if len(numbers) <= MANY else FEWER_ROWS
     search = _Search(numbers, coordinates[:rows], known[:rows])
+    return [search.of(i) for i in range(len(numbers) if first is None else first)]
+
+
+def closest_first(found: Sequence[Sequence[Reference]], given: Collection[int]) -> list[int]:
+    """An order of numbers in which the one comes next that those before it, and the given ones, tell most of.
+
+    Arguments:
+        found: References of each, the closest first.
+        given: Numbers that are there from the start.
+    """
+    there, order = set(given), list[int]()
+    left = [i for i in range(len(found)) if i not in there]
+    while left:
+        losses = [min((e.loss for e in found[i] if there.issuperset(e.columns)), default=0.0) for i in left]
+        order.append(left.pop(losses.index(min(losses))))
+        there.add(order[-1])
+    return order
+
+
+def keep(numbers: Numbers, found: Sequence[Sequence[Reference]], order: Sequence[int]) -> None:
+    """Sets the references that are found of each number, for that order; see `choose`."""
     rank = {number: place for place, number in enumerate(order)}
-    for i in range(len(numbers) if first is None else first):
-        found = search.of(i)
-        before = [entry for entry in found if max(rank[j] for j in entry.columns) < rank[i]][: REFERENCES - LATER]
-        after = [entry for entry in found if entry not in before and len(entry.columns) == 1]
+    for i, each in enumerate(found):
+        before = [entry for entry in each if max(rank[j] for j in entry.columns) < rank[i]][: REFERENCES - LATER]
+        after = [entry for entry in each if entry not in before and len(entry.columns) == 1]
         for place, entry in enumerate([*before, *after][:REFERENCES]):
             for side, (j, slope) in enumerate(zip(entry.columns, entry.slopes, strict=True)):
                 numbers.reference[i, place, side], numbers.slope[i, place, side] = j, slope

@@ -14,7 +14,7 @@ from datakiln.models.autoregressive.tabar import LEVEL_ROWS, LEVELS, PSEUDO, lev
 from datakiln.nets.anyorder import Network
 from datakiln.nets.codes import Codes
 from datakiln.nets.numbers import CLOSED
-from datakiln.nets.references import choose
+from datakiln.nets.references import closest_first, find, keep
 from datakiln.spec import Block
 
 LAGS = 2  # steps before that are columns of their own
@@ -63,28 +63,36 @@ def set_up(
     net.bias.copy_(shares.log())
     net.level.copy_(levels(codes, shares, min(max(steps // LEVEL_ROWS, LEVELS[0]), LEVELS[1])))
     entropies = codes.sums(-shares * shares.log())[:own]
-    order: list[int] = []
     wanted = entropies.argsort(stable=True).tolist()
-    if ends:
-        wanted = [j for j in wanted if j != own - 1] + [own - 1]
-    while len(order) < own:
-        left = (j for j in wanted if j not in order)
-        order.append(next(j for j in left if all(other in order for other in codes.equal_to[j])))
     if len(net.numbers):
         net.numbers.set_shares(shares)
         inside = torch.where(over, codes.first, numbered)
         there = known[:, net.numbers.numbers] & (net.has_value(inside) | over[:, net.numbers.numbers])
         place = net.numbers.place
         lags = [i for j, i in place.items() if j >= own]
-        whole = [*lags, *(place[j] for j in order if j in place)]
         mixed = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)).to(rows.device)
-        choose(net.numbers, coordinates[mixed], there[mixed], whole, numbers)
+        found = find(net.numbers, coordinates[mixed], there[mixed], numbers)
+        # what the steps before tell most of comes first: how the columns of a step go together is told by two at a time
+        near = iter([net.numbers.columns[i] for i in closest_first(found, lags)])
+        order = _ordered([next(near) if j in place else j for j in wanted], codes, ends)
+        keep(net.numbers, found, [*lags, *(place[j] for j in order if j in place)])
         rank = torch.full((len(codes),), -1, device=rows.device)  # what is always given comes first
         rank[torch.tensor(order)] = torch.arange(own, device=rows.device)
         spared = net.numbers.set_weights(coordinates[mixed], numbered[mixed], there[mixed], rank)
         for j, less in zip(net.numbers.columns, spared.tolist(), strict=True):
             net.bias[codes.part(j)][: codes.ordered[j]] += less if j < own else 0.0
-    return order
+        return order
+    return _ordered(wanted, codes, ends)
+
+
+def _ordered(wanted: Sequence[int], codes: Codes, ends: bool) -> list[int]:
+    """Columns in an order as wanted, but each behind those that it may equal, and the end of a sequence last."""
+    left = [j for j in wanted if not ends or j != len(wanted) - 1]
+    order: list[int] = []
+    while left:
+        order.append(next(j for j in left if all(other in order for other in codes.equal_to[j])))
+        left.remove(order[-1])
+    return [*order, len(wanted) - 1] if ends else order
 
 
 def with_components(

@@ -3,7 +3,8 @@
 p(sequence) = p(static columns) * product over steps t and columns j of p(x_tj | x_t before j, x before t, static). A
 step is a row of `tabar` (any-order network, codes with places, mixtures about other numbers; see
 `datakiln.models.autoregressive.tabar`) in which the two steps before are further columns that are always given: a
-number may be predicted as the one before it plus a change, or a line through the two before. What lies further back
+number may be predicted as the one before it plus a change, or a line through the two before. The numbers of a step come
+in the order in which the steps before, and the numbers there already, tell most of the next. What lies further back
 comes from a gated recurrent unit (Cho et al., 2014, https://arxiv.org/abs/1406.1078) whose state is added to the
 context of every column.
 """
