@@ -16,9 +16,9 @@ from datakiln.errors import UserError
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
+def own_cache(tmp_path_factory, monkeypatch, caplog):
     monkeypatch.setenv("DATAKILN_CACHE", str(tmp_path_factory.mktemp("cache")))
-    logging.getLogger("datakiln").setLevel(logging.ERROR)
+    caplog.set_level(logging.ERROR, logger="datakiln")  # for these tests alone
 
 
 def ready(**options) -> ImageData:
