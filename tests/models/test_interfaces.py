@@ -30,10 +30,17 @@ from datakiln.sampling.registry import register
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 from datakiln.storage import CONF
-from tests.test_conformance import config, trained
+from tests.test_conformance import trained
 
 PICTURES = DataSpec(kind="image", shape=(1, 8, 8), classes=("a", "b", "c"), class_shares=(0.5, 0.3, 0.2), size=40)
 ADAM = functools.partial(torch.optim.Adam, lr=1e-2)
+
+
+@functools.cache
+def config(model: str, data: str):
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("train", overrides=[f"model={model}", f"data={data}", "output_dir=unused", "batch_size=50"])
 
 
 def pictures(n: int = 24) -> Tensor:
