@@ -1,4 +1,4 @@
-"""A model of pictures that is killed and goes on: both ways end at the same weights."""
+"""A model that is killed and goes on: both ways end at the same weights."""
 
 from __future__ import annotations
 
@@ -10,20 +10,32 @@ import torch
 
 from datakiln.callbacks.bundle import Bundle
 from datakiln.callbacks.ema import Ema
-from tests.models.test_resume import Kill
 
 Made = Callable[[], tuple[L.LightningDataModule, L.LightningModule]]
 
 
-def ends(made: Made, folder: Path, monitor: str, batches: int, kill=None, resume=False):
-    """Two epochs with a checkpoint after every step; raw and averaged weights at the end, None where it was killed."""
+class Kill(L.Callback):
+    """Ends training without any clean-up before a given batch."""
+
+    def __init__(self, epoch: int, batch: int) -> None:
+        self.place = epoch, batch
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        if (trainer.current_epoch, batch_idx) == self.place:
+            raise SystemExit("killed")
+
+
+def ends(made: Made, folder: Path, monitor: str, kill=None, resume=False, **limits):
+    """Trains with a checkpoint after every step; raw and averaged weights at the end, None where it was killed.
+
+    Limits are the trainer's, such as `max_epochs`.
+    """
     L.seed_everything(0, verbose=False)
     (data, model), ema = made(), Ema(0.9)
     bundle = Bundle(folder, {}, monitor, every_seconds=0.0)
     trainer = L.Trainer(
-        max_epochs=2, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
-        num_sanity_val_steps=0, use_distributed_sampler=False, limit_train_batches=batches, limit_val_batches=1,
-        callbacks=[ema, *([kill] if kill else []), bundle],
+        accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+        use_distributed_sampler=False, callbacks=[ema, *([kill] if kill else []), bundle], **limits,
     )  # fmt: skip
     try:
         trainer.fit(model, datamodule=data, ckpt_path=str(bundle.last_path) if resume else None, weights_only=True)
@@ -33,10 +45,11 @@ def ends(made: Made, folder: Path, monitor: str, batches: int, kill=None, resume
 
 
 def check_killed_and_gone_on_with(made: Made, folder: Path, monitor: str, batches: int = 3) -> None:
-    """Killed in its second epoch or never, to the bit."""
-    whole, average = ends(made, folder / "whole", monitor, batches)
-    assert ends(made, folder / "killed", monitor, batches, Kill(1, 1)) is None
-    again, average_again = ends(made, folder / "killed", monitor, batches, resume=True)
+    """Two epochs of pictures; killed in the second or never, to the bit."""
+    limits = {"max_epochs": 2, "limit_train_batches": batches, "limit_val_batches": 1}
+    whole, average = ends(made, folder / "whole", monitor, **limits)
+    assert ends(made, folder / "killed", monitor, Kill(1, 1), **limits) is None
+    again, average_again = ends(made, folder / "killed", monitor, resume=True, **limits)
     for one, other in ((whole, again), (average, average_again)):
         assert one.keys() == other.keys()
         assert all(torch.equal(value, other[key]) for key, value in one.items())

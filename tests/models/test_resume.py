@@ -2,12 +2,9 @@
 
 import functools
 
-import lightning as L
 import pytest
 import torch
 
-from datakiln.callbacks.bundle import Bundle
-from datakiln.callbacks.ema import Ema
 from datakiln.codecs.tables.dequantised import Dequantised
 from datakiln.codecs.tables.modes import Modes
 from datakiln.models.diffusion.tabddpm import TabDDPM
@@ -15,6 +12,7 @@ from datakiln.models.diffusion.tabsyn import TabSyn
 from datakiln.models.flow.nsf import NSF
 from datakiln.models.gan.ctgan import CTGAN
 from datakiln.models.vae.tvae import TVAE
+from tests.models.resuming import Kill, ends
 from tests.toy_tables import toy_data
 
 EPOCHS = 4  # of 4 batches each
@@ -30,33 +28,15 @@ MODELS = {
 }
 
 
-class Kill(L.Callback):
-    """Ends training without any clean-up before a given batch."""
-
-    def __init__(self, epoch: int, batch: int) -> None:
-        self.place = epoch, batch
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
-        if (trainer.current_epoch, batch_idx) == self.place:
-            raise SystemExit("killed")
-
-
 def run(name, folder, kill=None, resume=False):
     """Trains with a checkpoint after every step; the raw and the averaged weights at the end."""
-    L.seed_everything(0, verbose=False)
     encoder, make = MODELS[name]
-    data = toy_data(encoder, rows=280, batch_size=50)
-    model, ema = make(data.spec), Ema(0.9)
-    bundle = Bundle(folder, {}, "val/asked" if name == "ctgan" else "val/loss", every_seconds=0.0)
-    trainer = L.Trainer(
-        max_epochs=EPOCHS, accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False,
-        num_sanity_val_steps=0, use_distributed_sampler=False, callbacks=[ema, *([kill] if kill else []), bundle],
-    )  # fmt: skip
-    try:
-        trainer.fit(model, datamodule=data, ckpt_path=str(bundle.last_path) if resume else None, weights_only=True)
-    except SystemExit:
-        return None
-    return model.state_dict(), ema.average
+
+    def made():
+        data = toy_data(encoder, rows=280, batch_size=50)
+        return data, make(data.spec)
+
+    return ends(made, folder, "val/asked" if name == "ctgan" else "val/loss", kill, resume, max_epochs=EPOCHS)
 
 
 @pytest.fixture(scope="module")

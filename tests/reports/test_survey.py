@@ -15,7 +15,7 @@ import pytest
 from datakiln.cli.survey_sweeper import rates
 from datakiln.errors import UserError
 from datakiln.reports.comparison import Failure, collect
-from datakiln.reports.survey.cells import cells_of
+from datakiln.reports.survey.cells import cells_of, curve_of
 from datakiln.reports.survey.measures import DIMENSIONS, measure
 from datakiln.reports.survey.opinion import OPINIONS, standing
 from datakiln.reports.survey.page import survey_of, write_survey
@@ -127,6 +127,37 @@ def test_runs_are_sorted_by_family_rate_and_seed(tmp_path):
         [0.25, 4],
     )
     assert (gan.family, len(gan.runs), len(gan.failures)) == ("gan", 1, 1)
+
+
+def test_a_model_of_which_every_job_failed_is_shown(tmp_path):
+    for seed in (0, 1):
+        leave(tmp_path, "tvae", seed, 0.75)
+    runs, _ = collect([tmp_path])
+    folder = tmp_path / "lost"
+    (folder / "config").mkdir(parents=True)
+    (folder / "config" / "config.yaml").write_text(f"model:\n  _target_: {CLASSES['ctgan']}\n")
+    lost = [Failure(folder, f"model=ctgan data=adult seed={seed}", "it broke") for seed in (0, 1)]
+    cells = cells_of(runs, lost)
+    assert [(cell.model, cell.family, cell.kind) for cell in cells] == [
+        ("tvae", "vae", "table"),
+        ("ctgan", "gan", "table"),
+    ]
+    measured = measure(cells)
+    share = named(measured, "training stability", "share of runs diverged or collapsed", "ctgan")
+    assert share.median == 1.0 and share.score == 1.0
+    assert all(one.why for one in measured if one.cell.model == "ctgan" and one is not share)
+    write_survey(runs, lost, tmp_path)
+    assert "ctgan" in (tmp_path / "survey.html").read_text()
+
+
+@pytest.mark.parametrize("row", ["9,x", "1.5,0.2", "9", "9,nan", "9," + "1" * 200_000])
+def test_a_curve_that_no_run_wrote_is_not_measured(tmp_path, row):
+    folder = leave(tmp_path, "tvae", 0, 0.75)
+    (run,), _ = collect([tmp_path])
+    (folder / "metrics.csv").write_text("step,val/fidelity\n5,0.5\n")
+    assert curve_of(run, "val/fidelity") == [(5.0, 0.5)]
+    (folder / "metrics.csv").write_text(f"step,val/fidelity\n{row}\n")
+    assert curve_of(run, "val/fidelity") == []
 
 
 def test_a_steady_trainer_and_one_that_diverges_and_collapses(tmp_path):

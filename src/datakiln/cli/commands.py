@@ -50,8 +50,10 @@ def run_hydra(
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from datakiln.cli import optuna_sweeper, survey_sweeper
+    from datakiln.cli.optuna_sweeper import OptunaSweeper
     from datakiln.cli.run_folders import forget, remove_if_empty
+    from datakiln.cli.survey_sweeper import SurveySweeper
+    from datakiln.cli.sweepers import register
     from datakiln.cli.sweeps import Sweep
 
     Sweep.current = sweep = Sweep(sys.argv[1:])
@@ -74,8 +76,8 @@ def run_hydra(
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors reach us instead of Hydra's own printing
     forget()
     with one_line_errors(sys.argv[1:], config_name):
-        optuna_sweeper.register()
-        survey_sweeper.register()
+        register(OptunaSweeper)
+        register(SurveySweeper)
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
         except Exception:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
 
-TARGET = "hydra_plugins.datakiln.OptunaSweeper"  # in conf/hydra/sweeper/optuna.yaml; Hydra takes no other prefix
 SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler", "cmaes": "CmaEsSampler", "gp": "GPSampler"}
 PRUNERS = {"median": "MedianPruner", "hyperband": "HyperbandPruner"}
 DIRECTIONS = {"min": "minimize", "max": "maximize"}
@@ -280,18 +279,6 @@ class OptunaSweeper(Sweeper):
         import joblib
 
         return int(joblib.effective_n_jobs(self.config.hydra.launcher.n_jobs))
-
-
-def register() -> None:
-    """Makes the sweeper known to Hydra, which looks for sweepers in one package only and imports none by name."""
-    plugins = Plugins.instance()
-    plugins.register(OptunaSweeper)
-    plugins.class_name_to_class[TARGET] = OptunaSweeper
-
-
-def is_ours(node: DictConfig) -> bool:
-    """Whether this `hydra.sweeper` is the sweeper of this file."""
-    return bool(node.get("_target_") == TARGET)
 
 
 def check(config: DictConfig, loader: ConfigLoader) -> Settings:

@@ -16,9 +16,9 @@ from omegaconf import DictConfig, OmegaConf
 from datakiln.cli import choices, signatures
 from datakiln.errors import UserError, near
 from datakiln.jobs.lengths import budget_seconds
+from datakiln.reports.survey.cells import RATES
 from datakiln.saying import say
 
-TARGET = "hydra_plugins.datakiln.SurveySweeper"  # in conf/hydra/sweeper/survey.yaml; Hydra takes no other prefix
 REAL, SHIPPED = ("mnist", "adult", "stocks"), ("digits", "toy", "sines")
 OWN = {
     "model": "survey.models=[{}]",
@@ -26,7 +26,6 @@ OWN = {
     "seed": "survey.seeds=[{}]",
     "budget": "survey.budget={}",
 }
-LEARNING = ("lr", "vae_lr")  # how the options of learning rates end
 KNOWN = ("budget", "data", "models", "seeds", "rates", "chosen", "given")
 
 
@@ -134,7 +133,7 @@ def supported(model: str, folders: choices.Folders) -> frozenset[str]:
 
 def rates(model: str, factor: float, folders: choices.Folders = choices.OURS) -> list[str]:
     """Options that multiply every learning rate of a model; empty for one that has none."""
-    found = {k: float(v) for k, v in choices.keys("model", model, folders).items() if k.rpartition(".")[2] in LEARNING}
+    found = {k: float(v) for k, v in choices.keys("model", model, folders).items() if k.rpartition(".")[2] in RATES}
     return [f"{name}={value * factor:.6g}" for name, value in found.items() if name.startswith("model.")]
 
 
@@ -157,15 +156,3 @@ class SurveySweeper(Sweeper):
         OmegaConf.save(self.config, folder / "multirun.yaml")
         for result in self.launcher.launch(jobs, initial_job_idx=0):
             _ = result.return_value  # raises what a job has raised
-
-
-def register() -> None:
-    """Makes the sweeper known to Hydra, which looks for sweepers in one package only and imports none by name."""
-    plugins = Plugins.instance()
-    plugins.register(SurveySweeper)
-    plugins.class_name_to_class[TARGET] = SurveySweeper
-
-
-def is_survey(node: DictConfig) -> bool:
-    """Whether this `hydra.sweeper` is the sweeper of this file."""
-    return bool(node.get("_target_") == TARGET)

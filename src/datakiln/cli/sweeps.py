@@ -23,7 +23,7 @@ from datakiln.callbacks.pruning import PRUNED, Judge, Pruned, judged_by
 from datakiln.callbacks.stopping import SIGNALS
 from datakiln.cli.calling import shim
 from datakiln.cli.explain import explain, is_mistake
-from datakiln.cli.optuna_sweeper import check, is_ours, judge_of
+from datakiln.cli.optuna_sweeper import OptunaSweeper, check, judge_of
 from datakiln.cli.run_folders import (
     PRUNED_FILE,
     SWEEP_VARIABLE,
@@ -33,7 +33,8 @@ from datakiln.cli.run_folders import (
     sweep_overrides,
     unfinished_sweep,
 )
-from datakiln.cli.survey_sweeper import announced, is_survey, jobs_of
+from datakiln.cli.survey_sweeper import SurveySweeper, announced, jobs_of
+from datakiln.cli.sweepers import is_chosen
 from datakiln.errors import Interrupted, UserError
 from datakiln.loggers.about import varied_by
 from datakiln.saying import say
@@ -86,10 +87,10 @@ class Sweep:
         """
         go_on, folders = config.get("ckpt_path") == "last", OmegaConf.to_container(config.hydra.sweep, resolve=False)
         assert isinstance(folders, dict)
-        if is_ours(config.hydra.sweeper):
+        if is_chosen(OptunaSweeper, config.hydra.sweeper):
             settings = check(config, GlobalHydra.instance().config_loader())
             self.total, self.direction = settings.n_trials, settings.direction_of(config)
-        elif is_survey(config.hydra.sweeper):
+        elif is_chosen(SurveySweeper, config.hydra.sweeper):
             self.total, self.is_survey = len(jobs_of(config)), True
             announced(config)
         else:
@@ -121,7 +122,7 @@ class Sweep:
         folder, told = Path(hydra.runtime.output_dir), self._told(hydra)
         has_failed = (folder / "error.txt").exists()
         (folder / "error.txt").unlink(missing_ok=True)
-        _share_cores(hydra.launcher, alone=is_survey(hydra.sweeper))
+        _share_cores(hydra.launcher, alone=is_chosen(SurveySweeper, hydra.sweeper))
         start = time.perf_counter()
         try:
             if cfg.get("ckpt_path") == "last":
@@ -184,7 +185,7 @@ class Sweep:
         return sorted(found, key=lambda name: (len(name.partition("-")[0]), name))  # 2-vae-iris before 10-vae-iris
 
     def _judge(self, hydra: Any, cfg: DictConfig) -> Judge | None:  # noqa: ANN401 (Hydra's config node)
-        if not is_ours(hydra.sweeper):
+        if not is_chosen(OptunaSweeper, hydra.sweeper):
             return None
         assert self.folder is not None
         return judge_of(hydra.sweeper, self.folder, int(hydra.job.num), cfg)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -19,6 +21,7 @@ OTHER = "other"
 KINDS = {"image": ("swd", "fid", "judge"), "series": ("series",), "table": ("fidelity",)}  # first words of figures
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 MOST = 4_000_000  # bytes of a file of a run
+RATES = ("lr", "vae_lr")  # how the options of learning rates end
 
 
 @dataclass
@@ -64,17 +67,20 @@ def cells_of(runs: Sequence[Run], failures: Sequence[Failure] = ()) -> list[Cell
         kind = kind_of(run)
         if kind is None:
             continue
-        cell = cells.setdefault((model, data), Cell(model, family_of(run), data, kind))
+        cell = cells.setdefault((model, data), Cell(model, family_of(run.folder), data, kind))
         if not words:
             cell.runs.append(run)
     for (model, data, words, seed), run in newest.items():
         known = cells.get((model, data))
         if words and known is not None and (factor := _factor(run, known, seed)) is not None:
             known.rates[factor] = run
-    for failure in failures:
+    kinds = {cell.data: cell.kind for cell in cells.values()}
+    for failure in failures:  # a model of which every job failed has a column, too
         told = dict(word.partition("=")[::2] for word in failure.overrides.split())
-        if (told.get("model", ""), told.get("data", "")) in cells:
-            cells[told["model"], told["data"]].failures.append(failure)
+        model, data = told.get("model", ""), told.get("data", "")
+        if model and data in kinds:
+            cell = cells.setdefault((model, data), Cell(model, family_of(failure.folder), data, kinds[data]))
+            cell.failures.append(failure)
     if not cells:
         raise UserError("study=survey: no run of a model on a table, pictures or series; make some by sweep=survey")
     for cell in cells.values():
@@ -88,7 +94,7 @@ def learning_rates(overrides: Sequence[str]) -> dict[str, float]:
     found = {}
     for word in overrides:
         name, _, value = word.lstrip("+").partition("=")
-        if name.startswith("model.") and name.rpartition(".")[2] in ("lr", "vae_lr"):
+        if name.startswith("model.") and name.rpartition(".")[2] in RATES:
             try:
                 found[name] = float(value)
             except ValueError:
@@ -102,16 +108,17 @@ def kind_of(run: Run) -> str | None:
     return next((kind for kind, words in KINDS.items() if first & set(words)), None)
 
 
-def family_of(run: Run) -> str:
+def family_of(folder: Path) -> str:
     """The family of a run's model, from the class that its config names."""
-    target = str((stored_config(run).get("model") or {}).get("_target_", ""))
+    model = stored_config(folder).get("model")
+    target = str(model.get("_target_", "")) if isinstance(model, Mapping) else ""
     parts = target.split(".")
     return parts[2] if target.startswith("datakiln.models.") and parts[2] in FAMILIES else OTHER
 
 
-def stored_config(run: Run) -> Mapping[str, Any]:
+def stored_config(folder: Path) -> Mapping[str, Any]:
     """The config in a run's folder as plain values; empty where there is none that can be read."""
-    path = run.folder / "config" / "config.yaml"
+    path = folder / "config" / "config.yaml"
     try:
         found = yaml.load(small_text(path, MOST), LOADER)
     except (OSError, ValueError, yaml.YAMLError):
@@ -123,7 +130,7 @@ def _factor(run: Run, cell: Cell, seed: int) -> float | None:
     """How many times the default a run's learning rate is; None where no run with the default tells."""
     base = next((one for one in cell.runs if one.result.seed == seed), cell.runs[0] if cell.runs else None)
     name, value = next(iter(learning_rates(run.result.overrides).items()))
-    node: Any = {} if base is None else stored_config(base)
+    node: Any = {} if base is None else stored_config(base.folder)
     for part in name.split("."):
         node = node.get(part) if isinstance(node, Mapping) else None
     try:
@@ -146,11 +153,12 @@ def curve_of(run: Run, name: str) -> list[tuple[float, float]]:
     """
     try:
         rows = list(csv.DictReader(small_text(run.folder / "metrics.csv", 10 * MOST).splitlines()))
-    except (OSError, ValueError):
-        return []
-    column = next((key for key in (rows[0] if rows else {}) if key == name or key.startswith(f"{name}/")), None)
-    steps = [int(row["step"]) for row in rows if (row.get("step") or "").isdecimal()]
-    if column is None or not steps or not run.result.fit_cpu_seconds:
+        column = next((key for key in (rows[0] if rows else {}) if key == name or key.startswith(f"{name}/")), None)
+        steps = [int(row["step"]) for row in rows if row.get("step")]
+        points = [(int(row["step"]), float(row[column])) for row in rows if column and row.get(column) and row["step"]]
+    except (OSError, ValueError, TypeError, KeyError, csv.Error):
+        return []  # a table that is not as a run writes it: the curve is not measured
+    if not points or not run.result.fit_cpu_seconds:
         return []
     per_step = run.result.fit_cpu_seconds / max(*steps, run.result.n_steps, 1)
-    return [(int(row["step"]) * per_step, float(row[column])) for row in rows if row.get(column) and row["step"]]
+    return [(step * per_step, value) for step, value in points if math.isfinite(value)]

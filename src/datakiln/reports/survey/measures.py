@@ -328,11 +328,12 @@ def latent(cell: Cell) -> list[Measured]:
     stems = sorted({s.name for run in cell.runs for s in run.result.figures if s.name.startswith("latent/")})
     if stems:
         return [figure(cell, dimension, stem) for stem in stems]
-    told = (
-        "no tools for the latent space of series yet"
-        if cell.kind == "series"
-        else "its runs had no measure_latents=true"
-    )
+    if not cell.runs:
+        told = "no run with the default rate"
+    elif cell.kind == "series":
+        told = "no tools for the latent space of series yet"
+    else:
+        told = "its runs had no measure_latents=true"
     return [lacking(cell, dimension, dimension, told)]
 
 
