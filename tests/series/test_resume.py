@@ -14,7 +14,7 @@ from datakiln.sampling.checkpoints import FORMAT, model_arguments
 from datakiln.sampling.series import write_sequences
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import PLAIN
-from tests.models.test_resume import Kill
+from tests.models.resuming import Kill
 
 EPOCHS, STEPS = 4, 3
 SMALL = {
