@@ -15,7 +15,7 @@ import pytest
 from datakiln.cli.survey_sweeper import rates
 from datakiln.errors import UserError
 from datakiln.reports.comparison import Failure, collect
-from datakiln.reports.survey.cells import cells_of, curve_of
+from datakiln.reports.survey.cells import cells_of, curve_of, family_of
 from datakiln.reports.survey.measures import DIMENSIONS, measure
 from datakiln.reports.survey.opinion import OPINIONS, standing
 from datakiln.reports.survey.page import survey_of, write_survey
@@ -148,6 +148,16 @@ def test_a_model_of_which_every_job_failed_is_shown(tmp_path):
     assert all(one.why for one in measured if one.cell.model == "ctgan" and one is not share)
     write_survey(runs, lost, tmp_path)
     assert "ctgan" in (tmp_path / "survey.html").read_text()
+
+
+def test_a_config_that_would_grow_without_end_names_no_family(tmp_path):
+    (tmp_path / "config").mkdir()
+    grown = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30))
+    text = f"a0: &a0 [x]\n{grown}model:\n  _target_: *a29\n"
+    (tmp_path / "config" / "config.yaml").write_text(text)
+    assert family_of(tmp_path) == "other"
+    (tmp_path / "config" / "config.yaml").write_text("model:\n  _target_: datakiln.models.\n")
+    assert family_of(tmp_path) == "other"
 
 
 @pytest.mark.parametrize("row", ["9,x", "1.5,0.2", "9", "9,nan", "9," + "1" * 200_000])

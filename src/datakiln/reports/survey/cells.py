@@ -111,9 +111,11 @@ def kind_of(run: Run) -> str | None:
 def family_of(folder: Path) -> str:
     """The family of a run's model, from the class that its config names."""
     model = stored_config(folder).get("model")
-    target = str(model.get("_target_", "")) if isinstance(model, Mapping) else ""
-    parts = target.split(".")
-    return parts[2] if target.startswith("datakiln.models.") and parts[2] in FAMILIES else OTHER
+    target = model.get("_target_") if isinstance(model, Mapping) else None
+    if not isinstance(target, str) or not target.startswith("datakiln.models."):
+        return OTHER
+    room = target.split(".")[2]
+    return room if room in FAMILIES else OTHER
 
 
 def stored_config(folder: Path) -> Mapping[str, Any]:
