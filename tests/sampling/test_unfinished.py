@@ -7,6 +7,8 @@ import errno
 import os
 import resource
 import shutil
+import threading
+import time
 from collections import namedtuple
 from pathlib import Path
 
@@ -102,6 +104,26 @@ def test_a_table_that_was_stopped_and_killed_ends_the_same(sample, tmp_path, suf
     sample(out, f"n={N}", *words)
     assert out.read_bytes() == whole.read_bytes()
     assert names(tmp_path) == sorted([whole.name, out.name])
+
+
+@pytest.mark.parametrize("ends", [None, RuntimeError("it broke")])
+def test_whoever_stops_before_the_end_waits_for_nobody(ends):
+    """The last word of the thread that makes pieces, too, needs a place in the queue, which nobody empties then."""
+
+    def pieces():
+        yield from range(writing.AHEAD + 1)
+        made.set()
+        if ends is not None:
+            raise ends
+
+    made = threading.Event()
+    ahead = writing._ahead(pieces())
+    assert next(ahead) == 0 and made.wait(10)
+    time.sleep(0.05)
+    closing = threading.Thread(target=ahead.close, daemon=True)
+    closing.start()
+    closing.join(10)
+    assert not closing.is_alive()
 
 
 def test_what_is_there_of_a_csv_is_a_csv_and_keys_stay_unique(sample, tmp_path):

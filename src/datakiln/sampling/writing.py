@@ -402,20 +402,22 @@ def _ahead(pieces: Iterable[Piece]) -> Iterator[Piece]:
     made: queue.Queue[Piece | BaseException | None] = queue.Queue(maxsize=AHEAD)
     stop = threading.Event()
 
+    def hand_over(what: Piece | BaseException | None) -> None:
+        while not stop.is_set():  # whoever has stopped takes nothing more, and waits for this thread
+            try:
+                return made.put(what, timeout=0.2)
+            except queue.Full:
+                continue
+
     def make() -> None:
         try:
             for piece in pieces:
-                while not stop.is_set():
-                    try:
-                        made.put(piece, timeout=0.2)
-                        break
-                    except queue.Full:
-                        continue
+                hand_over(piece)
                 if stop.is_set():
                     return
-            made.put(None)
+            hand_over(None)
         except BaseException as error:  # handed over, and raised where the pieces are used
-            made.put(error)
+            hand_over(error)
 
     thread = threading.Thread(target=make, daemon=True)
     thread.start()
