@@ -380,3 +380,18 @@ def test_edges_of_quantiles_with_repeated_and_missing_values() -> None:
     one = numbers_schema("a")
     with pytest.raises(MetricError, match="no pairs"):
         fidelity.trend_quantiles(EvalData(one, *3 * [pd.DataFrame({"a": [1.0, 2.0]})]))
+
+
+def test_the_kernel_of_many_numbers_is_summed_by_matrix_products(monkeypatch):
+    rng = np.random.default_rng(0)
+    names = [f"x{i}" for i in range(40)]
+    schema = Schema((*(Field(name, "numeric", "float64") for name in names), Field("c", "category", "str")))
+    frames = []
+    for scale in (1.0, 1.3):
+        frame = pd.DataFrame(rng.normal(size=(300, 40)) * scale, columns=names)
+        frames.append(frame.mask(rng.random(frame.shape) < 0.02).assign(c=rng.choice(["a", "b"], 300)))
+    data = [EvalData(schema, frames[0], frames[0].iloc[:0], frames[1]) for _ in range(2)]
+    (product,) = manifold.mmd(data[0])
+    monkeypatch.setattr(manifold, "MANY_NUMBERS", 1_000)
+    (plain,) = manifold.mmd(data[1])
+    assert product.value == pytest.approx(plain.value, rel=1e-4) and plain.value > 1e-3

@@ -85,21 +85,24 @@ def _alike(first: Score, second: Score) -> bool:
 
 def _table(head: str, scores: list[Score], most: int) -> PartTable:
     names = list(dict.fromkeys(name for score in scores for name in score.detail or ()))
-    rows = [Row(name, [_cell(score, name) for score in scores]) for name in names]
+    ends = [_ends(score) for score in scores]
+    rows = [Row(name, [_cell(s, name, *at) for s, at in zip(scores, ends, strict=True)]) for name in names]
     bounded = [i for i, score in enumerate(scores) if score.low is not None and score.high is not None]
     judged = bounded or range(len(scores))  # heat against an unknown worst compares columns, not figures
     rows.sort(key=lambda row: max((row.cells[i].heat or 0.0 for i in judged), default=0.0), reverse=True)
     return PartTable(head, scores, rows[:most], max(0, len(rows) - most))
 
 
-def _cell(score: Score, name: str) -> Cell:
-    value = (score.detail or {}).get(name)
-    if value is None or score.better == "none":
-        return Cell(value, None)
+def _ends(score: Score) -> tuple[float, float]:
+    """The least and the greatest value that a part may have, or that one has."""
     values = [v for v in (score.detail or {}).values() if v is not None]
-    low = min(values) if score.low is None else score.low
-    high = max(values) if score.high is None else score.high
-    if high <= low:
+    low = min(values, default=0.0) if score.low is None else score.low
+    return low, max(values, default=0.0) if score.high is None else score.high
+
+
+def _cell(score: Score, name: str, low: float, high: float) -> Cell:
+    value = (score.detail or {}).get(name)
+    if value is None or score.better == "none" or high <= low:
         return Cell(value, None)
     share = (value - low) / (high - low)
     return Cell(value, min(1.0, max(0.0, 1 - share if score.better == "higher" else share)))

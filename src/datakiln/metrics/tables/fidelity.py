@@ -10,6 +10,7 @@ with a constant) counts as 0, where SDMetrics leaves it out: the worst columns w
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from dataclasses import dataclass, replace
@@ -73,11 +74,13 @@ def trend_quantiles(data: EvalData, bins: int = BINS) -> list[Figure]:
     sizes = [len(edge) + 2 for edge in edges] + [size + 1 for size in t.sizes]
     found = joint_distances(columns[0], columns[1], sizes)
     has_values = _has_values(t.train)
-    pairs = itertools.combinations(range(len(names)), 2)
-    scores = {f"{names[i]} / {names[j]}": 1.0 - found[i, j] for i, j in pairs if has_values[i] and has_values[j]}
+    above = np.triu_indices(len(names), 1)
+    told = (has_values[above[0]] & has_values[above[1]]).tolist()
+    parts = zip(_pair_names(names), (1.0 - found[above]).tolist(), told, strict=True)
+    scores = {name: score for name, score, is_told in parts if is_told}
     if not scores:
         raise MetricError("no two columns of train have values")
-    return [_mean("fidelity/trend_quantiles", {name: float(s) for name, s in scores.items()}, len(t.synthetic), "pair")]
+    return [_mean("fidelity/trend_quantiles", scores, len(t.synthetic), "pair")]
 
 
 @metric("fidelity/strong_trend")
@@ -218,11 +221,19 @@ class Pair:
         return 0.0 if math.isnan(self.score) and not math.isnan(self.lost) else self.score
 
 
+@functools.lru_cache(maxsize=8)
+def _pair_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """What every pair of columns is called; a wide table has thousands, which every draw of real rows asks for."""
+    return tuple(f"{a} / {b}" for a, b in itertools.combinations(names, 2))
+
+
 def pair_scores(t: Tables) -> list[Pair]:
     """Every pair of columns of the first and the last table."""
     names = t.numeric + t.choices
     numbers = len(t.numeric)
     found = _numeric_pairs(t)
+    if not t.choices:
+        return found
     columns = [as_categories(part, t.sizes) for part in (t.train, t.synthetic)]
     empty = _has_values(t.train) & ~_has_values(t.synthetic)
     for i, j in itertools.combinations(range(len(names)), 2):
@@ -237,11 +248,10 @@ def _numeric_pairs(t: Tables) -> list[Pair]:
     if len(t.numeric) < 2:
         return []
     real, synthetic = correlations(t.train.numbers), correlations(t.synthetic.numbers)
-    score, strength = 1.0 - np.abs(real - synthetic) / 2.0, np.abs(real)
-    return [
-        Pair(f"{a} / {b}", float(score[i, j]), 1.0 - float(strength[i, j]) / 2.0, float(strength[i, j]), True)
-        for (i, a), (j, b) in itertools.combinations(enumerate(t.numeric), 2)
-    ]
+    above = np.triu_indices(len(t.numeric), 1)
+    score, strength = (1.0 - np.abs(real - synthetic) / 2.0)[above], np.abs(real)[above]
+    parts = (score.tolist(), (1.0 - strength / 2.0).tolist(), strength.tolist())
+    return [Pair(name, s, lost, v, True) for name, s, lost, v in zip(_pair_names(t.numeric), *parts, strict=True)]
 
 
 def _joint_pair(name: str, columns: list[list[Ints]], i: int, j: int, size: int) -> Pair:

@@ -18,6 +18,8 @@ from datakiln.metrics.tables.columns import Coded, Floats, Ints
 Learner = Literal["boosting", "linear"]
 MAX_CATEGORIES = 253  # scikit-learn's boosting takes 255 codes a column: these, missing, and one for all others
 ONE_HOT_CATEGORIES = 64  # a linear model sees this many categories of a column, the rest together
+# of few rows in many columns, boosting spends its time on bins that hold a row or two: there they hold ten at least
+WIDE, ROWS_OF_BIN, BINS = 50, 10, (63, 255)
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,10 @@ def fit_regressor(learner: Learner, part: Coded, values: Floats, seed: int) -> M
 def _boosting(encoding: Encoding, rows: int, seed: int) -> dict[str, Any]:
     # scikit-learn's 20 rows a leaf would let a table of forty rows grow no tree at all
     leaf = int(np.clip(rows // 20, 5, 20))
-    return {"categorical_features": encoding.is_category, "min_samples_leaf": leaf, "random_state": seed}
+    options = {"categorical_features": encoding.is_category, "min_samples_leaf": leaf, "random_state": seed}
+    if len(encoding.is_category) > WIDE:  # a category takes a bin whatever it holds
+        options["max_bins"] = int(np.clip(max(rows // ROWS_OF_BIN, *encoding.widths, 0), *BINS))
+    return options
 
 
 def _fitted(estimator: Any, x: NDArray[np.float32], y: Ints | Floats) -> Any:  # noqa: ANN401 (scikit-learn is untyped)

@@ -11,8 +11,9 @@ from datakiln.metrics.base import EvalData, Figure, MetricError, metric
 from datakiln.metrics.tables.columns import Coded, Floats, tables
 from datakiln.metrics.tables.nearest import nearest
 from datakiln.metrics.tables.references import TwoTables
-from datakiln.metrics.tables.space import Distances, Points, Space, over_blocks
+from datakiln.metrics.tables.space import BLOCK, Distances, Points, Space, mismatches, over_blocks
 
+MANY_NUMBERS = 16  # more than so many columns of them are subtracted by matrix products, not one after the other
 STEPS = 30  # grid of alpha and beta, as in the authors' and synthcity's implementations
 
 
@@ -135,6 +136,8 @@ def _median_square(space: Space, points: Points) -> float:
 
 
 def _kernel_sum(space: Space, x: Points, y: Points, width: float) -> float:
+    if space.power == 2 and len(x.numbers) > MANY_NUMBERS:
+        return _kernel_sum_by_products(space, x, y, width)
     sums = np.empty(len(x))
 
     def take(at: slice, block: Distances) -> None:
@@ -143,3 +146,15 @@ def _kernel_sum(space: Space, x: Points, y: Points, width: float) -> float:
 
     over_blocks(space, x, y, take)
     return float(sums.sum())
+
+
+def _kernel_sum_by_products(space: Space, x: Points, y: Points, width: float) -> float:
+    """The same to about six digits of each kernel, in time that hardly grows with the number of columns."""
+    queries, base = x.numbers.T, y.numbers
+    norms = np.einsum("ij,ij->i", queries, queries), np.einsum("ij,ij->j", base, base)
+    rows, total = max(1, BLOCK // max(len(y), 1)), 0.0
+    for here, count in mismatches(x, y, np.arange(len(x)), rows):
+        square = norms[0][here, None] + norms[1] - 2.0 * (queries[here] @ base)
+        square = np.maximum(square, 0.0) + count[: len(here)] * np.float32(space.mismatch)
+        total += float(np.exp(square * np.float32(-0.5 / width)).sum(dtype=np.float64))
+    return total

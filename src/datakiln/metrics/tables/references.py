@@ -29,7 +29,7 @@ import pandas as pd
 from datakiln.metrics.base import Drawn, EvalData, MetricError, Plan
 from datakiln.metrics.tables.columns import Coded, Ints, Tables, renumbered, tables
 
-SMALL = 5_000  # rows of all real data
+SMALL, SMALL_CELLS = 5_000, 150_000  # rows and cells of all real data
 MOST = 50_000  # rows of one drawn table: beyond that they cost more than they tell
 KEPT_CHOICES = ("derived", "relations", "copied")  # what a metric has chosen by training rows holds for all draws
 KEPT_CELLS = 2_000_000  # cells of all draws that metrics share; those of larger tables are drawn anew for each
@@ -61,7 +61,8 @@ class TwoTables(Plan):
 
     def turns(self, data: EvalData, is_naive: bool) -> int:
         """Twice as many draws of small tables, which cost nothing."""
-        return super().turns(data, is_naive) * (2 if _rows(data) <= SMALL else 1)
+        is_small = _rows(data) <= SMALL and _rows(data) * len(data.train.columns) <= SMALL_CELLS
+        return super().turns(data, is_naive) * (2 if is_small else 1)
 
     def target(self, data: EvalData, n: int) -> float:
         """Effective size of n rows against those of train; see `_effective`."""
@@ -249,7 +250,7 @@ def _parts(data: EvalData, plan: Plan, turn: int, sizes: tuple[int, int, int], i
     frame = data.cache.setdefault("real", frame)
     judged = frame.iloc[synthetic].reset_index(drop=True)
     if shuffles is not None:
-        mixed = {name: judged[name].take(s).reset_index(drop=True) for name, s in zip(judged, shuffles, strict=True)}
+        mixed = {name: judged[name].array.take(s) for name, s in zip(judged, shuffles, strict=True)}
         judged = pd.DataFrame(mixed)
     made = EvalData(data.schema, frame.iloc[train], frame.iloc[holdout] if sizes[1] else judged, judged, data.seed)
     made.cache.update(choices)

@@ -7,6 +7,7 @@ up to rounding is fitted, its numbers are shortened, and the relation is checked
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ FEW, SOME = 26, 40  # columns up to which features of three, and complements suc
 MOST = 150  # columns beyond which no products are looked for
 ROWS, TRIPLE_ROWS = 120, 60
 CLOSE = 0.97  # correlation from which on a feature is tried
-TRIES, FITTING = 12, 4
+TRIES, FITTING, FIRST_HITS = 12, 4, 8
 ENOUGH = 3  # relations for one target: others, of other columns, may be chosen instead
 
 
@@ -106,18 +107,31 @@ def _close(search: Search, targets: list[str], names: list[str], few: dict[str, 
             with np.errstate(all="ignore"):
                 likeness = np.abs(values @ aim) / (size * np.sqrt(aim @ aim))
             likeness = np.where(np.isfinite(likeness) & (size > 1e-12), likeness, 0.0)
-            at = np.flatnonzero((likeness > CLOSE) & ~block.has(target))
+            is_other = ~block.has(target)
+            at = np.flatnonzero((likeness > CLOSE) & is_other)
             at = at[np.argsort(-likeness[at], kind="stable")][:TRIES]
             close[target] += [(-float(likeness[place]), block.tree(int(place))) for place in at]
             if block.places.shape[1] == 2:  # many exceptions hide a likeness, but not that most rows fit
-                near = tolerance(search.schema[target]) + 1e-9 * np.abs(few[target])
-                fits = (np.abs(plain - few[target]) <= near).mean(axis=1)
-                at = np.flatnonzero((fits >= MOSTLY) & ~block.has(target))
-                at = at[np.argsort(-fits[at], kind="stable")][:FITTING]
-                close[target] += [(-1.0 - float(fits[place]), block.tree(int(place))) for place in at]
+                at, fits = _fitting(plain, few[target], tolerance(search.schema[target]))
+                at, fits = at[is_other[at]], fits[is_other[at]]
+                best = np.argsort(-fits, kind="stable")[:FITTING]
+                close[target] += [(-1.0 - float(fits[i]), block.tree(int(at[i]))) for i in best]
     return {
         target: [tree for _, tree in sorted(trees, key=lambda pair: pair[0])[:TRIES]] for target, trees in close.items()
     }
+
+
+def _fitting(values: np.ndarray, wanted: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
+    """Which features (features, rows) are what is wanted in most rows, and in what share of them.
+
+    Of most features the first rows say that they are not: too few rows are left for them to make up for it.
+    """
+    near = step + 1e-9 * np.abs(wanted)
+    misses = math.floor((1.0 - MOSTLY) * len(wanted))
+    first = min(misses + FIRST_HITS, len(wanted))
+    at = np.flatnonzero((np.abs(values[:, :first] - wanted[:first]) <= near[:first]).sum(axis=1) >= first - misses)
+    fits = (np.abs(values[at] - wanted) <= near).mean(axis=1)
+    return at[fits >= MOSTLY], fits[fits >= MOSTLY]
 
 
 @dataclass(frozen=True)
