@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from datakiln.nets import lifts
 from datakiln.nets.codes import Codes
+from datakiln.nets.dropout import Dropout
 from datakiln.nets.linear import Linear, linear
 from datakiln.nets.numbers import CLOSED, Numbers
 
@@ -236,7 +237,7 @@ class _Block(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.up, self.down = Linear(width, hidden), Linear(hidden, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         nn.init.zeros_(self.down.weight)
         nn.init.zeros_(self.down.bias)
 

@@ -164,6 +164,14 @@ class Numbers(nn.Module):
         on_plane = (whole & self.has_plane).expand(open_.shape[:-1])
         return torch.cat([open_, on_plane[..., None]], dim=-1)
 
+    def are_open_to(self, sees: Tensor, valued: Tensor, whole: Tensor) -> Tensor:
+        """The same of what each column sees, (B, C, C), and which numbers are not missing, (B, N); to (B, N, R + 1)."""
+        flat = self.reference.clamp(min=0).flatten(1)
+        there = sees[:, self.numbers[:, None], self.numbers[flat]] & valued[:, flat]
+        there = there.unflatten(2, self.reference.shape[1:]) | (self.reference < 0)
+        on_plane = (whole & self.has_plane)[..., None]
+        return torch.cat([there.all(dim=-1) & (self.reference[..., 0] >= 0), on_plane], dim=-1)
+
     def are_open_of(self, number: int, there: Tensor) -> Tensor:
         """The same of one number, after all columns before it, (B, N) to (B, R + 1)."""
         reference = self.reference[number]
