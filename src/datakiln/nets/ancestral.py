@@ -110,6 +110,40 @@ class Prefixes:
             yield Told(rows, self.group[rows] - start, logits, parts)
 
 
+class Known:
+    """What the cells that stand so far say of numbers: worked out once a column, as every later one asks for it.
+
+    Arguments:
+        net: The network.
+        codes: Of all columns, counted from the first of each, (n, C).
+        coordinates: Of the numbers, (n, N).
+        seen: Which cells stand, (n, C); more do with `add`.
+
+    Attributes:
+        valued: Which numbers are not missing, (n, N); meaningless where a cell does not stand, as `scores` are.
+        there: And of them those that stand.
+        scores: Their normal scores, 0 for the missing; None where no plane asks for them.
+    """
+
+    def __init__(self, net: Network, codes: Tensor, coordinates: Tensor, seen: Tensor) -> None:
+        """See the class."""
+        self.net, self.codes, self.coordinates = net, codes, coordinates
+        self.valued = net.has_value(codes + net.codes.first)
+        self.there = seen[:, net.numbers.numbers] & self.valued
+        has_planes = bool(net.numbers.has_plane.any())
+        self.scores = net.numbers.scores(coordinates) * self.valued if has_planes else None
+
+    def add(self, column: int) -> None:
+        """A column whose cells stand in all rows from now on."""
+        number = self.net.numbers.place.get(column)
+        if number is None:
+            return
+        valued = self.net.valued[self.codes[:, column] + self.net.codes.first[column]]
+        self.valued[:, number] = self.there[:, number] = valued
+        if self.scores is not None:
+            self.scores[:, number] = self.net.numbers.scores(self.coordinates[:, number], number) * valued
+
+
 TINY = torch.finfo(torch.float32).tiny  # least probability of a given cell: odds of 0 to 0 would tell nothing
 
 
@@ -143,12 +177,12 @@ class Ancestral:
         prefixes = Prefixes(self.net, len(codes), self.precision, self.temperature)
         total = torch.zeros(len(codes), device=codes.device)
         everywhere = torch.ones(len(codes), dtype=torch.bool, device=codes.device)
-        seen = torch.zeros_like(codes, dtype=torch.bool)
+        known = Known(self.net, codes, coordinates, torch.zeros_like(codes, dtype=torch.bool))
         for j in self.order:
             for told in prefixes.told(j, codes):
-                log_share, place = self._shares(told, j, codes, coordinates, seen)
+                log_share, place = self._shares(told, j, known)
                 total[told.rows] += self._log_prob(told, j, log_share, place, codes, coordinates)
-            seen[:, j] = True
+            known.add(j)
             if j != self.order[-1]:
                 prefixes.add(j, codes[:, j], coordinates, everywhere)
         return total
@@ -174,33 +208,27 @@ class Ancestral:
             if seen[:, j].any():
                 prefixes.add(j, codes[:, j], coordinates, seen[:, j])
         log_q = torch.zeros(len(codes), device=codes.device)
-        strata = Strata(len(codes), codes.device, even)
+        strata, so_far = Strata(len(codes), codes.device, even), Known(self.net, codes, coordinates, seen)
         for j in self.order:
             if not known[:, j].all():
-                self._draw_column(prefixes, j, codes, coordinates, known, seen, strata, log_q)
+                self._draw_column(prefixes, j, so_far, known, strata, log_q)
             new = ~seen[:, j]
             seen[:, j] = True
+            so_far.add(j)
             if j != self.order[-1] and new.any():
                 prefixes.add(j, codes[:, j], coordinates, new)
             strata.sort(codes[:, j])
         return log_q
 
     def _draw_column(
-        self,
-        prefixes: Prefixes,
-        j: int,
-        codes: Tensor,
-        coordinates: Tensor,
-        known: Tensor,
-        seen: Tensor,
-        strata: Strata,
-        log_q: Tensor,
+        self, prefixes: Prefixes, j: int, so_far: Known, known: Tensor, strata: Strata, log_q: Tensor
     ) -> None:
+        codes, coordinates = so_far.codes, so_far.coordinates
         uniforms, number = strata.uniforms(), self.net.numbers.place.get(j)
         inner = torch.rand(len(codes), device=codes.device) if number is not None else uniforms
         for told in prefixes.told(j, codes):
             rows, given = told.rows, known[told.rows, j]
-            log_share, place = self._shares(told, j, codes, coordinates, seen)
+            log_share, place = self._shares(told, j, so_far)
             at = told.at if told.parts is None else torch.arange(len(rows), device=rows.device)
             cells = invert(log_share.exp(), at, uniforms[rows])
             if number is None:
@@ -212,9 +240,7 @@ class Ancestral:
             log_p = self._log_prob(told, j, log_share, place, codes, coordinates)
             log_q[rows] += log_p.masked_fill(given, 0.0)
 
-    def _shares(
-        self, told: Told, j: int, codes: Tensor, coordinates: Tensor, seen: Tensor
-    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+    def _shares(self, told: Told, j: int, known: Known) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """Log-shares of the codes by group, (groups, size), or with those of the components by row, (n, size + R).
 
         With the latter comes where the components lie and their scales, (n, R) each.
@@ -224,16 +250,13 @@ class Ancestral:
             return (logits / self.temperature).log_softmax(dim=1, dtype=torch.float32), None
         number, rows = self.net.numbers.place[j], told.rows
         numbers = self.net.numbers
-        columns = numbers.numbers
-        cells = codes[rows[:, None], columns] + self.net.codes.first[columns]
-        valued = self.net.valued[cells]
-        there = seen[rows[:, None], columns] & valued
         # columns are drawn in the fixed order: all before this one are there
-        open_ = numbers.are_open_of(number, there)
+        open_ = numbers.are_open_of(number, known.there[rows])
         weight, shift, scale = (part[told.at] for part in told.parts)
         everything = torch.cat([logits[told.at], weight.masked_fill(~open_, CLOSED)], dim=1)
-        lifting = codes[rows[:, None], self.lifting] + self.net.codes.first[self.lifting]
-        location = numbers.expected_of(number, coordinates[rows], lifting, valued) + shift
+        lifting = known.codes[rows[:, None], self.lifting] + self.net.codes.first[self.lifting]
+        scores = None if known.scores is None else known.scores[rows]
+        location = numbers.expected_of(number, known.coordinates[rows], lifting, scores) + shift
         return (everything / self.temperature).log_softmax(dim=1, dtype=torch.float32), (location, scale)
 
     def _placed(

@@ -306,16 +306,19 @@ class Numbers(nn.Module):
         plane = (self.scores(coordinates) * valued) @ self.plane.T + lift + self.height
         return torch.cat([places, plane[:, at, None]], dim=-1)
 
-    def expected_of(self, number: int, coordinates: Tensor, codes: Tensor, valued: Tensor) -> Tensor:
-        """The same of one number, (B, N) to (B, R + 1); codes may be those of the columns with a level alone."""
+    def expected_of(self, number: int, coordinates: Tensor, codes: Tensor, scores: Tensor | None) -> Tensor:
+        """The same of one number, (B, N) to (B, R + 1); codes may be those of the columns with a level alone.
+
+        Scores are those of the coordinates, 0 for missing numbers; None where there is no plane.
+        """
         others = self.reference[number].clamp(min=0).flatten()
         values = self.values(coordinates[:, others], others).unflatten(1, (-1, 2))
         predicted = (values * self.slope[number]).sum(dim=-1) + self.intercept[number]
         places = torch.where(self.straight[number], predicted, self.place_of(number, predicted))
-        used = self.plane[number].nonzero()[:, 0]
-        scores = self.scores(coordinates[:, used], used) * valued[:, used]
-        plane = scores @ self.plane[number, used] + self.lift[:, number][self.level[codes]].sum(dim=1)
-        return torch.cat([places, (plane + self.height[number])[:, None]], dim=1)
+        plane = self.lift[:, number][self.level[codes]].sum(dim=1) + self.height[number]
+        if scores is not None:
+            plane = plane + scores @ self.plane[number]
+        return torch.cat([places, plane[:, None]], dim=1)
 
     def place_of(self, number: int, values: Tensor) -> Tensor:
         """Coordinates of standardised values of one number, also between the codes and beyond the ends."""
