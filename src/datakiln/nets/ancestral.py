@@ -90,24 +90,32 @@ class Prefixes:
         features = features * self.net.valued[codes + self.codes.first[column]][:, None]
         return features @ self.net.numbers.features[number]
 
-    def told(self, column: int, codes: Tensor) -> Iterator[Told]:
-        """Piece by piece what the network says of a column; codes (n, C) hold those of all columns before it."""
+    def told(self, column: int, known: Known) -> Iterator[Told]:
+        """Piece by piece what the network says of a column to rows of which so much is known."""
         source = int(self.net.source[column])
         number = self.net.numbers.place.get(column)
         order = self.group.argsort()
         ends = torch.bincount(self.group, minlength=len(self.context)).cumsum(0).tolist()
         for start in range(0, len(self.context), ROWS):
             stop = min(start + ROWS, len(self.context))
+            rows, context = order[ends[start - 1] if start else 0 : ends[stop - 1]], self.context[start:stop]
+            if number is not None and self.net.numbers.hints is not None and self.net.numbers.has_references(number):
+                one = rows.new_zeros(stop - start)
+                one[self.group[rows] - start] = rows  # any row of a group tells what all of them are told
+                context = context + self._hinted(number, known, one)
             with self.precision():
-                features = self.net.features(self.context[start:stop], column)
-            rows = order[ends[start - 1] if start else 0 : ends[stop - 1]]
+                features = self.net.features(context, column)
             lifted = rows.new_zeros(stop - start)
             if source >= 0:  # rows of a group have the same code there
-                lifted[self.group[rows] - start] = codes[rows, source] + 1
+                lifted[self.group[rows] - start] = known.codes[rows, source] + 1
             logits, parts = self.net.logits(features, column, lifted), None
             if number is not None and self.net.numbers.has_any(number):
                 parts = self.net.numbers.components(features, number)
             yield Told(rows, self.group[rows] - start, logits, parts)
+
+    def _hinted(self, number: int, known: Known, rows: Tensor) -> Tensor:
+        open_ = self.net.numbers.are_open_of(number, known.there[rows])[:, :-1]
+        return self.net.numbers.hinted_of(number, known.coordinates[rows].to(self.table.dtype), open_)
 
 
 class Known:
@@ -179,7 +187,7 @@ class Ancestral:
         everywhere = torch.ones(len(codes), dtype=torch.bool, device=codes.device)
         known = Known(self.net, codes, coordinates, torch.zeros_like(codes, dtype=torch.bool))
         for j in self.order:
-            for told in prefixes.told(j, codes):
+            for told in prefixes.told(j, known):
                 log_share, place = self._shares(told, j, known)
                 total[told.rows] += self._log_prob(told, j, log_share, place, codes, coordinates)
             known.add(j)
@@ -226,7 +234,7 @@ class Ancestral:
         codes, coordinates = so_far.codes, so_far.coordinates
         uniforms, number = strata.uniforms(), self.net.numbers.place.get(j)
         inner = torch.rand(len(codes), device=codes.device) if number is not None else uniforms
-        for told in prefixes.told(j, codes):
+        for told in prefixes.told(j, so_far):
             rows, given = told.rows, known[told.rows, j]
             log_share, place = self._shares(told, j, so_far)
             at = told.at if told.parts is None else torch.arange(len(rows), device=rows.device)

@@ -98,6 +98,7 @@ class Network(nn.Module):
         hidden: Size of a block's hidden layer.
         dropout: Share of hidden units left out while training.
         slow: See `CodeTable`; of the vectors that codes are told by.
+        hinted: See `Numbers`.
     """
 
     level: Tensor  # the code whose vector stands for each code, (T,)
@@ -105,7 +106,16 @@ class Network(nn.Module):
     source: Tensor  # the column that tells most about each column, -1 for none, (C,)
     lift: Tensor  # what each of its codes adds to the logits, from row 1 on; nothing in row 0; (R, T)
 
-    def __init__(self, codes: Codes, width: int, blocks: int, hidden: int, dropout: float, slow: float = 1.0) -> None:
+    def __init__(
+        self,
+        codes: Codes,
+        width: int,
+        blocks: int,
+        hidden: int,
+        dropout: float,
+        slow: float = 1.0,
+        hinted: bool = False,
+    ) -> None:
         """See the class."""
         super().__init__()
         self.codes = codes
@@ -121,7 +131,7 @@ class Network(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.out = CodeTable(codes, width, scale=0.0, slow=slow)
         self.bias = nn.Parameter(torch.zeros(codes.total))
-        self.numbers = Numbers(codes, width)
+        self.numbers = Numbers(codes, width, hinted)
         sizes: dict[int, list[int]] = {}
         for j, size in enumerate(codes.sizes):
             sizes.setdefault(size, []).append(j)

@@ -46,6 +46,8 @@ class Numbers(nn.Module):
     Arguments:
         codes: All columns.
         width: Size of the context that features are added to.
+        hinted: Whether a number's own context hears what its references predict: features of a place among its own
+            values, by which its codes can be told from those below or above.
 
     Attributes:
         columns: Which of all columns they are, N of them.
@@ -79,7 +81,7 @@ class Numbers(nn.Module):
     rising: Tensor  # standardised values in ascending order, inf beyond, (N, A)
     at: Tensor  # their coordinates
 
-    def __init__(self, codes: Codes, width: int) -> None:
+    def __init__(self, codes: Codes, width: int, hinted: bool = False) -> None:
         """See the class."""
         super().__init__()
         self.codes = codes
@@ -87,6 +89,7 @@ class Numbers(nn.Module):
         self.place = {j: i for i, j in enumerate(self.columns)}
         n = len(self.columns)
         self.features = nn.Parameter(torch.randn(n, FEATURES, width) * 0.1)
+        self.hints = nn.Parameter(torch.zeros(n, REFERENCES * FEATURES, width)) if hinted else None
         self.heads = nn.Parameter(torch.zeros(n, width, 3 * COMPONENTS))
         self.bias = nn.Parameter(torch.tensor([UNLIKELY, 0.0, 0.0]).repeat_interleave(COMPONENTS).repeat(n, 1))
         self.register_buffer("below", torch.zeros(codes.total))
@@ -139,6 +142,10 @@ class Numbers(nn.Module):
     def has_components(self) -> bool:
         """Whether other columns tell where any number lies."""
         return bool((self.reference >= 0).any() | self.has_plane.any())
+
+    def has_references(self, number: int | slice = slice(None)) -> bool:
+        """Whether references tell where any number lies, or this one."""
+        return bool((self.reference[number] >= 0).any())
 
     def has_any(self, number: int) -> bool:
         """Whether they do of this number."""
@@ -285,7 +292,14 @@ class Numbers(nn.Module):
         """Standardised values (N, M) to coordinates, also between the codes and beyond the ends."""
         return _interpolate(values, self.rising, self.at)
 
-    def expected(self, coordinates: Tensor, codes: Tensor, valued: Tensor, at: slice = slice(None)) -> Tensor:
+    def expected(
+        self,
+        coordinates: Tensor,
+        codes: Tensor,
+        valued: Tensor,
+        at: slice = slice(None),
+        predicted: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
         """Where other columns expect each number, (B, N) to (B, N, R + 1); meaningless where they do not.
 
         References tell a coordinate, or a standardised value where they are straight, the plane a normal score.
@@ -295,26 +309,50 @@ class Numbers(nn.Module):
             codes: Of all columns, numbered through, (B, C).
             valued: Which numbers are not missing, (B, N).
             at: Of those numbers alone.
+            predicted: See there, if it is worked out already.
         """
+        places = torch.where(self.straight[at], *(predicted or self.predicted(coordinates, at)))
+        lift = functional.embedding(self.level[codes], self.lift).sum(dim=1)
+        plane = (self.scores(coordinates) * valued) @ self.plane.T + lift + self.height
+        return torch.cat([places, plane[:, at, None]], dim=-1)
+
+    def predicted(self, coordinates: Tensor, at: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """What references tell each number, (B, N) to standardised values and coordinates, (B, N, R) each."""
         values = self.values(coordinates)
         seen = values[:, self.reference[at].clamp(min=0)]  # (B, N, R, 2); the slope of none is 0
         predicted = (seen * self.slope[at]).sum(dim=-1) + self.intercept[at]
         flat = predicted.permute(1, 0, 2).flatten(1)
         places = _interpolate(flat, self.rising[at], self.at[at]).view(len(flat), len(values), -1).transpose(0, 1)
-        places = torch.where(self.straight[at], predicted, places)
-        lift = functional.embedding(self.level[codes], self.lift).sum(dim=1)
-        plane = (self.scores(coordinates) * valued) @ self.plane.T + lift + self.height
-        return torch.cat([places, plane[:, at, None]], dim=-1)
+        return predicted, places
+
+    def predicted_of(self, number: int, coordinates: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of one number, (B, N) to (B, R) each."""
+        others = self.reference[number].clamp(min=0).flatten()
+        values = self.values(coordinates[:, others], others).unflatten(1, (-1, 2))
+        predicted = (values * self.slope[number]).sum(dim=-1) + self.intercept[number]
+        return predicted, self.place_of(number, predicted)
+
+    def hinted(self, places: Tensor, open_: Tensor) -> Tensor:
+        """What references add to contexts, by the coordinates they predict and where they are open, (B, N, R) each."""
+        if self.hints is None:
+            raise RuntimeError("these numbers were built without hints")
+        told = self.describe(places.transpose(1, 2)).transpose(1, 2) * open_[..., None]
+        return torch.bmm(told.flatten(2).transpose(0, 1), self.hints).transpose(0, 1)
+
+    def hinted_of(self, number: int, coordinates: Tensor, open_: Tensor) -> Tensor:
+        """The same of one number, (B, N) to (B, H), where they are open, (B, R)."""
+        if self.hints is None:
+            raise RuntimeError("these numbers were built without hints")
+        _, places = self.predicted_of(number, coordinates)
+        at = torch.full((places.shape[1],), number, device=places.device)
+        return (self.describe(places, at) * open_[..., None]).flatten(1) @ self.hints[number]
 
     def expected_of(self, number: int, coordinates: Tensor, codes: Tensor, scores: Tensor | None) -> Tensor:
         """The same of one number, (B, N) to (B, R + 1); codes may be those of the columns with a level alone.
 
         Scores are those of the coordinates, 0 for missing numbers; None where there is no plane.
         """
-        others = self.reference[number].clamp(min=0).flatten()
-        values = self.values(coordinates[:, others], others).unflatten(1, (-1, 2))
-        predicted = (values * self.slope[number]).sum(dim=-1) + self.intercept[number]
-        places = torch.where(self.straight[number], predicted, self.place_of(number, predicted))
+        places = torch.where(self.straight[number], *self.predicted_of(number, coordinates))
         plane = self.lift[:, number][self.level[codes]].sum(dim=1) + self.height[number]
         if scores is not None:
             plane = plane + scores @ self.plane[number]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,17 +16,25 @@ ROWS, FEWER_ROWS = 2000, 600  # that are looked at; in a table of more numbers t
 GAIN = 0.1  # nats a row that the column's own shares, mixed with a logistic around it in equal parts, must gain by one
 PAIR_GAIN = 0.15  # and more than by the best column alone, for two
 CANDIDATES = 6  # columns whose linear predictions are tried, those of the highest rank correlation
+LEADING, SECOND = 2, 3  # the best columns, and for each so many others that go most with what it leaves
 FEW, MANY = 4, 40  # so many only in a table of more numbers than MANY
 NEAREST = 16  # columns that are tried alone, those of the highest rank correlation
 TRIES = 1500  # most pairs and numbers together that a difference is tried for
 ALIKE = 24  # most pairs of columns much like each other whose difference is tried on all columns
 MUCH = 0.7  # their rank correlation, at least
 ROUNDS = 6  # of reweighting
+MOVES = 100  # of numbers in the order, at most
 LATER = 1  # references that follow a column in the fixed order: they serve rows of which cells are given
 LEAST = 50  # rows in which all columns have a value
 CLEAR = 0.01  # nats a row more that make errors look of one size among values
-WIDTHS = torch.tensor([0.05, 0.2, 0.5, 1.0, 2.0, 4.0])  # scales that are tried, times that of the middle of the errors
+WIDTHS = (0.05, 0.2, 0.5, 1.0, 2.0, 4.0)  # scales that are tried, times that of the middle of the errors
+LEAST_WIDTH = 0.01  # that is tried too of pairs
+SHARP = 0.1  # times the scale of one column's logistic: the other one it is given where pairs are compared with it
+HALF, WEIGHTS = (0.5,), (0.5, 0.15)  # of the logistic, by one column and by two
 FREQUENT = 0.1  # share of the rows from which a code is left out when nearness is judged
+
+
+Settle = Callable[[list[int]], list[int]]
 
 
 class Reference(NamedTuple):
@@ -83,11 +91,55 @@ def closest_first(found: Sequence[Sequence[Reference]], given: Collection[int]) 
     return order
 
 
+def most_told(order: Sequence[int], found: Sequence[Sequence[Reference]], settle: Settle) -> list[int]:
+    """The order, with numbers moved to where pairs of columns before them tell clearly more of them.
+
+    A number that two others tell to the digit tells as much of either of them; but they may be told by yet others. So
+    moves are made one at a time, the one that all numbers together gain most by.
+
+    Arguments:
+        order: The numbers, the first drawn first.
+        found: References of each, the closest first.
+        settle: What else an order must keep to, made so.
+    """
+    order = settle(list(order))
+    total = _untold(order, found)
+    for _ in range(MOVES):
+        rank = {number: place for place, number in enumerate(order)}
+        tried = []
+        for i, entries in enumerate(found):
+            now = min((e.loss for e in entries if all(rank[j] < rank[i] for j in e.columns)), default=0.0)
+            for entry in entries:
+                if len(entry.columns) == 2 and entry.loss < now - PAIR_GAIN:
+                    tried += [settle(each) for each in _moves(order, i, entry.columns)]
+        best = min(tried, key=lambda each: _untold(each, found), default=order)
+        if _untold(best, found) > total - PAIR_GAIN:
+            return order
+        order, total = best, _untold(best, found)
+    return order
+
+
+def _untold(order: Sequence[int], found: Sequence[Sequence[Reference]]) -> float:
+    rank = {number: place for place, number in enumerate(order)}
+    least = (min((e.loss for e in found[i] if all(rank[j] < rank[i] for j in e.columns)), default=0.0) for i in rank)
+    return sum(least)
+
+
+def _moves(order: Sequence[int], i: int, columns: Sequence[int]) -> Iterator[list[int]]:
+    """The order with a number right behind the columns, and with those that follow it right before it."""
+    rest = [k for k in order if k != i]
+    after = max(rest.index(j) for j in columns) + 1
+    yield [*rest[:after], i, *rest[after:]]
+    late = [k for k in order[order.index(i) :] if k in columns]
+    rest = [k for k in order if k not in late]
+    yield [*rest[: rest.index(i)], *late, *rest[rest.index(i) :]]
+
+
 def keep(numbers: Numbers, found: Sequence[Sequence[Reference]], order: Sequence[int]) -> None:
     """Sets the references that are found of each number, for that order; see `choose`."""
     rank = {number: place for place, number in enumerate(order)}
     for i, each in enumerate(found):
-        before = [entry for entry in each if max(rank[j] for j in entry.columns) < rank[i]][: REFERENCES - LATER]
+        before = _varied([entry for entry in each if max(rank[j] for j in entry.columns) < rank[i]])
         after = [entry for entry in each if entry not in before and len(entry.columns) == 1]
         for place, entry in enumerate([*before, *after][:REFERENCES]):
             for side, (j, slope) in enumerate(zip(entry.columns, entry.slopes, strict=True)):
@@ -95,6 +147,14 @@ def keep(numbers: Numbers, found: Sequence[Sequence[Reference]], order: Sequence
             numbers.intercept[i, place] = entry.intercept
             numbers.straight[i, place] = entry.straight
             numbers.start[i, place] = math.log(entry.scale if entry.straight else max(entry.scale, 0.1))
+
+
+def _varied(entries: Sequence[Reference]) -> list[Reference]:
+    """The closest, as many as there is room for; the last of them is the best column alone."""
+    first = list(entries[: REFERENCES - LATER])
+    if first and all(len(entry.columns) == 2 for entry in first):
+        first[-1:] = [entry for entry in entries if len(entry.columns) == 1][:1] or first[-1:]
+    return first
 
 
 class _Search:
@@ -126,15 +186,35 @@ class _Search:
         for entry in close:
             best.setdefault(entry.columns, entry)
         pairs: dict[tuple[int, ...], bool] = {pair: True for pair in itertools.combinations(sorted(near), 2)}
+        for entry in list(best.values())[:LEADING]:
+            for j in self._second(i, entry):
+                pairs.setdefault((min(entry.columns[0], j), max(entry.columns[0], j)), True)
         pairs.update({pair: False for pair in self.alike if i not in pair and pair not in pairs})
-        for entry in self._lines(i, pairs):
-            least = min([PAIR_GAIN - GAIN, *(best[j,].loss for j in entry.columns if (j,) in best)])
+        above = close[0] if close else None
+        for entry in self._lines(i, pairs, above):
+            least = above.loss if above else PAIR_GAIN - GAIN
             if entry.loss < least - PAIR_GAIN and entry.loss < best.get(entry.columns, entry).loss + 1e-12:
                 best[entry.columns] = entry
         return sorted(best.values())
 
-    def _lines(self, i: int, columns: Mapping[tuple[int, ...], bool]) -> list[Reference]:
-        """All predictions by these sets of as many columns, with a robust one by those that are near."""
+    def _second(self, i: int, entry: Reference) -> list[int]:
+        """Columns that go most with what a prediction by one other leaves."""
+        (j,), (slope,) = entry.columns, entry.slopes
+        there = self.counted[:, i] & self.known[:, j]
+        left = (self.values[:, i] - self.values[:, j] * slope)[there].argsort().argsort()
+        ranks = torch.where(self.known[there], self.coordinates[there], torch.nan).double()
+        ranks = torch.nan_to_num(ranks - ranks.nanmean(dim=0), nan=0.0)
+        like = ((left - left.double().mean()) @ ranks / ranks.square().sum(dim=0).sqrt().clamp(min=1e-9)).abs()
+        like[[i, j]] = -1.0
+        return like.topk(max(min(SECOND, len(like) - 2), 0)).indices.tolist()
+
+    def _lines(
+        self, i: int, columns: Mapping[tuple[int, ...], bool], above: Reference | None = None
+    ) -> list[Reference]:
+        """All predictions by these sets of as many columns, with a robust one by those that are near.
+
+        What pairs gain is what they gain beside the best prediction by one column alone, if there is any.
+        """
         rows = self.counted[:, i].nonzero()[:, 0]
         sets = [each for each in columns if int(self.known[rows][:, each].all(dim=1).sum()) >= LEAST]
         if not sets:
@@ -158,11 +238,13 @@ class _Search:
             intercepts.append(plane[:, -1])
         of, slope, intercept = torch.cat(which), torch.cat(slopes), torch.cat(intercepts)
         predicted = torch.einsum("lnk,lk->ln", x[of], slope) + intercept[:, None]
-        shapes = self._shapes(i, rows, predicted, there[of])
+        shapes = self._shapes(i, rows, predicted, there[of], above)
         lines = zip(of.tolist(), slope.tolist(), intercept.tolist(), shapes, strict=True)
         return [Reference(loss, sets[k], tuple(s), c, straight, scale) for k, s, c, (loss, straight, scale) in lines]
 
-    def _shapes(self, i: int, rows: Tensor, predicted: Tensor, there: Tensor) -> list[tuple[float, bool, float]]:
+    def _shapes(
+        self, i: int, rows: Tensor, predicted: Tensor, there: Tensor, above: Reference | None
+    ) -> list[tuple[float, bool, float]]:
         """The loss of each prediction (L, n), whether its errors are of one size among values, and their scale."""
         numbers, coordinate = self.numbers, self.coordinates[rows, i]
         node, _, code = numbers.nodes(coordinate, i)
@@ -170,21 +252,35 @@ class _Search:
         every = numbers.share[begin : begin + size].double()
         share = (every[code] / every[every < FREQUENT].sum().clamp(min=1e-9)).log()  # among the rows that are looked at
         rate, lumped = numbers.rate[node].double(), numbers.lumped[node]
+        one, gained = torch.ones_like(rate), 0.0
+        weights: Sequence[float] = HALF
+        widths: Sequence[float] = WIDTHS
+        if above is not None:
+            (j,), (slope,) = above.columns, above.slopes
+            weights, widths, gained = WEIGHTS, (LEAST_WIDTH, *WIDTHS), -above.loss
+            told = (self.values[rows, j] * slope + above.intercept)[None]
+            seen = self.known[rows, j]
+            near = self.values[rows, i] - told if above.straight else coordinate - numbers.place_of(i, told.float())
+            scale = torch.tensor([[above.scale], [above.scale * SHARP]], device=near.device)
+            likely = _log_density(near.double().abs(), scale, rate if above.straight else one, lumped)
+            alone = torch.cat([likely, share[None]]).logsumexp(dim=0) - math.log(3.0)
+            share = torch.where(seen, torch.maximum(alone, share - math.log(2.0)), share)
         errors = (coordinate - numbers.place_of(i, predicted.float())).double()
-        gain, scale = _logistic(errors, there, torch.ones_like(rate), lumped, NARROWEST, share)
+        gain, scale = _logistic(errors, there, one, lumped, NARROWEST, share, weights, widths)
         is_straight = torch.zeros_like(gain, dtype=torch.bool)
         if not bool(numbers.has_gaps[i]):
             errors = self.values[rows, i] - predicted
-            straight, of_one_size = _logistic(errors, there, rate, lumped, SHARPEST, share)
+            straight, of_one_size = _logistic(errors, there, rate, lumped, SHARPEST, share, weights, widths)
             is_straight = straight > gain + CLEAR
             gain, scale = torch.where(is_straight, straight, gain), torch.where(is_straight, of_one_size, scale)
-        return list(zip((-gain).tolist(), is_straight.tolist(), scale.tolist(), strict=True))
+        return list(zip((-gain - gained).tolist(), is_straight.tolist(), scale.tolist(), strict=True))
 
 
 def _logistic(
-    errors: Tensor, there: Tensor, rate: Tensor, lumped: Tensor, narrowest: float, blind: Tensor
-) -> tuple[Tensor, Tensor]:
-    """What mixtures in equal parts with a logistic around 0 gain over the log-densities given, and its scales, (L,).
+    errors: Tensor, there: Tensor, rate: Tensor, lumped: Tensor, narrowest: float, blind: Tensor,
+    weights: Sequence[float], widths: Sequence[float],
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """What mixtures with a logistic around 0 gain over the log-densities given, and its scales, (L,) each.
 
     Arguments:
         errors: In coordinates or values, (L, n).
@@ -193,21 +289,31 @@ def _logistic(
         lumped: Whether the coordinate is a code of a single value, with a mass instead of a density, (n,).
         narrowest: Least scale.
         blind: Log-densities of coordinates, or log-masses, without the logistic, (n,).
+        weights: Of the logistic, that are tried.
+        widths: That are tried.
     """
     size = errors.abs()
     middle = torch.where(there, size, torch.nan).nanmedian(dim=1).values
-    scales = (middle / math.log(3.0) * WIDTHS.to(middle)[:, None]).clamp(min=narrowest)  # (W, L)
+    scales = (middle / math.log(3.0) * torch.tensor(widths).to(middle)[:, None]).clamp(min=narrowest)  # (W, L)
     gains = []
     for scale in scales[..., None]:
-        z = size / scale
-        likely = -z - 2.0 * torch.log1p((-z).exp()) - scale.log() + rate.log()
-        if lumped.any():
-            mass = torch.sigmoid((rate / 2 - size) / scale) - torch.sigmoid((-rate / 2 - size) / scale)
-            likely = torch.where(lumped, mass.clamp(min=1e-10).log(), likely)
-        gain = torch.logaddexp(likely - blind, likely.new_zeros(())) - math.log(2.0)
-        gains.append(torch.where(there, gain, 0.0).sum(dim=1) / there.sum(dim=1))
+        likely = _log_density(size, scale, rate, lumped) - blind
+        for weight in weights:
+            gain = torch.logaddexp(likely + math.log(weight), likely.new_tensor(math.log(1.0 - weight)))
+            gains.append(torch.where(there, gain, 0.0).sum(dim=1) / there.sum(dim=1))
+    scales = scales.repeat_interleave(len(weights), dim=0)
     gain, best = torch.stack(gains).max(dim=0)
     return gain, scales.gather(0, best[None])[0]
+
+
+def _log_density(size: Tensor, scale: Tensor | float, rate: Tensor, lumped: Tensor) -> Tensor:
+    """Of errors of these sizes under a logistic, (L, n), or log-masses of codes that are single values."""
+    z = size / scale
+    likely = -z - 2.0 * torch.log1p((-z).exp()) - torch.as_tensor(scale).log() + rate.log()
+    if lumped.any():
+        mass = torch.sigmoid((rate / 2 - size) / scale) - torch.sigmoid((-rate / 2 - size) / scale)
+        likely = torch.where(lumped, mass.clamp(min=1e-10).log(), likely)
+    return likely
 
 
 def _rank_correlations(coordinates: Tensor, known: Tensor) -> Tensor:

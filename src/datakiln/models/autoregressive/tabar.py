@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from datakiln import processes
 from datakiln.errors import UserError
 from datakiln.models.base import LikelihoodModel, OptimizerFactory
+from datakiln.nets import references
 from datakiln.nets.ancestral import Ancestral
 from datakiln.nets.anyorder import Network
 from datakiln.nets.codes import Codes, resample
 from datakiln.nets.linear import half_precision
 from datakiln.nets.numbers import CLOSED
-from datakiln.nets.references import choose
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
 Size = TypeVar("Size", int, float)
@@ -107,7 +107,7 @@ class TabAR(LikelihoodModel):
         width = width or by_size(spec.size, WIDTHS)
         dropout = by_size(spec.size, DROPOUTS) if dropout is None else dropout
         slow = min(max(spec.size / ALONE, 0.1), 1.0)
-        self.net = Network(self.codes, width, blocks, hidden or width * 4 // 3, dropout, slow)
+        self.net = Network(self.codes, width, blocks, hidden or width * 4 // 3, dropout, slow, hinted=True)
         self.register_buffer("rank", torch.arange(len(self.codes)))
         self.register_buffer("counted", torch.zeros((), dtype=torch.long))
 
@@ -140,6 +140,8 @@ class TabAR(LikelihoodModel):
         numbers = self.net.numbers
         for unused in (numbers.heads, numbers.bias):  # where no number lies close to another
             unused.requires_grad_(numbers.has_components)
+        if numbers.hints is not None:
+            numbers.hints.requires_grad_(numbers.has_references())
 
     def chosen_options(self) -> dict[str, Any]:
         """A fit of known length is no longer than that."""
@@ -167,20 +169,35 @@ class TabAR(LikelihoodModel):
         self.net.level.copy_(levels(self.codes, shares, min(max(self.spec.size // LEVEL_ROWS, LEVELS[0]), LEVELS[1])))
         entropies = self.codes.sums(-shares * shares.log())
         order = self._behind(entropies.argsort(stable=True).tolist())
-        self.rank[torch.tensor(order)] = torch.arange(len(order), device=self.device)
-        x = torch.cat(kept)
+        x, numbers = torch.cat(kept), self.net.numbers
         codes, known = self.codes.read(x)
-        self.net.set_lifts(codes[known.all(dim=1)], order)
-        if len(self.net.numbers):
-            numbers = self.net.numbers
+        complete = known.all(dim=1)
+        if len(numbers):
             numbers.set_shares(shares)
             known = known[:, numbers.numbers] & self.net.has_value(codes)
-            choose(numbers, self.codes.places(x), known, [numbers.place[j] for j in order if j in numbers.place])
+            found = references.find(numbers, self.codes.places(x), known)
+            order = self._told(order, found)
+            references.keep(numbers, found, [numbers.place[j] for j in order if j in numbers.place])
+        self.rank[torch.tensor(order)] = torch.arange(len(order), device=self.device)
+        self.net.set_lifts(codes[complete], order)
+        if len(numbers):
             numbers.set_planes(self.codes.places(x), codes, known, order)
             if numbers.has_components:
                 left = numbers.set_weights(self.codes.places(x), codes, known, self.rank)
                 for j, less in zip(numbers.columns, left.tolist(), strict=True):
                     self.net.bias[self.codes.part(j)][: self.codes.ordered[j]] += less
+
+    def _told(self, order: list[int], found: list[list[references.Reference]]) -> list[int]:
+        """The order with numbers moved among themselves to where those before them tell most."""
+        place, columns = self.net.numbers.place, self.net.numbers.columns
+
+        def settle(numbers: list[int]) -> list[int]:
+            moved = iter(numbers)
+            whole = self._behind([columns[next(moved)] if j in place else j for j in order])
+            return [place[j] for j in whole if j in place]
+
+        moved = iter(references.most_told([place[j] for j in order if j in place], found, settle))
+        return self._behind([columns[next(moved)] if j in place else j for j in order])
 
     def _behind(self, order: list[int]) -> list[int]:
         """The order with every column behind those it may equal."""
@@ -227,13 +244,29 @@ class TabAR(LikelihoodModel):
         codes = self._settled(codes, coordinates, known, rank.expand(len(codes), -1))
         sees = (rank[:, None, :] < rank[:, :, None]) & known[:, None, :]
         added = self.net.added(codes, coordinates)
-        features = self.net.features(torch.bmm(sees.to(added.dtype), added), slice(None))
+        context, numbers = torch.bmm(sees.to(added.dtype), added), self.net.numbers
+        open_ = self._open(codes, sees) if numbers.has_components else None
+        predicted = numbers.predicted(coordinates) if numbers.has_references() else None
+        if open_ is not None and predicted is not None:
+            hinted = numbers.hinted(predicted[1], open_[..., :-1])
+            context = context.index_add(1, numbers.numbers, hinted.to(context.dtype))
+        features = self.net.features(context, slice(None))
         cells, lifted = codes - self.codes.first, self.net.lifted(codes, sees)
         with nullcontext() if self.training else torch.autocast(features.device.type, enabled=False):
             picked, totals = self.net.scores(features if self.training else features.float(), cells, lifted, sees)
-        if self.net.numbers.has_components:
-            picked, totals = self._with_components(features, picked, totals, codes, coordinates, sees)
+        if open_ is not None:
+            valued = self.net.has_value(codes)
+            location = numbers.expected(coordinates, codes, valued, predicted=predicted)
+            picked, totals = self._with_components(features, picked, totals, codes, coordinates, location, open_)
         return (picked - totals) * known
+
+    def _open(self, codes: Tensor, sees: Tensor) -> Tensor:
+        """Which components of numbers have all their columns in sight, (B, N, R + 1)."""
+        numbers = self.net.numbers
+        columns = numbers.numbers
+        before = self.rank[columns, None] > self.rank
+        whole = (sees[:, columns] | ~before).view(torch.uint8).amin(dim=2).bool()  # all() takes several times as long
+        return numbers.are_open_to(sees, self.net.has_value(codes), whole)
 
     def _settled(self, codes: Tensor, coordinates: Tensor, known: Tensor, rank: Tensor) -> Tensor:
         """Codes with states of equality only where the column that is equalled comes before, else the value's own."""
@@ -247,19 +280,21 @@ class TabAR(LikelihoodModel):
         return codes
 
     def _with_components(
-        self, features: Tensor, picked: Tensor, totals: Tensor, codes: Tensor, coordinates: Tensor, sees: Tensor
+        self,
+        features: Tensor,
+        picked: Tensor,
+        totals: Tensor,
+        codes: Tensor,
+        coordinates: Tensor,
+        location: Tensor,
+        open_: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Adds what the components of numbers say to the logits of cells and to their sums, (B, C) each."""
         numbers = self.net.numbers
         columns = numbers.numbers
         weight, shift, scale = numbers.components(features[:, columns], slice(None))
-        valued = self.net.has_value(codes)
-        before = self.rank[columns, None] > self.rank
-        whole = (sees[:, columns] | ~before).view(torch.uint8).amin(dim=2).bool()  # all() takes several times as long
-        open_ = numbers.are_open_to(sees, valued, whole)
         weight = weight.masked_fill(~open_, CLOSED)
-        location = numbers.expected(coordinates, codes, valued) + shift
-        dense = numbers.log_densities(coordinates, location, scale, slice(None))
+        dense = numbers.log_densities(coordinates, location + shift, scale, slice(None))
         total = torch.cat([totals[:, columns, None], weight], dim=2).logsumexp(dim=2)
         inside = torch.cat([picked[:, columns, None], weight + dense], dim=2).logsumexp(dim=2)
         is_inside = codes[:, columns] - self.codes.first[columns] < numbers.last
