@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import gc
 import os
+import pickle
 import warnings
 from pathlib import Path
 
@@ -24,42 +24,63 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def configs_are_parsed_once():
+def configs_are_composed_once():
     """Hydra reads and merges some thirty files for each composed config, of which the tests compose a thousand.
 
-    What is read is kept by file and time of change. What is merged is kept by the texts that went into it: the same
-    choices of groups give the same, to which Hydra then applies the values of each command line as ever.
+    What is read is kept by file and time of change. From the files of this checkout alone, the same choices of groups
+    give the same list of files and the same config, to which Hydra then applies the values of each command line as
+    ever: both are kept, pickled, since that is copied several times as fast as a tree of nodes.
     """
+    from hydra._internal import defaults_list
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra._internal.sources_registry import SourcesRegistry
     from hydra.core.plugins import Plugins
 
+    from datakiln.cli import choices
+
     Plugins.instance()  # it imports the sources anew: the class that Hydra uses is not the one an import gives
     source = SourcesRegistry.instance().resolve("file")
-    load, known = source.load_config, {}
+    load, read = source.load_config, {}
 
-    def remembered(self, config_path):
+    def read_once(self, config_path):
         path = Path(self.path) / self._normalize_file_name(config_path)
         key = (path, path.stat().st_mtime_ns if path.exists() else 0)
-        if key not in known:
-            known[key] = load(self, config_path)
-            known[key].read_from = key  # copied with it
-        return copy.deepcopy(known[key])
+        if key not in read:
+            read[key] = pickle.dumps(load(self, config_path))
+        return pickle.loads(read[key])
+
+    def only_ours(repo):
+        files = [each.path for each in repo.get_sources() if each.scheme() == "file"]
+        return [Path(path).resolve() for path in files] == [choices.CONF.resolve()]
+
+    found, listed = defaults_list._create_defaults_list, {}
+
+    def listed_once(repo, config_name, overrides, prepend_hydra, skip_missing):
+        if not only_ours(repo):
+            return found(repo, config_name, overrides, prepend_hydra, skip_missing)
+        chosen = (overrides.override_choices, overrides.append_group_defaults, overrides.deletions)
+        key = (config_name, repr(chosen), prepend_hydra, skip_missing)
+        values = overrides.config_overrides  # all else that this object holds comes of the choices
+        if key not in listed:
+            answer = found(repo, config_name, overrides, prepend_hydra, skip_missing)
+            listed[key] = pickle.dumps((answer, vars(overrides) | {"config_overrides": []}))
+        answer, after = pickle.loads(listed[key])
+        vars(overrides).update(after, config_overrides=values)
+        return answer
 
     merge, merged = ConfigLoaderImpl._compose_config_from_defaults_list, {}
 
     def merged_once(self, defaults, repo):
-        read = [repo.load_config(config_path=each.config_path) for each in defaults]
-        key = tuple(
-            (each.config_path, each.package, each.primary, getattr(result, "read_from", (result.path, result.provider)))
-            for each, result in zip(defaults, read, strict=True)
-        )
+        if not only_ours(repo):
+            return merge(self, defaults, repo)
+        key = tuple((each.config_path, each.package, each.primary) for each in defaults)
         if key not in merged:
-            merged[key] = merge(self, defaults, repo)
-        return copy.deepcopy(merged[key])
+            merged[key] = pickle.dumps(merge(self, defaults, repo))
+        return pickle.loads(merged[key])
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(source, "load_config", remembered)
+        patch.setattr(source, "load_config", read_once)
+        patch.setattr(defaults_list, "_create_defaults_list", listed_once)
         patch.setattr(ConfigLoaderImpl, "_compose_config_from_defaults_list", merged_once)
         yield
 
