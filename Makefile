@@ -7,7 +7,7 @@ SWEEP ?= sweep=latent model=vae data=adhd
 export DATA_DIR ?= $(if $(wildcard ../shared/data),../shared/data,)
 
 .DEFAULT_GOAL := help
-.PHONY: help install train sweep test test-all lint format bench smoke evaluate serve notebooks docs clean
+.PHONY: help install train sweep test test-journeys test-all lint format bench smoke evaluate serve notebooks docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ serve: install ## a page and an API on this machine: make serve ARGS_SERVE="port
 
 test: install ## the tests, a few minutes
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+test-journeys: install ## whole runs and dearer cases, which CI runs too
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'journey and not slow'
 
 test-all: install ## every test, the slow ones too
 	$(BIN)/python -m pytest -n auto --dist loadfile -m ''

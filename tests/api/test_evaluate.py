@@ -68,6 +68,7 @@ def test_with_a_holdout_all_of_real_is_what_was_learnt_from(tables):
     assert copies.figures.loc["privacy/copies", "value"] == 1.0
 
 
+@pytest.mark.journey
 def test_it_is_shown_saved_and_drawn(report, tmp_path, capsys):
     report.show()
     assert "fidelity/shape" in capsys.readouterr().out

@@ -52,6 +52,7 @@ def test_the_best_epoch_so_far_is_given_with_a_warning(places, monkeypatch):
     assert list(places.iterdir()) == []
 
 
+@pytest.mark.journey
 def test_before_any_epoch_was_measured_the_interrupt_goes_through(places, monkeypatch):
     interrupted_by(monkeypatch, Interrupting(epoch=0, before_any=True))
     with pytest.raises(KeyboardInterrupt):
@@ -59,6 +60,7 @@ def test_before_any_epoch_was_measured_the_interrupt_goes_through(places, monkey
     assert list(places.iterdir()) == []
 
 
+@pytest.mark.journey
 def test_a_second_one_does_not_end_the_process(places, monkeypatch):
     class Twice(Interrupting):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):

@@ -34,6 +34,7 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.journey
 def test_the_result_names_what_was_chosen(folder):
     result = RunResult.load(folder / "result.json")
     assert (result.model, result.data, result.epochs) == ("cvae", "toy", 2)

@@ -109,6 +109,7 @@ def test_it_tells_of_itself(frame, model):
     assert {"epoch", "val/loss"} <= set(model.history.columns)
 
 
+@pytest.mark.journey
 def test_nothing_of_the_frame_is_in_what_is_stored(frame, tmp_path):
     folder = tmp_path / "run"
     kept = dk.fit(frame, model="copula", folder=folder, n_synthetic=50, options=FEW_FIGURES)
@@ -133,6 +134,7 @@ def test_the_frame_of_another_program_is_said_to_be_elsewhere(frame, tmp_path):
         main([f"run={tmp_path}/run", f"out={tmp_path}/out"])
 
 
+@pytest.mark.journey
 def test_files_and_names(tmp_path, frame):
     table = frame[["age", "town", "weight", "income"]]
     table.to_csv(tmp_path / "a table (1).csv", index=False)

@@ -99,6 +99,7 @@ def test_workers_of_a_loader_run_the_clones_code(clone, tmp_path, method):
         assert set(done.stdout.split()) == {str(clone / "src" / "datakiln" / "errors.py")}, done.stderr
 
 
+@pytest.mark.journey
 def test_messages_name_the_commands_of_a_clone(clone):
     assert "python -m src.train model=vae" in python(clone, "-m", "src.train", "--help").stdout
     assert "usage: python -m src.sample run=" in python(clone, "-m", "src.sample").stderr

@@ -92,6 +92,7 @@ def test_mistakes_know_own_choices(train, words, told):
         assert "small" in answer.err.rpartition(": ")[2].split(", ")
 
 
+@pytest.mark.journey
 def test_jobs_of_a_sweep_know_own_choices(train):
     answer = train("-cd", "own", "-m", "model=small,vae", "data=garden", "seed=0,1")
     assert [cfg.latent_dim for cfg in answer.configs] == [2, 2, 5, 5]

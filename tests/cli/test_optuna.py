@@ -153,6 +153,7 @@ def test_what_may_be_chosen_is_written_as_for_hydra(written, meant):
     assert back == value or str(back).replace(" ", "") == value
 
 
+@pytest.mark.journey
 def test_a_stopped_sweep_ends_as_one_that_never_was(sweep):
     words = (*WORDS[:3], "hydra.sweeper.n_trials=3")
     whole = sweep(*words)
@@ -230,6 +231,7 @@ def test_every_sampler_chooses(sweep, sampler):
     assert len(set(values(done.folder).values())) > 2
 
 
+@pytest.mark.journey
 def test_a_pruned_trial_is_no_failure(sweep):
     words = (*WORDS[:3], "hydra.sweeper.n_trials=16", "epochs=4", "hydra.sweeper.pruner=median")
     words = (*words, "hydra.sweeper.prune_after=2")
@@ -269,6 +271,7 @@ def test_a_pruned_trial_is_not_run_again(sweep):
     assert [trial.state.name for trial in study(done.folder).trials] == ["COMPLETE", "PRUNED", *["COMPLETE"] * 4]
 
 
+@pytest.mark.journey
 def test_nothing_but_pruned_trials(sweep):
     pruner = "hydra.sweeper.pruner={_target_:optuna.pruners.ThresholdPruner,upper:-1}"
     done = sweep(*WORDS, "epochs=2", pruner, task=pretend_to_learn)

@@ -38,6 +38,7 @@ def test_a_failed_job_is_told_and_the_others_finish(sweep):
     assert (done.folder / "comparison.html").exists()
 
 
+@pytest.mark.journey
 def test_the_latent_sweep_compares_sizes_over_seeds(sweep):
     done = sweep("sweep=latent", "model=vae", "data=adhd", "seed=1")
     found = results(done.folder).values()
@@ -148,6 +149,7 @@ def test_threads_times_processes_stay_within_the_cores(monkeypatch, n_jobs, most
     assert torch.get_num_threads() == 3
 
 
+@pytest.mark.journey
 def test_optuna_survives_failing_trials(sweep):
     pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
     done = sweep("sweep=optuna", "hydra.sweeper.params={latent_dim:'range(4,7)'}", "hydra.sweeper.n_trials=5")
@@ -161,6 +163,7 @@ def test_optuna_survives_failing_trials(sweep):
     assert not [line for line in done.err.splitlines() if not line.startswith(("[", "error: "))], "no noise"
 
 
+@pytest.mark.journey
 def test_optuna_with_nothing_but_failures_says_what_failed(sweep):
     pytest.importorskip("optuna", reason="the extra [sweep] is not installed")
     done = sweep("-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "latent_dim=5", "seed=0,1")

@@ -70,6 +70,7 @@ def test_rows_get_the_category_they_are_likely_with() -> None:
     assert np.allclose(shares, [[0, 0.8, 0.2], [1, 0, 0], [0.5, 0.4, 0.1]], atol=0.03)
 
 
+@pytest.mark.journey
 def test_a_hundred_thousand_categories_take_little_time_and_space() -> None:
     frame = shop(160_000, 100_000)
     codec = fitted(frame, True)

@@ -42,6 +42,7 @@ def test_lines_without_end_and_too_many_columns(tmp_path, content, told, streami
             TableFile(str(tmp_path / name), streaming=streaming, cache=str(tmp_path))(None)
 
 
+@pytest.mark.journey
 def test_more_columns_where_a_person_asks_for_them(tmp_path):
     frame = pd.DataFrame(np.zeros((12, 4500), dtype=int), columns=[f"c{i}" for i in range(4500)])
     frame.to_csv(tmp_path / "t.csv", index=False)

@@ -39,6 +39,7 @@ from datakiln.models.vae.tvae import TVAE
 from datakiln.schema import Field
 from datakiln.storage import CONF
 from tests.code_tables import assert_resumes
+from tests.later import later
 from tests.stub_tables import people
 
 GROUP = 50
@@ -132,6 +133,7 @@ def test_a_fault_late_in_a_file_is_named_in_one_line(name, tmp_path, monkeypatch
     assert not [path for path in tmp_path.glob("cache/.*")]  # no half-made conversion is left
 
 
+@pytest.mark.journey
 def test_a_cell_that_a_declared_type_cannot_hold_is_named(tmp_path):
     frame = table()
     frame.loc[990, "day"] = "2020-13-45"
@@ -145,6 +147,7 @@ def test_a_cell_that_a_declared_type_cannot_hold_is_named(tmp_path):
         data_of(tmp_path, frame, types={"day": {"type": "datetime", "format": "%Y-%m-%d"}})
 
 
+@pytest.mark.journey
 def test_a_conversion_is_made_once_and_again_when_the_file_changes(tmp_path):
     again = data_of(tmp_path)
     (made,) = (tmp_path / "cache").iterdir()
@@ -155,7 +158,7 @@ def test_a_conversion_is_made_once_and_again_when_the_file_changes(tmp_path):
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 
-@pytest.mark.parametrize("name", ["about.json", "table.parquet"])
+@pytest.mark.parametrize("name", ["table.parquet", *later("about.json")])
 def test_a_damaged_conversion_is_named_and_made_again(name, tmp_path, caplog):
     """One flipped bit anywhere; a file cut short; none at all."""
     first = data_of(tmp_path)
@@ -239,6 +242,7 @@ def test_many_distinct_values_are_estimated_and_uniqueness_is_seen(monkeypatch):
     assert unique.distinct == unique.present == 60_000
 
 
+@pytest.mark.journey
 def test_types_are_found_as_in_memory_where_a_sample_would_be_wrong(tmp_path):
     frame = table(2000)
     frame["serial"] = np.arange(2000)  # unique and counted: an id
@@ -256,7 +260,7 @@ def test_types_are_found_as_in_memory_where_a_sample_would_be_wrong(tmp_path):
 # The codec
 
 
-@pytest.mark.parametrize("encoder", [Bins, Modes])
+@pytest.mark.parametrize("encoder", [Bins, *later(Modes)])
 def test_a_table_that_fits_into_the_sample_gives_the_codec_of_memory(encoder, tmp_path):
     data = data_of(tmp_path, encoder=encoder, compact=encoder is Bins, sample=5000)
     assert data.fitted.tallies is None
@@ -313,6 +317,7 @@ def test_more_categories_than_can_be_counted_share_an_open_pool(monkeypatch):
     assert (again.codes(cells) == codes).all()
 
 
+@pytest.mark.journey
 def test_known_combinations_are_those_of_all_training_rows(tmp_path):
     frame = people(1500).drop(columns=["empty"])
     frame.loc[33, ["city", "country"]] = ["Bern", "Switzerland"]
@@ -339,6 +344,7 @@ def test_splits_do_not_depend_on_pieces_and_share_no_row(tmp_path, monkeypatch):
     assert not all_rows(data_of(tmp_path, seed=1)).id.equals(rows)
 
 
+@pytest.mark.journey
 def test_hashes_and_samples_are_uniform():
     u = hashed(np.arange(100_000), 0, 0)
     assert np.abs(np.histogram(u, 20, (0, 1))[0] - 5000).max() < 5 * 69  # binomial, sigma 69
@@ -392,7 +398,7 @@ def test_a_resumed_pass_ends_as_it_would_have_and_reads_only_what_it_needs(tmp_p
 
 
 @pytest.mark.parametrize(
-    "kind", ["mixture", "tabar", *(pytest.param(m, marks=pytest.mark.slow) for m in ("bootstrap", "tvae"))]
+    "kind", ["mixture", *later("tabar"), *(pytest.param(m, marks=pytest.mark.slow) for m in ("bootstrap", "tvae"))]
 )
 def test_killed_and_resumed_equals_never_killed(kind, tmp_path):
     adam = functools.partial(torch.optim.Adam, lr=1e-3)
@@ -410,6 +416,7 @@ def test_killed_and_resumed_equals_never_killed(kind, tmp_path):
 # Bounds
 
 
+@pytest.mark.journey
 def test_memory_holds_the_sample_the_judging_rows_and_one_buffer(tmp_path, monkeypatch):
     """What is alive at once does not depend on the rows: three times as many leave it as it is."""
     held = {}
@@ -488,6 +495,7 @@ def test_a_metadata_file_and_columns_are_followed(tmp_path):
     )
 
 
+@pytest.mark.journey
 def test_rows_with_a_missing_cell_are_left_out_where_that_is_asked(tmp_path):
     frame = table()
     frame.loc[::7, "kind"] = np.nan
@@ -504,6 +512,7 @@ def test_rows_with_a_missing_cell_are_left_out_where_that_is_asked(tmp_path):
 MORE = ("vae", "mixture", "nsf", "tabsyn", "copula", "bootstrap", "tvae", "tabddpm")
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize(
     "model",
     ["tabar", "ctgan", *(pytest.param(m, marks=pytest.mark.slow) for m in MORE)],

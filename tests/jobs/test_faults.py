@@ -80,6 +80,7 @@ GOOD_ENOUGH = {
 }
 
 
+FIRST = {"missing cells", "mixed types", "unicode"}  # of most tables
 # of which tests/sampling/test_table_faults.py has the like for every model, though without a file
 ELSEWHERE = {
     "constant column", "booleans", "one numeric column", "one category column", "one row of a class",
@@ -88,7 +89,11 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in ELSEWHERE else []) for name in GOOD_ENOUGH]
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ELSEWHERE) + [pytest.mark.journey] * (name not in FIRST))
+        for name in GOOD_ENOUGH
+    ],
 )
 def test_odd_tables_come_out_right(tmp_path, name):
     frame = GOOD_ENOUGH[name]
@@ -149,6 +154,7 @@ def finished(tmp_path_factory) -> Run:
     return run(tmp_path_factory.mktemp("finished"))
 
 
+@pytest.mark.journey
 def test_sampling_options_are_checked(finished, tmp_path):
     folder = f"run={finished.folder}"
     for options, told in (
@@ -201,6 +207,7 @@ def test_a_finished_run_is_never_overwritten(finished):
         Run(finished.cfg, Console(quiet=True)).check()
 
 
+@pytest.mark.journey
 def test_same_seed_same_data_other_seed_other_data(finished, tmp_path):
     again = run(tmp_path)
     other = run(tmp_path, None, "seed=1")
@@ -272,6 +279,7 @@ def test_checkpoints_that_cannot_be_trusted(finished, tmp_path):
     assert not (tmp_path / "exploded").exists()
 
 
+@pytest.mark.journey
 def test_checkpoints_that_training_cannot_go_on_from(finished, tmp_path):
     last = finished.folder / "checkpoints" / "last.ckpt"
     content = torch.load(last, weights_only=True)

@@ -32,6 +32,7 @@ def path(tmp_path_factory):
     return folder / "red].csv"
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("plots", ["false", pytest.param("true", marks=pytest.mark.slow)])
 def test_a_run_of_hostile_names(path, tmp_path, plots):
     out = io.StringIO()

@@ -119,6 +119,7 @@ class Killed(Run):
         return [*super()._callbacks(), Kill()]
 
 
+@pytest.mark.journey
 def test_going_on_counts_steps_that_were_lost(table, tmp_path):
     pytest.importorskip("opacus")
     with pytest.raises(SystemExit):
@@ -134,6 +135,7 @@ def test_going_on_counts_steps_that_were_lost(table, tmp_path):
     assert (epsilons.diff().dropna() >= 0).all() and epsilons.iloc[0] < epsilons.iloc[-1] <= 0.9
 
 
+@pytest.mark.journey
 def test_no_checkpoint_keeps_the_state_of_the_noise(table, tmp_path):
     pytest.importorskip("opacus")
     states = []
@@ -187,6 +189,7 @@ def test_critics_with_layers_that_mix_are_refused(model, told):
         check(cfg)
 
 
+@pytest.mark.journey
 def test_the_critic_alone_is_protected(tmp_path):
     pytest.importorskip("opacus")
     with initialize_config_dir(str(CONF), version_base="1.3"):

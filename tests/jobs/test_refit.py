@@ -80,6 +80,7 @@ def whole(tmp_path_factory) -> Run:
     return fitted(tmp_path_factory.mktemp("whole"))
 
 
+@pytest.mark.journey
 def test_the_second_fit_is_as_long_as_the_first_was_best_and_sees_all_rows(whole):
     chosen = whole.chosen
     assert chosen is not None and chosen.epochs == chosen.best_epoch + 1 and chosen.ran == 5
@@ -110,6 +111,7 @@ def test_both_fits_stand_in_one_file_of_figures(whole):
     assert rows["val/loss"].idxmin() == whole.bundle.best_epoch
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize(
     "at",
     [
@@ -142,6 +144,7 @@ def test_a_mixture_chooses_its_classes_first(tmp_path):
     )
 
 
+@pytest.mark.journey
 @pytest.mark.parametrize("patience", ["null", "1"], ids=["epochs= wins", "epochs= is a bound"])
 def test_epochs_that_a_person_gives(tmp_path, monkeypatch, patience):
     monkeypatch.setattr(announce, "overrides", lambda: ["epochs=5"])

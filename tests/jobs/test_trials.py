@@ -87,6 +87,7 @@ def test_what_is_affordable_is_whole_epochs_or_few_that_are_alike():
     assert probe.affordable(6.1) == (4, None)
 
 
+@pytest.mark.journey
 def test_a_run_of_limited_epochs_that_was_stopped_goes_on_to_the_same_weights(tmp_path, monkeypatch):
     options = ("epochs=4", "model.min_updates=0", "+trainer.limit_train_batches=2", "batch_size=32")
     whole = fitted(tmp_path / "a", *options)
@@ -106,6 +107,7 @@ def test_a_run_of_limited_epochs_that_was_stopped_goes_on_to_the_same_weights(tm
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.journey
 def test_training_is_as_long_as_its_budget_and_rates_fall_over_that_length(tmp_path, monkeypatch):
     monkeypatch.setattr(budgets, "time", Clock())
     told = io.StringIO()
@@ -118,6 +120,7 @@ def test_training_is_as_long_as_its_budget_and_rates_fall_over_that_length(tmp_p
     assert rate["lr"] < 0.05 * rate["peak"]
 
 
+@pytest.mark.journey
 def test_a_budget_that_turns_out_too_small_ends_training_and_stays_spent(tmp_path, monkeypatch):
     monkeypatch.setattr(budgets, "time", Clock())
     monkeypatch.setattr(budgets.Probe, "affordable", lambda probe, seconds: (probe.epochs, None))
@@ -191,6 +194,7 @@ def found(tmp_path_factory) -> tuple[Path, RunResult, str]:
     return folder, *searched(folder, "budget=1m")
 
 
+@pytest.mark.journey
 def test_what_is_left_is_an_ordinary_run_of_the_chosen_model(found):
     folder, result, told = found
     chosen = next(trial for trial in result.candidates if trial.is_chosen)

@@ -88,6 +88,7 @@ def test_dates_pair_with_dates_and_their_parts_with_numbers() -> None:
     assert "minute of start" not in told, "a part that does not vary"
 
 
+@pytest.mark.journey
 def test_a_broken_equality_is_seen_in_its_difference() -> None:
     holdout, train = bills(400, 1, 0.3), bills(900, 0, 0.3)
     data = EvalData(BILLS, train, holdout, bills(400, 2, 0.015))

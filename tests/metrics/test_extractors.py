@@ -107,6 +107,7 @@ def random_inception() -> FIDInception:
     return net
 
 
+@pytest.mark.journey
 def test_inception_equals_torch_fidelity_and_folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reference = pytest.importorskip(
         "torch_fidelity.feature_extractor_inceptionv3", reason="torch-fidelity is not installed"
@@ -284,6 +285,7 @@ def digits() -> LabelledImages:
     return LabelledImages(images, torch.tensor(data.target), "digits")
 
 
+@pytest.mark.journey
 def test_classifier_is_trained_once_and_judges(monkeypatch: pytest.MonkeyPatch) -> None:
     data = digits()
     state = torch.get_rng_state()

@@ -138,6 +138,7 @@ def test_the_model_s_own_scores_are_attacks_too() -> None:
     assert left[f"loss of the model on {ALL}"] == "0 records are fewer than 20"
 
 
+@pytest.mark.journey
 def test_auc_and_its_chance_are_those_of_the_literature() -> None:
     rng = np.random.default_rng(0)
     members, others = rng.integers(0, 9, 70).astype(float), rng.integers(0, 8, 50).astype(float)

@@ -126,6 +126,7 @@ def test_windows_of_pictures_are_pictures():
     )
 
 
+@pytest.mark.journey
 def test_the_judge_of_colour_pictures_has_a_distance_of_its_own(monkeypatch):
     monkeypatch.setattr(classifier, "COLOUR", replace(classifier.COLOUR, least=2_000, passes=1))
     data = blots(400)

@@ -333,6 +333,7 @@ class TestTransform:
             sample([f"run={restored.folder}", f"out={tmp_path / 'x.png'}"])
 
 
+@pytest.mark.journey
 def test_a_first_stage_is_kept_inside(tmp_path):
     first = run(tmp_path / "first")
     done = run(tmp_path / "second", Second, first_stage=str(first.folder))

@@ -134,6 +134,7 @@ def trained(data):
     return assert_learns(lambda: NSF(data.spec, transforms=2, hidden=(48,), optimizer=ADAM), data, epochs=12)
 
 
+@pytest.mark.journey
 def test_learns_and_delivers_the_label(trained, data):
     assert_follows_the_label(trained, data)
 

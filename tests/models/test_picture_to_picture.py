@@ -15,6 +15,7 @@ from datakiln.models.gan.cyclegan import Buffer, CycleGAN
 from datakiln.models.gan.dagan import DAGAN
 from datakiln.models.gan.upscaler import Upscaler
 from datakiln.spec import Batch, DataSpec, Sampling
+from tests.later import later
 from tests.models.resuming import check_killed_and_gone_on_with
 
 ADAM = functools.partial(torch.optim.Adam, lr=1e-3)
@@ -192,7 +193,7 @@ def made(name):
     return data, make(data.spec, **BOTH)
 
 
-@pytest.mark.parametrize("name", sorted(RUNS))
+@pytest.mark.parametrize("name", [*sorted(RUNS.keys() - {"cyclegan"}), *later("cyclegan")])
 def test_killed_and_gone_on_with(name, tmp_path):
     check_killed_and_gone_on_with(functools.partial(made, name), tmp_path, "val/generator_loss")
 

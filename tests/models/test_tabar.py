@@ -149,6 +149,7 @@ def trained() -> tuple[TabAR, object]:
     return train(TabAR(data.spec, width=32, hidden=64, optimizer=ADAM), data, 40).eval(), data
 
 
+@pytest.mark.journey
 def test_beats_independent_columns_by_the_relations():
     model, data = trained()
     floor = train(Bootstrap(data.spec), data, 1)

@@ -203,6 +203,7 @@ def test_frequent_codes_keep_vectors_of_their_own(codec, strange):
     assert len(shares) == strange.codes.total
 
 
+@pytest.mark.journey
 def test_training_learns_equal_cells_and_nearness():
     frame = ledger(3000)
     source = Provenance("generated", "test", "")

@@ -83,6 +83,7 @@ def trained(data):
     return assert_learns(make, data, epochs=40)
 
 
+@pytest.mark.journey
 def test_learns_and_delivers_the_label(trained, data):
     assert_follows_the_label(trained, data)
 

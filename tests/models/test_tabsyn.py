@@ -51,6 +51,7 @@ def test_bound_of_normal_latents_is_near_their_entropy(data):
     assert float(cost) == pytest.approx(0.5 * (1 + math.log(2 * math.pi)), abs=0.05)
 
 
+@pytest.mark.journey
 def test_sampler_returns_normal_latents_from_their_exact_denoiser(data, monkeypatch):
     torch.manual_seed(0)
     model = silent(TabSyn(data.spec, **SMALL))

@@ -23,6 +23,7 @@ def trained(data):
     return assert_learns(lambda: TVAE(data.spec, latent_dim=16, hidden=(64, 64), optimizer=ADAM), data, epochs=40)
 
 
+@pytest.mark.journey
 def test_learns_and_delivers_the_label(trained, data):
     assert_follows_the_label(trained, data)
 

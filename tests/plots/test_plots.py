@@ -233,6 +233,7 @@ def test_each_panel_shows_both_samples_in_their_colours(rng):
     assert means == pytest.approx([0, 3], abs=0.15)  # three standard errors of a mean of 500
 
 
+@pytest.mark.journey
 def test_a_table_of_one_row_is_drawn(rng, tmp_path):
     schema, frame = mixed(rng, 40)
     assert len(column_plots(schema, frame.iloc[:2], frame.iloc[:1], tmp_path)) == 2

@@ -44,6 +44,7 @@ def test_the_accountants_equal_the_closed_form_for_one_gaussian_step(sigma, delt
     assert exact <= spent("rdp", sigma, 1.0, 1, delta) <= 1.1 * exact
 
 
+@pytest.mark.journey
 def test_the_noise_that_is_solved_costs_what_may_be_spent():
     pytest.importorskip("opacus")
     from datakiln.privacy.accountants import noise_for, spent

@@ -60,6 +60,7 @@ def test_a_guess_at_random_is_rarely_taken_for_a_leak():
     assert np.mean(found) <= 0.12
 
 
+@pytest.mark.journey
 def test_an_audit_of_many_runs_of_the_histograms_comes_close():
     column = PublicColumn(Field("c", "category", "str"), tuple(f"v{i}" for i in range(5000)))
     rho, delta = 0.02, 1e-5

@@ -48,6 +48,7 @@ def test_a_release_is_as_good_as_its_budget():
     assert found[0] < 0.1 and max(found[:2]) < found[2] and found[2] > 0.2
 
 
+@pytest.mark.journey
 def test_no_more_is_measured_than_paid_for():
     rho = zcdp_rho(1.0, 1e-9)
     for label in ("y", None):

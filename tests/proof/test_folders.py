@@ -69,6 +69,7 @@ def measured_folders(tmp_path, n_real: int, n_made: int):
     return {score.name: score for score in result.figures}, result
 
 
+@pytest.mark.journey
 def test_ceiling_and_floor_are_of_the_figures_n(tmp_path, monkeypatch):
     monkeypatch.setattr("datakiln.metrics.extractors.build._resolve", lambda name, weights: "pixels")
     scores, result = measured_folders(tmp_path / "enough", 44, 22)
@@ -89,6 +90,7 @@ def test_ceiling_and_floor_are_of_the_figures_n(tmp_path, monkeypatch):
     assert fid.detail["n_real"] == 60 and fid.ceiling_range[0] < fid.value < fid.ceiling_range[1]
 
 
+@pytest.mark.journey
 def test_classes_are_named_and_those_without_a_usable_picture_are_none(tmp_path, monkeypatch):
     for side in ("real", "made"):
         for level, name in enumerate(("cat", "dog", "elk")):

@@ -154,6 +154,7 @@ def sets(judged: torch.Tensor, labels: torch.Tensor | None = None) -> ImageSets:
     )  # fmt: skip
 
 
+@pytest.mark.journey
 def test_real_pictures_beat_noise_on_every_figure():
     """Judged: real validation digits with their labels; they must lie by the ceiling and far from the floor."""
     part = digits().pictures["val"]
@@ -399,6 +400,7 @@ def test_a_grid_holds_the_pictures_in_order():
     assert sheet[0, 0, 0] == 255 and ACROSS == 8
 
 
+@pytest.mark.journey
 def test_the_command_from_training_to_folders(tmp_path, monkeypatch, capsys):
     """Train, sample to a folder, and compare it with a folder of real digits: what a person does."""
     from hydra import compose, initialize_config_dir

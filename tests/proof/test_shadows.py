@@ -37,6 +37,7 @@ def test_a_shadow_model_knows_its_own_rows_better(shadows: Shadows) -> None:
     assert np.isfinite(scores).all() and scores[:140].mean() > scores[140:].mean() + 0.1
 
 
+@pytest.mark.journey
 def test_attacks_against_shadow_models_join_the_battery(shadows: Shadows) -> None:
     frames = shadows.data.frames
     made = shadows(frames["train"], 5)

@@ -159,6 +159,7 @@ def run_of(name: str, kind: str):
 class TestCommand:
     """On models of a few updates, in the process."""
 
+    @pytest.mark.journey
     def test_pictures(self, tmp_path):
         run = f"run={run_of('stylegan2', 'image') / 'checkpoints' / 'last.ckpt'}"
         sample([run, "traverse=[0,3]", "n=2", f"out={tmp_path / 't.png'}"])

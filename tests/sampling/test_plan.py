@@ -104,6 +104,7 @@ def test_words_that_cannot_be(words, told):
         sample(["run=any", *words])
 
 
+@pytest.mark.journey
 def test_an_object_store_holds_what_a_folder_would(tmp_path, monkeypatch):
     server = pytest.importorskip("moto.server", reason="needs moto[s3,server]").ThreadedMotoServer(port=0)
     for name, value in (

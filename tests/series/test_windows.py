@@ -47,6 +47,7 @@ def flow() -> TSFlow:
     return model.eval()
 
 
+@pytest.mark.journey
 def test_flow_learns_the_windows(flow):
     torch.manual_seed(0)
     made = flow.sample(200)

@@ -137,6 +137,7 @@ def test_a_job_that_fails_says_why(served, table):
     assert until(client, job, "failed", "done")["why"] == "seed=13 brings bad luck; take another"
 
 
+@pytest.mark.journey
 def test_a_job_is_cancelled_and_resumed(served, table):
     client = served()
     upload, job = begin(client, table, epochs=60)
@@ -159,6 +160,7 @@ def test_jobs_go_on_with_the_next_server(served, table):
     assert second.get(f"/v1/jobs/{job}/events").text.count("event: figures") == 60
 
 
+@pytest.mark.journey
 def test_a_killed_job_is_started_again(served, table):
     client = served()
     _, job = begin(client, table, epochs=60)
@@ -311,6 +313,7 @@ def test_health_and_metrics_name_nobody(served):
     assert 'datakiln_requests_total{method="POST",status="200"} 1' in told and MODEL not in told
 
 
+@pytest.mark.journey
 def test_drawing_ends_when_the_client_leaves(served):
     """As uvicorn tells it: a send that fails."""
     client, pieces = served(), []

@@ -37,6 +37,7 @@ def whole():
     return made
 
 
+@pytest.mark.journey
 def test_curves_compare_synthetic_with_moved_pictures(tmp_path, monkeypatch, whole):
     for name in ("LEAST_STEPS", "MOST_STEPS"):
         monkeypatch.setattr(cnn, name, 10)

@@ -46,6 +46,7 @@ def test_rows_of_the_same_world_are_as_useful_as_real_ones_and_unrelated_columns
     assert all(path.exists() for path in plots)
 
 
+@pytest.mark.journey
 def test_fresh_real_rows_are_rarely_called_better_or_worse(monkeypatch):
     monkeypatch.setattr(learners, "NAMES", ("linear",))
     monkeypatch.setattr(utility, "ARMS", utility.CLAIMED)
@@ -101,6 +102,7 @@ def test_importances_are_of_the_columns_that_tell():
     assert utility.agreement(found, found) == (pytest.approx(1.0), 3)
 
 
+@pytest.mark.journey
 def test_groups_are_compared(tmp_path):
     study, _, plots = run_study(Wish("fairness", tuning=1, protected="city"), material(), tmp_path, QUIET)
     assert study.tables[0].rows[0][0].startswith("real: ")
@@ -108,6 +110,7 @@ def test_groups_are_compared(tmp_path):
     assert [path.name for path in plots] == ["fairness.png"]
 
 
+@pytest.mark.journey
 def test_balanced_rows_are_asked_for_every_label_and_group(tmp_path):
     asked = []
 
