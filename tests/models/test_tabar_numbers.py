@@ -15,6 +15,7 @@ from datakiln.data.tables.tables import TableData
 from datakiln.data.tables.types import infer_schema
 from datakiln.models.autoregressive.tabar import TabAR, levels
 from datakiln.nets.numbers import fitted_weights
+from datakiln.nets.references import Reference, most_told
 from datakiln.spec import Batch
 
 
@@ -85,6 +86,70 @@ def test_a_difference_of_two_columns_is_a_reference():
     assert sorted(numbers.reference[last, 0].tolist()) == [k for k in range(3) if k != last]
     slopes = numbers.slope[last, 0] * numbers.spread[last] / torch.tensor(numbers.spread)[numbers.reference[last, 0]]
     assert torch.allclose(slopes.abs(), torch.ones(2), atol=0.02)
+
+
+def chained(n: int = 3000, seed: int = 0) -> pd.DataFrame:
+    """Each bill is the last one less what was paid and what was spent since: nothing in one row of seven."""
+    rng = np.random.default_rng(seed)
+    columns = {"bill1": rng.gamma(2.0, 3000.0, n).round()}
+    for month in (1, 2):
+        bill = columns[f"bill{month}"]
+        paid = (bill * rng.choice([0.03, 0.1, 0.5, 1.0], n) * rng.uniform(0.9, 1.0, n)).round()
+        spent = np.where(rng.random(n) < 1 / 7, 0.0, rng.gamma(0.8, 800.0, n)).round()
+        columns |= {f"paid{month}": paid, f"bill{month + 1}": bill - paid + spent}
+    return pd.DataFrame(columns).astype(int)
+
+
+def counted(frame: pd.DataFrame) -> tuple[TabAR, TableCodec, list[str]]:
+    codec = TableCodec(Bins, compact=True, places=True).fit(frame, infer_schema(frame, None, {}))
+    torch.manual_seed(0)
+    model = TabAR(codec.spec, width=32)
+    model._count([Batch(codec.encode(frame))])
+    return model, codec, [codec.spec.columns[j].name for j in model.net.numbers.columns]
+
+
+def test_numbers_come_behind_the_pairs_that_tell_them():
+    """Though one column alone tells nearly as much of a bill, and nothing at all is spent in few rows."""
+    model, codec, names = counted(chained())
+    numbers = model.net.numbers
+    order = [codec.spec.columns[j].name for j in model.rank.argsort().tolist()]
+    for month in (1, 2):
+        parts = {f"bill{month}", f"paid{month}", f"bill{month + 1}"}
+        last = max(parts, key=order.index)
+        found = [{names[k] for k in pair if k >= 0} for pair in numbers.reference[names.index(last)].tolist()]
+        assert parts - {last} in found, (order, last, found)
+        assert any(len(pair) == 1 for pair in found)  # the best column alone has its place too
+
+
+def test_an_order_is_left_only_for_a_clear_gain():
+    def told(loss, *columns):
+        return Reference(loss, columns, tuple(1.0 for _ in columns), 0.0, False, 1.0)
+
+    a_third = [[], [], [told(-0.5, 0), told(-2.0, 0, 3)], [told(-0.2, 0)]]
+    assert most_told([0, 1, 2, 3], a_third, list) == [0, 1, 3, 2]
+    assert most_told([0, 1, 2, 3], [[], [], [told(-0.5, 0), told(-0.6, 0, 3)], []], list) == [0, 1, 2, 3]
+    assert most_told([0, 1, 2, 3], a_third, lambda order: sorted(order, key=lambda k: k == 3)) == [0, 1, 2, 3]
+
+
+@torch.no_grad()
+def test_a_context_hears_what_references_predict_where_they_are_seen(strange, codec):
+    x, names = codec.encode(ledger(6, seed=3)), [column.name for column in codec.spec.columns]
+    near, bill = names.index("near"), names.index("bill")
+    place = torch.arange(len(names))
+    seen = torch.where(place == near, len(names), torch.where(place == bill, -1, place))[None]
+    unseen = torch.where(place == near, -1, place)[None]  # near comes first: it is told nothing
+    moved = x.clone()
+    for block in codec.spec.columns[bill].blocks:
+        moved[:, block.start : block.stop] = x[:, block.start : block.stop].roll(1, dims=0)
+    assert not torch.allclose(*(strange._log_probs(rows, seen)[:, near] for rows in (x, moved)), atol=1e-2)
+    torch.testing.assert_close(*(strange._log_probs(rows, unseen)[:, near] for rows in (x, moved)))
+    hints = strange.net.numbers.hints
+    kept, heard = hints.clone(), [strange._log_probs(x, rank)[:, near] for rank in (seen, unseen)]
+    hints.zero_()
+    silent = [strange._log_probs(x, rank)[:, near] for rank in (seen, unseen)]
+    hints.copy_(kept)
+    assert not torch.allclose(heard[0], silent[0], atol=1e-2)
+    torch.testing.assert_close(heard[1], silent[1])
 
 
 @torch.no_grad()
