@@ -17,9 +17,9 @@ from datakiln.plots import training
 from datakiln.plots.association import associations, codes, correlation_ratios, cramers_v, levels
 from datakiln.plots.columns import draw_column
 from datakiln.plots.latent import kl_plot, latent_plot, principal_axes
-from datakiln.plots.marginals import category_shares, density, numbers, spikes, view
+from datakiln.plots.marginals import apart, category_shares, density, numbers, spikes, view
 from datakiln.plots.style import REAL, SYNTHETIC, compact, panels, shorten
-from datakiln.plots.table import column_plots, correlation_plot, embedding_plot
+from datakiln.plots.table import _most_apart, column_plots, correlation_plot, embedding_plot
 from datakiln.plots.training import collect, loss_curves, wrapped
 from datakiln.schema import Field, Schema
 
@@ -193,6 +193,20 @@ def test_an_awkward_table_is_drawn_in_pages_without_a_warning(rng, tmp_path):
     assert all(path.stat().st_size < MOST_BYTES for path in [*pages, *others])
     assert all("Description" in Image.open(path).info for path in [*pages, *others])
     assert "Cramér's V" in Image.open(others[0]).info["Description"]
+
+
+def test_of_many_columns_those_are_drawn_that_differ_most(rng, tmp_path):
+    names = [f"x{i}" for i in range(60)]
+    schema = Schema((*(Field(name, "numeric", "float64") for name in names), Field("c", "category", "str")))
+    real = pd.DataFrame(rng.normal(size=(200, 60)), columns=names).assign(c=rng.choice(["a", "b"], 200))
+    synthetic = real.assign(c="b", x59=real.x59 + 3.0, x58=np.nan)
+    pages = column_plots(schema, real, synthetic, tmp_path)
+    assert [page.name for page in pages] == [f"columns-0{k}.png" for k in (1, 2, 3, 4)]
+    assert Image.open(pages[0]).info["Description"].startswith("The 48 of 61 columns that differ most, real against")
+    shown = _most_apart(schema, [*names, "c"], real, synthetic, 48)
+    assert shown[-3:] == ["x58", "x59", "c"] and shown[:45] == names[:45]
+    far = [apart(schema[name], real[name], synthetic[name]) for name in ("x0", "x58", "c")]
+    assert far == pytest.approx([0.0, 1.0, (real.c == "a").mean()])
 
 
 def test_bars_have_the_colours_of_real_and_synthetic(tmp_path):

@@ -23,6 +23,22 @@ def numbers(values: pd.Series, field: Field) -> Floats:
     return np.where(np.isfinite(found), found, np.nan)
 
 
+def apart(field: Field, real: pd.Series, synthetic: pd.Series) -> float:
+    """How far two samples of a column are apart, in [0, 1], missing cells included.
+
+    Of numbers it is the largest difference of their distribution functions (Kolmogorov and Smirnov), of categories half
+    of the summed difference of their shares.
+    """
+    if field.is_choice:
+        shares = pd.DataFrame({"real": _shares(real), "synthetic": _shares(synthetic)}).fillna(0.0)
+        return 0.5 * float((shares["real"] - shares["synthetic"]).abs().sum())
+    samples = [np.sort(numbers(series, field)) for series in (real, synthetic)]  # missing cells stand behind infinity
+    at = np.concatenate(samples)
+    at = np.append(at[~np.isnan(at)], np.inf)
+    below = [np.searchsorted(sample, at, side="right") / max(len(sample), 1) for sample in samples]
+    return float(np.abs(below[0] - below[1]).max())
+
+
 def category_shares(real: pd.Series, synthetic: pd.Series, order: tuple[str, ...] = ()) -> pd.DataFrame:
     """Share of each category among all rows: columns "real" and "synthetic", indexed by the category as text.
 

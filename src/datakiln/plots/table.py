@@ -14,11 +14,12 @@ from matplotlib.image import AxesImage
 from datakiln.plots.association import associations, codes, levels
 from datakiln.plots.columns import draw_column
 from datakiln.plots.latent import principal_axes
-from datakiln.plots.marginals import Floats, numbers
+from datakiln.plots.marginals import Floats, apart, numbers
 from datakiln.plots.style import DIVERGING, REAL, SYNTHETIC, legend_on_top, new_figure, panels, save, shorten, styled
 from datakiln.schema import Schema
 
-PAGE = 12
+PAGE, MOST_PAGES = 12, 4  # panels of one picture, and pictures of columns: of more columns those that differ most
+JUDGED_ROWS = 5_000  # which those are
 MOST_ROWS, MOST_POINTS = 100_000, 1_500
 CLIP = 4.0  # standard deviations: one far value must not shrink both clouds to a point
 MEASURES = "Pearson's r between numeric columns; Cramér's V between choice columns; correlation ratio between the two"
@@ -42,18 +43,32 @@ def shown_columns(schema: Schema) -> list[str]:
 
 @styled
 def column_plots(schema: Schema, real: pd.DataFrame, synthetic: pd.DataFrame, folder: Path) -> list[Path]:
-    """Writes columns.png, or columns-01.png and so on at twelve columns a page; generated columns are left out."""
-    names = shown_columns(schema)
+    """Writes columns.png, or columns-01.png and so on at twelve columns a page; generated columns are left out.
+
+    Of more than 48 columns those are drawn that differ most.
+    """
+    every = shown_columns(schema)
+    names = _most_apart(schema, every, real, synthetic, PAGE * MOST_PAGES)
     remark = _thinned(real, synthetic)[1]
     pages = [names[i : i + PAGE] for i in range(0, len(names), PAGE)]
+    those = "Every column" if len(names) == len(every) else f"The {len(names)} of {len(every)} columns that differ most"
     paths = []
     for number, page in enumerate(pages, start=1):
         figure = column_figure(schema, page, real, synthetic)
         name = "columns.png" if len(pages) == 1 else f"columns-{number:02d}.png"
         which = "" if len(pages) == 1 else f" (page {number} of {len(pages)})"
-        caption = f"Every column, real against synthetic{which}: densities of numbers, shares of what is counted."
+        caption = f"{those}, real against synthetic{which}: densities of numbers, shares of what is counted."
         paths.append(save(figure, folder / name, caption + remark))
     return paths
+
+
+def _most_apart(schema: Schema, names: list[str], real: pd.DataFrame, synthetic: pd.DataFrame, most: int) -> list[str]:
+    """So many of the columns, those whose samples are farthest apart, in the order of the table."""
+    if len(names) <= most:
+        return names
+    few = [frame.iloc[:: max(len(frame) // JUDGED_ROWS, 1)] for frame in (real, synthetic)]
+    far = np.array([apart(schema[name], few[0][name], few[1][name]) for name in names])
+    return [names[i] for i in sorted(np.argsort(-far, kind="stable")[:most].tolist())]
 
 
 @styled

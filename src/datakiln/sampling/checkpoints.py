@@ -17,7 +17,7 @@ from datakiln.sampling.registry import build, is_known
 from datakiln.spec import DataSpec
 from datakiln.storage import PACKAGE
 
-# 1: of before the package was called datakiln; 2: before seals; 3: before grids, relations; 4: before planes; 5: before hints
+# 1: before the package was called datakiln; 2: before seals; 3: before grids, relations; 4: before planes; 5: hints
 FORMAT = 6
 IDENTITY = {"format": int, "model": dict, "spec": dict, "codec": dict, "origin": dict}
 MAY_BE_THERE = ("constraints",)
