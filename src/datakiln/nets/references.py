@@ -23,7 +23,8 @@ TRIES = 1500  # most pairs and numbers together that a difference is tried for
 ALIKE = 24  # most pairs of columns much like each other whose difference is tried on all columns
 MUCH = 0.7  # their rank correlation, at least
 ROUNDS = 6  # of reweighting
-MOVES = 100  # of numbers in the order, at most
+TRIED = 100_000  # most orders times numbers that are looked at
+PAIRS = 6  # and most pairs of one number that change it, in a table of more numbers than MANY
 LATER = 1  # references that follow a column in the fixed order: they serve rows of which cells are given
 LEAST = 50  # rows in which all columns have a value
 CLEAR = 0.01  # nats a row more that make errors look of one size among values
@@ -102,27 +103,37 @@ def most_told(order: Sequence[int], found: Sequence[Sequence[Reference]], settle
         found: References of each, the closest first.
         settle: What else an order must keep to, made so.
     """
-    order = settle(list(order))
-    total = _untold(order, found)
-    for _ in range(MOVES):
-        rank = {number: place for place, number in enumerate(order)}
-        tried = []
-        for i, entries in enumerate(found):
-            now = min((e.loss for e in entries if all(rank[j] < rank[i] for j in e.columns)), default=0.0)
-            for entry in entries:
-                if len(entry.columns) == 2 and entry.loss < now - PAIR_GAIN:
-                    tried += [settle(each) for each in _moves(order, i, entry.columns)]
-        best = min(tried, key=lambda each: _untold(each, found), default=order)
-        if _untold(best, found) > total - PAIR_GAIN:
+    order, left = settle(list(order)), TRIED // max(len(found), 1)
+    most = PAIRS if len(found) > MANY else None
+    while True:
+        rank = _ranks(order)
+        losses = [_loss(entries, i, rank) for i, entries in enumerate(found)]
+        wanted = [(i, entry) for i, entries in enumerate(found) for entry in _pairs(entries, losses[i])[:most]]
+        if len(wanted) > left // 2:
+            wanted = sorted(wanted, key=lambda each: each[1].loss - losses[each[0]])[: left // 2]
+        left -= 2 * len(wanted)
+        tried = [settle(each) for i, entry in wanted for each in _moves(order, i, entry.columns)]
+        untold = [sum(_loss(entries, i, ranks) for i, entries in enumerate(found)) for ranks in map(_ranks, tried)]
+        if not untold or min(untold) > sum(losses) - PAIR_GAIN:
             return order
-        order, total = best, _untold(best, found)
-    return order
+        order = tried[untold.index(min(untold))]
 
 
-def _untold(order: Sequence[int], found: Sequence[Sequence[Reference]]) -> float:
-    rank = {number: place for place, number in enumerate(order)}
-    least = (min((e.loss for e in found[i] if all(rank[j] < rank[i] for j in e.columns)), default=0.0) for i in rank)
-    return sum(least)
+def _ranks(order: Sequence[int]) -> dict[int, int]:
+    return {number: place for place, number in enumerate(order)}
+
+
+def _loss(entries: Sequence[Reference], i: int, rank: Mapping[int, int]) -> float:
+    """Of the closest reference that comes before a number, 0 where there is none."""
+    for entry in entries:
+        if all(rank[j] < rank[i] for j in entry.columns):
+            return min(entry.loss, 0.0)
+    return 0.0
+
+
+def _pairs(entries: Sequence[Reference], loss: float) -> list[Reference]:
+    """Those that tell clearly more."""
+    return [entry for entry in entries if len(entry.columns) == 2 and entry.loss < loss - PAIR_GAIN]
 
 
 def _moves(order: Sequence[int], i: int, columns: Sequence[int]) -> Iterator[list[int]]:

@@ -201,6 +201,8 @@ class TabAR(LikelihoodModel):
 
     def _behind(self, order: list[int]) -> list[int]:
         """The order with every column behind those it may equal."""
+        if not any(self.codes.equal_to):
+            return order
         placed: list[int] = []
         while len(placed) < len(order):
             left = (j for j in order if j not in placed)
