@@ -9,7 +9,7 @@ import torch
 from datakiln.codecs.tables.bins import Bins
 from datakiln.nets.codes import Codes
 from datakiln.nets.numbers import LEAST_OF_CODES, Numbers
-from datakiln.nets.references import Reference, choose, closest_first
+from datakiln.nets.references import Reference, closest_first, find, keep
 from datakiln.spec import Block
 
 CODES = 20
@@ -51,7 +51,7 @@ def test_a_reference_is_trusted_as_often_as_it_is_right(stray, scale):
     is_stray = torch.rand(5000, generator=generator) < stray
     x = torch.where(is_stray, anywhere, (before + noise).clamp(0, CODES - 0.01))
     coordinates, known = torch.stack([x, before], dim=1), torch.ones(5000, 2, dtype=torch.bool)
-    choose(numbers, coordinates, known, [1, 0], 1)
+    keep(numbers, find(numbers, coordinates, known, 1), [1, 0])
     assert numbers.reference[0, 0].tolist() == [1, -1] and (numbers.reference[1] == -1).all()
     codes = coordinates.floor().long().clamp(max=CODES - 1) + numbers.codes.first
     untouched = numbers.bias[1].clone()

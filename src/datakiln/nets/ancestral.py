@@ -115,7 +115,7 @@ class Prefixes:
 
     def _hinted(self, number: int, known: Known, rows: Tensor) -> Tensor:
         open_ = self.net.numbers.are_open_of(number, known.there[rows])[:, :-1]
-        return self.net.numbers.hinted_of(number, known.coordinates[rows].to(self.table.dtype), open_)
+        return self.net.numbers.hint_of(number, known.coordinates[rows].to(self.table.dtype), open_)
 
 
 class Known:

@@ -141,7 +141,7 @@ class Numbers(nn.Module):
     @property
     def has_components(self) -> bool:
         """Whether other columns tell where any number lies."""
-        return bool((self.reference >= 0).any() | self.has_plane.any())
+        return self.has_references() or bool(self.has_plane.any())
 
     def has_references(self, number: int | slice = slice(None)) -> bool:
         """Whether references tell where any number lies, or this one."""
@@ -149,35 +149,28 @@ class Numbers(nn.Module):
 
     def has_any(self, number: int) -> bool:
         """Whether they do of this number."""
-        return bool((self.reference[number] >= 0).any() | self.has_plane[number])
+        return self.has_references(number) or bool(self.has_plane[number])
 
     def are_open(self, seen: Tensor, whole: Tensor) -> Tensor:
-        """Which components all of whose columns are there, from which numbers are, (..., N) to (..., N, R + 1).
-
-        With one row of numbers for each number, (B, N, N), each looks at its own.
+        """Which components all of whose columns are there, (B, N, R + 1).
 
         Arguments:
-            seen: Which numbers are there.
-            whole: Of which numbers all columns before are there, (B, N) or (N,).
+            seen: Which numbers are there, for each number, (B, N, N).
+            whole: Of which numbers all columns before are there, (B, N).
         """
-        per_number = seen.ndim == 3
-        flat = self.reference.clamp(min=0)
-        if per_number:
-            index = flat.flatten(1).expand(len(seen), -1, -1)
-            there = seen.gather(2, index).unflatten(2, flat.shape[1:])
-        else:
-            there = seen[:, flat]
-        open_ = (there | (self.reference < 0)).all(dim=-1) & (self.reference[..., 0] >= 0)
-        on_plane = (whole & self.has_plane).expand(open_.shape[:-1])
-        return torch.cat([open_, on_plane[..., None]], dim=-1)
+        flat = self.reference.clamp(min=0).flatten(1)
+        there = seen.gather(2, flat.expand(len(seen), -1, -1)).unflatten(2, self.reference.shape[1:])
+        return self._open(there, whole)
 
     def are_open_to(self, sees: Tensor, valued: Tensor, whole: Tensor) -> Tensor:
         """The same of what each column sees, (B, C, C), and which numbers are not missing, (B, N); to (B, N, R + 1)."""
         flat = self.reference.clamp(min=0).flatten(1)
         there = sees[:, self.numbers[:, None], self.numbers[flat]] & valued[:, flat]
-        there = there.unflatten(2, self.reference.shape[1:]) | (self.reference < 0)
-        on_plane = (whole & self.has_plane)[..., None]
-        return torch.cat([there.all(dim=-1) & (self.reference[..., 0] >= 0), on_plane], dim=-1)
+        return self._open(there.unflatten(2, self.reference.shape[1:]), whole)
+
+    def _open(self, there: Tensor, whole: Tensor) -> Tensor:
+        open_ = (there | (self.reference < 0)).all(dim=-1) & (self.reference[..., 0] >= 0)
+        return torch.cat([open_, (whole & self.has_plane)[..., None]], dim=-1)
 
     def are_open_of(self, number: int, there: Tensor) -> Tensor:
         """The same of one number, after all columns before it, (B, N) to (B, R + 1)."""
@@ -332,20 +325,22 @@ class Numbers(nn.Module):
         predicted = (values * self.slope[number]).sum(dim=-1) + self.intercept[number]
         return predicted, self.place_of(number, predicted)
 
-    def hinted(self, places: Tensor, open_: Tensor) -> Tensor:
+    def hint(self, places: Tensor, open_: Tensor) -> Tensor:
         """What references add to contexts, by the coordinates they predict and where they are open, (B, N, R) each."""
-        if self.hints is None:
-            raise RuntimeError("these numbers were built without hints")
         told = self.describe(places.transpose(1, 2)).transpose(1, 2) * open_[..., None]
-        return torch.bmm(told.flatten(2).transpose(0, 1), self.hints).transpose(0, 1)
+        return torch.bmm(told.flatten(2).transpose(0, 1), self._hints).transpose(0, 1)
 
-    def hinted_of(self, number: int, coordinates: Tensor, open_: Tensor) -> Tensor:
+    def hint_of(self, number: int, coordinates: Tensor, open_: Tensor) -> Tensor:
         """The same of one number, (B, N) to (B, H), where they are open, (B, R)."""
-        if self.hints is None:
-            raise RuntimeError("these numbers were built without hints")
         _, places = self.predicted_of(number, coordinates)
         at = torch.full((places.shape[1],), number, device=places.device)
-        return (self.describe(places, at) * open_[..., None]).flatten(1) @ self.hints[number]
+        return (self.describe(places, at) * open_[..., None]).flatten(1) @ self._hints[number]
+
+    @property
+    def _hints(self) -> Tensor:
+        if self.hints is None:
+            raise RuntimeError("these numbers were built without hints")
+        return self.hints
 
     def expected_of(self, number: int, coordinates: Tensor, codes: Tensor, scores: Tensor | None) -> Tensor:
         """The same of one number, (B, N) to (B, R + 1); codes may be those of the columns with a level alone.

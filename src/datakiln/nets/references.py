@@ -54,23 +54,15 @@ class Reference(NamedTuple):
 
 
 @torch.no_grad()
-def choose(
-    numbers: Numbers, coordinates: Tensor, known: Tensor, order: Sequence[int], first: int | None = None
-) -> None:
-    """Sets the references of every number, or of the first so many.
+def find(numbers: Numbers, coordinates: Tensor, known: Tensor, first: int | None = None) -> list[list[Reference]]:
+    """What numbers lie close to, the closest first.
 
     Arguments:
-        numbers: Its buffers are filled.
+        numbers: They have their shares already.
         coordinates: Of training rows, (B, N).
         known: Which of them there are.
-        order: The numbers, the first drawn first.
-        first: How many get references; None for all.
+        first: How many numbers are asked for; None for all.
     """
-    keep(numbers, find(numbers, coordinates, known, first), order)
-
-
-def find(numbers: Numbers, coordinates: Tensor, known: Tensor, first: int | None = None) -> list[list[Reference]]:
-    """What every number, or each of the first so many, lies close to, the closest first; see `choose`."""
     rows = ROWS if len(numbers) <= MANY else FEWER_ROWS
     search = _Search(numbers, coordinates[:rows], known[:rows])
     return [search.of(i) for i in range(len(numbers) if first is None else first)]
@@ -101,7 +93,7 @@ def most_told(order: Sequence[int], found: Sequence[Sequence[Reference]], settle
     Arguments:
         order: The numbers, the first drawn first.
         found: References of each, the closest first.
-        settle: What else an order must keep to, made so.
+        settle: Moves numbers so that an order keeps to whatever else it must.
     """
     order, left = settle(list(order)), TRIED // max(len(found), 1)
     most = PAIRS if len(found) > MANY else None
@@ -147,8 +139,14 @@ def _moves(order: Sequence[int], i: int, columns: Sequence[int]) -> Iterator[lis
 
 
 def keep(numbers: Numbers, found: Sequence[Sequence[Reference]], order: Sequence[int]) -> None:
-    """Sets the references that are found of each number, for that order; see `choose`."""
-    rank = {number: place for place, number in enumerate(order)}
+    """Sets the references of numbers, from what is found of each, for an order.
+
+    Arguments:
+        numbers: Their buffers are filled.
+        found: See `find`.
+        order: The numbers, the first drawn first.
+    """
+    rank = _ranks(order)
     for i, each in enumerate(found):
         before = _varied([entry for entry in each if max(rank[j] for j in entry.columns) < rank[i]])
         after = [entry for entry in each if entry not in before and len(entry.columns) == 1]
@@ -161,11 +159,10 @@ def keep(numbers: Numbers, found: Sequence[Sequence[Reference]], order: Sequence
 
 
 def _varied(entries: Sequence[Reference]) -> list[Reference]:
-    """The closest, as many as there is room for; the last of them is the best column alone."""
+    """The closest, as many as there is room for; if all were pairs, the last gives way to the best column alone."""
     first = list(entries[: REFERENCES - LATER])
-    if first and all(len(entry.columns) == 2 for entry in first):
-        first[-1:] = [entry for entry in entries if len(entry.columns) == 1][:1] or first[-1:]
-    return first
+    alone = [entry for entry in entries if len(entry.columns) == 1][:1]
+    return first if set(alone) & set(first) or not alone else [*first[: REFERENCES - LATER - 1], *alone]
 
 
 class _Search:
@@ -203,8 +200,8 @@ class _Search:
         pairs.update({pair: False for pair in self.alike if i not in pair and pair not in pairs})
         above = close[0] if close else None
         for entry in self._lines(i, pairs, above):
-            least = above.loss if above else PAIR_GAIN - GAIN
-            if entry.loss < least - PAIR_GAIN and entry.loss < best.get(entry.columns, entry).loss + 1e-12:
+            least = above.loss - PAIR_GAIN if above else -GAIN
+            if entry.loss < least and entry.loss < best.get(entry.columns, entry).loss + 1e-12:
                 best[entry.columns] = entry
         return sorted(best.values())
 

@@ -250,8 +250,8 @@ class TabAR(LikelihoodModel):
         open_ = self._open(codes, sees) if numbers.has_components else None
         predicted = numbers.predicted(coordinates) if numbers.has_references() else None
         if open_ is not None and predicted is not None:
-            hinted = numbers.hinted(predicted[1], open_[..., :-1])
-            context = context.index_add(1, numbers.numbers, hinted.to(context.dtype))
+            told = numbers.hint(predicted[1], open_[..., :-1])
+            context = context.index_add(1, numbers.numbers, told.to(context.dtype))
         features = self.net.features(context, slice(None))
         cells, lifted = codes - self.codes.first, self.net.lifted(codes, sees)
         with nullcontext() if self.training else torch.autocast(features.device.type, enabled=False):
