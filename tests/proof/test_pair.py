@@ -35,12 +35,25 @@ def test_without_a_holdout_copies_count_against_all_rows_and_no_memory_is_claime
     assert lines == [] and (len(data.train), len(data.holdout)) == (200, 0)
     assert told["privacy/copies"].value == 1.0 and told["privacy/copies"].differs == "worse"
     assert told["fidelity/shape"].value == 1.0
-    for name in ("closer_to_train", "dcr_median", "dcr_ratio", "nndr_p5"):
+    assert told["privacy/closer_to_train"].value == 1.0  # nothing is nearer to a row than the row itself
+    for name in ("dcr_median", "dcr_ratio", "nndr_p5"):
         score = told[f"privacy/{name}"]
         assert score.value is None and "holdout=FILE" in score.why, name
     for name in ("twosample/logistic_auc", "utility/tstr_linear_auc"):
         assert told[name].value is not None and "may have seen" in told[name].note
         assert told[name].ceiling_range is not None
+
+
+def test_without_a_holdout_nearness_is_told_of_nothing_but_copies() -> None:
+    real = people(200, 0)
+    made = {"all but one": pd.concat([real[:199], people(1, 3)]), "doubled": real[:100], "one changed": real.copy()}
+    made["one changed"].iloc[7, 0] += 0.5
+    beside = {"doubled": pd.concat([real[:100], real[:150]], ignore_index=True)}
+    told = {name: judged(paired(beside.get(name, real), rows, None, 0)[0], PRIVACY) for name, rows in made.items()}
+    assert told["doubled"]["privacy/closer_to_train"].value == 0.5  # each may as well come among unseen rows
+    for name in ("all but one", "one changed"):
+        score = told[name]["privacy/closer_to_train"]
+        assert score.value is None and "holdout=FILE" in score.why, name
 
 
 def test_with_a_holdout_a_copy_is_told_and_fresh_rows_are_cleared() -> None:

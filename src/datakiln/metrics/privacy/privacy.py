@@ -64,13 +64,20 @@ def closer_to_train(data: EvalData, repeats: int = 5, rows: int = ROWS) -> list[
     Above 0.5 the model has kept something of its very training rows. Copies of train do not reach 1 where train is cut,
     but what the note tells: the larger train is beside the holdout, the more a little above 0.5 means.
     Below 0.5 is not better: chance, or a holdout that is not like train. The ceiling compares one half of the holdout
-    with the other.
+    with the other. A table of nothing but copies needs no holdout: nothing is nearer to a row than the row itself.
 
     Arguments:
         data: The tables.
         repeats: Random cuts to average over.
         rows: Most rows of each table.
+
+    Raises:
+        MetricError: No holdout, and a synthetic row that is not a copy.
     """
+    if data.lend and len(data.holdout) == 0 and len(data.synthetic) and len(data.train):
+        figure = _nothing_but_copies(data)
+        if figure is not None:
+            return [figure]
     need_holdout(data)
     space, train, holdout, synthetic = _points(data, rows)
     size = min(len(train), len(holdout))
@@ -185,6 +192,21 @@ def _near_unique(train: Coded) -> list[int]:
     if not found or rest.numbers.shape[1] + rest.codes.shape[1] == 0:
         return []
     return found if len(np.unique(row_keys(rest))) >= STILL_APART * rows else []
+
+
+def _nothing_but_copies(data: EvalData) -> Figure | None:
+    """`privacy/closer_to_train` of a table whose every row is a real one in every column, None for any other.
+
+    A real row that comes more than once may as well come among unseen ones, and counts as a tie.
+    """
+    t = tables(data)
+    made, real = row_keys(t.synthetic), row_keys(t.train)
+    if not np.isin(made, real).all():
+        return None
+    keys, counts = np.unique(real, return_counts=True)
+    ties = float(np.isin(made, keys[counts > 1]).mean())
+    note = f"every row is a real one, at a distance of 0, so that no holdout is needed; {ties:.1%} come more than once"
+    return Figure("privacy/closer_to_train", 1.0 - 0.5 * ties, "lower", ideal=0.5, n=len(made), note=note)
 
 
 def _is_in(rows: Coded, others: Coded) -> NDArray[np.bool_]:
