@@ -6,6 +6,9 @@ SWEEP ?= sweep=latent model=vae data=adhd
 # real data beside a development checkout, if it is there; set DATA_DIR to use your own
 export DATA_DIR ?= $(if $(wildcard ../shared/data),../shared/data,)
 
+# workers and the hundreds of processes that tests start share compiled modules, which `make clean` removes
+test test-journeys test-all: export PYTHONDONTWRITEBYTECODE =
+
 .DEFAULT_GOAL := help
 .PHONY: help install train sweep test test-journeys test-all lint format bench smoke evaluate serve notebooks docs clean
 

@@ -22,6 +22,8 @@ from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.storage import CONF
 
 TOYS = {"table": "toy", "image": "digits", "series": "toy_series"}  # a small data set of each kind
+BATCH = {"table": 50, "image": 12, "series": 50}
+FEW_STEPS = "model.sampling_steps"  # where a model draws by steps, four show what fifty would
 MODELS = sorted(path.stem for path in (CONF / "model").glob("**/*.yaml") if path.stem != "auto")
 EPOCHS, STEPS = 3, 2
 
@@ -52,8 +54,9 @@ def test_every_model_has_a_case():
 @functools.cache
 def trained(model_name: str, kind: str):
     """Model and data after three epochs of two steps, with a checkpoint of them in a folder that outlives the test."""
-    words = [f"model={model_name}", f"data={TOYS[kind]}", "output_dir=unused", "batch_size=50", f"epochs={EPOCHS}"]
-    words += beside(model_name)
+    words = [f"model={model_name}", f"data={TOYS[kind]}", "output_dir=unused", f"epochs={EPOCHS}"]
+    words += [f"batch_size={BATCH[kind]}", *beside(model_name)]
+    words += [f"{FEW_STEPS}=4"] if FEW_STEPS in choices.keys("model", model_name) else []
     with composed(words) as cfg:
         return trained_by(cfg)
 
@@ -65,6 +68,8 @@ def trained_by(cfg):
     data = instantiate(cfg.data, _convert_="all")
     data.prepare_data()
     data.setup("fit")
+    if data.spec.kind == "image":  # one small batch, where a run would take as many as its memory holds
+        data.val_dataloader = functools.partial(data.loader, "val", data.batch_size, shuffle=False)
     model = instantiate(cfg.model, _partial_=True, _convert_="all")(spec=data.spec)
     seen: dict[str, bool] = {}
     folder = Path(tempfile.mkdtemp())

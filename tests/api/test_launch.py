@@ -43,6 +43,7 @@ def test_the_result_names_what_was_chosen(folder):
     assert config.output_dir == str(folder) and "hydra" not in config
 
 
+@pytest.mark.journey
 def test_a_name_from_the_data_can_be_set(folder):
     config = OmegaConf.load(folder / "config" / "config.yaml")
     assert config.data.types == {"visits": "category"}

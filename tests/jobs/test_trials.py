@@ -132,6 +132,7 @@ def test_a_budget_that_turns_out_too_small_ends_training_and_stays_spent(tmp_pat
     assert read_checkpoint(again.bundle.last_path)["global_step"] == steps
 
 
+@pytest.mark.journey
 def test_a_budget_that_is_not_needed_changes_nothing(tmp_path):
     options = ("epochs=2", "model.min_updates=0")
     free, bound = fitted(tmp_path / "a", *options), fitted(tmp_path / "b", *options, "budget=1h")

@@ -161,6 +161,7 @@ def test_beats_independent_columns_by_the_relations():
     assert 1.3 < gain < 1.85
 
 
+@pytest.mark.journey
 def test_a_deterministic_relation_is_filled_in_both_ways():
     model, data = trained()
     x = data.tensors["test"][0]

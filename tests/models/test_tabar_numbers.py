@@ -181,7 +181,7 @@ def test_the_density_of_a_number_integrates_to_one(strange, codec):
     inner = torch.arange(block.ordered)[:, None] + (torch.arange(steps) + 0.5) / steps
     knots = torch.tensor(block.knots)
     is_lump = knots[:, -1] == knots[:, 0]
-    for row in codec.encode(ledger(8, seed=2)):
+    for row in codec.encode(ledger(3, seed=2)):
         cells = row.expand(inner.numel(), -1).clone()
         cells[:, place] = inner.flatten()
         cells[:, code] = cells[:, place].floor()

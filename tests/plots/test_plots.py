@@ -195,6 +195,7 @@ def test_an_awkward_table_is_drawn_in_pages_without_a_warning(rng, tmp_path):
     assert "Cramér's V" in Image.open(others[0]).info["Description"]
 
 
+@pytest.mark.journey
 def test_of_many_columns_those_are_drawn_that_differ_most(rng, tmp_path):
     names = [f"x{i}" for i in range(60)]
     schema = Schema((*(Field(name, "numeric", "float64") for name in names), Field("c", "category", "str")))

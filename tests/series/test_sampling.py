@@ -47,9 +47,9 @@ def test_each_sequence_has_its_own_length_and_days_in_order(synthesizer, tmp_pat
 
 def test_an_endless_series_is_as_long_as_wished(synthesizer, tmp_path):
     out = tmp_path / "x.csv"
-    write_endless(synthesizer, 1, 700, out, {}, 1, PLAIN)
+    write_endless(synthesizer, 1, 300, out, {}, 1, PLAIN)
     frame = pd.read_csv(out, parse_dates=["date"])
-    assert len(frame) == 700 and frame["patient"].nunique() == 1
+    assert len(frame) == 300 and frame["patient"].nunique() == 1
     assert (frame["date"].diff().dropna() == pd.Timedelta(days=1)).all()
 
 
