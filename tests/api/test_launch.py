@@ -63,6 +63,7 @@ def test_mistakes_are_refused_and_leave_nothing(tmp_path):
     assert HydraConfig.instance().cfg is hydra
 
 
+@pytest.mark.journey
 def test_a_finished_run_is_not_overwritten(folder):
     before = (folder / "result.json").read_bytes()
     with pytest.raises(UserError, match="holds a finished run"):

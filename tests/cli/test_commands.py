@@ -339,9 +339,9 @@ def test_help_lists_every_choice_and_top_level_option():
     "words",
     [
         ["--help"],
-        ["model=vaee"],
         ["model=dcgan", "data=image_folder", "data.path=."],
         *later(
+            ["model=vaee"],
             ["latent_dims=3"],
             ["epochs=abc"],
             ["data=csv"],

@@ -331,6 +331,7 @@ def test_known_combinations_are_those_of_all_training_rows(tmp_path):
 # Splits and batches
 
 
+@pytest.mark.journey
 def test_splits_do_not_depend_on_pieces_and_share_no_row(tmp_path, monkeypatch):
     data = data_of(tmp_path)
     rows, val, test = all_rows(data).id, data.frames["val"].id, data.frames["test"].id

@@ -94,6 +94,7 @@ def test_the_second_fit_is_as_long_as_the_first_was_best_and_sees_all_rows(whole
     assert len(Synthesizer.load(whole.folder).sample(7, seed=0)) == 7
 
 
+@pytest.mark.journey
 def test_it_is_the_fit_that_these_rows_alone_would_give(tmp_path, whole):
     """The same as a fit on all rows from the start, with that many epochs: nothing of the first fit is left in it."""
     alone = fitted(tmp_path, "data.validation=shared", f"epochs={whole.chosen.epochs}")
@@ -101,6 +102,7 @@ def test_it_is_the_fit_that_these_rows_alone_would_give(tmp_path, whole):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.journey
 def test_both_fits_stand_in_one_file_of_figures(whole):
     rows = pd.read_csv(whole.folder / "metrics.csv")
     first, second = rows.iloc[:5], rows.iloc[5:]
@@ -128,6 +130,7 @@ def test_a_run_killed_in_either_fit_goes_on(tmp_path, whole, at):
         assert same(fitted(tmp_path, "ckpt_path=last"), whole), "and once more after the end of both"
 
 
+@pytest.mark.journey
 def test_the_second_fit_is_not_gone_on_with_by_another_kind_of_run(tmp_path, whole):
     with pytest.raises(UserError, match=r"second fit, on all rows; go on with data\.validation=refit"):
         fitted(tmp_path, "data.validation=apart", f"ckpt_path={whole.bundle.last_path}")

@@ -349,6 +349,7 @@ def test_kl_marks_active_units(tmp_path):
     assert "1 of 3 units active" in Image.open(path).info["Description"]
 
 
+@pytest.mark.journey
 def test_the_look_stays_inside_and_pyplot_outside(tmp_path):
     before = dict(matplotlib.rcParams)
     kl_plot(np.ones(2), tmp_path / "kl.png")

@@ -68,6 +68,7 @@ def test_unseen_real_pictures_are_good(real, digits, tmp_path):
     assert found.tone == "good" and tones(found)["faithful"] == tones(found)["safe"] == "good"
 
 
+@pytest.mark.journey
 def test_noise_is_not_faithful(real, tmp_path):
     noise = torch.randint(0, 256, (N, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     found, _ = verdict(real, written(tmp_path / "made", noise), tmp_path / "out")

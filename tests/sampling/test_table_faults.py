@@ -247,12 +247,13 @@ def labelled(model: str, odd: Odd) -> Odd:
 
 
 def pairs() -> list[object]:
-    """Every model with every table; `make test` has two families on all of them and each other model on a fifth."""
+    """Every model with every table; `make test` has one family on all of them and each other model on a fifth."""
     found = []
     for i, model in enumerate(models()):
         for j, name in enumerate(TABLES):
-            is_slow = model not in ("tabar", "cvae") and (i + j) % 5 > 0
-            found.append(pytest.param(model, name, marks=[pytest.mark.slow] if is_slow else [], id=f"{model}-{name}"))
+            is_later = model != "tabar" and (i + j) % 5 > 0
+            mark = pytest.mark.journey if model == "cvae" else pytest.mark.slow
+            found.append(pytest.param(model, name, marks=[mark] if is_later else [], id=f"{model}-{name}"))
     return found
 
 

@@ -149,6 +149,7 @@ def test_a_job_is_cancelled_and_resumed(served, table):
     assert client.get(f"/v1/jobs/{job}/events").text.count("event: figures") == 60
 
 
+@pytest.mark.journey
 def test_jobs_go_on_with_the_next_server(served, table):
     first = served()
     _, job = begin(first, table, epochs=60)
