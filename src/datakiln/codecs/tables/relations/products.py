@@ -236,7 +236,7 @@ def _fitted(search: Search, target: str, tree: Tree, rows: np.ndarray, few: dict
     centred = made[there] - made[there].mean()
     slope = float(centred @ wanted[there] / (centred @ centred))
     for form in short_forms(np.array([slope]))[:6] if np.isfinite(slope) else ():
-        factor, constant = float(form[0]), float(np.median((wanted - form[0] * made)[there]))
+        factor, constant = float(form[0]), float(np.median(wanted[there] - form[0] * made[there]))
         if not factor:
             continue
         for digits in (0, 1, 2, 4):
