@@ -15,7 +15,7 @@ from datakiln.metrics.evaluate import evaluate_table
 from datakiln.metrics.privacy.battery import ALL, BINS, OUTLIERS, Audit, _binned, fewer, play_battery
 from datakiln.metrics.privacy.closest import closest
 from datakiln.metrics.privacy.games import auc_of, clopper_pearson, judge, others_needed, play, play_all
-from datakiln.metrics.privacy.membership import membership, simplest_game
+from datakiln.metrics.privacy.membership import STANDING_IN, Exchanged, membership, simplest_game
 from datakiln.metrics.privacy.records import Records, TableSpace
 from datakiln.metrics.tables.columns import encode
 from tests.metrics.metrics_tables import MIXED, PEOPLE, mixed_table, people
@@ -71,6 +71,20 @@ def test_beside_a_game_stand_unseen_rows_and_a_copier() -> None:
     assert auc.floor.value > 0.99  # copies of the training rows in place of the synthetic ones
     assert abs(auc.ceiling.value - 0.5) < 0.1  # one half of the holdout, judged with the other
     assert abs(auc.value - 0.5) < 0.1
+
+
+def test_what_chance_finds_is_told_for_as_many_records_as_were_judged() -> None:
+    """The battery of the reference is of half the holdout here: what it finds is for 100 others, the figure has 200."""
+    data = EvalData(PEOPLE, people(300, 0), people(200, 1), people(300, 2))
+    drawn = Exchanged().draw(data, 300, 0, is_naive=False)
+    shrunk = np.sqrt((300 * 100 / 400) / (300 * 200 / 500))
+    assert drawn.data.cache[STANDING_IN] == pytest.approx(shrunk)
+    told, _ = figures_of(drawn.data)
+    drawn.data.cache[STANDING_IN] = 1.0
+    found, _ = figures_of(drawn.data)
+    for name, guess in (("privacy/membership_auc", 0.5), ("privacy/membership_tpr1", 0.01)):
+        assert told[name].value - guess == pytest.approx(shrunk * (found[name].value - guess)), name
+    assert Exchanged().draw(data, 300, 0, is_naive=True).data.cache[STANDING_IN] == 1.0  # a leak is one at any size
 
 
 def test_shuffled_labels_give_one_half() -> None:

@@ -4,10 +4,13 @@ What a good distance never shows a game may prove: the figures are of attacks th
 `datakiln.metrics.privacy.battery`. A guess scores 0.5, and 1 % at a false-positive rate of 1 %, whatever the table.
 Beside them stand the same battery with held-out rows in place of the synthetic ones, which shows what looking at so
 many games finds by chance, and with copies of the training rows, which shows that it finds what is there to be found.
+Both are played with a thousand rows of each kind at most. What chance finds falls as one over the root of the number of
+records, mn / (m + n) of m members and n others, and is told for as many as the figure has.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -31,7 +34,7 @@ NAMES = (
     "privacy/membership_outliers_auc",
     "privacy/membership_outliers_tpr1",
 )
-STANDING_IN = "battery of a reference"  # in `EvalData.cache`: no model made those rows
+STANDING_IN = "battery of a reference"  # in `EvalData.cache`: no model made those rows; what chance shrinks by
 JUDGED = 1_000  # rows of each kind in such a battery
 LIRA = 8  # shadow models from which on two distributions can be told for each row
 
@@ -56,8 +59,17 @@ class Exchanged(Plan):
         synthetic = (train if is_naive else holdout[:cut]).head(JUDGED)
         others = holdout[cut:].head(JUDGED).reset_index(drop=True)
         drawn = EvalData(data.schema, train.head(JUDGED), others, synthetic, data.seed, unscored=data.unscored)
-        drawn.cache[STANDING_IN] = True
+        drawn.cache[STANDING_IN] = 1.0 if is_naive else _shrunk(drawn, data)
         return Drawn(drawn, None)
+
+
+def _shrunk(drawn: EvalData, data: EvalData) -> float:
+    """What chance finds among the records of the whole, as a share of what it finds among those drawn."""
+    weights = []
+    for each in (drawn, data):
+        m, n = map(len, fewer(len(each.train), len(each.holdout), len(each.synthetic), each.seed))
+        weights.append(m * n / max(m + n, 1))
+    return min(math.sqrt(weights[0] / weights[1]), 1.0) if weights[1] else 1.0
 
 
 @metric(*NAMES, plan=Exchanged())
@@ -80,7 +92,8 @@ def membership(data: EvalData, shadows: int = 0) -> list[Figure]:
             f"shadows={shadows} must be an even number of models, since each has the other half of the rows"
         )
     if STANDING_IN in data.cache:
-        shadows = 0
+        outcome = play_battery(table_audit(data))
+        return figures_of(outcome, len(data.synthetic), "rows", chance=data.cache[STANDING_IN])
     if shadows and (data.retrain is None or not data.scorers):
         raise UserError(f"shadows={shadows}: there is no model here that scores rows and could be trained again")
     return figures_of(play_battery(table_audit(data, shadows)), len(data.synthetic), "rows")
@@ -168,7 +181,7 @@ def _categories(t: Tables) -> np.ndarray:
     return np.array([False] * len(t.numeric) + [size < 120 for size in t.sizes], dtype=bool)
 
 
-def figures_of(outcome: Outcome, made: int, noun: str, made_of: str = "") -> list[Figure]:
+def figures_of(outcome: Outcome, made: int, noun: str, made_of: str = "", chance: float = 1.0) -> list[Figure]:
     """The figures of a battery.
 
     Arguments:
@@ -176,7 +189,12 @@ def figures_of(outcome: Outcome, made: int, noun: str, made_of: str = "") -> lis
         made: Synthetic records that it was played with.
         noun: What is judged, in the plural.
         made_of: What the synthetic records are, where they are something else.
+        chance: What the distance from a guess is multiplied by, where it is told for more records than were judged.
     """
+
+    def told_for(value: float, guess: float) -> float:
+        return guess + chance * (value - guess)
+
     found = []
     for group, stem in ((ALL, "privacy/membership"), (OUTLIERS, "privacy/membership_outliers")):
         games = [game for game in outcome.games if game.group == group]
@@ -191,14 +209,23 @@ def figures_of(outcome: Outcome, made: int, noun: str, made_of: str = "") -> lis
         trials = outcome.trials() if group == ALL else ()
         found.append(
             Figure(
-                f"{stem}_auc", best.auc, "lower", ideal=0.5, n=best.others, note=note, trials=trials, finding=finding
+                f"{stem}_auc",
+                told_for(best.auc, 0.5),
+                "lower",
+                ideal=0.5,
+                n=best.others,
+                note=note,
+                trials=trials,
+                finding=finding,
             )
         )
         for rate, end in ((0.01, "tpr1"), (0.001, "tpr01")):
             if rate in best.rates and f"{stem}_{end}" in NAMES:
                 r = best.rates[rate]
                 note = f"{best.name}; {r.low:.3f} to {r.high:.3f}, corrected for {len(outcome.games)} games"
-                found.append(Figure(f"{stem}_{end}", r.value, "lower", ideal=rate, n=best.others, note=note))
+                found.append(
+                    Figure(f"{stem}_{end}", told_for(r.value, rate), "lower", ideal=rate, n=best.others, note=note)
+                )
     missing = {name: _refused(outcome, name) for name in NAMES if name not in {figure.name for figure in found}}
     if missing:
         raise Incomplete(found, missing)
