@@ -83,7 +83,7 @@ def join(place: Place, is_on_gpus: bool) -> None:
     if sys.platform == "linux" and (place.meeting.startswith("file://") or "//127.0.0.1" in place.meeting):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # all are here: no name of this machine must be known
     dist.init_process_group(
-        "nccl" if is_on_gpus else "gloo",
+        "cpu:gloo,cuda:nccl" if is_on_gpus else "gloo",
         init_method=place.meeting,
         rank=place.rank,
         world_size=place.count,
@@ -128,6 +128,14 @@ def total(value: Tensor) -> Tensor:
     summed = value.detach().clone()
     dist.all_reduce(summed)
     return summed
+
+
+def spread(value: Tensor, reader: int) -> None:
+    """Writes into a tensor of all processes what one of them has in it."""
+    if count() > 1:
+        import torch.distributed as dist
+
+        dist.broadcast(value, src=reader)
 
 
 def told(value: T) -> T:

@@ -27,6 +27,7 @@ from datakiln.data.tables.conversion import Text, text_to_parquet
 from datakiln.data.tables.facts import GatheredFacts, SeriesFacts
 from datakiln.data.tables.files import read_table_file
 from datakiln.data.tables.large import RowStore, open_file
+from datakiln.data.tables.parts import Part
 from datakiln.data.tables.streaming import RowSample, hashed
 from datakiln.data.tables.tables import FileData
 from datakiln.data.tables.types import infer_schema
@@ -103,7 +104,7 @@ def test_text_in_pieces_gives_the_table_it_gives_in_memory(name, tmp_path):
     path = tmp_path / "x.csv"
     path.write_text(TEXTS[name])
     notes, writings = text_to_parquet(Text(path), tmp_path / "x.parquet")
-    store, whole = RowStore([tmp_path / "x.parquet"]), read_table_file(path)
+    store, whole = RowStore([Part.of(tmp_path / "x.parquet")]), read_table_file(path)
     assert len(store) == -(-len(whole.frame) // GROUP)
     made = pd.concat([frame for _, frame in store.frames()], ignore_index=True)
     pd.testing.assert_frame_equal(made, whole.frame)

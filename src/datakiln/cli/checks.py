@@ -14,7 +14,7 @@ from datakiln.cli.options import declared
 from datakiln.cli.private import check_privacy
 from datakiln.cli.strict import check_guarantee, check_report, check_strict
 from datakiln.data.pictures import finding
-from datakiln.data.tables.finding import check_table, find_file
+from datakiln.data.tables.finding import check_table
 from datakiln.errors import UserError, near
 from datakiln.jobs.lengths import budget_seconds
 from datakiln.spec import doublings
@@ -229,7 +229,7 @@ def check_path(cfg: DictConfig) -> None:
         if folder.is_dir() and str(other) not in choices.names("data", _folders()):
             finding.check_pictures(folder, True, "data.other")
     if reads == "table" and path:
-        check_table(find_file(str(path), data_dir))
+        check_table(str(path), data_dir)
 
 
 def check_step_rules(cfg: DictConfig) -> None:

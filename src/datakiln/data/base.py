@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from datakiln.codecs.base import Codec
+from datakiln.data.stored import Stored
 from datakiln.errors import UserError
 from datakiln.privacy.budget import Privacy
 from datakiln.privacy.gradients import poisson
@@ -58,12 +59,22 @@ class Inputs:
     Arguments:
         paths: The files, in the order that their hash goes by.
         is_read_again: Whether training reads them again, and not what was read of them at the start.
+        told: What else there is of the data besides their content, such as what the names of their folders tell.
     """
 
-    def __init__(self, paths: Sequence[Path], is_read_again: bool = False) -> None:
+    def __init__(self, paths: Sequence[Path | Stored], is_read_again: bool = False, told: str = "") -> None:
         """See the class."""
-        self.paths, self.is_read_again = list(paths), is_read_again
+        self.paths, self.is_read_again, self.told = list(paths), is_read_again, told
         self._stats = [_stat(path) for path in self.paths]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all that were there."""
+        return sum(stat[0] for stat in self._stats if stat is not None)
+
+    def sha256(self, always_joined: bool = False) -> str:
+        """See `files_sha256`; raises `OSError`."""
+        return files_sha256(self.paths, always_joined, self.told)
 
     def only(self, kept: Sequence[int], is_read_again: bool) -> Inputs:
         """Of those alone, by position, as they were at the time."""
@@ -71,12 +82,12 @@ class Inputs:
         made.paths, made._stats = [self.paths[i] for i in kept], [self._stats[i] for i in kept]
         return made
 
-    def touched(self) -> list[Path]:
+    def touched(self) -> list[Path | Stored]:
         """Those with another size or time of change than at the start, or that are gone."""
         return [path for path, before in zip(self.paths, self._stats, strict=True) if _stat(path) != before]
 
 
-def _stat(path: Path) -> tuple[int, int] | None:
+def _stat(path: Path | Stored) -> tuple[int, int] | None:
     try:
         found = path.stat()
     except OSError:
@@ -84,20 +95,21 @@ def _stat(path: Path) -> tuple[int, int] | None:
     return found.st_size, found.st_mtime_ns
 
 
-def files_sha256(paths: Sequence[Path], always_joined: bool = False) -> str:
+def files_sha256(paths: Sequence[Path | Stored], always_joined: bool = False, told: str = "") -> str:
     """SHA-256 of a file, or of the hashes of several.
 
     Arguments:
         paths: The files, in order.
         always_joined: Whether a single one is hashed as several are.
+        told: See `Inputs`; hashed as well where there is any.
     """
     digests = []
     for path in paths:
         with path.open("rb") as file:
             digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-    if len(digests) == 1 and not always_joined:
+    if len(digests) == 1 and not always_joined and not told:
         return digests[0]
-    return hashlib.sha256("".join(digests).encode()).hexdigest()
+    return hashlib.sha256(("".join(digests) + told).encode()).hexdigest()
 
 
 class Loader(abc.ABC):
@@ -238,13 +250,13 @@ class GenerativeData(L.LightningDataModule, abc.ABC):
     privacy: Privacy = Privacy()
     released: Release | None = None
 
-    def changed_input(self) -> Path | None:
+    def changed_input(self) -> Path | Stored | None:
         """A file that is no more what was read of it, by size, time of change and then content; None: all are."""
         touched = self.originals.touched() if self.originals is not None else []
         if not touched or self.originals is None:
             return None
         try:
-            now = files_sha256(self.originals.paths, always_joined=self.kind == "image")
+            now = self.originals.sha256(always_joined=self.kind == "image")
         except OSError:  # gone, or not to be read any more
             return touched[0]
         return touched[0] if now != self.provenance.sha256 else None

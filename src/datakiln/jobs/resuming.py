@@ -13,13 +13,14 @@ from torch import Tensor
 
 from datakiln.callbacks.chosen import Chosen
 from datakiln.console import Console
+from datakiln.data.stored import Stored
 from datakiln.errors import UserError
 from datakiln.jobs.training_state import check_training_state
 from datakiln.sampling.checkpoints import read_checkpoint
 
 
 def checkpoint_to_go_on_from(
-    wanted: str | None, folder: Path, console: Console, identity: Mapping[str, Any], files: Sequence[Path] = ()
+    wanted: str | None, folder: Path, console: Console, identity: Mapping[str, Any], files: Sequence[Path | Stored] = ()
 ) -> str | None:
     """The checkpoint for `ckpt_path=`, or None to start from the beginning.
 
@@ -76,7 +77,7 @@ def fit_on_all_rows(wanted: str | None, folder: Path) -> Chosen | None:
     return Chosen.from_state(state, f"checkpoint {path}")
 
 
-def _check(path: Path, wanted: str, identity: Mapping[str, Any], files: Sequence[Path]) -> None:
+def _check(path: Path, wanted: str, identity: Mapping[str, Any], files: Sequence[Path | Stored]) -> None:
     content = read_checkpoint(path)
     if "loops" not in content:
         raise UserError(f"ckpt_path={wanted} holds weights for sampling only; give the last.ckpt beside it to go on")
@@ -109,7 +110,7 @@ def _alike(a: Any, b: Any) -> bool:  # noqa: ANN401 (any part of a state)
     return bool(a == b)
 
 
-def _newer(files: Sequence[Path], checkpoint: Path) -> str:
+def _newer(files: Sequence[Path | Stored], checkpoint: Path) -> str:
     """Names a file of several that was written after the checkpoint; "" where there is none, or only one."""
     since = checkpoint.stat().st_mtime
     newer = [file for file in files if file.exists() and file.stat().st_mtime > since]

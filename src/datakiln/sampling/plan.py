@@ -22,6 +22,7 @@ from pyarrow import ArrowException, fs
 from datakiln import strictjson
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.console import Console
+from datakiln.data.tables.finding import is_store
 from datakiln.errors import UserError
 from datakiln.sampling.rejection import Request
 from datakiln.sampling.synthesizer import Synthesizer, fingerprint
@@ -29,7 +30,6 @@ from datakiln.sampling.writing import write_part
 from datakiln.spec import PLAIN, Sampling
 
 MANIFEST, MARKS = "_manifest.json", "_marks"  # readers of folders of Parquet files pass over names that begin like this
-STORES = re.compile(r"(s3|gs|hdfs|abfss?)://")
 PIECE = 1 << 20
 MOST_PARTS = 1_000_000
 
@@ -79,11 +79,6 @@ class Plan:
     def mine(self) -> range:
         """Parts of this process."""
         return range(self.worker - 1, self.parts, self.workers)
-
-
-def is_store(out: str) -> bool:
-    """Whether a place is in an object store and not a folder."""
-    return STORES.match(out) is not None
 
 
 def write_plan(

@@ -128,7 +128,7 @@ def read_table_file(
         raise UserError(f"{name}: not a Parquet file (damaged, or cut off at its start)")
     else:
         frame, notes, writings = read_delimited(raw, name, encoding, delimiter, names, most_columns)
-    _check(frame, name, least)
+    check_frame(frame, name, least)
     return TableContent(frame, notes, sha256, writings, storage)
 
 
@@ -157,7 +157,8 @@ def _unpacked(raw: bytes, name: str) -> bytes:
         raise UserError(f"{name}: the gzip file is damaged ({error})") from None
 
 
-def _check(frame: pd.DataFrame, name: str, least: int) -> None:
+def check_frame(frame: pd.DataFrame, name: str, least: int = MIN_ROWS) -> None:
+    """Raises `UserError` for a table of too few rows, without columns, or with infinite cells."""
     if not len(frame):
         needed = "1 row is" if least == 1 else f"{least} rows are"
         raise UserError(f"{name}: the file has a header but no rows; at least {needed} needed")

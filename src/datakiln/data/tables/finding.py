@@ -4,12 +4,35 @@ from __future__ import annotations
 
 import difflib
 import glob
+import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from datakiln.errors import UserError
 
 SUFFIXES = {".csv", ".tsv", ".txt", ".parquet", ".pq", ".gz"}
 PARQUET = (".parquet", ".pq")
+STORES = re.compile(r"(s3|gs|hdfs|abfss?)://")
+
+
+def is_store(place: str) -> bool:
+    """Whether a place is in an object store and not on this machine."""
+    return STORES.match(place) is not None
+
+
+def check_address(address: str) -> None:
+    """Raises `UserError` for keys in an address: a run keeps its options, and shows them."""
+    if re.match(r"s3://[^/?]*@", address):
+        raise UserError(
+            "data.path=s3://...@...: keys in an address would be kept with the run; set AWS_ACCESS_KEY_ID and"
+            " AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, instead"
+        )
+
+
+def is_hidden(names: Sequence[str]) -> bool:
+    """Whether a path below a folder is none of its data, as Spark and pyarrow have it: `_SUCCESS`, `.x`, `_marks/x`."""
+    return any(name.startswith(".") or (name.startswith("_") and "=" not in name) for name in names)
 
 
 def find_file(path: str | Path, data_dir: str | None) -> Path:
@@ -23,8 +46,7 @@ def find_file(path: str | Path, data_dir: str | None) -> Path:
 def parts_of(path: Path) -> list[Path] | None:
     """The Parquet files that a folder or a pattern such as parts/*.parquet stands for; None for any other path."""
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in PARQUET and not p.name.startswith("."))
-        return found or None
+        return _inside(path) or None
     if path.exists() or not glob.has_magic(str(path)):
         return None
     found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
@@ -36,8 +58,23 @@ def parts_of(path: Path) -> list[Path] | None:
     return found
 
 
-def check_table(path: Path) -> None:
-    """Raises `UserError` for what is neither a file nor Parquet files."""
+def _inside(folder: Path) -> list[Path]:
+    """Parquet files in a folder and those in it, by name; links to folders, which may lead back, are passed over."""
+    names = [
+        os.path.relpath(os.path.join(place, name), folder)
+        for place, _, files in os.walk(folder)
+        for name in files
+        if name.lower().endswith(PARQUET)
+    ]
+    return [folder / name for name in sorted(names) if not is_hidden(Path(name).parts)]
+
+
+def check_table(place: str, data_dir: str | None) -> None:
+    """Raises `UserError` for what is neither a file nor Parquet files, as far as this machine knows."""
+    if is_store(place):
+        check_address(place)
+        return
+    path = find_file(place, data_dir)
     if parts_of(path) is None:
         check_is_file(path)
 

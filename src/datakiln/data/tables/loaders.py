@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from datakiln import processes
 from datakiln.data.base import Loader
 from datakiln.spec import Batch
 
@@ -23,9 +24,13 @@ class StreamLoader(Loader):
     the buffers it still needs. Rows far apart in the file meet in a batch only if their groups share a buffer: of a
     file sorted by a column, a batch sees as many places as a buffer has groups.
 
+    Processes that train together share out the groups of a buffer, so that each is read and encoded by one of them, and
+    give each other what they read: all have the batches that one process has, and end together.
+
     Arguments:
         sizes: Training rows of each row group.
         read: Encodes the training rows of a row group: x of shape (n, D), label indices (n,) or None.
+        is_labelled: Whether there are label indices.
         width: D.
         batch_size: Rows a batch.
         seed: With the epoch, decides the order.
@@ -36,6 +41,7 @@ class StreamLoader(Loader):
         self,
         sizes: Sequence[int],
         read: Callable[[int], Encoded],
+        is_labelled: bool,
         width: int,
         batch_size: int,
         seed: int = 0,
@@ -44,6 +50,7 @@ class StreamLoader(Loader):
         """See the class."""
         super().__init__(min(batch_size, sum(sizes)), seed)
         self.sizes, self.read, self.width, self.sample = list(sizes), read, width, sample
+        self.is_labelled = is_labelled
 
     @property
     def x(self) -> Tensor | None:
@@ -101,18 +108,24 @@ class StreamLoader(Loader):
     def _filled(self, groups: list[int]) -> Encoded:
         """The rows of a buffer in the order of its groups."""
         x = torch.empty(sum(self.sizes[g] for g in groups), self.width)
-        y, at = None, 0
-        for group in groups:
+        y = torch.empty(len(x), dtype=torch.int64) if self.is_labelled else None
+        rows = torch.tensor([0, *(self.sizes[g] for g in groups)]).cumsum(0).tolist()
+        for turn, group in enumerate(groups):
+            if turn % processes.count() != processes.rank():
+                continue
+            at = slice(rows[turn], rows[turn + 1])
             part, labels = self.read(group)
-            x[at : at + len(part)] = part
-            if labels is not None:
-                y = torch.empty(len(x), dtype=labels.dtype) if y is None else y
-                y[at : at + len(part)] = labels
-            at += len(part)
-        if at != len(x):
-            raise RuntimeError(
-                f"row groups {groups} had {len(x)} training rows and now have {at}: the file has changed"
-            )
+            if len(part) != self.sizes[group]:
+                told = f"row group {group} had {self.sizes[group]} training rows and now has {len(part)}"
+                raise RuntimeError(f"{told}: the file has changed")
+            x[at] = part
+            if y is not None and labels is not None:
+                y[at] = labels
+        for turn in range(len(groups)):
+            at, reader = slice(rows[turn], rows[turn + 1]), turn % processes.count()
+            processes.spread(x[at], reader)
+            if y is not None:
+                processes.spread(y[at], reader)
         return x, y
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,8 +13,9 @@ import pandas as pd
 
 from datakiln.data.base import Inputs, Provenance
 from datakiln.data.tables.facts import Facts
-from datakiln.data.tables.finding import find_file, parts_of
-from datakiln.data.tables.large import RowStore
+from datakiln.data.tables.finding import find_file, is_store
+from datakiln.data.tables.large import Opened, RowStore
+from datakiln.data.tables.parts import Part, parts_at, parts_in
 from datakiln.errors import UserError, near
 
 
@@ -112,11 +114,11 @@ class SklearnTable:
 
 
 class TableFile:
-    """A person's own CSV, TSV or Parquet file, or a folder of Parquet files.
+    """A person's own CSV, TSV or Parquet file, or Parquet files in a folder or an object store.
 
     Arguments:
-        path: The file, or a folder or pattern of Parquet files; a relative one is looked for in the current folder,
-            then in `data_dir`.
+        path: The file, a folder or pattern of Parquet files, or an address such as s3://bucket/prefix/; a relative path
+            is looked for in the current folder, then in `data_dir`.
         target: Column that classes are taken from; None for a table without a label.
         encoding: Text encoding; None to take UTF-8, or what a byte order mark says.
         delimiter: Character between the fields of a text file, or its name, such as "tab"; None to find it.
@@ -146,7 +148,7 @@ class TableFile:
             raise UserError(f"data.delimiter={delimiter!r} must be a single character, or {', '.join(DELIMITERS)}")
         if streaming not in (True, False, "auto"):
             raise UserError(f"data.streaming={streaming} must be auto, true or false")
-        self.path, self.streaming, self.cache = Path(path).expanduser(), streaming, Path(cache)
+        self.path, self.streaming, self.cache = path, streaming, Path(cache)
         self.target, self.encoding, self.delimiter, self.most_columns = target, encoding, delimiter, most_columns
         self.names = None if names is None else [str(name) for name in names]
 
@@ -155,10 +157,14 @@ class TableFile:
         from datakiln.data.tables.files import read_table_file
         from datakiln.data.tables.limits import is_too_large
 
+        if is_store(self.path):
+            return self._of_parts(*parts_at(self.path), self.path)
         path = find_file(self.path, data_dir)
-        parts = parts_of(path)
-        if parts is not None or self.streaming is True or (self.streaming == "auto" and is_too_large(path)):
-            return self._on_disk(path, parts)
+        found = parts_in(path)
+        if found is not None:
+            return self._of_parts(*found, str(path.resolve()))
+        if self.streaming is True or (self.streaming == "auto" and is_too_large(path)):
+            return self._on_disk(path)
         inputs = Inputs([path])
         content = read_table_file(path, self.encoding, self.delimiter, self.names, most_columns=self.most_columns)
         self._check_target(list(content.frame.columns), path.name)
@@ -173,28 +179,40 @@ class TableFile:
             inputs=inputs,
         )
 
-    def _on_disk(self, path: Path, parts: list[Path] | None) -> RawTable:
-        from datakiln.data.tables.large import open_file, open_parts
+    def _on_disk(self, path: Path) -> RawTable:
+        from datakiln.data.tables.large import open_file
+
+        inputs = Inputs([path])
+        opened = open_file(path, self.cache, self.encoding, self.delimiter, self.names, self.most_columns)
+        inputs.is_read_again = opened.store.paths == inputs.paths  # and not a conversion of them
+        return self._streamed(opened, inputs, path.name, str(path.resolve()))
+
+    def _of_parts(self, parts: list[Part], notes: list[str], place: str) -> RawTable:
+        """The table of several files, from disk or their store, unless it is to be in memory."""
+        from datakiln.data.tables.files import check_frame
+        from datakiln.data.tables.large import open_parts
         from datakiln.data.tables.limits import check_columns
 
-        inputs = Inputs(parts or [path])
-        if parts is None:
-            opened = open_file(path, self.cache, self.encoding, self.delimiter, self.names, self.most_columns)
-        elif self.streaming is False:
-            raise UserError(f"data.streaming=false, but {path} is several files, which are read from disk only")
-        else:
-            opened = open_parts(parts)
-            check_columns(len(opened.store.names), path.name, self.most_columns)
-        inputs.is_read_again = list(opened.store.paths) == inputs.paths  # and not a conversion of them
-        self._check_target(opened.store.names, path.name)
-        size = sum(p.stat().st_size for p in parts or [path]) / 1e6
-        why = f"the table ({size:.0f} MB) is read from disk while it trains; memory does not grow with its rows"
-        provenance = Provenance("files", str(path.resolve()), opened.sha256)
-        empty = pd.DataFrame(columns=opened.store.names)
+        told = json.dumps([dict(part.cells) for part in parts]) if parts[0].cells else ""
+        inputs = Inputs([part.file for part in parts], is_read_again=self.streaming is not False, told=told)
+        opened = open_parts(parts, inputs)
+        check_columns(len(opened.store.names), place, self.most_columns)
+        streamed = self._streamed(opened._replace(notes=[*opened.notes, *notes]), inputs, place, place)
+        if self.streaming is not False:
+            return streamed
+        frames = [frame for _, frame in opened.store.frames()]
+        frame = pd.concat(frames, ignore_index=True) if frames else streamed.frame
+        check_frame(frame, opened.store.title)
+        return replace(streamed, frame=frame, store=None, notes=(*opened.notes, *notes))
+
+    def _streamed(self, opened: Opened, inputs: Inputs, name: str, place: str) -> RawTable:
+        self._check_target(opened.store.names, name)
+        size = f"{inputs.size / 1e6:.0f} MB"
+        why = f"the table ({size}) is read from disk while it trains; memory does not grow with its rows"
         return RawTable(
-            empty,
+            pd.DataFrame(columns=opened.store.names),
             self.target,
-            provenance,
+            Provenance("files", place, opened.sha256),
             notes=(*opened.notes, why),
             store=opened.store,
             writings=opened.writings,

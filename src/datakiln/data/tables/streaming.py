@@ -140,7 +140,7 @@ class Stream:
     ) -> None:
         """Raises `UserError` for too few rows."""
         if store.rows < MIN_ROWS:
-            raise UserError(f"{store.paths[0].name}: {store.rows} rows are too few; at least {MIN_ROWS} are needed")
+            raise UserError(f"{store.title}: {store.rows} rows are too few; at least {MIN_ROWS} are needed")
         self.store, self.names, self.label, self.shared, self.seed = store, list(names), label, shared, seed
         self.judged = max(sample // JUDGED, 1)
         self.val, self.test = (min(share, self.judged / store.rows) for share in split[1:])
@@ -152,7 +152,7 @@ class Stream:
         held: dict[str, list[pd.DataFrame]] = {"val": [], "test": []}
         for group in _shown(range(len(self.store)), "reading"):
             frame = self.store.frame(group, self.names)
-            check_finite(frame, self.store.paths[0].name)
+            check_finite(frame, self.store.parts[self.store.groups[group].file].name)
             for name, fact in facts.items():
                 fact.update(frame[name])
             places = self.store.places(group)

@@ -433,7 +433,8 @@ class TableData(GenerativeData):
         if self.fitted is not None:
             sizes, sample, width = self.fitted.sizes, self.fitted.sample, self.spec.shape[0]
             sampled = functools.partial(self.codec.encode, sample, dequantise=True)
-            return StreamLoader(sizes, self._read_group, width, self.batch_size, self.seed, sampled)
+            is_labelled = self.codec.label_codec is not None
+            return StreamLoader(sizes, self._read_group, is_labelled, width, self.batch_size, self.seed, sampled)
         size = self.batch_size
         if self.least_batches:
             batches = round(self.least_batches * max(len(self.spec.columns) / USUAL_COLUMNS, 1.0))
@@ -461,10 +462,10 @@ class TableData(GenerativeData):
 
 
 class FileData(TableData):
-    """A person's own CSV, TSV or Parquet file.
+    """A person's own CSV, TSV or Parquet file, or Parquet files in a folder or an object store.
 
     Arguments:
-        path: The file; a relative one is also looked for under `data_dir`.
+        path: See `TableFile`.
         codec: See `TableData`.
         target: Label column, or None.
         encoding: Of a text file that is not UTF-8.
