@@ -14,11 +14,15 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 from bench._process import Cost, Row, alone, memory
 
@@ -36,7 +40,10 @@ def run() -> list[Row]:
             write_table(Path(folder) / f"{n}.parquet", n)
         for model in os.environ.get("SCALE_MODELS", "tvae").split(","):
             for streaming in (False, True):
-                costs = {n: alone("bench.scale", f"train({folder!r}, {n}, {streaming}, {model!r})") for n in sizes}
+                costs = {
+                    n: alone("bench.scale", f"train({f'{folder}/{n}.parquet'!r}, {streaming}, {model!r})")
+                    for n in sizes
+                }
                 rows += [_row(model, streaming, n, costs[n], costs[sizes[0]], n / sizes[0]) for n in sizes]
     return rows
 
@@ -55,21 +62,27 @@ def _row(model: str, streaming: bool, n: int, cost: Cost, first: Cost, times: fl
 
 def write_table(path: Path, n: int) -> None:
     """Adult's rows over and over, each number moved a little, no two copies alike."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
+
+    writer: pq.ParquetWriter | None = None
+    for table in pieces(n):
+        writer = writer or pq.ParquetWriter(path, table.schema)
+        writer.write_table(table)
+    if writer is not None:
+        writer.close()
+
+
+def pieces(n: int) -> Iterator[pa.Table]:
+    """These rows, some at a time."""
+    import pyarrow as pa
 
     from datakiln.data.sets.adult import AdultTable
 
     frame = AdultTable()(os.environ.get("DATA_DIR")).frame
     rng = np.random.default_rng(0)
-    writer: pq.ParquetWriter | None = None
     for start in range(0, n, PIECE):
         at = np.arange(start, min(start + PIECE, n)) % len(frame)
-        table = pa.Table.from_pandas(_moved(frame.take(at).reset_index(drop=True), rng), preserve_index=False)
-        writer = writer or pq.ParquetWriter(path, table.schema)
-        writer.write_table(table)
-    if writer is not None:
-        writer.close()
+        yield pa.Table.from_pandas(_moved(frame.take(at).reset_index(drop=True), rng), preserve_index=False)
 
 
 def _moved(frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
@@ -81,7 +94,7 @@ def _moved(frame: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
     return frame
 
 
-def train(folder: str, n: int, streaming: bool, model: str) -> dict[str, Any]:
+def train(path: str, streaming: bool | str, model: str) -> dict[str, Any]:
     """CPU-seconds of reading and fitting the codec, of one epoch, and the process's peak memory in MB."""
     import logging
     import warnings
@@ -99,9 +112,9 @@ def train(folder: str, n: int, streaming: bool, model: str) -> dict[str, Any]:
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    options = [f"model={model}", "data=csv", f"data.path={folder}/{n}.parquet", "data.target=income"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("train", overrides=[*options, f"data.streaming={streaming}", f"output_dir={folder}/run"])
+    options = [f"model={model}", "data=csv", f"data.path='{path}'", "data.target=income"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):  # nothing is written to the run's folder
+        cfg = compose("train", overrides=[*options, f"data.streaming={streaming}", "output_dir=unused"])
     start = time.process_time()
     data = instantiate(cfg.data, _convert_="all")
     data.setup("fit")
