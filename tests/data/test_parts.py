@@ -11,6 +11,8 @@ import pytest
 import torch
 from pyarrow import fs
 
+from datakiln.api.config import composed
+from datakiln.api.fitting import source_of
 from datakiln.codecs.tables.bins import Bins
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.data.stored import Stored
@@ -119,6 +121,21 @@ def test_a_folder_in_memory_has_the_rows_that_are_read_from_disk(tmp_path):
     data = data_of(tmp_path / "t", streaming=False, outliers=3.0, duplicates=True)
     data.setup("fit")
     assert data.originals.is_read_again is False and len(data.frames["train"]) > 150
+
+
+def test_from_python_folders_in_folders_and_addresses_are_tables(tmp_path):
+    hive(tmp_path / "t", ["year=2023"])
+    (tmp_path / "pictures" / "cats").mkdir(parents=True)
+    address = "s3://bucket/x/?endpoint_override=127.0.0.1:9&scheme=http"
+    for place, kind, data in (
+        (tmp_path / "t", "table", "csv"),
+        (tmp_path / "pictures", "image", "image_folder"),
+        (address, "table", "csv"),
+    ):
+        source = source_of(str(place))
+        assert source.kind == kind and f"data={data}" in source.words
+        with composed(["model=vae", *source.words]) as cfg:
+            assert cfg.data.path == str(place)
 
 
 def test_of_very_many_files_one_is_open_at_a_time(tmp_path, monkeypatch):

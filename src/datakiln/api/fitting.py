@@ -17,6 +17,7 @@ from datakiln.api.config import composed, gathered, quoted, words
 from datakiln.api.process import as_it_was, numbers_as_they_were, quietly
 from datakiln.cli import choices, signatures
 from datakiln.cli.checks import check, check_arguments
+from datakiln.data.tables.finding import is_store, parts_of
 from datakiln.errors import UserError, near
 from datakiln.storage import cache_dir, leaving_no_trace
 
@@ -48,8 +49,9 @@ def fit(
     Ctrl-C ends the training and gives the model of the best epoch so far, if there is one.
 
     Arguments:
-        data: A DataFrame, whose dtypes samples come back with; a CSV, TSV or Parquet file, or a folder of Parquet
-            files; a folder of pictures; or the name of a data set, such as "iris" (see `datakiln train --help`).
+        data: A DataFrame, whose dtypes samples come back with; a CSV, TSV or Parquet file; a folder of Parquet files,
+            or the address of one in an object store; a folder of pictures; or the name of a data set, such as "iris"
+            (see `datakiln train --help`).
         model: Its name, such as "tabar", "ctgan" or "vae"; None for "tabar" on tables and "vae" on pictures.
         target: Label column of the table, for conditional models and for figures of utility.
         epochs: Passes over the training rows; None for what the model's own settings say.
@@ -173,16 +175,18 @@ def _named_or_file(text: str, target: str | None, data_dir: Any, may_be_name: bo
             raise UserError(f"target={target!r} is for tables of your own; data={text!r} has the label it has")
         kind = signatures.attribute(str(choices.keys("data", text)["data._target_"]), "kind")
         return DataSource(str(kind), [f"data={text}"])
+    label = [] if target is None else [f"data.target={quoted(str(target))}"]
+    if is_store(text):
+        return DataSource("table", ["data=csv", f"data.path={quoted(text)}", *label])
     path = Path(text).expanduser()
     if not path.exists() and data_dir is not None and (Path(str(data_dir)) / path).exists():
         path = Path(str(data_dir)) / path
     if not path.exists():
         raise UserError(_nowhere(text, path, named))
-    if path.is_dir() and not any(path.glob("*.parquet")):
+    if path.is_dir() and parts_of(path) is None:
         if target is not None:
             raise UserError(f"target={target!r} is for tables; the classes of pictures are the subfolders they lie in")
         return DataSource("image", ["data=image_folder", f"data.path={quoted(str(path))}"])
-    label = [] if target is None else [f"data.target={quoted(str(target))}"]
     return DataSource("table", ["data=csv", f"data.path={quoted(str(path))}", *label])
 
 

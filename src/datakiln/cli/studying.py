@@ -73,9 +73,9 @@ def study_pair(cfg: DictConfig, wish: Wish, console: Console) -> None:
         raise UserError(f"study={wish.name} of folders of pictures is not there; give run=, or tables as real=")
     if wish.name == "augmentation":
         raise UserError("study=augmentation trains generators, which files have none of; give run=FOLDER")
-    raw = TableFile(str(real), cfg.target)(None)
+    raw = TableFile(str(real), cfg.target, streaming=False)(None)
     names = (f"real={real}", f"synthetic={made}", f"holdout={unseen}")
-    frames = TableFile(str(made), None)(None).frame, read_table_file(unseen, least=1).frame
+    frames = TableFile(str(made), None, streaming=False)(None).frame, read_table_file(unseen, least=1).frame
     data, lines = paired(raw.frame, frames[0], raw.label, int(cfg.seed), frames[1], names)
     for line in lines:
         console.print(line, style="yellow", soft_wrap=True)

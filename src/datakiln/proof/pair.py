@@ -36,8 +36,8 @@ def evaluate_tables(cfg: DictConfig, metrics: Sequence[Any], folder: Path, conso
     Raises:
         UserError: A file cannot be read, or the tables do not belong together; see `paired`.
     """
-    raw = TableFile(str(cfg.real), cfg.target)(None)
-    made = TableFile(str(cfg.synthetic), None)(None).frame
+    raw = TableFile(str(cfg.real), cfg.target, streaming=False)(None)
+    made = TableFile(str(cfg.synthetic), None, streaming=False)(None).frame
     unseen = None if cfg.holdout is None else read_table_file(Path(str(cfg.holdout)), least=1).frame
     names = (f"real={cfg.real}", f"synthetic={cfg.synthetic}", f"holdout={cfg.holdout}")
     data, lines = paired(raw.frame, made, raw.label, int(cfg.seed), unseen, names)
