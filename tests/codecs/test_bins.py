@@ -94,7 +94,7 @@ def test_a_compact_row_has_one_code_per_column():
     frame = table()
     codec = compact(frame)
     x = codec.encode(frame)
-    assert x.shape == (600, 5) and [block.kind for block in codec.spec.blocks] == ["code"] * 5
+    assert x.shape == (600, 6) and [block.kind for block in codec.spec.blocks] == ["code"] * 6, "a date takes two"
     sizes = torch.tensor([block.size for block in codec.spec.blocks])
     assert torch.equal(x, x.round()) and (x >= 0).all() and (x < sizes).all()
     assert (x.amax(dim=0) == sizes - 1).all(), "every code occurs"
@@ -113,11 +113,11 @@ def test_unknown_cells_are_nan():
     codec = compact(frame)
     other = frame.head(3).assign(city=["Oslo", "Paris", None], count=[5, 6, 10**6])
     x = codec.encode(other)
-    assert torch.isnan(x[:, 4]).tolist() == [False, True, True]
-    assert not torch.isnan(x[:, :4]).any()
+    assert torch.isnan(x[:, 5]).tolist() == [False, True, True]
+    assert not torch.isnan(x[:, :5]).any()
     known = codec.encode_known({"city": pd.Series(["Rome"]), "amount": pd.Series([None], dtype=float)}, 4)
-    assert torch.isnan(known[:, 1:4]).all() and torch.equal(known[:, [0, 4]], codec.encode(
-        frame[(frame["city"] == "Rome") & frame["amount"].isna()].head(1))[:, [0, 4]].expand(4, 2))  # fmt: skip
+    assert torch.isnan(known[:, 1:5]).all() and torch.equal(known[:, [0, 5]], codec.encode(
+        frame[(frame["city"] == "Rome") & frame["amount"].isna()].head(1))[:, [0, 5]].expand(4, 2))  # fmt: skip
 
 
 def test_one_hot_bins_say_the_same():

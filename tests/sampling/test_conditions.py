@@ -155,7 +155,7 @@ def test_a_model_that_knows_columns_is_told_equalities_as_encoded_cells():
     known = {
         c.name for c in codec.spec.columns if not torch.isnan(rows[:, c.blocks[0].start : c.blocks[-1].stop]).any()
     }
-    assert known == {"sex", "day"}
+    assert known == {"sex", "day", "day (weekday)"}
     expected = codec.encode(wanted)[0]
     free = torch.isnan(rows[0])
     assert torch.equal(rows[0][~free], expected[~free])

@@ -11,6 +11,7 @@ from torch import Tensor
 from datakiln.codecs.tables.bins import Bins
 from datakiln.codecs.tables.choice import ChoiceColumn
 from datakiln.codecs.tables.column import ColumnCodec
+from datakiln.codecs.tables.dates import Dates
 from datakiln.codecs.tables.number import NumberColumn
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.domains import Region
@@ -32,7 +33,7 @@ def codes_within(codec: TableCodec, regions: Mapping[str, Region]) -> dict[int, 
     for place, part in enumerate(places):
         if part.name not in regions or part.name in codec.plan.shifted:
             continue
-        allowed = _codes(columns[part.name], regions[part.name])
+        allowed = _codes(columns[part.name], regions[part.name], codec.dates.get(part.name))
         if allowed is None:
             continue
         equal = part.blocks[0].size - len(allowed)  # states of equality with another column, whatever its value
@@ -42,7 +43,7 @@ def codes_within(codec: TableCodec, regions: Mapping[str, Region]) -> dict[int, 
     return found
 
 
-def _codes(column: ColumnCodec, region: Region) -> np.ndarray | None:
+def _codes(column: ColumnCodec, region: Region, dates: Dates | None) -> np.ndarray | None:
     if isinstance(column, ChoiceColumn):
         allowed = np.zeros(column.width, dtype=bool)
         own = [position for position in region.positions if position < len(column.values)]
@@ -57,6 +58,8 @@ def _codes(column: ColumnCodec, region: Region) -> np.ndarray | None:
     near = column.grid.step  # what is rounded to a value may lie in the code beside it
     low, high = column.encoder.knots[:, 0] - near, column.encoder.knots[:, -1] + near
     low, high = (np.where(column.encoder.is_single, column.encoder.knots[:, 0], ends) for ends in (low, high))
+    if dates is not None:  # whole weeks or months of the dates asked for
+        low, high = dates.began(low), dates.began(high + 1)
     inside = [(high >= interval.low) & (low <= interval.high) for interval in region.intervals]
     allowed = np.logical_or.reduce(inside) if inside else np.zeros(len(low), dtype=bool)
     return np.append(allowed, region.missing) if column.missing else allowed

@@ -15,6 +15,7 @@ from datakiln.codecs.tables.bins import Bins
 from datakiln.codecs.tables.choice import ChoiceColumn
 from datakiln.codecs.tables.column import ColumnCodec
 from datakiln.codecs.tables.columns import ColumnsCodec
+from datakiln.codecs.tables.dates import Dates, taken_apart
 from datakiln.codecs.tables.generated import GeneratedColumn
 from datakiln.codecs.tables.number import NumberColumn
 from datakiln.codecs.tables.relations.plan import Plan
@@ -35,9 +36,10 @@ class TableCodec(ColumnsCodec):
 
     Attributes:
         columns: Of the schema, in user units.
-        inner: What is laid out: without columns that are computed from others, and with the distance in place of those
-            of which a distance from others is learnt.
+        inner: What is laid out: without columns that are computed from others, with the distance in place of those of
+            which a distance from others is learnt, and with their parts in place of dates that are taken apart.
         plan: Relations between the columns.
+        dates: How dates are taken apart, by name.
         equal_to: The columns that a number often equals, by its name.
     """
 
@@ -46,6 +48,7 @@ class TableCodec(ColumnsCodec):
     columns: list[ColumnCodec]
     inner: list[ColumnCodec]
     plan: Plan
+    dates: dict[str, Dates]
     equal_to: dict[str, list[str]]
 
     def fit(
@@ -67,9 +70,10 @@ class TableCodec(ColumnsCodec):
         """
         self.schema, self.plan = schema, Plan(relations, schema)
         known = tallies or {}
+        self.dates = self._taken_apart(frame)
         self.columns = [self._fitted(field, frame, known.get(field.name)) for field in schema.fields]
-        shifts = {name: self._shift(name, frame) for name in self.plan.shifted}
-        self.inner = self._to_lay_out(shifts)
+        parts = {name: [self._shift(name, frame)] for name in self.plan.shifted}
+        self.inner = self._to_lay_out(parts | {name: self._parts(name, frame) for name in self.dates})
         self.equal_to = equalities.find(self._numbers(frame)) if self.places else {}
         self._lay_out(len(frame) if rows is None else rows, self._shares(frame, known))
         if self.spec.shape[0] == 0:
@@ -86,7 +90,7 @@ class TableCodec(ColumnsCodec):
             rows: About how many there are to train on.
             shares: Of the label's classes; empty without one.
         """
-        self.schema, self.plan = schema, Plan([], schema)
+        self.schema, self.plan, self.dates = schema, Plan([], schema), {}
         self.columns = columns
         self.inner, self.equal_to = self._to_lay_out({}), {}
         self._lay_out(rows, shares)
@@ -113,7 +117,7 @@ class TableCodec(ColumnsCodec):
             return ChoiceColumn.from_counts(field, counts, missing, limit, is_complete, found)
         series = series if tally is None else tally.completed(series)
         if field.is_numeric:
-            is_laid = field.name not in self.plan.computed and field.name not in self.plan.shifted
+            is_laid = not any(field.name in others for others in (self.plan.computed, self.plan.shifted, self.dates))
             encoder = self.numeric() if is_laid else MinMax()
             return NumberColumn.fit(field, series, encoder, self.clip, self.spikes)
         return GeneratedColumn.fit(field, series)
@@ -139,13 +143,39 @@ class TableCodec(ColumnsCodec):
             self.plan.shift_field(name), self.plan.shift(name, frame), self.numeric(), clip, self.spikes
         )
 
-    def _to_lay_out(self, shifts: Mapping[str, ColumnCodec]) -> list[ColumnCodec]:
+    def _taken_apart(self, frame: pd.DataFrame) -> dict[str, Dates]:
+        """How the dates are that are laid out themselves."""
+        fields = [
+            field
+            for field in self.schema.fields
+            if field.type == "datetime" and field.name not in self.plan.computed and field.name not in self.plan.shifted
+        ]
+        found = {field.name: taken_apart(field, frame, self.schema.fields) for field in fields}
+        return {name: dates for name, dates in found.items() if dates is not None}
+
+    def _parts(self, name: str, frame: pd.DataFrame) -> list[NumberColumn]:
+        """The codecs of the parts of a date."""
+        dates = self.dates[name]
+        cells = dates.apart(frame[name], self.schema[name])
+        return [
+            NumberColumn.fit(field, cells[field.name], self.numeric(), self.clip or field.name != name, self.spikes)
+            for field in dates.fields
+        ]
+
+    def _to_lay_out(self, parts: Mapping[str, Sequence[ColumnCodec]]) -> list[ColumnCodec]:
         laid = [column for column in self.columns if column.field.name not in self.plan.computed]
-        return [shifts.get(column.field.name, column) for column in laid]
+        return [part for column in laid for part in parts.get(column.field.name, (column,))]
+
+    def _owner(self, column: ColumnCodec) -> str:
+        """The column of the table that one which is laid out is, or is a part of."""
+        name = column.field.name
+        return next((date for date, dates in self.dates.items() if name in (dates.day, dates.time)), name)
 
     def _cells(self, column: ColumnCodec, data: Mapping[str, pd.Series] | pd.DataFrame) -> pd.Series:
         """What is encoded of a column that is laid out."""
-        name = column.field.name
+        name, owner = column.field.name, self._owner(column)
+        if owner in self.dates:
+            return self.dates[owner].apart(data[owner], self.schema[owner])[name]
         return self.plan.shift(name, data) if name in self.plan.shifted else data[name]
 
     def by_name(self) -> dict[str, ColumnCodec]:
@@ -206,8 +236,8 @@ class TableCodec(ColumnsCodec):
     def _numbers(self, frame: Mapping[str, pd.Series] | pd.DataFrame) -> dict[str, np.ndarray]:
         """Values of the placed columns that are there, NaN where missing; distances are compared with nothing."""
         laid = [c for c in self.inner if c.field.name not in self.plan.shifted]
-        placed = [c.field for c in laid if self._is_placed(c) and c.field.name in frame]
-        return {field.name: to_numbers(frame[field.name], field) for field in placed}
+        placed = [c for c in laid if self._is_placed(c) and self._owner(c) in frame]
+        return {column.field.name: to_numbers(self._cells(column, frame), column.field) for column in placed}
 
     def _encode_column(
         self,
@@ -246,7 +276,7 @@ class TableCodec(ColumnsCodec):
             values = to_numbers(series[name], column.field)
             codes = rows[:, start].astype(np.int64) - column.size
             for place, other in enumerate(self.equal_to[name]):
-                field = next(c.field for c in self.columns if c.field.name == other)
+                field = next(c.field for c in self.inner if c.field.name == other)
                 values = np.where(codes == place, to_numbers(series[other], field), values)
             series[name] = from_numbers(values, column.field)
 
@@ -316,7 +346,7 @@ class TableCodec(ColumnsCodec):
         rows = np.full((n, self.spec.shape[0]), np.nan, dtype=np.float32)
         values = self._numbers(cells)
         for column, (start, stop) in zip(self.inner, self._spans, strict=True):
-            name = column.field.name
+            name = self._owner(column)
             needed = self.plan.shifted[name].columns if name in self.plan.shifted else (name,)
             if stop > start and all(one in cells for one in needed):
                 rows[:, start:stop] = self._encode_column(column, self._cells(column, cells), values)
@@ -327,7 +357,9 @@ class TableCodec(ColumnsCodec):
         x = self.encode(frame)
         for column, (start, stop) in zip(self.inner, self._spans, strict=True):
             if stop > start:
-                x[torch.tensor(self._cells(column, frame).isna().to_numpy()), start:stop] = np.nan
+                owner = self._owner(column)
+                cells = frame[owner] if owner in self.dates else self._cells(column, frame)
+                x[torch.tensor(cells.isna().to_numpy()), start:stop] = np.nan
         return x
 
     def decode(self, x: Tensor, rng: np.random.Generator, first_row: int = 0) -> pd.DataFrame:
@@ -338,11 +370,14 @@ class TableCodec(ColumnsCodec):
             for column, (start, stop) in zip(self.inner, self._spans, strict=True)
         }
         self._equalise(series, rows)
+        columns = self.by_name()
+        for name, dates in self.dates.items():
+            parts = {part.name: series.pop(part.name) for part in dates.fields}
+            series[name] = dates.together(parts, self.schema[name], getattr(columns[name], "limits", None))
         self._settle(series, rows, rng)
         if self.plan.relations:
-            whole = self.plan.restored(series, self.by_name())
-            series = {name: whole[name] for name in self.schema.names}
-        return pd.DataFrame(series, copy=False)
+            series = self.plan.restored(series, columns)
+        return pd.DataFrame({name: series[name] for name in self.schema.names}, copy=False)
 
     def _settle(self, series: dict[str, pd.Series], rows: np.ndarray, rng: np.random.Generator) -> None:
         """Draws rare categories by what else is in their rows; of columns computed from them nothing is known yet."""
@@ -386,7 +421,8 @@ class TableCodec(ColumnsCodec):
 
     def describe(self) -> str:
         """One line on how numbers and categories are encoded."""
-        encoders = [type(column.encoder).__name__ for column in self.inner if isinstance(column, NumberColumn)]
+        numbers = [c for c in self.inner if isinstance(c, NumberColumn) and self._owner(c) == c.field.name]
+        encoders = [type(column.encoder).__name__ for column in numbers]
         choices = [column for column in self.inner if isinstance(column, ChoiceColumn)]
         pooled = [f"{c.field.name} ({counted(len(c.pool), 'rare value')} pooled)" for c in choices if c.pool]
         names, how = " and ".join(sorted(set(encoders))), "codes" if self.compact else "one-hot"
@@ -394,6 +430,7 @@ class TableCodec(ColumnsCodec):
         parts += [f"{how} of {counted(len(choices), 'categorical column')}"] if choices else []
         computed = len(self.plan.computed)
         parts += [f"{counted(computed, 'column')} computed from others"] if computed else []
+        parts += [f"{name} by {dates}" for name, dates in self.dates.items()]
         text = ", ".join([*parts, counted(self.spec.shape[0], "position")])
         return text + (f"; {', '.join(pooled)}" if pooled else "")
 
@@ -408,8 +445,11 @@ class TableCodec(ColumnsCodec):
             "size": self.spec.size,
             "class_shares": list(self.spec.class_shares),
             "relations": self.plan.state(),
+            "dates": {name: dates.state() for name, dates in self.dates.items()},
             "shifts": {
-                column.field.name: column.state() for column in self.inner if column.field.name in self.plan.shifted
+                column.field.name: column.state()
+                for column in self.inner
+                if column.field.name in self.plan.shifted or self._owner(column) in self.dates
             },
         }
 
@@ -424,10 +464,15 @@ class TableCodec(ColumnsCodec):
             for field, column in zip(codec.schema.fields, state["columns"], strict=True)
         ]
         codec.plan = Plan([Relation.from_state(relation) for relation in state.get("relations", [])], codec.schema)
-        shifts = {
-            name: NumberColumn.from_state(codec.plan.shift_field(name), shift)
-            for name, shift in state.get("shifts", {}).items()
-        }
-        codec.inner = codec._to_lay_out(shifts)
+        codec.dates = {name: Dates.from_state(name, dates) for name, dates in state.get("dates", {}).items()}
+        kept = state.get("shifts", {})
+        fields = {name: [codec.plan.shift_field(name)] for name in codec.plan.shifted}
+        fields |= {name: dates.fields for name, dates in codec.dates.items()}
+        codec.inner = codec._to_lay_out(
+            {
+                name: [NumberColumn.from_state(field, kept[field.name]) for field in parts]
+                for name, parts in fields.items()
+            }
+        )
         codec._lay_out(state["size"], tuple(state["class_shares"]))
         return codec

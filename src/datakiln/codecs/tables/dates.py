@@ -1,0 +1,209 @@
+"""Dates that are learnt as parts: a calendar unit, the day in it, and the time of day.
+
+As a single number a date tells neither the weekday nor the hour: bins of two years are days wide, and what lies inside
+a bin hardly hangs on anything. As columns of their own, parts go with each other and with all else in the row. Weeks
+and weekdays are the units, or months and days of the month, whichever the dates of the training rows keep to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from datakiln.codecs.tables.values import from_numbers, to_numbers
+from datakiln.schema import Field
+
+Unit = Literal["day", "week", "month"]
+DAY = 86_400.0
+MONDAY = 3  # the weekday of day 0, 1 January 1970, counted from Monday
+FEW = 60  # different dates that codes of their own can stand for
+SPAN = 56  # days: of eight weeks, weekdays can be told
+CLEAR = 5.0  # standard deviations of chance beyond which days of the month are uneven
+EQUAL = 0.8  # share of rows in which another column is the day of the month, so that months are the unit
+
+
+@dataclass(frozen=True)
+class Dates:
+    """How the dates of one column are taken apart, and how they are put together.
+
+    The first part is the number of the unit since 1970 and has the column's name. The day is counted from 0.
+
+    Attributes:
+        name: Of the column.
+        unit: What the first part counts.
+        day: Name of the column of the day within the unit; "" for the unit of days.
+        time: Name of the column of the seconds since midnight; "" where there is none.
+        decimals: Of these seconds.
+        usual: Day and time that stand beside a missing date.
+    """
+
+    name: str
+    unit: Unit
+    day: str
+    time: str
+    decimals: int
+    usual: tuple[int, float]
+
+    @property
+    def fields(self) -> list[Field]:
+        """Of the parts, in order."""
+        parts = [Field(self.name, "integer", "float64", decimals=0)]
+        parts += [Field(self.day, "integer", "float64", decimals=0)] if self.day else []
+        parts += [Field(self.time, "numeric", "float64", decimals=self.decimals)] if self.time else []
+        return parts
+
+    def apart(self, series: pd.Series, field: Field) -> dict[str, pd.Series]:
+        """The parts of each cell; beside a missing date the usual day and time."""
+        seconds = to_numbers(series, field)
+        there = ~np.isnan(seconds)
+        days, time = np.divmod(np.where(there, seconds, 0.0), DAY)
+        number, day = _numbered(days.astype(np.int64), self.unit)
+        parts = [np.where(there, number, np.nan)]
+        parts += [np.where(there, day, self.usual[0])] if self.day else []
+        parts += [np.where(there, time, self.usual[1])] if self.time else []
+        return {part.name: from_numbers(values, part) for part, values in zip(self.fields, parts, strict=True)}
+
+    def together(self, parts: Mapping[str, pd.Series], field: Field, limits: tuple[float, float] | None) -> pd.Series:
+        """Inverse of `apart`; a date that leaves the limits within the first or last unit moves to the next inside."""
+        number, *others = (to_numbers(parts[part.name], part) for part in self.fields)
+        there = ~np.isnan(number)
+        whole = np.round(np.where(there, number, 0.0)).astype(np.int64)
+        day = np.round(np.nan_to_num(others[0])).astype(np.int64) if self.day else np.zeros_like(whole)
+        time = np.nan_to_num(others[-1]) if self.time else 0.0
+        seconds = _days(whole, day, self.unit) * DAY + time
+        if limits is not None:
+            for outside, step in ((seconds < limits[0], 1), (seconds > limits[1], -1)):
+                seconds = np.where(outside, _days(whole + step, day, self.unit) * DAY + time, seconds)
+            seconds = np.clip(seconds, *limits)
+        return from_numbers(np.where(there, seconds, np.nan), field)
+
+    def began(self, number: np.ndarray) -> np.ndarray:
+        """When the unit of that number began, in seconds since 1970."""
+        whole = np.floor(np.asarray(number, dtype=np.float64)).astype(np.int64)
+        return _days(whole, np.zeros_like(whole), self.unit) * DAY
+
+    def __str__(self) -> str:
+        """Such as week, weekday and time of day."""
+        day = {"day": [], "week": ["weekday"], "month": ["day"]}[self.unit]
+        return _listed([self.unit, *day, *(["time of day"] if self.time else [])])
+
+    def state(self) -> dict[str, Any]:
+        """Plain values, without the name."""
+        return {
+            "unit": self.unit,
+            "day": self.day,
+            "time": self.time,
+            "decimals": self.decimals,
+            "usual": list(self.usual),
+        }
+
+    @classmethod
+    def from_state(cls, name: str, state: Mapping[str, Any]) -> Dates:
+        """Inverse of `state`."""
+        unit: Unit = state["unit"]
+        if unit not in get_args(Unit):
+            raise ValueError(f"{unit!r} is no unit of dates")
+        day, seconds = state["usual"]
+        usual = (int(day), float(seconds))
+        return cls(name, unit, str(state["day"]), str(state["time"]), int(state["decimals"]), usual)
+
+
+def taken_apart(field: Field, frame: pd.DataFrame, fields: tuple[Field, ...]) -> Dates | None:
+    """How a column of dates is taken apart, by its training rows; None where a single number says as much.
+
+    Arguments:
+        field: The column.
+        frame: The training rows, or a sample of them.
+        fields: All columns of the table, whose names the parts do not take.
+    """
+    seconds = to_numbers(frame[field.name], field)
+    seconds = seconds[~np.isnan(seconds)]
+    if len(np.unique(seconds)) <= FEW:
+        return None
+    days, times = np.divmod(seconds, DAY)
+    days = days.astype(np.int64)
+    unit = _unit(days, field, frame, fields)
+    has_time = len(np.unique(times)) > 1 and np.ptp(days) > 1
+    if unit == "day" and not has_time:
+        return None
+    taken = {other.name for other in fields}
+    day = "" if unit == "day" else _free(f"{field.name} ({'weekday' if unit == 'week' else 'day'})", taken)
+    time = _free(f"{field.name} (time)", taken) if has_time else ""
+    usual = (int(np.bincount(_numbered(days, unit)[1]).argmax()), _most_common(times))
+    decimals = next((digits for digits in (0, 3) if (times == np.round(times, digits)).all()), 6)
+    return Dates(field.name, unit, day, time, decimals, usual)
+
+
+def _unit(days: np.ndarray, field: Field, frame: pd.DataFrame, fields: tuple[Field, ...]) -> Unit:
+    different = np.unique(days)
+    if len(different) <= FEW or np.ptp(days) < SPAN:
+        return "day"
+    if _is_a_column(field, frame, fields):
+        return "month"
+    span = np.arange(days.min(), days.max() + 1)
+    (weekday, _), (month, chance) = (_unevenness(_numbered(days, unit)[1], _numbered(span, unit)[1]) for unit in UNEVEN)
+    return "month" if month > max(weekday, CLEAR * chance) else "week"
+
+
+UNEVEN: tuple[Unit, ...] = ("week", "month")
+
+
+def _unevenness(found: np.ndarray, even: np.ndarray) -> tuple[float, float]:
+    """Pearson's chi-squared distance from even days beyond what chance gives, for each row; its standard deviation."""
+    counts = np.bincount(found, minlength=int(even.max()) + 1).astype(np.float64)
+    expected = np.bincount(even, minlength=len(counts)) / len(even) * len(found)
+    is_there = expected > 0
+    degrees = int(is_there.sum()) - 1
+    distance = float(((counts - expected)[is_there] ** 2 / expected[is_there]).sum())
+    return (distance - degrees) / len(found), float(np.sqrt(2 * degrees)) / len(found)
+
+
+def _is_a_column(field: Field, frame: pd.DataFrame, fields: tuple[Field, ...]) -> bool:
+    """Whether another column is the day of the month, but for a few rows such as those of another time zone."""
+    seconds = to_numbers(frame[field.name], field)
+    there = ~np.isnan(seconds)
+    day = _numbered(np.floor(seconds[there] / DAY).astype(np.int64), "month")[1] + 1
+    whole = [other for other in fields if other.type == "integer"]
+    return any(float((to_numbers(frame[other.name], other)[there] == day).mean()) > EQUAL for other in whole)
+
+
+def _numbered(days: np.ndarray, unit: Unit) -> tuple[np.ndarray, np.ndarray]:
+    """The unit that each day since 1970 lies in, and its place within, from 0."""
+    if unit == "day":
+        return days, np.zeros_like(days)
+    if unit == "week":
+        week, weekday = np.divmod(days + MONDAY, 7)
+        return week, weekday
+    dates = days.astype("datetime64[D]")
+    months = dates.astype("datetime64[M]")
+    return months.astype(np.int64), (dates - months.astype("datetime64[D]")).astype(np.int64)
+
+
+def _days(number: np.ndarray, day: np.ndarray, unit: Unit) -> np.ndarray:
+    """Inverse of `_numbered`; a day that a month lacks is its last."""
+    if unit == "day":
+        return number
+    if unit == "week":
+        return number * 7 + day - MONDAY
+    first, end = ((number + more).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) for more in (0, 1))
+    return np.minimum(first + day, end - 1)
+
+
+def _most_common(values: np.ndarray) -> float:
+    different, counts = np.unique(values, return_counts=True)
+    return float(different[counts.argmax()])
+
+
+def _free(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name += "'"
+    taken.add(name)
+    return name
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
