@@ -98,7 +98,7 @@ def test_a_month_that_lacks_the_day_ends_on_its_last():
     dates = Dates("at", "month", "at (day)", "", 0, (0, 0.0))
     field = infer_schema(pd.DataFrame({"at": stamps(every_day())}), None, {})["at"]
     february = (2024 - 1970) * 12 + 1
-    made = dates.together({"at": pd.Series([february, february]), "at (day)": pd.Series([30, 3])}, field, None)
+    made = dates.together({"at": pd.Series([february, february]), "at (day)": pd.Series([31, 4])}, field, None)
     assert made.tolist() == [pd.Timestamp("2024-02-29"), pd.Timestamp("2024-02-04")]
 
 

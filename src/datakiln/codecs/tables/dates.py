@@ -30,7 +30,8 @@ EQUAL = 0.8  # share of rows in which another column is the day of the month, so
 class Dates:
     """How the dates of one column are taken apart, and how they are put together.
 
-    The first part is the number of the unit since 1970 and has the column's name. The day is counted from 0.
+    The first part is the number of the unit since 1970 and has the column's name. Days of the month count from 1, as in a
+    column that names them, weekdays from Monday, 0.
 
     Attributes:
         name: Of the column.
@@ -84,7 +85,7 @@ class Dates:
     def began(self, number: np.ndarray) -> np.ndarray:
         """When the unit of that number began, in seconds since 1970."""
         whole = np.floor(np.asarray(number, dtype=np.float64)).astype(np.int64)
-        return _days(whole, np.zeros_like(whole), self.unit) * DAY
+        return _days(whole, np.full_like(whole, self.unit == "month"), self.unit) * DAY
 
     def __str__(self) -> str:
         """Such as week, weekday and time of day."""
@@ -166,13 +167,13 @@ def _is_a_column(field: Field, frame: pd.DataFrame, fields: tuple[Field, ...]) -
     """Whether another column is the day of the month, but for a few rows such as those of another time zone."""
     seconds = to_numbers(frame[field.name], field)
     there = ~np.isnan(seconds)
-    day = _numbered(np.floor(seconds[there] / DAY).astype(np.int64), "month")[1] + 1
+    day = _numbered(np.floor(seconds[there] / DAY).astype(np.int64), "month")[1]
     whole = [other for other in fields if other.type == "integer"]
     return any(float((to_numbers(frame[other.name], other)[there] == day).mean()) > EQUAL for other in whole)
 
 
 def _numbered(days: np.ndarray, unit: Unit) -> tuple[np.ndarray, np.ndarray]:
-    """The unit that each day since 1970 lies in, and its place within, from 0."""
+    """The unit that each day since 1970 lies in, and which day of it that is."""
     if unit == "day":
         return days, np.zeros_like(days)
     if unit == "week":
@@ -180,7 +181,7 @@ def _numbered(days: np.ndarray, unit: Unit) -> tuple[np.ndarray, np.ndarray]:
         return week, weekday
     dates = days.astype("datetime64[D]")
     months = dates.astype("datetime64[M]")
-    return months.astype(np.int64), (dates - months.astype("datetime64[D]")).astype(np.int64)
+    return months.astype(np.int64), (dates - months.astype("datetime64[D]")).astype(np.int64) + 1
 
 
 def _days(number: np.ndarray, day: np.ndarray, unit: Unit) -> np.ndarray:
@@ -190,7 +191,7 @@ def _days(number: np.ndarray, day: np.ndarray, unit: Unit) -> np.ndarray:
     if unit == "week":
         return number * 7 + day - MONDAY
     first, end = ((number + more).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) for more in (0, 1))
-    return np.minimum(first + day, end - 1)
+    return np.minimum(first + day - 1, end - 1)
 
 
 def _most_common(values: np.ndarray) -> float:

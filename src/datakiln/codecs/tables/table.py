@@ -74,7 +74,7 @@ class TableCodec(ColumnsCodec):
         self.columns = [self._fitted(field, frame, known.get(field.name)) for field in schema.fields]
         parts = {name: [self._shift(name, frame)] for name in self.plan.shifted}
         self.inner = self._to_lay_out(parts | {name: self._parts(name, frame) for name in self.dates})
-        self.equal_to = equalities.find(self._numbers(frame)) if self.places else {}
+        self.equal_to = equalities.find(self._numbers(self._cells(frame))) if self.places else {}
         self._lay_out(len(frame) if rows is None else rows, self._shares(frame, known))
         if self.spec.shape[0] == 0:
             types = ", ".join(sorted({field.type for field in schema.fields}))
@@ -171,12 +171,18 @@ class TableCodec(ColumnsCodec):
         name = column.field.name
         return next((date for date, dates in self.dates.items() if name in (dates.day, dates.time)), name)
 
-    def _cells(self, column: ColumnCodec, data: Mapping[str, pd.Series] | pd.DataFrame) -> pd.Series:
-        """What is encoded of a column that is laid out."""
-        name, owner = column.field.name, self._owner(column)
-        if owner in self.dates:
-            return self.dates[owner].apart(data[owner], self.schema[owner])[name]
-        return self.plan.shift(name, data) if name in self.plan.shifted else data[name]
+    def _cells(self, data: Mapping[str, pd.Series] | pd.DataFrame) -> dict[str, pd.Series]:
+        """What is encoded of each column that is laid out, of those whose cells are there."""
+        found: dict[str, pd.Series] = {}
+        for column in self.inner:
+            name = column.field.name
+            needed = self.plan.shifted[name].columns if name in self.plan.shifted else (name,)
+            if all(one in data for one in needed) and self._owner(column) == name:
+                if name in self.dates:
+                    found |= self.dates[name].apart(data[name], self.schema[name])
+                else:
+                    found[name] = self.plan.shift(name, data) if name in self.plan.shifted else data[name]
+        return found
 
     def by_name(self) -> dict[str, ColumnCodec]:
         """The codec of each column in user units."""
@@ -233,11 +239,11 @@ class TableCodec(ColumnsCodec):
     def _is_placed(self, column: ColumnCodec) -> TypeGuard[NumberColumn]:
         return self.places and isinstance(column, NumberColumn) and isinstance(column.encoder, Bins)
 
-    def _numbers(self, frame: Mapping[str, pd.Series] | pd.DataFrame) -> dict[str, np.ndarray]:
+    def _numbers(self, cells: Mapping[str, pd.Series]) -> dict[str, np.ndarray]:
         """Values of the placed columns that are there, NaN where missing; distances are compared with nothing."""
         laid = [c for c in self.inner if c.field.name not in self.plan.shifted]
-        placed = [c for c in laid if self._is_placed(c) and self._owner(c) in frame]
-        return {column.field.name: to_numbers(self._cells(column, frame), column.field) for column in placed}
+        placed = [c.field for c in laid if self._is_placed(c) and c.field.name in cells]
+        return {field.name: to_numbers(cells[field.name], field) for field in placed}
 
     def _encode_column(
         self,
@@ -305,8 +311,9 @@ class TableCodec(ColumnsCodec):
         """
         modelled = [c for c, (start, stop) in zip(self.inner, self._spans, strict=True) if stop > start]
         inside = np.random.default_rng(0).random(len(data)) if dequantise else 0.5
-        values = self._numbers(data)
-        parts = [self._encode_column(column, self._cells(column, data), values, inside) for column in modelled]
+        cells = self._cells(data)
+        values = self._numbers(cells)
+        parts = [self._encode_column(column, cells[column.field.name], values, inside) for column in modelled]
         return torch.from_numpy(np.ascontiguousarray(np.concatenate(parts, axis=1), dtype=np.float32))
 
     @property
@@ -344,22 +351,20 @@ class TableCodec(ColumnsCodec):
             n: Rows.
         """
         rows = np.full((n, self.spec.shape[0]), np.nan, dtype=np.float32)
-        values = self._numbers(cells)
+        known = self._cells(cells)
+        values = self._numbers(known)
         for column, (start, stop) in zip(self.inner, self._spans, strict=True):
-            name = self._owner(column)
-            needed = self.plan.shifted[name].columns if name in self.plan.shifted else (name,)
-            if stop > start and all(one in cells for one in needed):
-                rows[:, start:stop] = self._encode_column(column, self._cells(column, cells), values)
+            name = column.field.name
+            if stop > start and name in known:
+                rows[:, start:stop] = self._encode_column(column, known[name], values)
         return torch.from_numpy(rows)
 
     def encode_gaps(self, frame: pd.DataFrame) -> Tensor:
         """As `encode`, with NaN instead of "missing" for missing cells: what a model is to fill in."""
-        x = self.encode(frame)
+        x, cells = self.encode(frame), self._cells(frame)
         for column, (start, stop) in zip(self.inner, self._spans, strict=True):
-            if stop > start:
-                owner = self._owner(column)
-                cells = frame[owner] if owner in self.dates else self._cells(column, frame)
-                x[torch.tensor(cells.isna().to_numpy()), start:stop] = np.nan
+            if stop > start:  # a part of a date is missing where the date is
+                x[torch.tensor(cells[self._owner(column)].isna().to_numpy()), start:stop] = np.nan
         return x
 
     def decode(self, x: Tensor, rng: np.random.Generator, first_row: int = 0) -> pd.DataFrame:
