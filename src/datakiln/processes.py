@@ -152,12 +152,56 @@ def told(value: T) -> T:
 @contextmanager
 def sharing(own: slice, whole: int) -> Iterator[None]:
     """Inside, this process works on those rows of a batch of so many."""
+    with _with((own, whole)):
+        yield
+
+
+@contextmanager
+def by_itself() -> Iterator[None]:
+    """Inside, every process works on the same rows, and draws the same numbers."""
+    with _with(None):
+        yield
+
+
+@contextmanager
+def smaller(n: int, times: int) -> Iterator[tuple[int, float]]:
+    """Inside, this process works on its share of a batch so many times as small, one row at least.
+
+    Arguments:
+        n: Its rows of the batch that processes share.
+        times: How much smaller.
+
+    Yields:
+        Its rows, and what a mean over them is multiplied by to count for as much as they are of the smaller batch.
+    """
+    if _share is None or part(n) == (0, n):
+        yield max(n // times, 1), 1.0
+        return
+    fewer = _share[1] // times
+    if fewer < count():  # too few to go round
+        with by_itself():
+            yield max(fewer, 1), 1.0
+        return
+    own = slice(fewer * rank() // count(), fewer * (rank() + 1) // count())
+    rows = own.stop - own.start
+    weight = (rows / fewer) / (n / _share[1])
+    with sharing(own, fewer):
+        yield rows, weight
+
+
+@contextmanager
+def _with(share: tuple[slice, int] | None) -> Iterator[None]:
     global _share
-    before, _share = _share, (own, whole)
+    before, _share = _share, share
     try:
         yield
     finally:
         _share = before
+
+
+def shared() -> tuple[slice, int] | None:
+    """This process's rows of the batch that processes share, and how many it has; None where they share none."""
+    return _share
 
 
 def part(n: int) -> tuple[int, int]:

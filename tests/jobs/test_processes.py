@@ -15,11 +15,13 @@ from hydra.utils import get_class
 from torch import nn
 from torch.nn import functional
 
+from datakiln import processes
 from datakiln.api.config import composed
 from datakiln.cli.checks import check_processes
 from datakiln.errors import UserError
 from datakiln.jobs.companions import choose, several
 from datakiln.jobs.shared import WholeBatch
+from datakiln.nets.dropout import Dropout
 from datakiln.processes import started_as
 from datakiln.storage import CONF
 from tests.test_conformance import PAIRS, TOYS
@@ -29,15 +31,21 @@ QUICK = ["vae:table", "dcgan:image"]
 OTHERWISE = {
     "tsar:series": (1e-2, "units fall out of the steps that are there, of which each share has a number of its own"),
     "tabddpm:table": (1e-4, "rounding: its loss stands for a thousand steps"),
+    "r3gan:image": (1e-3, "rounding, which grows from step to step"),
+    "infogan:image": (1e-1, "rounding, which grows from step to step"),
+    "projected_gan:image": (1.0, "rounding, which grows from step to step"),
+    "tabsyn:table": (1e-2, "rounding: its score is learnt in bfloat16"),
+    "latent_diffusion:image": (1e-3, "rounding, which grows from step to step"),
 }
+ROUNDED = [pair for pair, (_, why) in OTHERWISE.items() if why.startswith("rounding")]
 
 
-def run_in(folder, count: int, pairs: list[str]) -> dict[str, list[dict[str, float]]]:
+def run_in(folder, count: int, pairs: list[str], precision: int = 32) -> dict[str, list[dict[str, float]]]:
     """The figures of each pair, from so many processes."""
     out = folder / f"{count}.json"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CONF.parent / "src")}
     words = [sys.executable, "-m", "tests.jobs.sharing"]
-    told = [str(count), f"file://{folder}/meeting-{count}", str(out), *pairs]
+    told = [str(count), f"file://{folder}/meeting-{count}", str(out), str(precision), *pairs]
     root = str(CONF.parent)
     running = [subprocess.Popen([*words, str(rank), *told], env=environment, cwd=root) for rank in range(count)]
     assert [process.wait() for process in running] == [0] * count
@@ -53,19 +61,22 @@ def shareable() -> list[str]:
     return [f"{name}:{kind}" for name, kind in PAIRS if shares(name, kind)]
 
 
-def same(folder, pairs: list[str]) -> list[str]:
-    """Pairs whose losses differ by more than 1e-5, but for those that say so, and by how much."""
-    one, two = run_in(folder, 1, pairs), run_in(folder, 2, pairs)
+def same(folder, pairs: list[str], precision: int = 32) -> list[str]:
+    """Pairs whose losses differ by more than 1e-5 (or what OTHERWISE says; in double precision 1e-9), and how much.
+
+    Of models without a loss of training all figures count.
+    """
+    one, two = run_in(folder, 1, pairs, precision), run_in(folder, 2, pairs, precision)
     far = []
     for pair in pairs:
         assert len(one[pair]) == len(two[pair]) == 20
         worst = max(
             abs(a[name] - b[name]) / max(1.0, abs(a[name]))
             for a, b in zip(one[pair], two[pair], strict=True)
-            for name in a
-            if name.endswith("loss")
+            for name in [name for name in a if name.endswith("loss")] or a
         )
-        if not worst <= OTHERWISE.get(pair, (1e-5, ""))[0]:
+        most = 1e-9 if precision == 64 else OTHERWISE.get(pair, (1e-5, ""))[0]
+        if not worst <= most:
             far.append(f"{pair} {worst:.1e}")
     return far
 
@@ -81,10 +92,15 @@ def test_two_processes_take_the_steps_of_one_with_every_model(tmp_path):
     assert not same(tmp_path, shareable())
 
 
+@pytest.mark.slow  # the same three times
+def test_what_two_processes_differ_by_is_rounding(tmp_path):
+    assert not same(tmp_path, [*ROUNDED, "stylegan2:image", "timegan:series"], precision=64)
+
+
 def drawn(make, first: int, own: int, whole: int):
     """What a share draws, and what all would."""
     torch.manual_seed(0)
-    with WholeBatch(slice(first, first + own), whole):
+    with processes.sharing(slice(first, first + own), whole), WholeBatch():
         share = make(own)
     torch.manual_seed(0)
     return share, make(whole)
@@ -107,6 +123,7 @@ DRAWS = {
     "exponential_": lambda n: torch.empty(n, 4).exponential_(),
     "uniform_": lambda n: torch.empty(n, 4).uniform_(-1, 1),
     "dropout": lambda n: functional.dropout(torch.arange(float(n))[:, None] * 0 + 1.0, 0.5),
+    "dropout by bytes": lambda n: Dropout(0.3)(torch.ones(n, 3, 7)),
     "layer of dropout": lambda n: nn.Dropout(0.3)(torch.ones(n, 7)),
     "a random state of its own": lambda n: torch.rand(n, 3, generator=torch.Generator().manual_seed(4)),
 }

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from datakiln import processes
 from datakiln.models.base import GenerativeModel
+from datakiln.nets.gathered import Summed
 from datakiln.spec import Batch
 
 
@@ -78,7 +79,7 @@ class Shared(SingleDeviceStrategy):
             return
         own = share(whole)
         self._weight, meter.scale = (own.stop - own.start) / whole, 1.0
-        with processes.sharing(own, whole), WholeBatch(own, whole):
+        with processes.sharing(own, whole), WholeBatch():
             yield batch.rows(own)
 
     def backward(self, closure_loss: Tensor, optimizer: Any, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401
@@ -128,24 +129,36 @@ class WholeBatch(TorchFunctionMode):
 
     A draw is for the batch if it has as many rows as the share, or a multiple, one after the other for each example.
     Anything else, such as a choice of columns, is drawn alike by all processes. BatchNorm takes the statistics of the
-    whole batch.
-
-    Arguments:
-        own: Rows of the batch that are this process's.
-        whole: Rows of the batch.
+    whole batch. Which rows are this process's, `processes.sharing` says.
     """
-
-    def __init__(self, own: slice, whole: int) -> None:
-        """See the class."""
-        super().__init__()
-        self.first, self.own, self.whole = own.start, own.stop - own.start, whole
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         """Every call of torch; see the class."""
         handler = HANDLERS.get(func)
-        if handler is None:
+        if handler is None or processes.shared() is None:
             return func(*args, **(kwargs or {}))
         return handler(self, func, args, kwargs or {})
+
+    @property
+    def _share(self) -> tuple[slice, int]:
+        share = processes.shared()
+        assert share is not None
+        return share
+
+    @property
+    def first(self) -> int:
+        """Rows of the batch before this process's."""
+        return self._share[0].start
+
+    @property
+    def own(self) -> int:
+        """Rows of the batch that are this process's."""
+        return self._share[0].stop - self.first
+
+    @property
+    def whole(self) -> int:
+        """Rows of the batch."""
+        return self._share[1]
 
     def rows(self, own: int) -> int | None:
         """Rows of the whole draw of which this process has `own`; None for what is no draw for the batch."""
@@ -250,9 +263,9 @@ def _batch_norm(mode: WholeBatch, func: Any, args: Any, kwargs: Any) -> Any:  # 
     shape = [1, -1] + [1] * (x.dim() - 2)
     n = x.numel() // x.shape[1] * mode.whole / mode.own
     wide = x.float()
-    mean = _Summed.apply(wide.sum(over)) / n
+    mean = Summed.apply(wide.sum(over)) / n
     centred = wide - mean.view(shape)
-    variance = _Summed.apply(centred.square().sum(over)) / n
+    variance = Summed.apply(centred.square().sum(over)) / n
     with torch.no_grad():
         momentum = named.get("momentum", 0.1)
         for running, value in (("running_mean", mean), ("running_var", variance * (n / (n - 1)))):
@@ -262,18 +275,6 @@ def _batch_norm(mode: WholeBatch, func: Any, args: Any, kwargs: Any) -> Any:  # 
     if named.get("weight") is not None:
         y = y * named["weight"].view(shape) + named["bias"].view(shape)
     return y.to(x.dtype)
-
-
-class _Summed(torch.autograd.Function):
-    """The sum over processes, whose gradient is summed as well, at any order."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor) -> Tensor:  # noqa: ANN401 (autograd's)
-        return processes.total(value)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:  # type: ignore[override] # noqa: ANN401 (autograd's)
-        return _Summed.apply(gradient)
 
 
 HANDLERS: dict[Any, Callable[..., Any]] = {

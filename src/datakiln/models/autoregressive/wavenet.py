@@ -39,7 +39,6 @@ class WaveNet(LikelihoodModel):
         scheduler: See `LikelihoodModel`.
     """
 
-    alone = "its steps in several have not been shown to be those of one"
     supports = frozenset({"series"})
     reads = frozenset({"code"})
     options = frozenset({"temperature"})

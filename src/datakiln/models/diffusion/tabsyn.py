@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from datakiln import processes
 from datakiln.errors import UserError
 from datakiln.models.base import LikelihoodModel, OptimizerFactory
 from datakiln.nets.denoiser import Denoiser
@@ -140,9 +141,9 @@ class TabSyn(LikelihoodModel):
 
     def _follow(self, z: Tensor) -> None:
         """Running mean and variance of the latents; they rest with the VAE."""
-        variance = (z - self.mean).square().mean(dim=0)
+        variance = processes.whole_mean((z - self.mean).square().mean(dim=0), len(z))
         self.variance.lerp_(variance, MOMENTUM)
-        self.mean.lerp_(z.mean(dim=0), MOMENTUM)
+        self.mean.lerp_(processes.whole_mean(z.mean(dim=0), len(z)), MOMENTUM)
 
     @property
     def _scale(self) -> Tensor:

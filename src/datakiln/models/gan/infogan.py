@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from datakiln import processes
 from datakiln.models.gan.pictures import ImageGAN
 from datakiln.nets.conv import SLOPE, ConvCritic, ConvGenerator, Verdict, small_normal
 from datakiln.nets.losses import NonSaturating
@@ -41,7 +42,6 @@ class InfoGAN(ImageGAN):
         latent_dim: All latents, codes included.
     """
 
-    alone = "its steps in several have not been shown to be those of one"
     mixes = "BatchNorm, which mixes the pictures of a batch"
     directions = {"code_accuracy": "higher", "information": "higher"}
 
@@ -117,7 +117,7 @@ class InfoGAN(ImageGAN):
 
     def _tell_accuracy(self, stage: str) -> None:
         seen = self.seen.pop(stage, None)
-        if seen is not None and int(seen.sum()):
+        if seen is not None and int((seen := processes.total(seen)).sum()):
             self.meter.add(stage, {"code_accuracy": torch.tensor(matched_accuracy(seen))}, 1)
 
 

@@ -41,7 +41,6 @@ class ProjectedGAN(ImageGAN):
         **options: See `ImageGAN`.
     """
 
-    alone = "its steps in several have not been shown to be those of one"
     mixes = "BatchNorm, which mixes the pictures of a batch"
 
     def __init__(

@@ -38,7 +38,6 @@ class R3GAN(ImageGAN):
         **options: See `ImageGAN`; its `r1` would be a third penalty, and is refused.
     """
 
-    alone = "its steps in several have not been shown to be those of one"
     mixes = "penalties on the critic's gradients, which are not of one picture"
     remedy = "raise model.gamma, or lower the rates (model.critic_optimizer.lr, model.generator_optimizer.lr)"
 

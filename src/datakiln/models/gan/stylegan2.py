@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from datakiln import processes
 from datakiln.models.gan.pictures import ImageGAN, way_of
 from datakiln.nets.conv import SLOPE, Conditional, CriticHead, Verdict, channels, embedded
+from datakiln.nets.gathered import rows_of_all
 from datakiln.nets.losses import NonSaturating
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling, doublings
 
@@ -45,7 +47,6 @@ class StyleGAN2(ImageGAN):
         **options: See `ImageGAN`.
     """
 
-    alone = "its steps in several have not been shown to be those of one"
     mixes = "a deviation over the pictures of a batch"
     remedy = "raise model.r1, or lower the rates (model.critic_optimizer.lr, model.generator_optimizer.lr)"
     generator: StyleGenerator
@@ -109,14 +110,13 @@ class StyleGAN2(ImageGAN):
         figures = super().generator_losses(batch)
         if not self.path or not torch.is_grad_enabled() or self.generator_updates % self.path_lazy:
             return figures
-        n = max(len(batch.x) // PATH_SHARE, 1)
-        y = self._labels(batch)
-        styles = self.generator.mixed(self.latents(n), None if y is None else y[:n])
-        lengths = path_lengths(self.generator.synthesis, styles)
-        if self.training:
-            with torch.no_grad():
-                self.path_mean.lerp_(lengths.mean(), PATH_AVERAGING)
-        penalty = self.path * (lengths - self.path_mean).square().mean()
+        with processes.smaller(len(batch.x), PATH_SHARE) as (n, weight):
+            styles = self.generator.mixed(self.latents(n), self._classes(n, None) if self.way != "none" else None)
+            lengths = path_lengths(self.generator.synthesis, styles)
+            if self.training:
+                with torch.no_grad():
+                    self.path_mean.lerp_(processes.whole_mean(lengths.mean(), n), PATH_AVERAGING)
+        penalty = self.path * weight * (lengths - self.path_mean).square().mean()
         return {**figures, "loss": figures["loss"] + self.path_lazy * penalty, "path_penalty": penalty}
 
 
@@ -258,7 +258,8 @@ class StyleGenerator(nn.Module):
         w = self.map(z, y)
         if self.training:
             with torch.no_grad():
-                self.mean_style.lerp_(w.mean(dim=0).to(self.mean_style.dtype), 1.0 - AVERAGING)
+                mean = processes.whole_mean(w.mean(dim=0), len(w))
+                self.mean_style.lerp_(mean.to(self.mean_style.dtype), 1.0 - AVERAGING)
         styles = w.unsqueeze(1).expand(-1, self.layers, -1)
         if not self.training or not self.mixing:
             return styles
@@ -334,9 +335,12 @@ class StyleCritic(nn.Module):
 
 
 def deviations(x: Tensor) -> Tensor:
-    """Mean deviation of maps over each few pictures, one map of it for each picture, (B, 1, H, W)."""
-    n = len(x)
+    """Mean deviation of maps over each few pictures of a batch, one map of it for each picture, (B, 1, H, W)."""
+    every = rows_of_all(x.float())
+    n = len(every)
     together = next(size for size in range(min(DEVIATIONS, n), 0, -1) if n % size == 0)
-    groups = x.float().unflatten(0, (-1, together))
+    groups = every.unflatten(0, (-1, together))
     spread = (groups.var(dim=1, correction=0) + EPS).sqrt().mean(dim=(1, 2, 3))
-    return spread.repeat_interleave(together).view(n, 1, 1, 1).expand(-1, 1, *x.shape[2:]).to(x.dtype)
+    first, _ = processes.part(len(x))
+    own = spread.repeat_interleave(together)[first : first + len(x)]
+    return own.view(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:]).to(x.dtype)

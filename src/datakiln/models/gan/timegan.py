@@ -14,13 +14,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from datakiln import processes
 from datakiln.errors import UserError
 from datakiln.models.base import GenerativeModel, OptimizerFactory
+from datakiln.nets.gathered import mean_of_all
 from datakiln.nets.settling import settled
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
 SUPERVISED, MOMENTS, RECONSTRUCTION = 100.0, 100.0, 10.0  # weights of the published code
 RESTS_BELOW = 0.15  # loss of the critic at which it is not updated
+LEAST = 256  # samples that moments are told by
 GENERATOR_TURNS = 2  # for each of the critic's
 TINY = 1e-6
 
@@ -41,7 +44,6 @@ class TimeGAN(GenerativeModel):
     supports = frozenset({"series"})
     directions = {"loss": "lower", "reconstruction": "lower", "supervised": "lower"}
     mixes = "moments of a whole batch"
-    alone = "its moments are of a whole batch"
 
     def __init__(
         self,
@@ -91,10 +93,10 @@ class TimeGAN(GenerativeModel):
         return torch.rand(n, self.spec.shape[0], self.hidden, device=self.device)
 
     def _reconstruction(self, x: Tensor) -> Tensor:
-        return _root(functional.mse_loss(self.recovery(self.embedder(x)), x))
+        return _root(mean_of_all(functional.mse_loss(self.recovery(self.embedder(x)), x), len(x)))
 
     def _supervised(self, latent: Tensor) -> Tensor:
-        return functional.mse_loss(self.supervisor(latent)[:, :-1], latent[:, 1:])
+        return mean_of_all(functional.mse_loss(self.supervisor(latent)[:, :-1], latent[:, 1:]), len(latent))
 
     def _made(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
         """Latent steps before and after the supervisor, and what the recovery makes of the latter."""
@@ -106,8 +108,13 @@ class TimeGAN(GenerativeModel):
         """Of one batch, all phases' figures."""
         x = batch.x
         latent = self.embedder(x)
+        if processes.part(len(x))[1] >= LEAST:
+            made = self._made(len(x))[2]
+        else:
+            with processes.by_itself():
+                made = self._made(LEAST)[2]
         return {
-            "loss": _moments(self._made(max(len(x), 256))[2], x),
+            "loss": _moments(made, x),
             "reconstruction": self._reconstruction(x),
             "supervised": self._supervised(latent),
         }
@@ -148,7 +155,7 @@ class TimeGAN(GenerativeModel):
         told = _judged(self.critic(latent), 1.0) + _judged(self.critic(after), 0.0)
         loss = told + self.gamma * _judged(self.critic(before), 0.0)
         # one that is sure has no gradient: rather than look at the loss, for which a GPU would have to wait
-        self._update(3, loss * (loss.detach() > RESTS_BELOW))
+        self._update(3, loss * (processes.whole_mean(loss.detach(), len(x)) > RESTS_BELOW))
         return {name: value.detach() for name, value in {**figures, "critic": loss}.items()}
 
     def _update(self, which: int, loss: Tensor, counts: bool = True) -> None:
@@ -220,6 +227,11 @@ def _judged(logits: Tensor, label: float) -> Tensor:
 
 def _moments(made: Tensor, real: Tensor) -> Tensor:
     """Mean absolute difference of means and of standard deviations, by step and column."""
-    means = (made.mean(dim=0) - real.mean(dim=0)).abs().mean()
-    spreads = _root(made.var(dim=0, correction=0)) - _root(real.var(dim=0, correction=0))
-    return means + spreads.abs().mean()
+    means, spreads = zip(*map(_mean_and_deviation, (made, real)), strict=True)
+    return (means[0] - means[1]).abs().mean() + (spreads[0] - spreads[1]).abs().mean()
+
+
+def _mean_and_deviation(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Of a whole batch, of which this process has x."""
+    mean = mean_of_all(x.mean(dim=0), len(x))
+    return mean, _root(mean_of_all((x - mean).square().mean(dim=0), len(x)))
