@@ -271,6 +271,7 @@ def bucket(monkeypatch):
         return f"s3://{name}/{prefix}?{options}"
 
     yield address
+    urllib.request.urlopen(f"http://127.0.0.1:{port}/moto-api/reset", data=b"").close()  # it is one for all servers
     server.stop()
 
 
