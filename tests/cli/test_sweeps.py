@@ -203,8 +203,12 @@ def test_a_real_sweep_is_one_group_at_wandb(sweep):
     for name, file in told.items():
         folder = done.folder / name
         result = json.loads((folder / "result.json").read_text())
-        assert file.name == name and file.exit_code == 0
-        assert file.config["seed"] == result["seed"] and file.config["model"]["hidden"] == [8]
+        assert file.name == f"seed={result['seed']}" and file.exit_code == 0
+        assert (
+            file.config["seed"] == result["seed"]
+            and file.config["model"] == "vae"
+            and file.config["config"]["model"]["hidden"] == [8]
+        )
         assert [row["epoch"] for row in file.rows] == [0, 1]
         assert all({"train/loss", "val/loss"} <= set(row) for row in file.rows)
         pictures = {path.stem for path in folder.glob("plots/*.png")}

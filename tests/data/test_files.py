@@ -166,7 +166,7 @@ def test_truths_with_gaps_keep_their_spelling(tmp_path: Path) -> None:
 def test_blanks_after_the_comma(tmp_path: Path) -> None:
     table = read(tmp_path, "a, b, c\n" + lines("w, x{third}, {i}"))
     frame = table.frame
-    assert table.notes == ("the blanks after the commas are no part of the cells",)
+    assert table.notes == ("the blanks after the commas are no part of the cells of column 'b'",)
     assert list(frame.columns) == ["a", "b", "c"]
     assert set(frame["b"]) == {"x0", "x1", "x2"} and frame["c"].dtype == np.int64
 

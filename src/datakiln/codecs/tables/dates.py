@@ -30,8 +30,8 @@ EQUAL = 0.8  # share of rows in which another column is the day of the month, so
 class Dates:
     """How the dates of one column are taken apart, and how they are put together.
 
-    The first part is the number of the unit since 1970 and has the column's name. Days of the month count from 1, as in a
-    column that names them, weekdays from Monday, 0.
+    The first part is the number of the unit since 1970 and has the column's name. Days of the month count from 1, as in
+    a column that names them, weekdays from Monday, 0.
 
     Attributes:
         name: Of the column.

@@ -108,8 +108,11 @@ def judge(
     """How each column is to be read; what was not plain is added to the notes."""
     told: list[str] = []
     readings = {column: evidence[i].reading(column, delimiter, told) for column, i in kept.items()}
-    if "padded" in readings.values():
-        notes.append("the blanks after the commas are no part of the cells")
+    padded = [column for column, reading in readings.items() if reading == "padded"]
+    if padded:
+        some = ", ".join(map(repr, padded[:3]))
+        of = f"column {some}" if len(padded) == 1 else f"{len(padded)} columns, such as {some}"
+        notes.append(f"the blanks after the commas are no part of the cells of {of}")
     gone = {column: evidence[i].unsaid for column, i in kept.items() if evidence[i].unsaid}
     if gone:
         words, cells = (
