@@ -278,7 +278,7 @@ def test_files_go_to_the_folder_and_leave_reports_alone(sweep, capsys):
     assert float(rows[0]["utility/auc std"]) == pytest.approx(0.01)
     assert float(rows[0]["fidelity/error median"]) == pytest.approx(0.19)
     page = (sweep / "comparison.html").read_text()
-    assert "0.8100 ± 0.0100" in page and "it &lt;i&gt;broke&lt;/i&gt;" in page and "<i>broke" not in page
+    assert "0.8100 ±\u00a00.0100" in page and "it &lt;i&gt;broke&lt;/i&gt;" in page and "<i>broke" not in page
 
 
 def test_a_run_folder_several_paths_and_out(sweep, tmp_path_factory):
