@@ -20,6 +20,7 @@ from datakiln.spec import DataSpec
 
 ENTRY_POINTS = "datakiln.models"  # the group in which an installed package offers classes of its own
 MOST = 2**40  # of any whole number in a config: no count, size or seed is larger
+LONGEST = 80  # characters of a name that are told, and of one that a person could register
 ROOMS = {
     "model": ("datakiln.models.", "datakiln.nets."),
     "data": ("datakiln.data.", "datakiln.codecs.", "datakiln.constraints."),
@@ -89,8 +90,10 @@ def _built(value: Any, room: Room, where: str, more: Mapping[str, Any]) -> Any: 
     target, is_partial = str(value["_target_"]), room != "model" and value.get("_partial_") is True
     found = find(target, room)
     if found is None:
-        out = "" if target.startswith(("datakiln.", "src.")) else f"; if it is your own, add register={target}"
-        raise UserError(f"the stored {where} wants to build {target[:80]!r}, which is not datakiln's; refused{out}")
+        is_ours = target.startswith(("datakiln.", "src.")) or len(target) > LONGEST
+        out = "" if is_ours else f"; if it is your own, add register={target}"
+        wanted = f"the stored {where} wants to build {target[:LONGEST]!r}"
+        raise UserError(f"{wanted}, which is not datakiln's; refused{out}")
     hydra = {"_target_", "_partial_"} if is_partial else {"_target_"}
     arguments = {key: _built(part, room, f"{where}.{key}", {}) for key, part in value.items() if key not in hydra}
     if where != room and isinstance(arguments.get("spec"), dict):  # a first stage, with a spec of its own

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from datakiln.codecs.tables.values import all_numbers
+
 CLOCK_STEPS = (86_400.0, 3_600.0, 60.0, 1.0)  # seconds; dates come back as whole days, hours, ... if all of them are
 DISTINCT = 20  # values from which any common step counts; with fewer, powers of ten only
 ENDED = 200  # values from which endings are looked at
@@ -79,8 +81,11 @@ class Grid:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Grid:
-        """Inverse of `state`."""
-        return cls(**{**state, "endings": tuple(state["endings"])})
+        """Inverse of `state`; raises `ValueError` for what is no state of a grid."""
+        step, offset, digits = all_numbers([state[name] for name in ("step", "offset", "digits")])
+        if not isinstance(state["is_rough"], bool):
+            raise ValueError("is_rough of a grid is neither true nor false")
+        return cls(step, offset, state["is_rough"], tuple(all_numbers(state["endings"])), int(digits))
 
 
 def find(values: np.ndarray, decimals: int | None, is_date: bool) -> Grid:

@@ -18,7 +18,7 @@ from datakiln.codecs.tables.grid import Grid
 from datakiln.codecs.tables.grid import find as find_grid
 from datakiln.codecs.tables.modes import Modes
 from datakiln.codecs.tables.scaling import MinMax, NumericEncoder, Quantile, Standard
-from datakiln.codecs.tables.values import from_numbers, to_numbers
+from datakiln.codecs.tables.values import all_numbers, from_numbers, to_numbers
 from datakiln.schema import Field
 from datakiln.spec import Block
 
@@ -193,8 +193,13 @@ class NumberColumn(ColumnCodec):
 
     @classmethod
     def from_state(cls, field: Field, state: dict[str, Any]) -> NumberColumn:
-        """Inverse of `state`."""
+        """Inverse of `state`; raises `ValueError` for what is no state of a number column."""
         inner = dict(state["encoder"])
         encoder = ENCODERS[inner.pop("kind")].from_state(inner)
-        limits = None if state["limits"] is None else (state["limits"][0], state["limits"][1])
-        return cls(field, encoder, list(state["spikes"]), state["missing"], limits, Grid.from_state(state["grid"]))
+        spikes, limits = all_numbers(state["spikes"]), state["limits"]
+        if not isinstance(state["missing"], bool):
+            raise ValueError(f"missing of {field.name} is neither true nor false")
+        if limits is not None:
+            low, high = all_numbers(limits)
+            limits = (low, high)
+        return cls(field, encoder, spikes, state["missing"], limits, Grid.from_state(state["grid"]))

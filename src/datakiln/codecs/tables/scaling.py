@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from datakiln.codecs.tables.values import all_numbers
 from datakiln.spec import Block
 
 
@@ -57,10 +58,17 @@ class NumericEncoder(abc.ABC):
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> NumericEncoder:
-        """Inverse of `state`."""
+        """Inverse of `state`; raises `ValueError` for what is no state of such an encoder."""
         encoder = cls()
-        for name, value in state.items():
-            setattr(encoder, name, np.asarray(value) if isinstance(value, list) else value)
+        arrays = {name for name, kind in cls.__annotations__.items() if kind == "np.ndarray"}
+        numbers = ({"neutral", *cls.__annotations__} - arrays) | vars(encoder).keys()  # and what it was built with
+        if state.keys() != arrays | numbers:
+            raise ValueError(f"{cls.__name__} has {sorted(arrays | numbers)}, not {sorted(map(str, state))}")
+        for name in numbers:
+            all_numbers([state[name]])
+            setattr(encoder, name, state[name])
+        for name in arrays:
+            setattr(encoder, name, np.asarray(state[name], dtype=np.float64))
         return encoder
 
 

@@ -59,3 +59,13 @@ def plain_cells(series: pd.Series) -> pd.Series:
 def plain_value(value: Any) -> Any:  # noqa: ANN401 (any cell value)
     """A NumPy scalar as a Python number."""
     return value.item() if isinstance(value, np.generic) else value
+
+
+def all_numbers(values: Any) -> list[float]:  # noqa: ANN401 (part of a checkpoint, whatever it is)
+    """The values of a list from a checkpoint, all of them numbers; raises `ValueError` for anything else."""
+    if not isinstance(values, list | tuple):
+        raise ValueError(f"{type(values).__name__} is no list of numbers")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"{type(value).__name__} is no number")
+    return [float(value) for value in values]
