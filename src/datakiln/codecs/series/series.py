@@ -427,7 +427,7 @@ class SeriesCodec(ColumnsCodec):
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> SeriesCodec:
-        """Inverse of `state`; the result decodes and encodes, it is not meant to be fitted again."""
+        """Inverse of `state`, not meant to be fitted again; raises `ValueError` where its parts do not fit together."""
         codec = cls(compact=state["compact"], medium=state.get("medium", "rows"))
         codec.schema = Schema.from_state(state["schema"])
         roles = state["roles"]
@@ -438,6 +438,8 @@ class SeriesCodec(ColumnsCodec):
         codec.lengths = list(state["lengths"])
         codec.steps = TableCodec.from_state(state["steps"])
         codec.static = None if state["static"] is None else TableCodec.from_state(state["static"])
+        if codec.steps.schema != codec._step_schema():
+            raise ValueError("the columns of the steps are not those of the table")
         whole = [codec.schema[name] for name in codec._whole_names()]
         made = [field for field in whole if not (field.is_numeric or field.is_choice)]
         codec.made = [GeneratedColumn.from_state(f, s) for f, s in zip(made, state["made"], strict=True)]
