@@ -64,8 +64,11 @@ class Schema:
     label: str | None = None
 
     def __getitem__(self, name: str) -> Field:
-        """The field of that name."""
-        return next(field for field in self.fields if field.name == name)
+        """The field of that name; raises `KeyError` where there is none."""
+        found = next((field for field in self.fields if field.name == name), None)
+        if found is None:
+            raise KeyError(name)
+        return found
 
     @property
     def names(self) -> list[str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 
-from datakiln.codecs.tables.values import from_numbers, to_numbers
+from datakiln.codecs.tables.values import all_numbers, from_numbers, to_numbers
 from datakiln.schema import Field
 
 Unit = Literal["plain", "months", "month ends"]
@@ -128,7 +128,12 @@ class Clock:
 
     @classmethod
     def from_state(cls, state: dict[str, Any], field: Field) -> Clock:
-        """Inverse of `state`."""
+        """Inverse of `state`; raises `ValueError` for what is no state of a clock."""
+        all_numbers([state[name] for name in ("low", "high", "grain")])
+        if state["step"] is not None:
+            all_numbers([state["step"]])
+        if state["unit"] not in get_args(Unit) or not isinstance(state["is_modelled"], bool):
+            raise ValueError(f"{state['unit']!r} is no unit of times, or {state['is_modelled']!r} no truth value")
         return cls(**{**state, "field": field})
 
 

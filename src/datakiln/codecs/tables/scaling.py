@@ -68,7 +68,10 @@ class NumericEncoder(abc.ABC):
             all_numbers([state[name]])
             setattr(encoder, name, state[name])
         for name in arrays:
-            setattr(encoder, name, np.asarray(state[name], dtype=np.float64))
+            setattr(encoder, name, np.asarray(all_numbers(state[name]), dtype=np.float64))
+        sizes = {len(state[name]) for name in arrays}
+        if len(sizes) > 1 or 0 in sizes:
+            raise ValueError(f"{', '.join(sorted(arrays))} of {cls.__name__} are not of one length")
         return encoder
 
 
