@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -156,9 +157,11 @@ class BoundedBy(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
         """Refuses what makes a tensor larger than is left."""
-        if not any(isinstance(value, Tensor) for value in args):
-            self.numbers -= _size_of(args)
-            if self.numbers < 0:
+        is_copy = func is torch.ops.aten.clone.default  # layers that are copied are registered nowhere
+        if is_copy or not any(isinstance(value, Tensor) for value in args):
+            self.numbers -= args[0].numel() if is_copy else _size_of(args)
+            self.weights -= is_copy
+            if min(self.numbers, self.weights) < 0:
                 raise UserError("the stored model would be larger than the weights of the checkpoint; refused")
         return func(*args, **(kwargs or {}))
 

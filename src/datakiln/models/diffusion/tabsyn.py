@@ -32,6 +32,7 @@ CURVE = 7.0  # rho of eq. 5 there: how much closer together the steps are at low
 LOG_MEAN, LOG_DEVIATION = -0.5, 1.4  # of the noise levels trained on
 MOMENTUM = 0.01  # of the running mean and variance of the latents
 LEAST_VARIANCE = 1e-6
+MOST_STEPS = 10_000  # of sampling: more gain nothing, and a file that asks for a billion is damaged
 
 
 class TabSyn(LikelihoodModel):
@@ -84,8 +85,8 @@ class TabSyn(LikelihoodModel):
         super().__init__(spec, optimizer)
         if not 0.0 < vae_share < 1.0:
             raise ValueError(f"vae_share={vae_share} must lie between 0 and 1: both stages need their time")
-        if sampling_steps < 1:
-            raise ValueError(f"sampling_steps={sampling_steps} must be at least 1")
+        if not 1 <= sampling_steps <= MOST_STEPS:
+            raise ValueError(f"sampling_steps={sampling_steps} must lie between 1 and {MOST_STEPS}")
         self.vae_share, self.vae_lr, self.beta, self.sampling_steps = vae_share, vae_lr, beta, sampling_steps
         self.bf16 = bf16
         self.rows = Rows(spec, conditional)
