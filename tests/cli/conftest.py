@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 from datakiln.cli.commands import run_hydra
 from datakiln.cli.report import main as report
@@ -17,6 +18,7 @@ from tests.cli.pretending import pretend
 @pytest.fixture
 def sweep(tmp_path, monkeypatch, capsys):
     """Runs `src.train` with these words and another task; returns exit code, output and the sweep's folder."""
+    get_reusable_executor().shutdown()  # workers that another test has left stand in its folder
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     monkeypatch.setenv(SWEEP_VARIABLE, "")  # restored afterwards
