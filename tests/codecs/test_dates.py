@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import random
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from datakiln.codecs.tables.bins import Bins
 from datakiln.codecs.tables.dates import Dates, taken_apart
@@ -14,6 +18,8 @@ from datakiln.data.tables.types import infer_schema
 from datakiln.domains.base import Region
 from datakiln.domains.intervals import Interval
 from datakiln.sampling.ranges import codes_within
+from datakiln.sampling.synthesizer import DAMAGE
+from tests.sampling.test_doors import changed
 
 ROWS = 900
 
@@ -140,7 +146,7 @@ def test_ranges_of_dates_allow_the_units_they_lie_in():
     codec = TableCodec(Bins, compact=True, places=True).fit(frame, infer_schema(frame, None, {}))
     low, high = (float(pd.Timestamp(day).timestamp()) for day in ("2022-02-02", "2022-02-20"))
     (allowed,) = codes_within(codec, {"at": Region(intervals=(Interval(low, high),))}).values()
-    inside = frame["at"].between("2022-02-02", "2022-02-20").to_numpy()
+    inside = torch.tensor(frame["at"].between("2022-02-02", "2022-02-20").tolist())
     codes = codec.encode(frame)[:, 0].long()
     assert allowed[codes[inside]].all() and 0 < allowed.float().mean() < 0.15
 
@@ -154,3 +160,23 @@ def test_dates_that_follow_from_others_stay_whole():
     assert list(codec.dates) == ["start"]
     made = codec.decode(codec.encode(frame), rng())
     assert made["start"].equals(frame["start"]) and made["end"].equals(frame["end"])
+
+
+def test_a_changed_state_is_refused_or_decodes(tmp_path):
+    """As a checkpoint is loaded: what does not end in one of the errors of damage there must come out as rows."""
+    at = stamps(on_workdays(), 60.0 * np.random.default_rng(1).integers(0, 1000, ROWS))
+    frame = pd.DataFrame({"at": at, "x": rng().normal(size=ROWS)})
+    codec = TableCodec(Bins, compact=True, places=True).fit(frame, infer_schema(frame, None, {}))
+    x, state, loaded = codec.encode(frame.head(50)), codec.state(), 0
+    for seed in range(150):
+        draw = random.Random(seed)
+        part = draw.choice(["dates", "dates", "shifts"])
+        try:
+            other = TableCodec.from_state({**state, **changed({part: state[part]}, draw, tmp_path / "canary")})
+        except DAMAGE:
+            continue
+        if other.spec == codec.spec:
+            loaded += 1
+            with warnings.catch_warnings(action="ignore"):
+                assert len(other.decode(x, rng())) == 50, seed
+    assert loaded > 5 and not (tmp_path / "canary").exists()

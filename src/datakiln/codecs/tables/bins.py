@@ -9,6 +9,7 @@ import numpy as np
 
 from datakiln.codecs.tables.grid import Grid
 from datakiln.codecs.tables.scaling import NumericEncoder
+from datakiln.codecs.tables.values import all_numbers
 from datakiln.spec import Block
 
 FEW = 20  # up to this many distinct values count as few even where each has two rows only
@@ -18,6 +19,7 @@ STEP_ROWS = 4  # and each step of its density for this many, so that no step giv
 STEEP = 3.0  # from this ratio between neighbouring knots of one sign, values between them are spread geometrically
 GAP = 15.0  # times the usual distance of the values around it: nothing lies in a gap of the training rows
 EVERYWHERE = Grid()
+ARRAYS = {"edges": np.float64, "bin_codes": np.int64, "points": np.float64, "point_codes": np.int64}  # of a state
 SMOOTH = 2  # bins: deviation of the kernel that smooth ones are averaged with
 BELOW_ONE = 1.0 - 2.0**-12  # a place that float32 still tells from the next code's, up to thousands of codes
 
@@ -238,16 +240,14 @@ class Bins(NumericEncoder):
 
     def state(self) -> dict[str, Any]:
         """Knots and edges."""
-        arrays = ("knots", "edges", "bin_codes", "points", "point_codes")
-        return {"neutral": self.neutral, **{name: getattr(self, name).tolist() for name in arrays}}
+        return {"neutral": self.neutral, **{name: getattr(self, name).tolist() for name in ("knots", *ARRAYS)}}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Bins:
-        """Inverse of `state`."""
+        """Inverse of `state`; raises `ValueError` for what is no state of bins."""
         encoder = cls()
-        encoder.neutral = state["neutral"]
-        for name in ("knots", "edges", "points"):
-            setattr(encoder, name, np.asarray(state[name], dtype=np.float64))
-        for name in ("bin_codes", "point_codes"):
-            setattr(encoder, name, np.asarray(state[name], dtype=np.int64))
+        (encoder.neutral,) = all_numbers([state["neutral"]])
+        encoder.knots = np.asarray([all_numbers(knots) for knots in state["knots"]], dtype=np.float64)
+        for name, kind in ARRAYS.items():
+            setattr(encoder, name, np.asarray(all_numbers(state[name]), dtype=kind))
         return encoder

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from datakiln.codecs.tables.values import from_numbers, to_numbers
+from datakiln.codecs.tables.values import all_numbers, from_numbers, to_numbers
 from datakiln.schema import Field
 
 Unit = Literal["day", "week", "month"]
@@ -23,6 +23,7 @@ MONDAY = 3  # the weekday of day 0, 1 January 1970, counted from Monday
 FEW = 60  # different dates that codes of their own can stand for
 SPAN = 56  # days: of eight weeks, weekdays can be told
 CLEAR = 5.0  # standard deviations of chance beyond which days of the month are uneven
+DECIMALS = (0, 3, 6)  # of seconds
 EQUAL = 0.8  # share of rows in which another column is the day of the month, so that months are the unit
 
 
@@ -104,13 +105,14 @@ class Dates:
 
     @classmethod
     def from_state(cls, name: str, state: Mapping[str, Any]) -> Dates:
-        """Inverse of `state`."""
-        unit: Unit = state["unit"]
-        if unit not in get_args(Unit):
-            raise ValueError(f"{unit!r} is no unit of dates")
-        day, seconds = state["usual"]
-        usual = (int(day), float(seconds))
-        return cls(name, unit, str(state["day"]), str(state["time"]), int(state["decimals"]), usual)
+        """Inverse of `state`; raises `ValueError` for what is no state of dates."""
+        unit, parts, decimals = state["unit"], (state["day"], state["time"]), state["decimals"]
+        if unit not in get_args(Unit) or not all(isinstance(part, str) for part in parts) or not any(parts):
+            raise ValueError(f"{unit!r} with {parts!r} is no way to take dates apart")
+        if bool(parts[0]) != (unit != "day") or decimals not in DECIMALS:
+            raise ValueError(f"a {unit} with the day {parts[0]!r}, or times of {decimals!r} decimals")
+        day, seconds = all_numbers(state["usual"])
+        return cls(name, unit, *parts, decimals, (int(day), seconds))
 
 
 def taken_apart(field: Field, frame: pd.DataFrame, fields: tuple[Field, ...]) -> Dates | None:
@@ -135,7 +137,7 @@ def taken_apart(field: Field, frame: pd.DataFrame, fields: tuple[Field, ...]) ->
     day = "" if unit == "day" else _free(f"{field.name} ({'weekday' if unit == 'week' else 'day'})", taken)
     time = _free(f"{field.name} (time)", taken) if has_time else ""
     usual = (int(np.bincount(_numbered(days, unit)[1]).argmax()), _most_common(times))
-    decimals = next((digits for digits in (0, 3) if (times == np.round(times, digits)).all()), 6)
+    decimals = next((digits for digits in DECIMALS if (times == np.round(times, digits)).all()), DECIMALS[-1])
     return Dates(field.name, unit, day, time, decimals, usual)
 
 

@@ -143,14 +143,14 @@ class TableCodec(ColumnsCodec):
             self.plan.shift_field(name), self.plan.shift(name, frame), self.numeric(), clip, self.spikes
         )
 
+    def _whole_dates(self) -> list[str]:
+        """Columns of dates that are neither computed from others nor learnt as a distance from them."""
+        dates = [field.name for field in self.schema.fields if field.type == "datetime"]
+        return [name for name in dates if name not in self.plan.computed and name not in self.plan.shifted]
+
     def _taken_apart(self, frame: pd.DataFrame) -> dict[str, Dates]:
-        """How the dates are that are laid out themselves."""
-        fields = [
-            field
-            for field in self.schema.fields
-            if field.type == "datetime" and field.name not in self.plan.computed and field.name not in self.plan.shifted
-        ]
-        found = {field.name: taken_apart(field, frame, self.schema.fields) for field in fields}
+        """How the dates among the training rows are taken apart, where they are."""
+        found = {name: taken_apart(self.schema[name], frame, self.schema.fields) for name in self._whole_dates()}
         return {name: dates for name, dates in found.items() if dates is not None}
 
     def _parts(self, name: str, frame: pd.DataFrame) -> list[NumberColumn]:
@@ -470,6 +470,11 @@ class TableCodec(ColumnsCodec):
         ]
         codec.plan = Plan([Relation.from_state(relation) for relation in state.get("relations", [])], codec.schema)
         codec.dates = {name: Dates.from_state(name, dates) for name, dates in state.get("dates", {}).items()}
+        if codec.dates.keys() - codec._whole_dates():
+            raise ValueError(f"{', '.join(codec.dates)}: no columns of dates that are learnt themselves")
+        parts = [part.name for dates in codec.dates.values() for part in dates.fields[1:]]
+        if len({*parts, *codec.schema.names}) < len(parts) + len(codec.schema.names):
+            raise ValueError("two columns, or parts of dates, of one name")
         kept = state.get("shifts", {})
         fields = {name: [codec.plan.shift_field(name)] for name in codec.plan.shifted}
         fields |= {name: dates.fields for name, dates in codec.dates.items()}
