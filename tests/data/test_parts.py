@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import urllib.request
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from pyarrow import fs
@@ -350,3 +353,17 @@ def test_a_file_of_a_store_is_told_by_its_address():
     assert (str(file), file.name) == ("s3://bucket/x/y.parquet", "y.parquet")
     with pytest.raises(FileNotFoundError):
         file.stat()
+
+
+def test_what_a_folder_cannot_be_read_from_is_told_at_once(tmp_path):
+    """A pipe would be waited for without end."""
+    for name, told in (("pipe", "a pipe or a device"), ("link", "a link to what is not there")):
+        folder = tmp_path / name
+        folder.mkdir()
+        pq.write_table(pa.table({"x": [1.0, 2.0]}), folder / "a.parquet")
+        if name == "pipe":
+            os.mkfifo(folder / "b.parquet")
+        else:
+            (folder / "b.parquet").symlink_to(tmp_path / "nowhere")
+        with pytest.raises(UserError, match=f"b.parquet: this is {told}"):
+            parts_in(folder)

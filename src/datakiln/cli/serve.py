@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from datakiln.cli import kinds
 from datakiln.cli.calling import shim, with_extra
 from datakiln.cli.commands import command, options
-from datakiln.errors import UserError, near
+from datakiln.errors import Interrupted, UserError, near
 from datakiln.saying import say
 
 if TYPE_CHECKING:
@@ -59,7 +59,10 @@ def main(argv: list[str]) -> None:
         app, log_config=None, access_log=False, server_header=False, timeout_keep_alive=10, timeout_graceful_shutdown=5
     )
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    uvicorn.Server(config).run(sockets=[listening])
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    except Interrupted as stop:
+        raise Interrupted(stop.reason, "jobs go on at the next start") from None
 
 
 def _settings(cfg: DictConfig, keys: Path | None) -> Settings:

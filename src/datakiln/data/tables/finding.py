@@ -66,7 +66,10 @@ def _inside(folder: Path) -> list[Path]:
         for name in files
         if name.lower().endswith(PARQUET)
     ]
-    return [folder / name for name in sorted(names) if not is_hidden(Path(name).parts)]
+    found = [folder / name for name in sorted(names) if not is_hidden(Path(name).parts)]
+    for path in found:
+        check_exists(path)  # a pipe would be waited for
+    return found
 
 
 def check_table(place: str, data_dir: str | None) -> None:
@@ -94,6 +97,8 @@ def check_exists(path: Path) -> None:
         return
     if path.exists():
         raise UserError(f"data.path={path}: this is a pipe or a device; save what comes from it as a file first")
+    if path.is_symlink():
+        raise UserError(f"data.path={path}: this is a link to what is not there")
     others = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, others, n=1)
     hint = f"; did you mean {path.parent / close[0]}?" if close else f" (looked from {Path.cwd()})"
