@@ -108,6 +108,27 @@ def test_a_month_that_lacks_the_day_ends_on_its_last():
     assert made.tolist() == [pd.Timestamp("2024-02-29"), pd.Timestamp("2024-02-04")]
 
 
+def test_the_last_days_of_months_are_one_day() -> None:
+    ends = pd.date_range("2010-01-31", periods=120, freq="ME")
+    frame = pd.DataFrame({"at": pd.Series(rng().choice(ends, ROWS)), "x": rng().normal(size=ROWS)})
+    codec = TableCodec(Bins).fit(frame, infer_schema(frame, None, {"at": "datetime"}))
+    assert codec.dates["at"].ends
+    again = TableCodec.from_state(codec.state())
+    assert again.decode(codec.encode(frame), rng())["at"].dt.is_month_end.all()
+    parts = again.dates["at"].apart(frame["at"], codec.schema["at"])
+    assert parts["at (day)"].nunique() == 1
+    assert again.dates["at"].together(parts, codec.schema["at"], None).tolist() == frame["at"].tolist()
+    assert not parts_of(stamps(on_the_first_mostly())).ends
+
+
+def test_dates_of_before_have_no_last_days() -> None:
+    state = parts_of(stamps(on_the_first_mostly())).state()
+    del state["ends"]
+    assert not Dates.from_state("at", state).ends
+    with pytest.raises(ValueError, match="neither true nor false"):
+        Dates.from_state("at", {**state, "ends": 1})
+
+
 def test_what_leaves_the_limits_keeps_its_weekday_and_hour():
     """The training rows began on a Wednesday: a Monday of the first week is one of the next."""
     dates = Dates("at", "week", "at (weekday)", "at (time)", 0, (0, 0.0))

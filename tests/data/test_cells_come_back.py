@@ -54,6 +54,7 @@ BACK = {  # cells, type, and what tells their writing
     "minutes iso": ([f"PT{k}M{k % 60}S" for k in I], "numeric", "PT[m]M[s]S"),
     "python": ([str(timedelta(hours=k, seconds=k)) for k in I.tolist()], "numeric", "d days, h:mm:ss"),
     "month": ([f"{k % 12 + 1:02d}/{2010 + k % 9}" for k in I], "datetime", "%m/%Y"),
+    "month after year": ([f"{2010 + k % 9}-{k % 12 + 1:02d}" for k in I], "datetime", "%Y-%m"),
     "month in digits": ([(2010 + k % 9) * 100 + k % 12 + 1 for k in I], "datetime", "%Y%m"),
     "quarter": ([f"{2010 + k % 9}Q{k % 4 + 1}" for k in I], "datetime", "%YQ%q"),
     "quarter first": ([f"Q{k % 4 + 1} {2010 + k % 9}" for k in I], "datetime", "Q%q %Y"),

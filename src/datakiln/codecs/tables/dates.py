@@ -24,6 +24,8 @@ FEW = 60  # different dates that codes of their own can stand for
 SPAN = 56  # days: of eight weeks, weekdays can be told
 CLEAR = 5.0  # standard deviations of chance beyond which days of the month are uneven
 DECIMALS = (0, 3, 6)  # of seconds
+LAST = 31  # the day of the month that stands for its last one, whichever that is
+ENDED = 0.2  # share of rows on the last day of a month, six times the even one, from which it is a day of its own
 EQUAL = 0.8  # share of rows in which another column is the day of the month, so that months are the unit
 
 
@@ -41,6 +43,7 @@ class Dates:
         time: Name of the column of the seconds since midnight; "" where there is none.
         decimals: Of these seconds.
         usual: Day and time that stand beside a missing date.
+        ends: Whether the last day of each month is one and the same day, as where accounts are closed.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Dates:
     time: str
     decimals: int
     usual: tuple[int, float]
+    ends: bool = False
 
     @property
     def fields(self) -> list[Field]:
@@ -63,7 +67,7 @@ class Dates:
         seconds = to_numbers(series, field)
         there = ~np.isnan(seconds)
         days, time = np.divmod(np.where(there, seconds, 0.0), DAY)
-        number, day = _numbered(days.astype(np.int64), self.unit)
+        number, day = _numbered(days.astype(np.int64), self.unit, self.ends)
         parts = [np.where(there, number, np.nan)]
         parts += [np.where(there, day, self.usual[0])] if self.day else []
         parts += [np.where(there, time, self.usual[1])] if self.time else []
@@ -101,6 +105,7 @@ class Dates:
             "time": self.time,
             "decimals": self.decimals,
             "usual": list(self.usual),
+            "ends": self.ends,
         }
 
     @classmethod
@@ -111,8 +116,10 @@ class Dates:
             raise ValueError(f"{unit!r} with {parts!r} is no way to take dates apart")
         if bool(parts[0]) != (unit != "day") or decimals not in DECIMALS:
             raise ValueError(f"a {unit} with the day {parts[0]!r}, or times of {decimals!r} decimals")
+        if not isinstance(ends := state.get("ends", False), bool):  # not in checkpoints of before
+            raise ValueError("ends of dates is neither true nor false")
         day, seconds = all_numbers(state["usual"])
-        return cls(name, unit, *parts, decimals, (int(day), seconds))
+        return cls(name, unit, *parts, decimals, (int(day), seconds), ends)
 
 
 def taken_apart(field: Field, frame: pd.DataFrame, fields: tuple[Field, ...]) -> Dates | None:
@@ -136,9 +143,10 @@ def taken_apart(field: Field, frame: pd.DataFrame, fields: tuple[Field, ...]) ->
     taken = {other.name for other in fields}
     day = "" if unit == "day" else _free(f"{field.name} ({'weekday' if unit == 'week' else 'day'})", taken)
     time = _free(f"{field.name} (time)", taken) if has_time else ""
-    usual = (int(np.bincount(_numbered(days, unit)[1]).argmax()), _most_common(times))
+    ends = unit == "month" and not _is_a_column(field, frame, fields) and _is_last(days).mean() > ENDED
+    usual = (int(np.bincount(_numbered(days, unit, bool(ends))[1]).argmax()), _most_common(times))
     decimals = next((digits for digits in DECIMALS if (times == np.round(times, digits)).all()), DECIMALS[-1])
-    return Dates(field.name, unit, day, time, decimals, usual)
+    return Dates(field.name, unit, day, time, decimals, usual, bool(ends))
 
 
 def _unit(days: np.ndarray, field: Field, frame: pd.DataFrame, fields: tuple[Field, ...]) -> Unit:
@@ -174,8 +182,14 @@ def _is_a_column(field: Field, frame: pd.DataFrame, fields: tuple[Field, ...]) -
     return any(float((to_numbers(frame[other.name], other)[there] == day).mean()) > EQUAL for other in whole)
 
 
-def _numbered(days: np.ndarray, unit: Unit) -> tuple[np.ndarray, np.ndarray]:
-    """The unit that each day since 1970 lies in, and which day of it that is."""
+def _is_last(days: np.ndarray) -> np.ndarray:
+    """Whether each day since 1970 is the last of its month."""
+    months = (days + np.array([[0], [1]])).astype("datetime64[D]").astype("datetime64[M]")
+    return months[0] != months[1]  # type: ignore[no-any-return]
+
+
+def _numbered(days: np.ndarray, unit: Unit, ends: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """The unit that each day since 1970 lies in, and which day of it that is; the last of a month `LAST` if asked."""
     if unit == "day":
         return days, np.zeros_like(days)
     if unit == "week":
@@ -183,7 +197,8 @@ def _numbered(days: np.ndarray, unit: Unit) -> tuple[np.ndarray, np.ndarray]:
         return week, weekday
     dates = days.astype("datetime64[D]")
     months = dates.astype("datetime64[M]")
-    return months.astype(np.int64), (dates - months.astype("datetime64[D]")).astype(np.int64) + 1
+    day = (dates - months.astype("datetime64[D]")).astype(np.int64) + 1
+    return months.astype(np.int64), np.where(_is_last(days), LAST, day) if ends else day
 
 
 def _days(number: np.ndarray, day: np.ndarray, unit: Unit) -> np.ndarray:

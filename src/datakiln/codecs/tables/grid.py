@@ -100,7 +100,11 @@ def find(values: np.ndarray, decimals: int | None, is_date: bool) -> Grid:
         return Grid()
     if is_date:
         step = next((step for step in CLOCK_STEPS if not (values % step).any()), 0.0)
-        return Grid(step, is_rough=bool(step))
+        points = np.unique(np.round(values / step).astype(np.int64)) if step else np.zeros(0, dtype=np.int64)
+        if len(points) < DISTINCT:
+            return Grid(step, is_rough=bool(step))
+        steps, offset = _step(points)  # quarters of an hour, every other Monday
+        return Grid(steps * step, offset * step, is_rough=True)
     if decimals is None:
         return Grid(digits=_digits(values))
     counts = np.round(values * 10.0**decimals)

@@ -60,8 +60,8 @@ FORMATS = (
     "%a %b %d %H:%M:%S %Y",
     "%Y-%m-%d %H:%M:%S,%f",
     "%G-W%V-%u",
-    "%Y-%j",
     *COARSE,
+    "%Y-%j",  # after the months, which it reads as the first days of the year
     *(format for format in COMPACT if format not in COARSE),
     "%Y%m%dT%H%M%S",
     "%Y%m%dT%H%M%SZ",
