@@ -70,7 +70,7 @@ class TableAutoencoder(nn.Module):
             return part
         x = part.new_zeros(len(part), self.row_width)
         x[:, self.kept] = part
-        return x.scatter_(1, (self.label_start + y).unsqueeze(1), 1.0)
+        return x.scatter(1, (self.label_start + y).unsqueeze(1), 1.0)
 
 
 def _close_gaps(blocks: Sequence[Block], positions: Sequence[int]) -> list[Block]:

@@ -62,7 +62,7 @@ class Rows(nn.Module):
         if self.label_start is None or y is None:
             return part
         x = part.new_zeros(len(part), self.row_width).index_copy_(1, self.kept, part)
-        return x.scatter_(1, (self.label_start + y).unsqueeze(1), 1.0)
+        return x.scatter(1, (self.label_start + y).unsqueeze(1), 1.0)
 
     def given(self, y: Tensor | None, n: int) -> Tensor:
         """What the model is told, one-hot, shape (n, classes); labels that are not given are drawn by their shares."""

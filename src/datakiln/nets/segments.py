@@ -108,7 +108,7 @@ class Segments(nn.Module):
 
     def one_hot(self, index: Tensor) -> Tensor:
         """Indices within segments, (B, C), to one-hot segments, (B, P)."""
-        return torch.zeros(len(index), len(self.at), device=index.device).scatter_(1, index + self.first, 1.0)
+        return torch.zeros(len(index), len(self.at), device=index.device).scatter(1, index + self.first, 1.0)
 
     def _shifted(self, logits: Tensor) -> Tensor:
         return logits if self._is_moderate(logits) else logits - self._maxima(logits)

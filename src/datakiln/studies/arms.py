@@ -102,8 +102,13 @@ def measured(cells: Cells, learner: str, arm: str, figure: str) -> Measured | No
     found = combined(values, list(halves(cells, learner, arm, figure).values()))
     if not found.is_known:
         return Measured(*interval(values))
+    return within_range(found, figure)
+
+
+def within_range(found: Measured, figure: str) -> Measured:
+    """The figure with its interval cut where it cannot be: a normal one of an accuracy near 1 goes beyond."""
     low, high = RANGES.get(figure, (0.0, 1.0))
-    return Measured(found.value, max(found.low, low), min(found.high, high))
+    return Measured(found.value, max(found.low, low), min(found.high, high)) if found.is_known else found
 
 
 def difference(cells: Cells, learner: str, arm: str, other: str, figure: str) -> Measured | None:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from datakiln.results import Study, StudyTable
 from datakiln.studies import learners, scores
-from datakiln.studies.arms import FIGURES, Measured, combined
+from datakiln.studies.arms import FIGURES, Measured, combined, within_range
 from datakiln.studies.journal import Cell, Content, Journal, Outcome, run_cells, seconds_of
 from datakiln.studies.scores import Array as Values
 from datakiln.studies.smote import smote_nc
@@ -293,7 +293,8 @@ def summary(main: str, sizes: Sequence[int], outcome: Outcome, target: str, noun
     curve = []
     for name in names:
         seeds = {n: list(by_seed(cells, f"curve/{n}/", f"{name}/real").values()) for n in sizes}
-        texts = [over_seeds(f, n / sizes[-1]).text if len(f) > 1 else "–" for n, f in seeds.items()]
+        levels = {n: within_range(over_seeds(f, n / sizes[-1]), main) for n, f in seeds.items() if len(f) > 1}
+        texts = [levels[n].text if n in levels else "–" for n in sizes]
         curve.append([_title(name), *texts])
     title = f"{FIGURES[main]} of {target} from real {noun} alone"
     study.tables.insert(0, StudyTable(title, ["learner", *(f"{n:,}" for n in sizes)], curve))
@@ -328,7 +329,8 @@ def _rare_tables(cells: dict[str, Content], share: float) -> list[StudyTable]:
                 if len(values) > 1:
                     found = gain(cells, "imbalance/", f"{name}/{method}/{figure}", f"{name}/nothing/{figure}", share)
                     better = "–" if found is None or method == "nothing" else found.text
-                    rows.append([f"{_title(name)}: {method}", over_seeds(list(values.values()), share).text, better])
+                    level = within_range(over_seeds(list(values.values()), share), figure)
+                    rows.append([f"{_title(name)}: {method}", level.text, better])
         if rows:
             tables.append(
                 StudyTable(f"A rare class: {FIGURES[figure]}", ["", FIGURES[figure], "gain on nothing"], rows)
@@ -360,9 +362,10 @@ def plots_of(main: str, sizes: Sequence[int], cells: dict[str, Content], folder:
     for name in names:
         lines: dict[str, list[tuple[float, float, float, float]]] = {}
         for arm in ("real", *arms):
-            points = [(n, _drawable(over_seeds(list(values.values()), n / sizes[-1]))) for n in sizes
-                      if len(values := by_seed(cells, f"curve/{n}/", f"{name}/{arm}")) > 1]  # fmt: skip
-            lines[arm] = [(float(n), m.value, m.low, m.high) for n, m in points]
+            by_size = {n: list(by_seed(cells, f"curve/{n}/", f"{name}/{arm}").values()) for n in sizes}
+            points = [(n, over_seeds(values, n / sizes[-1])) for n, values in by_size.items() if len(values) > 1]
+            drawn = [(n, _drawable(within_range(found, main))) for n, found in points]
+            lines[arm] = [(float(n), m.value, m.low, m.high) for n, m in drawn]
         if len(lines["real"]) > 1:
             found[_title(name)] = lines
     for n in sizes:
