@@ -87,6 +87,15 @@ def test_what_a_run_leaves_tells_of_no_row(table, tmp_path, options):
     assert options is MARGINALS or named == {"epoch", "step", "train/epsilon"}  # no loss: it was not paid for
 
 
+@pytest.mark.journey
+@pytest.mark.parametrize("model", ["cvae", "tvae", "tabddpm"])
+def test_other_models_take_part_with_categories_and_a_label(table, tmp_path, model):
+    pytest.importorskip("opacus")
+    run, _ = fitted(table, tmp_path / "run", *DP_SGD[1:], f"model={model}", "epochs=1")
+    drawn = Synthesizer.load(run.bundle.best_path).sample(50, seed=0)
+    assert set(drawn["town"]) <= {"here", "there"} and set(drawn["y"]) <= {"no", "yes"}
+
+
 def test_a_promise_says_what_it_is(table, tmp_path):
     run, _ = fitted(table, tmp_path / "run", *MARGINALS)
     promise = guarantee_of(run)
