@@ -77,6 +77,7 @@ REFUSED = {  # from the command line to the exit code
 }
 MISTAKES = {
     "Epochs=3": "did you mean 'epochs'?",
+    "hydra.sweeper.params.data=a,b": "Hydra's own options are not swept",
     "modle=vae": "unknown option 'modle'; did you mean 'model'?",
     "logger=[csv,wandbb]": "logger=wandbb is not known; did you mean 'wandb'?",
     "sweep=latnt": "sweep=latnt is not known; did you mean 'latent'?; known: all_tables, all_tables_quick,",

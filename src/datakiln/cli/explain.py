@@ -38,6 +38,8 @@ def explain(error: BaseException, argv: Sequence[str] = (), config_name: str = "
         return match[1]
     if name == "InstantiationException" and error.__cause__ is not None:
         return _with_key(error, text)
+    if match := re.search(r"Sweeping over Hydra's configuration is not supported : '(.*)'$", text):
+        return f"{match[1]}: Hydra's own options are not swept; sweep over those of the run, such as data=iris,toy -m"
     if name == "ConfigCompositionException" and "'" in text:
         return _composition(text, argv, config_name)
     if name == "MissingConfigException" and "'" in text:
