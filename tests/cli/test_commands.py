@@ -73,11 +73,11 @@ REFUSED = {  # from the command line to the exit code
     "--epochs": "unknown flag --epochs; options are written name=value",
     "data=csv": "data.path= is missing",
     "epochs=abc": "epochs=abc must be a whole number of at least 1",
+    "hydra.sweeper.params.data=a,b": "Hydra's own options are not swept",
     "ckpt_path=last": "ckpt_path=last: no unfinished run with the default options below outputs",
 }
 MISTAKES = {
     "Epochs=3": "did you mean 'epochs'?",
-    "hydra.sweeper.params.data=a,b": "Hydra's own options are not swept",
     "modle=vae": "unknown option 'modle'; did you mean 'model'?",
     "logger=[csv,wandbb]": "logger=wandbb is not known; did you mean 'wandb'?",
     "sweep=latnt": "sweep=latnt is not known; did you mean 'latent'?; known: all_tables, all_tables_quick,",
