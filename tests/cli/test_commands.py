@@ -73,7 +73,6 @@ REFUSED = {  # from the command line to the exit code
     "--epochs": "unknown flag --epochs; options are written name=value",
     "data=csv": "data.path= is missing",
     "epochs=abc": "epochs=abc must be a whole number of at least 1",
-    "hydra.sweeper.params.data=a,b": "Hydra's own options are not swept",
     "ckpt_path=last": "ckpt_path=last: no unfinished run with the default options below outputs",
 }
 MISTAKES = {
@@ -99,6 +98,13 @@ VALUES = {
     "ema=1.5": "ema=1.5 must be a number between 0 and 1 or null",
     "mode=lowest": "mode=lowest must be one of min, max",
 }
+
+
+def test_options_of_hydra_are_not_swept(train):
+    answer = train("sweep=tables", "hydra.sweeper.params.seed=0,1", task=lambda cfg: pytest.fail("the task was called"))
+    assert answer.err == "error: hydra.sweeper.params.seed=0,1: Hydra's own options are not swept; " + (
+        "sweep over those of the run, such as data=iris,toy -m\n"
+    )
 
 
 @pytest.mark.parametrize("word", REFUSED)
