@@ -75,6 +75,8 @@ def write_table(
         asked = {**given, "part rows": PART_ROWS, **asked}
         _write_parts(synthesizer, n, path, seed, console, request, asked, options, watch)
         watch.tell(console)
+        for line in request.repeats():
+            console.print(line, soft_wrap=True)
         return
     if path.suffix not in (".csv", ".parquet"):
         raise UserError(f"out={out} must end in .csv or .parquet, or in / for a folder of Parquet parts")
@@ -92,6 +94,8 @@ def write_table(
         write = _write_csv if path.suffix == ".csv" else _write_parquet
         write(unfinished, pieces, _schema(synthesizer), json.dumps(asked, sort_keys=True))
     watch.tell(console)
+    for line in request.repeats():
+        console.print(line, soft_wrap=True)
     if path.suffix == ".csv" and options.given():
         strictjson.write(asked, path.with_suffix(".csv.json"))
 
@@ -203,7 +207,9 @@ def _write_parts(
         for k in console.tracked(range(len(starts)), "sampling"):
             if not paths[k].exists():
                 with replacing(paths[k]) as partial:
-                    pieces = synthesizer.rows(request, rows[k], seed, part=k, first_row=starts[k], options=options)
+                    pieces = synthesizer.rows(
+                        request, rows[k], seed, part=k, first_row=starts[k], options=options, parts=len(starts)
+                    )
                     pieces = map(watch.seen, pieces)
                     if not is_measured:
                         left = sum(have for path, have in zip(paths, rows, strict=True) if not path.exists())
