@@ -89,7 +89,10 @@ def test_given_columns_stay_and_the_others_follow(strange, given):
 @torch.no_grad()
 @pytest.mark.parametrize("given", [{2: 1}, {1: 2}])
 def test_many_candidates_bring_the_conditional_of_the_whole_row(strange, given):
-    """An untrained net's answers out of order contradict its likelihood of rows, which is what counts."""
+    """An untrained net's answers out of order contradict its likelihood of rows, which is what counts.
+
+    Less where its counts help: what a category says of a column before it is told out of order, too.
+    """
     ((column, code),) = given.items()
     condition = torch.full((4000, 3), NAN)
     condition[:, column] = code
@@ -99,7 +102,7 @@ def test_many_candidates_bring_the_conditional_of_the_whole_row(strange, given):
         torch.manual_seed(2)
         distances.append(variation(shares(strange.sample(4000, condition), strange.spec), joint / joint.sum()))
     strange.candidates = 16
-    assert distances[0] > 0.1 and distances[1] < 0.04, distances
+    assert distances[0] > 0.05 and distances[1] < 0.04, distances
 
 
 @torch.no_grad()

@@ -108,10 +108,19 @@ class Prefixes:
             lifted = rows.new_zeros(stop - start)
             if source >= 0:  # rows of a group have the same code there
                 lifted[self.group[rows] - start] = known.codes[rows, source] + 1
-            logits, parts = self.net.logits(features, column, lifted), None
+            later = self._told_by_later(column, known, rows, start, stop)
+            logits, parts = self.net.logits(features, column, lifted, later), None
             if number is not None and self.net.numbers.has_any(number):
                 parts = self.net.numbers.components(features, number)
             yield Told(rows, self.group[rows] - start, logits, parts)
+
+    def _told_by_later(self, column: int, known: Known, rows: Tensor, start: int, stop: int) -> Tensor | None:
+        """What `Network.lifted_by_later` says to these groups, of which any row tells for all."""
+        if not (self.net.source == column).any() or not known.is_told:
+            return None
+        one = rows.new_zeros(stop - start)
+        one[self.group[rows] - start] = rows
+        return self.net.lifted_by_later(column, known.codes[one] + self.codes.first, known.seen[one])
 
     def _hinted(self, number: int, known: Known, rows: Tensor) -> Tensor:
         open_ = self.net.numbers.are_open_of(number, known.there[rows])[:, :-1]
@@ -125,7 +134,7 @@ class Known:
         net: The network.
         codes: Of all columns, counted from the first of each, (n, C).
         coordinates: Of the numbers, (n, N).
-        seen: Which cells stand, (n, C); more do with `add`.
+        seen: Which cells stand, (n, C); more do as the columns are gone through.
 
     Attributes:
         valued: Which numbers are not missing, (n, N); meaningless where a cell does not stand, as `scores` are.
@@ -135,7 +144,8 @@ class Known:
 
     def __init__(self, net: Network, codes: Tensor, coordinates: Tensor, seen: Tensor) -> None:
         """See the class."""
-        self.net, self.codes, self.coordinates = net, codes, coordinates
+        self.net, self.codes, self.coordinates, self.seen = net, codes, coordinates, seen
+        self.is_told = bool(seen.any())
         self.valued = net.has_value(codes + net.codes.first)
         self.there = seen[:, net.numbers.numbers] & self.valued
         has_planes = bool(net.numbers.has_plane.any())

@@ -177,6 +177,24 @@ class Network(nn.Module):
         there = sees.gather(2, source.expand(len(codes), -1)[..., None])[..., 0] & (self.source >= 0)
         return torch.where(there, codes[:, source] - self.codes.first[source] + 1, 0)
 
+    def lifted_by_later(self, column: int, codes: Tensor, seen: Tensor) -> Tensor | None:
+        """What known columns whose source this one is add to its logits, (B, size); None where it is nobody's source.
+
+        The log of the ratio p(a, b) / p(a) p(b) is the same for either of a and b: told out of order, a rare category
+        brings what goes with it too.
+
+        Arguments:
+            column: One of them.
+            codes: Numbered through, (B, C).
+            seen: Which of them are known, (B, C).
+        """
+        added: Tensor | None = None
+        for j, source in enumerate(self.source.tolist()):
+            if source == column:
+                told = self.lift[1 : 1 + self.codes.sizes[column], codes[:, j]].T * seen[:, j, None]
+                added = told if added is None else added + told
+        return added
+
     def scores(
         self, features: Tensor, cells: Tensor, lifted: Tensor, sees: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -211,11 +229,19 @@ class Network(nn.Module):
                 if lift is not None:
                     logits = logits + torch.stack([lift[j][lifted[:, j]] for j in columns])
             if sees is not None:
+                logits = self._told_by_later(logits, columns, cells, sees) if lift is not None else logits
                 logits = self._open(logits, columns, sees)
             found = logits.gather(2, cells[:, columns].T[:, :, None])[:, :, 0]
             for j, cell, total in zip(columns, found.unbind(), logits.logsumexp(dim=2).unbind(), strict=True):
                 picked[j], totals[j] = cell, total
         return torch.stack(picked, dim=1), torch.stack(totals, dim=1)
+
+    def _told_by_later(self, logits: Tensor, columns: list[int], cells: Tensor, sees: Tensor) -> Tensor:
+        """Logits (G, B, size) of columns with what those they are the source of say, see `lifted_by_later`."""
+        found = [self.lifted_by_later(j, cells + self.codes.first, sees[:, j]) for j in columns]
+        if all(told is None for told in found):
+            return logits
+        return logits + torch.stack([logits.new_zeros(()).expand_as(logits[0]) if f is None else f for f in found])
 
     def _open(self, logits: Tensor, columns: list[int], sees: Tensor) -> Tensor:
         """Logits (G, B, size) of columns, those of states of equality closed where the other column is not seen."""
@@ -225,13 +251,14 @@ class Network(nn.Module):
                 closed[place, :, -len(self.codes.equal_to[j]) :] = ~sees[:, j, self.codes.equal_to[j]]
         return logits if closed is None else logits.masked_fill(closed, CLOSED)
 
-    def logits(self, features: Tensor, column: int, lifted: Tensor) -> Tensor:
+    def logits(self, features: Tensor, column: int, lifted: Tensor, later: Tensor | None = None) -> Tensor:
         """Unnormalised log-probabilities of the column's codes, (B, H) to (B, size); exact unless training.
 
         Arguments:
             features: See `features`.
             column: One of them.
             lifted: Row of `lift` for each row, (B,).
+            later: What `lifted_by_later` gives for each row, (B, size).
         """
         part = self.codes.part(column)
         if self.training:
@@ -239,6 +266,7 @@ class Network(nn.Module):
         else:
             with torch.autocast(features.device.type, enabled=False):
                 plain = linear(features.float(), self.out.of(column), self.bias[part])
+        plain = plain if later is None else plain + later
         return plain + self.lift[:, part][lifted] if int(self.source[column]) >= 0 else plain
 
 

@@ -2,8 +2,8 @@
 
 Counts teach at once what a network learns of frequent categories only: what goes with a class of a dozen rows. They are
 shrunk to the column's own shares by pseudo-rows, whose number leave-one-out likelihood chooses for each category. Only
-categories that tell much of each of their rows have a lift: what there is to learn of others is better learnt from all
-columns together.
+categories that tell much of each of their rows have a lift, and rare codes of which much is told, whatever column comes
+first: what there is to learn of others is better learnt from all columns together.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ ALL = 10.0  # rows for which all categories together count when that number is c
 GAIN = 8.0  # nats that a category must tell of all its rows left out one by one
 GAIN_OF_ROW = 0.5  # and of each of them
 CAREFUL = 2.0  # times the number of pseudo-rows that is best for the rows at hand
+RARE = 200  # rows of a category, below which it is looked at by itself what the one before tells of it
 FLOOR = 0.1  # rows that a code is credited with whose only row is left out
 
 
@@ -55,7 +56,7 @@ def fit(
         for i in before:
             pairs = codes[:, i] * sizes[j] + codes[:, j]
             counts = torch.bincount(pairs, minlength=sizes[i] * sizes[j]).view(sizes[i], sizes[j]).double()
-            gain, lift = _lift(counts)
+            gain, lift = _lift(counts, not ordered[j])
             if gain > best:
                 best, source[j], found[j] = gain, i, lift
         if _is_source(sizes[j], ordered[j]) and len(before) < MOST_SOURCES:
@@ -63,14 +64,20 @@ def fit(
     return source, found
 
 
-def _lift(counts: Tensor) -> tuple[float, Tensor]:
-    """Nats gained over the column's own shares, and the log of the ratio to them; counts are (S, K)."""
+def _lift(counts: Tensor, by_code: bool) -> tuple[float, Tensor]:
+    """Nats gained over the column's own shares, and the log of the ratio to them; counts are (S, K).
+
+    Arguments:
+        counts: Rows of each code of the source and each code of the column.
+        by_code: Whether rare codes that are told of by categories which tell little else have a lift as well.
+    """
     total, rows = counts.sum(dim=0), counts.sum(dim=1, keepdim=True)
     left = (total - 1.0).clamp(min=FLOOR) / total.sum()  # the shares without the row itself
     blind = counts @ left.log()
-    told = []
+    told, shares = [], []
     for pseudo in PSEUDO:
         share = ((counts - 1.0).clamp(min=0.0) + pseudo * left) / (rows - 1.0 + pseudo).clamp(min=1e-9)
+        shares.append(counts * (share.log() - left.log()))
         told.append((counts * share.log()).sum(dim=1))
     gains = torch.stack(told) - blind
     # a category of few rows goes with what serves all of them
@@ -81,4 +88,10 @@ def _lift(counts: Tensor) -> tuple[float, Tensor]:
     lift = ((counts + weight * plain) / (rows + weight)).log() - plain.log()
     gain = gains.gather(0, best[None])[0]
     tells = (gain > GAIN) & (gain > GAIN_OF_ROW * rows[:, 0])
-    return float((gain * tells).sum()), lift * tells[:, None]
+    if not by_code:
+        return float((gain * tells).sum()), lift * tells[:, None]
+    cells = torch.stack(shares).gather(0, best[None, :, None].expand(1, *counts.shape))[0]
+    of_code = cells.sum(dim=0)
+    is_told = (of_code > GAIN) & (of_code > GAIN_OF_ROW * total) & (total < RARE)
+    has_lift = tells[:, None] | is_told
+    return float((cells * has_lift).sum()), lift * has_lift

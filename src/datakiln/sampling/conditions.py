@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from datakiln.codecs.tables.choice import ChoiceColumn
+from datakiln.codecs.tables.companions import Companion
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.constraints import Rules
 from datakiln.domains import Domain, Region, build_domain
@@ -104,6 +105,18 @@ class Conditions:
                 told = f"condition.{name}={self.wanted[name]}: {counted(rows, 'training row')} had it"
                 lines.append(f"{told}; what goes with it is known from {'this' if rows == 1 else 'these'} alone")
         return lines
+
+    def companion(self) -> Companion | None:
+        """What goes with the one rare category that is asked for, if nothing else is."""
+        if len(self.regions) != 1:
+            return None
+        ((name, region),) = self.regions.items()
+        column = self.codec.by_name()[name]
+        if not isinstance(column, ChoiceColumn) or region.missing or len(region.positions) != 1:
+            return None
+        (place,) = region.positions
+        value = str([*column.values, *column.pool][place])
+        return next((c for c in self.codec.companions if (c.column, c.value) == (name, value)), None)
 
     def classes(self, name: str) -> list[int]:
         """Positions of the allowed categories of a choice column, "missing" being the last; all if not asked."""

@@ -112,6 +112,8 @@ def write_plan(
         for part in console.tracked(mine, "sampling"):
             _make(synthesizer, request, plan, part, store, root, asked, seed, options)
         _finish(store, root, plan, asked, out)
+        for line in request.repeats():
+            console.print(line, soft_wrap=True)
     except (OSError, ArrowException) as error:
         told_why = str(error).splitlines()[0][:200]
         raise UserError(f"out={out} cannot be used ({told_why}); the same command goes on") from error
@@ -170,7 +172,7 @@ def _make(
     """One part, made in a file of this machine first: a stream that breaks off would leave half an object."""
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / name_of(part)
-        pieces = synthesizer.rows(request, plan.rows(part), seed, part, plan.start(part), options)
+        pieces = synthesizer.rows(request, plan.rows(part), seed, part, plan.start(part), options, plan.parts)
         write_part(synthesizer, pieces, path, json.dumps(asked, sort_keys=True))
         digest = hashlib.sha256()
         with path.open("rb") as file:

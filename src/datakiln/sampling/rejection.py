@@ -21,6 +21,8 @@ from datakiln.errors import UserError, near
 from datakiln.sampling.conditions import Conditions
 from datakiln.sampling.inverting import POOL, Inverted, invert, open_column
 from datakiln.sampling.ranges import codes_within
+from datakiln.sampling.stamps import MOST_ROWS, Stamps
+from datakiln.wording import counted
 
 SELDOM = 8  # rows drawn for one that is kept, from which a model with ranges is told them
 FEWEST = 1024  # rows drawn at a time, after the first
@@ -39,6 +41,7 @@ class Account:
         seen: Keys of the rows that were kept, for each constraint that forbids to repeat them.
         made: Rows kept.
         draws: How often the model was asked.
+        stamps: What was taken of columns of unique stamps, by name, piece by piece.
     """
 
     wanted: np.ndarray
@@ -49,6 +52,7 @@ class Account:
     seen: list[np.ndarray] = field(default_factory=list)
     made: int = 0
     draws: int = 0
+    stamps: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, n: int, first_row: int, classes: int) -> Account:
@@ -60,13 +64,16 @@ class Account:
     def copy(self) -> Account:
         """As it is now: what is drawn later does not change it."""
         wanted, hits = self.wanted.copy(), self.hits.copy()
-        return dataclasses.replace(self, wanted=wanted, hits=hits, broken=dict(self.broken), seen=list(self.seen))
+        stamps = {name: list(taken) for name, taken in self.stamps.items()}
+        seen = list(self.seen)
+        return dataclasses.replace(self, wanted=wanted, hits=hits, broken=dict(self.broken), seen=seen, stamps=stamps)
 
     def state(self) -> dict[str, Any]:
         """As plain values, for a file."""
         numbers = {name: getattr(self, name) for name in ("drawn", "met", "broken", "made", "draws")}
         seen = [base64.b64encode(keys.tobytes()).decode() for keys in self.seen]
-        return {**numbers, "wanted": self.wanted.tolist(), "hits": self.hits.tolist(), "seen": seen}
+        stamps = {name: base64.b64encode(self.taken(name).tobytes()).decode() for name in self.stamps}
+        return {**numbers, "wanted": self.wanted.tolist(), "hits": self.hits.tolist(), "seen": seen, "stamps": stamps}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Account:
@@ -75,7 +82,15 @@ class Account:
         drawn, met, made, draws = (int(state[name]) for name in ("drawn", "met", "made", "draws"))
         seen = [np.frombuffer(base64.b64decode(keys), dtype=np.uint64) for keys in state["seen"]]
         broken = {str(name): int(rows) for name, rows in state["broken"].items()}
-        return cls(wanted, hits, drawn, met, broken, seen, made, draws)
+        stamps = {str(n): [np.frombuffer(base64.b64decode(t))] for n, t in state.get("stamps", {}).items()}
+        return cls(wanted, hits, drawn, met, broken, seen, made, draws, stamps)
+
+    def taken(self, name: str) -> np.ndarray:
+        """Stamps of the column that rows have, in ascending order."""
+        pieces = self.stamps.get(name, [])
+        if len(pieces) > 1:
+            self.stamps[name] = pieces = [np.sort(np.concatenate(pieces))]
+        return pieces[0] if pieces else np.zeros(0)
 
     def size(self, most: int) -> int:
         """Rows to draw: first as many as are wanted, then so many more as the share that was kept asks for."""
@@ -165,6 +180,10 @@ class Request:
         self.inverted: Inverted | None = None
         self.settled = set(self.conditions.known())
         self.within: Allowed | None = None if restricts else {}
+        limited = {name for constraint in rules.unique for name in constraint.columns}
+        self.stamped = [name for name in codec.unique if name not in limited and name not in self.settled]
+        self.beyond: set[str] = set()  # columns of which stamps are no longer kept apart, for memory's sake
+        self.repeated: dict[str, int] = {}  # rows whose stamp another has, since no other was free
         self.is_certain = self.column is None and not condition and not rules.constraints
 
     @property
@@ -180,7 +199,7 @@ class Request:
             raise UserError(f"balance={column.field.name}: the condition {self.conditions} leaves no category")
         return found
 
-    def rows(self, n: int, draw: Draw, seed: int, part: int, first_row: int) -> Iterator[pd.DataFrame]:
+    def rows(self, n: int, draw: Draw, seed: int, part: int, first_row: int, parts: int = 1) -> Iterator[pd.DataFrame]:
         """The rows in pieces: as many draws as it takes, each with seeds of its own.
 
         Arguments:
@@ -189,15 +208,16 @@ class Request:
             seed: Of the whole sample.
             part: A further seed, for parts of one sample that are made apart.
             first_row: Rows made before this part, so that ids do not repeat and classes go on in turn.
+            parts: Of the sample: unique stamps are shared out among them.
 
         Raises:
             UserError: Hardly any row meets what is asked.
         """
         account = Account.of(n, first_row, len(self.classes))
-        return (frame for frame, _ in self.accounted(account, draw, seed, part, first_row))
+        return (frame for frame, _ in self.accounted(account, draw, seed, part, first_row, parts))
 
     def accounted(
-        self, account: Account, draw: Draw, seed: int, part: int = 0, first_row: int = 0
+        self, account: Account, draw: Draw, seed: int, part: int = 0, first_row: int = 0, parts: int = 1
     ) -> Iterator[tuple[pd.DataFrame, Account]]:
         """Each piece with the account after it, from which the same rows go on; see `rows`."""
         pieces: list[pd.DataFrame] = []
@@ -213,6 +233,7 @@ class Request:
             account.draws += 1
             kept = frame if self.is_certain else self._kept(frame, account, first_row + account.made, seeds)
             account.wanted[0] -= len(kept) if self.is_certain else 0
+            kept = self._stamped(kept, account, seeds, part, parts) if self.stamped and len(kept) else kept
             account.made += len(kept)
             pieces.append(kept)
             if sum(map(len, pieces)) >= PIECE:
@@ -313,6 +334,48 @@ class Request:
             return frame
         rng = np.random.default_rng([*(abs(s) for s in seeds), 2])
         return self.codec.renew_ids(frame.take(at).reset_index(drop=True), rng, first_row)
+
+    def _stamped(self, frame: pd.DataFrame, account: Account, seeds: Seeds, part: int, parts: int) -> pd.DataFrame:
+        """The rows with stamps that no other has, and what is computed from them; as drawn where that breaks a rule."""
+        rng = np.random.default_rng([*(abs(s) for s in seeds), 5])
+        for name in self.stamped:
+            stamps = Stamps(self.codec, name, self.conditions, rng, part, parts)
+            before = account.taken(name)
+            if len(before) > MOST_ROWS:
+                self.beyond.add(name)
+                continue
+            cells, taken, repeats = stamps.apart(frame[name], before)
+            moved = (cells != frame[name]).to_numpy() & frame[name].notna().to_numpy()
+            if moved.any():
+                changed = self.codec.with_cells(frame, {name: cells})
+                bad = moved & ~self._is_met(changed)
+                if bad.any():
+                    changed = pd.concat([changed, frame], ignore_index=True)
+                    changed = changed.take(np.arange(len(frame)) + len(frame) * bad).reset_index(drop=True)
+                    repeats |= bad
+                frame = changed
+            account.stamps.setdefault(name, [before]).append(taken)
+            if repeats.any():
+                self.repeated[name] = self.repeated.get(name, 0) + int(repeats.sum())
+        return frame
+
+    def _is_met(self, frame: pd.DataFrame) -> np.ndarray:
+        """Which rows meet conditions, constraints and orders."""
+        met = self.conditions.holds(frame)
+        for relation in self.codec.plan.checked:
+            met &= ~relation.breaks(frame, self.codec.schema)
+        for constraint in self.rules.rowwise:
+            met &= constraint.holds(frame, self.rules.schema)
+        return met
+
+    def repeats(self) -> list[str]:
+        """A line for each column of unique stamps of which rows share some after all."""
+        beyond = [f"column {name!r}: stamps beyond {MOST_ROWS:,} rows may repeat; say parts=" for name in self.beyond]
+        return beyond + [
+            f"column {name!r}: {counted(rows, 'row')} made share a stamp with another, since no other was free; the "
+            f"training rows' stamps are unique, so ask for fewer rows or a wider range"
+            for name, rows in self.repeated.items()
+        ]
 
     def _places(self, frame: pd.DataFrame, at: np.ndarray) -> np.ndarray:
         """Class of each of these rows among those to balance, -1 for none, shape (n,)."""

@@ -325,10 +325,17 @@ class Synthesizer:
         return Request(self.codec, model.conditioning, condition or {}, balance, self.rules, model.restricts)
 
     def rows(
-        self, request: Request, n: int, seed: int, part: int = 0, first_row: int = 0, options: Sampling = PLAIN
+        self,
+        request: Request,
+        n: int,
+        seed: int,
+        part: int = 0,
+        first_row: int = 0,
+        options: Sampling = PLAIN,
+        parts: int = 1,
     ) -> Iterator[pd.DataFrame]:
-        """The rows of a checked request, in pieces; arguments as for `chunks`."""
-        return request.rows(n, functools.partial(self._chunk, options=options), seed, part, first_row)
+        """The rows of a checked request, in pieces; arguments as for `chunks`, and the number of parts."""
+        return request.rows(n, functools.partial(self._chunk, options=options), seed, part, first_row, parts)
 
     def accounted(
         self, request: Request, account: Account, seed: int, options: Sampling = PLAIN

@@ -36,6 +36,7 @@ from datakiln.writings import DURATIONS, is_text, number_writing, written
 PART_ROWS = 8 * CHUNK  # rows of one part of a folder of Parquet parts
 MARK = b"datakiln"  # key of a part's metadata under which it says what it was made for
 Piece = TypeVar("Piece")
+WATCHED, LEAST_WATCHED = 10_000, 20  # rows that are compared with what goes with a rare category
 AHEAD = 2  # pieces decoded while another is being written
 
 
@@ -70,7 +71,12 @@ def write_table(
         _refuse_unique(request, n, path)
         if overwrite:
             _remove_parts(path)
-        _write_parts(synthesizer, n, path, seed, console, request, {**given, "part rows": PART_ROWS, **asked}, options)
+        watch = Watch(request)
+        asked = {**given, "part rows": PART_ROWS, **asked}
+        _write_parts(synthesizer, n, path, seed, console, request, asked, options, watch)
+        watch.tell(console)
+        for line in request.repeats():
+            console.print(line, soft_wrap=True)
         return
     if path.suffix not in (".csv", ".parquet"):
         raise UserError(f"out={out} must end in .csv or .parquet, or in / for a folder of Parquet parts")
@@ -83,14 +89,49 @@ def write_table(
         account = Account.of(n, 0, len(request.classes))
         if unfinished.state is not None:
             account = Account.from_state(unfinished.state)
-        pieces = synthesizer.accounted(request, account, seed, options)
+        watch = Watch(request)
+        pieces = watch.accounted(synthesizer.accounted(request, account, seed, options))
         write = _write_csv if path.suffix == ".csv" else _write_parquet
         write(unfinished, pieces, _schema(synthesizer), json.dumps(asked, sort_keys=True))
+    watch.tell(console)
+    for line in request.repeats():
+        console.print(line, soft_wrap=True)
     if path.suffix == ".csv" and options.given():
         strictjson.write(asked, path.with_suffix(".csv.json"))
 
 
 Accounted = Iterable[tuple[pd.DataFrame, Account]]
+
+
+class Watch:
+    """Looks at the first rows made for a rare category: whether they have what goes with it.
+
+    Arguments:
+        request: What is asked for.
+    """
+
+    def __init__(self, request: Request) -> None:
+        """See the class."""
+        self.companion = None if request.column is not None else request.conditions.companion()
+        self.cells: list[pd.Series] = []
+
+    def seen(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The piece as it is."""
+        if self.companion is not None and sum(map(len, self.cells)) < WATCHED:
+            self.cells.append(frame[self.companion.other].head(WATCHED))
+        return frame
+
+    def accounted(self, pieces: Accounted) -> Iterator[tuple[pd.DataFrame, Account]]:
+        """The pieces as they are."""
+        for frame, account in pieces:
+            yield self.seen(frame), account
+
+    def tell(self, console: Console) -> None:
+        """One line, if they have not."""
+        if self.companion is None or sum(map(len, self.cells)) < LEAST_WATCHED:
+            return
+        if (line := self.companion.told(pd.concat(self.cells, ignore_index=True))) is not None:
+            console.print(line, soft_wrap=True)
 
 
 def _write_csv(unfinished: Unfinished, pieces: Accounted, schema: Schema, mark: str) -> None:
@@ -151,6 +192,7 @@ def _write_parts(
     request: Request,
     asked: Mapping[str, Any],
     options: Sampling,
+    watch: Watch,
 ) -> None:
     """Part k depends on (seed, k) alone, and appears when complete: the same command again makes what is missing.
 
@@ -165,7 +207,10 @@ def _write_parts(
         for k in console.tracked(range(len(starts)), "sampling"):
             if not paths[k].exists():
                 with replacing(paths[k]) as partial:
-                    pieces = synthesizer.rows(request, rows[k], seed, part=k, first_row=starts[k], options=options)
+                    pieces = synthesizer.rows(
+                        request, rows[k], seed, part=k, first_row=starts[k], options=options, parts=len(starts)
+                    )
+                    pieces = map(watch.seen, pieces)
                     if not is_measured:
                         left = sum(have for path, have in zip(paths, rows, strict=True) if not path.exists())
                         pieces, is_measured = _measured(pieces, folder, left, _schema(synthesizer)), True

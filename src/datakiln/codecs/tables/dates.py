@@ -26,6 +26,7 @@ CLEAR = 5.0  # standard deviations of chance beyond which days of the month are 
 DECIMALS = (0, 3, 6)  # of seconds
 LAST = 31  # the day of the month that stands for its last one, whichever that is
 ENDED = 0.2  # share of rows on the last day of a month, six times the even one, from which it is a day of its own
+LEAST_UNIQUE, UNIQUE = 50, 0.999  # stamps, and the share of them that differ, for a column whose stamps are unique
 EQUAL = 0.8  # share of rows in which another column is the day of the month, so that months are the unit
 
 
@@ -147,6 +148,24 @@ def taken_apart(field: Field, frame: pd.DataFrame, fields: tuple[Field, ...]) ->
     usual = (int(np.bincount(_numbered(days, unit, bool(ends))[1]).argmax()), _most_common(times))
     decimals = next((digits for digits in DECIMALS if (times == np.round(times, digits)).all()), DECIMALS[-1])
     return Dates(field.name, unit, day, time, decimals, usual, bool(ends))
+
+
+def unique_step(field: Field, cells: pd.Series) -> tuple[float, float] | None:
+    """The resolution of stamps that no two rows share, in seconds, and where it begins; None where rows share them.
+
+    Arguments:
+        field: A column of dates.
+        cells: Of all training rows.
+    """
+    seconds = to_numbers(cells, field)
+    seconds = seconds[~np.isnan(seconds)]
+    if len(seconds) < LEAST_UNIQUE or len(np.unique(seconds)) < UNIQUE * len(seconds):
+        return None
+    digits = next((digits for digits in DECIMALS if (seconds == np.round(seconds, digits)).all()), DECIMALS[-1])
+    scale = 10.0**digits
+    whole = np.round(seconds * scale).astype(np.int64)
+    step = int(np.gcd.reduce(whole - whole[0]))
+    return step / scale, int(whole[0] % step) / scale
 
 
 def _unit(days: np.ndarray, field: Field, frame: pd.DataFrame, fields: tuple[Field, ...]) -> Unit:

@@ -10,19 +10,20 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from datakiln.codecs.tables import clusters, equalities
+from datakiln.codecs.tables import clusters, companions, equalities
 from datakiln.codecs.tables.bins import Bins
 from datakiln.codecs.tables.choice import ChoiceColumn
 from datakiln.codecs.tables.column import ColumnCodec
 from datakiln.codecs.tables.columns import ColumnsCodec
-from datakiln.codecs.tables.dates import Dates, taken_apart
+from datakiln.codecs.tables.companions import Companion
+from datakiln.codecs.tables.dates import Dates, taken_apart, unique_step
 from datakiln.codecs.tables.generated import GeneratedColumn
 from datakiln.codecs.tables.number import NumberColumn
 from datakiln.codecs.tables.relations.plan import Plan
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.scaling import MinMax
 from datakiln.codecs.tables.tally import Tally
-from datakiln.codecs.tables.values import from_numbers, plain_cells, plain_value, to_numbers
+from datakiln.codecs.tables.values import all_numbers, from_numbers, plain_cells, plain_value, to_numbers
 from datakiln.errors import UserError, near
 from datakiln.schema import Field, Schema
 from datakiln.spec import Block, Column, DataSpec
@@ -41,6 +42,8 @@ class TableCodec(ColumnsCodec):
         plan: Relations between the columns.
         dates: How dates are taken apart, by name.
         equal_to: The columns that a number often equals, by its name.
+        unique: Dates that no two training rows share, by name: their resolution in seconds, and where it begins.
+        companions: What goes with rare categories; nothing where not all training rows were at hand.
     """
 
     kind = "table"
@@ -50,6 +53,8 @@ class TableCodec(ColumnsCodec):
     plan: Plan
     dates: dict[str, Dates]
     equal_to: dict[str, list[str]]
+    companions: list[Companion]
+    unique: dict[str, tuple[float, float]]
 
     def fit(
         self,
@@ -75,6 +80,10 @@ class TableCodec(ColumnsCodec):
         parts = {name: [self._shift(name, frame)] for name in self.plan.shifted}
         self.inner = self._to_lay_out(parts | {name: self._parts(name, frame) for name in self.dates})
         self.equal_to = equalities.find(self._numbers(self._cells(frame))) if self.places else {}
+        choices = [c for c in self.inner if isinstance(c, ChoiceColumn)]
+        steps = {name: unique_step(schema[name], frame[name]) for name in self._whole_dates()} if not known else {}
+        self.unique = {name: step for name, step in steps.items() if step is not None}
+        self.companions = companions.find(choices, frame) if tallies is None else []
         self._lay_out(len(frame) if rows is None else rows, self._shares(frame, known))
         if self.spec.shape[0] == 0:
             types = ", ".join(sorted({field.type for field in schema.fields}))
@@ -92,7 +101,7 @@ class TableCodec(ColumnsCodec):
         """
         self.schema, self.plan, self.dates = schema, Plan([], schema), {}
         self.columns = columns
-        self.inner, self.equal_to = self._to_lay_out({}), {}
+        self.inner, self.equal_to, self.companions, self.unique = self._to_lay_out({}), {}, [], {}
         self._lay_out(rows, shares)
         return self
 
@@ -288,6 +297,7 @@ class TableCodec(ColumnsCodec):
 
     def forget_rows(self) -> None:
         """Leaves out how many rows had each category: they were drawn for it, nobody has counted real ones."""
+        self.companions = []
         for column in self.columns:
             if isinstance(column, ChoiceColumn):
                 column.rows = []
@@ -447,6 +457,8 @@ class TableCodec(ColumnsCodec):
             "compact": self.compact,
             "places": self.places,
             "equal_to": self.equal_to,
+            "unique": {name: list(step) for name, step in self.unique.items()},
+            "companions": [companion.state() for companion in self.companions],
             "size": self.spec.size,
             "class_shares": list(self.spec.class_shares),
             "relations": self.plan.state(),
@@ -463,6 +475,7 @@ class TableCodec(ColumnsCodec):
         """Inverse of `state`; the result decodes and encodes, it is not meant to be fitted again."""
         codec = cls(compact=state.get("compact", False), places=state.get("places", False))
         codec.equal_to = {name: list(others) for name, others in state.get("equal_to", {}).items()}
+        codec.companions = [Companion.from_state(companion) for companion in state.get("companions", [])]
         codec.schema = Schema.from_state(state["schema"])
         codec.columns = [
             COLUMN_KINDS[column["kind"]].from_state(field, column)
@@ -470,6 +483,12 @@ class TableCodec(ColumnsCodec):
         ]
         codec.plan = Plan([Relation.from_state(relation) for relation in state.get("relations", [])], codec.schema)
         codec.dates = {name: Dates.from_state(name, dates) for name, dates in state.get("dates", {}).items()}
+        codec.unique = {}
+        for name, step in state.get("unique", {}).items():
+            size, offset = all_numbers(step)
+            if name not in codec._whole_dates() or not size > 0:
+                raise ValueError(f"{name}: no column of unique dates")
+            codec.unique[name] = (size, offset)
         if codec.dates.keys() - codec._whole_dates():
             raise ValueError(f"{', '.join(codec.dates)}: no columns of dates that are learnt themselves")
         parts = [part.name for dates in codec.dates.values() for part in dates.fields[1:]]

@@ -1,4 +1,4 @@
-"""Parts of dates: year, month, weekday, hour and so on, of days since 1970."""
+"""Parts of dates: year, month, weekday, hour and so on, of days since 1970; by their own clock or that of a place."""
 
 from __future__ import annotations
 
@@ -31,8 +31,39 @@ PARTS: dict[str, Callable[[pd.DatetimeIndex], np.ndarray]] = {
 }
 
 
+# one for nearly each way to set clocks that is in use today; of those that are alike the first is told
+PLACES = (
+    "America/New_York", "America/Chicago", "America/Los_Angeles", "America/Denver", "America/Phoenix",
+    "America/Toronto", "America/Halifax", "America/St_Johns", "America/Anchorage", "Pacific/Honolulu",
+    "America/Mexico_City", "America/Bogota", "America/Sao_Paulo", "America/Argentina/Buenos_Aires",
+    "America/Santiago", "Europe/London", "Europe/Berlin", "Europe/Paris", "Europe/Athens", "Europe/Istanbul",
+    "Europe/Moscow", "Europe/Lisbon", "Africa/Cairo", "Asia/Jerusalem", "Asia/Tehran", "Australia/Sydney",
+    "Australia/Adelaide", "Australia/Lord_Howe", "Pacific/Auckland", "Pacific/Chatham",
+)  # fmt: skip
+QUARTERS = sorted(range(-12 * 4, 14 * 4 + 1), key=lambda quarter: quarter % 4 != 0)  # whole hours ahead of UTC first
+OFFSETS = {f"UTC{'-' if q < 0 else '+'}{abs(q) // 4:02d}:{abs(q) % 4 * 15:02d}": q / 96 for q in QUARTERS if q}  # days
+CLOCKS = (*OFFSETS, *PLACES)
+BEHIND = " in "  # between a part and the clock it is read from
+
+
+def clock_of(days: np.ndarray, clock: str) -> np.ndarray:
+    """Days since 1970 in UTC as a clock shows them; raises `ValueError` for one that is not among `CLOCKS`."""
+    if clock in OFFSETS:
+        return days + OFFSETS[clock]
+    if clock not in PLACES:
+        raise ValueError(f"{clock} is none of the known clocks")
+    there = np.isfinite(days)
+    stamps = np.round(np.where(there, days, 0.0) * DAY * 1e6).astype(np.int64).astype("datetime64[us]")
+    different, at = np.unique(stamps, return_inverse=True)
+    local = pd.DatetimeIndex(different).tz_localize("UTC").tz_convert(clock).tz_localize(None)
+    shown = local.to_numpy().astype("datetime64[us]").astype(np.int64)[at] / (DAY * 1e6)
+    return np.where(there, shown, np.nan)
+
+
 def part_of(days: np.ndarray, name: str) -> np.ndarray:
-    """That part of each date as a float, NaN for a missing date."""
+    """That part of each date as a float, NaN for a missing date; "hour in Europe/Berlin" is read from that clock."""
+    name, _, clock = name.partition(BEHIND)
+    days = clock_of(np.asarray(days, dtype=np.float64), clock) if clock else days
     values = np.asarray(days, dtype=np.float64)
     missing = ~np.isfinite(values)
     stamps = np.round(np.where(missing, 0.0, values) * DAY * 1e6).astype(np.int64).astype("datetime64[us]")

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from datakiln.codecs.tables.relations.calendar import part_of
+from datakiln.codecs.tables.relations.calendar import BEHIND, part_of
 
 Tree = Any  # a float, or a list: an operation and its operands
 Cells = Mapping[str, np.ndarray]
@@ -125,7 +125,8 @@ def _written(tree: Tree, around: int) -> str:
     if kind == "column":
         return quoted(tree[1])
     if kind == "part":
-        return f"{tree[1]}({quoted(tree[2])})"
+        part, behind, clock = tree[1].partition(BEHIND)
+        return f"{part}({quoted(tree[2])}{behind}{clock})"
     if kind == "pair":
         return f"{_written(tree[1], 0)}, {_written(tree[2], 0)}"
     if kind in FUNCTIONS:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from datakiln.codecs.tables.relations.calendar import PARTS, part_of
+from datakiln.codecs.tables.relations.calendar import BEHIND, CLOCKS, PARTS, clock_of, part_of
 from datakiln.codecs.tables.relations.cells import is_zoned, keys_of, tolerance
 from datakiln.codecs.tables.relations.expressions import Tree, column, columns_of, pair
 from datakiln.codecs.tables.relations.relation import Mode, Relation
@@ -23,6 +23,9 @@ from datakiln.schema import Field
 
 MOST_KEYS = 200_000
 MOST_PAIRED = 16  # columns of categories whose pairs are looked at
+LOCAL = ("year", "month", "day", "weekday", "hour", "dayofyear", "hour_minute", "minute_of_day", "year_month_day")
+CHANGES = 4  # distances in hours that a clock has from UTC: two, and as many again where it is half an hour off
+MOSTLY_SAME = 0.4  # of the rows in which a part is that of UTC, however far away the clock
 REPEATS = 1.5  # rows a value, on average, that a column has whose values are looked up by
 
 
@@ -67,12 +70,59 @@ def find_date_parts(search: Search) -> None:
         parts = {part: part_of(search.cells[date], part) for part in PARTS}
         parts = {part: values for part, values in parts.items() if np.unique(values[np.isfinite(values)]).size > 1}
         lists = {part: _of_numbers(values) for part, values in parts.items()}
-        for name in others:
-            if not search.may_compute(name, [date]):
-                continue
-            relation = _equal_part(search, name, date, parts) or _function_of_part(search, name, date, lists)
-            if relation is not None:
-                search.add(relation)
+        free = [name for name in others if search.may_compute(name, [date])]
+        for name in free:
+            if (equal := _equal_part(search, name, date, parts)) is not None:
+                search.add(equal)
+        _find_local_parts(search, date, [name for name in free if search.may_compute(name, [date])])
+        for name in free:
+            if search.may_compute(name, [date]):
+                relation = _function_of_part(search, name, date, lists)
+                if relation is not None:
+                    search.add(relation)
+
+
+def _find_local_parts(search: Search, date: str, names: list[str]) -> None:
+    """Columns that are parts of a date in UTC as the clock of a place shows it, all of the same one.
+
+    Tried on some rows: the clock that most columns agree with is checked in all.
+    """
+    field = search.schema[date]
+    if is_zoned(field) and not field.dtype.rstrip("]").endswith(("UTC", "+00:00")):
+        return
+    rows = search.order[:LOOK]
+    days = search.cells[date][rows]
+    cells = {n: search.cells[n][rows] for n in names if n in search.cells and search.schema[n].is_numeric}
+    cells = {n: values for n, values in cells.items() if search.varied(n) >= TESTS and _may_be_local(values, days)}
+    if not cells:
+        return
+    best: dict[str, str] = {}
+    for clock in CLOCKS:
+        try:
+            local = clock_of(days, clock)
+        except (KeyError, OSError):  # this machine does not know the place
+            continue
+        parts = {part: part_of(local, part) for part in LOCAL}
+        found = {n: p for n, values in cells.items() for p, made in parts.items() if _agree(values, made)}
+        if len(found) > len(best):
+            best = {name: f"{part}{BEHIND}{clock}" for name, part in found.items()}
+    for name, part in best.items():
+        relation = search.formula(name, ["part", part, date], exact=True)
+        if relation is not None:
+            search.add(relation)
+
+
+def _may_be_local(values: np.ndarray, days: np.ndarray) -> bool:
+    """Whether numbers could be a part of these dates elsewhere: nearly always the same, or hours that keep behind."""
+    gap = (values - part_of(days, "hour"))[np.isfinite(values) & np.isfinite(days)]
+    if len(gap) and len(np.unique(gap % 24)) <= CHANGES:
+        return True
+    return any(float((values == part_of(days, part)).mean()) > MOSTLY_SAME for part in LOCAL)
+
+
+def _agree(values: np.ndarray, made: np.ndarray) -> bool:
+    there = np.isfinite(values) & np.isfinite(made)
+    return int(there.sum()) >= TESTS and bool((values[there] == made[there]).all())
 
 
 def _equal_part(search: Search, name: str, date: str, parts: dict[str, np.ndarray]) -> Relation | None:
