@@ -47,6 +47,21 @@ MEANINGS = {
     "latent/probe_r2": "Share of the variation of what examples show that is linear in the latents: 1 means all of it.",
     "latent/log_path_length": "How much an example changes on a short step between two latents, as a power of ten; the "
     "floor is a jump to an unrelated example at every step.",
+    # what a model can be used for, where measure_uses=true asked for it
+    "control/met": "Share of the rows drawn at once that meet what was asked of them: 1 means all, without a second "
+    "draw; the floor is the share of real rows that do.",
+    "control/rest_error": "How far the other columns of rows made under a condition are from those of real rows that "
+    "meet it; the floor is rows drawn whatever they meet.",
+    "uses/filling_error": "How far filled cells are from the truth, over the error of the column's median or most "
+    "frequent category: 1 is no better than these, 0 the truth.",
+    "uses/scoring_auc": "How well the model's likelihood tells strange examples from real ones: 0.5 not at all, 1 "
+    "always; the floor is the distance to the nearest training example.",
+    "uses/balancing": "How well classes are told where rows made by the model bring a rare class up; the floor is the "
+    "better of SMOTE and of the same rows again and again.",
+    "gain/rows_auc": "What synthetic rows beside as many real ones add to the AUC of a classifier, against the best "
+    "plain way; the ceiling is what as many further real rows add.",
+    "gain/rows_r2": "What synthetic rows beside as many real ones add to the variation of the target that is told; the "
+    "ceiling is what as many further real rows add.",
     # use of tables
     "utility/tstr_auc": "How well a model that learnt from synthetic rows ranks real ones: 1 perfectly, 0.5 by chance.",
     "utility/tstr_accuracy": "Share of real rows whose class is told by a model that learnt from synthetic rows alone.",
