@@ -62,6 +62,11 @@ MEANINGS = {
     "plain way; the ceiling is what as many further real rows add.",
     "gain/rows_r2": "What synthetic rows beside as many real ones add to the variation of the target that is told; the "
     "ceiling is what as many further real rows add.",
+    "control/forecast_error": "How far forecasts of the next steps are off, in training ranges; the floor is the last "
+    "value or that of a season ago, the ceiling a linear forecast.",
+    "uses/gap_error": "How far filled gaps of a series are off, in training ranges; the floor is a straight line.",
+    "gain/forecast": "How many powers of ten the error of a linear forecast falls by when synthetic windows are added; "
+    "the ceiling is what as many further real windows do.",
     # use of tables
     "utility/tstr_auc": "How well a model that learnt from synthetic rows ranks real ones: 1 perfectly, 0.5 by chance.",
     "utility/tstr_accuracy": "Share of real rows whose class is told by a model that learnt from synthetic rows alone.",
@@ -132,6 +137,7 @@ MEANINGS = {
     "series/spectrum": "How differently slow and fast movements share the variation, as powers of ten.",
     "series/clustering": "Whether calm and wild times last as long as in reality: 0 means the same.",
     "series/lengths": "How far the lengths of sequences are from the real ones: 0 means the same.",
+    "series/coverage": "Share of unseen windows that have a synthetic one nearby; low where kinds of them are missing.",
     "series/discriminative": "How much more often than by chance a small recurrent net tells synthetic windows from "
     "real ones, as published tables have it: 0 never, 0.5 always. It is easily fooled.",
     "series/context_fid": "How far windows are from real ones in what a small net keeps of them: 0 means the same.",

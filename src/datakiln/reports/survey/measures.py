@@ -32,17 +32,17 @@ FIGURES = {  # of `result.json`, by dimension and kind
     "diversity": {
         "image": ("recall", "coverage", "judge/class_share_distance", "memorisation/copies"),
         "table": ("fidelity/beta_recall", "fidelity/rare_coverage", "fidelity/coverage", "privacy/copies"),
-        "series": ("privacy/copies",),
+        "series": ("series/coverage", "privacy/copies"),
     },
     "flexibility and control": {
         "image": ("judge/accuracy",),
         "table": ("control/met", "control/rest_error"),
-        "series": (),
+        "series": ("control/forecast_error",),
     },
     "data augmentation": {
         "image": (),
         "table": ("gain/rows_auc", "gain/rows_r2", "utility/augmented_auc", "utility/augmented_r2"),
-        "series": (),
+        "series": ("gain/forecast",),
     },
 }
 APPLICATIONS = {  # each counted where its figure beats the naive floor beyond what chance gives that
@@ -55,7 +55,12 @@ APPLICATIONS = {  # each counted where its figure beats the naive floor beyond w
         "learning from synthetic rows": "utility/tstr_auc",
         "the same, numbers": "utility/tstr_r2",
     },
-    "series": {"forecasting": "utility/forecast_error"},
+    "series": {
+        "forecasting": "control/forecast_error",
+        "filling": "uses/gap_error",
+        "scoring": "uses/scoring_auc",
+        "learning from synthetic windows": "utility/forecast_error",
+    },
 }
 CURVES = {  # what a run watches while it trains, and the figures whose mean gives its floor and ceiling
     "image": ("val/fid", ("fid",)),
