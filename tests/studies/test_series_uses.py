@@ -40,10 +40,8 @@ def test_the_naive_forecast_finds_the_season_or_repeats_the_last_value():
 
 
 def test_ridge_regression_goes_on_with_sines_and_lines():
-    clean = waves(200, 3, noise=0.0)
-    assert (
-        np.abs(ridge_forecast(clean, waves(20, 4, noise=0.0)[:, :12], 4) - waves(20, 4, noise=0.0)[:, 12:]).max() < 0.01
-    )
+    clean, other = waves(200, 3, noise=0.0), waves(20, 4, noise=0.0)
+    assert np.abs(ridge_forecast(clean, other[:, :12], 4) - other[:, 12:]).max() < 0.01
 
 
 def test_lines_between_known_cells_and_means_of_parts():

@@ -187,4 +187,6 @@ def test_a_figure_between_draws():
         pytest.approx(1 - 4.302653 * 0.1 / 3**0.5),
         pytest.approx(1 + 4.302653 * 0.1 / 3**0.5),
     ]
+    paired = between("a", 0.6, "higher", [0.1, 0.5, 0.9], own=[0.2, 0.6, 1.0], is_mean=True)
+    assert paired.floor_range == [pytest.approx(0.5)] * 2, "every draw differs by as much"
     assert mean.decides and between("a", 0.5, "higher", [0.1]).floor_range is None

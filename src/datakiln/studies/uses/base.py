@@ -48,6 +48,7 @@ def between(
     note: str = "",
     detail: Mapping[str, float] | None = None,
     is_mean: bool = False,
+    own: Sequence[float] = (),
 ) -> Score:
     """A figure between the means of its floors and ceilings, with the range that chance gives these.
 
@@ -63,9 +64,13 @@ def between(
         note: What a reader must know.
         detail: Named parts.
         is_mean: Whether the value is a mean over as many draws, so that chance is that of a mean.
+        own: The value of every draw where the floor is of the same draws: its range is then that of the difference.
     """
     ends = mean_ends if is_mean else interval
     floor, *floor_ends = ends(list(floors))
+    if own:
+        middle, *around = ends(np.subtract(own, floors).tolist())
+        floor_ends = [floor + end - middle for end in around]
     ceiling, *ceiling_ends = ends(list(ceilings)) if ceilings else (None, None, None)
     return Score(
         name, value, better, low, high, ceiling, floor, n=n, note=note,

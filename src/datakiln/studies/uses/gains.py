@@ -123,7 +123,7 @@ def balancing_score(
     note = f"a twentieth of {rare} among about {most:,} rows, {REPEATS} draws; the floor is {best}; {NOTE}"
     return between(
         BALANCING, detail["generator"], "higher", found[best], found["real"], n=len(task.test), note=note,
-        detail=detail, is_mean=True,
+        detail=detail, is_mean=True, own=found["generator"],
     )  # fmt: skip
 
 

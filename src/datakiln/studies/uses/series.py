@@ -26,6 +26,7 @@ NAMES = ("control/forecast_error", "uses/gap_error", "uses/scoring_auc", "gain/f
 WINDOWS, FILLED, PATHS = 100, 40, 5  # held-out windows, those filled, and draws for each, whose median counts
 PART = 4  # of a window: the steps that are forecast, hidden or strange are one in so many
 SIZES, REPEATS = (20, 100, 500), 5
+DRAWN = 100  # times that windows are drawn again, by the bootstrap
 TINY = 1e-9  # an error of nought has no logarithm
 NOTE = "the generator has seen all training windows, the forecaster some: no equal terms"
 
@@ -118,7 +119,7 @@ def forecast_between(train: Floats, windows: Floats, forecast: Floats) -> Score:
     note += "or that of a season ago, the ceiling ridge regression of training windows"
     return between(
         NAMES[0], mean(errors(forecast)), "lower", errors(plain), errors(learnt), high=None, n=len(windows), note=note,
-        is_mean=True,
+        is_mean=True, own=errors(forecast),
     )  # fmt: skip
 
 
@@ -148,8 +149,8 @@ def gap_between(windows: Floats, hidden: Floats, filled: Floats) -> Score:
         return folds((np.abs(made - windows) * hidden).sum(axis=(1, 2)) / hidden.sum(axis=(1, 2)))
 
     note = f"a quarter of one column of {len(windows)} held-out windows hidden; the floor is a straight line"
-    plain = errors(interpolated(windows, hidden))
-    return between(NAMES[1], mean(errors(filled)), "lower", plain, high=None, n=len(windows), note=note, is_mean=True)
+    own, plain = errors(filled), errors(interpolated(windows, hidden))
+    return between(NAMES[1], mean(own), "lower", plain, high=None, n=len(windows), note=note, is_mean=True, own=own)
 
 
 def with_gaps(held: Held, seed: int) -> tuple[Floats, list[pd.DataFrame]]:
@@ -212,14 +213,17 @@ def scoring_between(
     """The AUC of scores of usual and strange windows beside that of the distance to the nearest training window."""
     plain = [_nearest(part, train) for part in (usual, strange)]
     own = scores()
-    rng = np.random.default_rng(len(usual))
-    floors = [auc(*(part[rng.integers(len(part), size=len(part))] for part in plain)) for _ in range(20)]
-    value, middle = auc(*own), auc(*plain)
+    rng, more = np.random.default_rng(len(usual)), []
+    for _ in range(DRAWN):
+        at = [rng.integers(len(part), size=len(part)) for part in plain]
+        found = [auc(pair[0][at[0]], pair[1][at[1]]) for pair in (own, plain)]
+        more.append(found[0] - found[1])
+    value, floor = auc(*own), auc(*plain)
     note = f"{len(usual)} held-out windows against the same with a quarter of a column from another; the floor is the "
-    note += "distance to the nearest training window, its range that of other windows drawn (bootstrap)"
-    found = between(NAMES[2], value, "higher", [middle], n=len(usual), note=note)
-    found.floor_range = [float(end) for end in np.quantile(floors, (0.025, 0.975))]
-    return found
+    note += "distance to the nearest training window, its range that of the difference where windows are drawn again"
+    score = between(NAMES[2], value, "higher", [floor], n=len(usual), note=note)
+    score.floor_range = [floor + float(end) for end in np.quantile(more, (0.025, 0.975)) - np.mean(more)]
+    return score
 
 
 def _nearest(windows: Floats, train: Floats) -> Floats:
@@ -252,9 +256,8 @@ def gain_score(train: Floats, test: Floats, made: Floats, seed: int) -> Score:
                 found[arm].append(math.log10(max(alone, TINY) / max(both, TINY)))
         for arm, values in found.items():
             gains[arm].append(values)
-    detail = {
-        f"{arm}, {n} windows": mean([turn[i] for turn in gains[arm]]) for arm in gains for i, n in enumerate(sizes)
-    }
+    every = [(arm, i, n) for arm in gains for i, n in enumerate(sizes)]
+    detail = {f"{arm}, {n} windows": mean([turn[i] for turn in gains[arm]]) for arm, i, n in every}
     means = {arm: [mean(turn) for turn in turns] for arm, turns in gains.items()}
     note = f"ridge regression of the last {horizon} steps from {', '.join(map(str, sizes))} real windows and as many "
     note += f"synthetic, {REPEATS} draws; {NOTE}"

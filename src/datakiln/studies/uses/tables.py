@@ -214,7 +214,7 @@ def scored_by(
     note = "held-out rows against the same with about a third of their cells from other rows; the floor is the "
     note += "distance to the nearest training row"
     floors = [auc(plain, part) for part in far]
-    return between("uses/scoring_auc", mean(values), "higher", floors, n=len(rows), note=note, is_mean=True)
+    return between("uses/scoring_auc", mean(values), "higher", floors, n=len(rows), note=note, is_mean=True, own=values)
 
 
 def made_of_class(
