@@ -65,6 +65,16 @@ MEANINGS = {
     "control/forecast_error": "How far forecasts of the next steps are off, in training ranges; the floor is the last "
     "value or that of a season ago, the ceiling a linear forecast.",
     "uses/gap_error": "How far filled gaps of a series are off, in training ranges; the floor is a straight line.",
+    "gain/pictures": "What synthetic pictures add to the share that a small net tells, beside few real ones that are "
+    "shifted and turned; the ceiling is what as many further real pictures add.",
+    "uses/inpainting_error": "How far the hidden half of pictures is from what was there, in grey levels; the floor is "
+    "that half of the learnt picture whose shown half is nearest.",
+    "uses/upscaling_error": "How far pictures drawn at twice the side are from the real ones, in grey levels; the floor "
+    "repeats every pixel.",
+    "uses/bits_per_dim": "Bits that the model needs for a value of an unseen picture; the floor knows how often each "
+    "place has which level.",
+    "uses/anomaly_auc": "How well the model tells pictures with a quarter from elsewhere: 0.5 not at all, 1 always; the "
+    "floor is the distance to the nearest learnt picture.",
     "gain/forecast": "How many powers of ten the error of a linear forecast falls by when synthetic windows are added; "
     "the ceiling is what as many further real windows do.",
     # use of tables
@@ -105,6 +115,8 @@ MEANINGS = {
     "recall": "Share of real pictures whose like the model makes; low where it has left kinds of pictures out.",
     "density": "How deep among real pictures the synthetic ones lie; about 1 for real ones.",
     "coverage": "Share of real pictures that have a synthetic one nearby; low where kinds of pictures are missing.",
+    "vendi": "How many different pictures the sample amounts to, as a network sees them, real ones not looked at; it "
+    "grows with n, and noise has much of it.",
     "prd_f8": "Recall in one number from groups of alike pictures; 1 means that no group is missing.",
     "prd_f1_8": "Precision in one number from groups of alike pictures; 1 means that no group is made up.",
     "swd": "How far patches of the pictures are from real ones, at several sizes, in thousandths; by no network.",

@@ -30,7 +30,7 @@ FIGURES = {  # of `result.json`, by dimension and kind
         "series": ("twosample/boosting_auc", "twosample/gru32_auc", "series/discriminative"),
     },
     "diversity": {
-        "image": ("recall", "coverage", "judge/class_share_distance", "memorisation/copies"),
+        "image": ("recall", "coverage", "vendi", "judge/class_share_distance", "memorisation/copies"),
         "table": ("fidelity/beta_recall", "fidelity/rare_coverage", "fidelity/coverage", "privacy/copies"),
         "series": ("series/coverage", "privacy/copies"),
     },
@@ -40,13 +40,19 @@ FIGURES = {  # of `result.json`, by dimension and kind
         "series": ("control/forecast_error",),
     },
     "data augmentation": {
-        "image": (),
+        "image": ("gain/pictures",),
         "table": ("gain/rows_auc", "gain/rows_r2", "utility/augmented_auc", "utility/augmented_r2"),
         "series": ("gain/forecast",),
     },
 }
 APPLICATIONS = {  # each counted where its figure beats the naive floor beyond what chance gives that
-    "image": {"conditional generation": "judge/accuracy"},
+    "image": {
+        "conditional generation": "judge/accuracy",
+        "inpainting": "uses/inpainting_error",
+        "upscaling": "uses/upscaling_error",
+        "likelihood": "uses/bits_per_dim",
+        "anomaly detection": "uses/anomaly_auc",
+    },
     "table": {
         "conditions": "control/met",
         "filling": "uses/filling_error",
