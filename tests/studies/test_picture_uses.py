@@ -87,6 +87,7 @@ def test_halves_and_larger_pictures_that_are_true_or_plain():
     assert tuple(seen(TEST.repeat(1, 1, 4, 4)).shape[2:]) == (16, 16)
 
 
+@pytest.mark.journey
 def test_few_pictures_are_told_and_wrong_labels_take_away(monkeypatch):
     monkeypatch.setattr("datakiln.studies.uses.pictures.SIZES", (5,))
     more = pictures(400, 2)

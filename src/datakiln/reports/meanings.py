@@ -69,12 +69,12 @@ MEANINGS = {
     "shifted and turned; the ceiling is what as many further real pictures add.",
     "uses/inpainting_error": "How far the hidden half of pictures is from what was there, in grey levels; the floor is "
     "that half of the learnt picture whose shown half is nearest.",
-    "uses/upscaling_error": "How far pictures drawn at twice the side are from the real ones, in grey levels; the floor "
-    "repeats every pixel.",
+    "uses/upscaling_error": "How far pictures drawn at twice the side are from the real ones, in grey levels; the "
+    "floor repeats every pixel.",
     "uses/bits_per_dim": "Bits that the model needs for a value of an unseen picture; the floor knows how often each "
     "place has which level.",
-    "uses/anomaly_auc": "How well the model tells pictures with a quarter from elsewhere: 0.5 not at all, 1 always; the "
-    "floor is the distance to the nearest learnt picture.",
+    "uses/anomaly_auc": "How well the model tells pictures with a quarter from elsewhere: 0.5 not at all, 1 always; "
+    "the floor is the distance to the nearest learnt picture.",
     "gain/forecast": "How many powers of ten the error of a linear forecast falls by when synthetic windows are added; "
     "the ceiling is what as many further real windows do.",
     # use of tables
