@@ -47,6 +47,9 @@ MEANINGS = {
     "latent/probe_r2": "Share of the variation of what examples show that is linear in the latents: 1 means all of it.",
     "latent/log_path_length": "How much an example changes on a short step between two latents, as a power of ten; the "
     "floor is a jump to an unrelated example at every step.",
+    "latent/mig": "Whether each thing that varies in pictures is told by one latent number and by no other: 1 wholly; "
+    "the floor is latents of other pictures.",
+    "latent/dci": "Whether each latent number tells of one thing that varies alone: 1 wholly.",
     # what a model can be used for, where measure_uses=true asked for it
     "control/met": "Share of the rows drawn at once that meet what was asked of them: 1 means all, without a second "
     "draw; the floor is the share of real rows that do.",
