@@ -65,7 +65,6 @@ APPLICATIONS = {  # each counted where its figure beats the naive floor beyond w
         "forecasting": "control/forecast_error",
         "filling": "uses/gap_error",
         "scoring": "uses/scoring_auc",
-        "learning from synthetic windows": "utility/forecast_error",
     },
 }
 CURVES = {  # what a run watches while it trains, and the figures whose mean gives its floor and ceiling
