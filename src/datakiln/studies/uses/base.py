@@ -8,12 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datakiln.data.base import GenerativeData
 from datakiln.metrics.tables.references import interval
+from datakiln.metrics.tables.shuffling import auc
 from datakiln.results import NOT_OFFERED, Better, Score
 from datakiln.sampling.synthesizer import Synthesizer
 
+DRAWN = 100  # times that examples are drawn again
 KINDS = {
     "table": "datakiln.studies.uses.tables.table_uses",
     "series": "datakiln.studies.uses.series.series_uses",
@@ -79,6 +82,26 @@ def between(
         ceiling_range=ceiling_ends if len(ceilings) > 1 else None,  # type: ignore[arg-type]
         draws=len(ceilings) or None,
     )  # fmt: skip
+
+
+def told_apart(
+    name: str,
+    own: tuple[NDArray[np.float64], NDArray[np.float64]],
+    plain: tuple[NDArray[np.float64], NDArray[np.float64]],
+    note: str,
+) -> Score:
+    """The AUC of a score of usual and of strange examples beside that of a plain one of the same examples.
+
+    The range of the floor is that of the difference where examples are drawn again (bootstrap, 95 %).
+    """
+    rng, more = np.random.default_rng(len(own[0])), []
+    for _ in range(DRAWN):
+        usual, strange = (rng.integers(len(part), size=len(part)) for part in own)
+        more.append(auc(own[0][usual], own[1][strange]) - auc(plain[0][usual], plain[1][strange]))
+    floor = auc(*plain)
+    score = between(name, auc(*own), "higher", [floor], n=len(own[0]), note=note)
+    score.floor_range = [floor + float(end) for end in np.quantile(more, (0.025, 0.975)) - np.mean(more)]
+    return score
 
 
 def mean_ends(values: Sequence[float]) -> tuple[float, float, float]:

@@ -14,7 +14,6 @@ from datakiln.data.pictures.labelled_sample import spread_by_class
 from datakiln.data.pictures.pictures import ImageData
 from datakiln.metrics.pictures.evaluate import nearest
 from datakiln.metrics.series.forecasting import folds
-from datakiln.metrics.tables.shuffling import auc
 from datakiln.models.gan.pictures import ImageGAN
 from datakiln.models.vae.vae import VAE
 from datakiln.proof.pictures import Made
@@ -24,11 +23,11 @@ from datakiln.sampling.completing import read_mask
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.studies.cnn import cnn_probabilities
 from datakiln.studies.pictures import scaled
-from datakiln.studies.uses.base import between, mean, not_computed, not_offered
+from datakiln.studies.uses.base import between, mean, not_computed, not_offered, told_apart
 
 BITS, ANOMALIES = "uses/bits_per_dim", "uses/anomaly_auc"
 INPAINTED, UPSCALED, GAIN = "uses/inpainting_error", "uses/upscaling_error", "gain/pictures"
-DRAWN, SCORED, BESIDE = 16, 100, 5000  # pictures drawn, those scored, and training pictures for baselines
+DRAWN, SCORED, BESIDE = 16, 50, 5000  # pictures drawn, those scored, and training pictures for baselines
 LEVELS = 256
 SIZES, STEPS, TESTED = (10, 50, 250), 120, 500  # pictures of a class, updates of the net, and pictures it tells
 SIDE = 16  # pixels that the net sees across, at most: larger pictures are shrunk, to keep it to seconds
@@ -103,9 +102,7 @@ def anomaly_between(train: Tensor, test: Tensor, strangeness: Callable[[Tensor],
     plain = [nearest(part, train.split(1000))[0].numpy() for part in (test, strange)]
     note = f"{len(test)} held-out pictures against the same with a quarter from another; the floor is the distance to "
     note += f"the nearest of {len(train):,} training pictures"
-    parts = [(np.array_split(a, 5), np.array_split(b, 5)) for a, b in (own, plain)]
-    each = [[auc(a, b) for a, b in zip(*pair, strict=True)] for pair in parts]
-    return between(ANOMALIES, mean(each[0]), "higher", each[1], n=len(test), note=note, is_mean=True, own=each[0])
+    return told_apart(ANOMALIES, own, (plain[0], plain[1]), note)
 
 
 def with_other_quarters(pictures: Tensor, seed: int) -> Tensor:

@@ -16,17 +16,15 @@ from datakiln.codecs.series.series import SeriesCodec
 from datakiln.data.series.series import SeriesData
 from datakiln.metrics.series.forecasting import folds, interpolated, naive_forecast, ridge_forecast
 from datakiln.metrics.series.sets import LEAST_WINDOWS, SeriesSets, matrix
-from datakiln.metrics.tables.shuffling import auc
 from datakiln.proof.series import SeriesProof
 from datakiln.results import Score
 from datakiln.sampling.synthesizer import Synthesizer
-from datakiln.studies.uses.base import between, mean, not_computed, not_offered
+from datakiln.studies.uses.base import between, mean, not_computed, not_offered, told_apart
 
 NAMES = ("control/forecast_error", "uses/gap_error", "uses/scoring_auc", "gain/forecast")
 WINDOWS, FILLED, PATHS = 100, 40, 5  # held-out windows, those filled, and draws for each, whose median counts
 PART = 4  # of a window: the steps that are forecast, hidden or strange are one in so many
 SIZES, REPEATS = (20, 100, 500), 5
-DRAWN = 100  # times that windows are drawn again, by the bootstrap
 TINY = 1e-9  # an error of nought has no logarithm
 NOTE = "the generator has seen all training windows, the forecaster some: no equal terms"
 
@@ -213,17 +211,9 @@ def scoring_between(
     """The AUC of scores of usual and strange windows beside that of the distance to the nearest training window."""
     plain = [_nearest(part, train) for part in (usual, strange)]
     own = scores()
-    rng, more = np.random.default_rng(len(usual)), []
-    for _ in range(DRAWN):
-        at = [rng.integers(len(part), size=len(part)) for part in plain]
-        found = [auc(pair[0][at[0]], pair[1][at[1]]) for pair in (own, plain)]
-        more.append(found[0] - found[1])
-    value, floor = auc(*own), auc(*plain)
     note = f"{len(usual)} held-out windows against the same with a quarter of a column from another; the floor is the "
-    note += "distance to the nearest training window, its range that of the difference where windows are drawn again"
-    score = between(NAMES[2], value, "higher", [floor], n=len(usual), note=note)
-    score.floor_range = [floor + float(end) for end in np.quantile(more, (0.025, 0.975)) - np.mean(more)]
-    return score
+    note += "distance to the nearest training window"
+    return told_apart(NAMES[2], own, (plain[0], plain[1]), note)
 
 
 def _nearest(windows: Floats, train: Floats) -> Floats:
