@@ -74,6 +74,8 @@ CURVES = {  # what a run watches while it trains, and the figures whose mean giv
 }
 COLLAPSED = {"image": "recall", "table": "fidelity/beta_recall"}  # diversity by which a collapse is told
 LEAST = 0.1  # share of what real data has of it, below which a run has collapsed
+UNEQUAL = ("gain/", "uses/balancing")  # how the names of figures begin of which the page says this
+TERMS = "no equal terms: the generator has seen all training examples, the learner some"
 UNASKED = "its runs had no measure_uses=true, or this program measures none of it on such data"
 
 
@@ -187,6 +189,7 @@ def figure(cell: Cell, dimension: str, stem: str) -> Measured:
         why = next((one.why for one in scores.values() if one.why), "no run with the default rate has this figure")
         return lacking(cell, dimension, stem, why)
     floor, ceiling, reference = references(list(scores.values()))
+    reference = f"{reference}; {TERMS}" if stem.startswith(UNEQUAL) else reference
     blind = "chance alone covers floor to ceiling" if any(one.decides is False for one in scores.values()) else ""
     some = next(iter(scores.values()))
     if some.better == "none" or (
@@ -368,7 +371,8 @@ def applications(cell: Cell) -> list[Measured]:
         told = f"{name} ({stem}) beats its baseline"
         if beaten:
             why = next((one.why for one in scores.values() if one.why.startswith(NOT_OFFERED)), "")
-            reference = "; ".join(filter(None, ["no seed, every seed", why]))
+            terms = TERMS if stem.startswith(UNEQUAL) else ""
+            reference = "; ".join(filter(None, ["no seed, every seed", why, terms]))
             found.append(Measured(cell, "applications", told, beaten, 0.0, 1.0, reference, "higher", tuple(cell.runs)))
         elif scores:
             why = next((one.why for one in scores.values() if one.why), "the run has no plain baseline of it")
