@@ -17,6 +17,7 @@ from datakiln.errors import UserError
 from datakiln.storage import small_text
 
 FORMAT = 1
+NOT_OFFERED = "not offered"  # begins the reason of a use that a model does not have
 TRIED = "candidates/trials.json"  # in the folder of a run of model=auto
 PACKAGES = ("torch", "lightning", "hydra-core", "numpy", "pandas", "scikit-learn")
 Better = Literal["higher", "lower", "none"]

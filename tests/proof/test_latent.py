@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from datakiln.proof.latent import path_score, picture_attributes, probe_score, table_features
+from datakiln.data.sets.shapes import COMBINATIONS, LEVELS, Shapes, rendered
+from datakiln.errors import UserError
+from datakiln.proof.latent import disentanglement_scores, path_score, picture_attributes, probe_score, table_features
 from datakiln.schema import Field, Schema
 
 RNG = np.random.default_rng(0)
@@ -54,3 +56,28 @@ def test_rows_and_pictures_as_numbers():
     found = picture_attributes(picture)
     assert found["slant"][0] == pytest.approx(0.0) and found["width"][0] == pytest.approx(0.0, abs=1e-6)
     assert found["brightness"][0] == pytest.approx(120 * 6 / 64)
+
+
+@pytest.mark.journey
+def test_disentanglement_of_perfect_factors_is_1_and_of_noise_at_its_floor():
+    _, factors = Shapes().known(400, 3)
+    perfect = disentanglement_scores(factors[:, 1:3].astype(float), factors[:, 1:3], ("size", "angle"), 0)
+    assert [score.value for score in perfect] == [pytest.approx(1.0, abs=0.03)] * 2
+    noise = disentanglement_scores(RNG.standard_normal((400, 4)), factors[:, 1:3], ("size", "angle"), 0)
+    assert all(score.standing == pytest.approx(0.0, abs=0.12) for score in noise)
+    constant = disentanglement_scores(np.zeros((400, 4)), factors[:, 1:3], ("size", "angle"), 0)
+    assert all(score.value is None and "do not vary" in score.why for score in constant)
+
+
+def test_shapes_are_all_different_lie_inside_and_move_as_their_factors_say():
+    source = Shapes(600, seed=2)
+    raw = source(None)
+    pictures, factors = source.known(600, 2)
+    assert np.array_equal(raw.train.x.numpy(), pictures.numpy()) and np.array_equal(raw.train.y.numpy(), factors[:, 0])
+    assert len(np.unique(pictures.numpy().reshape(600, -1), axis=0)) == 600
+    every = rendered(np.stack(np.unravel_index(np.arange(0, COMBINATIONS, 7), LEVELS), axis=1))
+    assert every[:, 0, [0, -1]].max() < 255 and every[:, 0].sum(axis=(1, 2)).min() > 1000
+    right = rendered(np.array([[0, 1, 2, 3, 3], [0, 1, 2, 4, 3]]))[:, 0]
+    assert np.array_equal(right[0][:, :-1], right[1][:, 1:]), "one step is one pixel"
+    with pytest.raises(UserError, match="at most 4,608"):
+        Shapes(5000)

@@ -30,7 +30,7 @@ from datakiln.reports.survey.scale import (
     score,
     spearman,
 )
-from datakiln.results import Objective, RunResult, Score, Source
+from datakiln.results import NOT_OFFERED, Objective, RunResult, Score, Source
 
 ROOT = Path(__file__).resolve().parents[2]
 SLOW = (  # figures that the sweep can do without
@@ -198,6 +198,32 @@ def test_what_tells_nothing_says_so_and_has_no_score(tmp_path):
     assert standing([quality]).blind and "covers floor to ceiling" in standing([quality]).why
     lacking = named(found, "latent space", "latent space")
     assert lacking.why and not lacking.values and not standing([lacking]).blind
+
+
+def test_a_use_that_is_not_offered_beats_nothing_and_one_not_measured_is_left_out(tmp_path):
+    leave(tmp_path, "tvae", 0, 0.75)
+    path = next(tmp_path.glob("*/result.json"))
+    result = RunResult.load(path)
+    result.figures += [
+        Score("uses/filling_error", None, why=f"{NOT_OFFERED}: TVAE cannot be told columns"),
+        Score("uses/balancing", None, why="not computed: a label of three classes"),
+        Score("gain/rows_auc", 0.01, "higher", ceiling=0.02, floor=0.0),
+        Score("control/met", 0.9, "higher", ceiling=1.0, floor=0.2, floor_range=[0.1, 0.3]),
+    ]
+    result.save(path)
+    found = measure(cells_of(collect([tmp_path])[0]))
+    filling, balancing, conditions = (
+        named(found, "applications", name) for name in ("fill", "balancing", "conditions")
+    )
+    assert filling.values == {0: 0.0} and "cannot be told columns" in filling.reference
+    assert not balancing.values and balancing.why == "not computed: a label of three classes"
+    assert conditions.values == {0: 1.0} and named(found, "flexibility and control", "control/met").values == {0: 0.9}
+    assert "no equal terms" in named(found, "data augmentation", "gain/rows_auc").reference
+    (tmp_path / "other").mkdir()
+    leave(tmp_path / "other", "tvae", 0, 0.75)
+    plain = measure(cells_of(collect([tmp_path / "other"])[0]))
+    why = named(plain, "data augmentation", "data augmentation").why
+    assert why.startswith("its runs had no measure_uses=true")
 
 
 def test_costs_are_placed_between_the_models_that_were_run(tmp_path):

@@ -22,6 +22,7 @@ class Train:
     n_synthetic: Annotated[int, "at least 1"] | None
     plots: bool
     measure_latents: bool
+    measure_uses: bool
     secret: str | None
     monitor: str
     mode: Literal["min", "max"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from datakiln.metrics.latent import LINEAR, probe_r2, relative_path_length
+from datakiln.metrics.latent import LINEAR, dci, mutual_information_gap, probe_r2, relative_path_length
 from datakiln.metrics.pictures.shapes import slant, width
 from datakiln.results import Score
 from datakiln.sampling.latent import classes_of, normal, points_of, shown
@@ -19,6 +19,7 @@ from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.schema import Schema
 
 PROBED, PATHS, STEP = 2000, 500, 0.05  # points, paths, and the step on a path as a part of it
+DISENTANGLED = ("latent/mig", "latent/dci")
 NAMES = ("latent/probe_r2", "latent/log_path_length")
 Floats = NDArray[np.float64]
 
@@ -73,6 +74,32 @@ def probe_score(z: Floats, attributes: Mapping[str, Floats], y: NDArray[Any] | N
     value, floor = (float(np.mean(list(of.values()))) for of in (found, floors))
     note = "R2 of ridge regression on unseen points, within the class that was asked for"
     return Score(NAMES[0], value, "higher", None, 1.0, 1.0, floor, detail=detail, n=len(z), note=note)
+
+
+def disentanglement_scores(z: Floats, factors: NDArray[np.int64], names: Sequence[str], seed: int) -> list[Score]:
+    """The mutual information gap and the disentanglement of DCI; the floor are latents of other examples, 1 is perfect.
+
+    Arguments:
+        z: Latents of examples, (n, d).
+        factors: Of the same, (n, k).
+        names: Of the factors.
+        seed: Of the forest, and of the order in which others stand in.
+    """
+    other = z[np.random.default_rng(seed).permutation(len(z))]
+    note = f"encoded pictures whose {', '.join(names)} are known"
+    if z.shape[1] < 2 or np.ptp(z, axis=0).max() == 0:
+        told = "latents that do not vary, or of one dimension, have no gap"
+        return [Score(name, None, why=f"not computed: {told}") for name in DISENTANGLED]
+    gap, floor = (mutual_information_gap(part, factors) for part in (z, other))
+    own, naive = (dci(part, factors, seed) for part in (z, other))
+    detail: dict[str, float | None] = {"completeness": own.completeness, "accuracy of the forest": own.informativeness}
+    return [
+        Score(DISENTANGLED[0], gap, "higher", 0.0, 1.0, 1.0, floor, n=len(z), note=note),
+        Score(
+            DISENTANGLED[1], own.disentanglement, "higher", 0.0, 1.0, 1.0, naive.disentanglement, n=len(z), note=note,
+            detail=detail,
+        ),
+    ]  # fmt: skip
 
 
 def _within(values: Floats, y: NDArray[Any] | None) -> Floats:

@@ -18,6 +18,7 @@ from datakiln.callbacks.fid import MONITOR, training_sets
 from datakiln.codecs.pictures import to_levels
 from datakiln.console import Console
 from datakiln.data.pictures.pictures import ImageData
+from datakiln.data.pictures.sources import KnownFactors, resized
 from datakiln.errors import UserError
 from datakiln.loggers.about import Samples
 from datakiln.metrics.base import Figure
@@ -30,7 +31,7 @@ from datakiln.plots.images import beside, filmstrip, neighbours
 from datakiln.plots.latent import kl_plot, latent_plot
 from datakiln.plots.training import loss_curves
 from datakiln.proof.base import Proof, scores
-from datakiln.proof.latent import latent_scores, picture_attributes
+from datakiln.proof.latent import DISENTANGLED, disentanglement_scores, latent_scores, picture_attributes
 from datakiln.proof.transformed import source_labels, transformed_plot, transformed_scores
 from datakiln.results import Score
 from datakiln.sampling.pictures import class_counts
@@ -42,7 +43,7 @@ from datakiln.storage import replacing
 SHOWN, NEIGHBOURS, ASKED, SAMPLED = ACROSS * ACROSS, 4, 16, 36
 MOST_HELD_OUT = 10_000
 TOLD = 2**27  # numbers of the pictures that a model is asked about, half a gigabyte
-ENCODED = 4000
+ENCODED, FACTORED = 4000, 1000  # pictures encoded to be drawn, and those whose factors are known
 EXTRACTOR = {"extractor": "auto", "precision": "exact", "resize": "clean"}  # options, and what their absence means
 WEIGHTS = "weights"
 Metric = Callable[[ImageSets], list[Figure]]
@@ -128,7 +129,29 @@ class ImageProof(Proof):
             parts = torch.from_numpy(pictures).to(self.data.device).split(BATCH)
             return torch.cat([network(part).double().cpu() for part in parts]).numpy()
 
-        return latent_scores(self.synthesizer, picture_attributes, features, seed)
+        found = latent_scores(self.synthesizer, picture_attributes, features, seed)
+        if isinstance(self.data.source, KnownFactors):
+            found += self._disentangled(self.data.source, seed)
+        return found
+
+    @torch.no_grad()
+    def _disentangled(self, source: KnownFactors, seed: int) -> list[Score]:
+        """Gap and disentanglement of pictures whose factors are known, but for one that the model is told."""
+        assert self.synthesizer is not None
+        model = self.synthesizer.model
+        if not isinstance(model, VAE):
+            told = f"not computed: {type(model).__name__} has no encoder"
+            return [Score(name, None, why=told) for name in DISENTANGLED]
+        pictures, factors = source.known(FACTORED, seed + 1)
+        labels = torch.from_numpy(factors[:, 0])
+        first = 1 if model.conditioning == "label" else 0
+        x = self.data.codec.encode(resized(pictures, self.data.spec.shape[1]))
+        parts = []
+        with model.evaluating():
+            for at in torch.arange(len(x)).split(BATCH):
+                batch = Batch(x[at], labels[at] if first else None).to(model.device)
+                parts.append(model.encode(batch)[0].double().cpu())
+        return disentanglement_scores(torch.cat(parts).numpy(), factors[:, first:], source.factors[first:], seed)
 
     def _told(self, members: int, others: int) -> Told:
         """What the model says of training pictures and of held-out ones; NaN for those that are too many for memory."""

@@ -20,7 +20,7 @@ TITLES: dict[Topic, tuple[str, str]] = {
 }
 GROUPS: dict[Topic, tuple[str, ...]] = {
     "faithful": ("fidelity", "twosample"),
-    "useful": ("utility", "study"),
+    "useful": ("utility", "study", "uses", "gain", "control"),
     "safe": ("privacy", "memorisation"),
 }
 OF_STUDIES: dict[str, Topic] = {"utility": "useful", "augmentation": "useful", "fairness": "useful"}

@@ -47,6 +47,39 @@ MEANINGS = {
     "latent/probe_r2": "Share of the variation of what examples show that is linear in the latents: 1 means all of it.",
     "latent/log_path_length": "How much an example changes on a short step between two latents, as a power of ten; the "
     "floor is a jump to an unrelated example at every step.",
+    "latent/mig": "Whether each thing that varies in pictures is told by one latent number and by no other: 1 wholly; "
+    "the floor is latents of other pictures.",
+    "latent/dci": "Whether each latent number tells of one thing that varies alone: 1 wholly.",
+    # what a model can be used for, where measure_uses=true asked for it
+    "control/met": "Share of the rows drawn at once that meet what was asked of them: 1 means all, without a second "
+    "draw; the floor is the share of real rows that do.",
+    "control/rest_error": "How far the other columns of rows made under a condition are from those of real rows that "
+    "meet it; the floor is rows drawn whatever they meet.",
+    "uses/filling_error": "How far filled cells are from the truth, over the error of the column's median or most "
+    "frequent category: 1 is no better than these, 0 the truth.",
+    "uses/scoring_auc": "How well the model's likelihood tells strange examples from real ones: 0.5 not at all, 1 "
+    "always; the floor is the distance to the nearest training example.",
+    "uses/balancing": "How well classes are told where rows made by the model bring a rare class up; the floor is the "
+    "better of SMOTE and of the same rows again and again.",
+    "gain/rows_auc": "What synthetic rows beside as many real ones add to the AUC of a classifier, against the best "
+    "plain way; the ceiling is what as many further real rows add.",
+    "gain/rows_r2": "What synthetic rows beside as many real ones add to the variation of the target that is told; the "
+    "ceiling is what as many further real rows add.",
+    "control/forecast_error": "How far forecasts of the next steps are off, in training ranges; the floor is the last "
+    "value or that of a season ago, the ceiling a linear forecast.",
+    "uses/gap_error": "How far filled gaps of a series are off, in training ranges; the floor is a straight line.",
+    "gain/pictures": "What synthetic pictures add to the share that a small net tells, beside few real ones that are "
+    "shifted and turned; the ceiling is what as many further real pictures add.",
+    "uses/inpainting_error": "How far the hidden half of pictures is from what was there, in grey levels; the floor is "
+    "that half of the learnt picture whose shown half is nearest.",
+    "uses/upscaling_error": "How far pictures drawn at twice the side are from the real ones, in grey levels; the "
+    "floor repeats every pixel.",
+    "uses/bits_per_dim": "Bits that the model needs for a value of an unseen picture; the floor knows how often each "
+    "place has which level.",
+    "uses/anomaly_auc": "How well the model tells pictures with a quarter from elsewhere: 0.5 not at all, 1 always; "
+    "the floor is the distance to the nearest learnt picture.",
+    "gain/forecast": "How many powers of ten the error of a linear forecast falls by when synthetic windows are added; "
+    "the ceiling is what as many further real windows do.",
     # use of tables
     "utility/tstr_auc": "How well a model that learnt from synthetic rows ranks real ones: 1 perfectly, 0.5 by chance.",
     "utility/tstr_accuracy": "Share of real rows whose class is told by a model that learnt from synthetic rows alone.",
@@ -85,6 +118,8 @@ MEANINGS = {
     "recall": "Share of real pictures whose like the model makes; low where it has left kinds of pictures out.",
     "density": "How deep among real pictures the synthetic ones lie; about 1 for real ones.",
     "coverage": "Share of real pictures that have a synthetic one nearby; low where kinds of pictures are missing.",
+    "vendi": "How many different pictures the sample amounts to, as a network sees them, real ones not looked at; it "
+    "grows with n, and noise has much of it.",
     "prd_f8": "Recall in one number from groups of alike pictures; 1 means that no group is missing.",
     "prd_f1_8": "Precision in one number from groups of alike pictures; 1 means that no group is made up.",
     "swd": "How far patches of the pictures are from real ones, at several sizes, in thousandths; by no network.",
@@ -117,6 +152,7 @@ MEANINGS = {
     "series/spectrum": "How differently slow and fast movements share the variation, as powers of ten.",
     "series/clustering": "Whether calm and wild times last as long as in reality: 0 means the same.",
     "series/lengths": "How far the lengths of sequences are from the real ones: 0 means the same.",
+    "series/coverage": "Share of unseen windows that have a synthetic one nearby; low where kinds of them are missing.",
     "series/discriminative": "How much more often than by chance a small recurrent net tells synthetic windows from "
     "real ones, as published tables have it: 0 never, 0.5 always. It is easily fooled.",
     "series/context_fid": "How far windows are from real ones in what a small net keeps of them: 0 means the same.",

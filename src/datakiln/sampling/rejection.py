@@ -223,13 +223,7 @@ class Request:
         pieces: list[pd.DataFrame] = []
         while account.wanted.any():
             seeds, size = (seed, part, account.draws), account.size(self.codec.chunk)
-            picked = self._picked(size, draw, seeds)
-            told = self._told(size, account, seeds, picked)
-            made = draw(size, told, seeds, first_row + account.made, self._allowed(told, account))
-            frame = self._exact(made, picked)
-            if self.rules.constraints:
-                frame = self.rules.solve(frame, self._asked)
-                frame = self.codec.with_cells(frame, {})  # what is computed from a cell that was set
+            frame = self._made(size, account, draw, seeds, first_row)
             account.draws += 1
             kept = frame if self.is_certain else self._kept(frame, account, first_row + account.made, seeds)
             account.wanted[0] -= len(kept) if self.is_certain else 0
@@ -242,6 +236,25 @@ class Request:
             self._check_hope(account)
         if sum(map(len, pieces)):
             yield _joined(pieces), account.copy()
+
+    def once(self, n: int, draw: Draw, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
+        """One draw of n rows, told all that the model can be told, and which of them meet the condition, (n,)."""
+        frame = self._made(n, Account.of(n, 0, len(self.classes)), draw, (seed, 0, 0), 0, tells_ranges=True)
+        return frame, self.conditions.holds(frame)
+
+    def _made(
+        self, n: int, account: Account, draw: Draw, seeds: Seeds, first_row: int, tells_ranges: bool = False
+    ) -> pd.DataFrame:
+        """Rows of one draw, with what is known exactly and what constraints ask for."""
+        picked = self._picked(n, draw, seeds)
+        told = self._told(n, account, seeds, picked)
+        allowed = self._ranges() if tells_ranges else self._allowed(told, account)
+        made = draw(n, told, seeds, first_row + account.made, allowed)
+        frame = self._exact(made, picked)
+        if self.rules.constraints:
+            frame = self.rules.solve(frame, self._asked)
+            frame = self.codec.with_cells(frame, {})  # what is computed from a cell that was set
+        return frame
 
     def _picked(self, n: int, draw: Draw, seeds: Seeds) -> dict[str, pd.Series]:
         """Cells of n rows that give a computed number which is asked for, while its sources are not."""
@@ -268,12 +281,17 @@ class Request:
         A model that is told cells, or codes, draws several candidates for a row. How rare a range is, the share of
         its codes tells from the start: bins hold equally many rows.
         """
+        within = self._ranges()
+        is_rare = math.prod(float(codes.float().mean()) for codes in within.values()) * SELDOM < 1.0
+        is_seldom = account.drawn > SELDOM * int(account.hits.sum())
+        return within if told is not None or is_rare or is_seldom else {}
+
+    def _ranges(self) -> Allowed:
+        """The codes that open columns may be drawn from, of a model that can be told them."""
         if self.within is None:
             open_ = {name: region for name, region in self.conditions.regions.items() if name not in self.settled}
             self.within = codes_within(self.codec, open_)
-        is_rare = math.prod(float(codes.float().mean()) for codes in self.within.values()) * SELDOM < 1.0
-        is_seldom = account.drawn > SELDOM * int(account.hits.sum())
-        return self.within if told is not None or is_rare or is_seldom else {}
+        return self.within
 
     def _told(self, n: int, account: Account, seeds: Seeds, picked: Mapping[str, pd.Series]) -> Tensor | None:
         """What the model is told of n rows: class indices, or rows with NaN where it is free."""

@@ -337,6 +337,13 @@ class Synthesizer:
         """The rows of a checked request, in pieces; arguments as for `chunks`, and the number of parts."""
         return request.rows(n, functools.partial(self._chunk, options=options), seed, part, first_row, parts)
 
+    def tried(self, n: int, condition: Mapping[str, Any], seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
+        """One draw of n rows of a table by a model told the condition as far as it can be, and which rows meet it.
+
+        Rows that do not are not drawn again: see `sample` for that.
+        """
+        return self.request(condition).once(n, self._chunk, seed)
+
     def accounted(
         self, request: Request, account: Account, seed: int, options: Sampling = PLAIN
     ) -> Iterator[tuple[pd.DataFrame, Account]]:

@@ -62,7 +62,7 @@ def moved(x: Tensor) -> Tensor:
 
 
 def cnn_probabilities(
-    x: Tensor, y: Tensor, test: Tensor, classes: int, seed: int, is_moved: bool = False
+    x: Tensor, y: Tensor, test: Tensor, classes: int, seed: int, is_moved: bool = False, steps: int | None = None
 ) -> NDArray[np.float64]:
     """Class probabilities of test pictures by a CNN that learnt from x, y alone; the same number of steps for any arm.
 
@@ -73,12 +73,13 @@ def cnn_probabilities(
         classes: Number of classes.
         seed: Of weights, order and movements.
         is_moved: See `CNN`.
+        steps: Updates; None for some hundred, by the number of pictures.
     """
     quiet_lightning()
     L.seed_everything(seed, verbose=False)
     model = CNN(x.shape[1], classes, is_moved)
     loader = DataLoader(TensorDataset(x, y), min(BATCH, len(x)), shuffle=True, drop_last=True)
-    steps = min(MOST_STEPS, max(LEAST_STEPS, 5 * len(loader)))
+    steps = steps or min(MOST_STEPS, max(LEAST_STEPS, 5 * len(loader)))
     trainer = L.Trainer(
         max_steps=steps, accelerator="auto", devices=1, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,

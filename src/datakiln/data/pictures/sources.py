@@ -7,11 +7,13 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 from urllib.error import URLError
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from datakiln.data.base import Inputs, Provenance, StepReport
@@ -87,6 +89,21 @@ class RawImages:
     provenance: Provenance
     reports: tuple[StepReport, ...] = ()
     inputs: Inputs | None = None
+
+
+@runtime_checkable
+class KnownFactors(Protocol):
+    """A source that draws pictures of which it knows what varies in them.
+
+    Attributes:
+        factors: Names of what varies; that of the class comes first.
+    """
+
+    factors: tuple[str, ...]
+
+    def known(self, n: int, seed: int) -> tuple[Tensor, NDArray[np.int64]]:
+        """Pictures, uint8 (n, C, H, W), and the factors of each as whole numbers, (n, factors)."""
+        ...
 
 
 class SklearnDigits:

@@ -9,6 +9,7 @@ from datakiln.metrics.series.sets import Floats, SeriesSets
 
 TINY = 1e-9
 NEAREST = 500  # windows whose nearest ones are looked for
+NEIGHBOURS = 5  # how far a real window reaches, see `coverage`
 
 
 @metric("series/marginals", "series/changes")
@@ -114,6 +115,34 @@ def nearest(data: SeriesSets) -> list[Figure]:
         Figure("privacy/closer_to_train", share, "lower", ideal=0.5, n=len(made), is_share=True),
         Figure("privacy/copies", copies, "lower", n=len(made), is_share=True),
     ]
+
+
+@metric("series/coverage")
+def coverage(data: SeriesSets) -> list[Figure]:
+    """Share of unseen windows that have a synthetic one within reach of their fifth neighbour (Naeem et al., 2020).
+
+    https://arxiv.org/abs/2002.09797, eq. 5, of windows in training ranges. Neighbours share no step: a window moved by
+    one step is no other, and would leave every window a reach of its own. Of real windows training ones stand in.
+    """
+    train, test, made = data.scaled()
+    made = train if data.is_real else made
+    test = test[(at := np.linspace(0, len(test) - 1, min(NEAREST, len(test))).round().astype(int))]
+    origin = data.origins["test"][at] if "test" in data.origins else np.stack([at, at * 0], axis=1)
+    apart = (origin[:, None, 0] != origin[:, 0]) | (np.abs(origin[:, None, 1] - origin[:, 1]) >= test.shape[1])
+    within = np.where(apart, _squares(test, test), np.inf)
+    k = min(NEIGHBOURS, int(apart.sum(axis=1).min()))
+    if k == 0:
+        raise MetricError("unseen windows all share a step with another; keep more of the series aside")
+    reach = np.partition(within, k - 1, axis=1)[:, k - 1]
+    share = float((_squares(test, made).min(axis=1) <= reach).mean())
+    note = "" if k == NEIGHBOURS else f"reach of neighbour {k}: unseen windows have no more that share no step"
+    return [Figure("series/coverage", share, "higher", n=len(test), note=note)]
+
+
+def _squares(a: Floats, b: Floats) -> Floats:
+    """Squared distances of windows, (len(a), len(b))."""
+    a, b = a.reshape(len(a), -1), b.reshape(len(b), -1)
+    return np.maximum((a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2.0 * a @ b.T, 0.0)
 
 
 def _nearest(made: Floats, real: Floats) -> Floats:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datakiln.reports.comparison import Run
 from datakiln.reports.survey.cells import Cell, curve_of, score_of
 from datakiln.reports.survey.scale import area, interval, log_place, place, score
-from datakiln.results import Better, Score
+from datakiln.results import NOT_OFFERED, Better, Score
 
 DIMENSIONS = (
     "data quality",
@@ -30,21 +30,42 @@ FIGURES = {  # of `result.json`, by dimension and kind
         "series": ("twosample/boosting_auc", "twosample/gru32_auc", "series/discriminative"),
     },
     "diversity": {
-        "image": ("recall", "coverage", "judge/class_share_distance", "memorisation/copies"),
+        "image": ("recall", "coverage", "vendi", "judge/class_share_distance", "memorisation/copies"),
         "table": ("fidelity/beta_recall", "fidelity/rare_coverage", "fidelity/coverage", "privacy/copies"),
-        "series": ("privacy/copies",),
+        "series": ("series/coverage", "privacy/copies"),
     },
-    "flexibility and control": {"image": ("judge/accuracy",), "table": (), "series": ()},
+    "flexibility and control": {
+        "image": ("judge/accuracy",),
+        "table": ("control/met", "control/rest_error"),
+        "series": ("control/forecast_error",),
+    },
     "data augmentation": {
-        "image": (),
-        "table": ("utility/augmented_auc", "utility/augmented_r2"),
-        "series": (),
+        "image": ("gain/pictures",),
+        "table": ("gain/rows_auc", "gain/rows_r2", "utility/augmented_auc", "utility/augmented_r2"),
+        "series": ("gain/forecast",),
     },
 }
 APPLICATIONS = {  # each counted where its figure beats the naive floor beyond what chance gives that
-    "image": {"conditional generation": "judge/accuracy"},
-    "table": {"learning from synthetic rows": "utility/tstr_auc", "the same, numbers": "utility/tstr_r2"},
-    "series": {"forecasting": "utility/forecast_error"},
+    "image": {
+        "conditional generation": "judge/accuracy",
+        "inpainting": "uses/inpainting_error",
+        "upscaling": "uses/upscaling_error",
+        "likelihood": "uses/bits_per_dim",
+        "anomaly detection": "uses/anomaly_auc",
+    },
+    "table": {
+        "conditions": "control/met",
+        "filling": "uses/filling_error",
+        "scoring": "uses/scoring_auc",
+        "balancing": "uses/balancing",
+        "learning from synthetic rows": "utility/tstr_auc",
+        "the same, numbers": "utility/tstr_r2",
+    },
+    "series": {
+        "forecasting": "control/forecast_error",
+        "filling": "uses/gap_error",
+        "scoring": "uses/scoring_auc",
+    },
 }
 CURVES = {  # what a run watches while it trains, and the figures whose mean gives its floor and ceiling
     "image": ("val/fid", ("fid",)),
@@ -53,12 +74,9 @@ CURVES = {  # what a run watches while it trains, and the figures whose mean giv
 }
 COLLAPSED = {"image": "recall", "table": "fidelity/beta_recall"}  # diversity by which a collapse is told
 LEAST = 0.1  # share of what real data has of it, below which a run has collapsed
-LACKING = {
-    ("flexibility and control", "table"): "no run asks for conditions and measures the rest given them yet",
-    ("flexibility and control", "series"): "no run of the survey measures forecasts under conditions yet",
-    ("data augmentation", "image"): "needs study=augmentation, which a run of the survey does not do",
-    ("data augmentation", "series"): "no run measures the gain of a forecaster yet",
-}
+UNEQUAL = ("gain/", "uses/balancing")  # how the names of figures begin of which the page says this
+TERMS = "no equal terms: the generator has seen all training examples, the learner some"
+UNASKED = "its runs had no measure_uses=true, or this program measures none of it on such data"
 
 
 @dataclass(frozen=True)
@@ -144,9 +162,10 @@ def measure(cells: Sequence[Cell]) -> list[Measured]:
     for cell in cells:
         others = [other for other in cells if other.data == cell.data]
         for dimension, by_kind in FIGURES.items():
-            found += [figure(cell, dimension, stem) for stem in by_kind[cell.kind] if _is_there(others, stem)]
-            if (why := LACKING.get((dimension, cell.kind))) is not None:
-                found.append(lacking(cell, dimension, dimension, why))
+            there = [stem for stem in by_kind[cell.kind] if _is_there(others, stem)]
+            found += [figure(cell, dimension, stem) for stem in there]
+            if not there:
+                found.append(lacking(cell, dimension, dimension, UNASKED))
         found += [*stability(cell), *efficiency(cell, others), *latent(cell)]
         found += applications(cell)
     return sorted(found, key=lambda one: DIMENSIONS.index(one.dimension))
@@ -170,6 +189,7 @@ def figure(cell: Cell, dimension: str, stem: str) -> Measured:
         why = next((one.why for one in scores.values() if one.why), "no run with the default rate has this figure")
         return lacking(cell, dimension, stem, why)
     floor, ceiling, reference = references(list(scores.values()))
+    reference = f"{reference}; {TERMS}" if stem.startswith(UNEQUAL) else reference
     blind = "chance alone covers floor to ceiling" if any(one.decides is False for one in scores.values()) else ""
     some = next(iter(scores.values()))
     if some.better == "none" or (
@@ -338,7 +358,10 @@ def latent(cell: Cell) -> list[Measured]:
 
 
 def applications(cell: Cell) -> list[Measured]:
-    """For each application whether it beats its plain baseline: 1 where its figure does so beyond chance, else 0."""
+    """For each application whether it beats its plain baseline: 1 where its figure does so beyond chance, else 0.
+
+    A use that the model does not offer beats nothing; one that could not be measured on these data is left out.
+    """
     found = []
     for name, stem in APPLICATIONS[cell.kind].items():
         scores = {run.result.seed: one for run in cell.runs if (one := score_of(run, stem)) is not None}
@@ -347,15 +370,20 @@ def applications(cell: Cell) -> list[Measured]:
         }
         told = f"{name} ({stem}) beats its baseline"
         if beaten:
-            runs = tuple(cell.runs)
-            found.append(Measured(cell, "applications", told, beaten, 0.0, 1.0, "no seed, every seed", "higher", runs))
-        elif scores or not found:
-            found.append(lacking(cell, "applications", told, "the run has no plain baseline of it"))
-    return [one for one in found if one.values] or found
+            why = next((one.why for one in scores.values() if one.why.startswith(NOT_OFFERED)), "")
+            terms = TERMS if stem.startswith(UNEQUAL) else ""
+            reference = "; ".join(filter(None, ["no seed, every seed", why, terms]))
+            found.append(Measured(cell, "applications", told, beaten, 0.0, 1.0, reference, "higher", tuple(cell.runs)))
+        elif scores:
+            why = next((one.why for one in scores.values() if one.why), "the run has no plain baseline of it")
+            found.append(lacking(cell, "applications", told, why))
+    return found or [lacking(cell, "applications", "applications", "its runs hold no figure of one")]
 
 
 def beats_floor(one: Score) -> bool | None:
     """Whether a figure is better than its naive floor, and than all that chance gives that; None without one."""
+    if one.value is None and one.why.startswith(NOT_OFFERED):
+        return False
     if one.value is None or one.floor is None or one.better == "none":
         return None
     floors = [one.floor, *(one.floor_range or ())]
