@@ -94,3 +94,10 @@ def test_a_key_that_is_lacking_is_named(content, key):
 def test_an_average_that_the_checkpoint_lacks():
     with pytest.raises(UserError, match=r"ema=0\.9: the checkpoint holds no average; go on with ema=null"):
         Ema(0.9).on_load_checkpoint(None, None, {})
+
+
+@pytest.mark.parametrize("name", ["cpu_seconds", "fit_cpu_seconds"])
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_times_that_no_clock_shows(content, name, value):
+    with pytest.raises(UserError, match=f"its {name} is .*, which no training leaves"):
+        check_training_state(Path("last.ckpt"), {**content, name: value})

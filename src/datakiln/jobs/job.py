@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from datakiln.callbacks.budget import Budget
 from datakiln.callbacks.bundle import Bundle
 from datakiln.callbacks.chosen import Chosen
+from datakiln.callbacks.clock import Clock
 from datakiln.callbacks.log import RunLog, kept_log
 from datakiln.callbacks.private import PrivateTraining
 from datakiln.console import Console
@@ -55,6 +56,7 @@ class Job:
         self.chosen: Chosen | None = None  # in the second of two fits, what the first has left to it
         seconds = budget_seconds(cfg.get("budget"))
         self.budget = None if seconds is None else Budget(seconds)
+        self.clock = Clock()
         self.affordable: Affordable | None = None  # where the budget makes training shorter
         self.studies = []
         self.seconds: dict[str, float] = {}

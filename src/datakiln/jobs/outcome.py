@@ -80,7 +80,8 @@ def build_result(job: Job) -> RunResult:
         wall_seconds=job.seconds,
         cpu_seconds=job.cpu_seconds,
         fit_cpu_seconds=round(
-            job.cpu_seconds["fit"] + job.cpu_seconds.get("release", 0.0) + sum(trial.cpu_seconds for trial in tried),
+            sum([job.clock.earlier, job.cpu_seconds["fit"], job.cpu_seconds.get("release", 0.0)])
+            + sum(trial.cpu_seconds for trial in tried),
             3,
         ),
         peak_memory_mb=peak_memory_mb(),

@@ -334,7 +334,7 @@ class Run(Job):
         watch = (cfg.get("watch") or {}).get(self.data.kind) or {}
         callbacks: list[L.Callback] = [] if cfg.ema is None else [Ema(cfg.ema)]
         callbacks += [instantiate(node, _convert_="all")(data=self.data) for node in watch.values() if node]
-        callbacks += [] if self.budget is None else [self.budget]
+        callbacks += [self.clock] if self.budget is None else [self.clock, self.budget]
         if self._is_noisy:
             callbacks.append(self._protection())
         if self.log is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ SOMETIMES: dict[str, Any] = {
     "ema_updates": int,
     "adversarial": dict[str, Any],
     "cpu_seconds": float,
+    "fit_cpu_seconds": float,
 }
 BEST: dict[str, Any] = {"score": float | None, "epoch": int | None, "waited": int}
 RANDOM: dict[str, Any] = {"torch": Tensor, "python": tuple[int, list[int], float | None]}
@@ -47,6 +49,9 @@ def check_training_state(path: Path, content: Mapping[str, Any]) -> None:
     _of_kinds(content, {name: kind for name, kind in SOMETIMES.items() if name in content}, where, "")
     for name in ("epoch", "global_step"):
         if content[name] < 0:
+            raise _refused(where, name, content[name])
+    for name in ("cpu_seconds", "fit_cpu_seconds"):
+        if not 0.0 <= content.get(name, 0.0) < math.inf:
             raise _refused(where, name, content[name])
     _of_kinds(content["best"], BEST, where, "best")
     _check_random(content["random"], where)
