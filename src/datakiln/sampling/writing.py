@@ -75,8 +75,6 @@ def write_table(
         asked = {**given, "part rows": PART_ROWS, **asked}
         _write_parts(synthesizer, n, path, seed, console, request, asked, options, watch)
         watch.tell(console)
-        for line in request.repeats():
-            console.print(line, soft_wrap=True)
         return
     if path.suffix not in (".csv", ".parquet"):
         raise UserError(f"out={out} must end in .csv or .parquet, or in / for a folder of Parquet parts")
@@ -94,8 +92,6 @@ def write_table(
         write = _write_csv if path.suffix == ".csv" else _write_parquet
         write(unfinished, pieces, _schema(synthesizer), json.dumps(asked, sort_keys=True))
     watch.tell(console)
-    for line in request.repeats():
-        console.print(line, soft_wrap=True)
     if path.suffix == ".csv" and options.given():
         strictjson.write(asked, path.with_suffix(".csv.json"))
 
@@ -104,7 +100,7 @@ Accounted = Iterable[tuple[pd.DataFrame, Account]]
 
 
 class Watch:
-    """Looks at the first rows made for a rare category: whether they have what goes with it.
+    """Looks at what is made: whether rows for a rare category have what goes with it, and stamps that rows share.
 
     Arguments:
         request: What is asked for.
@@ -112,6 +108,7 @@ class Watch:
 
     def __init__(self, request: Request) -> None:
         """See the class."""
+        self.request = request
         self.companion = None if request.column is not None else request.conditions.companion()
         self.cells: list[pd.Series] = []
 
@@ -127,10 +124,11 @@ class Watch:
             yield self.seen(frame), account
 
     def tell(self, console: Console) -> None:
-        """One line, if they have not."""
-        if self.companion is None or sum(map(len, self.cells)) < LEAST_WATCHED:
-            return
-        if (line := self.companion.told(pd.concat(self.cells, ignore_index=True))) is not None:
+        """A line for each of these, if there is something to say."""
+        lines = self.request.repeats()
+        if self.companion is not None and sum(map(len, self.cells)) >= LEAST_WATCHED:
+            lines = [*filter(None, [self.companion.told(pd.concat(self.cells, ignore_index=True))]), *lines]
+        for line in lines:
             console.print(line, soft_wrap=True)
 
 

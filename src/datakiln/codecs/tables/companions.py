@@ -83,11 +83,8 @@ def find(columns: Sequence[ChoiceColumn], frame: pd.DataFrame) -> list[Companion
         counts = np.bincount(codes[i][codes[i] >= 0], minlength=column.width)[: len(column.values)]
         for place in np.flatnonzero((counts >= LEAST) & (counts < MOST)):
             at = np.flatnonzero(codes[i] == place)
-            others = (_companion(codes[j][at], shares[j]) for j in range(len(looked)) if j != i)
-            gains = [
-                (gain, j, k) for (gain, k), j in zip(others, (j for j in range(len(looked)) if j != i), strict=True)
-            ]
-            gain, j, k = max(gains, default=(0.0, 0, 0))
+            others = {j: _companion(codes[j][at], shares[j]) for j in range(len(looked)) if j != i}
+            gain, j, k = max(((gain, j, k) for j, (gain, k) in others.items()), default=(0.0, 0, 0))
             share = float((codes[j][at] == k).mean())
             if gain > GAIN and k < len(looked[j].values) and share - shares[j][k] > FAR:
                 told = (str(column.values[place]), len(at), looked[j].field.name, str(looked[j].values[k]))
