@@ -134,3 +134,11 @@ def test_a_checkpoint_with_a_broken_step_is_refused() -> None:
     for broken in ({"x": [1.0, 0.0]}, {"at": [0.0, 0.0]}, {"at": ["h", 0.0]}):
         with pytest.raises(ValueError, match="unique|number"):
             TableCodec.from_state({**state, "unique": broken})
+
+
+def test_days_that_are_unique_by_chance_may_repeat() -> None:
+    rng = np.random.default_rng(0)
+    born = pd.Timestamp("1940-01-01") + pd.to_timedelta(rng.choice(20_000, 100, replace=False), unit="D")
+    daily = pd.date_range("2020-01-01", periods=100, freq="D")
+    codec = TableCodec().fit(frame := pd.DataFrame({"born": born, "day": daily}), infer_schema(frame, None, {}))
+    assert list(codec.unique) == ["day"]

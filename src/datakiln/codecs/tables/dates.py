@@ -27,6 +27,7 @@ DECIMALS = (0, 3, 6)  # of seconds
 LAST = 31  # the day of the month that stands for its last one, whichever that is
 ENDED = 0.2  # share of rows on the last day of a month, six times the even one, from which it is a day of its own
 LEAST_UNIQUE, UNIQUE = 50, 0.999  # stamps, and the share of them that differ, for a column whose stamps are unique
+MET = 5.0  # pairs that would share a day by chance, from which it tells something that none does
 EQUAL = 0.8  # share of rows in which another column is the day of the month, so that months are the unit
 
 
@@ -165,6 +166,9 @@ def unique_step(field: Field, cells: pd.Series) -> tuple[float, float] | None:
     scale = 10.0**digits
     whole = np.round(seconds * scale).astype(np.int64)
     step = int(np.gcd.reduce(whole - whole[0]))
+    pairs = len(whole) ** 2 / 2 / (np.ptp(whole) / step + 1)
+    if step / scale >= DAY and pairs < MET:  # such as birthdays of a hundred persons; finer stamps seldom meet anyway
+        return None
     return step / scale, int(whole[0] % step) / scale
 
 
