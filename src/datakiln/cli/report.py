@@ -21,7 +21,7 @@ objective. Jobs that failed are listed.
 
   out=DIR        where comparison.csv and comparison.html go (default: the given folder)
   figures=A,B    figures to show, such as figures=fidelity/shape,utility/tstr_auc; the CSV always holds all
-  study=survey   the runs of sweep=survey by family and dimension: survey.csv and survey.html
+  study=survey   the runs of sweep=survey by family and dimension: survey.csv, survey.md, survey.html
   debug=true     show where an error came from
 
   python -m src.report outputs
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> None:
     """Reads, compares, prints and writes."""
     from datakiln.console import Console
     from datakiln.reports.comparison import collect, compare, write_comparison
-    from datakiln.reports.terminal import comparison_table
+    from datakiln.reports.terminal import comparison_table, survey_table
 
     paths, options = _arguments(argv)
     target = Path(options["out"]) if "out" in options else _common_folder(paths)
@@ -45,18 +45,22 @@ def main(argv: list[str]) -> None:
     runs, failures = collect(paths)
     comparison = compare(runs, failures, [name for name in options.get("figures", "").split(",") if name])
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH_OF_A_FILE)
-    if comparison.groups:
+    survey = None
+    if comparison.groups and ("study" not in options or "figures" in options):
         console.print(comparison_table(comparison, console.width))
+    if "study" in options:
+        from datakiln.reports.survey.page import rows_of, survey_of, write_survey
+
+        survey = survey_of(runs, failures)
+        console.print(survey_table(rows_of(survey.families)))
     for failure in failures:
         console.print(f"failed: {failure.folder} ({failure.overrides}): {failure.message}", style="red")
     if comparison.repeated:
         left_out = f"{counted(comparison.repeated, 'older run')} with the options and seed of a newer one"
         console.print(f"{left_out} {'is' if comparison.repeated == 1 else 'are'} left out")
     written = write_comparison(comparison, target)
-    if "study" in options:
-        from datakiln.reports.survey.page import write_survey
-
-        written += write_survey(runs, failures, target)
+    if survey is not None:
+        written += write_survey(survey, target)
     for path in written:
         console.print(f"written: {path}", soft_wrap=True)
 

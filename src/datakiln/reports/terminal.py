@@ -106,6 +106,17 @@ def lacking(result: RunResult) -> str:
     )
 
 
+def survey_table(rows: Sequence[Sequence[str]]) -> Table:
+    """A head and rows of words; see `datakiln.reports.survey.page.rows_of`."""
+    table = Table(title=styled("scores of 1 to 10 over seeds, lowest to highest, beside a survey's opinions"),
+                  title_justify="left", show_lines=True)  # fmt: skip
+    for head in rows[0]:
+        table.add_column(styled(head), overflow="fold")
+    for row in rows[1:]:
+        table.add_row(*(styled(cell) for cell in row))
+    return table
+
+
 def comparison_table(comparison: Comparison, width: int | None = None) -> Table:
     """The groups, best first within each data set, with the figures to show.
 

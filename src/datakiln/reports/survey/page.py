@@ -1,4 +1,4 @@
-"""The page and the CSV of a survey: `survey.html` and `survey.csv`."""
+"""The page of a survey, its values and its first table: `survey.html`, `survey.csv` and `survey.md`."""
 
 from __future__ import annotations
 
@@ -143,17 +143,39 @@ def _table(
     return Table(columns, titles, standings)
 
 
-def write_survey(runs: Sequence[Run], failures: Sequence[Failure], folder: Path) -> list[Path]:
-    """Writes survey.csv and survey.html; returns both paths."""
-    survey = survey_of(runs, failures)
+def write_survey(survey: Survey, folder: Path) -> list[Path]:
+    """Writes survey.csv, survey.md and survey.html; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    table, page = folder / "survey.csv", folder / "survey.html"
-    write_text(csv_text(survey, folder), table)
+    values, table, page = (folder / f"survey.{ending}" for ending in ("csv", "md", "html"))
+    write_text(csv_text(survey, folder), values)
+    write_text(markdown(survey.families), table)
     shown = {"survey": survey, "dimensions": DIMENSIONS, "titles": TITLES, "judged": JUDGED, "opinion": opinion}
     shown |= {"lines": parallel(survey.families), "axes": axes(), "in_all": in_all(survey.agreements), "id": id}
     shown |= {"path": lambda run: _path(run, folder), "places": _places, "top": TOP, "bottom": BOTTOM}
     write_text(render("survey.html", **shown), page)
-    return [table, page]
+    return [values, table, page]
+
+
+def rows_of(table: Table) -> list[tuple[str, ...]]:
+    """The first table in words: a head, and for every dimension the scores beside the survey's opinions."""
+    rows = [("dimension", *(f"{title} ({models})" for title, models in (table.titles[name] for name in table.columns)))]
+    for dimension, standings in table.standings.items():
+        rows.append((dimension, *(_in_words(standings[name], opinion(name, dimension)) for name in table.columns)))
+    return rows
+
+
+def _in_words(found: Standing, thought: int | None) -> str:
+    beside = "" if thought is None else f" (opinion {thought})"
+    if found.score is None:
+        return f"{'cannot tell' if found.blind else 'not measured'}{beside}"
+    ends = f", {min(found.seeds):.1f} to {max(found.seeds):.1f}" if len(found.seeds) > 1 else ""
+    return f"{found.score:.1f}{ends}{beside}"
+
+
+def markdown(table: Table) -> str:
+    """The first table for a README."""
+    head, *rows = ("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows_of(table))
+    return "\n".join([head, "| --- " * (1 + len(table.columns)) + "|", *rows]) + "\n"
 
 
 def _path(run: Run, folder: Path) -> str:
