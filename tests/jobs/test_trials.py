@@ -79,12 +79,24 @@ def test_what_is_no_time_is_refused(told):
 def test_what_is_affordable_is_whole_epochs_or_few_that_are_alike():
     probe = Probe(1.0)
     probe.per_batch, probe.batches, probe.validating, probe.epochs = 0.1, 10, 0.5, 100
-    assert probe.affordable(16.1) == (10, None)
-    assert probe.affordable(6.1) == (5, 7)  # 5 * (0.7 + 0.5) = 6.0
-    assert probe.affordable(1.05) == (1, 5)
-    assert probe.affordable(0.01) == (1, 1)
+    assert probe.affordable(16.1) == (10, None, None)
+    assert probe.affordable(6.1) == (5, 7, None)  # 5 * (0.7 + 0.5) = 6.0
+    assert probe.affordable(1.05) == (1, 5, None)
+    assert probe.affordable(0.01) == (1, 1, None)
     probe.epochs = 4
-    assert probe.affordable(6.1) == (4, None)
+    assert probe.affordable(6.1) == (4, None, None)
+
+
+def test_validation_takes_a_tenth_of_an_epoch_that_is_too_long():
+    probe = Probe(1.0)
+    probe.per_batch, probe.batches, probe.validating, probe.epochs = 1.0, 400, 100.0, 100
+    probe.unseen, probe.per_unseen = 50, 2.0
+    assert probe.affordable(100.0) == (1, 90, 5)  # 90 + 5 * 2.0
+    assert probe.affordable(5.0) == (1, 3, 1)  # one batch at least
+    assert probe.affordable(5000.0) == (10, None, None)
+    assert probe.affordable(400.0) == (1, 360, 20)
+    probe.per_batch = 5.0
+    assert probe.affordable(1500.0) == (1, 280, None), "it takes less than a tenth"
 
 
 @pytest.mark.journey
@@ -123,7 +135,7 @@ def test_training_is_as_long_as_its_budget_and_rates_fall_over_that_length(tmp_p
 @pytest.mark.journey
 def test_a_budget_that_turns_out_too_small_ends_training_and_stays_spent(tmp_path, monkeypatch):
     monkeypatch.setattr(budgets, "time", Clock())
-    monkeypatch.setattr(budgets.Probe, "affordable", lambda probe, seconds: (probe.epochs, None))
+    monkeypatch.setattr(budgets.Probe, "affordable", lambda probe, seconds: (probe.epochs, None, None))
     run = fitted(tmp_path, "budget=2s")
     assert 0 < run.trainer.current_epoch < run.affordable.epochs and run.budget.left == 0
     assert run.bundle.best_path.exists()

@@ -12,6 +12,8 @@ WARM_UP = 2  # first batches, in which libraries start up
 PROBED = 0.05  # of the time left, at most, to find out what an epoch takes
 FEW = 10  # epochs below which all of them are shortened alike, so that no part of the time is left over
 SAFE = 0.9  # of the time left, to plan with: the machine may be slower by then
+FEW_UNSEEN = 4  # batches of validation that are timed
+VALIDATED = 0.1  # of an epoch's time, at most, where there is not enough for whole ones: the rest is for training
 
 
 class Budget(L.Callback):
@@ -80,18 +82,21 @@ class Probe(L.Callback):
 
     Attributes:
         per_batch: Seconds of one update.
-        validating: Seconds of one validation.
+        validating: Seconds of one validation, on all batches; reckoned from the first few of many.
+        per_unseen: Seconds of one of its batches.
         batches: Updates of an epoch.
+        unseen: Batches of a validation.
         epochs: Those of a fit that nobody bounds.
     """
 
-    per_batch = validating = 0.0
+    per_batch = validating = per_unseen = 0.0
     batches = epochs = 1
+    unseen = 0
 
     def __init__(self, seconds: float) -> None:
         """See the class."""
         self.seconds = seconds
-        self._start = self._warm = self._validation = 0.0
+        self._start = self._warm = self._validation = self._first_unseen = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Models have said by now how many epochs they need."""
@@ -119,20 +124,46 @@ class Probe(L.Callback):
         """Begins to time validation."""
         self._validation = time.process_time()
 
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,  # noqa: ANN401 (Lightning's)
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Times the batches after the first one."""
+        now = time.process_time()
+        if batch_idx == 0:
+            self._first_unseen = now
+        else:
+            self.per_unseen = (now - self._first_unseen) / batch_idx
+
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Has timed it."""
-        self.validating = time.process_time() - self._validation
+        """Has timed it, or as many batches as were let through, and reckons the others."""
+        done, self.unseen = int(sum(trainer.num_val_batches)), len(trainer.val_dataloaders or ())
+        self.validating = time.process_time() - self._validation + max(self.unseen - done, 0) * self.per_unseen
 
     @property
     def epoch(self) -> float:
         """Seconds of an epoch."""
         return self.per_batch * self.batches + self.validating
 
-    def affordable(self, seconds: float) -> tuple[int, int | None]:
-        """Epochs within so much time, and the batches of each where they are fewer than all; None: all of them."""
+    def affordable(self, seconds: float) -> tuple[int, int | None, int | None]:
+        """Epochs within so much time, and the batches of training and of validation of each; None: all of them.
+
+        Validation is cut short alone where it would take more of a shortened epoch than it is worth, as that of models
+        which learn slowly does in little time; it is always of the same examples.
+        """
         affordable = seconds / max(self.epoch, 1e-9)
         if affordable >= min(FEW, self.epochs):
-            return int(affordable), None
+            return int(affordable), None, None
         epochs = max(math.ceil(affordable), 1)
-        batches = int((seconds / epochs - self.validating) / max(self.per_batch, 1e-9))
-        return epochs, min(max(batches, 1), self.batches)
+        each, validating, unseen = seconds / epochs, self.validating, None
+        if self.unseen > 1 and self.per_unseen > 0 and validating > VALIDATED * each:
+            unseen = self.unseen - math.ceil((validating - VALIDATED * each) / self.per_unseen)
+            unseen = max(unseen, 1)
+            validating -= (self.unseen - unseen) * self.per_unseen
+        batches = int((each - validating) / max(self.per_batch, 1e-9))
+        return epochs, min(max(batches, 1), self.batches), unseen

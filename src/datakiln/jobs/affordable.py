@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 
 from datakiln import strictjson
-from datakiln.callbacks.budget import PROBED, SAFE, Budget, Probe
+from datakiln.callbacks.budget import FEW_UNSEEN, PROBED, SAFE, Budget, Probe
 from datakiln.data.base import GenerativeData
 from datakiln.errors import UserError
 from datakiln.models.base import GenerativeModel
@@ -28,6 +28,8 @@ class Affordable:
         epochs: Of it.
         batches: Of each epoch, where the time is too short for whole ones; None: all.
         whole: Of an epoch that nobody bounds.
+        unseen: Batches of each validation, and of the test, where all of them would take too much of the time; None:
+            all.
         usual: Epochs of the same fit that nobody bounds.
         epoch: CPU-seconds of one.
     """
@@ -37,6 +39,7 @@ class Affordable:
     usual: int
     epoch: float
     whole: int = 1
+    unseen: int | None = None
 
     @property
     def share(self) -> float:
@@ -56,6 +59,8 @@ class Affordable:
         if self.batches is not None:
             with open_dict(cfg):
                 cfg.trainer.limit_train_batches = self.batches
+                if self.unseen is not None:
+                    cfg.trainer.limit_val_batches = self.unseen
         return cfg
 
     def save(self, path: Path) -> None:
@@ -75,7 +80,7 @@ class Affordable:
             made: Affordable = strictjson.read(cls, strictjson.parse(path.read_text(encoding="utf-8")))
         except ValueError as error:
             raise UserError(f"{path}: no length that a budget affords ({error}); take it away") from None
-        if made.epochs < 1 or (made.batches is not None and made.batches < 1):
+        if min(made.epochs, *(n for n in (made.batches, made.unseen) if n is not None)) < 1:
             raise UserError(f"{path}: {asdict(made)} is no length of training; take it away")
         return made
 
@@ -91,8 +96,12 @@ def afford(model: GenerativeModel, data: GenerativeData, cfg: DictConfig, budget
     """
     probe = Probe(budget.left * PROBED)
     options: dict[str, Any] = {"logger": False, "enable_checkpointing": False}
+    is_bounded = cfg.trainer.get("limit_val_batches") is not None  # by the person, who is to be obeyed
+    if not is_bounded:
+        options["limit_val_batches"] = FEW_UNSEEN
     trainer: L.Trainer = instantiate(cfg.trainer, callbacks=[probe, budget], **options)
     trainer.fit(model, datamodule=data)
     left = budget.left * SAFE / (REFIT if data.refits else 1.0)
-    epochs, batches = probe.affordable(left)
-    return Affordable(min(epochs, probe.epochs), batches, probe.epochs, probe.epoch, probe.batches)
+    epochs, batches, unseen = probe.affordable(left)
+    unseen = None if is_bounded else unseen
+    return Affordable(min(epochs, probe.epochs), batches, probe.epochs, probe.epoch, probe.batches, unseen)

@@ -100,6 +100,8 @@ def announce_affordable(job: Job) -> None:
         part = f"{planned.batches} of its {counted(planned.whole, 'batch', 'batches')}"
         length = f"{counted(planned.epochs, 'epoch')} of {part}"
     told = f"budget={job.cfg.budget}: {length}, at {number(planned.epoch)} CPU-seconds a whole one"
+    if planned.unseen is not None:
+        told += f"; validated and tested on the first {counted(planned.unseen, 'batch', 'batches')} of unseen examples"
     job.console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -22,6 +22,7 @@ from datakiln.results import (
     package_versions,
     peak_memory_mb,
 )
+from datakiln.wording import counted
 
 
 def monitored(job: Job) -> Score:
@@ -40,8 +41,9 @@ def _full_name(job: Job) -> str:
 
 
 def tested(job: Job) -> list[Score]:
-    """The model's own losses on the test data, with the best weights."""
+    """The model's own losses on the test data, with the best weights; on as little of it as the budget validated on."""
     model = job.synthesizer.model
+    few = None if job.affordable is None else job.affordable.unseen
     tester = L.Trainer(
         accelerator=model.device.type,
         devices=1,
@@ -50,11 +52,13 @@ def tested(job: Job) -> list[Score]:
         enable_checkpointing=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
+        limit_test_batches=few,
     )
     torch.manual_seed(int(job.cfg.seed))
     tester.test(model, job.data.test_dataloader(), verbose=False)
     measured = {name: value for name, value in model.fresh.items() if name.startswith("test/")}
-    return [Score(name, value, model.directions.get(name[5:], "none")) for name, value in measured.items()]
+    note = "" if few is None else f"of the first {counted(few, 'batch', 'batches')} of test data alone: budget="
+    return [Score(name, value, model.directions.get(name[5:], "none"), note=note) for name, value in measured.items()]
 
 
 def build_result(job: Job) -> RunResult:
