@@ -55,6 +55,10 @@ MEANINGS = {
     "draw; the floor is the share of real rows that do.",
     "control/rest_error": "How far the other columns of rows made under a condition are from those of real rows that "
     "meet it; the floor is rows drawn whatever they meet.",
+    "control/asked_r2": "How near slant, thickness and brightness of pictures come to those asked for, by one move in "
+    "the latent space: 1 exactly, 0 as if nothing had been asked.",
+    "control/drift": "How far the rest of a picture moves when one of its attributes is asked for, in standard "
+    "deviations per one reached: 0 not at all; the floor is another picture of the same class.",
     "uses/filling_error": "How far filled cells are from the truth, over the error of the column's median or most "
     "frequent category: 1 is no better than these, 0 the truth.",
     "uses/scoring_auc": "How well the model's likelihood tells strange examples from real ones: 0.5 not at all, 1 "

@@ -35,7 +35,7 @@ FIGURES = {  # of `result.json`, by dimension and kind
         "series": ("series/coverage", "privacy/copies"),
     },
     "flexibility and control": {
-        "image": ("judge/accuracy",),
+        "image": ("judge/accuracy", "control/asked_r2", "control/drift"),
         "table": ("control/met", "control/rest_error"),
         "series": ("control/forecast_error",),
     },
@@ -52,6 +52,7 @@ APPLICATIONS = {  # each counted where its figure beats the naive floor beyond w
         "upscaling": "uses/upscaling_error",
         "likelihood": "uses/bits_per_dim",
         "anomaly detection": "uses/anomaly_auc",
+        "translation": "translation/agreement_there",
     },
     "table": {
         "conditions": "control/met",
