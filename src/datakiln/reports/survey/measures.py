@@ -23,7 +23,7 @@ DIMENSIONS = (
     "data augmentation",
 )
 QUALITY = {"image": "fid", "table": "twosample/boosting_auc", "series": "twosample/boosting_auc"}
-FIGURES = {  # of `result.json`, by dimension and kind
+FIGURES: dict[str, dict[str, tuple[str, ...]]] = {  # of `result.json`, by dimension and kind
     "data quality": {
         "image": ("fid", "precision"),
         "table": ("twosample/boosting_auc", "twosample/boosting_relations"),
@@ -36,8 +36,8 @@ FIGURES = {  # of `result.json`, by dimension and kind
     },
     "flexibility and control": {
         "image": ("judge/accuracy", "control/asked_r2", "control/drift"),
-        "table": ("control/met", "control/rest_error"),
-        "series": ("control/forecast_error",),
+        "table": ("control/met", "control/rest_error", "control/constraints"),
+        "series": ("control/forecast_error", "control/static_met", "control/static_rest_error"),
     },
     "data augmentation": {
         "image": ("gain/pictures",),

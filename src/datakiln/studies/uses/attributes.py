@@ -121,7 +121,8 @@ def control_scores(
         tried = Points(learnt.styles[:TRIED], None if learnt.y is None else learnt.y[:TRIED])
         up, down = (values_of(drawn(tried.moved(side * step)), tried.y)[name] for side in (1, -1))
         gain = float(np.mean(up - down)) / 2
-        asked = rng.uniform(*np.quantile(own[name], TARGETS), len(fresh))
+        low, high = np.quantile(own[name], TARGETS).tolist()
+        asked = rng.uniform(low, high, len(fresh))
         way = (asked - before[name]) / gain if gain else np.zeros(len(fresh))
         far = torch.from_numpy(np.clip(way, -REACH, REACH)).float()
         pictures = drawn(fresh.moved(far[:, None] * step.expand(len(fresh), -1)))
@@ -155,7 +156,7 @@ class _Scale:
         return self.means.loc[np.zeros(n, int) if y is None else y.numpy()].to_numpy(np.float64)
 
     def __call__(self, values: Floats, y: Tensor | None) -> Floats:
-        return np.nan_to_num((values - self._mean(len(values), y)) / self.spread, nan=0.0)
+        return np.asarray(np.nan_to_num((values - self._mean(len(values), y)) / self.spread, nan=0.0), np.float64)
 
 
 def _all_of(
