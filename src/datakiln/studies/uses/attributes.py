@@ -153,10 +153,12 @@ class _Scale:
         self.spread = spread if spread > 1e-9 * float(np.nanmax(np.abs(known), initial=0.0)) else 0.0
 
     def _mean(self, n: int, y: Tensor | None) -> Floats:
-        return self.means.loc[np.zeros(n, int) if y is None else y.numpy()].to_numpy(np.float64)
+        of = np.zeros(n, int) if y is None else y.numpy()
+        return np.asarray(self.means.loc[of], np.float64)
 
     def __call__(self, values: Floats, y: Tensor | None) -> Floats:
-        return np.asarray(np.nan_to_num((values - self._mean(len(values), y)) / self.spread, nan=0.0), np.float64)
+        scaled: Floats = (values - self._mean(len(values), y)) / self.spread
+        return np.where(np.isnan(scaled), 0.0, scaled)
 
 
 def _all_of(

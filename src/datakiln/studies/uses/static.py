@@ -83,7 +83,7 @@ def values_to_ask(train: Entities, test: Entities) -> list[tuple[str, str]]:
     Training entities alone decide, but that enough held-out ones must have it.
     """
     found: dict[str, tuple[float, str]] = {}
-    for column in train.static:
+    for column in map(str, train.static):
         for value in train.static[column].dropna().astype(str).value_counts().index[:COMMON]:
             own = train.having(column, value)
             if min(own.sum(), test.having(column, value).sum()) < LEAST or not RAREST <= own.mean() <= COMMONEST:
