@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 
 from datakiln.metrics.tables.columns import encode
-from datakiln.metrics.tables.conditional import conditions_to_ask, rest_error
+from datakiln.metrics.tables.conditional import conditions_to_ask, pairs_to_ask, rest_error
 from datakiln.metrics.tables.filling import filling_errors, hidden_cells
 from datakiln.metrics.tables.shuffling import auc, with_shuffled_cells
 from datakiln.schema import Field, Schema
 from datakiln.studies.uses.base import between
 from datakiln.studies.uses.gains import balancing_score, gain_score
-from datakiln.studies.uses.tables import Asked, control_scores, filled_by, scored_by
+from datakiln.studies.uses.tables import Asked, asked_rows, control_scores, filled_by, scored_by
 from tests.stub_tables import people, redrawing
 
 SCHEMA = Schema(
@@ -41,7 +41,7 @@ TRAIN, TEST = table(3000, 0), table(1500, 1)
 
 def asked(rows: pd.DataFrame, met: float) -> list[Asked]:
     real, unseen = (part[part["kind"] == "b"] for part in (TRAIN, TEST))
-    return [Asked("kind=b", "kind", met, [0.24, 0.25, 0.26], rows, real, unseen)]
+    return [Asked("kind=b", ("kind",), met, [0.24, 0.25, 0.26], rows, real, unseen)]
 
 
 def test_the_rest_of_equal_rows_is_not_apart_and_of_others_wholly():
@@ -190,3 +190,32 @@ def test_a_figure_between_draws():
     paired = between("a", 0.6, "higher", [0.1, 0.5, 0.9], own=[0.2, 0.6, 1.0], is_mean=True)
     assert paired.floor_range == [pytest.approx(0.5)] * 2, "every draw differs by as much"
     assert mean.decides and between("a", 0.5, "higher", [0.1]).floor_range is None
+
+
+def test_two_conditions_are_asked_together_that_add_to_each_other():
+    def met(*columns: str) -> dict[str, np.ndarray]:
+        every = {
+            "kind": (TRAIN["kind"] == "b").to_numpy(),
+            "shade": (TRAIN["shade"] == "dark").to_numpy(),
+            "size": (TRAIN["size"] > 1).to_numpy(),
+            "noise": (TRAIN["kind"] == "b").to_numpy(),
+        }
+        return {name: every[name] for name in columns}
+
+    assert pairs_to_ask(SCHEMA, TRAIN, met("kind", "shade"), 0) == [("kind", "shade")]
+    assert pairs_to_ask(SCHEMA, TRAIN, met("kind", "noise"), 0) == [], "each follows from the other"
+    every = pairs_to_ask(SCHEMA, TRAIN, met("kind", "shade", "size"), 0)
+    assert len(every) == 3 and every == pairs_to_ask(SCHEMA, TRAIN, met("kind", "shade", "size"), 0)
+
+
+@pytest.mark.parametrize("conditioning", ["columns", "none"])
+def test_joint_conditions_are_asked_of_a_model_and_named(conditioning):
+    synthesizer = redrawing(conditioning)
+    codec, frame = synthesizer.codec, people()
+    found = asked_rows(synthesizer, codec.schema, frame, frame, frame, 0)
+    joint = [one for one in found if len(one.columns) == 2]
+    assert 1 <= len(joint) <= 2 and all(", " in one.name for one in joint)
+    for one in joint:
+        assert one.met == pytest.approx(1.0 if conditioning == "columns" else float(np.mean(one.base)), abs=0.06)
+    note = control_scores(codec.schema, frame, found, 0)[0].note
+    assert f"{len(joint)} of {len(found)} are on two columns at once" in note

@@ -410,7 +410,7 @@ class Run(Job):
             self.figures = self.proof.figures(self.synthetic, metrics, int(self.cfg.seed), self.console)
             if self.cfg.get("measure_latents") and self.synthesizer.model.can_draw:
                 self.figures += self.proof.latent(int(self.cfg.seed))
-            if self.cfg.get("measure_uses") and self.synthesizer.model.can_draw:
+            if self.cfg.get("measure_uses"):
                 from datakiln.studies.uses.base import uses_of
 
                 self.figures += uses_of(self.data, self.synthesizer, self.synthetic, int(self.cfg.seed))

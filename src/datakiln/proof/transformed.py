@@ -146,14 +146,19 @@ def _agreement(
         target.spec.classes[k] for k in class_choices(network, network(x)).tolist()
     ]
     wanted = [source.spec.classes[k] for k in y.tolist()]
-    share, floor = (float(np.mean([a == b for a, b in zip(classes(x), wanted, strict=True)])) for x in (made, given))
+    right = [np.array([a == b for a, b in zip(classes(x), wanted, strict=True)], np.float64) for x in (made, given)]
+    share, floor = (float(part.mean()) for part in right)
+    chance = 1.96 * float(
+        (right[0] - right[1]).std() / len(made) ** 0.5
+    )  # of the difference: the pictures are the same
     real, labels = target.examples("test", MOST)
     assert labels is not None
     ceiling = float(np.mean([a == target.spec.classes[k] for a, k in zip(classes(real), labels.tolist(), strict=True)]))
     note = f"{told}; beside real pictures of that side (ceiling) and untranslated ones (floor); {network.card}"
     return Score(
         name, share, "higher", 0.0, 1.0, ceiling, floor, n=len(made), ceiling_n=len(real), floor_n=len(given),
-        note=note, noise=(share * (1 - share) / len(made)) ** 0.5, seconds=round(time.perf_counter() - begun, 3),
+        note=note, noise=(share * (1 - share) / len(made)) ** 0.5, floor_range=[floor - chance, floor + chance],
+        seconds=round(time.perf_counter() - begun, 3),
     )  # fmt: skip
 
 

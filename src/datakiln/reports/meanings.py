@@ -55,6 +55,12 @@ MEANINGS = {
     "draw; the floor is the share of real rows that do.",
     "control/rest_error": "How far the other columns of rows made under a condition are from those of real rows that "
     "meet it; the floor is rows drawn whatever they meet.",
+    "control/constraints": "Share of rows that keep every constraint and relation of columns that real rows keep; the "
+    "floor is real rows whose columns are shuffled.",
+    "control/asked_r2": "How near slant, thickness and brightness of pictures come to those asked for, by one move in "
+    "the latent space: 1 exactly, 0 as if nothing had been asked.",
+    "control/drift": "How far the rest of a picture moves when one of its attributes is asked for, in standard "
+    "deviations per one reached: 0 not at all; the floor is another picture of the same class.",
     "uses/filling_error": "How far filled cells are from the truth, over the error of the column's median or most "
     "frequent category: 1 is no better than these, 0 the truth.",
     "uses/scoring_auc": "How well the model's likelihood tells strange examples from real ones: 0.5 not at all, 1 "
@@ -65,6 +71,10 @@ MEANINGS = {
     "plain way; the ceiling is what as many further real rows add.",
     "gain/rows_r2": "What synthetic rows beside as many real ones add to the variation of the target that is told; the "
     "ceiling is what as many further real rows add.",
+    "control/static_met": "Share of sequences that have the static value that was asked for; the floor is the share of "
+    "real ones that do.",
+    "control/static_rest_error": "How far the means of sequences asked for by a static value are from those of real "
+    "ones that have it; the floor is sequences whatever they have.",
     "control/forecast_error": "How far forecasts of the next steps are off, in training ranges; the floor is the last "
     "value or that of a season ago, the ceiling a linear forecast.",
     "uses/gap_error": "How far filled gaps of a series are off, in training ranges; the floor is a straight line.",

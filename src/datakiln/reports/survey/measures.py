@@ -23,7 +23,7 @@ DIMENSIONS = (
     "data augmentation",
 )
 QUALITY = {"image": "fid", "table": "twosample/boosting_auc", "series": "twosample/boosting_auc"}
-FIGURES = {  # of `result.json`, by dimension and kind
+FIGURES: dict[str, dict[str, tuple[str, ...]]] = {  # of `result.json`, by dimension and kind
     "data quality": {
         "image": ("fid", "precision"),
         "table": ("twosample/boosting_auc", "twosample/boosting_relations"),
@@ -35,9 +35,9 @@ FIGURES = {  # of `result.json`, by dimension and kind
         "series": ("series/coverage", "privacy/copies"),
     },
     "flexibility and control": {
-        "image": ("judge/accuracy",),
-        "table": ("control/met", "control/rest_error"),
-        "series": ("control/forecast_error",),
+        "image": ("judge/accuracy", "control/asked_r2", "control/drift"),
+        "table": ("control/met", "control/rest_error", "control/constraints"),
+        "series": ("control/forecast_error", "control/static_met", "control/static_rest_error"),
     },
     "data augmentation": {
         "image": ("gain/pictures",),
@@ -52,6 +52,7 @@ APPLICATIONS = {  # each counted where its figure beats the naive floor beyond w
         "upscaling": "uses/upscaling_error",
         "likelihood": "uses/bits_per_dim",
         "anomaly detection": "uses/anomaly_auc",
+        "translation": "translation/agreement_there",
     },
     "table": {
         "conditions": "control/met",

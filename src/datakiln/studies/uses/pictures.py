@@ -1,4 +1,4 @@
-"""Uses of a model of pictures: hidden halves, larger pictures, likelihood, strange pictures, and few labelled ones."""
+"""Uses of a model of pictures: hidden halves, larger ones, likelihood, strange ones, attributes, few labelled ones."""
 
 from __future__ import annotations
 
@@ -23,13 +23,16 @@ from datakiln.sampling.completing import read_mask
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.studies.cnn import cnn_probabilities
 from datakiln.studies.pictures import scaled
+from datakiln.studies.uses.attributes import attribute_scores
 from datakiln.studies.uses.base import between, mean, not_computed, not_offered, told_apart
 
 BITS, ANOMALIES = "uses/bits_per_dim", "uses/anomaly_auc"
 INPAINTED, UPSCALED, GAIN = "uses/inpainting_error", "uses/upscaling_error", "gain/pictures"
+TRANSLATED = "translation/agreement_there"  # of a model that translates the proof measures it
 DRAWN, SCORED, BESIDE = 16, 50, 5000  # pictures drawn, those scored, and training pictures for baselines
 LEVELS = 256
 SIZES, STEPS, TESTED = (10, 50, 250), 120, 500  # pictures of a class, updates of the net, and pictures it tells
+JUDGED = 2000  # training pictures of the net that tells whether a class moves
 SIDE = 16  # pixels that the net sees across, at most: larger pictures are shrunk, to keep it to seconds
 NOTE = "the generator has seen all training pictures, the net some: no equal terms"
 
@@ -54,12 +57,17 @@ def picture_uses(data: ImageData, synthesizer: Synthesizer, synthetic: Made, see
         small = halved(few)
         larger = synthesizer.enlarge(small.numpy(), {}, (seed, 62))
         found.append(upscaling_between(few, small, torch.from_numpy(larger)))
+    if not model.can_transform or data.second is None:
+        found.append(not_offered(TRANSLATED, f"{name} takes no picture of another domain"))
+    classes = len(data.spec.classes)
+    told = None if y is None or classes < 2 else teller(train[:JUDGED], y[:JUDGED], classes, seed)
+    found += attribute_scores(synthesizer, told, seed)
     if y is None or truth is None:
         return [*found, not_computed(GAIN, "the pictures have no classes")]
     if synthetic.labels is None:
         return [*found, not_offered(GAIN, f"{name} was not told the classes")]
     own = torch.from_numpy(synthetic.pictures), torch.from_numpy(np.asarray(synthetic.labels)).long()
-    return [*found, gain_score((train, y), (test, truth), own, len(data.spec.classes), seed)]
+    return [*found, gain_score((train, y), (test, truth), own, classes, seed)]
 
 
 def scoring_scores(synthesizer: Synthesizer, train: Tensor, test: Tensor, seed: int) -> list[Score]:
@@ -154,6 +162,19 @@ def seen(pictures: Tensor) -> Tensor:
     """Pictures as the net sees them, shrunk by whole blocks to 16 pixels across at most."""
     blocks = -(-max(pictures.shape[2:]) // SIDE)
     return F.avg_pool2d(pictures.float(), blocks).round().to(torch.uint8) if blocks > 1 else pictures
+
+
+def teller(train: Tensor, y: Tensor, classes: int, seed: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from pictures, uint8 (n, C, H, W), to class probabilities (n, K) of a small net that learnt from some.
+
+    It learns whenever it is called.
+    """
+
+    def probabilities(pictures: np.ndarray) -> np.ndarray:
+        asked = scaled(seen(torch.from_numpy(pictures)))
+        return cnn_probabilities(scaled(seen(train)), y, asked, classes, seed, True, STEPS)
+
+    return probabilities
 
 
 def gain_score(

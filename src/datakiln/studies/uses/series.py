@@ -1,4 +1,4 @@
-"""Uses of a model of series: forecasts, gaps filled, strange windows found, and what its windows add to few others."""
+"""Uses of a model of series: forecasts, static columns, gaps filled, strange windows, what its windows add to few."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from datakiln.proof.series import SeriesProof
 from datakiln.results import Score
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.studies.uses.base import between, mean, not_computed, not_offered, told_apart
+from datakiln.studies.uses.static import STATIC, static_scores
 
 NAMES = ("control/forecast_error", "uses/gap_error", "uses/scoring_auc", "gain/forecast")
 WINDOWS, FILLED, PATHS = 100, 40, 5  # held-out windows, those filled, and draws for each, whose median counts
@@ -52,10 +53,11 @@ def series_uses(data: SeriesData, synthesizer: Synthesizer, synthetic: pd.DataFr
         return []
     sets = SeriesProof(data).sets(synthetic, seed)
     if min(map(len, (sets.train, sets.test, sets.synthetic))) < LEAST_WINDOWS:
-        return [not_computed(name, f"fewer than {LEAST_WINDOWS} windows") for name in NAMES]
+        return [not_computed(name, f"fewer than {LEAST_WINDOWS} windows") for name in (*NAMES, *STATIC)]
     held = held_windows(data, sets)
     return [
         forecast_score(data, synthesizer, sets, held, seed),
+        *static_scores(data, synthesizer, seed),
         gap_score(data, synthesizer, sets, held, seed),
         scoring_score(data, synthesizer, sets, held, seed),
         gain_score(*sets.scaled(), seed),

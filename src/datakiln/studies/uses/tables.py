@@ -14,7 +14,7 @@ from datakiln.data.tables.tables import TableData
 from datakiln.errors import UserError
 from datakiln.metrics.base import MetricError
 from datakiln.metrics.tables.columns import Coded, Tables, encode
-from datakiln.metrics.tables.conditional import conditions_to_ask, rest_error
+from datakiln.metrics.tables.conditional import conditions_to_ask, pairs_to_ask, rest_error
 from datakiln.metrics.tables.filling import filling_errors, hidden_cells
 from datakiln.metrics.tables.shuffling import auc, distances_to_train, with_shuffled_cells
 from datakiln.results import Score
@@ -23,9 +23,11 @@ from datakiln.sampling.filling import fill_frame
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.schema import Schema
 from datakiln.studies.uses.base import between, mean, not_computed, not_offered
+from datakiln.studies.uses.constraints import KEPT, constraint_score
 from datakiln.studies.uses.gains import balancing_score, gain_score
 
-ASKED, DRAWN, LEAST = 4, 400, 20  # conditions, rows drawn for each, and rows below which nothing is told of the rest
+ASKED, JOINT = 4, 2  # conditions on one column, and on two at once
+DRAWN, LEAST = 400, 20  # rows drawn for each, and rows below which nothing is told of the rest
 DEALS = 8  # of real rows, for floors and ceilings
 FILLED, SCORED, BESIDE = 300, 1000, 5000  # rows filled, scored, and training rows that they are compared with
 HIDDEN, FILLINGS, SHUFFLED, SHUFFLES = 0.2, 5, 0.3, 5
@@ -38,7 +40,7 @@ class Asked:
 
     Attributes:
         name: The condition in words.
-        column: What it is on.
+        columns: What it is on.
         met: Share of the rows drawn at once that meet it.
         base: Shares of real training rows that do, of as many rows each.
         rows: Rows that meet it, told or found among others.
@@ -47,7 +49,7 @@ class Asked:
     """
 
     name: str
-    column: str
+    columns: tuple[str, ...]
     met: float
     base: list[float]
     rows: pd.DataFrame
@@ -59,11 +61,13 @@ def table_uses(data: TableData, synthesizer: Synthesizer, synthetic: pd.DataFram
     """See `uses_of`; a model that only transforms rows has none."""
     if not synthesizer.model.can_draw:
         return []
+    assert isinstance(synthesizer.codec, TableCodec)
     schema, train, test = data.schema, data.real["train"], data.real["test"]
     if len(test) < LEAST:
-        return [not_computed(name, f"{len(test)} held-out rows are too few") for name in CONTROL]
+        return [not_computed(name, f"{len(test)} held-out rows are too few") for name in (*CONTROL, KEPT)]
     return [
         *control_scores(schema, train, asked_rows(synthesizer, schema, train, test, synthetic, seed), seed),
+        constraint_score(schema, synthesizer.rules, synthesizer.codec.plan.relations, (train, test, synthetic), seed),
         filling_score(synthesizer, schema, train, test, seed),
         scoring_score(synthesizer, schema, train, test, seed),
         balancing_score(schema, train, test, made_of_class(synthesizer, synthetic, seed), seed),
@@ -79,28 +83,41 @@ def asked_rows(
     synthetic: pd.DataFrame,
     seed: int,
 ) -> list[Asked]:
-    """The rows that a model gives for each condition of `conditions_to_ask` that enough held-out rows meet.
+    """The rows that a model gives for each condition that enough held-out rows meet, on one column and on two at once.
 
-    Of those that are drawn at once the ones that meet it, told as far as the model can be; where these are few, rows
-    of its free sample that do are added, which is what rejection gives a model that cannot be told.
+    Those of `conditions_to_ask`, and up to two of `pairs_to_ask` from them. Of the rows that are drawn at once the ones
+    that meet it, told as far as the model can be; where these are few, rows of its free sample that do are added, which
+    is what rejection gives a model that cannot be told.
     """
     codec = synthesizer.codec
     assert isinstance(codec, TableCodec)
-    found = []
-    for i, (column, value) in enumerate(conditions_to_ask(schema, train, ASKED, seed)):
+    found: list[Asked] = []
+
+    def ask(wanted: dict[str, str]) -> bool:
+        """Whether it could be asked for."""
         try:
-            conditions = Conditions(codec, {column: value}, synthesizer.rules)
+            conditions = Conditions(codec, wanted, synthesizer.rules)
         except UserError:  # constraints leave no such row, or blanks around a category's name cannot be asked for
-            continue
-        real, unseen = train[conditions.holds(train)], test[conditions.holds(test)]
+            return False
+        held = conditions.holds(train)
+        real, unseen = train[held], test[conditions.holds(test)]
         if min(len(real), len(unseen)) < LEAST:
-            continue
-        drawn, met = synthesizer.tried(DRAWN, {column: value}, seed * ASKED + i)
+            return False
+        i = len(found)
+        drawn, met = synthesizer.tried(DRAWN, wanted, seed * (ASKED + JOINT) + i)
         rows = pd.concat([drawn[met], synthetic[conditions.holds(synthetic)]], ignore_index=True).head(DRAWN)
         rng = np.random.default_rng([seed, 33, i])
-        held = conditions.holds(train)
         base = [float(held[rng.integers(len(train), size=DRAWN)].mean()) for _ in range(DEALS)]
-        found.append(Asked(str(conditions), column, float(met.mean()), base, rows, real, unseen))
+        found.append(Asked(str(conditions), tuple(wanted), float(met.mean()), base, rows, real, unseen))
+        return True
+
+    single = {column: value for column, value in conditions_to_ask(schema, train, ASKED, seed) if ask({column: value})}
+    met = {name: Conditions(codec, {name: value}, synthesizer.rules).holds(train) for name, value in single.items()}
+    joint = 0
+    for names in pairs_to_ask(schema, train, met, seed):
+        joint += ask({name: single[name] for name in names})
+        if joint == JOINT:
+            break
     return found
 
 
@@ -114,9 +131,10 @@ def control_scores(schema: Schema, train: pd.DataFrame, asked: list[Asked], seed
     if not asked:
         told = f"no condition is met by {LEAST} held-out rows"
         return [not_computed(name, told) for name in CONTROL]
-    met = {one.name: one.met for one in asked}
+    met, joint = {one.name: one.met for one in asked}, sum(len(one.columns) > 1 for one in asked)
     bases = np.mean([one.base for one in asked], axis=0).tolist()
     note = "share of the rows drawn at once that meet a condition; the floor is that of real rows, whatever is asked"
+    note += f"; {joint} of {len(asked)} are on two columns at once" if joint else ""
     n = DRAWN * len(asked)
     scores = [between(CONTROL[0], mean(list(met.values())), "higher", bases, [1.0], n=n, note=note, detail=met)]
     values, floors, ceilings = {}, [], []
@@ -143,7 +161,7 @@ def _rest(
     n = min(DRAWN, len(made)) if len(made) >= LEAST else min(DRAWN, len(real))
 
     def error(part: Coded) -> float:
-        return rest_error(replace(t, parts=(t.train, part)), one.column)
+        return rest_error(replace(t, parts=(t.train, part)), *one.columns)
 
     floors = [error(free.take(rng.integers(len(free), size=n))) for _ in range(DEALS)]
     ceilings = [error(real.take(rng.integers(len(real), size=n))) for _ in range(DEALS)]
