@@ -170,6 +170,10 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         """Examples at given latents, shape (n, latent_dim) to (n, *spec.shape): the steps of a walk between some."""
         raise UserError(f"interpolate needs a model with a latent space, not {type(self).__name__}")
 
+    def latents_of(self, batch: Batch) -> Tensor:
+        """Latents (B, latent_dim) of encoded examples: an encoder's mean, or the inverse of an invertible map."""
+        raise UserError(f"{type(self).__name__} has no way from an example back to its latents")
+
     @property
     def style_layers(self) -> int:
         """Places at which a style enters; 1 for a model whose latents are its styles."""
@@ -222,6 +226,11 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     def can_walk(self) -> bool:
         """Whether it has a latent space to walk through."""
         return type(self).walk is not GenerativeModel.walk
+
+    @property
+    def can_encode(self) -> bool:
+        """Whether it tells the latents of an example."""
+        return type(self).latents_of is not GenerativeModel.latents_of
 
     @property
     def can_enlarge(self) -> bool:

@@ -350,8 +350,6 @@ def latent(cell: Cell) -> list[Measured]:
         return [figure(cell, dimension, stem) for stem in stems]
     if not cell.runs:
         told = "no run with the default rate"
-    elif cell.kind == "series":
-        told = "no tools for the latent space of series yet"
     else:
         told = "its runs had no measure_latents=true"
     return [lacking(cell, dimension, dimension, told)]
