@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from datakiln.metrics.latent import (
     relative_path_length,
 )
 from datakiln.results import NOT_OFFERED, Score
-from datakiln.sampling.latent import classes_of, latents_of, normal, points_of, search, shown
+from datakiln.sampling.latent import classes_of, hidden_of, latents_of, normal, points_of, search, shown
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import Batch
 
@@ -39,6 +40,7 @@ NAMES = (
     "latent/interpolation",
     "latent/inversion_error",
 )
+HIDDEN = "latent/hidden_probe"
 Floats = NDArray[np.float64]
 
 
@@ -91,7 +93,8 @@ def latent_scores(synthesizer: Synthesizer, read: Callable[[], Reading], seed: i
         seed: Of the latents.
     """
     if not synthesizer.model.can_walk:
-        return not_there(f"{type(synthesizer.model).__name__} has no latent space to go about in")
+        found = not_there(f"{type(synthesizer.model).__name__} has no latent space to go about in")
+        return [*found, _hidden_score(synthesizer, read().unseen)] if synthesizer.model.hidden_layer else found
     real = read()
     z = normal(synthesizer, PROBED, seed)
     y = classes_of(synthesizer, PROBED, {}, seed)
@@ -136,6 +139,16 @@ def _label_score(
     known = real.unseen.y >= 0
     latents = latents_of(synthesizer, real.unseen.each(lambda part: part[known]))
     return label_score(latents.double().numpy(), pd.Series(real.unseen.y[known].numpy()), "encoded held-out examples")
+
+
+def _hidden_score(synthesizer: Synthesizer, unseen: Batch) -> Score:
+    """Of the classes of held-out examples and hidden states of a model without latents, told by the same probe."""
+    if unseen.y is None:
+        return Score(HIDDEN, None, why="not computed: the data has no classes")
+    known = unseen.y >= 0
+    states = hidden_of(synthesizer, unseen.each(lambda part: part[known])).double().numpy()
+    note = f"held-out examples; hidden states, not latents: {synthesizer.model.hidden_layer}"
+    return dataclasses.replace(label_score(states, pd.Series(unseen.y[known].numpy()), note), name=HIDDEN)
 
 
 def label_score(z: Floats, labels: pd.Series, note: str) -> Score:

@@ -56,6 +56,8 @@ MEANINGS = {
     "are to each other; the floor is the plain mean of two real examples.",
     "latent/inversion_error": "How far real examples are off that were brought to latents and back, in grey levels or "
     "real standard deviations; the floor is the nearest training example.",
+    "latent/hidden_probe": "How often a linear classifier tells the class from hidden states of a model that has no "
+    "latents and is not told it here; the floor is the commonest class.",
     # what a model can be used for, where measure_uses=true asked for it
     "control/met": "Share of the rows drawn at once that meet what was asked of them: 1 means all, without a second "
     "draw; the floor is the share of real rows that do.",

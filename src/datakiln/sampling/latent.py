@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,12 +147,21 @@ def shown(synthesizer: Synthesizer, at: Points, options: Sampling = PLAIN, seed:
 @torch.no_grad()
 def latents_of(synthesizer: Synthesizer, batch: Batch) -> Tensor:
     """Latents (n, latent_dim) of examples in model space, of a model that can tell them."""
-    model = synthesizer.model
-    size, parts = model.rows_at_once, []
-    with model.evaluating():
+    return _in_pieces(synthesizer, synthesizer.model.latents_of, batch)
+
+
+@torch.no_grad()
+def hidden_of(synthesizer: Synthesizer, batch: Batch) -> Tensor:
+    """States (n, H) of the hidden layer that the model names, for examples in model space."""
+    return _in_pieces(synthesizer, synthesizer.model.hidden_of, batch)
+
+
+def _in_pieces(synthesizer: Synthesizer, told: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
+    size, parts = synthesizer.model.rows_at_once, []
+    with synthesizer.model.evaluating():
         for start in range(0, len(batch.x), size):
             part = batch.each(operator.itemgetter(slice(start, start + size)))
-            parts.append(model.latents_of(part.to(model.device)).float().cpu())
+            parts.append(told(part.to(synthesizer.model.device)).float().cpu())
     return torch.cat(parts)
 
 
