@@ -6,10 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hydra.utils import instantiate
 
+from datakiln.api.config import composed
 from datakiln.data.sets.shapes import COMBINATIONS, LEVELS, Shapes, rendered
 from datakiln.errors import UserError
 from datakiln.metrics.latent import middles, on_data
+from datakiln.proof.base import build_proof
 from datakiln.proof.latent import (
     Reading,
     disentanglement_scores,
@@ -22,8 +25,9 @@ from datakiln.proof.latent import (
     probe_score,
 )
 from datakiln.proof.readings import picture_attributes, table_features, window_attributes
-from datakiln.results import NOT_OFFERED
+from datakiln.results import NOT_OFFERED, Score
 from datakiln.sampling.latent import points_of, shown
+from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.schema import Field, Schema
 from datakiln.spec import Batch
 from tests.sampling.test_latent import linear as linear
@@ -178,3 +182,42 @@ def test_shapes_are_all_different_lie_inside_and_move_as_their_factors_say():
     assert np.array_equal(right[0][:, :-1], right[1][:, 1:]), "one step is one pixel"
     with pytest.raises(UserError, match="at most 4,608"):
         Shapes(5000)
+
+
+def measured(model_name: str, *words: str) -> dict[str, Score]:
+    """The figures of a model that has learnt nothing, on real data."""
+    with composed([f"model={model_name}", "output_dir=unused", *words]) as cfg:
+        data = instantiate(cfg.data, _convert_="all")
+        data.prepare_data()
+        data.setup("fit")
+        torch.manual_seed(0)
+        model = instantiate(cfg.model, _partial_=True, _convert_="all")(spec=data.spec)
+    proof = build_proof(data)
+    proof.synthesizer = Synthesizer(model, data.codec)
+    return {score.name: score for score in proof.latent(0)}
+
+
+def test_rows_of_a_model_that_has_learnt_nothing():
+    told = measured("tvae", "data=toy")
+    assert told["latent/label_probe"].why == "not computed: the class is told beside the latents"
+    untold = measured("tvae", "data=toy", "model.conditional=false")
+    probe, between = untold["latent/label_probe"], untold["latent/interpolation"]
+    assert probe.value is not None and probe.floor is not None and 0 < probe.floor < 1
+    assert between.ceiling is not None and between.ceiling > 0.9
+    back = untold["latent/inversion_error"]
+    assert back.value is not None and back.floor is not None and back.value > back.floor, "the nearest row is nearer"
+
+
+@pytest.mark.parametrize("model_name", ["timevae", "timegan", "tsar"])
+def test_windows_of_a_model_that_has_learnt_nothing(model_name):
+    found = measured(model_name, "data=toy_series", "data.window=8")
+    assert len(found) == 5
+    if model_name == "tsar":
+        assert all("no latent space" in score.why for score in found.values())
+        return
+    detail = found["latent/probe_r2"].detail or {}
+    assert any(name.startswith("trend of ") for name in detail)
+    assert found["latent/interpolation"].value is not None
+    assert (found["latent/inversion_error"].value is None) == (model_name == "timegan")
+    ending = measured(model_name, "data=toy_series")
+    assert all("end by themselves" in score.why for score in ending.values())
