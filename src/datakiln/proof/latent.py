@@ -31,7 +31,7 @@ from datakiln.spec import Batch
 
 PROBED, PATHS, STEP = 2000, 500, 0.05  # points, paths, and the step on a path as a part of it
 UNSEEN, MOST_REAL, MOST_NEAREST = 500, 2000, 5000  # held-out examples, training ones, those a nearest is looked for in
-ENCODED, SEARCHED, STARTS, UPDATES = 200, 16, 16, 100  # examples given back; draws and steps of a search for one
+ENCODED, SEARCHED, STARTS, UPDATES = 100, 16, 16, 100  # examples given back; draws and steps of a search for one
 DISENTANGLED = ("latent/mig", "latent/dci")
 NAMES = (
     "latent/probe_r2",
