@@ -209,6 +209,21 @@ def test_says_what_it_can_do(model_name, kind):
     else:
         with pytest.raises(UserError, match="needs a model with a latent space"):
             model.walk(torch.zeros(3, 2), None)
+    batch = next(iter(data.train_dataloader()))
+    if model.can_encode:
+        assert model.can_walk
+        latents = model.latents_of(batch)
+        assert latents.shape == (len(batch.x), model.latent_dim) and latents.isfinite().all()
+    else:
+        with pytest.raises(UserError, match="no way from an example back"):
+            model.latents_of(batch)
+    if model.hidden_layer:
+        assert not model.can_walk and model.hidden_of(batch).dim() == 2
+        other = batch._replace(y=None if batch.y is None else batch.y.flip(0))
+        assert torch.equal(model.hidden_of(batch), model.hidden_of(other)), "the class is withheld"
+    else:
+        with pytest.raises(UserError, match="names no hidden layer"):
+            model.hidden_of(batch)
     if not model.can_transform:
         with pytest.raises(UserError, match="takes no input"):
             model.transformed(x)

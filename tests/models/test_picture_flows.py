@@ -44,6 +44,15 @@ def test_it_leads_back(model, side, channels, classes):
     assert (z - v.flatten(1)).abs().max() > 0.1
 
 
+@pytest.mark.parametrize(("side", "classes"), [(8, 3), (13, 0)])
+@pytest.mark.parametrize("model", FLOWS)
+def test_latents_of_a_picture_give_it_back_to_the_level(model, side, classes):
+    net = built(model, side, 1, classes)
+    x = torch.randint(0, 256, (6, 1, side, side)) / 127.5 - 1.0
+    y = torch.tensor([0, 1, 2, 0, 1, 2]) if classes else None
+    assert torch.allclose(net.walk(net.latents_of(Batch(x, y)), y), x, atol=1e-5)
+
+
 @pytest.mark.parametrize("model", FLOWS)
 def test_the_determinant_is_that_of_the_jacobian(model):
     net = built(model, 4, channels=3, classes=3).double()

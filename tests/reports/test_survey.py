@@ -200,6 +200,21 @@ def test_what_tells_nothing_says_so_and_has_no_score(tmp_path):
     assert lacking.why and not lacking.values and not standing([lacking]).blind
 
 
+def test_hidden_states_are_shown_beside_the_latent_space_and_have_no_score(tmp_path):
+    leave(tmp_path, "tvae", 0, 0.75)
+    path = next(tmp_path.glob("*/result.json"))
+    result = RunResult.load(path)
+    result.figures += [
+        Score("latent/probe_r2", None, why="TabAR has no latent space to go about in"),
+        Score("latent/hidden_probe", 0.8, "higher", ceiling=1.0, floor=0.1),
+    ]
+    result.save(path)
+    found = measure(cells_of(collect([tmp_path])[0]))
+    hidden = named(found, "latent space", "latent/hidden_probe")
+    assert hidden.median == 0.8 and hidden.score is None and "no latents" in hidden.blind
+    assert named(found, "latent space", "latent/probe_r2").why
+
+
 def test_a_use_that_is_not_offered_beats_nothing_and_one_not_measured_is_left_out(tmp_path):
     leave(tmp_path, "tvae", 0, 0.75)
     path = next(tmp_path.glob("*/result.json"))

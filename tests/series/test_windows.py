@@ -82,6 +82,28 @@ def test_flow_is_told_a_static_column(flow):
     assert (made[:, :, 1] == 1).all() and (made[:, :, 2].mean(dim=1) > 0).float().mean() > 0.9
 
 
+def test_flow_tells_the_noise_of_its_windows(flow):
+    """What it makes of a window's noise is that window, of what it has seen and of what it has not."""
+    torch.manual_seed(1)
+    with torch.no_grad():
+        noise = torch.randn(20, flow.latent_dim)
+        made = flow.walk(noise, None)
+        assert made.shape == (20, T, 6) and torch.equal(made, flow.walk(noise, None))
+        x = windows(20, seed=6)
+        again = flow.walk(flow.latents_of(Batch(x)), None)
+    assert (again[:, :, 2] - x[:, :, 2]).abs().max() < 0.02
+    assert (again - x).abs().flatten(1).max(dim=1).values.lt(0.1).float().mean() > 0.8, "choices come back as well"
+
+
+def test_timegan_walks_through_its_noise():
+    torch.manual_seed(0)
+    model = TimeGAN(spec(), hidden=8, layers=2).eval()
+    keys = torch.randn(4, model.latent_dim)
+    with torch.no_grad():
+        uniform = torch.special.ndtr(keys).view(4, T, 8)
+        assert torch.equal(model.walk(keys, None), model._shown(uniform)) and model.walk(keys, None).shape == (4, T, 6)
+
+
 def test_timegan_goes_through_its_phases_and_trains_their_nets_alone():
     model = TimeGAN(spec(), hidden=8, layers=2, optimizer=lambda p: torch.optim.Adam(p, lr=1e-2))
     x = windows(32)

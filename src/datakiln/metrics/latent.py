@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 BINS = 20  # of equal width, into which a latent dimension is cut for its information (Locatello et al., 2019)
 TREES = 50
+NEIGHBOURS = 5  # whose distance is the radius of a real example's neighbourhood
 RIDGE = 0.1  # of the latents' mean square, times dimensions over rows
 LINEAR = math.pi**2 / 4  # relative path length of a generator that is linear in latents of many dimensions
 
@@ -178,6 +179,36 @@ def relative_path_length(
     if whole == 0:
         raise ValueError("all examples are the same, so that a path has no length")
     return float(((near - far) ** 2).sum(axis=1).mean()) / epsilon**2 / (whole / 2)
+
+
+def middles(z: Floats) -> Floats:
+    """Points half way on the great circles between the first half of latents (2 n, d) and the second, (n, d)."""
+    n = len(z) // 2
+    return _between(z[:n], z[n : 2 * n], np.full((n, 1), 0.5))
+
+
+def on_data(points: Floats, real: Floats, k: int = NEIGHBOURS) -> float:
+    """Share of points no further from some real example than its k-th nearest other one (precision).
+
+    Kynkäänniemi et al., 2019, eq. 1 and 2, https://arxiv.org/abs/1904.06991.
+
+    Arguments:
+        points: Features, shape (n, f).
+        real: Features of real examples, (m, f), m > k.
+        k: Neighbours.
+    """
+    own = squared_distances(real, real)
+    own[np.diag_indices(len(own))] = np.inf
+    radii = np.partition(own, k - 1, axis=1)[:, k - 1]
+    slack = 1e-9 * float(np.square(real - real.mean(axis=0)).sum(axis=1).mean())  # rounding: examples may be alike
+    return float((squared_distances(points, real) <= radii + slack).any(axis=1).mean())
+
+
+def squared_distances(a: Floats, b: Floats) -> Floats:
+    """Between all rows of a and all of b, (n, m)."""
+    centre = b.mean(axis=0)
+    a, b = a - centre, b - centre
+    return np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2.0 * a @ b.T
 
 
 def _between(a: Floats, b: Floats, at: Floats) -> Floats:

@@ -74,6 +74,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
             "partner" for another picture of the same class (`data.partners`).
         trained_with: Names of the extractors of `datakiln.metrics.extractors` that its losses look through: they decide
             nothing of its pictures.
+        hidden_layer: What `hidden_of` gives, in words; "" for a model that has latents, or no such layer.
     """
 
     supports: ClassVar[frozenset[str]]
@@ -92,6 +93,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     accepts: Callable[[Tensor], Tensor] | None = None
     alone: ClassVar[str] = ""
     trained_with: ClassVar[frozenset[str]] = frozenset()
+    hidden_layer: ClassVar[str] = ""
 
     gather_gradients: Callable[[Any], None] | None = None  # those of all processes, where several train
     guard: PrivateGradients | None = None  # clips and hides gradients, under differential privacy
@@ -170,6 +172,14 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         """Examples at given latents, shape (n, latent_dim) to (n, *spec.shape): the steps of a walk between some."""
         raise UserError(f"interpolate needs a model with a latent space, not {type(self).__name__}")
 
+    def latents_of(self, batch: Batch) -> Tensor:
+        """Latents (B, latent_dim) of encoded examples: an encoder's mean, or the inverse of an invertible map."""
+        raise UserError(f"{type(self).__name__} has no way from an example back to its latents")
+
+    def hidden_of(self, batch: Batch) -> Tensor:
+        """States (B, H) of `hidden_layer` for encoded examples whose class is withheld."""
+        raise UserError(f"{type(self).__name__} names no hidden layer to probe")
+
     @property
     def style_layers(self) -> int:
         """Places at which a style enters; 1 for a model whose latents are its styles."""
@@ -222,6 +232,11 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     def can_walk(self) -> bool:
         """Whether it has a latent space to walk through."""
         return type(self).walk is not GenerativeModel.walk
+
+    @property
+    def can_encode(self) -> bool:
+        """Whether it tells the latents of an example."""
+        return type(self).latents_of is not GenerativeModel.latents_of
 
     @property
     def can_enlarge(self) -> bool:

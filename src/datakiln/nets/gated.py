@@ -112,10 +112,14 @@ class GatedStacks(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Pictures (B, C, H, W) in [-1, 1] and labels (B,) to (B, outputs, H, W)."""
+        return self.last(F.silu(self.inner(F.silu(self.features(x, y)))))
+
+    def features(self, x: Tensor, y: Tensor | None) -> Tensor:
+        """The same to the horizontal stack of the last layer, (B, width, H, W)."""
         v = h = _framed(x).contiguous(memory_format=torch.channels_last)
         for layer in self.layers:
             v, h = layer(v, h, y)
-        return self.last(F.silu(self.inner(F.silu(h))))
+        return h
 
     def walker(self, n: int, side: tuple[int, ...], y: Tensor | None) -> Walker:
         """Works out the same pixel by pixel, for pictures that come about on the way."""

@@ -31,7 +31,8 @@ from datakiln.plots.images import beside, filmstrip, neighbours
 from datakiln.plots.latent import kl_plot, latent_plot
 from datakiln.plots.training import loss_curves
 from datakiln.proof.base import Proof, scores
-from datakiln.proof.latent import DISENTANGLED, disentanglement_scores, latent_scores, picture_attributes
+from datakiln.proof.latent import DISENTANGLED, Reading, disentanglement_scores, latent_scores
+from datakiln.proof.readings import picture_reading
 from datakiln.proof.transformed import source_labels, transformed_plot, transformed_scores
 from datakiln.results import Score
 from datakiln.sampling.pictures import class_counts
@@ -121,15 +122,18 @@ class ImageProof(Proof):
             return found
 
     def latent(self, seed: int) -> list[Score]:
-        """A probe of slant, width and brightness, and the length of paths in the features that judge pictures."""
+        """Probes of slant, width, brightness and class, and paths in the features that judge pictures."""
         assert self.synthesizer is not None
-        network = training_sets(self.data.target, self.data.device, sampled=True).judging("auto", "exact", "clean")
 
-        def features(pictures: np.ndarray) -> np.ndarray:
+        def read() -> Reading:
+            judge = training_sets(self.data.target, self.data.device, sampled=True).judging("auto", "exact", "clean")
+            return picture_reading(self.data, lambda pictures: features(judge, pictures))
+
+        def features(network: Any, pictures: np.ndarray) -> np.ndarray:  # noqa: ANN401
             parts = torch.from_numpy(pictures).to(self.data.device).split(BATCH)
             return torch.cat([network(part).double().cpu() for part in parts]).numpy()
 
-        found = latent_scores(self.synthesizer, picture_attributes, features, seed)
+        found = latent_scores(self.synthesizer, read, seed)
         if isinstance(self.data.source, KnownFactors):
             found += self._disentangled(self.data.source, seed)
         return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from datakiln.metrics.series.sets import Metric, SeriesSets, evaluate_series, ma
 from datakiln.plots.series import autocorrelation_plot, bands_plot, paths_plot
 from datakiln.plots.training import loss_curves
 from datakiln.proof.base import Proof, scores
+from datakiln.proof.latent import latent_scores, not_there
 from datakiln.proof.media import media_plots, media_scores, write_beside
+from datakiln.proof.readings import series_reading
 from datakiln.results import Score
 from datakiln.sampling.series import series_csv
 from datakiln.sampling.synthesizer import Synthesizer
@@ -65,6 +68,16 @@ class SeriesProof(Proof):
             return media_scores(self.data, self.synthesizer, synthetic)
         with console.work("measuring", len(metrics)) as work:
             return scores(evaluate_series(self.sets(synthetic, seed), metrics, progress=work.step))
+
+    def latent(self, seed: int) -> list[Score]:
+        """Probes of level, trend and volatility, and paths in windows scaled to training ranges."""
+        assert self.synthesizer is not None
+        can_walk = self.synthesizer.model.can_walk
+        if can_walk and self.data.codec.medium != "rows":
+            return not_there("not computed: this measures rows of numbers, not sound or text")
+        if can_walk and self.data.ends:
+            return not_there("not computed: sequences end by themselves; set data.window= to measure windows")
+        return latent_scores(self.synthesizer, partial(series_reading, self.data, self.synthesizer), seed)
 
     def plots(self, synthesizer: Synthesizer, synthetic: pd.DataFrame, folder: Path) -> list[Path]:
         """Paths, bands, autocorrelations and curves."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from datakiln.plots.latent import kl_plot, latent_plot
 from datakiln.plots.table import column_plots, correlation_plot, embedding_plot
 from datakiln.plots.training import loss_curves
 from datakiln.proof.base import Proof, scores
-from datakiln.proof.latent import latent_scores, table_attributes, table_features
+from datakiln.proof.latent import latent_scores
+from datakiln.proof.readings import table_reading
 from datakiln.proof.shadows import Shadows
 from datakiln.results import Score
 from datakiln.sampling.scoring import scorers_of
@@ -81,11 +83,9 @@ class TableProof(Proof):
             return scores(evaluate_table(data, metrics, progress=work.step))
 
     def latent(self, seed: int) -> list[Score]:
-        """A probe of the numeric columns, and the length of paths in standardised rows."""
+        """Probes of the numeric columns and of the label, and paths in standardised rows."""
         assert self.synthesizer is not None
-        schema = self.data.schema
-        features = table_features(schema, self.data.real["train"])
-        return latent_scores(self.synthesizer, table_attributes(schema), features, seed)
+        return latent_scores(self.synthesizer, partial(table_reading, self.data, self.synthesizer, seed), seed)
 
     def plots(self, synthesizer: Synthesizer, synthetic: pd.DataFrame, folder: Path) -> list[Path]:
         """Columns, correlations, embedding, curves; for a VAE its latent space and the KL of each dimension."""

@@ -50,6 +50,14 @@ MEANINGS = {
     "latent/mig": "Whether each thing that varies in pictures is told by one latent number and by no other: 1 wholly; "
     "the floor is latents of other pictures.",
     "latent/dci": "Whether each latent number tells of one thing that varies alone: 1 wholly.",
+    "latent/label_probe": "How often a linear classifier tells the class from the latents, where the model was not "
+    "told it: 1 means always; the floor is the commonest class.",
+    "latent/interpolation": "Share of examples half way between two latents that are as near to real ones as these "
+    "are to each other; the floor is the plain mean of two real examples.",
+    "latent/inversion_error": "How far real examples are off that were brought to latents and back, in grey levels or "
+    "real standard deviations; the floor is the nearest training example.",
+    "latent/hidden_probe": "How often a linear classifier tells the class from hidden states of a model that has no "
+    "latents and is not told it here; the floor is the commonest class.",
     # what a model can be used for, where measure_uses=true asked for it
     "control/met": "Share of the rows drawn at once that meet what was asked of them: 1 means all, without a second "
     "draw; the floor is the share of real rows that do.",

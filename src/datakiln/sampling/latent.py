@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch.nn import functional as F
 
 from datakiln.errors import UserError
 from datakiln.sampling.synthesizer import Synthesizer
-from datakiln.spec import NOUNS, PLAIN, Sampling
+from datakiln.spec import NOUNS, PLAIN, Batch, Sampling
 
 RIDGE = 0.01  # of the mean square of styles: keeps a direction from leaning on what hardly varies
 STARTS, ITERATIONS, RATE = 64, 200, 0.05  # draws that a search begins with, its updates, and its rate
@@ -141,6 +142,27 @@ def shown(synthesizer: Synthesizer, at: Points, options: Sampling = PLAIN, seed:
             x = model.of_styles(at.styles[rows].to(model.device), y, options)
         parts.append(synthesizer.codec.decode(x.cpu(), np.random.default_rng(abs(seed)), start))
     return pd.concat(parts, ignore_index=True) if isinstance(parts[0], pd.DataFrame) else np.concatenate(parts)
+
+
+@torch.no_grad()
+def latents_of(synthesizer: Synthesizer, batch: Batch) -> Tensor:
+    """Latents (n, latent_dim) of examples in model space, of a model that can tell them."""
+    return _in_pieces(synthesizer, synthesizer.model.latents_of, batch)
+
+
+@torch.no_grad()
+def hidden_of(synthesizer: Synthesizer, batch: Batch) -> Tensor:
+    """States (n, H) of the hidden layer that the model names, for examples in model space."""
+    return _in_pieces(synthesizer, synthesizer.model.hidden_of, batch)
+
+
+def _in_pieces(synthesizer: Synthesizer, told: Callable[[Batch], Tensor], batch: Batch) -> Tensor:
+    size, parts = synthesizer.model.rows_at_once, []
+    with synthesizer.model.evaluating():
+        for start in range(0, len(batch.x), size):
+            part = batch.each(operator.itemgetter(slice(start, start + size)))
+            parts.append(told(part.to(synthesizer.model.device)).float().cpu())
+    return torch.cat(parts)
 
 
 def traversal(
@@ -299,29 +321,52 @@ def projected(
     Returns:
         The point, and the root mean square of the difference in grey levels.
     """
-    model = synthesizer.model
     start = points(synthesizer, STARTS, condition, seed, options)
-    target = synthesizer.codec.encode(torch.from_numpy(picture.copy())[None]).to(model.device)
+    found = search(synthesizer, picture[None], start, seed, options)
+    made = shown(synthesizer, found, options, seed)[0].astype(np.float64)
+    return found, float(np.sqrt(np.square(made - picture).mean()))
+
+
+def search(
+    synthesizer: Synthesizer,
+    pictures: np.ndarray,
+    start: Points,
+    seed: int = 0,
+    options: Sampling = PLAIN,
+    updates: int = ITERATIONS,
+) -> Points:
+    """For each picture the point nearest to it, from the best of its own starts by gradients; see `projected`.
+
+    Arguments:
+        synthesizer: A model of pictures with a latent space.
+        pictures: uint8 (n, C, H, W), of the model's shape.
+        start: Where the search begins: as many points for each picture, those of one behind each other.
+        seed: Of what is drawn beside the latents.
+        options: See `points`.
+        updates: Steps of Adam.
+    """
+    model, each = synthesizer.model, len(start) // len(pictures)
+    target = synthesizer.codec.encode(torch.from_numpy(pictures.copy())).to(model.device)
     with torch.no_grad(), synthesizer.seeded((seed, 0, 0)), model.evaluating():
         y = None if start.y is None else start.y.to(model.device)
         x = model.of_styles(start.styles.to(model.device), y, options)
-        best = int(_apart(x, target).argmin())
-    y = None if start.y is None else start.y[best : best + 1].to(model.device)
-    styles = start.styles[best : best + 1].to(model.device).clone().requires_grad_(True)
+        best = _apart(x, target.repeat_interleave(each, dim=0)).view(-1, each).argmin(dim=1).cpu()
+    best = best + each * torch.arange(len(pictures))
+    y = None if start.y is None else start.y[best].to(model.device)
+    styles = start.styles[best].to(model.device).clone().requires_grad_(True)
     spread = float(start.styles.std(dim=0).mean().clamp(min=1e-3))
     optimizer = torch.optim.Adam([styles], lr=RATE * spread)
-    nearest = (math.inf, styles.detach().clone())
+    least, nearest = torch.full((len(pictures),), math.inf, device=model.device), styles.detach().clone()
     with torch.enable_grad(), synthesizer.seeded((seed, 0, 0)), model.evaluating():
-        for i in range(ITERATIONS):
-            optimizer.param_groups[0]["lr"] = RATE * spread * 0.5 * (1.0 + math.cos(math.pi * i / ITERATIONS))
-            apart = _apart(model.of_styles(styles, y, options), target).sum()
-            if (value := apart.item()) < nearest[0]:
-                nearest = (value, styles.detach().clone())
-            (styles.grad,) = torch.autograd.grad(apart, [styles])
+        for i in range(updates):
+            optimizer.param_groups[0]["lr"] = RATE * spread * 0.5 * (1.0 + math.cos(math.pi * i / updates))
+            apart = _apart(model.of_styles(styles, y, options), target)
+            is_nearer = apart.detach() < least
+            least = torch.where(is_nearer, apart.detach(), least)
+            nearest[is_nearer] = styles.detach()[is_nearer]
+            (styles.grad,) = torch.autograd.grad(apart.sum(), [styles])
             optimizer.step()
-    found = Points(nearest[1].cpu(), None if y is None else y.cpu())
-    made = shown(synthesizer, found, options, seed)[0].astype(np.float64)
-    return found, float(np.sqrt(np.square(made - picture).mean()))
+    return Points(nearest.cpu(), None if y is None else y.cpu())
 
 
 def _apart(x: Tensor, target: Tensor) -> Tensor:

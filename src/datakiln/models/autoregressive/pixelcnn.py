@@ -11,7 +11,7 @@ from torch import Tensor
 
 from datakiln.models.autoregressive.pixels import PixelByPixel, Walker
 from datakiln.nets.gated import GatedStacks
-from datakiln.spec import DataSpec
+from datakiln.spec import Batch, DataSpec
 
 
 class PixelCNN(PixelByPixel):
@@ -25,6 +25,7 @@ class PixelCNN(PixelByPixel):
         **shared: See `PictureModel`.
     """
 
+    hidden_layer = "horizontal stack of the last gated layer, mean over pixels"
     net: GatedStacks
 
     def __init__(
@@ -43,6 +44,10 @@ class PixelCNN(PixelByPixel):
     def activations(self) -> int:
         """Those of a row of all layers, which sampling works on; a few hundred pictures keep the processor busy."""
         return self.net.width * self.spec.shape[2] * len(self.net.layers)
+
+    def hidden_of(self, batch: Batch) -> Tensor:
+        """See `hidden_layer`."""
+        return self.net.features(batch.x, self.told(None, len(batch.x))).mean(dim=(2, 3))
 
     def walker(self, n: int, y: Tensor | None) -> Walker:
         """Each layer's work on earlier pixels is kept."""

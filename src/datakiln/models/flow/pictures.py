@@ -202,6 +202,14 @@ class PictureFlow(PictureModel, abc.ABC):
         level = ((inside - EDGE) / (1.0 - 2.0 * EDGE) * LEVELS).floor().clamp(0, LEVELS - 1)
         return level.nan_to_num(0.0) / HALF - 1.0
 
+    def latents_of(self, batch: Batch) -> Tensor:
+        """Noise of pictures in the middle of their levels, u = 1/2 and e = 0, from which `walk` gives them exactly."""
+        level = ((batch.x + 1.0) * HALF).round()
+        v = torch.logit(EDGE + (1.0 - 2.0 * EDGE) * (level + 0.5) / LEVELS)
+        height, wide = batch.x.shape[2:]
+        v = F.pad(v, (0, self.even[2] - wide, 0, self.even[1] - height))
+        return self.forwards(v, self.told(batch.y, len(v)))[0]
+
 
 class _Noise(nn.Module):
     """Draws u in (0, 1) for every number of a picture, by a flow that is told the picture (Ho et al., 2019, sec. 3.1).

@@ -23,6 +23,7 @@ HEADS = 4
 PLAIN_SHARE = 0.5  # of the training windows that nothing is known of
 FOURIER = 16  # waves of the time
 CLIP = 1.0
+ROUNDS = 8  # of the iteration that undoes a step of the sampler
 
 
 class TSFlow(LikelihoodModel):
@@ -60,6 +61,7 @@ class TSFlow(LikelihoodModel):
         self.conditioning = "columns"
         length, cells = spec.shape
         self.patch, self.default_steps = patch, steps
+        self.latent_dim = length * cells
         self.count = -(-length // patch)
         static = spec.columns[: spec.static]
         self.offset = static[-1].blocks[-1].stop if static else 0
@@ -149,17 +151,42 @@ class TSFlow(LikelihoodModel):
             told[:, :, : self.offset] = told[:, :1, : self.offset]
         mask = (~told.isnan()).float()
         known = told.nan_to_num(0.0)
-        x = torch.randn(n, length, cells, device=self.device)
+        return self._solved(torch.randn(n, length, cells, device=self.device), known, mask, steps)
+
+    def _solved(self, x: Tensor, known: Tensor, mask: Tensor, steps: int) -> Tensor:
+        """Windows (n, T, D) of their noise, met where the mask is 1."""
         for i in range(steps):
-            t, after = (torch.full((n,), (i + k) / steps, device=self.device) for k in (0, 1))
-            slope = self.velocity(x, t, known, mask)
-            ahead = x + slope / steps
-            if i < steps - 1:
-                slope = (slope + self.velocity(ahead, after, known, mask)) / 2
-            x = x + slope / steps
+            x = x + self._increment(x, i, steps, known, mask)
         if self.offset:  # drawn in every step, and one
-            x[:, :, : self.offset] = x[:, :, : self.offset].mean(dim=1, keepdim=True)
+            x = torch.cat(
+                [x[:, :, : self.offset].mean(dim=1, keepdim=True).expand(-1, x.shape[1], -1), x[:, :, self.offset :]],
+                dim=2,
+            )
         return torch.where(mask > 0, known, settled(torch.where(mask > 0, known, x), self.spec.blocks))
+
+    def _increment(self, x: Tensor, i: int, steps: int, known: Tensor, mask: Tensor) -> Tensor:
+        """What step i of Heun's method adds; the last one is Euler's."""
+        t, after = (torch.full((len(x),), (i + k) / steps, device=x.device) for k in (0, 1))
+        slope = self.velocity(x, t, known, mask)
+        if i < steps - 1:
+            slope = (slope + self.velocity(x + slope / steps, after, known, mask)) / 2
+        return slope / steps
+
+    def walk(self, keys: Tensor, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
+        """Windows (n, T, D) of this noise, (n, T * D), told nothing."""
+        x = keys.view(-1, *self.spec.shape)
+        nothing = torch.zeros_like(x)
+        return self._solved(x, nothing, nothing, options.steps or self.default_steps)
+
+    def latents_of(self, batch: Batch) -> Tensor:
+        """Noise (B, T * D) of windows: each step of the sampler undone, x_i = x_(i + 1) - step(x_i), by iteration."""
+        x, nothing = batch.x, torch.zeros_like(batch.x)
+        for i in reversed(range(self.default_steps)):
+            before = x
+            for _ in range(ROUNDS):
+                before = x - self._increment(before, i, self.default_steps, nothing, nothing)
+            x = before
+        return x.flatten(1)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clips the gradient."""

@@ -72,7 +72,7 @@ class TimeGAN(GenerativeModel):
         self.generator = _Recurrent(hidden, hidden, hidden, layers, "sigmoid")
         self.supervisor = _Recurrent(hidden, hidden, hidden, layers - 1, "sigmoid")
         self.critic = _Recurrent(hidden, hidden, 1, layers, "none")
-        self.updates = 0
+        self.updates, self.latent_dim = 0, spec.shape[0] * hidden
 
     @property
     def steps(self) -> int:
@@ -98,9 +98,9 @@ class TimeGAN(GenerativeModel):
     def _supervised(self, latent: Tensor) -> Tensor:
         return mean_of_all(functional.mse_loss(self.supervisor(latent)[:, :-1], latent[:, 1:]), len(latent))
 
-    def _made(self, n: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _made(self, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Latent steps before and after the supervisor, and what the recovery makes of the latter."""
-        before = self.generator(self._noise(n))
+        before = self.generator(noise)
         after = self.supervisor(before)
         return before, after, self.recovery(after)
 
@@ -109,10 +109,10 @@ class TimeGAN(GenerativeModel):
         x = batch.x
         latent = self.embedder(x)
         if processes.part(len(x))[1] >= LEAST:
-            made = self._made(len(x))[2]
+            made = self._made(self._noise(len(x)))[2]
         else:
             with processes.by_itself():
-                made = self._made(LEAST)[2]
+                made = self._made(self._noise(LEAST))[2]
         return {
             "loss": _moments(made, x),
             "reconstruction": self._reconstruction(x),
@@ -142,7 +142,7 @@ class TimeGAN(GenerativeModel):
         for _ in range(GENERATOR_TURNS):
             with torch.no_grad():
                 latent = self.embedder(x)
-            before, after, made = self._made(len(x))
+            before, after, made = self._made(self._noise(len(x)))
             fooled = _judged(self.critic(after), 1.0) + self.gamma * _judged(self.critic(before), 1.0)
             ahead, moments = self._supervised(latent), _moments(made, x)
             self._update(2, fooled + SUPERVISED * _root(ahead) + MOMENTS * moments, counts=False)
@@ -151,7 +151,7 @@ class TimeGAN(GenerativeModel):
             figures = {"generator": fooled, "moments": moments, "supervised": ahead, "reconstruction": reconstruction}
         with torch.no_grad():
             latent = self.embedder(x)
-            before, after, _ = self._made(len(x))
+            before, after, _ = self._made(self._noise(len(x)))
         told = _judged(self.critic(latent), 1.0) + _judged(self.critic(after), 0.0)
         loss = told + self.gamma * _judged(self.critic(before), 0.0)
         # one that is sure has no gradient: rather than look at the loss, for which a GPU would have to wait
@@ -186,7 +186,14 @@ class TimeGAN(GenerativeModel):
 
     def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Windows (n, T, D)."""
-        x = self._made(n)[2]
+        return self._shown(self._noise(n))
+
+    def walk(self, keys: Tensor, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
+        """Windows of normal latents (n, T * hidden), whose distribution function gives the uniform noise."""
+        return self._shown(torch.special.ndtr(keys).view(-1, self.spec.shape[0], self.hidden))
+
+    def _shown(self, noise: Tensor) -> Tensor:
+        x = self._made(noise)[2]
         if self.offset:
             static = x[:, :, : self.offset].mean(dim=1, keepdim=True)
             x = torch.cat([static.expand(-1, x.shape[1], -1), x[:, :, self.offset :]], dim=2)

@@ -133,6 +133,10 @@ class TimeVAE(LikelihoodModel):
         """Sequences of these latents."""
         return self._made(scaled(keys, options), options)
 
+    def latents_of(self, batch: Batch) -> Tensor:
+        """Means of q(z | x)."""
+        return self.encode(batch.x)[0]
+
     def _made(self, z: Tensor, options: Sampling) -> Tensor:
         steps, static = self.parameters_of(z)
         is_mean = options.mean is None or options.mean

@@ -94,6 +94,10 @@ class TVAE(LikelihoodModel):
         """Rows of these latents."""
         return self._decoded(keys, self.rows.labels(condition, len(keys)) if self.rows.classes else None, options)
 
+    def latents_of(self, batch: Batch) -> Tensor:
+        """Means of q(z | row)."""
+        return self.encoder(self._told(self.rows.take(batch.x), batch.y))[:, : self.latent_dim]
+
     def _decoded(self, z: Tensor, y: Tensor | None, options: Sampling) -> Tensor:
         parameters = self.decoder(self._told(scaled(z, options), y))
         return self.rows.put(self.head.mean(parameters) if options.mean else self.head.draw(parameters), y)

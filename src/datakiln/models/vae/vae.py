@@ -148,6 +148,10 @@ class VAE(LikelihoodModel):
         """Examples of these latents."""
         return self.decode(scaled(keys, options), self._told(condition, len(keys)), options)
 
+    def latents_of(self, batch: Batch) -> Tensor:
+        """Means of q(z | x)."""
+        return self.encode(batch)[0]
+
     def _told(self, condition: Tensor | None, n: int) -> Tensor | None:
         if self.conditional and condition is None:
             return torch.multinomial(self.class_shares, n, replacement=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from datakiln.reports.comparison import Run
 from datakiln.reports.survey.cells import Cell, curve_of, score_of
@@ -77,6 +77,7 @@ COLLAPSED = {"image": "recall", "table": "fidelity/beta_recall"}  # diversity by
 LEAST = 0.1  # share of what real data has of it, below which a run has collapsed
 UNEQUAL = ("gain/", "uses/balancing")  # how the names of figures begin of which the page says this
 TERMS = "no equal terms: the generator has seen all training examples, the learner some"
+HIDDEN, UNLIKE = "latent/hidden_probe", "hidden states are no latents"
 UNASKED = "its runs had no measure_uses=true, or this program measures none of it on such data"
 
 
@@ -348,11 +349,10 @@ def latent(cell: Cell) -> list[Measured]:
     dimension = "latent space"
     stems = sorted({s.name for run in cell.runs for s in run.result.figures if s.name.startswith("latent/")})
     if stems:
-        return [figure(cell, dimension, stem) for stem in stems]
+        found = [figure(cell, dimension, stem) for stem in stems]
+        return [replace(one, blind=one.blind or UNLIKE) if one.name == HIDDEN and one.values else one for one in found]
     if not cell.runs:
         told = "no run with the default rate"
-    elif cell.kind == "series":
-        told = "no tools for the latent space of series yet"
     else:
         told = "its runs had no measure_latents=true"
     return [lacking(cell, dimension, dimension, told)]
