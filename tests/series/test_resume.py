@@ -21,6 +21,7 @@ SMALL = {
     "tsar": ["model.width=16"],
     "wavenet": ["model.channels=8", "model.skip=8", "model.layers=3"],
     "tsflow": ["model.width=16", "model.depth=1"],
+    "tsdiff": ["model.width=16", "model.depth=1"],
     "timegan": ["model.hidden=8", "model.layers=2"],
     "timevae": ["model.channels=[8]"],
 }

@@ -1,4 +1,4 @@
-"""Models of whole windows: the phases of TimeGAN, and what flow matching is told."""
+"""Models of whole windows: the phases of TimeGAN, what flow matching and diffusion are told, and exact denoisers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from datakiln.errors import UserError
+from datakiln.models.diffusion.series import TSDiffusion
 from datakiln.models.flow.series import TSFlow
 from datakiln.models.gan.timegan import TimeGAN, _moments
-from datakiln.spec import Batch, Block, Column, DataSpec
+from datakiln.models.windows import WindowModel
+from datakiln.nets.paths import between
+from datakiln.spec import Batch, Block, Column, DataSpec, Sampling
 
 T = 12
 
@@ -34,10 +37,11 @@ def windows(n: int, seed: int = 0) -> torch.Tensor:
     return torch.cat([whole, x[:, :, None], state], dim=2)
 
 
-@pytest.fixture(scope="module")
-def flow() -> TSFlow:
+@pytest.fixture(scope="module", params=[TSFlow, TSDiffusion])
+def learnt(request) -> WindowModel:
+    """A model that has learnt the windows, and to be told cells of them."""
     torch.manual_seed(0)
-    model = TSFlow(spec(), width=32, depth=2, patch=3, steps=8)
+    model = request.param(spec(), width=32, depth=2, patch=3, steps=8)
     x = windows(400)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(250):
@@ -48,9 +52,9 @@ def flow() -> TSFlow:
 
 
 @pytest.mark.journey
-def test_flow_learns_the_windows(flow):
+def test_the_windows_are_learnt(learnt):
     torch.manual_seed(0)
-    made = flow.sample(200)
+    made = learnt.sample(200)
     level = made[:, :, 2].mean(dim=1)
     kind = made[:, 0, 1] > 0.5
     assert 0.3 < kind.float().mean() < 0.7
@@ -58,7 +62,7 @@ def test_flow_learns_the_windows(flow):
     assert (made[:, :, :2] == made[:, :1, :2]).all() and (made[:, :, 3:].sum(dim=2) == 1).all()
 
 
-def test_flow_fills_holes_by_what_stands_around_them(flow):
+def test_holes_are_filled_by_what_stands_around_them(learnt):
     """What is told is met to the bit, and the rest follows it; also in a series longer than a window, or shorter."""
     x = windows(64, seed=5)
     for length in (T, 2 * T + 5, 5):
@@ -66,7 +70,7 @@ def test_flow_fills_holes_by_what_stands_around_them(flow):
         truth = told.clone()
         told[:, 2:4, 2:] = torch.nan
         torch.manual_seed(0)
-        made = flow.sample(64, told)
+        made = learnt.sample(64, told)
         there = ~told.isnan()
         assert torch.equal(made[:, :length][there], told[there]) and not made.isnan().any()
         if length == T:
@@ -74,23 +78,25 @@ def test_flow_fills_holes_by_what_stands_around_them(flow):
             assert error < 0.5 * (truth[:, 2:4, 2] - truth[:, 2:4, 2].mean()).abs().mean()
 
 
-def test_flow_is_told_a_static_column(flow):
+def test_a_static_column_is_told(learnt):
     told = torch.full((50, 1, 6), torch.nan)
     told[:, 0, :2] = torch.tensor([0.0, 1.0])
     torch.manual_seed(0)
-    made = flow.sample(50, told)
+    made = learnt.sample(50, told)
     assert (made[:, :, 1] == 1).all() and (made[:, :, 2].mean(dim=1) > 0).float().mean() > 0.9
 
 
-def test_flow_tells_the_noise_of_its_windows(flow):
+def test_a_model_walks_through_its_noise_and_flow_tells_that_of_its_windows(learnt):
     """What it makes of a window's noise is that window, of what it has seen and of what it has not."""
     torch.manual_seed(1)
     with torch.no_grad():
-        noise = torch.randn(20, flow.latent_dim)
-        made = flow.walk(noise, None)
-        assert made.shape == (20, T, 6) and torch.equal(made, flow.walk(noise, None))
+        noise = torch.randn(20, learnt.latent_dim)
+        made = learnt.walk(noise, None)
+        assert made.shape == (20, T, 6) and torch.equal(made, learnt.walk(noise, None))
+        if not isinstance(learnt, TSFlow):
+            return
         x = windows(20, seed=6)
-        again = flow.walk(flow.latents_of(Batch(x)), None)
+        again = learnt.walk(learnt.latents_of(Batch(x)), None)
     assert (again[:, :, 2] - x[:, :, 2]).abs().max() < 0.02
     assert (again - x).abs().flatten(1).max(dim=1).values.lt(0.1).float().mean() > 0.8, "choices come back as well"
 
@@ -102,6 +108,63 @@ def test_timegan_walks_through_its_noise():
     with torch.no_grad():
         uniform = torch.special.ndtr(keys).view(4, T, 8)
         assert torch.equal(model.walk(keys, None), model._shown(uniform)) and model.walk(keys, None).shape == (4, T, 6)
+
+
+@pytest.mark.parametrize(("eta", "steps"), [(0.0, 100), (1.0, 400)])
+def test_an_exact_denoiser_of_a_gaussian_gives_its_moments(eta, steps):
+    """E[v | x_t] of x_1 ~ N(mean, cov) has a closed form, and following it must lead back to the Gaussian."""
+    model = TSDiffusion(spec(), width=8, depth=1, eta=eta)
+    mean, root = torch.tensor([0.5, -1.0]), torch.tensor([[0.6, 0.0], [0.4, 0.2]])
+    cov = root @ root.T
+
+    def v(x_t, t):
+        alpha, sigma = model.path.alpha(t), model.path.sigma(t)
+        centred = x_t - alpha * mean
+        whole = alpha**2 * cov + sigma**2 * torch.eye(2)
+        x_1 = mean + alpha * centred @ torch.linalg.solve(whole, cov)
+        x_0 = sigma * centred @ torch.linalg.inv(whole)
+        return alpha * x_0 - sigma * x_1
+
+    torch.manual_seed(0)
+    made = model.solve(v, torch.randn(20_000, 1, 2), steps)[:, 0]
+    assert (made.mean(dim=0) - mean).abs().max() < 0.02
+    assert (torch.cov(made.T) - cov).abs().max() < 0.02
+
+
+def test_what_diffusion_predicts_tells_data_and_noise():
+    """v and x_t together are data and noise, at every time; the schedule keeps the variance and has eq. 17's values."""
+    model = TSDiffusion(spec(), width=8, depth=1)
+    x_1, x_0, t = torch.randn(5, T, 6), torch.randn(5, T, 6), torch.linspace(0, 1, 5)
+    alpha, sigma = (f(t)[:, None, None] for f in (model.path.alpha, model.path.sigma))
+    x_t, v = between(model.path, x_1, x_0, t), model.target(x_1, x_0, t)
+    assert torch.allclose(alpha * x_t - sigma * v, x_1, atol=1e-5)
+    assert torch.allclose(sigma * x_t + alpha * v, x_0, atol=1e-5)
+    assert torch.allclose(alpha**2 + sigma**2, torch.ones(5, 1, 1), atol=1e-6)
+    half = torch.cos(torch.tensor((0.5 * 0.9999 + 0.008) / 1.008 * torch.pi / 2))
+    assert model.path.alpha(torch.tensor(0.5)) == pytest.approx(half.item(), abs=1e-6)
+    assert model.path.alpha(torch.tensor(1.0)) > 0.9999 and model.path.alpha(torch.tensor(0.0)) < 1e-3
+
+
+@pytest.mark.parametrize("model", [TSFlow, TSDiffusion])
+def test_losses_of_windows_outside_training_compare_and_steps_change_samples(model):
+    torch.manual_seed(0)
+    net, batch = model(spec(), width=8, depth=1).eval(), Batch(windows(20))
+    assert net.losses(batch)["loss"] == net.losses(batch)["loss"]
+    net.train()
+    assert net.losses(batch)["loss"] != net.losses(batch)["loss"]
+
+    def drawn(steps=None):
+        torch.manual_seed(1)
+        return net.sample(4, None, Sampling(steps=steps))[:, :, 2]
+
+    assert torch.equal(drawn(), drawn()) and not torch.equal(drawn(), drawn(3)) and drawn(1).isfinite().all()
+
+
+def test_shares_of_fresh_noise_that_are_none_are_refused():
+    with pytest.raises(ValueError, match="eta=2"):
+        TSDiffusion(spec(), eta=2)
+    with pytest.raises(UserError, match="must be a multiple of 4"):
+        TSDiffusion(spec(), width=6)
 
 
 def test_timegan_goes_through_its_phases_and_trains_their_nets_alone():

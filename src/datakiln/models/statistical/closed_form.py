@@ -13,7 +13,36 @@ from datakiln.nets.codes import Codes
 from datakiln.spec import Batch, DataSpec
 
 
-class ClosedFormModel(GenerativeModel, abc.ABC):
+class WithoutGradients(GenerativeModel, abc.ABC):
+    """What models have in common that no optimizer trains; how a batch is taken in is theirs to say.
+
+    Arguments:
+        spec: What one example looks like.
+    """
+
+    def __init__(self, spec: DataSpec) -> None:
+        """See the class."""
+        super().__init__(spec)
+        self.automatic_optimization = False
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """The loss on the validation split."""
+        self.meter.add("val", self.losses(batch), len(batch.x))
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """The loss on the test split."""
+        self.meter.add("test", self.losses(batch), len(batch.x))
+
+    def configure_optimizers(self) -> None:
+        """None: nothing has a gradient."""
+        return None
+
+    def averaged(self) -> nn.Module:
+        """Refuses: an average of parameters of different passes is no model."""
+        raise UserError(f"model {type(self).__name__} has no weights to average; leave ema=null")
+
+
+class ClosedFormModel(WithoutGradients, abc.ABC):
     """A density of rows of codes whose parameters are functions of sums over the training rows.
 
     An epoch is one pass: every batch is added to sums that are kept in buffers, so that memory does not grow with the
@@ -33,7 +62,6 @@ class ClosedFormModel(GenerativeModel, abc.ABC):
     def __init__(self, spec: DataSpec) -> None:
         """See the class."""
         super().__init__(spec)
-        self.automatic_optimization = False
         self.conditioning = "columns"
         self.codes = Codes(spec.blocks)
         self.register_buffer("gathered", torch.zeros((), dtype=torch.long))
@@ -66,23 +94,7 @@ class ClosedFormModel(GenerativeModel, abc.ABC):
         if self.trainer.is_last_batch:
             self.meter.add("train", self.settle(), 1.0)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """The loss on the validation split."""
-        self.meter.add("val", self.losses(batch), len(batch.x))
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """The loss on the test split."""
-        self.meter.add("test", self.losses(batch), len(batch.x))
-
-    def configure_optimizers(self) -> None:
-        """None: nothing has a gradient."""
-        return None
-
     @property
     def steps(self) -> int:
         """Batches counted so far."""
         return int(self.gathered)
-
-    def averaged(self) -> nn.Module:
-        """Refuses: an average of parameters of different passes is no model."""
-        raise UserError(f"model {type(self).__name__} has no weights to average; leave ema=null")

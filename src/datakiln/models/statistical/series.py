@@ -7,10 +7,10 @@ import math
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from datakiln.errors import UserError
-from datakiln.models.base import GenerativeModel
+from datakiln.models.statistical.closed_form import WithoutGradients
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
 MOST = 20_000  # examples that are kept
@@ -18,7 +18,7 @@ CELLS = 2**25  # and cells of them
 PIECE = 256  # steps that `unroll` gives at a time
 
 
-class KeptSeries(GenerativeModel, abc.ABC):
+class KeptSeries(WithoutGradients, abc.ABC):
     """Fitted on examples that are gathered in one pass; each of several passes begins anew.
 
     Arguments:
@@ -35,7 +35,6 @@ class KeptSeries(GenerativeModel, abc.ABC):
     def __init__(self, spec: DataSpec) -> None:
         """See the class."""
         super().__init__(spec)
-        self.automatic_optimization = False
         static = spec.columns[: spec.static]
         self.offset = static[-1].blocks[-1].stop if static else 0
         self.tail = 2 if spec.ends else 0
@@ -76,26 +75,10 @@ class KeptSeries(GenerativeModel, abc.ABC):
             self.settle()
             self.meter.add("train", self.losses(batch), len(batch.x))
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """The figures of the validation split."""
-        self.meter.add("val", self.losses(batch), len(batch.x))
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """The figures of the test split."""
-        self.meter.add("test", self.losses(batch), len(batch.x))
-
-    def configure_optimizers(self) -> None:
-        """None: nothing has a gradient."""
-        return None
-
     @property
     def steps(self) -> int:
         """Batches gathered so far."""
         return int(self.gathered[1])
-
-    def averaged(self) -> nn.Module:
-        """Refuses: an average of parameters of different passes is no model."""
-        raise UserError(f"model {type(self).__name__} has no weights to average; leave ema=null")
 
     def whole(self, x: Tensor) -> Tensor:
         """Steps with choices as one-hot vectors and closed gates at 0, (..., D)."""
