@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from datakiln.cli.survey_sweeper import rates
+from datakiln.cli.survey_sweeper import length, rates
 from datakiln.errors import UserError
 from datakiln.reports.comparison import Failure, collect
 from datakiln.reports.survey.cells import cells_of, curve_of, family_of
@@ -292,6 +292,10 @@ def test_learning_rates_are_multiplied_where_there_are_any():
     assert rates("tvae", 4) == ["model.optimizer.lr=0.004"]
     assert rates("dcgan", 0.25) == ["model.generator_optimizer.lr=5e-05", "model.critic_optimizer.lr=5e-05"]
     assert rates("copula", 4) == []
+
+
+def test_a_model_that_is_fitted_in_closed_form_keeps_its_length():
+    assert length("ppca") == ["epochs=1"] and length("copula") == ["epochs=15"] and length("dcgan") == []
 
 
 def test_nothing_to_survey_is_refused():

@@ -93,7 +93,7 @@ def jobs_of(config: DictConfig) -> list[list[str]]:
                 continue
             trained.add(model)
             own = [f"model={model}", f"data={data}"]
-            given = list(survey.given.get(kind, ()))
+            given = [*length(model, folders), *survey.given.get(kind, ())]
             jobs += [[*own, f"seed={seed}", *given, *words] for seed in survey.seeds]
             for factor in survey.rates:
                 if other := rates(model, factor, folders):
@@ -136,6 +136,12 @@ def rates(model: str, factor: float, folders: choices.Folders = choices.OURS) ->
     """Options that multiply every learning rate of a model; empty for one that has none."""
     found = {k: float(v) for k, v in choices.keys("model", model, folders).items() if k.rpartition(".")[2] in RATES}
     return [f"{name}={value * factor:.6g}" for name, value in found.items() if name.startswith("model.")]
+
+
+def length(model: str, folders: choices.Folders = choices.OURS) -> list[str]:
+    """A model without a learning rate goes over the data as often as it is made for: more would change nothing."""
+    own = choices.keys("model", model, folders).get("epochs")
+    return [f"epochs={own}"] if own is not None and not rates(model, 1, folders) else []
 
 
 class SurveySweeper(Sweeper):
