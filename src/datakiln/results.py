@@ -307,7 +307,8 @@ class RunResult:
         stand_in: Whether the data was simulated in place of real data that could not be had.
         wall_seconds: Of each phase: "data", "fit", "sample", "evaluate", "plots".
         cpu_seconds: CPU time of the same phases, all threads together.
-        fit_cpu_seconds: CPU time of the fit, all threads together, and of the processes it went on from.
+        fit_cpu_seconds: CPU time of the fit, all threads together, and of the processes it went on from; that of a
+            budget is without the FID of samples on the way.
         n_steps: Optimizer steps.
         best_checkpoint: Path relative to the run's folder; empty where there is none.
         best_epoch: The epoch it was taken at, from 0 as in metrics.csv; what people read counts from 1.

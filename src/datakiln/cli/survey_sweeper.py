@@ -26,7 +26,10 @@ OWN = {
     "seed": "survey.seeds=[{}]",
     "budget": "survey.budget={}",
 }
-UNUSED = "measure_uses=false"  # of runs with another learning rate, of which the page reads the quality alone
+UNUSED = (
+    "measure_uses=false",
+    "measure_latents=false",
+)  # of runs with another learning rate, of which the page reads the quality alone
 KNOWN = ("budget", "data", "models", "seeds", "rates", "chosen", "given")
 
 
@@ -97,7 +100,7 @@ def jobs_of(config: DictConfig) -> list[list[str]]:
             jobs += [[*own, f"seed={seed}", *given, *words] for seed in survey.seeds]
             for factor in survey.rates:
                 if other := rates(model, factor, folders):
-                    jobs.append([*own, f"seed={survey.seeds[0]}", *other, *given, UNUSED, *words])
+                    jobs.append([*own, f"seed={survey.seeds[0]}", *other, *given, *UNUSED, *words])
     if idle := [model for model in survey.models or () if model not in trained]:
         raise UserError(f"survey.models: {idle[0]} is for none of survey.data=[{','.join(survey.data)}]; leave it out")
     if not jobs:

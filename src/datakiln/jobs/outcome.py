@@ -61,6 +61,11 @@ def tested(job: Job) -> list[Score]:
     return [Score(name, value, model.directions.get(name[5:], "none"), note=note) for name, value in measured.items()]
 
 
+def _fit_seconds(job: Job) -> float:
+    """CPU-seconds of training; under a budget as that counts them, without the FID of samples on the way."""
+    return job.clock.earlier + job.cpu_seconds["fit"] if job.budget is None else job.budget.spent
+
+
 def build_result(job: Job) -> RunResult:
     """Everything `result.json` holds."""
     source, bundle, tried = job.data.provenance, job.bundle, candidates_of(job.folder)
@@ -84,8 +89,7 @@ def build_result(job: Job) -> RunResult:
         wall_seconds=job.seconds,
         cpu_seconds=job.cpu_seconds,
         fit_cpu_seconds=round(
-            sum([job.clock.earlier, job.cpu_seconds["fit"], job.cpu_seconds.get("release", 0.0)])
-            + sum(trial.cpu_seconds for trial in tried),
+            sum([_fit_seconds(job), job.cpu_seconds.get("release", 0.0)]) + sum(trial.cpu_seconds for trial in tried),
             3,
         ),
         peak_memory_mb=peak_memory_mb(),

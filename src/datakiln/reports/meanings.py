@@ -86,7 +86,7 @@ MEANINGS = {
     "control/forecast_error": "How far forecasts of the next steps are off, in training ranges; the floor is the last "
     "value or that of a season ago, the ceiling a linear forecast.",
     "uses/gap_error": "How far filled gaps of a series are off, in training ranges; the floor is a straight line.",
-    "gain/pictures": "What synthetic pictures add to the share that a small net tells, beside few real ones that are "
+    "gain/pictures": "What synthetic pictures add to the share that a classifier tells, beside few real ones that are "
     "shifted and turned; the ceiling is what as many further real pictures add.",
     "uses/inpainting_error": "How far the hidden half of pictures is from what was there, in grey levels; the floor is "
     "that half of the learnt picture whose shown half is nearest.",

@@ -22,6 +22,7 @@ from datakiln.sampling.anomalies import scorer_of
 from datakiln.sampling.completing import read_mask
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.studies.cnn import cnn_probabilities
+from datakiln.studies.patches import patch_classes, patch_filters
 from datakiln.studies.pictures import scaled
 from datakiln.studies.uses.attributes import attribute_scores
 from datakiln.studies.uses.base import between, mean, not_computed, not_offered, told_apart
@@ -31,10 +32,11 @@ INPAINTED, UPSCALED, GAIN = "uses/inpainting_error", "uses/upscaling_error", "ga
 TRANSLATED = "translation/agreement_there"  # of a model that translates the proof measures it
 DRAWN, SCORED, BESIDE = 16, 50, 5000  # pictures drawn, those scored, and training pictures for baselines
 LEVELS = 256
-SIZES, STEPS, TESTED = (10, 50, 250), 120, 500  # pictures of a class, updates of the net, and pictures it tells
+SIZES, REPEATS, TESTED = (10, 50, 250), 3, 2000  # pictures of a class, draws of them, and pictures to tell
+STEPS = 120  # updates of the net that tells whether an edit changes the class
 JUDGED = 2000  # training pictures of the net that tells whether a class moves
 SIDE = 16  # pixels that the net sees across, at most: larger pictures are shrunk, to keep it to seconds
-NOTE = "the generator has seen all training pictures, the net some: no equal terms"
+NOTE = "the generator has seen all training pictures, the classifier some: no equal terms"
 
 
 def picture_uses(data: ImageData, synthesizer: Synthesizer, synthetic: Made, seed: int) -> list[Score]:
@@ -183,40 +185,44 @@ def gain_score(
     made: tuple[Tensor, Tensor],
     classes: int,
     seed: int,
-    steps: int = STEPS,
 ) -> Score:
-    """What as many synthetic pictures add to the accuracy of a CNN beside 10, 50 and 250 real ones a class.
+    """What as many synthetic pictures add to the accuracy of a classifier beside 10, 50 and 250 real ones a class.
 
-    All arms shift and turn their pictures at random (classical augmentation) for as many updates. The floor is no gain
-    over the real ones alone, the ceiling what as many further real ones add; the mean over sizes, of one draw.
+    All arms shift and turn their pictures at random (classical augmentation). The floor is no gain over the real ones
+    alone, the ceiling what as many further real ones add; means over sizes, of the same draws of real pictures.
     """
     (x, y), (judged, truth) = (seen(real[0]), real[1]), (seen(test[0]), test[1])
     made = seen(made[0]), made[1]
     sizes = [n for n in SIZES if 2 * n * classes <= len(x) and n * classes <= len(made[0])]
     if not sizes:
         return not_computed(GAIN, f"{len(x)} training and {len(made[0])} synthetic pictures are too few")
-    gains: dict[str, list[float]] = {"synthetic": [], "real": []}
-    detail = {}
-    for n in sizes:
-        rows = spread_by_class(y, len(x), 2 * n * classes, seed)
-        order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))]
-        own = order[: n * classes]
-        drawn = spread_by_class(made[1], len(made[0]), n * classes, seed)
-        arms = {"classical": (x[own], y[own])}
-        arms["synthetic"] = torch.cat([x[own], made[0][drawn]]), torch.cat([y[own], made[1][drawn]])
-        arms["real"] = x[order], y[order]
-        right = {}
-        for arm, (pictures, labels) in arms.items():
-            said = cnn_probabilities(scaled(pictures), labels, scaled(judged), classes, seed, True, steps)
-            right[arm] = float((said.argmax(axis=1) == truth.numpy()).mean())
-            detail[f"{arm}, {n} a class"] = right[arm]
-        for arm, values in gains.items():
-            values.append(right[arm] - right["classical"])
-    note = (
-        f"a CNN of {steps} updates beside {', '.join(map(str, sizes))} real pictures a class, all shifted and turned, "
-    )
-    note += f"one draw; {NOTE}"
+    turns: dict[str, list[list[float]]] = {"classical": [], "synthetic": [], "real": []}
+    for turn in range(REPEATS):
+        right: dict[str, list[float]] = {arm: [] for arm in turns}
+        for n in sizes:
+            own_seed = seed * REPEATS + turn
+            rows = spread_by_class(y, len(x), 2 * n * classes, own_seed)
+            order = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(own_seed))]
+            own = order[: n * classes]
+            drawn = spread_by_class(made[1], len(made[0]), n * classes, own_seed)
+            arms = {"classical": (x[own], y[own])}
+            arms["synthetic"] = torch.cat([x[own], made[0][drawn]]), torch.cat([y[own], made[1][drawn]])
+            arms["real"] = x[order], y[order]
+            filters = patch_filters(scaled(x[own]), own_seed)
+            for arm, (pictures, labels) in arms.items():
+                said = patch_classes(scaled(pictures), labels, scaled(judged), filters, own_seed)
+                right[arm].append(float((said == truth).double().mean()))
+        for arm, values in right.items():
+            turns[arm].append(values)
+    every = [(arm, i, n) for arm in turns for i, n in enumerate(sizes)]
+    detail = {f"{arm}, {n} a class": mean([values[i] for values in turns[arm]]) for arm, i, n in every}
+    gains = {
+        arm: [mean(values) - mean(plain) for values, plain in zip(turns[arm], turns["classical"], strict=True)]
+        for arm in ("synthetic", "real")
+    }
+    note = f"ridge regression on random patches beside {', '.join(map(str, sizes))} real pictures a class, all shifted "
+    note += f"and turned, {REPEATS} draws; {NOTE}"
     return between(
-        GAIN, mean(gains["synthetic"]), "higher", [0.0], [mean(gains["real"])], low=-1.0, n=len(judged), note=note,
-        detail=detail,
+        GAIN, mean(gains["synthetic"]), "higher", [0.0] * REPEATS, gains["real"], low=-1.0, n=len(judged), note=note,
+        detail=detail, is_mean=True,
     )  # fmt: skip
