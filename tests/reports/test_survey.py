@@ -15,8 +15,8 @@ import pytest
 from datakiln.cli.survey_sweeper import length, rates
 from datakiln.errors import UserError
 from datakiln.reports.comparison import Failure, collect
-from datakiln.reports.survey.cells import cells_of, curve_of, family_of
-from datakiln.reports.survey.measures import DIMENSIONS, measure
+from datakiln.reports.survey.cells import Cell, cells_of, curve_of, family_of
+from datakiln.reports.survey.measures import DIMENSIONS, Measured, measure
 from datakiln.reports.survey.opinion import OPINIONS, standing
 from datakiln.reports.survey.page import survey_of, write_survey
 from datakiln.reports.survey.scale import (
@@ -286,6 +286,13 @@ def test_the_page_and_the_table_trace_every_value_to_a_folder(tmp_path):
 def test_the_opinions_are_those_of_the_survey():
     assert tuple(OPINIONS) == DIMENSIONS
     assert [sum(row) for row in zip(*OPINIONS.values(), strict=True)] == [51, 63, 57]
+
+
+def test_no_interval_reaches_where_no_value_can_be():
+    one = Measured(Cell("m", "d", "gan", "table"), "diversity", "a", {0: 0.01, 1: 0.5, 2: 0.99}, low=0.0, high=1.0)
+    assert one.interval == (0.0, 1.0)
+    free = Measured(one.cell, "diversity", "a", one.values)
+    assert free.interval is not None and free.interval[0] < -0.5 and free.interval[1] > 1.5
 
 
 def test_learning_rates_are_multiplied_where_there_are_any():

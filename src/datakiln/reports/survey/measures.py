@@ -98,6 +98,8 @@ class Measured:
         why: Why there are none; empty otherwise.
         blind: Why the measure cannot tell models apart here; empty where it can.
         own_places: Places of the values where each has its own floor and ceiling, or they are on a log scale.
+        low: Lowest possible value, None where there is none: no interval reaches beyond.
+        high: Highest possible value.
     """
 
     cell: Cell
@@ -112,6 +114,8 @@ class Measured:
     why: str = ""
     blind: str = ""
     own_places: dict[int | None, float] | None = None
+    low: float | None = None
+    high: float | None = None
 
     @property
     def median(self) -> float | None:
@@ -125,8 +129,12 @@ class Measured:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Of the mean over seeds, at 95 %; None for fewer than two."""
-        return interval(list(self.values.values()))
+        """Of the mean over seeds, at 95 %, as far as values can be; None for fewer than two."""
+        found = interval(list(self.values.values()))
+        if found is None:
+            return None
+        low, high = (-math.inf if self.low is None else self.low), (math.inf if self.high is None else self.high)
+        return min(max(found[0], low), high), max(min(found[1], high), low)
 
     @property
     def places(self) -> dict[int | None, float]:
@@ -202,8 +210,9 @@ def figure(cell: Cell, dimension: str, stem: str) -> Measured:
     known: dict[int | None, float] = {seed: at for seed, at in places.items() if at is not None}
     runs = tuple(cell.runs)
     return Measured(
-        cell, dimension, stem, values, floor, ceiling, reference, some.better, runs, "", blind, known or None
-    )
+        cell, dimension, stem, values, floor, ceiling, reference, some.better, runs, "", blind, known or None, some.low,
+        some.high,
+    )  # fmt: skip
 
 
 def own_place(one: Score) -> float | None:
@@ -301,7 +310,19 @@ def efficiency(cell: Cell, others: Sequence[Cell]) -> list[Measured]:
         clipped = [(at, min(max((value - floor) / (ceiling - floor), 0.0), 1.0)) for at, value in curve]
         areas[run.result.seed] = area(clipped, run.result.fit_cpu_seconds or 1.0)
     found = [
-        Measured(cell, dimension, name, areas, 0.0, 1.0, "floor and ceiling of the end", "higher", tuple(cell.runs))
+        Measured(
+            cell,
+            dimension,
+            name,
+            areas,
+            0.0,
+            1.0,
+            "floor and ceiling of the end",
+            "higher",
+            tuple(cell.runs),
+            low=0.0,
+            high=1.0,
+        )
         if areas
         else lacking(cell, dimension, name, "its quality is not watched while it trains")
     ]
@@ -340,7 +361,7 @@ def _cost(
     return Measured(
         cell, "computational efficiency", name, values, worst, best, "slowest and best model here, log scale"
         if better == "higher" else "most and least of the models here, log scale", better, tuple(cell.runs), "", blind,
-        known_places,
+        known_places, 0.0,
     )  # fmt: skip
 
 
@@ -374,7 +395,10 @@ def applications(cell: Cell) -> list[Measured]:
             why = next((one.why for one in scores.values() if one.why.startswith(NOT_OFFERED)), "")
             terms = TERMS if stem.startswith(UNEQUAL) else ""
             reference = "; ".join(filter(None, ["no seed, every seed", why, terms]))
-            found.append(Measured(cell, "applications", told, beaten, 0.0, 1.0, reference, "higher", tuple(cell.runs)))
+            runs = tuple(cell.runs)
+            found.append(
+                Measured(cell, "applications", told, beaten, 0.0, 1.0, reference, "higher", runs, low=0.0, high=1.0)
+            )
         elif scores:
             why = next((one.why for one in scores.values() if one.why), "the run has no plain baseline of it")
             found.append(lacking(cell, "applications", told, why))
