@@ -33,3 +33,15 @@ def test_a_checkpoint_of_before_has_no_clock():
     started = Clock()
     started.on_load_checkpoint(None, None, {})
     assert started.earlier == 0.0
+
+
+def test_the_most_memory_of_all_processes_counts(monkeypatch):
+    held, kept = [900.0], {}
+    monkeypatch.setattr(clock, "peak_memory_mb", lambda: held[0])
+    Clock().on_save_checkpoint(None, None, kept)
+    held[0] = 200.0
+    second = Clock()
+    second.on_load_checkpoint(None, None, kept)
+    assert second.memory == 900.0
+    second.on_save_checkpoint(None, None, kept)
+    assert kept[clock.MEMORY] == 900.0

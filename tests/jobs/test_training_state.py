@@ -96,7 +96,7 @@ def test_an_average_that_the_checkpoint_lacks():
         Ema(0.9).on_load_checkpoint(None, None, {})
 
 
-@pytest.mark.parametrize("name", ["cpu_seconds", "fit_cpu_seconds"])
+@pytest.mark.parametrize("name", ["cpu_seconds", "fit_cpu_seconds", "peak_memory_mb"])
 @pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
 def test_times_that_no_clock_shows(content, name, value):
     with pytest.raises(UserError, match=f"its {name} is .*, which no training leaves"):

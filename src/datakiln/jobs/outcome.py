@@ -92,7 +92,7 @@ def build_result(job: Job) -> RunResult:
             sum([_fit_seconds(job), job.cpu_seconds.get("release", 0.0)]) + sum(trial.cpu_seconds for trial in tried),
             3,
         ),
-        peak_memory_mb=peak_memory_mb(),
+        peak_memory_mb=max(job.clock.memory, peak_memory_mb()),
         epochs=job.trainer.current_epoch,
         n_steps=job.model.steps,
         n_parameters=sum(p.numel() for p in job.model.parameters()),

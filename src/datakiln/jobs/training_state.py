@@ -34,6 +34,7 @@ SOMETIMES: dict[str, Any] = {
     "adversarial": dict[str, Any],
     "cpu_seconds": float,
     "fit_cpu_seconds": float,
+    "peak_memory_mb": float,
 }
 BEST: dict[str, Any] = {"score": float | None, "epoch": int | None, "waited": int}
 RANDOM: dict[str, Any] = {"torch": Tensor, "python": tuple[int, list[int], float | None]}
@@ -50,7 +51,7 @@ def check_training_state(path: Path, content: Mapping[str, Any]) -> None:
     for name in ("epoch", "global_step"):
         if content[name] < 0:
             raise _refused(where, name, content[name])
-    for name in ("cpu_seconds", "fit_cpu_seconds"):
+    for name in ("cpu_seconds", "fit_cpu_seconds", "peak_memory_mb"):
         if not 0.0 <= content.get(name, 0.0) < math.inf:
             raise _refused(where, name, content[name])
     _of_kinds(content["best"], BEST, where, "best")
