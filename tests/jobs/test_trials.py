@@ -24,6 +24,7 @@ from datakiln.cli.train import complete
 from datakiln.console import Console
 from datakiln.errors import UserError
 from datakiln.jobs import trials
+from datakiln.jobs.affordable import Affordable
 from datakiln.jobs.lengths import budget_seconds
 from datakiln.jobs.run import Run
 from datakiln.jobs.trials import choose, decided
@@ -85,6 +86,17 @@ def test_what_is_affordable_is_whole_epochs_or_few_that_are_alike():
     assert probe.affordable(0.01) == (1, 1, None)
     probe.epochs = 4
     assert probe.affordable(6.1) == (4, None, None)
+
+
+@pytest.mark.parametrize("limits", [{"batches": None}, {"batches": 3}, {"batches": 3, "unseen": 1}])
+def test_what_is_affordable_is_kept_for_the_run_that_goes_on(tmp_path, limits):
+    made = Affordable(epochs=4, usual=10, epoch=1.5, whole=9, **limits)
+    made.save(tmp_path / "affordable.json")
+    assert Affordable.load(tmp_path / "affordable.json") == made and Affordable.load(tmp_path / "none.json") is None
+    for name in ("epochs", "batches", "unseen"):
+        replace(made, **{name: 0}).save(tmp_path / "bad.json")
+        with pytest.raises(UserError, match="no length of training"):
+            Affordable.load(tmp_path / "bad.json")
 
 
 def test_validation_takes_a_tenth_of_an_epoch_that_is_too_long():

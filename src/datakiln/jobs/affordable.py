@@ -80,7 +80,7 @@ class Affordable:
             made: Affordable = strictjson.read(cls, strictjson.parse(path.read_text(encoding="utf-8")))
         except ValueError as error:
             raise UserError(f"{path}: no length that a budget affords ({error}); take it away") from None
-        if min(made.epochs, *(n for n in (made.batches, made.unseen) if n is not None)) < 1:
+        if min([made.epochs, *(n for n in (made.batches, made.unseen) if n is not None)]) < 1:
             raise UserError(f"{path}: {asdict(made)} is no length of training; take it away")
         return made
 
