@@ -288,6 +288,23 @@ def test_the_opinions_are_those_of_the_survey():
     assert [sum(row) for row in zip(*OPINIONS.values(), strict=True)] == [51, 63, 57]
 
 
+def test_an_area_is_over_the_time_of_the_slowest_and_of_curves_that_begin_early(tmp_path):
+    """Of two fits of 10 and 40 seconds, each with its figure at once, the shorter one is good for nearly all of it."""
+    for model, seconds, steps in (("tvae", 10.0, (1, 10)), ("ctgan", 40.0, (1, 10)), ("tabar", 40.0, (10,))):
+        folder = leave(tmp_path, model, 0, 0.5)
+        result = json.loads((folder / "result.json").read_text())
+        result["fit_cpu_seconds"] = seconds
+        watched = {**result["figures"][0], "name": "watch/fidelity", "floor": 0.5, "ceiling": 1.0, "better": "higher"}
+        result["figures"].append(watched)
+        (folder / "result.json").write_text(json.dumps(result))
+        rows = "".join(f"{step},0.75\n" for step in steps)
+        (folder / "metrics.csv").write_text(f"step,val/fidelity\n{rows}")
+    found = measure(cells_of(collect([tmp_path])[0]))
+    area = [named(found, "computational efficiency", "area under", model) for model in ("tvae", "ctgan", "tabar")]
+    assert [one.median for one in area] == [pytest.approx(0.5 * 39 / 40), pytest.approx(0.5 * 36 / 40), None]
+    assert "not watched from early on" in area[2].why
+
+
 def test_no_interval_reaches_where_no_value_can_be():
     one = Measured(Cell("m", "d", "gan", "table"), "diversity", "a", {0: 0.01, 1: 0.5, 2: 0.99}, low=0.0, high=1.0)
     assert one.interval == (0.0, 1.0)

@@ -15,6 +15,7 @@ from datakiln.studies.uses.series import (
     gain_score,
     gap_between,
     scoring_between,
+    watched_score,
     with_gaps,
     with_strangers,
 )
@@ -95,6 +96,15 @@ def test_windows_like_real_ones_gain_what_real_ones_do_and_noise_takes_away():
 
 def sets(made: np.ndarray) -> SeriesSets:
     return SeriesSets(("sine", "line"), TRAIN, TEST, made, {})
+
+
+def test_what_training_watches_of_windows_stands_between_shuffled_and_other_real_ones():
+    mixed = np.random.default_rng(0).permuted(waves(300, 8), axis=1)
+    (good,), (bad,) = (watched_score(sets(made), waves(200, 9), 0) for made in (waves(300, 8), mixed))
+    assert good.floor is not None and good.ceiling is not None and bad.value is not None
+    assert good.value == pytest.approx(good.ceiling, abs=0.02) and bad.value > good.floor / 2 > 3 * good.ceiling
+    (few,) = watched_score(sets(TRAIN), waves(2, 9), 0)
+    assert few.value is None and "windows of validation" in few.why
 
 
 def test_coverage_of_copies_constants_and_new_windows():

@@ -13,7 +13,7 @@ from datakiln.metrics.tables.shuffling import auc, with_shuffled_cells
 from datakiln.schema import Field, Schema
 from datakiln.studies.uses.base import between
 from datakiln.studies.uses.gains import balancing_score, gain_score
-from datakiln.studies.uses.tables import Asked, asked_rows, control_scores, filled_by, scored_by
+from datakiln.studies.uses.tables import Asked, asked_rows, control_scores, filled_by, scored_by, watched_score
 from tests.stub_tables import people, redrawing
 
 SCHEMA = Schema(
@@ -177,6 +177,27 @@ def test_a_rare_class_is_brought_up_by_rows_like_it_and_not_by_others():
     assert bad.value is not None and good.value is not None and bad.value < good.value - 0.03
     three = Schema(SCHEMA.fields, "size")
     assert "two classes" in balancing_score(three, TRAIN, TEST, lambda *_: like, 0).why
+
+
+def related(n: int, seed: int) -> pd.DataFrame:
+    """A category that goes with two numbers, which go together."""
+    rng = np.random.default_rng(seed)
+    is_b = rng.random(n) < 0.5
+    size = rng.normal(np.where(is_b, 4.0, 0.0), 1.0)
+    kind, shade = np.where(is_b, "b", "a"), np.where(is_b, "dark", "light")
+    return pd.DataFrame({"kind": kind, "size": size, "shade": shade, "noise": size + rng.normal(0, 0.1, n)})
+
+
+def test_what_training_watches_stands_between_shuffled_and_other_real_rows():
+    train, val, like, mixed = related(3000, 0), related(1500, 1), related(2000, 2), related(2000, 2)
+    for i, name in enumerate(mixed):
+        mixed[name] = mixed[name].sample(frac=1, random_state=i).to_numpy()
+    (good,), (bad,) = (watched_score(SCHEMA, val, train, made, 0) for made in (like, mixed))
+    assert good.floor is not None and good.ceiling is not None and good.n == 1000
+    assert good.value == pytest.approx(good.ceiling, abs=0.02) and bad.value == pytest.approx(good.floor, abs=0.02)
+    assert good.ceiling > good.floor + 0.2
+    (none,) = watched_score(SCHEMA, val.head(0), train, like, 0)
+    assert none.value is None and "no validation rows" in none.why
 
 
 def test_a_figure_between_draws():

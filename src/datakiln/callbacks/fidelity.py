@@ -20,13 +20,19 @@ class TableFidelity(TableWatch):
         every: Epochs between two measurements; the last epoch is always measured.
         rows: Rows drawn for each.
         seed: Of the draws, the same at every measurement, so that a change is the model's.
+        times: Measurements in all, in place of `every`.
     """
 
     figures: tuple[str, ...] = ("val/shape", "val/trend", "val/fidelity")
 
-    def __init__(self, data: TableData, every: int = 25, rows: int = 1000, seed: int = 0) -> None:
+    def __init__(
+        self, data: TableData, every: int = 25, rows: int = 1000, seed: int = 0, times: int | None = None
+    ) -> None:
         """See the class."""
-        super().__init__(data, every, seed)
+        for name, value in (("every", every), ("times", times)):
+            if value is not None and value < 1:
+                raise ValueError(f"watch.table.fidelity.{name}={value} must be at least 1")
+        super().__init__(data, every, seed, times)
         self.real, self.rows = data.frames["val"], rows
         judged = [field.name for field in self.codec.schema.fields if field.is_numeric or field.is_choice]
         if not self.real[judged].notna().any(axis=None):

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 
 from datakiln.callbacks.making import examples_of
+from datakiln.callbacks.turns import is_due
 from datakiln.data.series.series import SeriesData
-from datakiln.metrics.series.fidelity import autocorrelation, marginals
-from datakiln.metrics.series.sets import SeriesSets, matrix, names_of, windows
+from datakiln.metrics.series.quick import quick_distances
+from datakiln.metrics.series.sets import matrix, names_of, windows
 from datakiln.models.base import GenerativeModel
 
 LEAST = 3  # steps of a window
@@ -23,19 +24,24 @@ class SeriesFidelity(L.Callback):
         every: Epochs between two measurements; the last epoch is always measured.
         sequences: Sequences drawn for each.
         seed: Of the draws, the same at every measurement, so that a change is the model's.
+        times: Measurements in all, in place of `every`.
     """
 
     figures = ("val/marginals", "val/changes", "val/autocorrelation", "val/distance")
 
-    def __init__(self, data: SeriesData, every: int = 25, sequences: int = 200, seed: int = 0) -> None:
+    def __init__(
+        self, data: SeriesData, every: int = 25, sequences: int = 200, seed: int = 0, times: int | None = None
+    ) -> None:
         """See the class."""
-        self.data, self.every, self.sequences, self.seed = data, every, sequences, seed
+        for name, value in (("every", every), ("times", times)):
+            if value is not None and value < 1:
+                raise ValueError(f"watch.series.fidelity.{name}={value} must be at least 1")
+        self.data, self.every, self.sequences, self.seed, self.times = data, every, sequences, seed, times
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Measures, if it is this epoch's turn; training's own random numbers are left untouched."""
         assert isinstance(pl_module, GenerativeModel)
-        epoch = trainer.current_epoch + 1
-        if not trainer.state.fn == "fit" or (epoch % self.every and epoch != trainer.max_epochs):
+        if not is_due(trainer, self.every, self.times):
             return
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
@@ -51,7 +57,4 @@ class SeriesFidelity(L.Callback):
         ]
         if min(map(len, parts)) == 0:
             return
-        sets = SeriesSets(names_of(data.schema, out, real), parts[0], parts[0], parts[1], {})
-        found = [*marginals(sets), *autocorrelation(sets)]
-        logged = {figure.name.partition("/")[2]: figure.value for figure in found}
-        pl_module.publish("val", {**logged, "distance": float(np.mean(list(logged.values())))})
+        pl_module.publish("val", quick_distances(names_of(data.schema, out, real), parts[0], parts[1]))

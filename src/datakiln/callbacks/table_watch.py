@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from datakiln.callbacks.making import examples_of
+from datakiln.callbacks.turns import is_due
 from datakiln.data.tables.tables import TableData
 from datakiln.models.base import GenerativeModel
 
@@ -22,13 +23,14 @@ class TableWatch(L.Callback, abc.ABC):
         data: Gives the codec, and rows in user units.
         every: Epochs between two measurements.
         seed: Of the draws, the same at every measurement, so that a change is the model's.
+        times: See `is_due`.
     """
 
     figures: tuple[str, ...]  # what is published; () where it cannot be measured, and so is no monitor to choose
 
-    def __init__(self, data: TableData, every: int, seed: int) -> None:
+    def __init__(self, data: TableData, every: int, seed: int, times: int | None = None) -> None:
         """See the class."""
-        self.data, self.codec, self.every, self.seed = data, data.codec, every, seed
+        self.data, self.codec, self.every, self.times, self.seed = data, data.codec, every, times, seed
         self.seconds = 0.0
 
     @property
@@ -43,8 +45,7 @@ class TableWatch(L.Callback, abc.ABC):
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Measures, if it is this epoch's turn; training's own random numbers are left untouched."""
         assert isinstance(pl_module, GenerativeModel)
-        epoch = trainer.current_epoch + 1
-        if not self.figures or trainer.state.fn != "fit" or (epoch % self.every and epoch != trainer.max_epochs):
+        if not self.figures or not is_due(trainer, self.every, self.times):
             return
         start = time.perf_counter()
         with torch.random.fork_rng():

@@ -83,6 +83,10 @@ MEANINGS = {
     "real ones that do.",
     "control/static_rest_error": "How far the means of sequences asked for by a static value are from those of real "
     "ones that have it; the floor is sequences whatever they have.",
+    "watch/fidelity": "What is watched while a model of tables trains, at its end: the likeness of columns and pairs; "
+    "the floor are rows of which each column was shuffled, the ceiling other real rows, as many.",
+    "watch/autocorrelation": "What is watched while a model of series trains, at its end: how far autocorrelations are "
+    "from real ones; the floor are windows with their steps shuffled, the ceiling other real windows.",
     "control/forecast_error": "How far forecasts of the next steps are off, in training ranges; the floor is the last "
     "value or that of a season ago, the ceiling a linear forecast.",
     "uses/gap_error": "How far filled gaps of a series are off, in training ranges; the floor is a straight line.",

@@ -70,9 +70,10 @@ APPLICATIONS = {  # each counted where its figure beats the naive floor beyond w
 }
 CURVES = {  # what a run watches while it trains, and the figures whose mean gives its floor and ceiling
     "image": ("val/fid", ("fid",)),
-    "table": ("val/fidelity", ("fidelity/shape", "fidelity/trend")),
-    "series": ("val/autocorrelation", ("series/autocorrelation",)),
+    "table": ("val/fidelity", ("watch/fidelity",)),
+    "series": ("val/autocorrelation", ("watch/autocorrelation",)),
 }
+FIRST = 1 / 3  # of the time of all models, by which a curve must have begun
 COLLAPSED = {"image": "recall", "table": "fidelity/beta_recall"}  # diversity by which a collapse is told
 LEAST = 0.1  # share of what real data has of it, below which a run has collapsed
 UNEQUAL = ("gain/", "uses/balancing")  # how the names of figures begin of which the page says this
@@ -296,19 +297,23 @@ def has_failed(run: Run, kind: str) -> bool:
 
 
 def efficiency(cell: Cell, others: Sequence[Cell]) -> list[Measured]:
-    """Area under the curve of quality, samples a CPU-second, and peak memory beside the other models."""
+    """Area under the curve of quality, samples a CPU-second, and peak memory beside the other models.
+
+    The area is over the time that the slowest of all models took: what was good early is good for long.
+    """
     watched, figures = CURVES[cell.kind]
     name, dimension = f"area under {watched} against CPU-seconds, as a place", "computational efficiency"
     areas: dict[int | None, float] = {}
+    horizon = max((run.result.fit_cpu_seconds or 0.0 for other in others for run in other.runs), default=0.0)
     for run in cell.runs:
         scores = [score_of(run, stem) for stem in figures]
         ends = [references([one])[:2] for one in scores if one is not None]
         floor, ceiling = (_mean([end[side] for end in ends]) for side in (0, 1))
         curve = curve_of(run, watched)
-        if floor is None or ceiling is None or floor == ceiling or not curve:
+        if floor is None or ceiling is None or floor == ceiling or not curve or curve[0][0] > FIRST * horizon:
             continue
         clipped = [(at, min(max((value - floor) / (ceiling - floor), 0.0), 1.0)) for at, value in curve]
-        areas[run.result.seed] = area(clipped, run.result.fit_cpu_seconds or 1.0)
+        areas[run.result.seed] = area(clipped, horizon)
     found = [
         Measured(
             cell,
@@ -324,7 +329,7 @@ def efficiency(cell: Cell, others: Sequence[Cell]) -> list[Measured]:
             high=1.0,
         )
         if areas
-        else lacking(cell, dimension, name, "its quality is not watched while it trains")
+        else lacking(cell, dimension, name, "its quality was not watched from early on, or has no floor and ceiling")
     ]
     found.append(_cost(cell, others, "samples a CPU-second", sampled_per_second, "higher"))
     found.append(_cost(cell, others, "peak memory in MB", lambda run: run.result.peak_memory_mb, "lower"))

@@ -15,7 +15,8 @@ from torch import Tensor
 from datakiln.codecs.series.series import SeriesCodec
 from datakiln.data.series.series import SeriesData
 from datakiln.metrics.series.forecasting import folds, interpolated, naive_forecast, ridge_forecast
-from datakiln.metrics.series.sets import LEAST_WINDOWS, SeriesSets, matrix
+from datakiln.metrics.series.quick import quick_distances
+from datakiln.metrics.series.sets import LEAST_WINDOWS, SeriesSets, matrix, windows
 from datakiln.proof.series import SeriesProof
 from datakiln.results import Score
 from datakiln.sampling.synthesizer import Synthesizer
@@ -23,6 +24,7 @@ from datakiln.studies.uses.base import between, mean, not_computed, not_offered,
 from datakiln.studies.uses.static import STATIC, static_scores
 
 NAMES = ("control/forecast_error", "uses/gap_error", "uses/scoring_auc", "gain/forecast")
+WATCHED, WATCHED_WINDOWS, DEALS = "watch/autocorrelation", 200, 8
 WINDOWS, FILLED, PATHS = 100, 40, 5  # held-out windows, those filled, and draws for each, whose median counts
 PART = 4  # of a window: the steps that are forecast, hidden or strange are one in so many
 SIZES, REPEATS = (20, 100, 500), 5
@@ -56,12 +58,41 @@ def series_uses(data: SeriesData, synthesizer: Synthesizer, synthetic: pd.DataFr
         return [not_computed(name, f"fewer than {LEAST_WINDOWS} windows") for name in (*NAMES, *STATIC)]
     held = held_windows(data, sets)
     return [
+        *watched_score(sets, validation_windows(data, sets), seed),
         forecast_score(data, synthesizer, sets, held, seed),
         *static_scores(data, synthesizer, seed),
         gap_score(data, synthesizer, sets, held, seed),
         scoring_score(data, synthesizer, sets, held, seed),
         gain_score(*sets.scaled(), seed),
     ]
+
+
+def validation_windows(data: SeriesData, sets: SeriesSets) -> Floats:
+    """Windows of the validation rows, in user units, of the length and columns of the others, (n, T, C)."""
+    out, frame = [data.roles.entity, data.roles.time], data.frames["val"]
+    return windows(matrix(frame, data.schema, out, frame), data.group["val"], sets.train.shape[1])
+
+
+def watched_score(sets: SeriesSets, val: Floats, seed: int) -> list[Score]:
+    """What training has watched, again, between what shuffled and other real windows come to, of as many.
+
+    The floor are training windows, the steps of each in an order of chance.
+    """
+    if len(val) < LEAST_WINDOWS or val.shape[2] != sets.train.shape[2]:
+        return [not_computed(WATCHED, f"fewer than {LEAST_WINDOWS} windows of validation")]
+
+    def far(made: Floats) -> float:
+        return quick_distances(sets.names, val, made)["autocorrelation"]
+
+    rng, floors, ceilings = np.random.default_rng([seed, 57]), [], []
+    for _ in range(DEALS):
+        some = sets.train[rng.permutation(len(sets.train))[:WATCHED_WINDOWS]]
+        order = rng.random(some.shape[:2]).argsort(axis=1)
+        ceilings.append(far(some))
+        floors.append(far(np.take_along_axis(some, order[:, :, None], axis=1)))
+    made = sets.synthetic[:WATCHED_WINDOWS]
+    note = f"at most {WATCHED_WINDOWS} windows beside {len(val):,} of validation"
+    return [between(WATCHED, far(made), "lower", floors, ceilings, high=None, n=len(made), note=note)]
 
 
 def held_windows(data: SeriesData, sets: SeriesSets) -> Held:

@@ -15,6 +15,7 @@ from datakiln.errors import UserError
 from datakiln.metrics.base import MetricError
 from datakiln.metrics.tables.columns import Coded, Tables, encode
 from datakiln.metrics.tables.conditional import conditions_to_ask, pairs_to_ask, rest_error
+from datakiln.metrics.tables.fidelity import quick_fidelity
 from datakiln.metrics.tables.filling import filling_errors, hidden_cells
 from datakiln.metrics.tables.shuffling import auc, distances_to_train, with_shuffled_cells
 from datakiln.results import Score
@@ -31,6 +32,7 @@ DRAWN, LEAST = 400, 20  # rows drawn for each, and rows below which nothing is t
 DEALS = 8  # of real rows, for floors and ceilings
 FILLED, SCORED, BESIDE = 300, 1000, 5000  # rows filled, scored, and training rows that they are compared with
 HIDDEN, FILLINGS, SHUFFLED, SHUFFLES = 0.2, 5, 0.3, 5
+WATCHED, WATCHED_ROWS = "watch/fidelity", 1000
 CONTROL = ("control/met", "control/rest_error")
 
 
@@ -66,6 +68,7 @@ def table_uses(data: TableData, synthesizer: Synthesizer, synthetic: pd.DataFram
     if len(test) < LEAST:
         return [not_computed(name, f"{len(test)} held-out rows are too few") for name in (*CONTROL, KEPT)]
     return [
+        *watched_score(schema, data.frames.get("val"), data.frames["train"], synthetic, seed),
         *control_scores(schema, train, asked_rows(synthesizer, schema, train, test, synthetic, seed), seed),
         constraint_score(schema, synthesizer.rules, synthesizer.codec.plan.relations, (train, test, synthetic), seed),
         filling_score(synthesizer, schema, train, test, seed),
@@ -73,6 +76,30 @@ def table_uses(data: TableData, synthesizer: Synthesizer, synthetic: pd.DataFram
         balancing_score(schema, train, test, made_of_class(synthesizer, synthetic, seed), seed),
         gain_score(schema, train, test, synthetic, seed),
     ]
+
+
+def watched_score(
+    schema: Schema, val: pd.DataFrame | None, train: pd.DataFrame, synthetic: pd.DataFrame, seed: int
+) -> list[Score]:
+    """What training has watched, again, between what shuffled and other real rows come to, of as many rows.
+
+    The floor are training rows, each column in an order of its own.
+    """
+    if val is None or len(val) < LEAST:
+        return [not_computed(WATCHED, "there are no validation rows")]
+
+    def fidelity(rows: pd.DataFrame) -> float:
+        return quick_fidelity(schema, val, rows)["fidelity"]
+
+    rng, floors, ceilings = np.random.default_rng([seed, 35]), [], []
+    for _ in range(DEALS):
+        some = train.iloc[rng.permutation(len(train))[:WATCHED_ROWS]]
+        mixed = pd.DataFrame({name: some[name].to_numpy()[rng.permutation(len(some))] for name in some})
+        ceilings.append(fidelity(some))
+        floors.append(fidelity(mixed.astype(some.dtypes)))
+    note = f"mean of shape and trend of at most {WATCHED_ROWS:,} rows beside {len(val):,} validation rows"
+    some = synthetic.head(WATCHED_ROWS)
+    return [between(WATCHED, fidelity(some), "higher", floors, ceilings, n=len(some), note=note)]
 
 
 def asked_rows(

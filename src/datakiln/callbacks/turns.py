@@ -1,0 +1,21 @@
+"""When a callback that measures now and then has its turn."""
+
+from __future__ import annotations
+
+import lightning as L
+
+
+def is_due(trainer: L.Trainer, every: int, times: int | None) -> bool:
+    """Whether to measure after this epoch of training: every so many of them, or so many times in all, and at the end.
+
+    Arguments:
+        trainer: Of the run.
+        every: Epochs between two measurements.
+        times: Measurements in a run that knows its length, in place of `every`; None: as `every` says.
+    """
+    if trainer.state.fn != "fit":
+        return False
+    epoch, length = trainer.current_epoch + 1, trainer.max_epochs or 0
+    if times is not None and length > 0:
+        every = max(length // times, 1)
+    return epoch % every == 0 or epoch == length
