@@ -77,15 +77,20 @@ def test_what_is_no_time_is_refused(told):
         budget_seconds(told)
 
 
-def test_what_is_affordable_is_whole_epochs_or_few_that_are_alike():
+def test_what_is_affordable_is_whole_epochs_or_ten_that_are_alike():
     probe = Probe(1.0)
     probe.per_batch, probe.batches, probe.validating, probe.epochs = 0.1, 10, 0.5, 100
     assert probe.affordable(16.1) == (10, None, None)
-    assert probe.affordable(6.1) == (5, 7, None)  # 5 * (0.7 + 0.5) = 6.0
+    assert probe.affordable(6.1) == (5, 7, None)  # 5 * (0.7 + 0.5) = 6.0: of ten, validation would take most
     assert probe.affordable(1.05) == (1, 5, None)
     assert probe.affordable(0.01) == (1, 1, None)
     probe.epochs = 4
     assert probe.affordable(6.1) == (4, None, None)
+    probe.epochs, probe.validating, probe.batches = 6, 0.05, 1000
+    assert probe.affordable(60.4) == (6, 100, None), "no more epochs than the fit has"
+    probe.epochs, probe.validating = 100, 0.001
+    assert probe.affordable(60.4) == (10, 60, None)
+    assert probe.affordable(0.35) == (3, 1, None), "no more epochs than there are batches"
 
 
 @pytest.mark.parametrize("limits", [{"batches": None}, {"batches": 3}, {"batches": 3, "unseen": 1}])
@@ -103,12 +108,12 @@ def test_validation_takes_a_tenth_of_an_epoch_that_is_too_long():
     probe = Probe(1.0)
     probe.per_batch, probe.batches, probe.validating, probe.epochs = 1.0, 400, 100.0, 100
     probe.unseen, probe.per_unseen = 50, 2.0
-    assert probe.affordable(100.0) == (1, 90, 5)  # 90 + 5 * 2.0
+    assert probe.affordable(100.0) == (5, 18, 1)  # 5 * (18 + 2.0): a single batch in each of ten took too much
     assert probe.affordable(5.0) == (1, 3, 1)  # one batch at least
     assert probe.affordable(5000.0) == (10, None, None)
-    assert probe.affordable(400.0) == (1, 360, 20)
-    probe.per_batch = 5.0
-    assert probe.affordable(1500.0) == (1, 280, None), "it takes less than a tenth"
+    assert probe.affordable(400.0) == (10, 36, 2)
+    probe.per_batch = 50.0
+    assert probe.affordable(15000.0) == (10, 28, None), "it takes less than a tenth"
 
 
 @pytest.mark.journey

@@ -166,6 +166,8 @@ def test_a_curve_that_no_run_wrote_is_not_measured(tmp_path, row):
     (run,), _ = collect([tmp_path])
     (folder / "metrics.csv").write_text("step,val/fidelity\n5,0.5\n")
     assert curve_of(run, "val/fidelity") == [(5.0, 0.5)]
+    (folder / "metrics.csv").write_text("step,val/fid/a/n500,val/fid/a/n2000\n2,9.0,\n3,,\n5,,8.0\n")
+    assert curve_of(run, "val/fid") == [(2.0, 9.0), (5.0, 8.0)], "of few samples first, of all of them later"
     (folder / "metrics.csv").write_text(f"step,val/fidelity\n{row}\n")
     assert curve_of(run, "val/fidelity") == []
 

@@ -10,7 +10,7 @@ import lightning as L
 
 WARM_UP = 2  # first batches, in which libraries start up
 PROBED = 0.05  # of the time left, at most, to find out what an epoch takes
-FEW = 10  # epochs below which all of them are shortened alike, so that no part of the time is left over
+FEW = 10  # epochs below which all of them are shortened alike, to so many where that is possible
 SAFE = 0.9  # of the time left, to plan with: the machine may be slower by then
 FEW_UNSEEN = 4  # batches of validation that are timed
 VALIDATED = 0.1  # of an epoch's time, at most, where there is not enough for whole ones: the rest is for training
@@ -153,13 +153,18 @@ class Probe(L.Callback):
     def affordable(self, seconds: float) -> tuple[int, int | None, int | None]:
         """Epochs within so much time, and the batches of training and of validation of each; None: all of them.
 
+        Where there is not enough for ten whole epochs there are as many shortened ones, so that rates fall, and what is
+        watched is watched, in as many steps; fewer where validation on a single batch would take too much of the time.
         Validation is cut short alone where it would take more of a shortened epoch than it is worth, as that of models
         which learn slowly does in little time; it is always of the same examples.
         """
         affordable = seconds / max(self.epoch, 1e-9)
         if affordable >= min(FEW, self.epochs):
             return int(affordable), None, None
-        epochs = max(math.ceil(affordable), 1)
+        most = min(FEW, self.epochs, int(seconds / max(self.per_batch, 1e-9)))
+        if (least := self.per_unseen or self.validating) > 0:
+            most = min(most, int(VALIDATED * seconds / least))
+        epochs = max(math.ceil(affordable), most, 1)
         each, validating, unseen = seconds / epochs, self.validating, None
         if self.unseen > 1 and self.per_unseen > 0 and validating > VALIDATED * each:
             unseen = self.unseen - math.ceil((validating - VALIDATED * each) / self.per_unseen)

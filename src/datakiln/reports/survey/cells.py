@@ -151,13 +151,14 @@ def curve_of(run: Run, name: str) -> list[tuple[float, float]]:
 
     Arguments:
         run: The run.
-        name: A column of `metrics.csv`, or how its name begins.
+        name: A column of `metrics.csv`, or how its name begins: that of an FID ends with its n, which may change.
     """
     try:
         rows = list(csv.DictReader(small_text(run.folder / "metrics.csv", 10 * MOST).splitlines()))
-        column = next((key for key in (rows[0] if rows else {}) if key == name or key.startswith(f"{name}/")), None)
+        columns = [key for key in (rows[0] if rows else {}) if key == name or key.startswith(f"{name}/")]
         steps = [int(row["step"]) for row in rows if row.get("step")]
-        points = [(int(row["step"]), float(row[column])) for row in rows if column and row.get(column) and row["step"]]
+        values = [(row["step"], next((row[key] for key in columns if row.get(key)), None)) for row in rows]
+        points = [(int(step), float(value)) for step, value in values if step and value]
     except (OSError, ValueError, TypeError, KeyError, csv.Error):
         return []  # a table that is not as a run writes it: the curve is not measured
     if not points or not run.result.fit_cpu_seconds:
