@@ -12,6 +12,6 @@ from datakiln.metrics.series.sets import SeriesSets
 
 def quick_distances(names: Sequence[str], real: np.ndarray, made: np.ndarray) -> dict[str, float]:
     """Distances of windows (n, T, C) of the named columns from real ones: each figure, and their mean ("distance")."""
-    sets = SeriesSets(list(names), real, real, made, {})
+    sets = SeriesSets(tuple(names), real, real, made, {})
     found = {figure.name.partition("/")[2]: figure.value for figure in [*marginals(sets), *autocorrelation(sets)]}
     return {**found, "distance": float(np.mean(list(found.values())))}
