@@ -305,6 +305,12 @@ def test_an_area_is_over_the_time_of_the_slowest_and_of_curves_that_begin_early(
     area = [named(found, "computational efficiency", "area under", model) for model in ("tvae", "ctgan", "tabar")]
     assert [one.median for one in area] == [pytest.approx(0.5 * 39 / 40), pytest.approx(0.5 * 36 / 40), None]
     assert "not watched from early on" in area[2].why
+    for file in tmp_path.glob("*/result.json"):
+        result = json.loads(file.read_text())
+        result["figures"][-1] |= {"floor_range": [0.4, 0.8], "ceiling_range": [0.7, 1.0]}
+        file.write_text(json.dumps(result))
+    found = measure(cells_of(collect([tmp_path])[0]))
+    assert named(found, "computational efficiency", "area under").median is None, "chance covers floor to ceiling"
 
 
 def test_no_interval_reaches_where_no_value_can_be():

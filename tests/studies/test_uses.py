@@ -189,11 +189,11 @@ def related(n: int, seed: int) -> pd.DataFrame:
 
 
 def test_what_training_watches_stands_between_shuffled_and_other_real_rows():
-    train, val, like, mixed = related(3000, 0), related(1500, 1), related(2000, 2), related(2000, 2)
+    train, val, like, mixed = related(8000, 0), related(1500, 1), related(6000, 2), related(6000, 2)
     for i, name in enumerate(mixed):
         mixed[name] = mixed[name].sample(frac=1, random_state=i).to_numpy()
     (good,), (bad,) = (watched_score(SCHEMA, val, train, made, 0) for made in (like, mixed))
-    assert good.floor is not None and good.ceiling is not None and good.n == 1000
+    assert good.floor is not None and good.ceiling is not None and good.n == 5000
     assert good.value == pytest.approx(good.ceiling, abs=0.02) and bad.value == pytest.approx(good.floor, abs=0.02)
     assert good.ceiling > good.floor + 0.2
     (none,) = watched_score(SCHEMA, val.head(0), train, like, 0)

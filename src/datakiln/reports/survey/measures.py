@@ -73,6 +73,7 @@ CURVES = {  # what a run watches while it trains, and the figures whose mean giv
     "table": ("val/fidelity", ("watch/fidelity",)),
     "series": ("val/autocorrelation", ("watch/autocorrelation",)),
 }
+UNWATCHED = "its quality was not watched from early on, or has no floor and ceiling that chance leaves apart"
 FIRST = 1 / 3  # of the time of all models, by which a curve must have begun
 COLLAPSED = {"image": "recall", "table": "fidelity/beta_recall"}  # diversity by which a collapse is told
 LEAST = 0.1  # share of what real data has of it, below which a run has collapsed
@@ -309,6 +310,8 @@ def efficiency(cell: Cell, others: Sequence[Cell]) -> list[Measured]:
         scores = [score_of(run, stem) for stem in figures]
         ends = [references([one])[:2] for one in scores if one is not None]
         floor, ceiling = (_mean([end[side] for end in ends]) for side in (0, 1))
+        if any(one is not None and one.decides is False for one in scores):
+            continue  # places between ends that chance covers are chance
         curve = curve_of(run, watched)
         if floor is None or ceiling is None or floor == ceiling or not curve or curve[0][0] > FIRST * horizon:
             continue
@@ -329,7 +332,7 @@ def efficiency(cell: Cell, others: Sequence[Cell]) -> list[Measured]:
             high=1.0,
         )
         if areas
-        else lacking(cell, dimension, name, "its quality was not watched from early on, or has no floor and ceiling")
+        else lacking(cell, dimension, name, UNWATCHED)
     ]
     found.append(_cost(cell, others, "samples a CPU-second", sampled_per_second, "higher"))
     found.append(_cost(cell, others, "peak memory in MB", lambda run: run.result.peak_memory_mb, "lower"))

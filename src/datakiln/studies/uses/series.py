@@ -76,7 +76,7 @@ def validation_windows(data: SeriesData, sets: SeriesSets) -> Floats:
 def watched_score(sets: SeriesSets, val: Floats, seed: int) -> list[Score]:
     """What training has watched, again, between what shuffled and other real windows come to, of as many.
 
-    The floor are training windows, the steps of each in an order of chance.
+    The floor are steps of all training windows in an order of chance: within a window they would still be near.
     """
     if len(val) < LEAST_WINDOWS or val.shape[2] != sets.train.shape[2]:
         return [not_computed(WATCHED, f"fewer than {LEAST_WINDOWS} windows of validation")]
@@ -87,9 +87,9 @@ def watched_score(sets: SeriesSets, val: Floats, seed: int) -> list[Score]:
     rng, floors, ceilings = np.random.default_rng([seed, 57]), [], []
     for _ in range(DEALS):
         some = sets.train[rng.permutation(len(sets.train))[:WATCHED_WINDOWS]]
-        order = rng.random(some.shape[:2]).argsort(axis=1)
+        steps = some.reshape(-1, some.shape[2])
         ceilings.append(far(some))
-        floors.append(far(np.take_along_axis(some, order[:, :, None], axis=1)))
+        floors.append(far(steps[rng.permutation(len(steps))].reshape(some.shape)))
     made = sets.synthetic[:WATCHED_WINDOWS]
     note = f"at most {WATCHED_WINDOWS} windows beside {len(val):,} of validation"
     return [between(WATCHED, far(made), "lower", floors, ceilings, high=None, n=len(made), note=note)]

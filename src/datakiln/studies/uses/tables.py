@@ -32,7 +32,7 @@ DRAWN, LEAST = 400, 20  # rows drawn for each, and rows below which nothing is t
 DEALS = 8  # of real rows, for floors and ceilings
 FILLED, SCORED, BESIDE = 300, 1000, 5000  # rows filled, scored, and training rows that they are compared with
 HIDDEN, FILLINGS, SHUFFLED, SHUFFLES = 0.2, 5, 0.3, 5
-WATCHED, WATCHED_ROWS = "watch/fidelity", 1000
+WATCHED, WATCHED_ROWS = "watch/fidelity", 5000  # as many as sweep=survey watches: pairs of fewer rows are mostly chance
 CONTROL = ("control/met", "control/rest_error")
 
 
