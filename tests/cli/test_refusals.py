@@ -151,6 +151,8 @@ def test_bases_of_data_sets_are_no_choices():
 
 def test_an_option_that_another_choice_of_the_same_class_brings():
     assert unknown_option("conditional", ["model=vae", "conditional=true"]).endswith("choose model=cvae")
+    told = unknown_option("metrics.table.membership", ["sweep=survey", "~metrics.table.membership"])
+    assert told == "~metrics.table.membership: it is null already; leave this option out"
     told = unknown_option("model.conditional", ["model=vae", "model.conditional=true"])
     assert "+model.conditional=VALUE" in told and told.endswith("or model=cvae")
 

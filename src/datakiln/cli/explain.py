@@ -69,6 +69,8 @@ def unknown_option(key: str, argv: Sequence[str] = (), config_name: str = "train
     for group, current in chosen.items():
         for name in set(current) & set(choices.names(group, folders)):
             known |= choices.keys(group, name, folders)
+    if key in known and f"~{key}" in argv:
+        return f"~{key}: it is null already; leave this option out"
     if key in choices.groups(folders):
         taken = " ".join(f"{group}={','.join(chosen[group])}" for group in ("model", "data") if group in chosen)
         return f"{key}= is no choice of {taken}"
