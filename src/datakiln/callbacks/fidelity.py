@@ -6,6 +6,7 @@ import lightning as L
 import pandas as pd
 
 from datakiln.callbacks.table_watch import TableWatch
+from datakiln.callbacks.turns import check_turns
 from datakiln.data.tables.tables import TableData
 from datakiln.metrics.tables.fidelity import quick_fidelity
 
@@ -29,9 +30,7 @@ class TableFidelity(TableWatch):
         self, data: TableData, every: int = 25, rows: int = 1000, seed: int = 0, times: int | None = None
     ) -> None:
         """See the class."""
-        for name, value in (("every", every), ("times", times)):
-            if value is not None and value < 1:
-                raise ValueError(f"watch.table.fidelity.{name}={value} must be at least 1")
+        check_turns("watch.table.fidelity", every, times)
         super().__init__(data, every, seed, times)
         self.real, self.rows = data.frames["val"], rows
         judged = [field.name for field in self.codec.schema.fields if field.is_numeric or field.is_choice]

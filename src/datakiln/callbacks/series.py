@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from datakiln.callbacks.making import examples_of
-from datakiln.callbacks.turns import is_due
+from datakiln.callbacks.turns import check_turns, is_due
 from datakiln.data.series.series import SeriesData
 from datakiln.metrics.series.quick import quick_distances
 from datakiln.metrics.series.sets import matrix, names_of, windows
@@ -33,9 +33,7 @@ class SeriesFidelity(L.Callback):
         self, data: SeriesData, every: int = 25, sequences: int = 200, seed: int = 0, times: int | None = None
     ) -> None:
         """See the class."""
-        for name, value in (("every", every), ("times", times)):
-            if value is not None and value < 1:
-                raise ValueError(f"watch.series.fidelity.{name}={value} must be at least 1")
+        check_turns("watch.series.fidelity", every, times)
         self.data, self.every, self.sequences, self.seed, self.times = data, every, sequences, seed, times
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

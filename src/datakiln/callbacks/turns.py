@@ -5,6 +5,13 @@ from __future__ import annotations
 import lightning as L
 
 
+def check_turns(option: str, every: int, times: int | None) -> None:
+    """Refuses turns that would never come; raises `ValueError` with the full name of the option."""
+    for name, value in (("every", every), ("times", times)):
+        if value is not None and value < 1:
+            raise ValueError(f"{option}.{name}={value} must be at least 1")
+
+
 def is_due(trainer: L.Trainer, every: int, times: int | None) -> bool:
     """Whether to measure after this epoch of training: every so many of them, or so many times in all, and at the end.
 

@@ -57,7 +57,11 @@ def tested(job: Job) -> list[Score]:
     torch.manual_seed(int(job.cfg.seed))
     tester.test(model, job.data.test_dataloader(), verbose=False)
     measured = {name: value for name, value in model.fresh.items() if name.startswith("test/")}
-    note = "" if few is None else f"of the first {counted(few, 'batch', 'batches')} of test data alone: budget="
+    note = (
+        ""
+        if few is None
+        else f"of the first {counted(few, 'batch', 'batches')} of test data alone, as short as the budget's validation"
+    )
     return [Score(name, value, model.directions.get(name[5:], "none"), note=note) for name, value in measured.items()]
 
 
