@@ -35,6 +35,7 @@ from datakiln.wording import counted
 
 CROP_MARGIN = 8  # pictures that are cropped at random are kept larger by one part in this many: 72 px for 64
 DTYPES = {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch.float64}
+UNSEEN = 4  # times the training batch, of pictures that nothing is learnt from
 Split = Literal["train", "val", "test"]
 MOST_JUDGED = 10_000  # synthetic pictures, unless more are asked for
 
@@ -280,13 +281,21 @@ class ImageData(GenerativeData):
             return PoissonImageLoader(*self.poisson, *shown)
         return self.loader("train", self.batch_size, shuffle=True)
 
+    @property
+    def unseen_batch(self) -> int:
+        """Pictures of a batch that nothing is learnt from: more than of one that is, as memory allows.
+
+        But few enough that a model which is slow for a picture can be measured on one batch in a short `budget=`.
+        """
+        return max(self.batch_size, min(self.codec.chunk, UNSEEN * self.batch_size))
+
     def val_dataloader(self) -> ImageLoader:
-        """Validation batches: nothing is learnt from them, so they may be larger."""
-        return self.loader("val", max(self.batch_size, self.codec.chunk), shuffle=False)
+        """Validation batches, of `unseen_batch` pictures."""
+        return self.loader("val", self.unseen_batch, shuffle=False)
 
     def test_dataloader(self) -> ImageLoader:
-        """Test batches."""
-        return self.loader("test", max(self.batch_size, self.codec.chunk), shuffle=False)
+        """Test batches, of `unseen_batch` pictures."""
+        return self.loader("test", self.unseen_batch, shuffle=False)
 
     @property
     def fingerprint(self) -> tuple[str, str]:
