@@ -213,6 +213,23 @@ def test_hidden_states_are_shown_beside_the_latent_space_and_have_no_score(tmp_p
     assert named(found, "latent space", "latent/probe_r2").why
 
 
+@pytest.mark.parametrize("floor", [0.0, None], ids=["as tables have it", "as series have none"])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.51, 1.0])
+def test_copies_count_against_and_their_absence_does_not_count(tmp_path, share, floor):
+    leave(tmp_path, "tvae", 0, 0.75)
+    path = next(tmp_path.glob("*/result.json"))
+    result = RunResult.load(path)
+    real = [0.0, 0.02]
+    result.figures.append(Score("privacy/copies", share, "lower", floor=floor, ceiling=0.01, ceiling_range=real))
+    result.save(path)
+    found = named(measure(cells_of(collect([tmp_path])[0])), "diversity", "privacy/copies")
+    assert found.values == {0: share} and (found.floor, found.ceiling) == (1.0, 0.02)
+    if share <= 0.02:
+        assert found.score is None and "only count against" in found.blind
+    else:
+        assert found.score == pytest.approx(1 + 9 * (1 - share) / 0.98)
+
+
 def test_a_use_that_is_not_offered_beats_nothing_and_one_not_measured_is_left_out(tmp_path):
     leave(tmp_path, "tvae", 0, 0.75)
     path = next(tmp_path.glob("*/result.json"))

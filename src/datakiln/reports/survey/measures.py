@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from datakiln.reports.comparison import Run
@@ -79,6 +79,8 @@ COLLAPSED = {"image": "recall", "table": "fidelity/beta_recall"}  # diversity by
 LEAST = 0.1  # share of what real data has of it, below which a run has collapsed
 UNEQUAL = ("gain/", "uses/balancing")  # how the names of figures begin of which the page says this
 TERMS = "no equal terms: the generator has seen all training examples, the learner some"
+COPIES = ("memorisation/copies", "privacy/copies")
+FRESH = "no more copies than among real data: they only count against"
 HIDDEN, UNLIKE = "latent/hidden_probe", "hidden states are no latents"
 UNASKED = "its runs had no measure_uses=true, or this program measures none of it on such data"
 
@@ -200,6 +202,8 @@ def figure(cell: Cell, dimension: str, stem: str) -> Measured:
     if not values:
         why = next((one.why for one in scores.values() if one.why), "no run with the default rate has this figure")
         return lacking(cell, dimension, stem, why)
+    if stem in COPIES:
+        return copied(cell, dimension, stem, scores)
     floor, ceiling, reference = references(list(scores.values()))
     reference = f"{reference}; {TERMS}" if stem.startswith(UNEQUAL) else reference
     blind = "chance alone covers floor to ceiling" if any(one.decides is False for one in scores.values()) else ""
@@ -215,6 +219,22 @@ def figure(cell: Cell, dimension: str, stem: str) -> Measured:
         cell, dimension, stem, values, floor, ceiling, reference, some.better, runs, "", blind, known or None, some.low,
         some.high,
     )  # fmt: skip
+
+
+def copied(cell: Cell, dimension: str, stem: str, scores: Mapping[int, Score]) -> Measured:
+    """The share of copies: between a generator that only copies and real data, and no merit where there are no more.
+
+    Its naive floor copies nothing, so that it would hide a generator that does; and whoever makes its own examples
+    would be told diverse by it, however alike they are.
+    """
+    values: dict[int | None, float] = {seed: one.value for seed, one in scores.items() if one.value is not None}
+    usual = [max(one.ceiling, *(one.ceiling_range or ())) for one in scores.values() if one.ceiling is not None]
+    real = statistics.median(usual) if usual else 0.0
+    reference = "nothing but copies, the most among real data" if usual else "nothing but copies, none"
+    blind = FRESH if statistics.median(values.values()) <= real else ""
+    return Measured(
+        cell, dimension, stem, values, 1.0, real, reference, "lower", tuple(cell.runs), "", blind, None, 0.0, 1.0
+    )
 
 
 def own_place(one: Score) -> float | None:
