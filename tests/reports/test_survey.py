@@ -15,7 +15,7 @@ import pytest
 from datakiln.cli.survey_sweeper import length, rates
 from datakiln.errors import UserError
 from datakiln.reports.comparison import Failure, collect
-from datakiln.reports.survey.cells import Cell, cells_of, curve_of, family_of
+from datakiln.reports.survey.cells import Cell, cells_of, family_of
 from datakiln.reports.survey.measures import DIMENSIONS, Measured, measure
 from datakiln.reports.survey.opinion import OPINIONS, standing
 from datakiln.reports.survey.page import survey_of, write_survey
@@ -30,6 +30,7 @@ from datakiln.reports.survey.scale import (
     score,
     spearman,
 )
+from datakiln.reports.watched import Curve, curve_of, watched_plots
 from datakiln.results import NOT_OFFERED, Objective, RunResult, Score, Source
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -161,11 +162,32 @@ def test_a_curve_that_no_run_wrote_is_not_measured(tmp_path, row):
     folder = leave(tmp_path, "tvae", 0, 0.75)
     (run,), _ = collect([tmp_path])
     (folder / "metrics.csv").write_text("step,val/fidelity\n5,0.5\n")
-    assert curve_of(run, "val/fidelity") == [(5.0, 0.5)]
-    (folder / "metrics.csv").write_text("step,val/fid/a/n500,val/fid/a/n2000\n2,9.0,\n3,,\n5,,8.0\n")
-    assert curve_of(run, "val/fid") == [(2.0, 9.0), (5.0, 8.0)], "of few samples first, of all of them later"
+    assert curve_of(run, "val/fidelity") == Curve([(5.0, 0.5)])
+    (folder / "metrics.csv").write_text(
+        "step,val/fid/a/n500,val/fid/a/n1900,val/fid/a/n2000\n1,9.0,,\n2,,7.0,\n3,,,\n5,,,8.0\n"
+    )
+    assert curve_of(run, "val/fid") == Curve([(2.0, 7.0), (5.0, 8.0)], 2000), "an FID of far fewer is another figure"
     (folder / "metrics.csv").write_text(f"step,val/fidelity\n{row}\n")
-    assert curve_of(run, "val/fidelity") == []
+    assert curve_of(run, "val/fidelity") == Curve([])
+
+
+def test_an_fid_of_few_samples_stands_between_no_ends_and_is_told_in_the_plot(tmp_path):
+    for model, n in (("ctgan", 128), ("tvae", 2000)):
+        folder = leave(tmp_path, model, 0, 0.75)
+        result = json.loads((folder / "result.json").read_text())
+        fid = {**result["figures"][0], "name": f"fid/a/n{n}", "value": 50.0, "floor": 100.0, "ceiling": 0.0}
+        result |= {"figures": [fid], "n_synthetic": 2500}
+        (folder / "result.json").write_text(json.dumps(result))
+        (folder / "metrics.csv").write_text(f"step,val/fid/a/n{n}\n1,90.0\n5,60.0\n10,50.0\n")
+    cells = cells_of(collect([tmp_path])[0])
+    found = {cell.model: named(measure(cells), "computational efficiency", "area", cell.model) for cell in cells}
+    assert found["tvae"].median == pytest.approx(0.1 * 0.4 + 0.4 * 0.5 + 0.5 * 0)  # from 1, 5 and 10 seconds of 10
+    assert found["ctgan"].median is None and "too few samples" in found["ctgan"].why
+    (plot,) = watched_plots({cell.model: cell.runs for cell in cells})
+    lines = {series.label: series.line for series in plot.series}
+    assert set(lines) == {"ctgan (n = 128)", "tvae"} and len(lines["tvae"].split()) == 3
+    assert plot.x_ticks[0].text == "0" and plot.figure == "val/fid"
+    assert not watched_plots({"tvae": []})
 
 
 def test_a_steady_trainer_and_one_that_diverges_and_collapses(tmp_path):
@@ -219,8 +241,11 @@ def test_copies_count_against_and_their_absence_does_not_count(tmp_path, share, 
     leave(tmp_path, "tvae", 0, 0.75)
     path = next(tmp_path.glob("*/result.json"))
     result = RunResult.load(path)
-    real = [0.0, 0.02]
-    result.figures.append(Score("privacy/copies", share, "lower", floor=floor, ceiling=0.01, ceiling_range=real))
+    if floor is None:  # and no repeated draws of real ones
+        real = Score("privacy/copies", share, "lower", ceiling=0.02)
+    else:
+        real = Score("privacy/copies", share, "lower", floor=floor, ceiling=0.01, ceiling_range=[0.0, 0.02])
+    result.figures.append(real)
     result.save(path)
     found = named(measure(cells_of(collect([tmp_path])[0])), "diversity", "privacy/copies")
     assert found.values == {0: share} and (found.floor, found.ceiling) == (1.0, 0.02)

@@ -12,7 +12,8 @@ from pathlib import Path
 from datakiln.errors import UserError, near
 from datakiln.reports.groups import COSTS, REFERENCES, Comparison, Failure, Group, Run
 from datakiln.reports.page import render, write_text
-from datakiln.reports.sweep_plots import sweep_plots
+from datakiln.reports.sweep_plots import COLOURS, sweep_plots
+from datakiln.reports.watched import watched_plots
 from datakiln.results import Better, RunResult, headlines
 from datakiln.storage import small_text
 
@@ -157,9 +158,20 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         id(group): strip for groups in comparison.by_data.values() for group, strip in _strips(comparison, groups)
     }
     plots = {data: sweep_plots(comparison, groups) for data, groups in comparison.by_data.items()}
+    watched = {data: watched_plots(_lines(comparison, groups)) for data, groups in comparison.by_data.items()}
     shown = {"comparison": comparison, "strips": strips, "plots": plots, "references": REFERENCES, "id": id}
+    shown |= {"watched": watched}
     write_text(render("comparison.html", **shown), page)
     return [table, page]
+
+
+def _lines(comparison: Comparison, groups: Sequence[Group]) -> dict[str, list[Run]]:
+    """Runs of one data set by model, or by group where there is one model; none where these would be too many."""
+    is_of_models = "model" in comparison.keys and len({group.key["model"] for group in groups}) > 1
+    found: dict[str, list[Run]] = {}
+    for group in groups:
+        found.setdefault(group.key["model"] if is_of_models else group.label, []).extend(group.runs)
+    return found if len(found) <= 2 * COLOURS else {}
 
 
 def csv_text(comparison: Comparison) -> str:

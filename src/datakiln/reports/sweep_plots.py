@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from datakiln.reports.groups import Comparison, Group
+from datakiln.results import Better
 from datakiln.wording import brief
 
 WIDTH, HEIGHT = 360, 230  # of the drawing, in its own units
@@ -39,6 +40,7 @@ class Series:
         line: Points of the medians as SVG has them; "" where no line is drawn.
         band: Outline of the range over seeds; "" where each value has one run.
         medians: Places (x, y) of medians over a choice.
+        is_dashed: Whether its line is, as there are more series than colours.
         end: Where its name is written beside its last point, and the name; None where it stands in a legend.
     """
 
@@ -48,6 +50,7 @@ class Series:
     line: str = ""
     band: str = ""
     medians: list[tuple[float, float]] = field(default_factory=list)
+    is_dashed: bool = False
     end: tuple[float, float, str] | None = None
 
 
@@ -63,6 +66,7 @@ class Plot:
         series: See `Series`.
         x_ticks: Of the option's axis.
         y_ticks: Of the figure's axis.
+        better: Which way the figure is better, where the plot knows.
     """
 
     option: str
@@ -72,6 +76,7 @@ class Plot:
     series: list[Series]
     x_ticks: list[Tick]
     y_ticks: list[Tick]
+    better: Better = "none"
 
 
 def sweep_plots(comparison: Comparison, groups: Sequence[Group]) -> list[Plot]:
@@ -103,7 +108,7 @@ def _cost_plot(groups: Sequence[Group], figure: str) -> Plot | None:
     if len(costs) < 2 or min(costs) <= 0.0 or min(costs) == max(costs):
         return None
     x, x_ticks, is_log = _numeric_axis([f"{cost:.3g}" for cost in costs])
-    y, y_ticks = _value_axis([value for points in lines.values() for _, value in points])
+    y, y_ticks = value_axis([value for points in lines.values() for _, value in points])
     series = []
     for i, (model, points) in enumerate(sorted(lines.items())):
         middle = sorted((x(f"{cost:.3g}"), y(value)) for cost, value in points)
@@ -128,7 +133,7 @@ def _plot(groups: Sequence[Group], key: str, others: Sequence[str], figure: str)
     if len(lines) > MOST_SERIES:  # as of a random search: what else varies is told by the table
         lines = {"": measured}
     x, x_ticks, is_log = _numeric_axis(values) if is_numeric else _choice_axis(values)
-    y, y_ticks = _value_axis([v for group in measured for v in group.figures[figure].values])
+    y, y_ticks = value_axis([v for group in measured for v in group.figures[figure].values])
     series = [
         _series(label, colour, found, key, figure, x, y, is_numeric, len(lines))
         for colour, (label, found) in enumerate(lines.items())
@@ -201,7 +206,8 @@ def _choice_axis(values: Sequence[str]) -> tuple[Callable[[str], float], list[Ti
     return place, [Tick(place(value), _cut(value, min(longest, LONGEST_LABEL)), value) for value in order], False
 
 
-def _value_axis(values: Sequence[float]) -> tuple[Callable[[float], float], list[Tick]]:
+def value_axis(values: Sequence[float]) -> tuple[Callable[[float], float], list[Tick]]:
+    """Where a value is drawn, and the marks of its axis, which is logarithmic where values differ by so much."""
     low, high = min(values), max(values)
     is_log = low > 0 and high / low >= LOG_FROM**2
     scale = math.log if is_log else float
@@ -215,7 +221,7 @@ def _value_axis(values: Sequence[float]) -> tuple[Callable[[float], float], list
     if is_log:
         marks = [math.exp(start + (end - start) * part) for part in (0.06, 0.35, 0.65, 0.94)]
     else:
-        step = _round_step((end - start) / 3)
+        step = round_step((end - start) / 3)
         first = math.ceil(start / step)
         marks = [step * k for k in range(first, math.floor(end / step) + 1)]
     if low == high:
@@ -223,7 +229,7 @@ def _value_axis(values: Sequence[float]) -> tuple[Callable[[float], float], list
     return place, [Tick(place(value), brief(value)) for value in marks]
 
 
-def _round_step(about: float) -> float:
+def round_step(about: float) -> float:
     """The largest of 1, 2 and 5 times a power of ten that is at most so much."""
     power = 10.0 ** math.floor(math.log10(about))
     return next(power * k for k in (5.0, 2.0, 1.0) if power * k <= about * (1 + 1e-9))

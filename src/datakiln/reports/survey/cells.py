@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +18,7 @@ FAMILIES = ("gan", "vae", "autoregressive", "flow", "diffusion", "statistical") 
 OTHER = "other"
 KINDS = {"image": ("swd", "fid", "judge"), "series": ("series",), "table": ("fidelity",)}  # first words of figures
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-MOST = 4_000_000  # bytes of a file of a run
+MOST = 4_000_000  # bytes of a config
 RATES = ("lr", "vae_lr")  # how the options of learning rates end
 
 
@@ -144,24 +142,3 @@ def _factor(run: Run, cell: Cell, seed: int) -> float | None:
 def score_of(run: Run, stem: str) -> Score | None:
     """The figure of that name, or the first whose path begins with it; None where the run has none."""
     return next((s for s in run.result.figures if s.name == stem or s.name.startswith(f"{stem}/")), None)
-
-
-def curve_of(run: Run, name: str) -> list[tuple[float, float]]:
-    """A figure while a run trained: CPU-seconds, which are shared out by updates, and its values.
-
-    Arguments:
-        run: The run.
-        name: A column of `metrics.csv`, or how its name begins: that of an FID ends with its n, which may change.
-    """
-    try:
-        rows = list(csv.DictReader(small_text(run.folder / "metrics.csv", 10 * MOST).splitlines()))
-        columns = [key for key in (rows[0] if rows else {}) if key == name or key.startswith(f"{name}/")]
-        steps = [int(row["step"]) for row in rows if row.get("step")]
-        values = [(row["step"], next((row[key] for key in columns if row.get(key)), None)) for row in rows]
-        points = [(int(step), float(value)) for step, value in values if step and value]
-    except (OSError, ValueError, TypeError, KeyError, csv.Error):
-        return []  # a table that is not as a run writes it: the curve is not measured
-    if not points or not run.result.fit_cpu_seconds:
-        return []
-    per_step = run.result.fit_cpu_seconds / max(*steps, run.result.n_steps, 1)
-    return [(step * per_step, value) for step, value in points if math.isfinite(value)]

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from datakiln.reports.comparison import Run
-from datakiln.reports.survey.cells import Cell, curve_of, score_of
+from datakiln.reports.survey.cells import Cell, score_of
 from datakiln.reports.survey.scale import area, interval, log_place, place, score
+from datakiln.reports.watched import ALIKE, curve_of
 from datakiln.results import NOT_OFFERED, Better, Score
 
 DIMENSIONS = (
@@ -73,7 +74,10 @@ CURVES = {  # what a run watches while it trains, and the figures whose mean giv
     "table": ("val/fidelity", ("watch/fidelity",)),
     "series": ("val/autocorrelation", ("watch/autocorrelation",)),
 }
-UNWATCHED = "its quality was not watched from early on, or has no floor and ceiling that chance leaves apart"
+UNWATCHED = (
+    "its quality was not watched from early on, or of too few samples, or has no floor and ceiling that chance leaves"
+    " apart"
+)
 FIRST = 1 / 3  # of the time of all models, by which a curve must have begun
 COLLAPSED = {"image": "recall", "table": "fidelity/beta_recall"}  # diversity by which a collapse is told
 LEAST = 0.1  # share of what real data has of it, below which a run has collapsed
@@ -228,7 +232,7 @@ def copied(cell: Cell, dimension: str, stem: str, scores: Mapping[int, Score]) -
     would be told diverse by it, however alike they are.
     """
     values: dict[int | None, float] = {seed: one.value for seed, one in scores.items() if one.value is not None}
-    usual = [max(one.ceiling, *(one.ceiling_range or ())) for one in scores.values() if one.ceiling is not None]
+    usual = [max([one.ceiling, *(one.ceiling_range or ())]) for one in scores.values() if one.ceiling is not None]
     real = statistics.median(usual) if usual else 0.0
     reference = "nothing but copies, the most among real data" if usual else "nothing but copies, none"
     blind = FRESH if statistics.median(values.values()) <= real else ""
@@ -333,9 +337,12 @@ def efficiency(cell: Cell, others: Sequence[Cell]) -> list[Measured]:
         if any(one is not None and one.decides is False for one in scores):
             continue  # places between ends that chance covers are chance
         curve = curve_of(run, watched)
-        if floor is None or ceiling is None or floor == ceiling or not curve or curve[0][0] > FIRST * horizon:
+        is_early = bool(curve.points) and curve.points[0][0] <= FIRST * horizon
+        if floor is None or ceiling is None or floor == ceiling or not is_early:
             continue
-        clipped = [(at, min(max((value - floor) / (ceiling - floor), 0.0), 1.0)) for at, value in curve]
+        if curve.n is not None and run.result.n_synthetic >= ALIKE * curve.n:
+            continue  # an FID of so few samples is worse by its bias alone than the ends it would stand between
+        clipped = [(at, min(max((value - floor) / (ceiling - floor), 0.0), 1.0)) for at, value in curve.points]
         areas[run.result.seed] = area(clipped, horizon)
     found = [
         Measured(

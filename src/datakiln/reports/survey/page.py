@@ -16,6 +16,8 @@ from datakiln.reports.survey.cells import FAMILIES, OTHER, Cell, cells_of
 from datakiln.reports.survey.measures import DIMENSIONS, Measured, measure
 from datakiln.reports.survey.opinion import JUDGED, Agreement, Standing, agreement, in_all, opinion, standing
 from datakiln.reports.survey.scale import interval
+from datakiln.reports.sweep_plots import Plot
+from datakiln.reports.watched import watched_plots
 
 TITLES = {"gan": "GAN", "vae": "VAE"} | {name: name for name in (*FAMILIES[2:], OTHER)}
 HEADS = ("dimension", "family", "model", "data", "kind", "measure", "median", "lowest", "highest", "low 95 %",
@@ -97,6 +99,10 @@ class Survey:
     def stand_ins(self) -> list[str]:
         """Data sets that stand in for real ones."""
         return list(dict.fromkeys(cell.data for cell in self.cells if any(r.result.stand_in for r in cell.all_runs)))
+
+    def watched(self, data: str) -> list[Plot]:
+        """Quality against time: the runs with the default rate of each model."""
+        return watched_plots({cell.model: cell.runs for cell in self.cells if cell.data == data and cell.runs})
 
     def seconds(self, cell: Cell) -> tuple[float, float] | None:
         """Least and most CPU-seconds of training that the runs of a cell measured."""
