@@ -223,19 +223,24 @@ class Traits:
         deals: Whether a metric of pictures looks at their features only, so that it costs little to ask it again of
             pictures dealt anew, which shows what chance gives.
         decides: Whether real pictures should beat naive ones: in what is about memory they do not.
+        evenly: Whether a metric of series is asked of as many synthetic windows as there are unseen ones: it falls as
+            their number grows, so that a larger sample would seem better than its ceiling.
     """
 
     figures: tuple[str, ...]
     plan: Plan | None = None
     deals: bool = False
     decides: bool = True
+    evenly: bool = False
 
 
-def metric(*figures: str, plan: Plan | None = None, deals: bool = False, decides: bool = True) -> Callable[[F], F]:
+def metric(
+    *figures: str, plan: Plan | None = None, deals: bool = False, decides: bool = True, evenly: bool = False
+) -> Callable[[F], F]:
     """Decorates a metric with its `Traits`; a metric without them is named after its module and function."""
 
     def mark(function: F) -> F:
-        function.traits = Traits(figures, plan, deals, decides)  # type: ignore[attr-defined]
+        function.traits = Traits(figures, plan, deals, decides, evenly)  # type: ignore[attr-defined]
         return function
 
     return mark

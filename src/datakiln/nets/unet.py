@@ -73,7 +73,7 @@ class UNet(nn.Module):
         self.normalise = nn.GroupNorm(GROUPS, width)
         self.leave = nn.Conv2d(width, (outputs or shape[0]) * self.patch**2, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
-        self.activations = width * -((-shape[1] // self.patch) ** 2)
+        self.activations = width * (-(-shape[1] // self.patch)) ** 2
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:

@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from datakiln.console import Console
 from datakiln.data.pictures.files import BadPicture, read_picture, square
 from datakiln.data.pictures.finding import find_pictures
 from datakiln.errors import UserError
-from datakiln.sampling.pictures import is_sample, note, to_image
+from datakiln.sampling.pictures import to_image
+from datakiln.sampling.pictures_to_pictures import Folder, Pixels
 from datakiln.sampling.synthesizer import Synthesizer
-from datakiln.sampling.unfinished import UnfinishedFolder
 from datakiln.spec import PLAIN, Sampling
 from datakiln.storage import replacing
 from datakiln.wording import counted
@@ -51,14 +52,14 @@ def fill_folder(
         UserError: No usable picture, a mask of another size or that hides nothing, or files that would be lost.
     """
     synthesizer.model.check_options(options)
-    hidden = read_mask(mask, synthesizer.codec.spec.shape)
+    hidden, read = read_mask(mask, synthesizer.codec.spec.shape), own_side(synthesizer)
 
-    def drawn(pixels: list[np.ndarray], seeds: tuple[int, int]) -> np.ndarray:
-        return synthesizer.complete(np.stack(pixels), hidden, seeds, options)
+    def make(pictures: Pixels, first: int) -> list[list[np.ndarray]]:
+        return [[one] for one in synthesizer.complete(np.stack(pictures), hidden, (seed, first), options)]
 
-    asked = {"seed": seed, "from": str(source), "mask": str(mask), **options.given()}
-    made, left = _write_folder(synthesizer, source, out, "fill", asked, own_side(synthesizer), drawn, overwrite)
-    return f"{counted(made, 'picture')} filled, {100 * hidden.mean():.0f} % of each drawn{left_out(left)};"
+    folder = Folder(synthesizer, source, out, "fill", {"seed": seed, "mask": str(mask), **options.given()}, overwrite)
+    made = folder.write(make, lambda path: read(read_picture(path)[0]))
+    return f"{made} filled, {100 * hidden.mean():.0f} % of each drawn{folder.left_out};"
 
 
 def upscale_folder(
@@ -95,62 +96,18 @@ def upscale_folder(
             raise BadPicture(f"has {own} px, of which the model's {side} are no multiple")
         return square(picture, own, synthesizer.codec.spec.shape[0])
 
-    def drawn(pixels: list[np.ndarray], seeds: tuple[int, int]) -> np.ndarray:
-        found = np.empty((len(pixels), *synthesizer.codec.spec.shape), dtype=np.uint8)
-        for own in sorted({len(picture[0]) for picture in pixels}):
-            rows = [i for i, picture in enumerate(pixels) if len(picture[0]) == own]
-            found[rows] = synthesizer.enlarge(np.stack([pixels[i] for i in rows]), condition, (*seeds, own), options)
-        return found
+    def make(pictures: Pixels, first: int) -> list[list[np.ndarray]]:
+        found = np.empty((len(pictures), *synthesizer.codec.spec.shape), dtype=np.uint8)
+        for own in sorted({len(picture[0]) for picture in pictures}):
+            rows, seeds = [i for i, one in enumerate(pictures) if len(one[0]) == own], (seed, first, own)
+            found[rows] = synthesizer.enlarge(np.stack([pictures[i] for i in rows]), condition, seeds, options)
+        return [[one] for one in found]
 
     told = {"condition": {name: str(value) for name, value in condition.items()}} if condition else {}
-    asked = {"seed": seed, "from": str(source), "upscale": side, **told, **options.given()}
-    made, left = _write_folder(synthesizer, source, out, "upscale", asked, small, drawn, overwrite)
-    return f"{counted(made, 'picture')} drawn at {side} px{left_out(left)};"
-
-
-def _write_folder(
-    synthesizer: Synthesizer,
-    source: Path,
-    out: Path,
-    option: str,
-    asked: dict[str, Any],
-    read: Callable[[Image.Image], np.ndarray],
-    drawn: Callable[[list[np.ndarray], tuple[int, int]], np.ndarray],
-    overwrite: bool,
-) -> tuple[int, list[str]]:
-    """Makes a picture of each of a folder, in pieces that an unfinished command goes on with.
-
-    Returns:
-        How many were made, and what was wrong with the others.
-    """
-    files, _, _ = find_pictures(source, labels=False, option=option)
-    names = [path.relative_to(source).with_suffix(".png") for path in files]
-    if len(set(names)) < len(names):  # a.jpg beside a.png
-        names = [path.relative_to(source).with_name(f"{path.name}.png") for path in files]
-    unfinished = UnfinishedFolder(out, {**asked, "n": len(files)}, len(files), "pictures", overwrite)
-    if unfinished.is_of_another:
-        told = f"out={out} holds an unfinished sample of another command"
-        raise UserError(f"{told}, as {unfinished.note.name} there says; give that one to go on, or overwrite=true")
-    taken = [name for name in names if (out / name).exists() and not (overwrite and is_sample(out / name))]
-    if taken and not unfinished.was_left:
-        raise UserError(f"out={out} holds {taken[0]} already; choose another folder, or overwrite=true for a sample's")
-    first, made, left, chunk = unfinished.done, 0, [], synthesizer.codec.chunk
-    first -= first % chunk  # pieces are drawn whole, so that a picture does not depend on where a command was stopped
-    with unfinished:
-        for start in range(0, len(files), chunk):
-            good, pixels, bad = read_all(files[start : start + chunk], read)
-            left += bad
-            made += len(good)
-            if pixels and start >= first:
-                for i, picture in zip(good, drawn(pixels, (int(asked["seed"]), start)), strict=True):
-                    path = out / names[start + i]
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    with replacing(path) as partial:
-                        to_image(picture).save(partial, format="PNG", pnginfo=note(asked))
-            unfinished.advance(min(start + chunk, len(files)))
-    if not made:
-        raise UserError(f"{option}={source}: no picture could be used ({left[0]})")
-    return made, left
+    asked = {"seed": seed, "side": side, **told, **options.given()}
+    folder = Folder(synthesizer, source, out, "upscale", asked, overwrite)
+    made = folder.write(make, lambda path: small(read_picture(path)[0]))
+    return f"{made} drawn at {side} px{folder.left_out};"
 
 
 def score_folder(synthesizer: Synthesizer, source: Path, out: str) -> str:
@@ -174,7 +131,8 @@ def score_folder(synthesizer: Synthesizer, source: Path, out: str) -> str:
     each = math.prod(synthesizer.codec.spec.shape)
     own = -synthesizer.picture_log_prob(synthesizer.sample(TYPICAL), (0, 0)) / (each * math.log(2))
     mean, deviation = float(own.mean()), max(float(own.std(ddof=1)), 1e-9)
-    for start in range(0, len(files), synthesizer.codec.chunk):
+    starts = range(0, len(files), synthesizer.codec.chunk)
+    for start in Console(stderr=True).tracked(starts, "score", len(starts)):
         good, pixels, bad = read_all(files[start : start + synthesizer.codec.chunk], own_side(synthesizer))
         left += bad
         if pixels:

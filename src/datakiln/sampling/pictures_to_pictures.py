@@ -227,6 +227,8 @@ class Folder:
     def write(self, make: Make, read: Callable[[Path], np.ndarray]) -> str:
         """Reads, makes and writes piece by piece; says how many pictures were read.
 
+        Pieces are drawn whole, so that a picture does not depend on where a command was stopped.
+
         Raises:
             UserError: None could be.
         """
@@ -248,7 +250,7 @@ class Folder:
                         self._save(i, made)
                 self.unfinished.advance(min(start + self.chunk, len(self.files)))
             if not done:
-                raise UserError(f"{self.option}={self.source}: no picture could be read ({self.bad[0]})")
+                raise UserError(f"{self.option}={self.source}: no picture could be used ({self.bad[0]})")
         return counted(done, "picture")
 
     def _save(self, i: int, made: Sequence[np.ndarray]) -> None:

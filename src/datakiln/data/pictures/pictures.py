@@ -103,6 +103,9 @@ class ImageData(GenerativeData):
             raise UserError("data.other_classes= is of the pictures of data.other=; give that too")
         if other is not None and partners:
             raise UserError("data.partners=true and data.other= are for different models; leave one of them out")
+        if labelled is not None and partners:
+            told = f"data.labelled={labelled} hides classes, and data.partners=true pairs pictures of a class"
+            raise UserError(f"{told}; set it to null")
         if batch_size < 2:
             raise UserError(f"batch_size={batch_size} must be at least 2: pictures are learnt in batches")
         if side is not None and (isinstance(side, bool) or not isinstance(side, int) or side < 2):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from datakiln.metrics.base import Figure, MetricError, metric, worst_first
-from datakiln.metrics.series.sets import Floats, SeriesSets
+from datakiln.metrics.series.sets import Floats, SeriesSets, spread
 
 TINY = 1e-9
 NEAREST = 500  # windows whose nearest ones are looked for
 NEIGHBOURS = 5  # how far a real window reaches, see `coverage`
 
 
-@metric("series/marginals", "series/changes")
+@metric("series/marginals", "series/changes", evenly=True)
 def marginals(data: SeriesSets) -> list[Figure]:
     """Kolmogorov-Smirnov distance of each column's values, and of its changes from step to step, on average."""
     found = []
@@ -24,7 +24,7 @@ def marginals(data: SeriesSets) -> list[Figure]:
     return found
 
 
-@metric("series/autocorrelation")
+@metric("series/autocorrelation", evenly=True)
 def autocorrelation(data: SeriesSets) -> list[Figure]:
     """Mean absolute difference of autocorrelations of all lags up to half a window, within columns."""
     real, made = autocorrelations(data.train), autocorrelations(data.synthetic)
@@ -42,7 +42,7 @@ def autocorrelation(data: SeriesSets) -> list[Figure]:
     ]
 
 
-@metric("series/correlation", "series/lagged_correlation")
+@metric("series/correlation", "series/lagged_correlation", evenly=True)
 def correlation(data: SeriesSets) -> list[Figure]:
     """Mean absolute difference of correlations of pairs of columns, at the same step and one step apart.
 
@@ -59,7 +59,7 @@ def correlation(data: SeriesSets) -> list[Figure]:
     return found
 
 
-@metric("series/spectrum")
+@metric("series/spectrum", evenly=True)
 def spectrum(data: SeriesSets) -> list[Figure]:
     """Mean absolute difference of the logarithms (base 10) of mean power spectra of windows, mean taken out."""
     real, made = _spectra(data.train), _spectra(data.synthetic)
@@ -70,7 +70,7 @@ def spectrum(data: SeriesSets) -> list[Figure]:
     ]
 
 
-@metric("series/clustering")
+@metric("series/clustering", evenly=True)
 def clustering(data: SeriesSets) -> list[Figure]:
     """Difference of the autocorrelation, one step apart, of the size of changes: whether calm and wild times last."""
     parts = {}
@@ -83,12 +83,12 @@ def clustering(data: SeriesSets) -> list[Figure]:
     ]
 
 
-@metric("series/lengths")
+@metric("series/lengths", decides=False)
 def lengths(data: SeriesSets) -> list[Figure]:
     """Kolmogorov-Smirnov distance of the lengths of sequences."""
     if not data.lengths:
         raise MetricError("sequences are cut into windows, or there is a single one")
-    real, made = data.lengths["train"], data.lengths["synthetic"]
+    real, made = data.lengths["train"], data.lengths["test" if data.is_real else "synthetic"]
     if real.min() == real.max():
         raise MetricError("all sequences are of one length")
     return [Figure("series/lengths", _distance(real.astype(float), made.astype(float)), "lower", n=len(made))]
@@ -98,7 +98,8 @@ def lengths(data: SeriesSets) -> list[Figure]:
 def nearest(data: SeriesSets) -> list[Figure]:
     """Share of synthetic windows that lie closer to a training window than to an unseen one, of equally many.
 
-    And the share that are a training window to the last digit. A model that has learnt by heart is far above one half.
+    And the share that are a training window to the last digit. Training windows beyond as many as there are unseen ones
+    are left out, so that copies of these are near to neither: the note says what a model that only copies would score.
     """
     train, test, made = data.scaled()
     if data.is_real:  # of real windows: one half of the unseen ones beside the other
@@ -111,13 +112,14 @@ def nearest(data: SeriesSets) -> list[Figure]:
     )
     share = float((own < other).mean() + 0.5 * (own == other).mean())
     copies = float((_nearest(made, train) < 1e-7).mean())
+    note = f"a copier would score about {0.5 + 0.5 * n / len(train):.2f}"
     return [
-        Figure("privacy/closer_to_train", share, "lower", ideal=0.5, n=len(made), is_share=True),
+        Figure("privacy/closer_to_train", share, "lower", ideal=0.5, n=len(made), is_share=True, note=note),
         Figure("privacy/copies", copies, "lower", n=len(made), is_share=True),
     ]
 
 
-@metric("series/coverage")
+@metric("series/coverage", evenly=True)
 def coverage(data: SeriesSets) -> list[Figure]:
     """Share of unseen windows that have a synthetic one within reach of their fifth neighbour (Naeem et al., 2020).
 
@@ -125,7 +127,7 @@ def coverage(data: SeriesSets) -> list[Figure]:
     one step is no other, and would leave every window a reach of its own. Of real windows training ones stand in.
     """
     train, test, made = data.scaled()
-    made = train if data.is_real else made
+    made = spread(train, len(test)) if data.is_real else made
     test = test[(at := np.linspace(0, len(test) - 1, min(NEAREST, len(test))).round().astype(int))]
     origin = data.origins["test"][at] if "test" in data.origins else np.stack([at, at * 0], axis=1)
     apart = (origin[:, None, 0] != origin[:, 0]) | (np.abs(origin[:, None, 1] - origin[:, 1]) >= test.shape[1])

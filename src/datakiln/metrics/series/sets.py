@@ -136,17 +136,19 @@ def evaluate_series(
         progress: Called with the name of each metric before it starts.
     """
     results: list[Result] = []
+    even = evened(sets)
     for function in metrics:
         if progress is not None:
             progress(traits(function).figures[0])
         start = time.perf_counter()
-        found, whys = _attempt(function, sets)
-        real, no_ceiling = _attempt(function, replace(sets, synthetic=sets.test))
+        shown = even if traits(function).evenly else sets
+        found, whys = _attempt(function, shown)
+        real, no_ceiling = _attempt(function, replace(shown, synthetic=shown.test))
         naive: dict[str, Figure] = {}
         no_floor: dict[str, str] = {}
         if traits(function).decides:
-            own = {name: origin for name, origin in sets.origins.items() if name != "synthetic"}
-            naive, no_floor = _attempt(function, replace(sets, synthetic=shuffled(sets), origins=own))
+            own = {name: origin for name, origin in shown.origins.items() if name != "synthetic"}
+            naive, no_floor = _attempt(function, replace(shown, synthetic=shuffled(shown), origins=own))
         seconds = time.perf_counter() - start
         results += [Result(name, None, why=f"not computed: {why}", seconds=seconds) for name, why in whys.items()]
         for name in found:
@@ -154,6 +156,19 @@ def evaluate_series(
             lacks = [f"no {side}: {reasons.get(name, '')}" for side, kept, reasons in sides if name not in kept]
             results.append(Result(name, found[name], real.get(name), naive.get(name), "; ".join(lacks), seconds))
     return results
+
+
+def spread(windows: Floats, n: int) -> Floats:
+    """So many of them, evenly spread, in order; all where there are no more."""
+    return windows if len(windows) <= n else windows[np.linspace(0, len(windows) - 1, n).round().astype(int)]
+
+
+def evened(sets: SeriesSets) -> SeriesSets:
+    """As many synthetic windows as unseen ones."""
+    n = min(len(sets.test), len(sets.synthetic))
+    cut = {name: spread(origin, n) if name != "train" else origin for name, origin in sets.origins.items()}
+    owners = {name: spread(own, n) if name == "test" else own for name, own in sets.owners.items()}
+    return replace(sets, test=spread(sets.test, n), synthetic=spread(sets.synthetic, n), origins=cut, owners=owners)
 
 
 def shuffled(sets: SeriesSets) -> Floats:

@@ -23,13 +23,15 @@ from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
 MOMENTUM = 0.02  # of the running mean and variance of the latents
 LEAST_VARIANCE = 1e-6
+NO_VELOCITY = 2.0  # mean square of noise minus data, both standardised
 
 
 class LatentDiffusion(FlowMatching):
     """A VAE of maps and flow matching in them.
 
     While training the loss is that of the running stage: the negative bound of the VAE in bits a dimension, its KL term
-    weighted by `beta`, or the squared error of the velocity. Outside training it is the latter in both stages.
+    weighted by `beta`, or the squared error of the velocity. Outside training it is the latter; while the VAE moves, so
+    that its latents have no fixed units, it is that of no velocity at all in standardised ones, and no epoch is better.
 
     Arguments:
         spec: A picture's spec.
@@ -86,10 +88,15 @@ class LatentDiffusion(FlowMatching):
             return self._vae_losses(batch.x)
         with torch.no_grad():
             mean, log_var = self.vae.encode(batch.x)
+            if not self.training and self.progress < self.vae_share:
+                return {"loss": mean.new_tensor(NO_VELOCITY), **self._reconstruction(mean, batch.x)}
             noise = torch.zeros_like(mean) if not self.training else torch.randn_like(mean)
             u = self._standardised(torch.addcmul(mean, noise, torch.exp(0.5 * log_var)))
-            figures = {} if self.training else {"reconstruction": -self._bits(self.vae.log_prob(mean, batch.x))}
+            figures = {} if self.training else self._reconstruction(mean, batch.x)
         return {"loss": self.error(u, self._labels(batch)), **figures}
+
+    def _reconstruction(self, mean: Tensor, x: Tensor) -> dict[str, Tensor]:
+        return {"reconstruction": -self._bits(self.vae.log_prob(mean, x))}
 
     def _vae_losses(self, x: Tensor) -> dict[str, Tensor]:
         mean, log_var = self.vae.encode(x)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datakiln.errors import UserError
+from datakiln.models.gan.labels import known_accuracy, known_entropy
 from datakiln.models.gan.picture_to_picture import PictureToPicture, variety
 from datakiln.nets.losses import LeastSquares
 from datakiln.nets.translators import Classifier, PatchCritic, Translator
@@ -115,7 +116,7 @@ class CycleGAN(PictureToPicture):
         if self.classifier is not None and batch.y is not None:
             logits = self.classifier(first)
             total = total + known_entropy(logits, batch.y)
-            figures["classifier_accuracy"] = (logits.argmax(dim=1) == batch.y)[batch.y >= 0].float().mean()
+            figures |= known_accuracy("classifier_accuracy", logits, batch.y)
         return {"loss": total, **figures}
 
     def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -197,9 +198,3 @@ class Buffer:
         old, new = kept[at], fresh[:count]
         self.kept = kept.index_copy(0, at, torch.where(swaps, new, old))
         return torch.cat([torch.where(swaps, old, new), fresh[count:]])
-
-
-def known_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    """Cross-entropy over the examples whose label is known; 0 where none is."""
-    total = F.cross_entropy(logits.float(), y, ignore_index=-1, reduction="sum")
-    return total / (y >= 0).sum().clamp(min=1)

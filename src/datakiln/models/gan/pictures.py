@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from datakiln.errors import UserError
 from datakiln.models.base import scaled
 from datakiln.models.gan.adversarial import AdversarialModel
+from datakiln.models.gan.labels import known_accuracy, known_entropy
 from datakiln.nets.conv import Conditional, Verdict, to_channels_last
 from datakiln.nets.diffaugment import build_diffaugment
 from datakiln.nets.losses import AdversarialLoss, r1_penalty
@@ -103,9 +103,9 @@ class ImageGAN(AdversarialModel, abc.ABC):
         loss = self.loss.critic(of_real.score, of_fake.score) + told.pop("loss", 0.0)
         figures = {**self._judged(of_real.score, of_fake.score), **penalties, **told}
         if y is not None and self.way == "acgan":
-            assert of_real.logits is not None
-            figures["class_accuracy"] = (of_real.logits.argmax(dim=1) == y)[y >= 0].float().mean()
-            loss = loss + self.label_weight * (_class_loss(of_real, y) + _class_loss(of_fake, y))
+            assert of_real.logits is not None and of_fake.logits is not None
+            figures |= known_accuracy("class_accuracy", of_real.logits, y)
+            loss = loss + self.label_weight * (known_entropy(of_real.logits, y) + known_entropy(of_fake.logits, y))
         for penalty in penalties.values():
             loss = loss + self.lazy * penalty
         return {"loss": loss, **figures}
@@ -140,7 +140,8 @@ class ImageGAN(AdversarialModel, abc.ABC):
                 real = self.critic(self.augment(batch.x), y).score
         loss = self.loss.generator(verdict.score, real) + self.latent_losses(verdict, z).get("loss", 0.0)
         if y is not None and self.way == "acgan":
-            loss = loss + self.label_weight * _class_loss(verdict, y)
+            assert verdict.logits is not None
+            loss = loss + self.label_weight * known_entropy(verdict.logits, y)
         return {"loss": loss}
 
     def protect(self, clip: float, sigma: float, expected: float) -> None:
@@ -194,9 +195,3 @@ def way_of(
     if not spec.classes:
         raise UserError("conditional needs pictures with classes: subfolders of data.path, or a labelled data set")
     return way, len(spec.classes)  # type: ignore[return-value]
-
-
-def _class_loss(verdict: Verdict, y: Tensor) -> Tensor:
-    assert verdict.logits is not None
-    known = y >= 0
-    return F.cross_entropy(verdict.logits.float(), y, ignore_index=-1, reduction="sum") / known.sum().clamp(min=1)

@@ -139,7 +139,7 @@ class TimeGAN(GenerativeModel):
 
     def _joint_turn(self, x: Tensor) -> dict[str, Tensor]:
         figures: dict[str, Tensor] = {}
-        for _ in range(GENERATOR_TURNS):
+        for turn in range(GENERATOR_TURNS):
             with torch.no_grad():
                 latent = self.embedder(x)
             before, after, made = self._made(self._noise(len(x)))
@@ -147,15 +147,16 @@ class TimeGAN(GenerativeModel):
             ahead, moments = self._supervised(latent), _moments(made, x)
             self._update(2, fooled + SUPERVISED * _root(ahead) + MOMENTS * moments, counts=False)
             reconstruction = self._reconstruction(x)
-            self._update(0, RECONSTRUCTION * reconstruction + 0.1 * self._supervised(self.embedder(x)), counts=False)
+            self._update(0, RECONSTRUCTION * reconstruction + 0.1 * self._supervised(self.embedder(x)), turn == 0)
             figures = {"generator": fooled, "moments": moments, "supervised": ahead, "reconstruction": reconstruction}
         with torch.no_grad():
             latent = self.embedder(x)
             before, after, _ = self._made(self._noise(len(x)))
         told = _judged(self.critic(latent), 1.0) + _judged(self.critic(after), 0.0)
         loss = told + self.gamma * _judged(self.critic(before), 0.0)
-        # one that is sure has no gradient: rather than look at the loss, for which a GPU would have to wait
-        self._update(3, loss * (processes.whole_mean(loss.detach(), len(x)) > RESTS_BELOW))
+        self.check_finite(loss)
+        if float(processes.whole_mean(loss.detach(), len(x))) > RESTS_BELOW:  # without a gradient Adam would move on
+            self._update(3, loss, counts=False)
         return {name: value.detach() for name, value in {**figures, "critic": loss}.items()}
 
     def _update(self, which: int, loss: Tensor, counts: bool = True) -> None:
