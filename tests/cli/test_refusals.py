@@ -11,6 +11,7 @@ from datakiln.callbacks.fid import Fid
 from datakiln.cli.checks import (
     check,
     check_arguments,
+    check_beside,
     check_pairing,
     check_references,
     check_side,
@@ -22,6 +23,8 @@ from datakiln.cli.checks import (
 from datakiln.cli.explain import explain, unknown_option
 from datakiln.cli.run_folders import register_resolvers, remove_if_empty
 from datakiln.codecs.tables.table import TableCodec
+from datakiln.data.pictures.pictures import ImageData
+from datakiln.data.pictures.sources import SklearnDigits
 from datakiln.data.tables.steps import keep_missing
 from datakiln.data.tables.types import infer_schema
 from datakiln.errors import UserError
@@ -227,6 +230,30 @@ def test_parts_of_figures_of_pictures_are_no_columns(tmp_path):
     write_page(result, [], None, None, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "Columns, worst first" not in page and "Figures in parts" in page and "covariance" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["model=dcgan"], "DCGAN looks at no class; add conditional=true, or leave it out"),
+        (["model=vae"], "VAE looks at no class; leave it out"),
+        (["model=cyclegan", "data.other=digits"], "CycleGAN looks at no class; leave it out"),
+        (["model=dcgan", "conditional=true"], None),
+        (["model=cvae"], None),
+        (["model=sgan"], None),
+        (["model=ddpm"], None),
+        (["model=cyclegan", "data.other=digits", "model.semantic=1"], None),
+    ],
+)
+def test_labels_are_hidden_only_from_models_that_look_at_them(words, told):
+    cfg = config("data=digits", "data.labelled=50", *words)
+    if told is None:
+        check_beside(cfg)
+    else:
+        with pytest.raises(UserError, match=f"data.labelled=50 changes nothing.*{told}"):
+            check_beside(cfg)
+    with pytest.raises(UserError, match="data.labelled=50 hides classes, and data.partners=true"):
+        ImageData(SklearnDigits(), labelled=50, partners=True)
 
 
 def test_wording_of_small_things():

@@ -244,6 +244,14 @@ def test_wasserstein_is_in_standard_deviations() -> None:
     assert association.wasserstein(data)[0].value == pytest.approx(10.0 / real["a"].std(ddof=0))
 
 
+def test_a_column_without_a_value_is_not_left_out_of_wasserstein() -> None:
+    real = pd.DataFrame({"a": np.arange(101.0), "b": np.arange(101.0)})
+    lost = real.assign(b=np.nan)
+    (found,) = association.wasserstein(EvalData(numbers_schema("a", "b"), real, real, lost))
+    each = np.abs(real["b"] - 50.0).mean() / real["b"].std(ddof=0)
+    assert found.value == pytest.approx(each / 2) and found.detail == {"b": pytest.approx(each), "a": 0.0}
+
+
 def test_rare_categories() -> None:
     schema = Schema((Field("c", "category", "str"),))
     real = pd.DataFrame({"c": ["a"] * 997 + ["x", "y", "z"]})

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from datakiln.metrics.base import MetricError
-from datakiln.metrics.pictures.pyramids import distance, pyramid, swd
+from datakiln.metrics.pictures.pyramids import distance, enlarged, pyramid, swd
 from datakiln.metrics.pictures.sets import ImageSets
 
 
@@ -43,10 +43,19 @@ def test_levels_add_up_to_the_picture():
     assert [level.shape[2] for level in levels] == [64, 32, 16]
     y = levels[-1]
     for level in reversed(levels[:-1]):
-        y = level + torch.nn.functional.interpolate(y, size=level.shape[2:], mode="bilinear", align_corners=False)
+        y = level + enlarged(y, level.shape[2:])
     assert torch.allclose(y, x, atol=1e-6)
     flat = pyramid(torch.full((1, 1, 64, 64), 0.3))
     assert all(level.abs().max() < 1e-6 for level in flat[:-1])
+
+
+@pytest.mark.parametrize("side", [64, 65])
+def test_a_ramp_has_no_structure_of_any_one_size(side):
+    """But at the edges, where the reflected ramp turns back: every level is in register with the one below."""
+    ramp = torch.arange(side, dtype=torch.float32).expand(1, 1, side, side)
+    for picture in (ramp, ramp.transpose(2, 3)):
+        finest = pyramid(picture)[0]
+        assert finest[:, :, 4:-4, 4:-4].abs().max() < 1e-4
 
 
 def sets_of(train: torch.Tensor, judged: torch.Tensor) -> ImageSets:

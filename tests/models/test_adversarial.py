@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 
 import lightning as L
 import pytest
@@ -16,8 +17,10 @@ from datakiln.data.pictures.pictures import ImageData
 from datakiln.data.pictures.sources import SklearnDigits
 from datakiln.errors import UserError
 from datakiln.loggers.csv import Csv
+from datakiln.models.gan.cyclegan import CycleGAN
 from datakiln.models.gan.gan import GAN
 from datakiln.models.gan.health import Health, diversity
+from datakiln.models.gan.r3gan import R3GAN
 from datakiln.models.gan.sngan import SNGAN
 from datakiln.models.gan.wgan import WGAN
 from datakiln.models.gan.wgan_gp import WGANGP
@@ -225,7 +228,7 @@ def test_fp16_is_refused():
 
 
 def test_trouble_is_told_once_in_plain_words(caplog):
-    health, sure = Health(), {"real_accuracy": 1.0, "fake_accuracy": 0.995, "diversity": 0.9}
+    health, sure = Health(GAN.has_option), {"real_accuracy": 1.0, "fake_accuracy": 0.995, "diversity": 0.9}
     with caplog.at_level(logging.WARNING):
         health.look({"diversity": 0.01}, 100)  # an untrained generator makes one grey
         for steps in (200, 400, 600, 650):
@@ -241,7 +244,7 @@ def test_trouble_is_told_once_in_plain_words(caplog):
 
 
 def test_pairs_and_divergence_are_told_too(caplog):
-    health = Health()
+    health = Health(GAN.has_option)
     with caplog.at_level(logging.WARNING):
         for steps in (100, 600, 700, 800, 900, 1200):
             health.look({"pair_accuracy": 1.0, "critic_gradient": 2.0}, steps)
@@ -254,16 +257,35 @@ def test_pairs_and_divergence_are_told_too(caplog):
         health.look({"critic_gradient": 900.0}, 1400)
         health.look({"critic_gradient": 900.0}, 1500)
     assert len(caplog.records) == 1 and "training is diverging" in caplog.text and "450 times" in caplog.text
-    fresh = Health()
+    fresh = Health(GAN.has_option)
     fresh.look({"critic_gradient": 1e-3}, 10)  # a beginning
     with caplog.at_level(logging.WARNING):
         fresh.look({"critic_gradient": 1.0}, 600)
     assert len(caplog.records) == 1
 
 
+def test_only_knobs_that_the_model_has_are_advised(caplog):
+    """R3GAN refuses r1 and weighs its penalties by gamma; a translator has neither labels to smooth nor latents."""
+    figures = {"real_accuracy": 1.0, "fake_accuracy": 1.0, "diversity": 0.01}
+    told = {}
+    for model in (GAN, R3GAN, WGANGP, CycleGAN):
+        caplog.clear()
+        health = Health(model.has_option)
+        with caplog.at_level(logging.WARNING):
+            for steps in range(0, 4000, 500):
+                health.look(figures, steps)
+        assert len(caplog.records) == 2
+        told[model] = caplog.text
+        for option in re.findall(r"model[.](\w+)", caplog.text):
+            assert model.has_option(option)
+    assert "model.label_smoothing" in told[GAN] and "model.r1" in told[GAN]
+    assert "model.gamma" in told[R3GAN] and "model.r1" not in told[R3GAN] and "label_smoothing" not in told[R3GAN]
+    assert "model.penalty" in told[WGANGP] and "r3gan" not in told[WGANGP] + told[CycleGAN]
+
+
 def copy_of(health: Health) -> Health:
     """As a resumed run has it."""
-    other = Health()
+    other = Health(GAN.has_option)
     other.load(health.state())
     return other
 

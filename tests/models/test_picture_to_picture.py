@@ -91,6 +91,12 @@ class TestCycleGAN:
         assert {id(p) for p in model.classifier.parameters()} <= moved, "learns with the critics, still for translators"
         assert not {id(p) for p in model.generator_parameters()} & moved
 
+    def test_unknown_labels_make_no_figure(self):
+        model = CycleGAN(SPEC, width=4, blocks=1, semantic=1.0).eval()
+        known, unknown = (model.critic_losses(pair()._replace(y=y)) for y in (pair().y, torch.full((8,), -1)))
+        assert "classifier_accuracy" in known and "classifier_accuracy" not in unknown
+        assert all(value.isfinite() for value in unknown.values())
+
     def test_without_it_no_label_is_looked_at(self):
         model = CycleGAN(SPEC, width=4, blocks=1).eval()
         one, two = model.losses(pair())["loss"], model.losses(pair()._replace(y=torch.full((8,), 10**6)))["loss"]

@@ -67,6 +67,14 @@ def test_a_side_without_a_base_is_refused():
             DCGAN(picture_spec(side, 1))
 
 
+def test_unknown_labels_make_no_figure():
+    net = DCGAN(picture_spec(8, 1), latent_dim=4, width=4, conditional="acgan")
+    x = torch.rand(6, 1, 8, 8) * 2 - 1
+    known, unknown = (net.losses(Batch(x, y)) for y in (torch.arange(6) % 3, torch.full((6,), -1)))
+    assert "class_accuracy" in known and "class_accuracy" not in unknown
+    assert all(value.isfinite() for value in unknown.values())
+
+
 @pytest.mark.parametrize("way", ["concatenation", "acgan", "projection"])
 @pytest.mark.parametrize("model", FAMILY)
 def test_every_way_of_conditioning_reaches_every_parameter(model, way):

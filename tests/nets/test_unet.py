@@ -23,6 +23,11 @@ def test_maps_stay_small():
     assert [layout(side) for side in (8, 16, 28, 32, 64, 128)] == [(1, 1), (1, 2), (2, 2), (2, 2), (4, 2), (4, 3)]
 
 
+@pytest.mark.parametrize(("side", "cells"), [(8, 8**2), (28, 14**2), (29, 15**2), (64, 16**2)])
+def test_its_largest_map_is_counted(side, cells):
+    assert UNet((1, side, side), width=16).activations == 16 * cells
+
+
 def test_each_picture_has_its_own_time_and_class():
     torch.manual_seed(0)
     net = UNet((1, 12, 12), width=16, classes=3)

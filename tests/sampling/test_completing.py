@@ -15,6 +15,7 @@ from datakiln.models.autoregressive.pixelcnn import PixelCNN
 from datakiln.models.diffusion.flow_matching import FlowMatching
 from datakiln.sampling.completing import png_bits, read_mask
 from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.sampling.unfinished import UnfinishedFolder
 
 
 def synthesizer(model: type) -> Synthesizer:
@@ -163,3 +164,32 @@ def test_what_cannot_be_scored(sample, folder, tmp_path):
         sample(f"score={folder}", f"out={tmp_path}/x.csv")
     with pytest.raises(UserError, match="scores go to a CSV"):
         sample(f"score={folder}", f"out={tmp_path}/x.txt", model=PixelCNN)
+
+
+def test_a_folder_is_not_gone_on_with_by_another_model(sample, folder, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    sample(f"fill={folder}", f"out={out}")
+    whole = pixels(out / "deeper/c.png")
+    for path in out.rglob("*.png"):
+        path.unlink()
+    advance = UnfinishedFolder.advance
+
+    def stopped(self, done):
+        advance(self, 1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(UnfinishedFolder, "advance", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        sample(f"fill={folder}", f"out={out}")
+    monkeypatch.setattr(UnfinishedFolder, "advance", advance)
+    with pytest.raises(UserError, match="unfinished sample of another command"):
+        sample(f"fill={folder}", f"out={out}", model=PixelCNN)
+    sample(f"fill={folder}", f"out={out}")
+    assert (pixels(out / "deeper/c.png") == whole).all()
+    with pytest.raises(UserError, match="is the folder of fill= itself"):
+        sample(f"fill={folder}", f"out={folder}", "overwrite=true")
+
+
+def test_options_that_change_no_score_are_refused(sample, folder, tmp_path):
+    with pytest.raises(UserError, match="draws nothing, so that temperature=0.5 changes nothing"):
+        sample(f"score={folder}", f"out={tmp_path}/x.csv", "temperature=0.5", model=PixelCNN)

@@ -11,6 +11,7 @@ from datakiln.cli.sample import main
 from datakiln.codecs.pictures import ImageCodec
 from datakiln.errors import UserError
 from datakiln.models.gan.dcgan import DCGAN
+from datakiln.models.gan.infogan import InfoGAN
 from datakiln.models.vae.vae import VAE
 from datakiln.sampling.synthesizer import Synthesizer, usable_device
 
@@ -151,6 +152,7 @@ def test_the_way_out_of_asking_a_model_for_a_class_that_it_was_not_told():
     codec = synthesizer().codec
     with pytest.raises(UserError, match=f"{told}model=cvae"):
         Synthesizer(VAE(codec.spec, latent_dim=2), codec).sample(4, {"class": "one"})
+    assert not InfoGAN.has_option("conditional") and InfoGAN.has_option("r1") and DCGAN.has_option("conditional")
     without = ImageCodec((1, 8, 8))
     with pytest.raises(UserError, match="condition.class=one: the training pictures had no classes"):
         Synthesizer(VAE(without.spec, latent_dim=2), without).sample(4, {"class": "one"})

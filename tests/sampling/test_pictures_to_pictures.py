@@ -79,6 +79,10 @@ def test_translations_keep_names_and_have_the_side_of_the_model(sample, given, t
     sample(CycleGAN, f"translate={given}", f"out={tmp_path / 'ink'}", "to=ink")
     assert (pixels(tmp_path / "chalk/deep/b.png") == pixels(tmp_path / "out/deep/b.png")).all(), "the second by default"
     assert not (pixels(tmp_path / "ink/deep/b.png") == pixels(tmp_path / "out/deep/b.png")).all()
+    with pytest.raises(UserError, match="condition.class=one: CycleGAN is told no class.*; say to=DOMAIN"):
+        sample(CycleGAN, f"translate={given}", f"out={tmp_path / 'x'}", "condition.class=one")
+    with pytest.raises(UserError, match="condition.class=one: Upscaler enlarges without being told a class"):
+        sample(Upscaler, f"upscale={given}", f"out={tmp_path / 'x'}", "condition.class=one")
     with pytest.raises(UserError, match="to=sand is none of its domains"):
         sample(CycleGAN, f"translate={given}", f"out={tmp_path / 'x'}", "to=sand")
     with pytest.raises(UserError, match="holds a.* already; choose another folder"):

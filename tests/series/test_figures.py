@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -76,3 +78,28 @@ def test_a_figure_that_cannot_be_had_keeps_its_reason():
     assert results[0].value is None and "fewer than 8 windows" in results[0].why
     results = evaluate_series(sets(waves(300, 5)), [fidelity.marginals])
     assert results[0].ceiling is not None and results[0].floor is not None and not results[0].why
+
+
+@pytest.mark.parametrize("n", [40, 400, 2000])
+def test_values_and_their_ceilings_are_of_as_many_windows(n):
+    """Of the true law a figure is what other real windows have, however many more or fewer there are of it."""
+    functions = [fidelity.marginals, fidelity.autocorrelation, fidelity.spectrum, fidelity.coverage]
+    data = sets(waves(n, 4))
+    ratios = []
+    for found in evaluate_series(data, functions):
+        assert found.figure.n == found.ceiling.n == min(n, len(data.test))
+        ratios.append(found.figure.value / found.ceiling.value)
+    assert 0.6 < np.exp(np.mean(np.log(ratios))) < 1.6
+
+
+def test_the_ceiling_of_lengths_is_that_of_unseen_sequences():
+    data = sets(waves(60, 1))
+    lengths = {"train": np.arange(5, 25), "test": np.arange(5, 25), "synthetic": np.full(20, 12)}
+    (found,) = evaluate_series(dataclasses.replace(data, lengths=lengths), [fidelity.lengths])
+    assert found.figure.value > 0.5 and found.ceiling.value == 0.0 and found.floor is None
+
+
+def test_what_a_copier_would_score_is_said():
+    data = sets(waves(800, 0) + 1e-4)
+    share, copies = fidelity.nearest(data)
+    assert copies.value == 0.0 and "about 0.75" in share.note and abs(share.value - 0.75) < 0.05

@@ -9,6 +9,7 @@ from datakiln.errors import UserError
 from datakiln.models.diffusion.series import TSDiffusion
 from datakiln.models.flow.series import TSFlow
 from datakiln.models.gan.timegan import TimeGAN, _moments
+from datakiln.models.vae.timevae import TimeVAE
 from datakiln.models.windows import WindowModel
 from datakiln.nets.paths import between
 from datakiln.spec import Batch, Block, Column, DataSpec, Sampling
@@ -110,6 +111,30 @@ def test_timegan_walks_through_its_noise():
         assert torch.equal(model.walk(keys, None), model._shown(uniform)) and model.walk(keys, None).shape == (4, T, 6)
 
 
+def test_timegans_critic_rests_once_it_is_sure():
+    """A gradient of 0 would not do: Adam goes on by the moments of earlier ones."""
+    torch.manual_seed(0)
+    model = TimeGAN(spec(), hidden=8, layers=2, optimizer=lambda p: torch.optim.Adam(p, lr=1e-3))
+    optimizers = model.configure_optimizers()
+    model.optimizers = lambda use_pl_optimizer: optimizers
+    model.manual_backward = lambda loss: loss.backward()
+    for _ in range(3):
+        model._joint_turn(windows(32))
+    real = model.critic.forward
+    at = [p.clone() for p in model.critic.parameters()]
+    answers = [10.0, -10.0, -10.0]  # real latent steps, those after the supervisor, and before it
+
+    def sure(x):
+        model.asked += 1
+        place = (model.asked - 1) % (2 * 2 + 3)  # two turns of the generator ask twice each
+        return real(x) * 0.0 + (answers[place - 4] if place >= 4 else 0.0)
+
+    model.asked, model.critic.forward = 0, sure
+    figures = model._joint_turn(windows(32))
+    assert figures["critic"] < 0.15
+    assert all(torch.equal(p, before) for p, before in zip(model.critic.parameters(), at, strict=True))
+
+
 @pytest.mark.parametrize(("eta", "steps"), [(0.0, 100), (1.0, 400)])
 def test_an_exact_denoiser_of_a_gaussian_gives_its_moments(eta, steps):
     """E[v | x_t] of x_1 ~ N(mean, cov) has a closed form, and following it must lead back to the Gaussian."""
@@ -187,3 +212,15 @@ def test_timegan_goes_through_its_phases_and_trains_their_nets_alone():
     assert (made[:, :, :2] == made[:, :1, :2]).all()
     with pytest.raises(UserError, match="must leave a share"):
         TimeGAN(spec(), embedding=0.6, supervised=0.5)
+
+
+@pytest.mark.parametrize(("mean", "share"), [(None, 0.3), (False, 0.3), (True, 0.0)])
+def test_timevae_draws_categories_that_are_never_the_likeliest(mean, share):
+    """Of numbers the mean is shown, as in the paper; the likeliest of a choice is the same in every step."""
+    torch.manual_seed(0)
+    model = TimeVAE(spec()).eval()
+    odds = torch.tensor([0.0, 0.0, 0.0, 0.4, 0.3, 0.3]).log().nan_to_num(neginf=0.0)[2:]
+    model.parameters_of = lambda z: (odds.expand(len(z), T, -1), torch.zeros(len(z), 2))
+    made = model.draw(400, None, Sampling(mean=mean)).detach()
+    assert float(made[:, :, 4].mean()) == pytest.approx(share, abs=0.03)
+    assert bool((made[:, :, 2] == 0.0).all()) == (mean is not False), "the mean of the number is 0"

@@ -170,6 +170,11 @@ def check_beside(cfg: DictConfig) -> None:
         raise UserError(f"{told}; give the second one, data.other=usps or data.other=DIR")
     if needs == "partner" and not cfg.data.get("partners"):
         raise UserError(f"data.partners=false: model {name} learns from pairs of a class; leave it at true")
+    target, model = str(cfg.model._target_), cfg.model
+    told = model.get("conditional") or model.get("semantic") or signatures.attribute(target, "reads_labels")
+    if cfg.data.get("labelled") is not None and not told:
+        way_out = "add conditional=true, or leave it out" if "conditional" in model else "leave it out"
+        raise UserError(f"data.labelled={cfg.data.labelled} changes nothing: {name} looks at no class; {way_out}")
     odd = {"other": "domain", "partners": "partner"}
     for key, of in odd.items():
         if cfg.data.get(key) and needs != of:

@@ -85,6 +85,9 @@ def _write(cfg: DictConfig, synthesizer: Synthesizer, console: Console) -> str:
     ):  # fmt: skip
         if cfg[key] is not None:
             _check_ability(key, synthesizer)
+            if key == "score" and (given := options.given()):
+                name, value = next(iter(given.items()))
+                raise UserError(f"score={cfg[key]} draws nothing, so that {name}={value} changes nothing; leave it out")
             if kind != "image" and cfg.mask is not None:
                 raise UserError(f"mask={cfg.mask} is for pictures; a table's missing cells are what fill= draws")
             maker = _of_kind(makers, kind, f"{key}={cfg[key]}")
@@ -185,6 +188,9 @@ def _upscale_pictures(cfg: DictConfig, synthesizer: Synthesizer, condition: dict
 
     source, out, overwrite = Path(str(cfg.upscale)), Path(str(cfg.out)), bool(cfg.overwrite)
     if synthesizer.model.enlarges > 1:
+        for name, value in condition.items():
+            told = f"condition.{name}={value}: {type(synthesizer.model).__name__} enlarges without being told a class"
+            raise UserError(f"{told}; leave it out")
         return pictures_to_pictures.upscale_folder(synthesizer, source, out, options, overwrite)
     return completing.upscale_folder(synthesizer, source, out, condition, int(cfg.seed), options, overwrite)
 

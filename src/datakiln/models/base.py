@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
+import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -72,6 +73,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
         varies: Whether `transform` draws: it makes another example of the same input every time.
         beside: What it needs in `Batch.other`: "" for nothing, "domain" for pictures of a second set (`data.other`),
             "partner" for another picture of the same class (`data.partners`).
+        reads_labels: Whether a model of pictures looks at classes although it is not told them.
         trained_with: Names of the extractors of `datakiln.metrics.extractors` that its losses look through: they decide
             nothing of its pictures.
         hidden_layer: What `hidden_of` gives, in words; "" for a model that has latents, or no such layer.
@@ -86,6 +88,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     mixes: ClassVar[str] = ""
     likelihood: ClassVar[Literal["none", "whole", "partial"]] = "none"
     beside: ClassVar[Literal["", "domain", "partner"]] = ""
+    reads_labels: ClassVar[bool] = False
     varies: ClassVar[bool] = False
     conditioning: Conditioning = "none"
     restricts: ClassVar[bool] = False
@@ -247,6 +250,20 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     def can_fill(self) -> bool:
         """Whether it can be told a part of an example and draw the rest."""
         return self.conditioning == "columns" or type(self).complete is not GenerativeModel.complete
+
+    @classmethod
+    def has_option(cls, name: str) -> bool:
+        """Whether `model.NAME=` is an argument of the class, or an optional one of what it passes its own on to."""
+        is_own = True
+        for base in cls.__mro__:
+            if inspect.isfunction(init := vars(base).get("__init__")):
+                parameters = inspect.signature(init).parameters
+                if name in parameters:  # what a base cannot do without, the class gives it
+                    return is_own or parameters[name].default is not inspect.Parameter.empty
+                if all(one.kind is not one.VAR_KEYWORD for one in parameters.values()):
+                    return False
+                is_own = False
+        return False
 
     def check_options(self, options: Sampling) -> None:
         """Refuses a choice that would do nothing here.

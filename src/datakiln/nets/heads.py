@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -87,23 +87,26 @@ class TableHead(Head):
 
     def draw(self, parameters: Tensor) -> Tensor:
         """Rows drawn from the likelihood, shape (B, D): one-hot choices, values 0 where their gate is closed."""
-        x = torch.zeros_like(parameters)
-        if self.choices.count:
-            picks = self.choices.draw(self.choices.softmax(self.choices.take(parameters)))
-            x.index_copy_(1, self.choices.at, self.choices.one_hot(picks).to(x.dtype))
         mean = self._means(parameters)
         values = torch.addcmul(mean, torch.randn_like(mean), self.log_sigma.clamp(min=self.min_log_sigma).exp())
-        if self.has_gates:
-            values = values * self._gates(x)
-        return x.index_copy_(1, self.value_at, values)
+        return self._row(parameters, self._picks, values)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """Means and likeliest choices, shape (B, D): values 0 where their gate is closed."""
+        return self._row(parameters, self.choices.largest, self._means(parameters))
+
+    def mean_of_values(self, parameters: Tensor) -> Tensor:
+        """Means of values and drawn choices, shape (B, D): categories that are never the likeliest occur, too."""
+        return self._row(parameters, self._picks, self._means(parameters))
+
+    def _picks(self, logits: Tensor) -> Tensor:
+        return self.choices.draw(self.choices.softmax(logits))
+
+    def _row(self, parameters: Tensor, picks: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
         x = torch.zeros_like(parameters)
         if self.choices.count:
-            likeliest = self.choices.largest(self.choices.take(parameters))
-            x.index_copy_(1, self.choices.at, self.choices.one_hot(likeliest).to(x.dtype))
-        values = self._means(parameters)
+            chosen = self.choices.one_hot(picks(self.choices.take(parameters)))
+            x.index_copy_(1, self.choices.at, chosen.to(x.dtype))
         if self.has_gates:
             values = values * self._gates(x)
         return x.index_copy_(1, self.value_at, values)

@@ -145,7 +145,15 @@ def euler(velocity: Field, x: Tensor, times: Tensor) -> Tensor:
     return x
 
 
-def ddim(noise: Field, path: Path, x: Tensor, times: Tensor, eta: float = 0.0, limit: float = 1.0) -> Tensor:
+def ddim(
+    noise: Field,
+    path: Path,
+    x: Tensor,
+    times: Tensor,
+    eta: float = 0.0,
+    limit: float = 1.0,
+    temperature: float = 1.0,
+) -> Tensor:
     """From noise to data along a path that keeps the variance (Song et al., 2021, eq. 12 and 16).
 
     Arguments:
@@ -155,6 +163,7 @@ def ddim(noise: Field, path: Path, x: Tensor, times: Tensor, eta: float = 0.0, l
         times: Rising, shape (steps + 1,); what is predicted of the data at the last step is returned.
         eta: Share of fresh noise: 0 none (DDIM), 1 as much as ancestral sampling has (DDPM).
         limit: Data lies within [-limit, limit], and predictions of it are kept there.
+        temperature: Of fresh noise, as of that in x.
     """
     for i, (t, after) in enumerate(zip(times[:-1], times[1:], strict=True)):
         alpha, sigma = path.alpha(t), path.sigma(t)
@@ -166,7 +175,7 @@ def ddim(noise: Field, path: Path, x: Tensor, times: Tensor, eta: float = 0.0, l
         fresh = eta * sigma_after / sigma * (1.0 - (alpha / alpha_after).square()).clamp(min=0.0).sqrt()
         x = alpha_after * data + (sigma_after.square() - fresh.square()).clamp(min=0.0).sqrt() * pure
         if eta:
-            x = x + fresh * torch.randn_like(x)
+            x = x + temperature * fresh * torch.randn_like(x)
     return x
 
 

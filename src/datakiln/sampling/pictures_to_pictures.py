@@ -49,7 +49,7 @@ def translate_folder(
         synthesizer: A trained model that takes pictures.
         source: The folder.
         out: Where to.
-        condition: {"class": name} of what they are to become, where the model has a choice.
+        condition: Empty: no model that takes a picture is told a class of what it makes.
         seed: Same seed, same pictures.
         options: See `Sampling`.
         overwrite: Whether what an earlier sample left there is replaced.
@@ -58,7 +58,7 @@ def translate_folder(
     Raises:
         UserError: No such folder, no usable picture in it, files that would be lost, or an unknown domain.
     """
-    asked: dict[str, Any] = {"condition": {name: str(value) for name, value in condition.items()}, **options.given()}
+    asked: dict[str, Any] = options.given()
     told = dict(condition)
     if to is not None:
         synthesizer.codec.domain_index(to)  # type: ignore[attr-defined]

@@ -24,8 +24,7 @@ from datakiln.codecs.tables.values import choice_dtype
 from datakiln.constraints import Rules
 from datakiln.errors import UserError, near
 from datakiln.models.base import GenerativeModel
-from datakiln.models.gan.adversarial import AdversarialModel
-from datakiln.models.pictures import PictureModel
+from datakiln.models.vae.vae import VAE
 from datakiln.sampling.checkpoints import find_checkpoint, load_model, read_checkpoint
 from datakiln.sampling.rejection import NOTHING, Account, Allowed, Request, Seeds
 from datakiln.sampling.related import beside_given, completed_frame
@@ -202,13 +201,13 @@ class Synthesizer:
 
         Arguments:
             data: Inputs in user units; pictures uint8 (n, C, H, W) of the shape `model.takes`.
-            condition: {"class": name} or {"domain": name} of what they are to become, where the model has a choice.
+            condition: {"domain": name} of what they are to become, where the model has a choice.
             seed: Same seed, same results on the same machine.
             options: See `sample`.
             part: A further seed, for parts of one large input that are made apart.
 
         Raises:
-            UserError: The model takes no input, or an option changes nothing.
+            UserError: The model takes no input, or an option or the condition changes nothing.
         """
         if not self.model.can_transform:
             raise UserError(f"{type(self.model).__name__} takes no input, it draws; leave out translate=")
@@ -223,10 +222,18 @@ class Synthesizer:
         return pd.concat(parts, ignore_index=True) if isinstance(parts[0], pd.DataFrame) else np.concatenate(parts)
 
     def _target(self, condition: Mapping[str, Any]) -> int | None:
-        """Index of the class or domain that examples are to become; None for none."""
-        if isinstance(self.codec, ImageCodec) and "domain" in condition:
+        """Index of the domain that examples are to become; None for none.
+
+        Raises:
+            UserError: A class is asked for, which no model that takes a picture is told.
+        """
+        if "domain" in condition and isinstance(self.codec, ImageCodec):
             return self.codec.domain_index(condition["domain"])
-        return self.codec.class_index(condition["class"]) if "class" in condition else None
+        for name, value in condition.items():
+            way_out = "say to=DOMAIN" if self.codec.spec.domains else "leave it out"
+            told = f"condition.{name}={value}: {type(self.model).__name__} is told no class of what it is to make"
+            raise UserError(f"{told}; {way_out}")
+        return None
 
     @torch.no_grad()
     def picture_log_prob(self, pictures: np.ndarray, seeds: Sequence[int] = (0,)) -> np.ndarray:
@@ -543,11 +550,11 @@ class Synthesizer:
         if "class" not in condition:
             return None
         if self.model.conditioning != "label":
-            takes_it = isinstance(self.model, AdversarialModel | PictureModel)
-            way_out = "conditional=true" if takes_it else "model=cvae"
             if not self.codec.spec.classes:
                 self.codec.class_index(condition["class"])  # says that there were none
             told = f"condition.class={condition['class']}: this model was not told the classes"
+            takes_it = self.model.has_option("conditional") and not isinstance(self.model, VAE)
+            way_out = "conditional=true" if takes_it else "model=cvae"
             raise UserError(f"{told}; train with {way_out}")
         return self.codec.class_index(condition["class"])
 

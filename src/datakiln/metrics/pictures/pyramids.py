@@ -89,9 +89,16 @@ def pyramid(x: Tensor) -> list[Tensor]:
     levels = []
     while min(x.shape[2:]) // 2 >= SMALLEST:
         smaller = _blurred(x)[:, :, ::2, ::2]
-        levels.append(x - F.interpolate(smaller, size=x.shape[2:], mode="bilinear", align_corners=False))
+        levels.append(x - enlarged(smaller, x.shape[2:]))
         x = smaller
     return [*levels, x]
+
+
+def enlarged(x: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Every second pixel of a picture (B, C, *size) brought back to it by the filter it was smoothed with."""
+    spread = x.new_zeros((*x.shape[:2], *size))
+    spread[:, :, ::2, ::2] = x
+    return 4.0 * _blurred(spread)
 
 
 def _blurred(x: Tensor) -> Tensor:

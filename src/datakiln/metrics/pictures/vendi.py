@@ -34,8 +34,10 @@ def vendi(
 ) -> list[Figure]:
     """The Vendi score of n pictures in the features of one network; see `features` for the arguments.
 
-    It never looks at the real pictures and grows with n: it is read against as many real ones. Noise has more of it.
+    It grows with n: it is read against as many real pictures, and taken of no more than were set aside. Noise has more
+    of it.
     """
+    n = n if sets.holdout is None else min(n, len(sets.holdout))
     network = sets.judging(extractor, precision, resize)
     rows = torch.cat(list(sets.features(network, n)))[:n]
     name = figure_name("vendi", network.tag, len(rows))

@@ -48,7 +48,8 @@ class DDPM(DiffusionPictures):
         """What is left without the noise."""
         return (x - self.path.sigma(t) * predicted) / self.path.alpha(t)
 
-    def solve(self, field: Field, x: Tensor, steps: int) -> Tensor:
+    def solve(self, field: Field, x: Tensor, steps: int, temperature: float = 1.0) -> Tensor:
         """Even steps from t = 0 to 1, the last of which shows what is predicted of the picture."""
         limit = max(abs(bound) for bound in self.spec.bounds)
-        return ddim(field, self.path, x, torch.linspace(0.0, 1.0, steps + 1, device=x.device), self.eta, limit)
+        times = torch.linspace(0.0, 1.0, steps + 1, device=x.device)
+        return ddim(field, self.path, x, times, self.eta, limit, temperature)

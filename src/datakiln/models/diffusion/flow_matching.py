@@ -60,6 +60,6 @@ class FlowMatching(DiffusionPictures):
         """Where the velocity leads in what is left of the time."""
         return x + (1.0 - t) * predicted
 
-    def solve(self, field: Field, x: Tensor, steps: int) -> Tensor:
+    def solve(self, field: Field, x: Tensor, steps: int, temperature: float = 1.0) -> Tensor:
         """Even steps from t = 0 to 1."""
         return self.solver(field, x, torch.linspace(0.0, 1.0, steps + 1, device=x.device))

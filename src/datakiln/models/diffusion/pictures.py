@@ -118,7 +118,7 @@ class DiffusionPictures(PictureModel, abc.ABC):
         x = temperature * torch.randn(n, *self.denoised, device=self.device)
         guidance = self.guidance if options.guidance is None else options.guidance
         with self._precision():
-            return self.solve(self.field(y, guidance), x, options.steps or self.sampling_steps)
+            return self.solve(self.field(y, guidance), x, options.steps or self.sampling_steps, temperature)
 
     def complete(self, x: Tensor, y: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Pictures with their unknown pixels drawn; see `GenerativeModel.complete` and `restore`."""
@@ -155,11 +155,12 @@ class DiffusionPictures(PictureModel, abc.ABC):
         """What the net's prediction at x_t says of the picture itself, shape (B, C, H, W)."""
 
     @abc.abstractmethod
-    def solve(self, field: Field, x: Tensor, steps: int) -> Tensor:
+    def solve(self, field: Field, x: Tensor, steps: int, temperature: float = 1.0) -> Tensor:
         """From noise to data in so many steps.
 
         Arguments:
             field: What the net predicts at a point and a time.
             x: Noise in model space, shape (B, C, H, W).
             steps: At least 1.
+            temperature: Of noise that is added on the way, as of that in x.
         """

@@ -53,4 +53,5 @@ class TSDiffusion(WindowModel):
         def noise(x_t: Tensor, t: Tensor) -> Tensor:
             return self.path.sigma(t) * x_t + self.path.alpha(t) * field(x_t, t)
 
-        return ddim(noise, self.path, x, torch.linspace(0.0, 1.0, steps + 1, device=x.device), self.eta, math.inf)
+        times = torch.linspace(0.0, 1.0, steps + 1, device=x.device)
+        return ddim(noise, self.path, x, times, self.eta, math.inf)

@@ -78,7 +78,7 @@ class AdversarialModel(GenerativeModel, abc.ABC):
         self.critic_updates = 0
         self.generator_updates = 0
         self.real_diversity: float | None = None
-        self.health = Health()
+        self.health = Health(self.has_option)
 
     @abc.abstractmethod
     def critic_losses(self, batch: Batch) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,21 +20,33 @@ EXAMPLES = 64  # a fixed batch is judged by this many
 
 WON_TEXT = (
     "the discriminator has won: for %d epochs it has told real from generated almost without error (real %.0f %%, "
-    "generated %.0f %%), which leaves the generator little to learn from; lower its learning rate "
-    "(model.critic_optimizer.lr), smooth its labels (model.label_smoothing), give it a penalty (model.r1), or keep it "
-    "from remembering the data (model.diffaugment)"
+    "generated %.0f %%), which leaves the generator little to learn from; %s"
 )
 COLLAPSED_TEXT = (
     "the samples have collapsed: they differ from each other only %.0f %% as much as real examples do; go back to an "
-    "earlier checkpoint, lower the learning rates (model.generator_optimizer.lr, model.critic_optimizer.lr), or choose "
-    "a model with a penalty (r3gan, wgan_gp)"
+    "earlier checkpoint; %s"
 )
 
 DIVERGING_TEXT = (
     "training is diverging: the critic's gradients are %.0f times what they were in the calmest epoch so far; go back "
-    "to an earlier checkpoint, lower its learning rate (model.critic_optimizer.lr), or raise its penalty (model.r1, "
-    "model.gamma, model.penalty, as the model has it)"
+    "to an earlier checkpoint; %s"
 )
+RATE = {"critic_optimizer": "lower the critic's learning rate (model.critic_optimizer.lr)"}
+RATES = RATE | {"generator_optimizer": "lower the generator's (model.generator_optimizer.lr)"}
+PENALTIES = {
+    "gamma": "raise its penalty (model.gamma)",
+    "penalty": "raise its penalty (model.penalty)",
+    "r1": "give it more of a penalty (model.r1)",
+}
+REMEDIES = {  # what may be turned, by argument: only what the model has is named
+    WON_TEXT: RATE
+    | {"label_smoothing": "smooth its labels (model.label_smoothing)"}
+    | PENALTIES
+    | {"diffaugment": "keep it from remembering the data (model.diffaugment)"},
+    COLLAPSED_TEXT: RATES | PENALTIES,
+    DIVERGING_TEXT: RATE | PENALTIES,
+}
+UNPENALISED = "choose a model with a penalty (r3gan, wgan_gp)"
 
 
 def diversity(x: Tensor) -> Tensor:
@@ -43,10 +56,15 @@ def diversity(x: Tensor) -> Tensor:
 
 
 class Health:
-    """Watches a run's figures and warns once of each trouble, again only after it has passed in between."""
+    """Watches a run's figures and warns once of each trouble, again only after it has passed in between.
 
-    def __init__(self) -> None:
+    Arguments:
+        has_option: Whether the model has an argument of a name, so that no knob is advised which is not there.
+    """
+
+    def __init__(self, has_option: Callable[[str], bool]) -> None:
         """Starts well."""
+        self._has_option = has_option
         self.sure_epochs = 0
         self.sure_since = 0
         self.was_diverse = False
@@ -91,7 +109,15 @@ class Health:
 
     def _tell(self, name: str, is_so: bool, text: str, *values: float) -> None:
         if is_so and name not in self._told:
-            log.warning(text, *values)
+            log.warning(text, *values, self._remedy(text))
             self._told.add(name)
         elif not is_so:
             self._told.discard(name)
+
+    def _remedy(self, text: str) -> str:
+        penalty = next((name for name in PENALTIES if self._has_option(name)), None)
+        others = {name: told for name, told in REMEDIES[text].items() if name not in PENALTIES or name == penalty}
+        found = [told for name, told in others.items() if self._has_option(name)]
+        if text == COLLAPSED_TEXT and penalty is None and self._has_option("latent_dim"):
+            found.append(UNPENALISED)
+        return f"{', '.join(found[:-1])}, or {found[-1]}" if len(found) > 1 else found[0]

@@ -44,6 +44,7 @@ class InfoGAN(ImageGAN):
 
     mixes = "BatchNorm, which mixes the pictures of a batch"
     directions = {"code_accuracy": "higher", "information": "higher"}
+    reads_labels = True
 
     def __init__(
         self,

@@ -50,6 +50,7 @@ class SGAN(ImageGAN):
     """
 
     doubles = False
+    reads_labels = True
     mixes = "feature matching, which compares means over a batch"
     alone = "it draws its labelled pictures itself"
     directions = {"error": "lower", "error_alone": "lower"}

@@ -126,7 +126,10 @@ class TimeVAE(LikelihoodModel):
         return {"loss": beta * kl - reconstruction, "reconstruction": reconstruction, "kl": kl}
 
     def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
-        """Sequences (n, T, D): of numbers the decoder's mean, as in the paper, unless a draw is asked for."""
+        """Sequences (n, T, D): of numbers the decoder's mean, as in the paper, unless a draw is asked for.
+
+        Categories and gaps are drawn, unless `mean=true` asks for the likeliest.
+        """
         return self._made(scaled(torch.randn(n, self.latent_dim, device=self.device), options), options)
 
     def walk(self, keys: Tensor, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
@@ -139,8 +142,8 @@ class TimeVAE(LikelihoodModel):
 
     def _made(self, z: Tensor, options: Sampling) -> Tensor:
         steps, static = self.parameters_of(z)
-        is_mean = options.mean is None or options.mean
-        rows = self.head.mean(steps.flatten(0, 1)) if is_mean else self.head.draw(steps.flatten(0, 1))
+        ways = {None: self.head.mean_of_values, True: self.head.mean, False: self.head.draw}
+        rows = ways[options.mean](steps.flatten(0, 1))
         x = rows.view(len(z), self.spec.shape[0], -1)
         if static is None or self.static_head is None:
             return x
