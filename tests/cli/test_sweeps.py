@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from datakiln.cli import choices
 from datakiln.cli.sweeps import _share_cores
 from datakiln.errors import Interrupted
+from datakiln.storage import CONF
 from tests.cli.pretending import BEST, pretend, pretend_with_threads, results
 from tests.loggers.wandb_files import WandbFile, no_account  # noqa: F401 (a fixture)
 
@@ -217,3 +219,11 @@ def test_a_real_sweep_is_one_group_at_wandb(sweep):
         assert file.summary["test/loss"] == pytest.approx(measured["test/loss"])
         assert len((folder / "metrics.csv").read_text().splitlines()) == 3
         assert list(folder.glob("tensorboard/events.*"))
+
+
+def test_the_sweep_of_picture_models_has_all_that_can_be_told_the_class():
+    """But those that its comment names: the list is written out, and a new model must not be forgotten."""
+    listed = choices.keys("sweep", "picture_models")["hydra"]["sweeper"]["params"]["model"].split(",")
+    models = [path.stem for path in (CONF / "model").glob("*.yaml")]
+    told = {name for name in models if choices.keys("model", name).get("conditional") is not None}
+    assert set(listed) == (told | {"cvae"}) - {"pixelrnn", "ppca"} and len(listed) == len(set(listed))
