@@ -54,8 +54,15 @@ def read(kind: Any, value: Any, where: str = "") -> Any:  # noqa: ANN401 (any ty
     if origin is dict and isinstance(value, dict):
         return {key: read(parts[1], part, f"{where}.{key}") for key, part in value.items()}
     if value in parts if origin is Literal else origin is None and _fits(kind, value):
-        return float(value) if kind is float else value
+        return _number(value) if kind is float else value
     raise ValueError(f"{where.lstrip('.') or 'the whole file'} is {json.dumps(value)[:60]}")
+
+
+def _number(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError("a number is too large") from None
 
 
 def _refuse(token: str) -> None:

@@ -436,3 +436,24 @@ def test_costs_can_be_shown_and_the_median_is_what_counts(tmp_path):
     assert group.figures["cost/wall_seconds"].median == 3.0
     assert spread_text(group.figures["cost/wall_seconds"], 3) == "3.000 ± 16.462"
     assert group.figures["cost/peak_memory_mb"].median == 100.0
+
+
+def test_evaluations_and_studies_inside_a_run_are_no_runs_but_where_they_are_named(tmp_path):
+    """One of the samples of another seed would else take the place of the run that was trained with that seed."""
+    for seed in range(3):
+        run(tmp_path / f"runs/{seed}", 0.5 + seed / 10, seed)
+    own = run(tmp_path / "runs/0/evaluation-1", 0.9, 1, created="2026-01-01T00:00:00+00:00")
+    run(tmp_path / "runs/2/study-utility", 0.9, 2, created="2026-01-01T00:00:00+00:00")
+    (group,) = compare(collect([tmp_path])[0]).groups
+    assert sorted(run.folder.name for run in group.runs) == ["0", "1", "2"]
+    assert group.figures["utility/auc"].values == (0.5, 0.6, 0.7)
+    ((named,), _) = collect([tmp_path / "runs/0/evaluation-1"])
+    assert named.result == own
+
+
+def test_a_number_beyond_any_float_is_no_result(tmp_path):
+    run(tmp_path / "a")
+    path = tmp_path / "a/result.json"
+    path.write_text(path.read_text().replace("0.5", "9" * 400))
+    with pytest.raises(UserError, match="result.json"):
+        collect([tmp_path])

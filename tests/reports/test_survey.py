@@ -157,7 +157,7 @@ def test_a_config_that_would_grow_without_end_names_no_family(tmp_path):
     assert family_of(tmp_path) == "other"
 
 
-@pytest.mark.parametrize("row", ["9,x", "1.5,0.2", "9", "9,nan", "9," + "1" * 200_000])
+@pytest.mark.parametrize("row", ["9,x", "1.5,0.2", "9", "9,nan", "9,1,2,3", "9" * 400 + ",1", "9," + "1" * 200_000])
 def test_a_curve_that_no_run_wrote_is_not_measured(tmp_path, row):
     folder = leave(tmp_path, "tvae", 0, 0.75)
     (run,), _ = collect([tmp_path])

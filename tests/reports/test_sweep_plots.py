@@ -5,7 +5,7 @@ import re
 import pytest
 
 from datakiln.reports.comparison import collect, compare, write_comparison
-from datakiln.reports.sweep_plots import BOTTOM, LEFT, RIGHT, TOP, sweep_plots
+from datakiln.reports.sweep_plots import BOTTOM, LEFT, RIGHT, TOP, sweep_plots, value_axis
 from datakiln.reports.terminal import comparison_table
 from datakiln.results import Score
 from tests.reports.test_page import Page
@@ -114,3 +114,8 @@ def test_real_data_and_the_floor_stand_below_the_models(tmp_path):
     table = comparison_table(found)
     assert list(table.columns[0].cells)[-2:] == ["real data", "naive floor"]
     assert [str(cell) for cell in list(table.columns[-1].cells)[-2:]] == ["0.9000", "0.5000"]
+
+
+def test_figures_beyond_any_axis_are_drawn_at_its_ends():
+    place, ticks = value_axis([-1e308, 0.0, 1e308])
+    assert place(1e308) < place(0.0) < place(-1e308) and ticks

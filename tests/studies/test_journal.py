@@ -3,9 +3,10 @@
 import pytest
 
 from datakiln.cli.commands import options
-from datakiln.cli.studying import wish_of
+from datakiln.cli.studying import _keep_figures, _kept_figures, wish_of
 from datakiln.console import Console
 from datakiln.errors import Interrupted, UserError
+from datakiln.results import Score, Trial
 from datakiln.studies import journal as journals
 from datakiln.studies.base import Wish
 from datakiln.studies.journal import FILE, Cell, Journal, run_cells, seconds_of
@@ -59,11 +60,19 @@ def test_cells_of_other_data_are_not_gone_on_with(tmp_path):
         Journal(tmp_path, {"seed": 0, "data": "b"})
 
 
-@pytest.mark.parametrize("line", ["nonsense", "[]", '{"cell": 3, "content": {}}', '{"cell": "a"}'])
+def test_the_usual_figures_of_a_study_are_kept_whole(tmp_path):
+    trial = Trial("nearest", "all rows", {"AUC": [0.5, 0.4, 0.6]}, {"members": 10})
+    figures = [Score("membership/auc", 0.5, "lower", trials=[trial]), Score("fidelity/shape", 0.9, "higher")]
+    _keep_figures(figures, tmp_path / "figures.json", "a")
+    assert _kept_figures(tmp_path / "figures.json", "a") == figures
+    assert _kept_figures(tmp_path / "figures.json", "b") is None, "of other tables"
+
+
+@pytest.mark.parametrize("line", [b"nonsense", b"[]", b'{"cell": 3, "content": {}}', b'{"cell": "a"}', b'"\xff"'])
 def test_a_damaged_journal_is_one_line(tmp_path, line):
     Journal(tmp_path, {"seed": 0}).add("tree/0", {"value": 0})
-    with (tmp_path / FILE).open("a") as file:
-        file.write(line + "\n")
+    with (tmp_path / FILE).open("ab") as file:
+        file.write(line + b"\n")
     with pytest.raises(UserError, match="damaged"):
         Journal(tmp_path, {"seed": 0})
 

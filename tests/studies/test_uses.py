@@ -179,6 +179,19 @@ def test_a_rare_class_is_brought_up_by_rows_like_it_and_not_by_others():
     assert "two classes" in balancing_score(three, TRAIN, TEST, lambda *_: like, 0).why
 
 
+@pytest.mark.usefixtures("_quick")
+@pytest.mark.parametrize("order", [["a", "b"], ["b", "a"]])
+def test_of_two_classes_that_are_as_frequent_one_is_asked_for_and_looked_for(order):
+    """Categories of pandas are counted in the order of their declaration, which need not be that of the learners."""
+    both = TRAIN.groupby("kind").head(int(TRAIN["kind"].value_counts().min()))
+    both = both.assign(kind=pd.Categorical(both["kind"], categories=order))
+    like = table(9000, 6).assign(kind=lambda rows: pd.Categorical(rows["kind"], categories=order))
+    found = balancing_score(SCHEMA, both, TEST, lambda label, value, n: like[like[label] == value].head(n), 0)
+    assert found.value == pytest.approx(found.ceiling, abs=0.03)
+    other = balancing_score(SCHEMA, both, TEST, lambda label, value, n: like[like[label] != value].head(n), 0)
+    assert other.value is None and "made no row of" in other.why
+
+
 def related(n: int, seed: int) -> pd.DataFrame:
     """A category that goes with two numbers, which go together."""
     rng = np.random.default_rng(seed)

@@ -111,7 +111,9 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
     seed = result.seed + 1 if cfg.seed is None else int(cfg.seed)  # with its own, the run would draw the same again
     console.print(f"samples drawn with seed={seed}; those of the run had seed={result.seed}")
     with _whole_or_gone(_new_folder(cfg, run)) as folder:
+        cpu = time.process_time()
         synthetic = proof.write_synthetic(synthesizer, int(cfg.n or data.n_synthetic), seed, folder)
+        result.cpu_seconds["sample"] = round(time.process_time() - cpu, 3)
         result.figures = proof.figures(synthetic, metrics, seed, console)
         result.studies = []  # those of the run were of other samples
         result.n_synthetic = len(synthetic)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ from datakiln.storage import small_text
 
 if TYPE_CHECKING:
     from datakiln.console import Console
-    from datakiln.results import RunResult
+    from datakiln.results import RunResult, Score
     from datakiln.studies.base import Result, Wish
     from datakiln.studies.generators import Recipe
 
@@ -51,7 +53,6 @@ def study_pair(cfg: DictConfig, wish: Wish, console: Console) -> None:
     Raises:
         UserError: No holdout, no target, or tables that do not belong together.
     """
-    from datakiln import strictjson
     from datakiln.cli.stored import default_metrics
     from datakiln.data.tables.files import read_table_file
     from datakiln.data.tables.sources import TableFile
@@ -91,11 +92,18 @@ def study_pair(cfg: DictConfig, wish: Wish, console: Console) -> None:
         metrics = default_metrics("table")
         with console.work("measuring", len(metrics)) as work:
             figures = scores(evaluate_table(data, metrics, progress=work.step))
-        strictjson.write({"data": known, "figures": [vars(score) for score in figures]}, own)
+        _keep_figures(figures, own, known)
     assert all(isinstance(score, Score) for score in figures)
     source = Source(raw.provenance.kind, raw.provenance.detail, raw.provenance.sha256)
     whole = result_of(data, figures, (real.name, made.name), source)
     _write(whole, result, draw(data, folder), data.synthetic.head(10), folder, console, bool(cfg.report.public))
+
+
+def _keep_figures(figures: Sequence[Score], path: Path, known: str) -> None:
+    """The usual figures for the same command again; `known` tells the tables."""
+    from datakiln import strictjson
+
+    strictjson.write({"data": known, "figures": [asdict(score) for score in figures]}, path)
 
 
 def _kept_figures(path: Path, known: str) -> list[Any] | None:

@@ -93,7 +93,9 @@ def build_result(job: Job) -> RunResult:
         wall_seconds=job.seconds,
         cpu_seconds=job.cpu_seconds,
         fit_cpu_seconds=round(
-            sum([_fit_seconds(job), job.cpu_seconds.get("release", 0.0)]) + sum(trial.cpu_seconds for trial in tried),
+            _fit_seconds(job)
+            + job.cpu_seconds.get("release", 0.0)
+            + sum(trial.cpu_seconds for trial in tried if not trial.is_chosen),  # whose training was gone on with
             3,
         ),
         peak_memory_mb=max(job.clock.memory, peak_memory_mb()),

@@ -26,6 +26,8 @@ Key = tuple[tuple[str, str], ...]
 def collect(paths: Sequence[Path]) -> tuple[list[Run], list[Failure]]:
     """Reads every result below the paths, and every error of a job that left no result.
 
+    Evaluations and studies inside a run's folder are no further runs: they are read where they are named themselves.
+
     Raises:
         UserError: A path does not exist, nothing is found, or a result is damaged.
     """
@@ -38,7 +40,10 @@ def collect(paths: Sequence[Path]) -> tuple[list[Run], list[Failure]]:
         if path.is_file() and path.name != "result.json":
             raise UserError(f"{path} is no result.json; give that of a run, a run's folder or one above it")
         root = path.parent if path.is_file() else path
-        for file in sorted(root.rglob("result.json")):
+        found = {file.parent: file for file in sorted(root.rglob("result.json"))}
+        for folder, file in found.items():
+            if folder != root and any(above in found for above in folder.parents if above.is_relative_to(root)):
+                continue
             runs.setdefault(file.parent.resolve(), Run(file.parent, RunResult.load(file)))
         for file in sorted(root.rglob("error.txt")):
             if not (file.parent / "result.json").exists():

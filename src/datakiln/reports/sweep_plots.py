@@ -17,6 +17,7 @@ MOST_SERIES, MOST_POINTS = 6, 12  # beyond which only the single runs are drawn
 MOST_OPTIONS, MOST_FIGURES, MOST_CHOICES = 6, 6, 12
 LOG_FROM = 20.0  # ratio of the largest to the smallest positive value from which an axis is logarithmic
 LONGEST_LABEL = 16
+LARGEST = 1e300  # beyond which the length of an axis could not be told
 COST, COLOURS = "cost/fit_cpu_seconds", 6
 
 
@@ -208,7 +209,7 @@ def _choice_axis(values: Sequence[str]) -> tuple[Callable[[str], float], list[Ti
 
 def value_axis(values: Sequence[float]) -> tuple[Callable[[float], float], list[Tick]]:
     """Where a value is drawn, and the marks of its axis, which is logarithmic where values differ by so much."""
-    low, high = min(values), max(values)
+    low, high = max(min(values), -LARGEST), min(max(values), LARGEST)
     is_log = low > 0 and high / low >= LOG_FROM**2
     scale = math.log if is_log else float
     start, end = scale(low), scale(high)
@@ -216,7 +217,7 @@ def value_axis(values: Sequence[float]) -> tuple[Callable[[float], float], list[
     start, end = start - margin, end + margin
 
     def place(value: float) -> float:
-        return BOTTOM - (BOTTOM - TOP) * (scale(value) - start) / (end - start)
+        return BOTTOM - (BOTTOM - TOP) * (scale(min(max(value, low), high)) - start) / (end - start)
 
     if is_log:
         marks = [math.exp(start + (end - start) * part) for part in (0.06, 0.35, 0.65, 0.94)]

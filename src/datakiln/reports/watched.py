@@ -54,12 +54,11 @@ def curve_of(run: Run, name: str) -> Curve:
         steps = [int(row["step"]) for row in rows if row.get("step")]
         values = [(row["step"], next((row[key] for key in kept if row.get(key)), None)) for row in rows]
         points = [(int(step), float(value)) for step, value in values if step and value]
-    except (OSError, ValueError, TypeError, KeyError, csv.Error):
+        per_step = (run.result.fit_cpu_seconds or 0.0) / max(*steps, run.result.n_steps, 1)
+        timed = [(step * per_step, value) for step, value in points if math.isfinite(value)]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, csv.Error):
         return Curve([])  # a table that is not as a run writes it
-    if not points or not run.result.fit_cpu_seconds:
-        return Curve([])
-    per_step = run.result.fit_cpu_seconds / max(*steps, run.result.n_steps, 1)
-    return Curve([(step * per_step, value) for step, value in points if math.isfinite(value)], most)
+    return Curve(timed, most) if timed and per_step else Curve([])
 
 
 def watched_plots(lines: Mapping[str, Sequence[Run]]) -> list[Plot]:

@@ -106,13 +106,13 @@ class Journal:
 
     def _lines(self) -> list[Content]:
         """The whole lines; the end of one that was being written when a process died is taken off."""
-        text = self.path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
+        text = self.path.read_bytes()
+        whole = text[: text.rfind(b"\n") + 1]
         if whole != text:
             with self.path.open("r+b") as file:
-                file.truncate(len(whole.encode()))
+                file.truncate(len(whole))
         try:
-            lines = [strictjson.parse(line) for line in whole.splitlines()]
+            lines = [strictjson.parse(line) for line in whole.decode().splitlines()]
             if lines and "study" not in lines[0]:
                 raise ValueError("it begins with no study")
             for line in lines[1:]:

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from datakiln.errors import UserError
+from datakiln.metrics.tables.columns import category_codes
 from datakiln.results import Score
 from datakiln.schema import Schema
 from datakiln.studies import learners, scores
@@ -94,7 +95,7 @@ def balancing_score(
     label = schema.label
     if label is None or not schema[label].is_choice or train[label].nunique() != 2:
         return not_computed(BALANCING, "balancing is measured of a label of two classes")
-    rare = train[label].value_counts().index[-1]
+    rare = category_codes([train[label]])[1][1]  # of equally many classes the one that the learners call the second
     most = min(UNBALANCED, len(train) // 2)
     try:
         task = _task(schema, train, test, [made(label, rare, most)], seed)
@@ -114,6 +115,8 @@ def balancing_score(
         thinned = replace(task, train=common + others.take(slice(0, kept)))
         arms = {arm: remedied(arm, thinned, lacking, seed + turn) for arm in ("oversampling", "SMOTE-NC")}
         own = _of_class(task.made[0], 1)
+        if not len(own):
+            return not_computed(BALANCING, f"the model made no row of {rare}")
         for arm, rows in (("generator", own), ("real", real)):
             arms[arm] = thinned.train + rows.take(rng.choice(len(rows), lacking, replace=len(rows) < lacking))
         for arm, rows in arms.items():
