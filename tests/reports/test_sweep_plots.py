@@ -119,3 +119,14 @@ def test_real_data_and_the_floor_stand_below_the_models(tmp_path):
 def test_figures_beyond_any_axis_are_drawn_at_its_ends():
     place, ticks = value_axis([-1e308, 0.0, 1e308])
     assert place(1e308) < place(0.0) < place(-1e308) and ticks
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [([60, 10_000], ["100", "1,000", "10,000"]), ([3, 70], ["5", "10", "20", "50"]), ([1e-9, 1e9], None)],
+)
+def test_a_logarithmic_axis_has_round_marks(values, texts):
+    _, ticks = value_axis(values, 20)
+    found = [tick.text for tick in ticks]
+    assert found == texts if texts else 3 <= len(found) <= 7
+    assert all(BOTTOM >= one.at > other.at >= TOP for one, other in zip(ticks, ticks[1:], strict=False))

@@ -17,6 +17,7 @@ MOST_SERIES, MOST_POINTS = 6, 12  # beyond which only the single runs are drawn
 MOST_OPTIONS, MOST_FIGURES, MOST_CHOICES = 6, 6, 12
 LOG_FROM = 20.0  # ratio of the largest to the smallest positive value from which an axis is logarithmic
 LONGEST_LABEL = 16
+MOST_MARKS = 6  # of a logarithmic axis
 LARGEST = 1e300  # beyond which the length of an axis could not be told
 COST, COLOURS = "cost/fit_cpu_seconds", 6
 
@@ -207,10 +208,15 @@ def _choice_axis(values: Sequence[str]) -> tuple[Callable[[str], float], list[Ti
     return place, [Tick(place(value), _cut(value, min(longest, LONGEST_LABEL)), value) for value in order], False
 
 
-def value_axis(values: Sequence[float]) -> tuple[Callable[[float], float], list[Tick]]:
-    """Where a value is drawn, and the marks of its axis, which is logarithmic where values differ by so much."""
+def value_axis(values: Sequence[float], log_from: float = LOG_FROM**2) -> tuple[Callable[[float], float], list[Tick]]:
+    """Where a value is drawn, and the marks of its axis.
+
+    Arguments:
+        values: All that are drawn.
+        log_from: Ratio of the largest to the smallest value from which the axis is logarithmic.
+    """
     low, high = max(min(values), -LARGEST), min(max(values), LARGEST)
-    is_log = low > 0 and high / low >= LOG_FROM**2
+    is_log = low > 0 and high / low >= log_from
     scale = math.log if is_log else float
     start, end = scale(low), scale(high)
     margin = 0.06 * (end - start) or abs(end) * 0.05 or 0.5
@@ -220,7 +226,7 @@ def value_axis(values: Sequence[float]) -> tuple[Callable[[float], float], list[
         return BOTTOM - (BOTTOM - TOP) * (scale(min(max(value, low), high)) - start) / (end - start)
 
     if is_log:
-        marks = [math.exp(start + (end - start) * part) for part in (0.06, 0.35, 0.65, 0.94)]
+        marks = _round_marks(math.exp(start), math.exp(end))
     else:
         step = round_step((end - start) / 3)
         first = math.ceil(start / step)
@@ -228,6 +234,16 @@ def value_axis(values: Sequence[float]) -> tuple[Callable[[float], float], list[
     if low == high:
         marks = [low]
     return place, [Tick(place(value), brief(value)) for value in marks]
+
+
+def _round_marks(low: float, high: float) -> list[float]:
+    """Of a logarithmic axis: powers of ten, with 2 and 5 times these where there are few, each so many where many."""
+    powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
+    marks = [10.0**power for power in powers][:: 1 + len(powers) // (MOST_MARKS + 1)]
+    if len(marks) > 2:
+        return marks
+    wide = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+    return [found for power in wide for k in (1, 2, 5) if low <= (found := k * 10.0**power) <= high]
 
 
 def round_step(about: float) -> float:

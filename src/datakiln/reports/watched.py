@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from datakiln.reports.groups import Run
-from datakiln.reports.sweep_plots import COLOURS, LEFT, RIGHT, Plot, Series, Tick, round_step, value_axis
+from datakiln.reports.sweep_plots import COLOURS, LEFT, LOG_FROM, RIGHT, Plot, Series, Tick, round_step, value_axis
 from datakiln.results import Better
 from datakiln.storage import small_text
 from datakiln.wording import brief
@@ -77,7 +77,7 @@ def _plot(lines: Mapping[str, Sequence[Run]], name: str) -> Plot | None:
     longest = max((at for at, _ in points), default=0.0)
     if longest <= 0.0 or not any(len(curve.points) > 1 for some in curves.values() for curve in some):
         return None
-    y, y_ticks = value_axis([value for _, value in points])
+    y, y_ticks = value_axis([value for _, value in points], LOG_FROM)
     most = max((curve.n or 0 for some in curves.values() for curve in some), default=0)
     series = []
     for colour, (label, some) in enumerate(curves.items()):
