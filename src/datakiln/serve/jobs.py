@@ -165,9 +165,12 @@ class Jobs:
                         self._settle(name, process)
                     else:
                         self._watch(name, process)
-                room = self.settings.parallel - len(self.running)
-                for job in self._where("status = ? order by created", WAITING)[: max(0, room)]:
-                    if job.id not in self.running:
+                for job in self._where("status = ? order by created", WAITING):
+                    if job.id in self.running:
+                        continue
+                    if _is_finished(job):  # while nobody watched it, or as it was stopped: a run is not begun twice
+                        self._set(job.id, status=DONE, ended=time.time())
+                    elif len(self.running) < self.settings.parallel:
                         self._start(job)
 
     def _start(self, job: Job) -> None:
@@ -207,7 +210,7 @@ class Jobs:
         job, code = self._where("id = ?", name)[0], process.returncode
         if job.status != RUNNING:
             self._set(name, pid=None)
-        elif code == 0 and (Path(job.folder) / "result.json").is_file():
+        elif code == 0 and _is_finished(job):
             self._set(name, status=DONE, pid=None, ended=time.time())
         elif went_down or (code in (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM) and job.starts < STARTS):
             self._set(name, status=WAITING, pid=None)
@@ -219,6 +222,11 @@ class Jobs:
 def log_file(job: Job) -> Path:
     """What a job's process says; beside its folder, in which a run keeps a log of its own."""
     return Path(job.folder).with_name(f".{Path(job.folder).name}.out")
+
+
+def _is_finished(job: Job) -> bool:
+    """Whether a job's run has all of its files: the result is the last of them."""
+    return (Path(job.folder) / "result.json").is_file()
 
 
 def _why(job: Job, code: int) -> str:
