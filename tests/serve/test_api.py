@@ -245,9 +245,9 @@ def pictures(count: int = 12, side: int = 8) -> list[bytes]:
     return made
 
 
-def packed(members: dict[str, bytes]) -> bytes:
+def packed(members: dict[str, bytes], way: int = zipfile.ZIP_DEFLATED) -> bytes:
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(file, "w", way) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
     return file.getvalue()
@@ -269,6 +269,21 @@ def test_a_zip_of_pictures_is_unpacked_under_our_names(served, tmp_path):
     assert len(files) == 12 and all(path.stem.isdigit() for path in files)
 
 
+def test_no_two_classes_of_a_zip_share_a_folder(served, tmp_path):
+    names = [f"{('x-2', 'x', 'x!')[i % 3]}/{i}.png" for i in range(12)]
+    notes = served().post("/v1/uploads", content=packed(dict(zip(names, pictures(), strict=True)))).json()["notes"]
+    assert notes == ["x-2: x-2", "x: x", "x-3: x!"]
+    assert len({path.parent for path in (tmp_path / "outputs" / "served").rglob("*.png")}) == 3
+
+
+def damaged(way: int) -> bytes:
+    """A ZIP of pictures in which the packed bytes of the first are not what they should be."""
+    whole = bytearray(packed({f"{i}.png": data for i, data in enumerate(pictures())}, way))
+    begin = 30 + len("0.png")  # behind the local header
+    whole[begin + 4 : begin + 60] = b"\xff" * 56
+    return bytes(whole)
+
+
 @pytest.mark.parametrize(
     ("content", "status"),
     [
@@ -277,6 +292,9 @@ def test_a_zip_of_pictures_is_unpacked_under_our_names(served, tmp_path):
         (packed({f"{i}.png": data for i, data in enumerate(pictures(12, 40))}), 413),
         (packed({"a.txt": b"no picture"}), 422),
         (b"PK\x03\x04" + b"\xff" * 100, 422),
+        (damaged(zipfile.ZIP_DEFLATED), 422),
+        (damaged(zipfile.ZIP_BZIP2), 422),
+        (damaged(zipfile.ZIP_LZMA), 422),
         (b"PAR1" + b"\0" * 100, 422),
         (b"", 422),
         (b"\x1f\x8b\x08broken", 422),

@@ -81,7 +81,9 @@ def test_a_job_whose_folder_cannot_be_made_fails_and_others_go_on(jobs, tmp_path
 
 
 def test_a_job_whose_words_are_gone_fails(jobs, tmp_path):
-    queue = jobs((sys.executable, "-c", "import os, sys; os.unlink(sys.argv[1]); sys.exit(1)", str(tmp_path / ".run.out")))
+    queue = jobs(
+        (sys.executable, "-c", "import os, sys; os.unlink(sys.argv[1]); sys.exit(1)", str(tmp_path / ".run.out"))
+    )
     job = put(queue, tmp_path / "run")
     queue.start()
     failed = over(queue, job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import lzma
 import re
 import secrets
 import shutil
@@ -24,12 +25,14 @@ from datakiln.errors import UserError, near
 from datakiln.serve.owners import Owner
 from datakiln.serve.requests import TypesRequest
 from datakiln.serve.settings import MEGA, Settings
-from datakiln.storage import replacing
 
 NAME = re.compile(r"[0-9a-f]{16}")
 PIECE = 1 << 16
 FEWEST_PICTURES = 10
 TOLD = "upload.json"
+DAMAGES = (  # what reading a ZIP raises where its bytes are not as they should be, besides OSError
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError, ValueError
+)  # fmt: skip
 
 
 class TooLarge(UserError):
@@ -214,7 +217,7 @@ def _pictures(name: str, path: Path, settings: Settings, left: int) -> Upload:
                 except BadPicture as fault:
                     kept.unlink()
                     skipped.append(f"picture {count} {fault}")
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError) as error:
+    except (*DAMAGES, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's fault and not the file's
         raise UserError(
@@ -251,9 +254,11 @@ def _class_folder(member: str, classes: dict[str, str]) -> str:
     parts = Path(member.replace("\\", "/")).parts
     told = parts[-2] if len(parts) > 1 else ""
     if told not in classes:
-        word = re.sub(r"[^\w-]+", "_", told)[:40].strip("_.")
-        taken = word in classes.values() or not word
-        classes[told] = f"{word or 'class'}-{len(classes)}" if taken else word
+        own = word = re.sub(r"[^\w-]+", "_", told)[:40].strip("_.")
+        numbers = itertools.count(len(classes))
+        while not own or own in classes.values():
+            own = f"{word or 'class'}-{next(numbers)}"
+        classes[told] = own
     return classes[told]
 
 
@@ -261,7 +266,7 @@ def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, kept: Path, setti
     """Writes one file; what the ZIP says of its size is not believed."""
     most = settings.zip_ratio * max(member.compress_size, 1)
     size = 0
-    with archive.open(member) as packed, replacing(kept) as partial, partial.open("wb") as file:
+    with archive.open(member) as packed, kept.open("wb") as file:
         while piece := packed.read(PIECE):
             size += len(piece)
             if size > most:
