@@ -149,6 +149,20 @@ def test_a_job_is_cancelled_and_resumed(served, table):
     assert client.get(f"/v1/jobs/{job}/events").text.count("event: figures") == 60
 
 
+def test_a_job_is_resumed_only_where_a_new_one_may_wait(served, table, monkeypatch):
+    client = served()
+    _, job = begin(client, table, seed=13)
+    until(client, job, "failed")
+    jobs = client.app.state.service.jobs
+    with monkeypatch.context() as crowded:
+        crowded.setattr(jobs, "waiting", lambda _: 20)
+        assert client.post(f"/v1/jobs/{job}/resume").status_code == 429
+    with monkeypatch.context() as full:
+        full.setattr("datakiln.serve.owners.Owner.used", lambda _: 2**60)
+        assert client.post(f"/v1/jobs/{job}/resume").status_code == 413
+    assert client.get(f"/v1/jobs/{job}").json()["status"] == "failed"
+
+
 @pytest.mark.journey
 def test_jobs_go_on_with_the_next_server(served, table):
     first = served()
@@ -206,6 +220,12 @@ def test_other_sites_are_refused(served):
     assert "script-src 'self'" in client.get("/").headers["content-security-policy"]
 
 
+@pytest.mark.parametrize("headers", [{"host": "["}, {"origin": "http://["}])
+def test_what_is_no_address_is_refused(served, headers):
+    answer = served().post(SAMPLE, json={"n": 1}, headers=headers)
+    assert answer.status_code == 400 and answer.json()["detail"] == "host or origin is no address"
+
+
 def test_names_lead_nowhere_else(served):
     client = served()
     for name in ("..%2f..%2fetc", "2026-01-02~..", "2026-01-02~.", "%00", "2026-01-02~nowhere"):
@@ -222,6 +242,8 @@ def test_rate_and_size_and_quota(served, table):
     assert client.post("/v1/uploads", content=iter([b"a,b\n"] * 2**19)).status_code == 413
     assert client.post("/v1/uploads", content=b"x" * (2**20 + 1)).status_code == 413
     assert client.get("/v1/uploads").json() == []
+    long = client.post(SAMPLE, content=iter([b" " * 2**19] * 3), headers={"content-type": "application/json"})
+    assert long.status_code == 413 and long.json()["detail"] == "the body has more than 1,048,576 bytes; send less"
     assert served(columns=2).post("/v1/uploads", content=table).status_code == 422
     assert served(rows=20).post("/v1/uploads", content=table).status_code == 413
 
