@@ -8,6 +8,7 @@ import json
 import time
 import zipfile
 
+import httpx
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -246,6 +247,35 @@ def test_rate_and_size_and_quota(served, table):
     assert long.status_code == 413 and long.json()["detail"] == "the body has more than 1,048,576 bytes; send less"
     assert served(columns=2).post("/v1/uploads", content=table).status_code == 422
     assert served(rows=20).post("/v1/uploads", content=table).status_code == 413
+
+
+def test_uploads_at_a_time_share_the_quota(served, table, tmp_path):
+    client = served(quota_mb=1)
+    part = b"a,b\n" + b"1,2\n" * (6 * 2**20 // 40)  # 0.6 of the quota
+
+    async def both() -> list[httpx.Response]:
+        """The second comes whole while the first is on its way."""
+        transport, answers = httpx.ASGITransport(client.app, raise_app_exceptions=False), []
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as sender:
+
+            async def first():
+                yield b"a,b\n"
+                answers.append(await sender.post("/v1/uploads", content=part))
+                yield part
+
+            return [await sender.post("/v1/uploads", content=first()), *answers]
+
+    refused, taken = client.portal.call(both)
+    assert taken.status_code == 201
+    assert refused.status_code == 413 and "the quota is used up" in refused.json()["detail"]
+    assert len(list((tmp_path / "outputs" / "served" / "local" / "uploads").iterdir())) == 1
+    assert client.post("/v1/uploads", content=table).status_code == 201
+
+
+def test_a_zip_unpacks_to_no_more_than_the_quota(served):
+    zipped = packed({"a.png": bytes(2**19), "b.png": bytes(2**20)})
+    answer = served(quota_mb=1, zip_ratio=10**6).post("/v1/uploads", content=zipped)
+    assert answer.status_code == 413 and "the ZIP unpacks to more than the quota" in answer.json()["detail"]
 
 
 def test_scoring_is_off_unless_switched_on(served, table):

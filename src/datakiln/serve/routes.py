@@ -195,9 +195,9 @@ BODY = {"requestBody": {"required": True, "content": {"application/octet-stream"
 @router.post("/uploads", tags=["uploads"], status_code=201, openapi_extra=BODY)
 async def upload_file(request: Request, owner: Asking, service: Serving) -> UploadTold:
     """Takes a table (CSV, TSV, Parquet) or a ZIP of pictures as the body, and tells what each column seems to be."""
-    name, path = await uploads.receive(request.stream(), owner, service.settings)
-    left = service.settings.quota_mb * MEGA - owner.used()
-    upload = await service.do(uploads.take_in, name, path, service.settings, left)
+    holds = await service.do(service.owners.room, owner)
+    name, path = await uploads.receive(request.stream(), owner, service.settings, holds)
+    upload = await service.do(uploads.take_in, name, path, service.settings, holds)
     return UploadTold(**vars(upload))
 
 

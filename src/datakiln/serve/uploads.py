@@ -9,7 +9,7 @@ import secrets
 import shutil
 import zipfile
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,14 +64,20 @@ class Upload:
     notes: list[str] = field(default_factory=list)
 
 
-async def receive(body: AsyncIterator[bytes], owner: Owner, settings: Settings) -> tuple[str, Path]:
+async def receive(
+    body: AsyncIterator[bytes], owner: Owner, settings: Settings, holds: Callable[[int], bool]
+) -> tuple[str, Path]:
     """Writes a body to a file of our own name, as far as size and quota allow.
+
+    Arguments:
+        body: Its pieces.
+        owner: Who sends it.
+        settings: Of the server.
+        holds: Counts bytes that come, and says whether the holder may keep them.
 
     Raises:
         TooLarge: It is larger; nothing of it is left.
     """
-    left = settings.quota_mb * MEGA - owner.used()
-    most = min(settings.upload_mb * MEGA, left)
     name = secrets.token_hex(8)
     folder = owner.uploads / name
     folder.mkdir()
@@ -80,9 +86,10 @@ async def receive(body: AsyncIterator[bytes], owner: Owner, settings: Settings) 
         with path.open("wb") as file:
             async for piece in body:
                 size += len(piece)
-                if size > most:
-                    which = f"a file may have {settings.upload_mb} MB" if left > most else "the quota is used up"
-                    raise TooLarge(f"the upload is too large: {which}; send less, or delete an upload")
+                if size > settings.upload_mb * MEGA:
+                    raise TooLarge(f"the upload is too large: a file may have {settings.upload_mb} MB; send less")
+                if not holds(len(piece)):
+                    raise TooLarge("the upload is too large: the quota is used up; send less, or delete an upload")
                 file.write(piece)
         if not size:
             raise UserError("the upload is empty (0 bytes); send a table or a ZIP of pictures")
@@ -92,14 +99,14 @@ async def receive(body: AsyncIterator[bytes], owner: Owner, settings: Settings) 
     return name, path
 
 
-def take_in(name: str, path: Path, settings: Settings, left: int) -> Upload:
+def take_in(name: str, path: Path, settings: Settings, holds: Callable[[int], bool]) -> Upload:
     """Reads what was received and finds out what it is; whatever cannot be used is removed.
 
     Arguments:
         name: The upload's.
         path: Of what was received.
         settings: Of the server.
-        left: Bytes that the holder may still keep.
+        holds: Counts bytes that are unpacked, and says whether the holder may keep them.
 
     Raises:
         UserError: It is neither a usable table nor a usable ZIP of pictures.
@@ -107,7 +114,7 @@ def take_in(name: str, path: Path, settings: Settings, left: int) -> Upload:
     try:
         with path.open("rb") as file:
             head = file.read(4)
-        upload = _pictures(name, path, settings, left) if head == b"PK\x03\x04" else _table(name, path, settings)
+        upload = _pictures(name, path, settings, holds) if head == b"PK\x03\x04" else _table(name, path, settings)
         strictjson.write(upload, path.parent / TOLD)
     except BaseException:
         shutil.rmtree(path.parent)
@@ -191,12 +198,12 @@ def remove(upload: Upload, owner: Owner) -> None:
     shutil.rmtree(owner.uploads / upload.id)
 
 
-def _pictures(name: str, path: Path, settings: Settings, left: int) -> Upload:
+def _pictures(name: str, path: Path, settings: Settings, holds: Callable[[int], bool]) -> Upload:
     """Unpacks pictures as `class-000/000001.png`: of the names in a ZIP only the folder's word is kept, in `notes`."""
     target = path.parent / "pictures"
     target.mkdir()
     classes: dict[str, str] = {}
-    count, size = 0, 0
+    count = 0
     skipped: list[str] = []
     try:
         with zipfile.ZipFile(path) as archive:
@@ -210,7 +217,7 @@ def _pictures(name: str, path: Path, settings: Settings, left: int) -> Upload:
                 folder = target / _class_folder(member.filename, classes)
                 folder.mkdir(exist_ok=True)
                 kept = folder / f"{count:07d}{suffix}"
-                size += _unpack(archive, member, kept, settings, left - size)
+                _unpack(archive, member, kept, settings, holds)
                 try:
                     _check_pixels(kept, count, settings.pixels)
                     read_picture(kept)
@@ -262,7 +269,9 @@ def _class_folder(member: str, classes: dict[str, str]) -> str:
     return classes[told]
 
 
-def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, kept: Path, settings: Settings, left: int) -> int:
+def _unpack(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, kept: Path, settings: Settings, holds: Callable[[int], bool]
+) -> None:
     """Writes one file; what the ZIP says of its size is not believed."""
     most = settings.zip_ratio * max(member.compress_size, 1)
     size = 0
@@ -273,7 +282,6 @@ def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, kept: Path, setti
                 raise TooLarge(
                     f"a file of the ZIP unpacks to more than {settings.zip_ratio} times its size; pack it plainly"
                 )
-            if size > left:
+            if not holds(len(piece)):
                 raise TooLarge("the ZIP unpacks to more than the quota; send fewer pictures")
             file.write(piece)
-    return size
