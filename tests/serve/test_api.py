@@ -8,6 +8,7 @@ import json
 import time
 import zipfile
 
+import httpx
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -149,6 +150,20 @@ def test_a_job_is_cancelled_and_resumed(served, table):
     assert client.get(f"/v1/jobs/{job}/events").text.count("event: figures") == 60
 
 
+def test_a_job_is_resumed_only_where_a_new_one_may_wait(served, table, monkeypatch):
+    client = served()
+    _, job = begin(client, table, seed=13)
+    until(client, job, "failed")
+    jobs = client.app.state.service.jobs
+    with monkeypatch.context() as crowded:
+        crowded.setattr(jobs, "waiting", lambda _: 20)
+        assert client.post(f"/v1/jobs/{job}/resume").status_code == 429
+    with monkeypatch.context() as full:
+        full.setattr("datakiln.serve.owners.Owner.used", lambda _: 2**60)
+        assert client.post(f"/v1/jobs/{job}/resume").status_code == 413
+    assert client.get(f"/v1/jobs/{job}").json()["status"] == "failed"
+
+
 @pytest.mark.journey
 def test_jobs_go_on_with_the_next_server(served, table):
     first = served()
@@ -206,6 +221,12 @@ def test_other_sites_are_refused(served):
     assert "script-src 'self'" in client.get("/").headers["content-security-policy"]
 
 
+@pytest.mark.parametrize("headers", [{"host": "["}, {"origin": "http://["}])
+def test_what_is_no_address_is_refused(served, headers):
+    answer = served().post(SAMPLE, json={"n": 1}, headers=headers)
+    assert answer.status_code == 400 and answer.json()["detail"] == "host or origin is no address"
+
+
 def test_names_lead_nowhere_else(served):
     client = served()
     for name in ("..%2f..%2fetc", "2026-01-02~..", "2026-01-02~.", "%00", "2026-01-02~nowhere"):
@@ -222,8 +243,39 @@ def test_rate_and_size_and_quota(served, table):
     assert client.post("/v1/uploads", content=iter([b"a,b\n"] * 2**19)).status_code == 413
     assert client.post("/v1/uploads", content=b"x" * (2**20 + 1)).status_code == 413
     assert client.get("/v1/uploads").json() == []
+    long = client.post(SAMPLE, content=iter([b" " * 2**19] * 3), headers={"content-type": "application/json"})
+    assert long.status_code == 413 and long.json()["detail"] == "the body has more than 1,048,576 bytes; send less"
     assert served(columns=2).post("/v1/uploads", content=table).status_code == 422
     assert served(rows=20).post("/v1/uploads", content=table).status_code == 413
+
+
+def test_uploads_at_a_time_share_the_quota(served, table, tmp_path):
+    client = served(quota_mb=1)
+    part = b"a,b\n" + b"1,2\n" * (6 * 2**20 // 40)  # 0.6 of the quota
+
+    async def both() -> list[httpx.Response]:
+        """The second comes whole while the first is on its way."""
+        transport, answers = httpx.ASGITransport(client.app, raise_app_exceptions=False), []
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as sender:
+
+            async def first():
+                yield b"a,b\n"
+                answers.append(await sender.post("/v1/uploads", content=part))
+                yield part
+
+            return [await sender.post("/v1/uploads", content=first()), *answers]
+
+    refused, taken = client.portal.call(both)
+    assert taken.status_code == 201
+    assert refused.status_code == 413 and "the quota is used up" in refused.json()["detail"]
+    assert len(list((tmp_path / "outputs" / "served" / "local" / "uploads").iterdir())) == 1
+    assert client.post("/v1/uploads", content=table).status_code == 201
+
+
+def test_a_zip_unpacks_to_no_more_than_the_quota(served):
+    zipped = packed({"a.png": bytes(2**19), "b.png": bytes(2**20)})
+    answer = served(quota_mb=1, zip_ratio=10**6).post("/v1/uploads", content=zipped)
+    assert answer.status_code == 413 and "the ZIP unpacks to more than the quota" in answer.json()["detail"]
 
 
 def test_scoring_is_off_unless_switched_on(served, table):
@@ -245,9 +297,9 @@ def pictures(count: int = 12, side: int = 8) -> list[bytes]:
     return made
 
 
-def packed(members: dict[str, bytes]) -> bytes:
+def packed(members: dict[str, bytes], way: int = zipfile.ZIP_DEFLATED) -> bytes:
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(file, "w", way) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
     return file.getvalue()
@@ -269,6 +321,21 @@ def test_a_zip_of_pictures_is_unpacked_under_our_names(served, tmp_path):
     assert len(files) == 12 and all(path.stem.isdigit() for path in files)
 
 
+def test_no_two_classes_of_a_zip_share_a_folder(served, tmp_path):
+    names = [f"{('x-2', 'x', 'x!')[i % 3]}/{i}.png" for i in range(12)]
+    notes = served().post("/v1/uploads", content=packed(dict(zip(names, pictures(), strict=True)))).json()["notes"]
+    assert notes == ["x-2: x-2", "x: x", "x-3: x!"]
+    assert len({path.parent for path in (tmp_path / "outputs" / "served").rglob("*.png")}) == 3
+
+
+def damaged(way: int) -> bytes:
+    """A ZIP of pictures in which the packed bytes of the first are not what they should be."""
+    whole = bytearray(packed({f"{i}.png": data for i, data in enumerate(pictures())}, way))
+    begin = 30 + len("0.png")  # behind the local header
+    whole[begin + 4 : begin + 60] = b"\xff" * 56
+    return bytes(whole)
+
+
 @pytest.mark.parametrize(
     ("content", "status"),
     [
@@ -277,6 +344,9 @@ def test_a_zip_of_pictures_is_unpacked_under_our_names(served, tmp_path):
         (packed({f"{i}.png": data for i, data in enumerate(pictures(12, 40))}), 413),
         (packed({"a.txt": b"no picture"}), 422),
         (b"PK\x03\x04" + b"\xff" * 100, 422),
+        (damaged(zipfile.ZIP_DEFLATED), 422),
+        (damaged(zipfile.ZIP_BZIP2), 422),
+        (damaged(zipfile.ZIP_LZMA), 422),
         (b"PAR1" + b"\0" * 100, 422),
         (b"", 422),
         (b"\x1f\x8b\x08broken", 422),

@@ -8,12 +8,14 @@ import time
 from collections import Counter
 from urllib.parse import urlsplit
 
+from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from datakiln.serve.settings import MEGA, Settings
 
 log = logging.getLogger(__name__)
 SMALL_BODY = 1 << 20  # bytes of a body that is no upload
+TOO_LONG = "the body has more than {:,} bytes; send less"
 UNSAFE = ("POST", "PUT", "PATCH", "DELETE")
 HEADERS = {
     "content-security-policy": (
@@ -26,10 +28,6 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
-
-
-class Oversized(Exception):
-    """A body is longer than it may be."""
 
 
 class Guard:
@@ -51,7 +49,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        since, status, begun = time.monotonic(), 0, False
+        since, status = time.monotonic(), 0
         most = self.settings.upload_mb * MEGA if scope["path"] == "/v1/uploads" else SMALL_BODY
         size = 0
 
@@ -59,14 +57,14 @@ class Guard:
             nonlocal size
             message = await receive()
             size += len(message.get("body", b""))
-            if size > most:
-                raise Oversized
+            if size > most:  # of all exceptions FastAPI's parsing of a body lets only this one through
+                raise HTTPException(413, TOO_LONG.format(most))
             return message
 
         async def answered(message: Message) -> None:
-            nonlocal status, begun
+            nonlocal status
             if message["type"] == "http.response.start":
-                status, begun = message["status"], True
+                status = message["status"]
                 there = {name.lower() for name, _ in message["headers"]}
                 added = [(k.encode(), v.encode()) for k, v in HEADERS.items() if k.encode() not in there]
                 message = {**message, "headers": [*message["headers"], *added]}
@@ -76,12 +74,7 @@ class Guard:
             if (refused := self._refused(scope["method"], headers, most)) is not None:
                 await _answer(answered, *refused)
             else:
-                try:
-                    await self.app(scope, counted, answered)
-                except Oversized:
-                    if begun:
-                        raise
-                    await _answer(answered, 413, f"the body has more than {most:,} bytes; send less")
+                await self.app(scope, counted, answered)
         finally:
             self.counts[scope["method"] if scope["method"] in (*UNSAFE, "GET", "HEAD") else "other", status] += 1
             route = getattr(scope.get("route"), "path", "-")  # the pattern: names in it are somebody's
@@ -89,17 +82,19 @@ class Guard:
 
     def _refused(self, method: str, headers: dict[str, str], most: int) -> tuple[int, str] | None:
         """Status and reason, where another site speaks through somebody's browser, or too much is announced."""
-        host = headers.get("host", "")
-        if self.settings.is_local and urlsplit(f"//{host}").hostname not in ("localhost", "127.0.0.1", "::1"):
+        host, origin = headers.get("host", ""), headers.get("origin")
+        try:
+            name, is_foreign = urlsplit(f"//{host}").hostname, origin is not None and urlsplit(origin).netloc != host
+        except ValueError:
+            return 400, "host or origin is no address"
+        if self.settings.is_local and name not in ("localhost", "127.0.0.1", "::1"):
             return 421, "this server answers to localhost only"
-        origin = headers.get("origin")
-        is_foreign = origin is not None and urlsplit(origin).netloc != host
         if method in UNSAFE and (is_foreign or headers.get("sec-fetch-site") in ("cross-site", "same-site")):
             return 403, "another site may not ask for this"
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()):
             return 400, "content-length is no number"
-        return (413, f"the body has more than {most:,} bytes; send less") if int(length[:18]) > most else None
+        return (413, TOO_LONG.format(most)) if int(length[:18]) > most else None
 
 
 async def _answer(send: Send, status: int, detail: str) -> None:

@@ -16,7 +16,8 @@ import sqlite3
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,15 +161,36 @@ class Jobs:
     def _run(self) -> None:
         while not self.closing.wait(PAUSE):
             with self.lock:
-                for name, process in list(self.running.items()):
-                    if process.poll() is not None:
-                        self._settle(name, process)
-                    else:
-                        self._watch(name, process)
-                room = self.settings.parallel - len(self.running)
-                for job in self._where("status = ? order by created", WAITING)[: max(0, room)]:
-                    if job.id not in self.running:
-                        self._start(job)
+                try:
+                    self._turn()
+                except sqlite3.Error as error:  # a full disk, for a moment; nothing is known of jobs without the table
+                    log.error("the table of jobs cannot be used (%s); it is tried again", error)
+
+    def _turn(self) -> None:
+        for name, process in list(self.running.items()):
+            with self._failing(name):
+                if process.poll() is not None:
+                    self._settle(name, process)
+                else:
+                    self._watch(name, process)
+        for job in self._where("status = ? order by created", WAITING):
+            if job.id in self.running:
+                continue
+            with self._failing(job.id):
+                if _is_finished(job):  # while nobody watched it, or as it was stopped: a run is not begun twice
+                    self._set(job.id, status=DONE, ended=time.time())
+                elif len(self.running) < self.settings.parallel:
+                    self._start(job)
+
+    @contextmanager
+    def _failing(self, name: str) -> Iterator[None]:
+        """Where the system hinders a job, that job fails with the reason, and the others go on."""
+        try:
+            yield
+        except OSError as error:
+            why = f"the server could not run it ({error.strerror or type(error).__name__}); resume it"
+            log.error("job %s: %s", name, why)
+            self._set(name, status=FAILED, why=why, ended=time.time())
 
     def _start(self, job: Job) -> None:
         folder = Path(job.folder)
@@ -176,21 +198,22 @@ class Jobs:
         words = [*self.settings.command, *json.loads(job.words), "ckpt_path=last"]
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "200"}
         with log_file(job).open("ab") as out:
-            try:
-                process = subprocess.Popen(
-                    words, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, env=environment
-                )
-            except OSError as error:
-                self._set(job.id, status=FAILED, why=f"it cannot be started ({error.strerror})", ended=time.time())
-                return
+            process = subprocess.Popen(
+                words, stdout=out, stderr=out, stdin=subprocess.DEVNULL, start_new_session=True, env=environment
+            )
         most = self.settings.memory_mb * MEGA
         try:
-            resource.prlimit(process.pid, resource.RLIMIT_DATA, (most, most))
-        except ProcessLookupError:  # it has ended at once; what it said is read below
-            log.info("job %s ended before its memory was limited", job.id)
+            try:
+                resource.prlimit(process.pid, resource.RLIMIT_DATA, (most, most))
+            except ProcessLookupError:  # it has ended at once; what it said is read below
+                log.info("job %s ended before its memory was limited", job.id)
+            values = {"started": time.time(), "starts": job.starts + 1, "born": _born(process.pid)}
+            self._set(job.id, status=RUNNING, pid=process.pid, **values)
+        except BaseException:  # of a process that is not in the table no later server would know
+            _signal(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
         self.running[job.id] = process
-        values = {"started": time.time(), "starts": job.starts + 1, "born": _born(process.pid)}
-        self._set(job.id, status=RUNNING, pid=process.pid, **values)
         log.info("job %s started, model %s", job.id, job.model)
 
     def _watch(self, name: str, process: subprocess.Popen[bytes]) -> None:
@@ -203,22 +226,27 @@ class Jobs:
 
     def _settle(self, name: str, process: subprocess.Popen[bytes], went_down: bool = False) -> None:
         """Says how a process ended; one that was killed goes on, a few times."""
-        del self.running[name]
         job, code = self._where("id = ?", name)[0], process.returncode
         if job.status != RUNNING:
             self._set(name, pid=None)
-        elif code == 0 and (Path(job.folder) / "result.json").is_file():
+        elif code == 0 and _is_finished(job):
             self._set(name, status=DONE, pid=None, ended=time.time())
         elif went_down or (code in (-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM) and job.starts < STARTS):
             self._set(name, status=WAITING, pid=None)
         else:
             self._set(name, status=FAILED, why=_why(job, code), pid=None, ended=time.time())
+        del self.running[name]  # last: what the table could not be told is told again
         log.info("job %s ended with code %s", name, code)
 
 
 def log_file(job: Job) -> Path:
     """What a job's process says; beside its folder, in which a run keeps a log of its own."""
     return Path(job.folder).with_name(f".{Path(job.folder).name}.out")
+
+
+def _is_finished(job: Job) -> bool:
+    """Whether a job's run has all of its files: the result is the last of them."""
+    return (Path(job.folder) / "result.json").is_file()
 
 
 def _why(job: Job, code: int) -> str:

@@ -8,13 +8,14 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from datakiln import strictjson
 from datakiln.errors import UserError
-from datakiln.serve.settings import Settings
+from datakiln.serve.settings import MEGA, Settings
 from datakiln.storage import replacing
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
@@ -93,6 +94,7 @@ class Owners:
         if settings.keys is not None and not self.hashes:
             raise UserError(f"keys={settings.keys} holds no key; make one by keys={settings.keys} new_key=NAME")
         self.buckets: dict[str, Bucket] = {}
+        self.came: Counter[str] = Counter()
         self.lock = threading.Lock()
 
     def of_key(self, key: str | None) -> Owner | None:
@@ -118,6 +120,20 @@ class Owners:
         with self.lock:
             bucket = self.buckets.setdefault(name, Bucket(self.settings.rate, self.settings.burst))
             return bucket.take()
+
+    def room(self, owner: Owner) -> Callable[[int], bool]:
+        """Walks all that a holder keeps; what it returns counts bytes that come, and says whether they may be kept.
+
+        Bytes of uploads that come at the same time count too.
+        """
+        until = self.came[owner.name] + self.settings.quota_mb * MEGA - owner.used()
+
+        def holds(size: int) -> bool:
+            with self.lock:
+                self.came[owner.name] += size
+                return self.came[owner.name] <= until
+
+        return holds
 
 
 def hashed(key: str) -> str:

@@ -195,9 +195,9 @@ BODY = {"requestBody": {"required": True, "content": {"application/octet-stream"
 @router.post("/uploads", tags=["uploads"], status_code=201, openapi_extra=BODY)
 async def upload_file(request: Request, owner: Asking, service: Serving) -> UploadTold:
     """Takes a table (CSV, TSV, Parquet) or a ZIP of pictures as the body, and tells what each column seems to be."""
-    name, path = await uploads.receive(request.stream(), owner, service.settings)
-    left = service.settings.quota_mb * MEGA - owner.used()
-    upload = await service.do(uploads.take_in, name, path, service.settings, left)
+    holds = await service.do(service.owners.room, owner)
+    name, path = await uploads.receive(request.stream(), owner, service.settings, holds)
+    upload = await service.do(uploads.take_in, name, path, service.settings, holds)
     return UploadTold(**vars(upload))
 
 
@@ -234,10 +234,7 @@ def train(asked: TrainRequest, owner: Asking, service: Serving) -> JobTold:
     """Puts a training job in the queue."""
     upload = service.upload(asked.upload, owner)
     known_model(asked.model, upload.kind)
-    if service.jobs.waiting(owner.name) >= MOST_WAITING:
-        raise HTTPException(429, "too many jobs wait already", headers={"Retry-After": "60"})
-    if owner.used() > service.settings.quota_mb * MEGA:
-        raise HTTPException(413, "the quota is used up; delete an upload")
+    _check_room(owner, service)
     now = time.localtime()
     own = f"{time.strftime('%H-%M-%S', now)}-{asked.model}-{secrets.token_hex(4)}"
     folder = owner.runs.resolve() / time.strftime("%Y-%m-%d", now) / own
@@ -246,6 +243,14 @@ def train(asked: TrainRequest, owner: Asking, service: Serving) -> JobTold:
         asked, upload.kind, path, folder, TypesRequest.model_validate({"types": upload.types, "target": upload.target})
     )
     return _told(service.jobs.add(owner.name, asked.model, said, folder, upload.id))
+
+
+def _check_room(owner: Owner, service: Service) -> None:
+    """Raises 429 or 413 where no further job may wait."""
+    if service.jobs.waiting(owner.name) >= MOST_WAITING:
+        raise HTTPException(429, "too many jobs wait already", headers={"Retry-After": "60"})
+    if owner.used() > service.settings.quota_mb * MEGA:
+        raise HTTPException(413, "the quota is used up; delete an upload")
 
 
 @router.get("/jobs", tags=["jobs"])
@@ -274,6 +279,7 @@ def resume(name: str, owner: Asking, service: Serving) -> JobTold:
     if service.job(name, owner).status == "done":
         raise HTTPException(409, "the job is done")
     service.upload(service.job(name, owner).upload, owner)
+    _check_room(owner, service)
     service.jobs.resume(name, owner.name)
     return _told(service.job(name, owner))
 

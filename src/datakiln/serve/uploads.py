@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import lzma
 import re
 import secrets
 import shutil
 import zipfile
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,12 +25,14 @@ from datakiln.errors import UserError, near
 from datakiln.serve.owners import Owner
 from datakiln.serve.requests import TypesRequest
 from datakiln.serve.settings import MEGA, Settings
-from datakiln.storage import replacing
 
 NAME = re.compile(r"[0-9a-f]{16}")
 PIECE = 1 << 16
 FEWEST_PICTURES = 10
 TOLD = "upload.json"
+DAMAGES = (  # what reading a ZIP raises where its bytes are not as they should be, besides OSError
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, NotImplementedError, ValueError
+)  # fmt: skip
 
 
 class TooLarge(UserError):
@@ -61,14 +64,20 @@ class Upload:
     notes: list[str] = field(default_factory=list)
 
 
-async def receive(body: AsyncIterator[bytes], owner: Owner, settings: Settings) -> tuple[str, Path]:
+async def receive(
+    body: AsyncIterator[bytes], owner: Owner, settings: Settings, holds: Callable[[int], bool]
+) -> tuple[str, Path]:
     """Writes a body to a file of our own name, as far as size and quota allow.
+
+    Arguments:
+        body: Its pieces.
+        owner: Who sends it.
+        settings: Of the server.
+        holds: Counts bytes that come, and says whether the holder may keep them.
 
     Raises:
         TooLarge: It is larger; nothing of it is left.
     """
-    left = settings.quota_mb * MEGA - owner.used()
-    most = min(settings.upload_mb * MEGA, left)
     name = secrets.token_hex(8)
     folder = owner.uploads / name
     folder.mkdir()
@@ -77,9 +86,10 @@ async def receive(body: AsyncIterator[bytes], owner: Owner, settings: Settings) 
         with path.open("wb") as file:
             async for piece in body:
                 size += len(piece)
-                if size > most:
-                    which = f"a file may have {settings.upload_mb} MB" if left > most else "the quota is used up"
-                    raise TooLarge(f"the upload is too large: {which}; send less, or delete an upload")
+                if size > settings.upload_mb * MEGA:
+                    raise TooLarge(f"the upload is too large: a file may have {settings.upload_mb} MB; send less")
+                if not holds(len(piece)):
+                    raise TooLarge("the upload is too large: the quota is used up; send less, or delete an upload")
                 file.write(piece)
         if not size:
             raise UserError("the upload is empty (0 bytes); send a table or a ZIP of pictures")
@@ -89,14 +99,14 @@ async def receive(body: AsyncIterator[bytes], owner: Owner, settings: Settings) 
     return name, path
 
 
-def take_in(name: str, path: Path, settings: Settings, left: int) -> Upload:
+def take_in(name: str, path: Path, settings: Settings, holds: Callable[[int], bool]) -> Upload:
     """Reads what was received and finds out what it is; whatever cannot be used is removed.
 
     Arguments:
         name: The upload's.
         path: Of what was received.
         settings: Of the server.
-        left: Bytes that the holder may still keep.
+        holds: Counts bytes that are unpacked, and says whether the holder may keep them.
 
     Raises:
         UserError: It is neither a usable table nor a usable ZIP of pictures.
@@ -104,7 +114,7 @@ def take_in(name: str, path: Path, settings: Settings, left: int) -> Upload:
     try:
         with path.open("rb") as file:
             head = file.read(4)
-        upload = _pictures(name, path, settings, left) if head == b"PK\x03\x04" else _table(name, path, settings)
+        upload = _pictures(name, path, settings, holds) if head == b"PK\x03\x04" else _table(name, path, settings)
         strictjson.write(upload, path.parent / TOLD)
     except BaseException:
         shutil.rmtree(path.parent)
@@ -188,12 +198,12 @@ def remove(upload: Upload, owner: Owner) -> None:
     shutil.rmtree(owner.uploads / upload.id)
 
 
-def _pictures(name: str, path: Path, settings: Settings, left: int) -> Upload:
+def _pictures(name: str, path: Path, settings: Settings, holds: Callable[[int], bool]) -> Upload:
     """Unpacks pictures as `class-000/000001.png`: of the names in a ZIP only the folder's word is kept, in `notes`."""
     target = path.parent / "pictures"
     target.mkdir()
     classes: dict[str, str] = {}
-    count, size = 0, 0
+    count = 0
     skipped: list[str] = []
     try:
         with zipfile.ZipFile(path) as archive:
@@ -207,14 +217,14 @@ def _pictures(name: str, path: Path, settings: Settings, left: int) -> Upload:
                 folder = target / _class_folder(member.filename, classes)
                 folder.mkdir(exist_ok=True)
                 kept = folder / f"{count:07d}{suffix}"
-                size += _unpack(archive, member, kept, settings, left - size)
+                _unpack(archive, member, kept, settings, holds)
                 try:
                     _check_pixels(kept, count, settings.pixels)
                     read_picture(kept)
                 except BadPicture as fault:
                     kept.unlink()
                     skipped.append(f"picture {count} {fault}")
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError) as error:
+    except (*DAMAGES, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's fault and not the file's
         raise UserError(
@@ -251,24 +261,27 @@ def _class_folder(member: str, classes: dict[str, str]) -> str:
     parts = Path(member.replace("\\", "/")).parts
     told = parts[-2] if len(parts) > 1 else ""
     if told not in classes:
-        word = re.sub(r"[^\w-]+", "_", told)[:40].strip("_.")
-        taken = word in classes.values() or not word
-        classes[told] = f"{word or 'class'}-{len(classes)}" if taken else word
+        own = word = re.sub(r"[^\w-]+", "_", told)[:40].strip("_.")
+        numbers = itertools.count(len(classes))
+        while not own or own in classes.values():
+            own = f"{word or 'class'}-{next(numbers)}"
+        classes[told] = own
     return classes[told]
 
 
-def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, kept: Path, settings: Settings, left: int) -> int:
+def _unpack(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, kept: Path, settings: Settings, holds: Callable[[int], bool]
+) -> None:
     """Writes one file; what the ZIP says of its size is not believed."""
     most = settings.zip_ratio * max(member.compress_size, 1)
     size = 0
-    with archive.open(member) as packed, replacing(kept) as partial, partial.open("wb") as file:
+    with archive.open(member) as packed, kept.open("wb") as file:
         while piece := packed.read(PIECE):
             size += len(piece)
             if size > most:
                 raise TooLarge(
                     f"a file of the ZIP unpacks to more than {settings.zip_ratio} times its size; pack it plainly"
                 )
-            if size > left:
+            if not holds(len(piece)):
                 raise TooLarge("the ZIP unpacks to more than the quota; send fewer pictures")
             file.write(piece)
-    return size
