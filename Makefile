@@ -28,7 +28,7 @@ sweep: install ## sweep: make sweep SWEEP="sweep=latent model=vae data=iris"
 	$(BIN)/python -m src.train $(SWEEP)
 
 evaluate: install ## measure a run again: make evaluate ARGS="run=outputs/..."
-	$(BIN)/python -m src.evaluate $(ARGS)
+	$(BIN)/python -m src.evaluate $(if $(filter file,$(origin ARGS)),,$(ARGS))
 
 serve: install ## a page and an API on this machine: make serve ARGS_SERVE="port=8001"
 	$(BIN)/python -m src.serve root=outputs $(ARGS_SERVE)

@@ -1,4 +1,4 @@
-"""Runs the benchmarks one after another, prints a table and writes `outputs/bench.json`.
+"""Runs the benchmarks one after another, prints a table and writes `outputs/bench-<time>.json`.
 
     make bench                         all of them
     python -m bench foundation         one

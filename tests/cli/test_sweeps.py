@@ -11,6 +11,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from datakiln.cli import choices
+from datakiln.cli.survey_sweeper import has_own_way
 from datakiln.cli.sweeps import _share_cores
 from datakiln.errors import Interrupted
 from datakiln.storage import CONF
@@ -226,4 +227,10 @@ def test_the_sweep_of_picture_models_has_all_that_can_be_told_the_class():
     listed = choices.keys("sweep", "picture_models")["hydra"]["sweeper"]["params"]["model"].split(",")
     models = [path.stem for path in (CONF / "model").glob("*.yaml")]
     told = {name for name in models if choices.keys("model", name).get("conditional") is not None}
-    assert set(listed) == (told | {"cvae"}) - {"pixelrnn", "ppca"} and len(listed) == len(set(listed))
+    same = {"gan", "acgan"}  # which under conditional=true are cgan and dcgan
+    assert set(listed) == (told | {"cvae"}) - {"pixelrnn", "ppca"} - same and len(listed) == len(set(listed))
+
+
+def test_a_survey_leaves_a_model_its_own_way_of_being_told_the_class():
+    assert has_own_way("acgan", "++conditional=true") and not has_own_way("dcgan", "++conditional=true")
+    assert not has_own_way("pixelcnn", "++conditional=true") and not has_own_way("acgan", "mode=min")

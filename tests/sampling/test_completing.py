@@ -193,3 +193,9 @@ def test_a_folder_is_not_gone_on_with_by_another_model(sample, folder, tmp_path,
 def test_options_that_change_no_score_are_refused(sample, folder, tmp_path):
     with pytest.raises(UserError, match="draws nothing, so that temperature=0.5 changes nothing"):
         sample(f"score={folder}", f"out={tmp_path}/x.csv", "temperature=0.5", model=PixelCNN)
+
+
+def test_parts_are_of_tables(sample, tmp_path):
+    """Each of several workers would else make all of the pictures."""
+    with pytest.raises(UserError, match="parts=2 is for tables; this run has learnt pictures"):
+        sample("n=4", f"out={tmp_path}/x/", "parts=2", "worker=1/2")

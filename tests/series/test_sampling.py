@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from datakiln.cli.sample import main
 from datakiln.constraints import Expression, Rules
 from datakiln.errors import UserError
 from datakiln.sampling.series import fill_file, forecast_file, score_file, write_endless, write_sequences
@@ -108,3 +109,16 @@ def test_constraints_across_the_columns_of_a_step_hold_in_all_rows(tmp_path):
     synthesizer.model.accepts = lambda x: torch.zeros(len(x), dtype=torch.bool)
     with pytest.raises(UserError, match="no step that meets data.constraints"):
         write_sequences(synthesizer, 2, out, {}, 1, PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["parts=2"], "parts=2 is for tables; this run has learnt sequences"),
+        (["interpolate=true"], "interpolate=true is for pictures"),
+    ],
+)
+def test_options_of_other_kinds_are_refused(synthesizer, tmp_path, monkeypatch, words, told):
+    monkeypatch.setattr(Synthesizer, "load", lambda *_, **__: synthesizer)
+    with pytest.raises(UserError, match=told):
+        main(["run=any", "n=4", f"out={tmp_path}/x/", *words])

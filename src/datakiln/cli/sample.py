@@ -78,6 +78,10 @@ def _write(cfg: DictConfig, synthesizer: Synthesizer, console: Console) -> str:
         condition = by_column(condition, synthesizer.codec.schema.names)  # type: ignore[attr-defined]
     if kind != "series" and (key := next((key for key in ("length", "forecast") if cfg[key] is not None), None)):
         raise UserError(f"{key}={cfg[key]} is for series; this run has learnt {NOUNS[kind]}s")
+    if kind != "table" and cfg.parts is not None:
+        raise UserError(f"parts={cfg.parts} is for tables; this run has learnt {NOUNS[kind]}s, which are made at once")
+    if kind == "series" and cfg.interpolate:
+        raise UserError("interpolate=true is for pictures and tables; leave it out")
     if latent.is_asked(cfg, kind):
         return latent.write(cfg, synthesizer, condition, options)
     for key, makers in (

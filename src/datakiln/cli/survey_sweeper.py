@@ -96,7 +96,8 @@ def jobs_of(config: DictConfig) -> list[list[str]]:
                 continue
             trained.add(model)
             own = [f"model={model}", f"data={data}"]
-            given = [*length(model, folders), *survey.given.get(kind, ())]
+            asked = [word for word in survey.given.get(kind, ()) if not has_own_way(model, word, folders)]
+            given = [*length(model, folders), *asked]
             jobs += [[*own, f"seed={seed}", *given, *words] for seed in survey.seeds]
             for factor in survey.rates:
                 if other := rates(model, factor, folders):
@@ -112,7 +113,14 @@ def announced(config: DictConfig) -> None:
     """Says what took the place of real data, where no folder of it was named."""
     if config.survey.data is None and not config.data_dir:
         told = f"no data_dir= or DATA_DIR: {', '.join(SHIPPED)} take the place of {', '.join(REAL)}"
-        say(f"{told}; survey.data=[{','.join(REAL)}] downloads these")
+        say(f"{told}; survey.data=[{','.join(REAL[:2])}] downloads those two, {REAL[2]} needs its file in data_dir=")
+
+
+def has_own_way(model: str, word: str, folders: choices.Folders = choices.OURS) -> bool:
+    """Whether an option that is switched on is on already in a way of the model's own, as `conditional` of acgan."""
+    name, _, value = word.lstrip("+").partition("=")
+    own = choices.keys("model", model, folders).get(name)
+    return value == "true" and isinstance(own, str) and bool(own)
 
 
 def kind_of(data: str, folders: choices.Folders) -> str:

@@ -37,7 +37,7 @@ Afterwards, each with its own --help
 PLACE = 28  # column of the explanations
 WRITTEN = {"None": "null", "True": "true", "False": "false"}
 FIRST = ("model", "data", "experiment", "sweep")
-HIDDEN = ("trainer", "watch", "metrics")  # made for the others, seldom chosen by hand
+HIDDEN = ("watch", "metrics")  # made for the others, seldom chosen by hand
 
 
 def usage(argv: Sequence[str], config_name: str) -> str:
