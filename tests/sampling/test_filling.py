@@ -14,6 +14,7 @@ from datakiln.models.flow.nsf import NSF
 from datakiln.models.statistical.mixture import Mixture
 from datakiln.sampling.filling import SCORE, fill_file, score_file
 from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.serve.streams import escaped
 from datakiln.spec import NOUNS
 from tests.code_tables import data_of, related, train
 from tests.stub_tables import redrawing
@@ -193,3 +194,15 @@ def test_filled_rows_meet_the_constraints_where_the_given_cells_allow_it():
     assert (made["b"][given] == holes["b"][given]).all() and (made["a"] > made["b"])[given].any()  # never changed
     met = (free["a"] <= free["b"]) | given
     assert made[met].equals(free[met])
+
+
+def test_a_column_may_be_called_self(tmp_path):
+    frame = pd.DataFrame({"self": [k % 7 if k % 5 else None for k in range(300)], "kind": ["x", "=y", "z"] * 100})
+    made = redrawing("columns", frame=frame)
+    frame.head(20).to_csv(tmp_path / "holes.csv", index=False)
+    for out in ("filled.csv", "filled.parquet"):
+        assert "20 rows" in fill_file(made, str(tmp_path / "holes.csv"), str(tmp_path / out), 0)
+    filled = pd.read_csv(tmp_path / "filled.csv")
+    given = frame["self"].head(20)
+    assert filled["self"][given.notna()].tolist() == given.dropna().tolist()
+    assert escaped(filled.rename(columns={"kind": "self", "self": "kind"}))["self"][1] == "'=y"

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from datakiln import strictjson
 from datakiln.codecs.base import CHUNK
 from datakiln.codecs.tables.table import TableCodec
+from datakiln.codecs.tables.values import with_columns
 from datakiln.console import Console
 from datakiln.errors import UserError
 from datakiln.sampling.rejection import Account, Request
@@ -272,7 +273,7 @@ def for_csv(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
                 made[field.name] = cells.astype("Int64")
         if field.placeholders:
             made[field.name] = _with_placeholders(made.get(field.name, cells), field)
-    return frame.assign(**made) if made else frame
+    return with_columns(frame, made)
 
 
 def _is_whole(field: Field) -> bool:
@@ -347,7 +348,7 @@ def for_parquet(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
                 made[field.name] = cells.astype("Int64")
         if field.placeholders:
             made[field.name] = _with_placeholders(cells, field)
-    return frame.assign(**made)
+    return with_columns(frame, made)
 
 
 def as_stored(table: pa.Table, schema: Schema) -> pa.Table:
