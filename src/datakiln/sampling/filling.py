@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -103,7 +104,7 @@ def _joined(given: pd.Series, made: pd.Series) -> pd.Series:
     for dtype in (made.dtype, given.dtype):
         try:
             cast = cells.astype(dtype)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             continue
         if (cast.notna() == cells.notna()).all() and (cast[there].astype(object) == given[there].astype(object)).all():
             return cast
@@ -233,14 +234,20 @@ def _cast(series: pd.Series, column: ColumnCodec, source: str) -> pd.Series:
     if isinstance(column, ChoiceColumn):
         return _as_categories(series, column)
     dtype = pd.api.types.pandas_dtype(field.dtype)
-    if pd.api.types.is_integer_dtype(dtype) and series.isna().any():
-        dtype = np.dtype("float64")  # what pandas keeps whole numbers with holes as
     try:
+        if pd.api.types.is_integer_dtype(dtype) and not _holds(dtype, series.astype("float64")):
+            dtype = np.dtype("float64")  # what pandas keeps whole numbers with holes as
         return series.astype(dtype)
     except (ValueError, TypeError) as error:
         raise UserError(
             f"{source}: column {field.name!r} is not {field.type} as in the training table ({error})"
         ) from None
+
+
+def _holds(dtype: Any, values: pd.Series) -> bool:
+    """Whether a dtype of whole numbers holds all of the values; others it would wrap or cut."""
+    limits = np.iinfo(f"{dtype.kind}{dtype.itemsize}")
+    return bool(((values % 1 == 0) & (values >= limits.min) & (values < float(limits.max) + 1)).all())
 
 
 def _as_categories(series: pd.Series, column: ChoiceColumn) -> pd.Series:

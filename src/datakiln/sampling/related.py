@@ -69,7 +69,7 @@ def _typed(codec: TableCodec, name: str, cells: pd.Series) -> pd.Series:
     dtype: Any = choice_dtype(field, []) if field.categories else field.dtype
     try:
         return cells.astype(dtype)
-    except (ValueError, TypeError):  # a given cell that the training table could not hold stays as it is
+    except (ValueError, TypeError, OverflowError):  # a given cell that the training table could not hold stays as it is
         return cells
 
 
