@@ -272,7 +272,7 @@ def for_csv(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
             elif _is_whole(field) and not (values[np.isfinite(values)] % 1).any():
                 made[field.name] = cells.astype("Int64")
         if field.placeholders:
-            made[field.name] = _with_placeholders(made.get(field.name, cells), field)
+            made[field.name] = _with_placeholders(made.get(field.name, cells), field, frame)
     return with_columns(frame, made)
 
 
@@ -292,11 +292,12 @@ def gives_back(values: np.ndarray, format: str) -> bool:
     return bool(np.isclose(rounded, present, rtol=1e-12, atol=1e-12).all())
 
 
-def _with_placeholders(cells: pd.Series, field: Field) -> pd.Series:
-    """The words in place of missing cells, drawn by their shares from the rows' numbers."""
+def _with_placeholders(cells: pd.Series, field: Field, frame: pd.DataFrame) -> pd.Series:
+    """The words in place of missing cells, drawn by their shares; the same rows have the same words."""
     missing = cells.isna().to_numpy()
     words, shares = zip(*field.placeholders, strict=True)
-    rng = np.random.default_rng([len(cells), zlib.crc32(field.name.encode())])
+    rows = pd.util.hash_pandas_object(frame, index=False).to_numpy()  # which differ by seed and by piece
+    rng = np.random.default_rng([zlib.crc32(rows.tobytes()), zlib.crc32(field.name.encode())])
     drawn = np.asarray(words, dtype=object)[rng.choice(len(words), size=int(missing.sum()), p=shares)]
     made = cells.astype(object).to_numpy(copy=True)
     made[missing] = [word or None for word in drawn]
@@ -347,7 +348,7 @@ def for_parquet(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
             if not (values[np.isfinite(values)] % 1).any():
                 made[field.name] = cells.astype("Int64")
         if field.placeholders:
-            made[field.name] = _with_placeholders(cells, field)
+            made[field.name] = _with_placeholders(cells, field, frame)
     return with_columns(frame, made)
 
 
