@@ -19,8 +19,8 @@ from datakiln.data.tables.files import read_table_file
 from datakiln.data.tables.remarks import remarks
 from datakiln.data.tables.types import infer_schema, unplaced
 from datakiln.errors import UserError
-from datakiln.sampling.writing import as_csv, as_stored, as_table, for_csv
-from datakiln.schema import Schema
+from datakiln.sampling.writing import as_csv, as_stored, as_table, for_csv, for_parquet
+from datakiln.schema import Field, Schema
 from datakiln.writings import NumberWriting, cells_of, numbers_of
 
 I = np.arange(120)  # noqa: E741
@@ -112,6 +112,17 @@ def test_words_that_stand_for_no_date_are_told_and_written_again() -> None:
     masked = unplaced(frame, schema)
     assert masked["until"].isna().sum() == 24
     assert for_csv(masked, schema)["until"].tolist() == frame["until"].tolist()
+
+
+def test_words_for_no_date_differ_between_pieces_and_not_between_files_of_the_same_rows() -> None:
+    words = (("never", 0.5), ("unknown", 0.5))
+    schema = Schema(
+        (Field("until", "datetime", "str", format="%Y-%m-%d", placeholders=words), Field("x", "numeric", "float64"))
+    )
+    pieces = [pd.DataFrame({"until": pd.Series([None] * 60, dtype="str"), "x": np.arange(60) + k}) for k in (0.5, 60.5)]
+    first, second = (for_csv(piece, schema)["until"].tolist() for piece in pieces)
+    assert first != second and {*first} == {*second} == {"never", "unknown"}
+    assert first == for_csv(pieces[0], schema)["until"].tolist() == for_parquet(pieces[0], schema)["until"].tolist()
 
 
 def test_a_date_that_fits_day_first_too_is_told() -> None:

@@ -12,8 +12,9 @@ from datakiln.constraints import Expression
 from datakiln.errors import UserError
 from datakiln.models.flow.nsf import NSF
 from datakiln.models.statistical.mixture import Mixture
-from datakiln.sampling.filling import SCORE, fill_file, score_file
+from datakiln.sampling.filling import SCORE, as_trained, fill_file, score_file
 from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.serve.streams import escaped
 from datakiln.spec import NOUNS
 from tests.code_tables import data_of, related, train
 from tests.stub_tables import redrawing
@@ -193,3 +194,29 @@ def test_filled_rows_meet_the_constraints_where_the_given_cells_allow_it():
     assert (made["b"][given] == holes["b"][given]).all() and (made["a"] > made["b"])[given].any()  # never changed
     met = (free["a"] <= free["b"]) | given
     assert made[met].equals(free[met])
+
+
+def test_a_column_may_be_called_self(tmp_path):
+    frame = pd.DataFrame({"self": [k % 7 if k % 5 else None for k in range(300)], "kind": ["x", "=y", "z"] * 100})
+    made = redrawing("columns", frame=frame)
+    frame.head(20).to_csv(tmp_path / "holes.csv", index=False)
+    for out in ("filled.csv", "filled.parquet"):
+        assert "20 rows" in fill_file(made, str(tmp_path / "holes.csv"), str(tmp_path / out), 0)
+    filled = pd.read_csv(tmp_path / "filled.csv")
+    given = frame["self"].head(20)
+    assert filled["self"][given.notna()].tolist() == given.dropna().tolist()
+    assert escaped(filled.rename(columns={"kind": "self", "self": "kind"}))["self"][1] == "'=y"
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "Int16", "int64"])
+def test_numbers_that_the_training_column_could_not_hold_stay_as_they_were_given(dtype, tmp_path):
+    frame = pd.DataFrame({"many": np.arange(200) % 90, "kind": ["x", "y"] * 100}).astype({"many": dtype})
+    made = redrawing("columns", frame=frame)
+    for given in ([300, 44], [-1, 255], [3.7, 3.0], ["70000", "4"]):
+        column = next(c for c in made.codec.columns if c.field.name == "many")
+        rows = as_trained(pd.DataFrame({"many": given}), [column], "x.csv")
+        assert rows["many"].tolist() == [float(cell) for cell in given]
+    pd.DataFrame({"many": [300, 44], "kind": ["x", None]}).to_csv(tmp_path / "x.csv", index=False)
+    told = fill_file(made, str(tmp_path / "x.csv"), str(tmp_path / "y.csv"), 0)
+    assert "never seen in training or far outside its range (many 1)" in told
+    assert pd.read_csv(tmp_path / "y.csv")["many"].tolist() == [300, 44]

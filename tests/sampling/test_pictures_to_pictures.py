@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,7 @@ from PIL import Image
 
 from datakiln.cli.sample import main
 from datakiln.codecs.pictures import ImageCodec
-from datakiln.errors import UserError
+from datakiln.errors import Interrupted, UserError
 from datakiln.models.gan.cyclegan import CycleGAN
 from datakiln.models.gan.dagan import DAGAN
 from datakiln.models.gan.dcgan import DCGAN
@@ -19,6 +21,7 @@ from datakiln.models.vae.vae import VAE
 from datakiln.sampling import pictures_to_pictures
 from datakiln.sampling.pictures_to_pictures import enlarged
 from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.sampling.unfinished import UNFINISHED
 
 SIZES = {
     CycleGAN: {"width": 4, "blocks": 1}, DAGAN: {"latent_dim": 4, "width": 4}, DCGAN: {"latent_dim": 4, "width": 4},
@@ -99,6 +102,27 @@ def test_a_persons_files_are_never_lost(sample, given, tmp_path):
     assert (pixels(out / "b.png") == 3).all() and len(files(tmp_path / "out")) == 1
     with pytest.raises(UserError, match="is the folder of translate= itself"):
         sample(CycleGAN, f"translate={given}", f"out={given}", "overwrite=true")
+
+
+def test_a_second_stop_while_pieces_are_passed_over_forgets_no_picture(sample, given, tmp_path, monkeypatch):
+    monkeypatch.setattr(ImageCodec, "chunk", 1)
+    read, noted = pictures_to_pictures.read_picture, tmp_path / "out" / UNFINISHED
+
+    def stopped_at(name: str) -> int:
+        def call(path):
+            if path.name == name:
+                raise Interrupted("SIGTERM")
+            return read(path)
+
+        monkeypatch.setattr(pictures_to_pictures, "read_picture", call)
+        with pytest.raises(Interrupted):
+            sample(CycleGAN, f"translate={given}", f"out={tmp_path / 'out'}")
+        return json.loads(noted.read_text())["done"]
+
+    assert stopped_at("b.bmp") == 3 and stopped_at("a.png") == 3
+    monkeypatch.setattr(pictures_to_pictures, "read_picture", read)
+    sample(CycleGAN, f"translate={given}", f"out={tmp_path / 'out'}")
+    assert len(files(tmp_path / "out")) == 3
 
 
 def test_pictures_of_any_size_are_enlarged(sample, given, tmp_path):

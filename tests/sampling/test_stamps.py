@@ -14,6 +14,7 @@ from datakiln.constraints import Rules
 from datakiln.data.tables.types import infer_schema
 from datakiln.sampling.plan import Plan, write_plan
 from datakiln.sampling.rejection import Account
+from datakiln.sampling.stamps import Stamps
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.sampling.writing import write_table
 from tests.stub_tables import Redraws
@@ -142,3 +143,21 @@ def test_days_that_are_unique_by_chance_may_repeat() -> None:
     daily = pd.date_range("2020-01-01", periods=100, freq="D")
     codec = TableCodec().fit(frame := pd.DataFrame({"born": born, "day": daily}), infer_schema(frame, None, {}))
     assert list(codec.unique) == ["day"]
+
+
+def test_the_last_free_stamps_are_given_out_in_one_pass_each_the_nearest(monkeypatch) -> None:
+    made = redrawing(hours("h", 200, 400))
+    stamps = Stamps(made.codec, "at", made.request().conditions, np.random.default_rng(0), 0, 1)
+    rng = np.random.default_rng(1)
+    stamps.low, stamps.high = 0.0, 99.0
+    taken, drawn = np.unique(rng.integers(0, 100, 40)).astype(float), rng.integers(0, 100, 90).astype(float)
+    slots, left, free = drawn.copy(), np.arange(90), sorted({*range(100)} - {*taken})
+    calls, union1d = [], np.union1d
+    monkeypatch.setattr(np, "union1d", lambda *given: calls.append(0) or union1d(*given))
+    after, unserved = stamps._last(drawn, slots, left, taken)
+    for row in left[: len(free)]:
+        nearest = min(free, key=lambda slot: (abs(slot - drawn[row]), -slot))
+        free.remove(nearest)
+        assert slots[row] == nearest
+    assert not free and after.tolist() == list(range(100)) and len(unserved) == 90 - (100 - len(taken))
+    assert len(calls) == 1, "a sort of all that is taken for each row took minutes"

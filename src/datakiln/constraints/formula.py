@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from datakiln.codecs.tables.values import from_numbers, plain_cells, to_numbers
+from datakiln.codecs.tables.values import from_numbers, plain_cells, to_numbers, with_columns
 from datakiln.constraints.base import Constraint
 from datakiln.constraints.grammar import ARITHMETIC, FUNCTIONS, Binary, Grammar
 from datakiln.constraints.solving import solutions
@@ -98,7 +98,7 @@ class Formula:
             known = np.isfinite(values)
             cells = from_numbers(np.where(known, values, np.nan), field)
             cells.index = frame.index
-            frame = frame.assign(**{column: cells.where(known, frame[column])})
+            frame = with_columns(frame, {column: cells.where(known, frame[column])})
             done.append(column)
             used |= read
         return frame, done

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from datakiln.codecs.tables.choice import ChoiceColumn
 from datakiln.codecs.tables.column import ColumnCodec
 from datakiln.codecs.tables.number import NumberColumn
 from datakiln.codecs.tables.table import TableCodec
-from datakiln.codecs.tables.values import plain_cells, plain_value, to_numbers
+from datakiln.codecs.tables.values import plain_cells, plain_value, to_numbers, with_columns
 from datakiln.data.tables.files import read_table_file
 from datakiln.data.tables.finding import find_file
 from datakiln.data.tables.limits import check_room
@@ -64,7 +65,7 @@ def fill_file(synthesizer: Synthesizer, source: str, out: str, seed: int) -> str
     """
     rows = _read(synthesizer, source)
     holes, made = rows.known.isna(), _filled(synthesizer, rows, seed)
-    _write(rows.frame.assign(**{name: made[name] for name in made.columns}), out, _codec(synthesizer).schema)
+    _write(with_columns(rows.frame, {name: made[name] for name in made}), out, _codec(synthesizer).schema)
     count, left = int(holes.to_numpy().sum()), int(made.isna().to_numpy().sum())
     rest = f"; {left} are left missing, as the model expects them to be" if left else ""
     return f"{count - left} of {count} missing cells filled in {counted(len(made), 'row')}{rest}{rows.notes('filled')}"
@@ -74,7 +75,7 @@ def _filled(synthesizer: Synthesizer, rows: _Rows, seed: int) -> pd.DataFrame:
     """The columns that the model uses, filled; cells that no training row could have count as unknown and are kept."""
     filled = synthesizer.impute(rows.known.mask(rows.unseen), seed)
     kept = {n: _joined(rows.frame[n].reset_index(drop=True), filled[n]) for n in filled.columns if n in rows.frame}
-    return filled.assign(**{name: column.set_axis(filled.index) for name, column in kept.items()})
+    return with_columns(filled, {name: column.set_axis(filled.index) for name, column in kept.items()})
 
 
 def fill_frame(synthesizer: Synthesizer, frame: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -103,7 +104,7 @@ def _joined(given: pd.Series, made: pd.Series) -> pd.Series:
     for dtype in (made.dtype, given.dtype):
         try:
             cast = cells.astype(dtype)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             continue
         if (cast.notna() == cells.notna()).all() and (cast[there].astype(object) == given[there].astype(object)).all():
             return cast
@@ -121,7 +122,7 @@ def _scores(synthesizer: Synthesizer, rows: _Rows) -> tuple[pd.Series, pd.Series
     known = {str(name): rows.known[name] for name in rows.known if name not in rows.absent}
     whole = plan.completed(known) if plan.relations else {}
     follows = [name for name in rows.absent if name in whole and whole[name].notna().all()]
-    frame = rows.known.assign(**{name: whole[name].to_numpy() for name in follows})
+    frame = with_columns(rows.known, {name: whole[name].to_numpy() for name in follows})
     likely = synthesizer.log_prob(frame, unknown=[name for name in rows.absent if name not in follows])
     impossible = rows.unseen.any(axis=1) | (_broken(synthesizer, rows) != "")
     return likely.mask(impossible & likely.notna(), -np.inf), likely
@@ -154,7 +155,7 @@ def score_file(synthesizer: Synthesizer, source: str, out: str) -> str:
     broken = _broken(synthesizer, rows)
     is_broken = broken != ""
     more = {BROKEN: broken} if is_broken.any() and BROKEN not in rows.frame else {}
-    _write(rows.frame.assign(**{SCORE: nats}, **more).iloc[order], out, _codec(synthesizer).schema)
+    _write(with_columns(rows.frame, {SCORE: nats, **more}).iloc[order], out, _codec(synthesizer).schema)
     told = nats.notna().sum()
     scored = f"{counted(int(told), 'row')} scored, from {nats.min():.1f} to {nats.max():.1f} nats"
     gaps = f"; {counted(len(nats) - int(told), 'row')} with missing cells cannot be scored and stand last"
@@ -225,7 +226,7 @@ def _beside(synthesizer: Synthesizer, frame: pd.DataFrame, source: str) -> _Rows
 def as_trained(frame: pd.DataFrame, columns: Sequence[ColumnCodec], source: str) -> pd.DataFrame:
     """The frame with these columns, where it has them, in the dtypes of the training rows; raises `UserError`."""
     found = {c.field.name: _cast(frame[c.field.name], c, source) for c in columns if c.field.name in frame}
-    return frame.assign(**found)
+    return with_columns(frame, found)
 
 
 def _cast(series: pd.Series, column: ColumnCodec, source: str) -> pd.Series:
@@ -233,14 +234,20 @@ def _cast(series: pd.Series, column: ColumnCodec, source: str) -> pd.Series:
     if isinstance(column, ChoiceColumn):
         return _as_categories(series, column)
     dtype = pd.api.types.pandas_dtype(field.dtype)
-    if pd.api.types.is_integer_dtype(dtype) and series.isna().any():
-        dtype = np.dtype("float64")  # what pandas keeps whole numbers with holes as
     try:
+        if pd.api.types.is_integer_dtype(dtype) and not _holds(dtype, series.astype("float64")):
+            dtype = np.dtype("float64")  # what pandas keeps whole numbers with holes as
         return series.astype(dtype)
     except (ValueError, TypeError) as error:
         raise UserError(
             f"{source}: column {field.name!r} is not {field.type} as in the training table ({error})"
         ) from None
+
+
+def _holds(dtype: Any, values: pd.Series) -> bool:
+    """Whether a dtype of whole numbers holds all of the values; others it would wrap or cut."""
+    limits = np.iinfo(f"{dtype.kind}{dtype.itemsize}")
+    return bool(((values % 1 == 0) & (values >= limits.min) & (values < float(limits.max) + 1)).all())
 
 
 def _as_categories(series: pd.Series, column: ChoiceColumn) -> pd.Series:

@@ -16,6 +16,7 @@ from datakiln.codecs.tables.relations.calendar import DAY
 from datakiln.codecs.tables.relations.cells import numbers_of, series_of
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.table import TableCodec
+from datakiln.codecs.tables.values import with_columns
 
 POOL = 8192  # rows drawn freely
 NEAREST = 0.02  # of them, as long as they fit
@@ -91,7 +92,7 @@ def _moved(
         if found is None:
             return None
         values = numbers_of(found, field)
-    moved = cells.assign(**{source: series_of(np.where(np.isfinite(values), values, np.nan), field)})
+    moved = with_columns(cells, {source: series_of(np.where(np.isfinite(values), values, np.nan), field)})
     fits = moved[source].notna().to_numpy() & ~relation.breaks(moved, codec.schema)
     if isinstance(column, NumberColumn) and column.limits is not None:
         unit = DAY if field.type == "datetime" else 1.0

@@ -245,9 +245,10 @@ class Folder:
                     except BadPicture as fault:
                         self.bad.append(f"{self.files[i].relative_to(self.source)} {fault}")
                 done += len(good)
-                if good and start >= first:
-                    for i, made in zip(good, make(pixels, start), strict=True):
-                        self._save(i, made)
+                if start < first:
+                    continue
+                for i, made in zip(good, make(pixels, start) if good else (), strict=True):
+                    self._save(i, made)
                 self.unfinished.advance(min(start + self.chunk, len(self.files)))
             if not done:
                 raise UserError(f"{self.option}={self.source}: no picture could be used ({self.bad[0]})")

@@ -10,7 +10,7 @@ import pandas as pd
 from datakiln.codecs.tables.relations.cells import numbers_of, series_of
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.table import TableCodec
-from datakiln.codecs.tables.values import choice_dtype
+from datakiln.codecs.tables.values import choice_dtype, with_columns
 from datakiln.errors import UserError
 
 
@@ -24,7 +24,7 @@ def completed_frame(codec: TableCodec, frame: pd.DataFrame) -> pd.DataFrame:
         given, made = frame[name], found[name]
         if (made.notna() & given.isna()).any():
             changed[name] = given.astype(object).where(given.notna(), made.astype(object))
-    return frame.assign(**changed)
+    return with_columns(frame, changed)
 
 
 def beside_given(codec: TableCodec, given: pd.DataFrame, drawn: pd.DataFrame) -> pd.DataFrame:
@@ -61,7 +61,7 @@ def _moved(
     high, low = codec.schema[target], codec.schema[source]
     gap = codec.plan.shift(target, drawn).to_numpy() * (relation.step or 1.0)
     values = np.where(rows, numbers_of(given[target], high) - gap, numbers_of(made[source], low))
-    return made.assign(**{source: series_of(values, low)})
+    return with_columns(made, {source: series_of(values, low)})
 
 
 def _typed(codec: TableCodec, name: str, cells: pd.Series) -> pd.Series:
@@ -69,7 +69,7 @@ def _typed(codec: TableCodec, name: str, cells: pd.Series) -> pd.Series:
     dtype: Any = choice_dtype(field, []) if field.categories else field.dtype
     try:
         return cells.astype(dtype)
-    except (ValueError, TypeError):  # a given cell that the training table could not hold stays as it is
+    except (ValueError, TypeError, OverflowError):  # a given cell that the training table could not hold stays as it is
         return cells
 
 
@@ -77,7 +77,7 @@ def _solved(codec: TableCodec, relation: Relation, given: pd.DataFrame, made: pd
     if relation.target not in given or relation.form != "formula" or not given[relation.target].notna().any():
         return made
     open_rows = given[relation.target].notna().to_numpy()
-    fixed = made.assign(**{relation.target: given[relation.target].where(open_rows, made[relation.target])})
+    fixed = with_columns(made, {relation.target: given[relation.target].where(open_rows, made[relation.target])})
     for source in reversed(relation.sources):
         if source in codec.plan.made or source in codec.plan.shifted or source not in given:
             continue
@@ -87,12 +87,12 @@ def _solved(codec: TableCodec, relation: Relation, given: pd.DataFrame, made: pd
             continue
         field, limits = codec.schema[source], getattr(codec.by_name()[source], "limits", None)
         values = np.where(rows, numbers_of(found, field), numbers_of(made[source], field))
-        trial = fixed.assign(**{source: series_of(values, field)})
+        trial = with_columns(fixed, {source: series_of(values, field)})
         fits = rows & ~relation.breaks(trial, codec.schema) & np.isfinite(values)
         if limits is not None and field.type != "datetime":
             fits &= (values >= limits[0]) & (values <= limits[1])
         kept = made[source].where(~fits, trial[source])
-        made, open_rows = made.assign(**{source: kept}), open_rows & ~fits
+        made, open_rows = with_columns(made, {source: kept}), open_rows & ~fits
     return made
 
 

@@ -117,14 +117,24 @@ class Stamps:
             return taken, left
         free = np.arange(self.low, self.high + 1)
         free = free[self._fits(free) & ~_are_in(free, taken)]
-        for place, row in enumerate(left):
-            if not len(free):
-                return taken, left[place:]
-            at = min(int(np.searchsorted(free, drawn[row])), len(free) - 1)
-            at -= at > 0 and drawn[row] - free[at - 1] < free[at] - drawn[row]
-            slots[row], free = free[at], np.delete(free, at)
-            taken = np.union1d(taken, slots[row : row + 1])
-        return taken, left[:0]
+        up, down = {len(free): len(free)}, {-1: -1}  # of places that were given away: where the next free one may be
+        served, unserved = left[: len(free)], left[len(free) :]
+        for row, place in zip(served, np.searchsorted(free, drawn[served]).tolist(), strict=True):
+            above, below = _free(up, place), _free(down, place - 1)
+            is_above = below < 0 or (above < len(free) and free[above] - drawn[row] <= drawn[row] - free[below])
+            at = above if is_above else below
+            slots[row], up[at], down[at] = free[at], at + 1, at - 1
+        return np.union1d(taken, slots[served]), unserved
+
+
+def _free(onward: dict[int, int], place: int) -> int:
+    """The first place from this one onward that was not given away; the way there is short from then on."""
+    passed = []
+    while onward.get(place, place) != place:
+        passed.append(place)
+        place = onward[place]
+    onward.update(dict.fromkeys(passed, place))
+    return place
 
 
 def _are_in(slots: np.ndarray, taken: np.ndarray) -> np.ndarray:

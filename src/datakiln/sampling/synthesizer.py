@@ -20,7 +20,7 @@ from datakiln.codecs.base import Codec
 from datakiln.codecs.pictures import ImageCodec
 from datakiln.codecs.series.series import SeriesCodec
 from datakiln.codecs.tables.table import TableCodec
-from datakiln.codecs.tables.values import choice_dtype
+from datakiln.codecs.tables.values import choice_dtype, with_columns
 from datakiln.constraints import Rules
 from datakiln.errors import UserError, near
 from datakiln.models.base import GenerativeModel
@@ -596,7 +596,7 @@ class Synthesizer:
             place = np.arange(len(frame))
             place[at] = len(frame) + np.arange(len(at))
             both = pd.concat([frame, codec.decode(drawn, _generator(again))], ignore_index=True)
-            frame = both.take(place).reset_index(drop=True).assign(**{name: frame[name] for name in own})
+            frame = with_columns(both.take(place).reset_index(drop=True), {name: frame[name] for name in own})
         frame = codec.plan.repaired(frame)
         whole = {name: codec.schema[name].dtype for name in codec.plan.made if codec.schema[name].is_numeric}
         return frame.astype({name: dtype for name, dtype in whole.items() if frame[name].notna().all()})

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from datakiln import strictjson
 from datakiln.codecs.base import CHUNK
 from datakiln.codecs.tables.table import TableCodec
+from datakiln.codecs.tables.values import with_columns
 from datakiln.console import Console
 from datakiln.errors import UserError
 from datakiln.sampling.rejection import Account, Request
@@ -271,8 +272,8 @@ def for_csv(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
             elif _is_whole(field) and not (values[np.isfinite(values)] % 1).any():
                 made[field.name] = cells.astype("Int64")
         if field.placeholders:
-            made[field.name] = _with_placeholders(made.get(field.name, cells), field)
-    return frame.assign(**made) if made else frame
+            made[field.name] = _with_placeholders(made.get(field.name, cells), field, frame)
+    return with_columns(frame, made)
 
 
 def _is_whole(field: Field) -> bool:
@@ -291,11 +292,12 @@ def gives_back(values: np.ndarray, format: str) -> bool:
     return bool(np.isclose(rounded, present, rtol=1e-12, atol=1e-12).all())
 
 
-def _with_placeholders(cells: pd.Series, field: Field) -> pd.Series:
-    """The words in place of missing cells, drawn by their shares from the rows' numbers."""
+def _with_placeholders(cells: pd.Series, field: Field, frame: pd.DataFrame) -> pd.Series:
+    """The words in place of missing cells, drawn by their shares; the same rows have the same words."""
     missing = cells.isna().to_numpy()
     words, shares = zip(*field.placeholders, strict=True)
-    rng = np.random.default_rng([len(cells), zlib.crc32(field.name.encode())])
+    rows = pd.util.hash_pandas_object(frame, index=False).to_numpy()  # which differ by seed and by piece
+    rng = np.random.default_rng([zlib.crc32(rows.tobytes()), zlib.crc32(field.name.encode())])
     drawn = np.asarray(words, dtype=object)[rng.choice(len(words), size=int(missing.sum()), p=shares)]
     made = cells.astype(object).to_numpy(copy=True)
     made[missing] = [word or None for word in drawn]
@@ -346,8 +348,8 @@ def for_parquet(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
             if not (values[np.isfinite(values)] % 1).any():
                 made[field.name] = cells.astype("Int64")
         if field.placeholders:
-            made[field.name] = _with_placeholders(cells, field)
-    return frame.assign(**made)
+            made[field.name] = _with_placeholders(cells, field, frame)
+    return with_columns(frame, made)
 
 
 def as_stored(table: pa.Table, schema: Schema) -> pa.Table:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from datakiln.codecs.tables.table import TableCodec
+from datakiln.codecs.tables.values import with_columns
 from datakiln.errors import UserError
 from datakiln.plots.grids import grid
 from datakiln.sampling.checkpoints import find_checkpoint
@@ -150,7 +151,7 @@ def escaped(frame: pd.DataFrame) -> pd.DataFrame:
         cells = frame[name]
         if is_text(cells) or isinstance(cells.dtype, pd.CategoricalDtype) or cells.dtype == object:
             made[name] = cells.map(_escaped, na_action="ignore").astype(object)
-    return frame.assign(**{str(name): cells for name, cells in made.items()}).rename(columns=_escaped)
+    return with_columns(frame, made).rename(columns=_escaped)
 
 
 def _escaped(cell: Any) -> Any:  # noqa: ANN401 (any cell)

@@ -21,7 +21,7 @@ from datakiln.codecs.tables.relations.plan import Plan
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.scaling import MinMax, NumericEncoder
 from datakiln.codecs.tables.table import TableCodec
-from datakiln.codecs.tables.values import to_numbers
+from datakiln.codecs.tables.values import to_numbers, with_columns
 from datakiln.errors import UserError
 from datakiln.schema import Field, Schema
 from datakiln.spec import Block, Column, DataSpec
@@ -178,7 +178,7 @@ class SeriesCodec(ColumnsCodec):
         if self.log_step is None or self.clock is None:
             return frame
         values = to_numbers(frame[self.clock.field.name], self.clock.field)
-        return frame.assign(**{self.log_step.name: self.clock.log_steps(values, group)})
+        return with_columns(frame, {self.log_step.name: self.clock.log_steps(values, group)})
 
     def avoid(self, frame: pd.DataFrame) -> None:
         """Makes no name, id or text of these rows."""

@@ -23,7 +23,7 @@ from datakiln.codecs.tables.relations.plan import Plan
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.scaling import MinMax
 from datakiln.codecs.tables.tally import Tally
-from datakiln.codecs.tables.values import all_numbers, from_numbers, plain_cells, plain_value, to_numbers
+from datakiln.codecs.tables.values import all_numbers, from_numbers, plain_cells, plain_value, to_numbers, with_columns
 from datakiln.errors import UserError, near
 from datakiln.schema import Field, Schema
 from datakiln.spec import Block, Column, DataSpec
@@ -411,7 +411,7 @@ class TableCodec(ColumnsCodec):
     def with_cells(self, frame: pd.DataFrame, cells: Mapping[str, pd.Series]) -> pd.DataFrame:
         """The rows with these cells in place of theirs, and what is computed from them computed again."""
         if not self.plan.relations:
-            return frame.assign(**cells)
+            return with_columns(frame, cells)
         drawn = {name: frame[name] for name in frame.columns} | dict(cells)
         whole = {name: self.plan.shift(name, frame) for name in self.plan.shifted}
         for name, relation in self.plan.shifted.items():
@@ -432,7 +432,7 @@ class TableCodec(ColumnsCodec):
         """The same rows with ids that count from `first_row`, for rows that were chosen from among more."""
         rows = np.zeros((len(frame), 0), dtype=np.float32)
         ids = [c for c in self.columns if isinstance(c, GeneratedColumn) and c.field.type != "constant"]
-        return frame.assign(**{column.field.name: column.decode(rows, rng, first_row) for column in ids})
+        return with_columns(frame, {column.field.name: column.decode(rows, rng, first_row) for column in ids})
 
     def describe(self) -> str:
         """One line on how numbers and categories are encoded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,14 @@ def to_numbers(series: pd.Series, field: Field) -> np.ndarray:
 def from_numbers(values: np.ndarray, field: Field) -> pd.Series:
     """Inverse of `to_numbers`, rounded to the field's decimals."""
     return cells_of(values, field)
+
+
+def with_columns(frame: pd.DataFrame, cells: Mapping[Any, Any]) -> pd.DataFrame:
+    """A copy of the frame with these columns; `DataFrame.assign` cannot be given one called "self"."""
+    made = frame.assign()
+    for name, column in cells.items():
+        made[name] = column
+    return made
 
 
 def choice_dtype(field: Field, values: list[Any]) -> Any:  # noqa: ANN401 (a dtype or its name)

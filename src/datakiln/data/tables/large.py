@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from datakiln import strictjson
+from datakiln.codecs.tables.values import with_columns
 from datakiln.data.base import Inputs, files_sha256
 from datakiln.data.stored import Stored
 from datakiln.data.tables.conversion import GROUP, Text, text_to_parquet, unpacked, write_groups
@@ -155,7 +156,7 @@ class RowStore:
             for name, words in self.placeholders.items()
             if name in frame
         }
-        return frame.assign(**masked) if masked else frame
+        return with_columns(frame, masked)
 
     def _column(self, column: pa.ChunkedArray, name: str, file: str) -> pa.ChunkedArray:
         if pa.types.is_dictionary(column.type):

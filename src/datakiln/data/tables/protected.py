@@ -23,7 +23,7 @@ from datakiln.codecs.tables.generated import GeneratedColumn
 from datakiln.codecs.tables.grid import Grid
 from datakiln.codecs.tables.number import NumberColumn
 from datakiln.codecs.tables.table import TableCodec
-from datakiln.codecs.tables.values import from_numbers
+from datakiln.codecs.tables.values import from_numbers, with_columns
 from datakiln.data.base import Provenance, StepReport
 from datakiln.data.tables.public import Public, declared, joined, read_public
 from datakiln.data.tables.sources import RawTable
@@ -208,7 +208,7 @@ def filled(frame: pd.DataFrame, public: Public) -> pd.DataFrame:
             dtype: Any = column.field.dtype
             first = column.categories[0] if lowest is None else lowest.iloc[0]
             whole[column.field.name] = series.fillna(first).astype(dtype)
-    return frame.assign(**whole)
+    return with_columns(frame, whole)
 
 
 def reports(made: Release, privacy: Privacy, public: Public) -> list[StepReport]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
+from datakiln.codecs.tables.values import with_columns
 from datakiln.data.tables.detection import find
 from datakiln.data.tables.facts import Facts, SeriesFacts
 from datakiln.data.tables.overrides import Override, overridden, wanted_of
@@ -32,7 +33,7 @@ def unplaced(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
             masked[field.name] = frame[field.name].mask(
                 frame[field.name].isin([word for word, _ in field.placeholders])
             )
-    return frame.assign(**masked) if masked else frame
+    return with_columns(frame, masked)
 
 
 class ColumnRow(NamedTuple):

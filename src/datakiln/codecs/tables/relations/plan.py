@@ -15,6 +15,7 @@ from datakiln.codecs.tables.relations.calendar import DAY
 from datakiln.codecs.tables.relations.cells import Numbered, numbers_of, series_of, tolerance
 from datakiln.codecs.tables.relations.expressions import columns_of, solved, worked_out
 from datakiln.codecs.tables.relations.relation import Relation
+from datakiln.codecs.tables.values import with_columns
 from datakiln.schema import Field, Schema
 
 Cells = Mapping[str, pd.Series]
@@ -130,7 +131,7 @@ class Plan:
                 for name, values in ((low, np.minimum(small, large)), (high, np.maximum(small, large))):
                     cells = frame[name].copy()
                     cells[bad] = series_of(values, self.schema[name]).to_numpy()
-                    frame = frame.assign(**{name: cells})
+                    frame = with_columns(frame, {name: cells})
                 if equal.all():
                     break
         return frame
