@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -93,6 +94,14 @@ class Schema:
     def from_state(cls, state: dict[str, Any]) -> Schema:
         """Inverse of `state`."""
         return cls(tuple(Field(**_with_tuples(field)) for field in state["fields"]), state["label"])
+
+
+def free_name(name: str, taken: Iterable[Any]) -> str:
+    """A name for a column beside a person's own: with underscores behind it where they have one of that name."""
+    known = {*map(str, taken)}
+    while name in known:
+        name = f"{name}_"
+    return name
 
 
 def _with_tuples(state: dict[str, Any]) -> Any:  # noqa: ANN401 (the arguments of a field)

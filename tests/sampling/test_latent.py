@@ -11,10 +11,13 @@ from torch import Tensor
 
 from datakiln.cli.sample import main as sample
 from datakiln.codecs.pictures import ImageCodec
+from datakiln.codecs.tables.table import TableCodec
+from datakiln.data.tables.types import infer_schema
 from datakiln.errors import UserError
 from datakiln.metrics.pictures.shapes import slant, width
 from datakiln.models.base import LikelihoodModel
 from datakiln.models.gan.stylegan2 import StyleGAN2
+from datakiln.models.vae.vae import VAE
 from datakiln.sampling import latent
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
@@ -237,3 +240,23 @@ def test_an_edit_changes_what_it_is_named_after():
 def test_the_spec_of_labels_needs_no_labels(linear):
     assert latent.points(linear, 3).y is None
     assert DataSpec("image", (1, 8, 8)).classes == ()
+
+
+def test_columns_named_as_those_that_are_added_and_an_edit_of_dates(monkeypatch, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    names = ["dimension", "value", "edit", "step"]
+    frame = pd.DataFrame({name: rng.normal(size=300).round(3) for name in names})
+    frame["day"] = pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 300, 300), unit="D")
+    codec = TableCodec().fit(frame, infer_schema(frame, None, {}))
+    torch.manual_seed(0)
+    made = Synthesizer(VAE(codec.spec, latent_dim=2, hidden=[8]), codec)
+    monkeypatch.setattr(Synthesizer, "load", lambda *_, **__: made)
+    for words, added in (
+        (["traverse=0"], ["dimension_", "value_"]),
+        (["interpolate=true", "n=4"], ["step_"]),
+        (["attribute=day", "edit=2", "n=3"], ["edit_"]),
+    ):
+        out = tmp_path / f"{added[0]}.csv"
+        sample(["run=any", *words, f"out={out}"])
+        assert list(pd.read_csv(out)) == [*added, *names, "day"]
+    assert "it was 2020-" in capsys.readouterr().out.replace("\n", " ")

@@ -16,6 +16,7 @@ from datakiln.sampling.series import fill_file, forecast_file, score_file, write
 from datakiln.sampling.steps import StepRules
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import PLAIN
+from tests.series.test_data import made, panel
 from tests.test_conformance import trained
 
 
@@ -122,3 +123,70 @@ def test_options_of_other_kinds_are_refused(synthesizer, tmp_path, monkeypatch, 
     monkeypatch.setattr(Synthesizer, "load", lambda *_, **__: synthesizer)
     with pytest.raises(UserError, match=told):
         main(["run=any", "n=4", f"out={tmp_path}/x/", *words])
+
+
+class Repeats(torch.nn.Module):
+    """Goes on with the last step of some rows, and finds all steps as likely."""
+
+    can_unroll, conditioning, device = True, "none", torch.device("cpu")
+
+    def __init__(self, rows: torch.Tensor) -> None:
+        super().__init__()
+        self.rows = rows
+
+    def sample(self, n, condition, options):
+        return self.rows if condition is None else condition.nan_to_num()
+
+    def unroll(self, x, horizon, options):
+        yield x[:, -1:].expand(-1, horizon, -1)
+
+    def log_probs(self, x):
+        return torch.zeros(x.shape[:2])
+
+
+def repeating(frame: pd.DataFrame, **roles: str) -> Synthesizer:
+    codec = made(frame, **roles).codec
+    return Synthesizer(Repeats(codec.encode_whole(frame.head(6))), codec)
+
+
+def named(*names: str) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    return panel().rename(columns={"x": names[0]}).assign(**{name: rng.normal(size=72).round(2) for name in names[1:]})
+
+
+def test_columns_that_are_named_as_those_that_are_added(tmp_path):
+    rows = named("step", "path", "step 5%")
+    synthesizer = repeating(rows, time="day", entity="who")
+    rows.head(6).to_csv(tmp_path / "x.csv", index=False)
+    forecast_file(synthesizer, str(tmp_path / "x.csv"), tmp_path / "new" / "ahead.csv", 3, 2, 0, PLAIN)
+    paths, ahead = (pd.read_csv(tmp_path / "new" / f"ahead{end}.csv") for end in ("_paths", ""))
+    assert paths["path_"].tolist() == [1, 1, 1, 2, 2, 2] and paths["step_"].tolist() == [1, 2, 3] * 2
+    assert {"path", "step"} <= {*paths} and ahead["step_"].tolist() == [1, 2, 3]
+    assert ahead["step 5%_"].tolist() == pytest.approx([rows["step"][5]] * 3, abs=0.01)
+    rows = named("series")
+    synthesizer = repeating(rows.drop(columns="who"), window=6)
+    write_endless(synthesizer, 2, 8, tmp_path / "y.csv", {}, 0, PLAIN)
+    assert pd.read_csv(tmp_path / "y.csv")["series_"].tolist() == [1] * 8 + [2] * 8
+
+
+def test_where_filled_and_scored_series_go(tmp_path):
+    rows = named("x")
+    synthesizer = repeating(rows, time="day", entity="who")
+    given = tmp_path / "x.csv"
+    rows.head(6).to_csv(given, index=False)
+    for write, words in ((fill_file, (0, PLAIN)), (score_file, ())):
+        with pytest.raises(UserError, match=r"out=.*x\.parquet must end in \.csv"):
+            write(synthesizer, str(given), tmp_path / "x.parquet", *words)
+        write(synthesizer, str(given), tmp_path / write.__name__ / "y.csv", *words)
+        assert len(pd.read_csv(tmp_path / write.__name__ / "y.csv")) == 6
+    with pytest.raises(UserError, match="has a column 'log_prob' already; rename it"):
+        score_file(synthesizer, str(tmp_path / "score_file" / "y.csv"), tmp_path / "z.csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fill_file", "score_file", "x.csv"]
+
+
+def test_filling_changes_no_step_that_its_column_could_not_hold(tmp_path):
+    rows = named("x").assign(x=np.arange(72).astype("uint8"))
+    synthesizer = repeating(rows, time="day", entity="who")
+    rows.head(6).assign(x=[300, -1, 3.5, 4, 5, 6]).to_csv(tmp_path / "x.csv", index=False)
+    fill_file(synthesizer, str(tmp_path / "x.csv"), tmp_path / "y.csv", 0, PLAIN)
+    assert pd.read_csv(tmp_path / "y.csv")["x"].tolist() == [300, -1, 3.5, 4, 5, 6]

@@ -92,6 +92,7 @@ def _traverse(
     cfg: DictConfig, synthesizer: Synthesizer, condition: Mapping[str, Any], options: Sampling, given: Given | None
 ) -> str:
     from datakiln.sampling import latent
+    from datakiln.schema import free_name
 
     size: Any = synthesizer.model.latent_dim
     dimensions = _dimensions(cfg.traverse, size)
@@ -104,8 +105,9 @@ def _traverse(
     made = latent.shown(synthesizer, at, options, int(cfg.seed))
     told = f"{counted(len(dimensions), 'dimension')} from {number(-reach)} to {number(reach)};"
     if synthesizer.codec.kind == "table":
-        made.insert(0, "value", values)
-        made.insert(0, "dimension", [d for _ in range(n) for d in dimensions for _ in range(steps)])
+        names = [free_name(name, made.columns) for name in ("dimension", "value")]
+        made.insert(0, names[1], values)
+        made.insert(0, names[0], [d for _ in range(n) for d in dimensions for _ in range(steps)])
         return _save_rows(cfg, made, told)
     changes = _changes(made.reshape(-1, len(dimensions), steps, *made.shape[1:]), dimensions)
     _save_grid(cfg, made, steps, f"Traversal of {told.rstrip(';')}, a dimension a row.")
@@ -157,11 +159,15 @@ def _edit(
     if is_table:
         import pandas as pd
 
+        from datakiln.schema import free_name
+
         before, after = (latent.shown(synthesizer, p, options, seed) for p in (start, start.moved(amount * way.step)))
         shares = [float(pd.Series(read(part)).mean()) for part in (before, after)]
-        before.insert(0, "edit", 0.0)
-        after.insert(0, "edit", amount)
-        told = f"{told} it was {number(shares[0])} on average, and is {number(shares[1])};"
+        column = free_name("edit", before.columns)
+        before.insert(0, column, 0.0)
+        after.insert(0, column, amount)
+        was, now = (_average(synthesizer, name, share) for share in shares)
+        told = f"{told} it was {was} on average, and is {now};"
         return _save_rows(cfg, pd.concat([before, after]).sort_index(kind="stable").reset_index(drop=True), told)
     import torch
 
@@ -175,10 +181,23 @@ def _edit(
     return f"{told} {number(100 * first)} % show it before, {number(100 * last)} % after;"
 
 
+def _average(synthesizer: Synthesizer, attribute: str, mean: float) -> str:
+    """A mean in words: of dates it is one."""
+    import numpy as np
+
+    from datakiln.codecs.tables.values import from_numbers
+
+    schema: Any = synthesizer.codec.schema  # type: ignore[attr-defined]
+    if attribute in schema.names and schema[attribute].type == "datetime":
+        return str(from_numbers(np.array([mean]), schema[attribute]).iloc[0])
+    return number(mean)
+
+
 def _of_column(cfg: DictConfig, synthesizer: Synthesizer) -> tuple[Callable[[Any], np.ndarray], str]:
     """What tells an attribute of rows: a number's value, or whether a cell is what was named, as in a condition."""
     import numpy as np
 
+    from datakiln.codecs.tables.values import to_numbers
     from datakiln.sampling.conditions import domain_of
 
     schema: Any = synthesizer.codec.schema  # type: ignore[attr-defined]
@@ -191,7 +210,7 @@ def _of_column(cfg: DictConfig, synthesizer: Synthesizer) -> tuple[Callable[[Any
     if column == schema.label and synthesizer.model.conditioning == "label":
         raise UserError(f"attribute={word}: that is what this model is told; say condition.{column}=VALUE instead")
     if column in schema.numeric and not sign:
-        return (lambda frame: np.asarray(frame[column], dtype=float)), column
+        return (lambda frame: to_numbers(frame[column], schema[column])), column
     domain = domain_of(synthesizer.codec, column, f"attribute={word}")  # type: ignore[arg-type]
     known = list(getattr(domain, "values", []))
     if not sign and len(known) != 2:
@@ -293,10 +312,11 @@ def _found(cfg: DictConfig, synthesizer: Synthesizer, given: Given, options: Sam
 def _walk(cfg: DictConfig, synthesizer: Synthesizer, condition: Mapping[str, Any], options: Sampling) -> str:
     """A closed walk between random rows of a table."""
     from datakiln.sampling import latent
+    from datakiln.schema import free_name
 
     n, seed = int(cfg.n or 32), int(cfg.seed)
     made = latent.shown(synthesizer, latent.walk(synthesizer, n, condition, seed, options), options, seed)
-    made.insert(0, "step", range(n))
+    made.insert(0, free_name("step", made.columns), range(n))
     return _save_rows(cfg, made, f"{n} steps of a walk;")
 
 

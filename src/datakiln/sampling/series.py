@@ -17,7 +17,7 @@ from datakiln.plots.series import LEVELS, fan_plot
 from datakiln.sampling.media import is_media, write_media
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.sampling.writing import as_csv
-from datakiln.schema import Field, Schema
+from datakiln.schema import Field, Schema, free_name
 from datakiln.spec import Sampling
 from datakiln.storage import naming, replacing
 from datakiln.wording import counted
@@ -109,7 +109,7 @@ def _numbered(
         done += x.shape[1]
         whole = codec.whole(frame, names, np.zeros(len(frame), dtype=int))
         if n > 1 and codec.roles.entity is None:
-            whole.insert(0, "series", i + 1)
+            whole.insert(0, free_name("series", whole.columns), i + 1)
         yield whole
 
 
@@ -179,9 +179,9 @@ def forecast_file(
     codec, model = codec_of(synthesizer), synthesizer.model
     if not model.can_unroll:
         raise UserError(f"forecast={path}: {type(model).__name__} cannot go on with a sequence; train model=tsar")
-    if out.suffix != ".csv":
-        raise UserError(f"out={out} must end in .csv")
+    _check_csv(out)
     frame, group = read_history(codec, path, "forecast")
+    out.parent.mkdir(parents=True, exist_ok=True)
     made, told = [], []
     for i in range(int(group.max()) + 1):
         rows = frame[group == i].reset_index(drop=True)
@@ -193,10 +193,20 @@ def forecast_file(
             _draw_fan(codec, rows, ahead, horizon, out)
     beside = out.with_name(f"{out.stem}_paths.csv")
     for file, parts in ((out, told), (beside, made)):
-        with replacing(file) as partial, naming(file):
-            partial.write_bytes(series_csv(pd.concat(parts, ignore_index=True), codec))
+        _save(file, parts, codec)
     count = counted(len(made), "sequence")
     return f"{counted(horizon, 'step')} ahead of {count}, {counted(paths, 'path')} each (all of them in {beside.name});"
+
+
+def _check_csv(out: Path) -> None:
+    if out.suffix != ".csv":
+        raise UserError(f"out={out} must end in .csv")
+
+
+def _save(out: Path, parts: list[pd.DataFrame], codec: SeriesCodec) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(out) as partial, naming(out):
+        partial.write_bytes(series_csv(pd.concat(parts, ignore_index=True), codec))
 
 
 def _continued(
@@ -216,13 +226,14 @@ def _continued(
         starts = codec.clock.times(np.array([last]), np.array([1]), None) if codec.clock.is_even else np.array([last])
         starts = np.repeat(starts, paths)
     frame, at = codec.decode_steps(made, np.full(paths, horizon), rng, starts, 0 if codec.log_step is None else 1)
-    frame.insert(0, "path", np.repeat(np.arange(1, paths + 1), horizon))
-    frame.insert(1, "step", at + 1)
+    path, step = (free_name(name, codec.schema.names) for name in ("path", "step"))
+    frame.insert(0, path, np.repeat(np.arange(1, paths + 1), horizon))
+    frame.insert(1, step, at + 1)
     for name in (codec.roles.entity, *codec.roles.static):
         if name is not None:
             frame[name] = rows[name].iloc[-1]
     names = [name for name in codec.schema.names if name in frame.columns]
-    return frame[["path", "step", *names]]
+    return frame[[path, step, *names]]
 
 
 def _numeric(codec: SeriesCodec) -> list[Field]:
@@ -232,17 +243,18 @@ def _numeric(codec: SeriesCodec) -> list[Field]:
 
 def _quantiles(codec: SeriesCodec, ahead: pd.DataFrame) -> pd.DataFrame:
     """A row a step: quantiles of each number, the likeliest of each category."""
-    by_step = ahead.groupby("step", sort=True)
-    found: dict[str, Any] = {"step": sorted(ahead["step"].unique())}
+    step = free_name("step", codec.schema.names)
+    by_step = ahead.groupby(step, sort=True)
+    found: dict[str, Any] = {step: sorted(ahead[step].unique())}
     roles = codec.roles
     if roles.entity is not None:
         found[roles.entity] = ahead[roles.entity].iloc[0]
     if roles.time is not None:
         found[roles.time] = by_step[roles.time].first().to_numpy()
     for field in _numeric(codec):
-        values = ahead.assign(value=to_numbers(ahead[field.name], field)).groupby("step")["value"]
+        values = pd.Series(to_numbers(ahead[field.name], field), ahead.index).groupby(ahead[step])
         for level in LEVELS:
-            found[f"{field.name} {100 * level:g}%"] = values.quantile(level).to_numpy()
+            found[free_name(f"{field.name} {100 * level:g}%", codec.schema.names)] = values.quantile(level).to_numpy()
     for field in codec.steps.schema.fields:
         if field.is_choice:
             found[field.name] = [cells.mode().get(0) for _, cells in by_step[field.name]]
@@ -261,6 +273,7 @@ def _draw_fan(codec: SeriesCodec, rows: pd.DataFrame, ahead: pd.DataFrame, horiz
 def fill_file(synthesizer: Synthesizer, path: str, out: Path, seed: int, options: Sampling) -> str:
     """Missing cells of a file, drawn given all others of their sequence; known cells stay as they are."""
     codec = codec_of(synthesizer)
+    _check_csv(out)
     frame, group = read_history(codec, path, "fill")
     holes = int(frame[[f.name for f in codec.steps.schema.fields if f.name in frame]].isna().to_numpy().sum())
     made = []
@@ -276,15 +289,18 @@ def fill_file(synthesizer: Synthesizer, path: str, out: Path, seed: int, options
             if field.name in rows:
                 rows[field.name] = rows[field.name].where(rows[field.name].notna(), filled[field.name].to_numpy())
         made.append(rows)
-    with replacing(out) as partial, naming(out):
-        partial.write_bytes(series_csv(pd.concat(made, ignore_index=True), codec))
+    _save(out, made, codec)
     return f"{counted(holes, 'missing cell')} of {counted(len(made), 'sequence')} filled;"
 
 
 def score_file(synthesizer: Synthesizer, path: str, out: Path) -> str:
     """Log-likelihood of every step given those before it, in nats, and of its whole sequence, per step."""
     codec = codec_of(synthesizer)
+    _check_csv(out)
     frame, group = read_history(codec, path, "score")
+    for name in ("log_prob", "mean_log_prob"):
+        if name in frame:
+            raise UserError(f"score={path} has a column {name!r} already; rename it")
     made = []
     for i in range(int(group.max()) + 1):
         rows = frame[group == i].reset_index(drop=True)
@@ -292,6 +308,5 @@ def score_file(synthesizer: Synthesizer, path: str, out: Path) -> str:
             steps = synthesizer.model.log_probs(codec.encode_whole(rows).to(synthesizer.model.device))  # type: ignore[operator]
         scored = rows.assign(log_prob=steps[0].cpu().numpy().astype(np.float64).round(4))
         made.append(scored.assign(mean_log_prob=float(scored["log_prob"].mean().round(4))))
-    with replacing(out) as partial, naming(out):
-        partial.write_bytes(series_csv(pd.concat(made, ignore_index=True), codec))
+    _save(out, made, codec)
     return f"{counted(len(frame), 'step')} of {counted(len(made), 'sequence')} scored;"

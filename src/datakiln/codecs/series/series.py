@@ -23,7 +23,7 @@ from datakiln.codecs.tables.scaling import MinMax, NumericEncoder
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.codecs.tables.values import to_numbers, with_columns
 from datakiln.errors import UserError
-from datakiln.schema import Field, Schema
+from datakiln.schema import Field, Schema, free_name
 from datakiln.spec import Block, Column, DataSpec
 from datakiln.wording import counted
 
@@ -267,10 +267,7 @@ class SeriesCodec(ColumnsCodec):
 
     @property
     def _window_name(self) -> str:
-        name = WINDOW
-        while name in self.schema.names:
-            name = f"{name}_"
-        return name
+        return free_name(WINDOW, self.schema.names)
 
     def told(self, condition: Mapping[str, Any], n: int) -> Tensor | None:
         """Static columns that are given, as what `draw` is told, (n, 1, D) with NaN for what is free.
