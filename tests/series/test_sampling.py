@@ -66,6 +66,13 @@ def test_a_forecast_goes_on_where_the_history_ends(synthesizer, history, tmp_pat
     assert (ahead["level 5%"] <= ahead["level 95%"]).all()
 
 
+def test_a_history_tells_its_static_columns(synthesizer, history, tmp_path):
+    """What the steps depend on: without it there is nothing to go on with."""
+    pd.read_csv(history).drop(columns="sex").to_csv(tmp_path / "short.csv", index=False)
+    with pytest.raises(UserError, match="forecast=.*: the column 'sex' is not there"):
+        forecast_file(synthesizer, str(tmp_path / "short.csv"), tmp_path / "ahead.csv", 3, 2, 1, PLAIN)
+
+
 def test_holes_are_filled_and_nothing_else_changes(synthesizer, history, tmp_path):
     frame = pd.read_csv(history)
     holes = frame.assign(level=frame["level"].where(np.arange(len(frame)) % 4 != 2))

@@ -163,6 +163,7 @@ def read_history(codec: SeriesCodec, path: str, what: str) -> tuple[pd.DataFrame
     needed = [*(field.name for field in codec.steps.schema.fields if field.name in codec.steps.modelled)]
     needed = [name for name in needed if codec.log_step is None or name != codec.log_step.name]
     needed += [name for name in (roles.time, roles.entity) if name is not None]
+    needed += roles.static if what == "forecast" else ()  # which decide what follows
     lacking = [name for name in needed if name not in frame]
     if lacking:
         raise UserError(
