@@ -103,3 +103,15 @@ def test_the_velocity_of_a_gaussian_leads_to_it():
 
     made = heun(velocity, torch.randn(20_000, dtype=torch.float64), torch.linspace(0, 1, 17, dtype=torch.float64))
     assert made.mean() == pytest.approx(0.3, abs=0.01) and made.std() == pytest.approx(0.1, rel=0.05)
+
+
+def test_fresh_noise_is_as_warm_as_the_first():
+    path, times = Cosine(), torch.linspace(0, 1, 11)
+    x = torch.zeros(4, 1, 2, 2)
+
+    def drawn(temperature):
+        torch.manual_seed(0)
+        return ddim(lambda x, t: torch.zeros_like(x), path, x, times, 1.0, math.inf, temperature)
+
+    assert not drawn(0.0).any() and drawn(1.0).any()
+    assert torch.allclose(drawn(0.5), 0.5 * drawn(1.0), atol=1e-6), "a linear field"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from datakiln.metrics.pictures.evaluate import nearest
-from datakiln.metrics.pictures.vendi import vendi_score
+from datakiln.metrics.pictures.sets import ImageSets
+from datakiln.metrics.pictures.vendi import vendi, vendi_score
 from datakiln.studies.uses.pictures import (
     anomaly_between,
     gain_score,
@@ -48,6 +50,14 @@ def test_vendi_of_equal_examples_is_1_and_of_examples_at_right_angles_their_numb
     kernel = torch.nn.functional.normalize(rows.double(), dim=1)
     values = torch.linalg.eigvalsh(kernel @ kernel.T / 40).clamp(min=1e-300)
     assert vendi_score(rows) == pytest.approx(float(torch.exp(-(values * values.log()).sum())), rel=1e-9)
+
+
+def test_vendi_is_of_no_more_pictures_than_were_set_aside():
+    """It grows with their number: what is judged would be beyond any ceiling of fewer."""
+    made = torch.randint(0, 256, (60, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    sets = ImageSets(lambda n: made[:n].split(20), 60, made, holdout=made[:25])
+    (few,), (all_of_them,) = (vendi(one, extractor="pixels") for one in (sets, replace(sets, holdout=None)))
+    assert (few.n, all_of_them.n) == (25, 60) and few.value < all_of_them.value
 
 
 def test_bits_of_a_model_that_knows_the_places_are_at_the_floor_and_of_the_truth_below():
