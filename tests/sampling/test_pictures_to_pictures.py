@@ -83,9 +83,10 @@ def test_translations_keep_names_and_have_the_side_of_the_model(sample, given, t
     assert (pixels(tmp_path / "chalk/deep/b.png") == pixels(tmp_path / "out/deep/b.png")).all(), "the second by default"
     assert not (pixels(tmp_path / "ink/deep/b.png") == pixels(tmp_path / "out/deep/b.png")).all()
     with pytest.raises(UserError, match="condition.class=one: CycleGAN is told no class.*; say to=DOMAIN"):
-        sample(CycleGAN, f"translate={given}", f"out={tmp_path / 'x'}", "condition.class=one")
-    with pytest.raises(UserError, match="condition.class=one: Upscaler enlarges without being told a class"):
+        sample(CycleGAN, f"translate={given}", f"out={tmp_path / 'x'}", "condition.class=one", "to=chalk")
+    with pytest.raises(UserError, match="condition.class=one: Upscaler is told no class"):
         sample(Upscaler, f"upscale={given}", f"out={tmp_path / 'x'}", "condition.class=one")
+    assert not (tmp_path / "x").exists(), "refused before anything is written"
     with pytest.raises(UserError, match="to=sand is none of its domains"):
         sample(CycleGAN, f"translate={given}", f"out={tmp_path / 'x'}", "to=sand")
     with pytest.raises(UserError, match="holds a.* already; choose another folder"):

@@ -192,10 +192,7 @@ def _upscale_pictures(cfg: DictConfig, synthesizer: Synthesizer, condition: dict
 
     source, out, overwrite = Path(str(cfg.upscale)), Path(str(cfg.out)), bool(cfg.overwrite)
     if synthesizer.model.enlarges > 1:
-        for name, value in condition.items():
-            told = f"condition.{name}={value}: {type(synthesizer.model).__name__} enlarges without being told a class"
-            raise UserError(f"{told}; leave it out")
-        return pictures_to_pictures.upscale_folder(synthesizer, source, out, options, overwrite)
+        return pictures_to_pictures.upscale_folder(synthesizer, source, out, condition, options, overwrite)
     return completing.upscale_folder(synthesizer, source, out, condition, int(cfg.seed), options, overwrite)
 
 

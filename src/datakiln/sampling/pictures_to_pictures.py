@@ -49,7 +49,7 @@ def translate_folder(
         synthesizer: A trained model that takes pictures.
         source: The folder.
         out: Where to.
-        condition: Empty: no model that takes a picture is told a class of what it makes.
+        condition: What else they are to become, for whoever asks for it to be told that there is nothing.
         seed: Same seed, same pictures.
         options: See `Sampling`.
         overwrite: Whether what an earlier sample left there is replaced.
@@ -61,8 +61,8 @@ def translate_folder(
     asked: dict[str, Any] = options.given()
     told = dict(condition)
     if to is not None:
-        synthesizer.codec.domain_index(to)  # type: ignore[attr-defined]
         told["domain"] = asked["to"] = to
+    synthesizer.target(told)  # refuses before a file is there
 
     def make(pictures: Pixels, first: int) -> list[list[np.ndarray]]:
         return [[one] for one in synthesizer.transform(np.stack(pictures), told, seed, options, part=first)]
@@ -103,13 +103,19 @@ def vary_folder(
 
 
 def upscale_folder(
-    synthesizer: Synthesizer, source: Path, out: Path, options: Sampling = PLAIN, overwrite: bool = False
+    synthesizer: Synthesizer,
+    source: Path,
+    out: Path,
+    condition: Mapping[str, Any],
+    options: Sampling = PLAIN,
+    overwrite: bool = False,
 ) -> str:
     """Writes each picture of a folder as many times larger as the model was trained to enlarge, whatever its size.
 
     Raises:
         UserError: A model that enlarges nothing, and as for `translate_folder`.
     """
+    synthesizer.target(condition)
     factor = synthesizer.model.enlarges
     if factor == 1:
         raise UserError(f"upscale={source}: {type(synthesizer.model).__name__} enlarges nothing; train model=upscaler")

@@ -211,7 +211,7 @@ class Synthesizer:
         """
         if not self.model.can_transform:
             raise UserError(f"{type(self.model).__name__} takes no input, it draws; leave out translate=")
-        target_of = self._target(condition or {})
+        target_of = self.target(condition or {})
         parts = []
         for i, start in enumerate(range(0, len(data), self.codec.chunk)):
             x = self.codec.encode(data[start : start + self.codec.chunk]).to(self.model.device)
@@ -221,19 +221,18 @@ class Synthesizer:
             parts.append(self.codec.decode(made, _generator((seed, part, i)), start))
         return pd.concat(parts, ignore_index=True) if isinstance(parts[0], pd.DataFrame) else np.concatenate(parts)
 
-    def _target(self, condition: Mapping[str, Any]) -> int | None:
+    def target(self, condition: Mapping[str, Any]) -> int | None:
         """Index of the domain that examples are to become; None for none.
 
         Raises:
-            UserError: A class is asked for, which no model that takes a picture is told.
+            UserError: There is no such domain, or a class is asked for, which no model that takes an input is told.
         """
-        if "domain" in condition and isinstance(self.codec, ImageCodec):
-            return self.codec.domain_index(condition["domain"])
         for name, value in condition.items():
-            way_out = "say to=DOMAIN" if self.codec.spec.domains else "leave it out"
-            told = f"condition.{name}={value}: {type(self.model).__name__} is told no class of what it is to make"
-            raise UserError(f"{told}; {way_out}")
-        return None
+            if name != "domain" or not isinstance(self.codec, ImageCodec):
+                way_out = "say to=DOMAIN" if self.codec.spec.domains else "leave it out"
+                told = f"condition.{name}={value}: {type(self.model).__name__} is told no class of what it is to make"
+                raise UserError(f"{told}; {way_out}")
+        return self.codec.domain_index(condition["domain"]) if condition else None  # type: ignore[attr-defined]
 
     @torch.no_grad()
     def picture_log_prob(self, pictures: np.ndarray, seeds: Sequence[int] = (0,)) -> np.ndarray:
