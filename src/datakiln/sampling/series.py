@@ -215,13 +215,13 @@ def _continued(
         last = to_numbers(rows[codec.clock.field.name], codec.clock.field)[-1]
         starts = codec.clock.times(np.array([last]), np.array([1]), None) if codec.clock.is_even else np.array([last])
         starts = np.repeat(starts, paths)
+    made = made.nan_to_num()  # of static columns that are unknown, whose cells are left out below
     frame, at = codec.decode_steps(made, np.full(paths, horizon), rng, starts, 0 if codec.log_step is None else 1)
     frame.insert(0, "path", np.repeat(np.arange(1, paths + 1), horizon))
     frame.insert(1, "step", at + 1)
-    for name in (codec.roles.entity, *codec.roles.static):
-        if name is not None:
-            frame[name] = rows[name].iloc[-1]
-    names = [name for name in codec.schema.names if name in frame.columns]
+    held = {codec.roles.entity, *codec.roles.static}
+    frame = frame.assign(**{name: rows[name].iloc[-1] for name in held if name is not None and name in rows})
+    names = [name for name in codec.schema.names if name in (rows if name in held else frame)]
     return frame[["path", "step", *names]]
 
 
