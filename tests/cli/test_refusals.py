@@ -20,6 +20,7 @@ from datakiln.cli.checks import (
     check_watch,
     name_constraints,
 )
+from datakiln.cli.evaluate import main as evaluate
 from datakiln.cli.explain import explain, unknown_option
 from datakiln.cli.run_folders import register_resolvers, remove_if_empty
 from datakiln.codecs.tables.table import TableCodec
@@ -307,3 +308,11 @@ def test_rates_below_zero_are_refused_before_any_data_is_read(model, part, name)
         cfg = config(f"model={model}", "data=digits", f"++model.{part}.{name}={value}")
         with pytest.raises(UserError, match=f"model.{part}.{name}={value} must be a number of at least 0"):
             check(cfg)
+
+
+def test_a_secret_is_for_tables(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("day,level\n1,2\n")
+    words = [f"real={path}", f"synthetic={path}", "secret=level", f"out={tmp_path / 'out'}"]
+    with pytest.raises(UserError, match="secret=level is for tables; leave it out for series"):
+        evaluate([*words, "data.time=day"])

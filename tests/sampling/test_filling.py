@@ -83,6 +83,20 @@ def test_options_that_contradict_each_other(words, tmp_path):
         _check(options(["run=r", f"out={tmp_path}/x.csv", *words], "sample"))
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["length=9", "forecast=a.csv"], "forecast=a.csv works on the rows of that file; leave out length="),
+        (["length=9", "score=a.csv"], "score=a.csv works on the rows of that file; leave out length="),
+        (["horizon=9"], "horizon=9 is of forecast=; give forecast=FILE too, or leave it out"),
+        (["paths=9", "n=3"], "paths=9 is of forecast=; give forecast=FILE too, or leave it out"),
+    ],
+)
+def test_options_of_series_that_would_change_nothing(words, told, tmp_path):
+    with pytest.raises(UserError, match=told):
+        _check(options(["run=r", f"out={tmp_path}/x.csv", *words], "sample"))
+
+
 def test_a_single_row_is_enough(synthesizer, tmp_path):
     (tmp_path / "one.csv").write_text("kind,twin,size,noise\nb,,,0.5\n")
     assert fill_file(synthesizer, str(tmp_path / "one.csv"), str(tmp_path / "x.csv"), 0).startswith("2 of 2 missing")

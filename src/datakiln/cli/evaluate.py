@@ -146,8 +146,9 @@ def evaluate_pair(cfg: DictConfig, console: Console) -> None:
         raise UserError(f"real={real} and synthetic={synthetic} must be two tables or two folders of pictures")
     if real.is_dir() and cfg.holdout is not None:
         raise UserError(f"holdout={cfg.holdout} is for tables; leave it out for folders of pictures")
-    if real.is_dir() and cfg.secret is not None:
-        raise UserError(f"secret={cfg.secret} is for tables; leave it out for folders of pictures")
+    if (real.is_dir() or _is_series(cfg)) and cfg.secret is not None:
+        others = "folders of pictures" if real.is_dir() else "series"
+        raise UserError(f"secret={cfg.secret} is for tables; leave it out for {others}")
     if real.is_dir():
         from datakiln.proof.folders import evaluate_folders as measure
     elif _is_series(cfg):

@@ -55,8 +55,8 @@ class Sample:
     score: str | None
     length: Annotated[int, "at least 1"] | None
     forecast: str | None
-    horizon: Annotated[int, "at least 1"]
-    paths: Annotated[int, "at least 1"]
+    horizon: Annotated[int, "at least 1"] | None
+    paths: Annotated[int, "at least 1"] | None
     seed: Annotated[int, "at least 0"]
     weights: Literal["average", "raw"]
     device: str

@@ -32,6 +32,7 @@ WORDS = {"fill": "filling", "upscale": "drawing"}
 LEAST = 1  # bytes that a row or picture takes at the very least: what no disk holds is refused before anything is read
 MOST_WORKERS = 10_000
 DEFAULT_ROWS, DEFAULT_PICTURES, DEFAULT_STEPS = 1000, 64, 32  # of a table, of a grid or folder, of a walk
+DEFAULT_HORIZON, DEFAULT_PATHS = 24, 100  # steps ahead of a forecast, continuations of each sequence
 
 
 def main(argv: list[str]) -> None:
@@ -272,7 +273,8 @@ def _write_series(
         raise UserError(f"balance={cfg.balance}, per_class={cfg.per_class}: for series say condition.COLUMN=VALUE")
     out, seed = Path(str(cfg.out)), int(cfg.seed)
     if cfg.forecast is not None:
-        return forecast_file(synthesizer, str(cfg.forecast), out, int(cfg.horizon), int(cfg.paths), seed, options)
+        horizon, paths = int(cfg.horizon or DEFAULT_HORIZON), int(cfg.paths or DEFAULT_PATHS)
+        return forecast_file(synthesizer, str(cfg.forecast), out, horizon, paths, seed, options)
     if cfg.length is not None:
         return write_endless(synthesizer, int(cfg.n or 1), int(cfg.length), out, condition, seed, options)
     return write_sequences(synthesizer, cfg.n, out, condition, seed, options)
@@ -310,14 +312,17 @@ def _check(cfg: DictConfig) -> None:
         raise UserError(f"n={cfg.n} and per_class={cfg.per_class} cannot both be met; give one of them")
     for key in WHOLE_FILES:
         others = [
-            other for other in ("n", "per_class", "balance", *WHOLE_FILES) if other != key and cfg[other] is not None
+            other
+            for other in ("n", "per_class", "balance", "length", *WHOLE_FILES)
+            if other != key and cfg[other] is not None
         ]
         told = cfg.condition and key not in ("translate", "upscale")
         if cfg[key] is not None and (others or told):
             raise UserError(f"{key}={cfg[key]} works on the rows of that file; leave out {(*others, 'condition')[0]}=")
-    for key, of in (("to", "translate"), ("per", "vary")):
+    for key, of in (("to", "translate"), ("per", "vary"), ("horizon", "forecast"), ("paths", "forecast")):
         if cfg[key] is not None and cfg[of] is None:
-            raise UserError(f"{key}={cfg[key]} is of {of}=; give {of}=DIR too, or leave it out")
+            what = "FILE" if of == "forecast" else "DIR"
+            raise UserError(f"{key}={cfg[key]} is of {of}=; give {of}={what} too, or leave it out")
     if cfg.mask is not None and cfg.fill is None:
         raise UserError(f"mask={cfg.mask} says what fill= hides in pictures; give fill=FOLDER/ too, or leave it out")
     latent.check(cfg)

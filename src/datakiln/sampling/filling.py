@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from datakiln.codecs.tables.choice import ChoiceColumn
 from datakiln.codecs.tables.column import ColumnCodec
 from datakiln.codecs.tables.number import NumberColumn
+from datakiln.codecs.tables.relations.plan import Plan
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.codecs.tables.values import plain_cells, plain_value, to_numbers, with_columns
 from datakiln.data.tables.files import read_table_file
@@ -74,7 +75,7 @@ def fill_file(synthesizer: Synthesizer, source: str, out: str, seed: int) -> str
 def _filled(synthesizer: Synthesizer, rows: _Rows, seed: int) -> pd.DataFrame:
     """The columns that the model uses, filled; cells that no training row could have count as unknown and are kept."""
     filled = synthesizer.impute(rows.known.mask(rows.unseen), seed)
-    kept = {n: _joined(rows.frame[n].reset_index(drop=True), filled[n]) for n in filled.columns if n in rows.frame}
+    kept = {n: joined(rows.frame[n].reset_index(drop=True), filled[n]) for n in filled.columns if n in rows.frame}
     return with_columns(filled, {name: column.set_axis(filled.index) for name, column in kept.items()})
 
 
@@ -93,11 +94,11 @@ def fill_frame(synthesizer: Synthesizer, frame: pd.DataFrame, seed: int) -> pd.D
         if name not in frame:
             done[name] = made[name]
         elif frame[name].isna().any():
-            done[name] = _joined(frame[name], made[name])
+            done[name] = joined(frame[name], made[name])
     return done
 
 
-def _joined(given: pd.Series, made: pd.Series) -> pd.Series:
+def joined(given: pd.Series, made: pd.Series) -> pd.Series:
     """The given cells, and those that were made where none was."""
     there = given.notna()
     cells = given.astype(object).where(there, made.astype(object))
@@ -124,17 +125,29 @@ def _scores(synthesizer: Synthesizer, rows: _Rows) -> tuple[pd.Series, pd.Series
     follows = [name for name in rows.absent if name in whole and whole[name].notna().all()]
     frame = with_columns(rows.known, {name: whole[name].to_numpy() for name in follows})
     likely = synthesizer.log_prob(frame, unknown=[name for name in rows.absent if name not in follows])
-    impossible = rows.unseen.any(axis=1) | (_broken(synthesizer, rows) != "")
+    impossible = rows.unseen.any(axis=1) | (_broken(plan, rows) != "")
     return likely.mask(impossible & likely.notna(), -np.inf), likely
 
 
-def _broken(synthesizer: Synthesizer, rows: _Rows) -> pd.Series:
+def _broken(plan: Plan, rows: _Rows) -> pd.Series:
+    return broken_relations(plan, rows.known.drop(columns=rows.absent))
+
+
+def broken_relations(plan: Plan, known: pd.DataFrame) -> pd.Series:
     """For each row the relations that it breaks though every training row met them, as text; empty for none."""
-    told = np.full(len(rows.known), "", dtype=object)
-    known = rows.known.drop(columns=rows.absent)
-    for relation, broken in _codec(synthesizer).plan.broken(known):
+    told = np.full(len(known), "", dtype=object)
+    for relation, broken in plan.broken(known):
         told[broken] = [f"{before}; {relation}" if before else str(relation) for before in told[broken]]
-    return pd.Series(told, index=rows.known.index)
+    return pd.Series(told, index=known.index)
+
+
+def broken_note(broken: pd.Series, noun: str) -> str:
+    """How many rows break a relation and which one most of them do, for the end of a line; empty where none does."""
+    found = broken[broken != ""]
+    if found.empty:
+        return ""
+    what = f"{counted(len(found), noun)} {'breaks' if len(found) == 1 else 'break'} a relation"
+    return f"; {what}, such as {found.value_counts().index[0]}"
 
 
 def score_file(synthesizer: Synthesizer, source: str, out: str) -> str:
@@ -152,17 +165,14 @@ def score_file(synthesizer: Synthesizer, source: str, out: str) -> str:
         raise UserError(f"score={source} has a column {SCORE!r} already; rename it")
     nats, likely = _scores(synthesizer, rows)
     order = np.lexsort((likely.to_numpy(), nats.to_numpy()))
-    broken = _broken(synthesizer, rows)
-    is_broken = broken != ""
-    more = {BROKEN: broken} if is_broken.any() and BROKEN not in rows.frame else {}
+    broken = _broken(_codec(synthesizer).plan, rows)
+    more = {BROKEN: broken} if (broken != "").any() and BROKEN not in rows.frame else {}
     _write(with_columns(rows.frame, {SCORE: nats, **more}).iloc[order], out, _codec(synthesizer).schema)
     told = nats.notna().sum()
     scored = f"{counted(int(told), 'row')} scored, from {nats.min():.1f} to {nats.max():.1f} nats"
     gaps = f"; {counted(len(nats) - int(told), 'row')} with missing cells cannot be scored and stand last"
-    first = broken[is_broken].value_counts().index[0] if is_broken.any() else ""
-    relations = f"; {counted(int(is_broken.sum()), 'row')} {'breaks' if is_broken.sum() == 1 else 'break'} a relation"
-    noted = f"{relations}, such as {first}" if first else ""
     gaps = gaps if told < len(nats) else ""
+    noted = broken_note(broken, "row")
     return f"{scored}, the least likely first{gaps}{noted}{rows.notes('counted as unknown')}"
 
 

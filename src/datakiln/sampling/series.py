@@ -11,11 +11,21 @@ import pandas as pd
 import torch
 
 from datakiln.codecs.series.series import SeriesCodec
-from datakiln.codecs.tables.values import to_numbers
+from datakiln.codecs.tables.values import to_numbers, with_columns
 from datakiln.errors import UserError, near
 from datakiln.plots.series import LEVELS, fan_plot
+from datakiln.sampling.filling import (
+    BROKEN,
+    SCORE,
+    as_trained,
+    broken_note,
+    broken_relations,
+    joined,
+    unseen_cells,
+)
 from datakiln.sampling.media import is_media, write_media
-from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.sampling.related import beside_given, completed_frame
+from datakiln.sampling.synthesizer import FILL_TRIES, Synthesizer
 from datakiln.sampling.writing import as_csv
 from datakiln.schema import Field, Schema, free_name
 from datakiln.spec import Sampling
@@ -153,7 +163,6 @@ def read_history(codec: SeriesCodec, path: str, what: str) -> tuple[pd.DataFrame
     from datakiln.data.series.order import in_order
     from datakiln.data.tables.files import read_table_file
     from datakiln.data.tables.finding import check_exists
-    from datakiln.sampling.filling import as_trained
 
     check_exists(Path(path))
     content = read_table_file(Path(path), least=1)
@@ -226,14 +235,14 @@ def _continued(
         last = to_numbers(rows[codec.clock.field.name], codec.clock.field)[-1]
         starts = codec.clock.times(np.array([last]), np.array([1]), None) if codec.clock.is_even else np.array([last])
         starts = np.repeat(starts, paths)
+    made = made.nan_to_num()  # of static cells that are missing, which stay so below
     frame, at = codec.decode_steps(made, np.full(paths, horizon), rng, starts, 0 if codec.log_step is None else 1)
     path, step = (free_name(name, codec.schema.names) for name in ("path", "step"))
     frame.insert(0, path, np.repeat(np.arange(1, paths + 1), horizon))
     frame.insert(1, step, at + 1)
-    for name in (codec.roles.entity, *codec.roles.static):
-        if name is not None:
-            frame[name] = rows[name].iloc[-1]
-    names = [name for name in codec.schema.names if name in frame.columns]
+    held = {codec.roles.entity, *codec.roles.static}
+    frame = with_columns(frame, {name: rows[name].iloc[-1] for name in held if name is not None})
+    names = [name for name in codec.schema.names if name in frame]
     return frame[[path, step, *names]]
 
 
@@ -272,42 +281,76 @@ def _draw_fan(codec: SeriesCodec, rows: pd.DataFrame, ahead: pd.DataFrame, horiz
 
 
 def fill_file(synthesizer: Synthesizer, path: str, out: Path, seed: int, options: Sampling) -> str:
-    """Missing cells of a file, drawn given all others of their sequence; known cells stay as they are."""
+    """Missing cells of a file, drawn given all others of their sequence; known cells stay as they are.
+
+    Where missing is itself likely for a cell it may be left so; how many are is told.
+    """
     codec = codec_of(synthesizer)
     _check_csv(out)
     frame, group = read_history(codec, path, "fill")
-    holes = int(frame[[f.name for f in codec.steps.schema.fields if f.name in frame]].isna().to_numpy().sum())
-    made = []
+    made, holes, left = [], 0, 0
     for i in range(int(group.max()) + 1):
         rows = frame[group == i].reset_index(drop=True)
-        x = codec.encode_whole(rows, gaps=True).to(synthesizer.model.device)
-        with synthesizer.seeded((seed, 7, i)):
-            drawn = synthesizer.model.sample(1, x, options).cpu()
-        filled, _ = codec.decode_steps(
-            drawn, np.array([len(rows)]), np.random.default_rng([seed, 7, i]), np.zeros(1) if codec.clock else None
-        )
-        for field in codec.steps.schema.fields:
-            if field.name in rows:
-                rows[field.name] = rows[field.name].where(rows[field.name].notna(), filled[field.name].to_numpy())
-        made.append(rows)
+        filled = _filled(synthesizer, codec, rows, (seed, 7, i), options)
+        holes += int(rows[filled.columns].isna().to_numpy().sum())
+        left += int(filled.isna().to_numpy().sum())
+        made.append(with_columns(rows, {name: joined(rows[name], filled[name]) for name in filled}))
     _save(out, made, codec)
-    return f"{counted(holes, 'missing cell')} of {counted(len(made), 'sequence')} filled;"
+    rest = f"; {left} are left missing, as the model expects them to be" if left else ""
+    return f"{holes - left} of {counted(holes, 'missing cell')} filled in {counted(len(made), 'sequence')}{rest};"
+
+
+def _filled(
+    synthesizer: Synthesizer, codec: SeriesCodec, rows: pd.DataFrame, seeds: tuple[int, ...], options: Sampling
+) -> pd.DataFrame:
+    """The cells of one sequence but its times, holes drawn as `Synthesizer.impute` draws those of a table."""
+    own = [name for name in codec.steps.schema.names if name in rows]
+    static = [] if codec.static is None else [n for n in codec.static.schema.names if n in codec.roles.static]
+    held = [name for name in static if name in rows]
+    given = with_columns(rows[own + held], {name: rows[name].ffill().bfill() for name in held})
+    given = completed_frame(codec.steps, given) if codec.plan.relations else given
+    filled, is_open = given, given.isna().any(axis=1) & ~synthesizer.breaks(codec.steps, given)
+    starts = None if codec.clock is None else np.zeros(1)
+    for turn in range(FILL_TRIES):
+        if turn:  # the last draw stands as it is
+            again = is_open & synthesizer.breaks(codec.steps, filled)
+            filled = with_columns(filled, {name: joined(given[name], filled[name].mask(again)) for name in own})
+        if not filled.isna().any(axis=None):
+            break
+        x = codec.encode_whole(with_columns(rows, dict(filled.items())), gaps=True).to(synthesizer.model.device)
+        with synthesizer.seeded((*seeds, turn)):
+            x = synthesizer.model.sample(1, x, options).cpu()
+        drawn, _ = codec.decode_steps(x, np.array([len(rows)]), np.random.default_rng([*seeds, turn]), starts)
+        drawn = beside_given(codec.steps, filled[own], drawn) if codec.plan.relations else drawn
+        filled = with_columns(filled, {name: joined(filled[name], drawn[name]) for name in own + held})
+    return filled
 
 
 def score_file(synthesizer: Synthesizer, path: str, out: Path) -> str:
-    """Log-likelihood of every step given those before it, in nats, and of its whole sequence, per step."""
+    """Log-likelihood of every step given those before it, in nats, and of its whole sequence, per step.
+
+    It is minus infinity where a table's row has likelihood zero, see `datakiln.sampling.filling.score_file`.
+    """
     codec = codec_of(synthesizer)
     _check_csv(out)
     frame, group = read_history(codec, path, "score")
-    for name in ("log_prob", "mean_log_prob"):
+    mean = f"mean_{SCORE}"
+    for name in (SCORE, mean):
         if name in frame:
             raise UserError(f"score={path} has a column {name!r} already; rename it")
+    broken = broken_relations(codec.plan, frame)
+    impossible = unseen_cells(codec.steps.columns, frame).any(axis=1) | (broken != "")
     made = []
     for i in range(int(group.max()) + 1):
         rows = frame[group == i].reset_index(drop=True)
         with torch.no_grad():
             steps = synthesizer.model.log_probs(codec.encode_whole(rows).to(synthesizer.model.device))  # type: ignore[operator]
-        scored = rows.assign(log_prob=steps[0].cpu().numpy().astype(np.float64).round(4))
-        made.append(scored.assign(mean_log_prob=float(scored["log_prob"].mean().round(4))))
+        nats = np.where(impossible[group == i], -np.inf, steps[0].cpu().numpy().astype(np.float64).round(4))
+        made.append(with_columns(rows, {SCORE: nats, mean: nats.mean().round(4)}))
+    if (broken != "").any() and BROKEN not in frame:
+        made = [with_columns(pd.concat(made, ignore_index=True), {BROKEN: broken})]
     _save(out, made, codec)
-    return f"{counted(len(frame), 'step')} of {counted(len(made), 'sequence')} scored;"
+    told = f"{counted(len(frame), 'step')} of {counted(int(group.max()) + 1, 'sequence')} scored"
+    if impossible.any():
+        told += f"; {counted(int(impossible.sum()), 'step')} impossible, of minus infinity"
+    return f"{told}{broken_note(broken, 'step')};"

@@ -60,6 +60,9 @@ CODECS = {  # by kind; a kind's codec is imported when a checkpoint holds one
 # what parts of a checkpoint raise that do not fit together
 DAMAGE = (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError, ArithmeticError)
 REDRAWS, REDRAWN = 20, 4.0  # draws, and rows for each row, until relations hold: hopeless models must not take hours
+LIKELY = {  # models that have a likelihood, by kind
+    "table": "tabar, mixture or nsf", "image": "pixelcnn, realnvp or glow", "series": "tsar or wavenet"
+}  # fmt: skip
 FILL_TRIES = 20  # draws for a cell that is to be filled, until one is not missing again
 
 
@@ -89,10 +92,10 @@ class Synthesizer:
         """See the class."""
         self.model, self.codec = model.eval(), codec
         self.origin = dict(origin or {})
-        if isinstance(codec, TableCodec):
+        if isinstance(codec, TableCodec | SeriesCodec):
             self.rules = Rules.from_state(constraints, codec.schema)
         if isinstance(codec, SeriesCodec) and constraints:
-            model.accepts = StepRules(codec, Rules.from_state(constraints, codec.schema))
+            model.accepts = StepRules(codec, self.rules)
 
     @classmethod
     def load(cls, run: str | Path, device: str = "cpu", raw: bool = False) -> Synthesizer:
@@ -375,12 +378,12 @@ class Synthesizer:
         given = filled.copy()
         self._fill(codec, filled, seed, 0)
         for turn in range(1, FILL_TRIES):
-            at = np.flatnonzero(self._breaks(codec, filled) & given.isna().any(axis=1).to_numpy())
+            at = np.flatnonzero(self.breaks(codec, filled) & given.isna().any(axis=1).to_numpy())
             if not len(at):
                 break
             again = given.iloc[at].reset_index(drop=True)
             self._fill(codec, again, seed, turn)
-            met = ~self._breaks(codec, again)
+            met = ~self.breaks(codec, again)
             filled.loc[at[met]] = again[met].to_numpy()
         fields = [codec.schema[name] for name in names]
         dtypes = {field.name: choice_dtype(field, []) if field.categories else field.dtype for field in fields}
@@ -400,7 +403,7 @@ class Synthesizer:
                 column = gaps[name].where(gaps[name].notna(), drawn[name])
                 filled.loc[at, name] = column.to_numpy()
 
-    def _breaks(self, codec: TableCodec, filled: pd.DataFrame) -> np.ndarray:
+    def breaks(self, codec: TableCodec, filled: pd.DataFrame) -> np.ndarray:
         """Rows without a missing cell that break a constraint or an order, of those whose columns are all there."""
         bad = np.zeros(len(filled), dtype=bool)
         for constraint in self.rules.rowwise:
@@ -445,8 +448,7 @@ class Synthesizer:
     def check_likelihood(self) -> None:
         """Refuses a model that cannot tell how likely an example is; raises `UserError`."""
         if self.model.likelihood == "none":
-            others = "tabar, mixture or nsf" if self.codec.kind == "table" else "pixelcnn, realnvp or glow"
-            raise UserError(f"{type(self.model).__name__} has no likelihood; train model={others}")
+            raise UserError(f"{type(self.model).__name__} has no likelihood; train model={LIKELY[self.codec.kind]}")
 
     def _whole_rows(self, codec: TableCodec, frame: pd.DataFrame) -> Tensor:
         """Rows of a model whose likelihood is of whole rows alone; columns that it does not use may lack."""

@@ -254,6 +254,7 @@ class SeriesCodec(ColumnsCodec):
             x = torch.cat([x, ended] if self.compact else [x, 1.0 - ended, ended], dim=1)
         if self.static is not None:
             known = {f.name: rows[f.name].head(1) for f in self.static.schema.fields if f.name in rows}
+            known = {name: cell for name, cell in known.items() if not (gaps and cell.isna().any())}
             static = self.static.encode_known(known, 1)
             x = torch.cat([static.expand(len(x), -1), x], dim=1)
         return x[None]

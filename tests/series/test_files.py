@@ -1,0 +1,108 @@
+"""A person's files of series beside a model: columns that lack, and relations and holes in what is made of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from datakiln.cli.sample import main
+from datakiln.constraints import Expression
+from datakiln.errors import UserError
+from datakiln.sampling.filling import BROKEN, SCORE
+from datakiln.sampling.series import fill_file, forecast_file, score_file
+from datakiln.sampling.synthesizer import FILL_TRIES, Synthesizer
+from datakiln.spec import PLAIN
+from tests.stub_series import STEPS, orders, redrawing_steps
+
+
+def given(rows: pd.DataFrame, folder) -> str:
+    rows.to_csv(folder / "given.csv", index=False)
+    return str(folder / "given.csv")
+
+
+def test_a_forecast_of_a_city_that_was_never_seen(tmp_path):
+    """It comes back as it is, though the model knows of no such city."""
+    rows = orders().head(2 * STEPS).assign(city="Rome")
+    forecast_file(redrawing_steps(), given(rows, tmp_path), tmp_path / "ahead.csv", 3, 4, 1, PLAIN)
+    paths = pd.read_csv(tmp_path / "ahead_paths.csv")
+    assert len(paths) == 24 and paths["shop"].nunique() == 2
+    assert (paths["city"] == "Rome").all()
+
+
+def test_filled_cells_keep_the_relations_with_those_that_are_given(tmp_path):
+    frame = orders(seed=1).head(3 * STEPS)
+    at = np.arange(len(frame))
+    rows = frame.assign(
+        qty=frame["qty"].where(at % 3 > 0), total=frame["total"].where(at % 5 > 0), last=frame["last"].where(at % 2 > 0)
+    )
+    fill_file(redrawing_steps(), given(rows, tmp_path), tmp_path / "filled.csv", 1, PLAIN)
+    filled = pd.read_csv(tmp_path / "filled.csv")
+    assert np.allclose(filled["total"], filled["price"] * filled["qty"], atol=0.006)
+    follows = rows["qty"].notna() | rows["total"].notna()
+    assert (filled["qty"] == frame["qty"])[follows].all() and filled["qty"].dtype == "int64"
+    assert (filled["first"] <= filled["last"]).all()
+    for name in rows:
+        there = rows[name].notna()
+        assert (filled[name] == frame[name])[there].all()
+
+
+def test_filled_steps_meet_the_constraints(tmp_path):
+    frame = orders()
+    rows = frame.head(2 * STEPS).assign(price=np.nan, total=np.nan, first=np.nan, last=np.nan, mood=None)
+    synthesizer = redrawing_steps([Expression("price + 2 >= qty")])
+    met = []
+    for rules in (synthesizer.rules, type(synthesizer.rules)([], synthesizer.rules.schema)):
+        synthesizer.rules = rules
+        fill_file(synthesizer, given(rows, tmp_path), tmp_path / "filled.csv", 1, PLAIN)
+        filled = pd.read_csv(tmp_path / "filled.csv")
+        met.append((filled["price"] + 2 >= filled["qty"]).all())
+        assert (filled["qty"] == frame["qty"].head(2 * STEPS)).all()
+    assert met == [True, False]
+
+
+def test_static_holes_are_filled_and_what_is_left_is_told(tmp_path):
+    synthesizer = redrawing_steps()
+    rows = orders().head(2 * STEPS)
+    rows["city"] = rows["city"].where((rows.index >= STEPS) & (rows.index != STEPS))  # of the second shop's first day
+    rows["mood"] = None
+    said = fill_file(synthesizer, given(rows, tmp_path), tmp_path / "filled.csv", 1, PLAIN)
+    filled = pd.read_csv(tmp_path / "filled.csv")
+    cities = filled.groupby("shop")["city"].unique()
+    assert cities.iloc[0][0] in ("Ulm", "Bonn") and [len(found) for found in cities] == [1, 1]
+    assert cities.iloc[1][0] == "Bonn", "it is told by the other days"
+    assert filled.notna().all(axis=None) and synthesizer.model.draws <= 2 * FILL_TRIES
+    holes = 2 * STEPS + STEPS + 1
+    assert said == f"{holes} of {holes} missing cells filled in 2 sequences;"
+    mood = synthesizer.codec.steps.by_name()["mood"]
+    at = synthesizer.codec.spec.columns[[c.name for c in synthesizer.codec.spec.columns].index("mood")].blocks[0].start
+    synthesizer.model.rows[:, at] = float(len(mood.values))  # as if no day ever had a mood
+    said = fill_file(synthesizer, given(rows, tmp_path), tmp_path / "filled.csv", 1, PLAIN)
+    told = f"{STEPS + 1} of {holes} missing cells filled in 2 sequences; {2 * STEPS} are left missing, as the model"
+    assert said.startswith(told) and pd.read_csv(tmp_path / "filled.csv")["mood"].isna().all()
+
+
+def test_steps_that_cannot_be_score_minus_infinity(tmp_path):
+    rows = orders().head(3 * STEPS).astype({"total": "float64", "mood": object})
+    rows.loc[2, "total"] += 5.0
+    rows.loc[STEPS, "mood"] = "odd"
+    rows.loc[STEPS + 1, ["first", "last"]] = 900
+    said = score_file(redrawing_steps(), given(rows, tmp_path), tmp_path / "scored.csv")
+    scored = pd.read_csv(tmp_path / "scored.csv")
+    assert np.flatnonzero(np.isneginf(scored[SCORE])).tolist() == [2, STEPS, STEPS + 1]
+    assert (scored[SCORE][np.isfinite(scored[SCORE])] == -1.0).all()
+    assert np.isneginf(scored["mean_log_prob"]).tolist() == [True] * 2 * STEPS + [False] * STEPS
+    assert scored[BROKEN].notna().to_numpy().nonzero()[0].tolist() == [2]
+    assert scored[BROKEN][2] == "total = price * qty"
+    told = "24 steps of 3 sequences scored; 3 steps impossible, of minus infinity; 1 step breaks a relation, such as"
+    assert said.startswith(told)
+    said = score_file(redrawing_steps(), given(orders().head(8), tmp_path), tmp_path / "scored.csv")
+    assert said == "8 steps of 1 sequence scored;" and BROKEN not in pd.read_csv(tmp_path / "scored.csv")
+
+
+def test_a_series_model_without_likelihood_is_told_which_have_one(monkeypatch, tmp_path):
+    synthesizer = redrawing_steps()
+    monkeypatch.setattr(type(synthesizer.model), "likelihood", "none")
+    monkeypatch.setattr(Synthesizer, "load", lambda *_, **__: synthesizer)
+    with pytest.raises(UserError, match="has no likelihood; train model=tsar or wavenet"):
+        main(["run=any", "score=rows.csv", f"out={tmp_path / 'x.csv'}"])
