@@ -66,8 +66,8 @@ def write_endless(
         raise UserError(f"length={length}: {told}; train model=tsar or wavenet")
     if condition and model.conditioning != "columns":
         raise UserError(f"condition.{next(iter(condition))}: {type(model).__name__} cannot be told; train model=tsar")
-    wanted = codec.told(condition, 1)
-    rows = _write(out, _endless(synthesizer, codec, n, length, wanted, seed, options), codec)
+    codec.told(condition, 1, np.random.default_rng(seed))  # wrong requests raise at once
+    rows = _write(out, _endless(synthesizer, codec, n, length, condition, seed, options), codec)
     return f"{counted(n, 'sequence')} of {counted(length, 'step')}, {counted(rows, 'row')}"
 
 
@@ -76,13 +76,14 @@ def _endless(
     codec: SeriesCodec,
     n: int,
     length: int,
-    told: torch.Tensor | None,
+    condition: Mapping[str, Any],
     seed: int,
     options: Sampling,
 ) -> Iterator[pd.DataFrame]:
     for i in range(n):
         with synthesizer.seeded((seed, 5, i)):
             rng = np.random.default_rng([seed, 5, i])
+            told = codec.told(condition, 1, rng)
             first = synthesizer.model.sample(1, None if told is None else told.to(synthesizer.model.device), options)
             size = int(codec.sizes(first)[0])  # one that ends by itself goes on from its end
             first = first[:, : min(size, length)]
@@ -163,6 +164,10 @@ def read_history(codec: SeriesCodec, path: str, what: str) -> tuple[pd.DataFrame
     needed = [*(field.name for field in codec.steps.schema.fields if field.name in codec.steps.modelled)]
     needed = [name for name in needed if codec.log_step is None or name != codec.log_step.name]
     needed += [name for name in (roles.time, roles.entity) if name is not None]
+    if codec.static is not None:
+        made = codec.static.plan.made.values()
+        needed += [source for relation in made if relation.target in frame for source in relation.sources]
+        needed += codec.static.modelled if what == "forecast" else []  # a model draws none of them when it goes on
     lacking = [name for name in needed if name not in frame]
     if lacking:
         raise UserError(
@@ -219,7 +224,7 @@ def _continued(
     frame.insert(0, "path", np.repeat(np.arange(1, paths + 1), horizon))
     frame.insert(1, "step", at + 1)
     for name in (codec.roles.entity, *codec.roles.static):
-        if name is not None:
+        if name is not None and name in rows:
             frame[name] = rows[name].iloc[-1]
     names = [name for name in codec.schema.names if name in frame.columns]
     return frame[["path", "step", *names]]
@@ -272,6 +277,8 @@ def fill_file(synthesizer: Synthesizer, path: str, out: Path, seed: int, options
         filled, _ = codec.decode_steps(
             drawn, np.array([len(rows)]), np.random.default_rng([seed, 7, i]), np.zeros(1) if codec.clock else None
         )
+        if codec.roles.time is not None:
+            filled = codec.dated(filled.assign(**{codec.roles.time: rows[codec.roles.time]}))
         for field in codec.steps.schema.fields:
             if field.name in rows:
                 rows[field.name] = rows[field.name].where(rows[field.name].notna(), filled[field.name].to_numpy())
