@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from datakiln.codecs.series.series import Roles, SeriesCodec
+from datakiln.codecs.series.series import Relations, Roles, SeriesCodec
 from datakiln.constraints import Rules
 from datakiln.data.tables.relations import chosen_relations
 from datakiln.data.tables.types import infer_schema
@@ -85,7 +85,7 @@ def redrawing_steps(constraints=()) -> Synthesizer:
     relations = chosen_relations("auto", frame, own, {"first", "last"})
     roles = Roles("day", "shop", ("city",))
     codec = SeriesCodec(compact=True).fit(
-        frame, group, schema, roles, STEPS, False, SHOPS, [STEPS] * SHOPS, relations=relations
+        frame, group, schema, roles, STEPS, False, SHOPS, [STEPS] * SHOPS, relations=Relations(relations)
     )
     rules = Rules(list(constraints), schema)
     rules.fit(frame)

@@ -128,9 +128,9 @@ def announce_trials(trials: Sequence[Candidate], console: Console) -> None:
 
 def announce_relations(data: GenerativeData, console: Console) -> None:
     """What holds between the columns of a table, in which share of the training rows, and what is done about it."""
-    if not isinstance(data, TableData) or not data.codec.plan.relations:
+    if not isinstance(data, TableData) or not data.codec.relations:
         return
-    relations = data.codec.plan.relations
+    relations = data.codec.relations
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False)
     for head in ("relation", "training rows", "synthetic rows"):
         table.add_column(head, overflow="ellipsis")

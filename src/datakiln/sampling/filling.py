@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,13 +130,13 @@ def _scores(synthesizer: Synthesizer, rows: _Rows) -> tuple[pd.Series, pd.Series
 
 
 def _broken(plan: Plan, rows: _Rows) -> pd.Series:
-    return broken_relations(plan, rows.known.drop(columns=rows.absent))
+    return broken_relations([plan], rows.known.drop(columns=rows.absent))
 
 
-def broken_relations(plan: Plan, known: pd.DataFrame) -> pd.Series:
+def broken_relations(plans: Iterable[Plan], known: pd.DataFrame) -> pd.Series:
     """For each row the relations that it breaks though every training row met them, as text; empty for none."""
     told = np.full(len(known), "", dtype=object)
-    for relation, broken in plan.broken(known):
+    for relation, broken in (pair for plan in plans for pair in plan.broken(known)):
         told[broken] = [f"{before}; {relation}" if before else str(relation) for before in told[broken]]
     return pd.Series(told, index=known.index)
 

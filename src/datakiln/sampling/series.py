@@ -76,8 +76,8 @@ def write_endless(
         raise UserError(f"length={length}: {told}; train model=tsar or wavenet")
     if condition and model.conditioning != "columns":
         raise UserError(f"condition.{next(iter(condition))}: {type(model).__name__} cannot be told; train model=tsar")
-    wanted = codec.told(condition, 1)
-    rows = _write(out, _endless(synthesizer, codec, n, length, wanted, seed, options), codec)
+    codec.told(condition, 1, np.random.default_rng(seed))  # wrong requests raise at once
+    rows = _write(out, _endless(synthesizer, codec, n, length, condition, seed, options), codec)
     return f"{counted(n, 'sequence')} of {counted(length, 'step')}, {counted(rows, 'row')}"
 
 
@@ -86,13 +86,14 @@ def _endless(
     codec: SeriesCodec,
     n: int,
     length: int,
-    told: torch.Tensor | None,
+    condition: Mapping[str, Any],
     seed: int,
     options: Sampling,
 ) -> Iterator[pd.DataFrame]:
     for i in range(n):
         with synthesizer.seeded((seed, 5, i)):
             rng = np.random.default_rng([seed, 5, i])
+            told = codec.told(condition, 1, rng)
             first = synthesizer.model.sample(1, None if told is None else told.to(synthesizer.model.device), options)
             size = int(codec.sizes(first)[0])  # one that ends by itself goes on from its end
             first = first[:, : min(size, length)]
@@ -172,7 +173,10 @@ def read_history(codec: SeriesCodec, path: str, what: str) -> tuple[pd.DataFrame
     needed = [*(field.name for field in codec.steps.schema.fields if field.name in codec.steps.modelled)]
     needed = [name for name in needed if codec.log_step is None or name != codec.log_step.name]
     needed += [name for name in (roles.time, roles.entity) if name is not None]
-    needed += roles.static if what == "forecast" else ()  # which decide what follows
+    if codec.static is not None:
+        made = codec.static.plan.made.values()
+        needed += [source for relation in made if relation.target in frame for source in relation.sources]
+        needed += codec.static.modelled if what == "forecast" else []  # a model draws none of them when it goes on
     lacking = [name for name in needed if name not in frame]
     if lacking:
         raise UserError(
@@ -241,7 +245,7 @@ def _continued(
     frame.insert(0, path, np.repeat(np.arange(1, paths + 1), horizon))
     frame.insert(1, step, at + 1)
     held = {codec.roles.entity, *codec.roles.static}
-    frame = with_columns(frame, {name: rows[name].iloc[-1] for name in held if name is not None})
+    frame = with_columns(frame, {name: rows[name].iloc[-1] for name in held if name in rows})
     names = [name for name in codec.schema.names if name in frame]
     return frame[[path, step, *names]]
 
@@ -308,7 +312,7 @@ def _filled(
     static = [] if codec.static is None else [n for n in codec.static.schema.names if n in codec.roles.static]
     held = [name for name in static if name in rows]
     given = with_columns(rows[own + held], {name: rows[name].ffill().bfill() for name in held})
-    given = completed_frame(codec.steps, given) if codec.plan.relations else given
+    given = _completed(codec, given, rows)
     filled, is_open = given, given.isna().any(axis=1) & ~synthesizer.breaks(codec.steps, given)
     starts = None if codec.clock is None else np.zeros(1)
     for turn in range(FILL_TRIES):
@@ -321,9 +325,27 @@ def _filled(
         with synthesizer.seeded((*seeds, turn)):
             x = synthesizer.model.sample(1, x, options).cpu()
         drawn, _ = codec.decode_steps(x, np.array([len(rows)]), np.random.default_rng([*seeds, turn]), starts)
-        drawn = beside_given(codec.steps, filled[own], drawn) if codec.plan.relations else drawn
+        for part, names in ((codec.steps, own), (codec.static, held)):
+            if part is not None and part.plan.relations:
+                cells = beside_given(part, filled[names], drawn[part.schema.names])
+                drawn = with_columns(drawn, dict(cells.items()))
         filled = with_columns(filled, {name: joined(filled[name], drawn[name]) for name in own + held})
     return filled
+
+
+def _completed(codec: SeriesCodec, given: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The cells of one sequence with what follows from those that are there and from the times."""
+    if codec.calendar.relations:
+        cells = {str(name): given[name] for name in given} | {str(codec.roles.time): rows[codec.roles.time]}
+        found = codec.calendar.completed(cells)
+        given = with_columns(
+            given, {name: joined(given[name], found[name]) for name in codec.calendar.made if name in given}
+        )
+    for part in (codec.steps, codec.static):
+        if part is not None and part.plan.relations:
+            names = [name for name in part.schema.names if name in given]
+            given = with_columns(given, dict(completed_frame(part, given[names]).items()))
+    return given
 
 
 def score_file(synthesizer: Synthesizer, path: str, out: Path) -> str:
@@ -338,7 +360,7 @@ def score_file(synthesizer: Synthesizer, path: str, out: Path) -> str:
     for name in (SCORE, mean):
         if name in frame:
             raise UserError(f"score={path} has a column {name!r} already; rename it")
-    broken = broken_relations(codec.plan, frame)
+    broken = broken_relations(codec.plans, frame)
     impossible = unseen_cells(codec.steps.columns, frame).any(axis=1) | (broken != "")
     made = []
     for i in range(int(group.max()) + 1):

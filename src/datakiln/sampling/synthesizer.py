@@ -495,7 +495,7 @@ class Synthesizer:
         options: Sampling,
     ) -> Iterator[pd.DataFrame]:
         """Rows of whole sequences, each of its own length, in pieces of some thousand."""
-        codec.told(condition, 1)  # wrong requests raise at once
+        codec.told(condition, 1, _generator(seeds))  # wrong requests raise at once
         if condition and self.model.conditioning != "columns":
             name = next(iter(condition))
             raise UserError(f"condition.{name}: {type(self.model).__name__} cannot be told; train model=tsar")
@@ -515,7 +515,7 @@ class Synthesizer:
         each = max(codec.chunk * 32 // max(longest, 32), 1)
         for i, start in enumerate(range(0, n, each)):
             size, at, rng = min(each, n - start), (*seeds, i), _generator((*seeds, i))
-            x = self._draw(size, codec.told(condition, size), at, options)
+            x = self._draw(size, codec.told(condition, size, rng), at, options)
             if not codec.spec.ends:
                 wanted = rng.choice(codec.lengths, size)
                 if (more := int(wanted.max()) - length) > 0 and self.model.can_unroll:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,11 @@ from torch import Tensor
 
 from datakiln.codecs.series.clock import Clock
 from datakiln.codecs.series.media import COLUMN, Medium, every_code
+from datakiln.codecs.series.telling import settled
 from datakiln.codecs.tables.choice import ChoiceColumn
 from datakiln.codecs.tables.columns import ColumnsCodec
 from datakiln.codecs.tables.generated import GeneratedColumn
+from datakiln.codecs.tables.relations.cells import keys_of
 from datakiln.codecs.tables.relations.plan import Plan
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.scaling import MinMax, NumericEncoder
@@ -47,6 +49,25 @@ class Roles:
     static: tuple[str, ...] = ()
 
 
+class Relations(NamedTuple):
+    """What holds between the columns of a series.
+
+    Attributes:
+        steps: Between the columns of a step.
+        static: Between static columns.
+        calendar: Columns of a step that follow from its time alone.
+    """
+
+    steps: Sequence[Relation] = ()
+    static: Sequence[Relation] = ()
+    calendar: Sequence[Relation] = ()
+
+    @property
+    def all(self) -> list[Relation]:
+        """All of them."""
+        return [*self.static, *self.calendar, *self.steps]
+
+
 class SeriesCodec(ColumnsCodec):
     """Sequences of rows to tensors (n, T, D) and back; the arguments hold for each step.
 
@@ -59,6 +80,8 @@ class SeriesCodec(ColumnsCodec):
         roles: What they are for.
         steps: Codec of the columns of a step.
         static: Codec of the static columns that are modelled; None where there is none.
+        calendar: Columns of a step that are computed from its time; the model learns them too, since what else is in a
+            step may depend on them.
         made: Generated columns of a sequence: its name, and static ids, texts and constants.
         clock: Of the times; None without a column of times.
         lengths: Of the training sequences, those that samples are given where the model does not end them itself.
@@ -70,6 +93,7 @@ class SeriesCodec(ColumnsCodec):
     roles: Roles
     steps: TableCodec
     static: TableCodec | None
+    calendar: Plan
     made: list[GeneratedColumn]
     clock: Clock | None
     lengths: list[int]
@@ -107,6 +131,17 @@ class SeriesCodec(ColumnsCodec):
         return self.steps.plan
 
     @property
+    def plans(self) -> list[Plan]:
+        """What holds between columns: of a step, with its time, and of a sequence."""
+        return [self.plan, self.calendar, *([] if self.static is None else [self.static.plan])]
+
+    @property
+    def relations(self) -> list[Relation]:
+        """All that hold between columns."""
+        static = self.static.plan.relations if self.static is not None else ()
+        return Relations(self.plan.relations, static, self.calendar.relations).all
+
+    @property
     def log_step(self) -> Field | None:
         """The column of the logarithm of uneven steps."""
         if self.clock is None or self.clock.is_even:
@@ -124,7 +159,7 @@ class SeriesCodec(ColumnsCodec):
         size: int,
         lengths: Sequence[int],
         starts: tuple[float, float] | None = None,
-        relations: Sequence[Relation] = (),
+        relations: Relations = Relations(),  # noqa: B008 (a tuple)
     ) -> SeriesCodec:
         """Learns all columns from the training rows and publishes the spec.
 
@@ -138,7 +173,7 @@ class SeriesCodec(ColumnsCodec):
             size: Number of training examples.
             lengths: Of whole sequences.
             starts: See `Clock.fit`.
-            relations: Between the columns of a step.
+            relations: Between columns.
         """
         self.schema, self.roles, self.lengths = schema, roles, [int(n) for n in lengths]
         self.clock = None
@@ -151,10 +186,11 @@ class SeriesCodec(ColumnsCodec):
         self.static = None
         if modelled:
             label = schema.label if schema.label in {field.name for field in modelled} else None
-            self.static = self._table().fit(first, Schema(tuple(modelled), label))
+            self.static = self._table().fit(first, Schema(tuple(modelled), label), relations=relations.static)
         rows = self.step_frame(frame, group)
         rows = rows if self.medium == "rows" else every_code(rows, COLUMN[self.medium])
-        self.steps = self._table().fit(rows, self._step_schema(), relations=relations)
+        self.steps = self._table().fit(rows, self._step_schema(), relations=relations.steps)
+        self.calendar = Plan(relations.calendar, schema)
         self._lay_out(length, ends, size, len(frame))
         return self
 
@@ -270,8 +306,13 @@ class SeriesCodec(ColumnsCodec):
     def _window_name(self) -> str:
         return free_name(WINDOW, self.schema.names)
 
-    def told(self, condition: Mapping[str, Any], n: int) -> Tensor | None:
+    def told(self, condition: Mapping[str, Any], n: int, rng: np.random.Generator) -> Tensor | None:
         """Static columns that are given, as what `draw` is told, (n, 1, D) with NaN for what is free.
+
+        Arguments:
+            condition: Values by column.
+            n: Sequences.
+            rng: Of the columns that given ones are computed from.
 
         Raises:
             UserError: A column that is not static, or a value that no training sequence has.
@@ -296,7 +337,7 @@ class SeriesCodec(ColumnsCodec):
                 cells[name] = _number_cell(value, codec.field)
         x = torch.full((n, 1, self.spec.shape[1]), torch.nan)
         assert self.static is not None
-        x[:, 0, : self.static.spec.shape[0]] = self.static.encode_known(cells, n)
+        x[:, 0, : self.static.spec.shape[0]] = self.static.encode_known(settled(self.static, cells, n, rng), n)
         return x
 
     def sizes(self, x: Tensor) -> np.ndarray:
@@ -349,10 +390,30 @@ class SeriesCodec(ColumnsCodec):
         if self.clock is None:
             return None
         if not self.clock.is_modelled:
-            return self.clock.starts(len(x), rng)
+            return self.clock.starts(len(x), rng) if not self.calendar.relations else self._agreeing(x, rng)
         assert self.static is not None
-        rows = self.static.decode(x[:, 0, : self.static.spec.shape[0]], rng)
+        rows = self._rows_of_static(x[:, 0], rng)
         return to_numbers(rows[self.clock.field.name], self.clock.field)
+
+    def _agreeing(self, x: Tensor, rng: np.random.Generator) -> np.ndarray:
+        """Starts of which follows what was drawn of the first steps, as far as there are such, (n,)."""
+        assert self.clock is not None
+        starts = self.clock.starts(CHUNK, rng)
+        drawn = self._rows_of_steps(x[:, 0], rng)
+        made = self.calendar.completed({self.clock.field.name: self.clock.cells(starts)}, rounds=1)
+        met = np.zeros((len(x), len(starts)), dtype=np.int16)
+        for name in self.calendar.made:
+            codes = pd.factorize(pd.concat([keys_of(drawn[name]), keys_of(made[name])]))[0]
+            met += codes[: len(x), None] == codes[len(x) :]
+        best = met == met.max(axis=1, keepdims=True)
+        return starts[(best * rng.random(best.shape, dtype=np.float32)).argmax(axis=1)]
+
+    def dated(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """The rows with the columns that follow from their times, and those that follow from these, computed."""
+        if not self.calendar.relations:
+            return frame
+        made = self.calendar.restored({str(name): frame[name] for name in frame.columns}, self.steps.by_name())
+        return self.steps.with_cells(frame, {name: made[name] for name in self.calendar.made})
 
     def decode_steps(
         self, x: Tensor, sizes: np.ndarray, rng: np.random.Generator, starts: np.ndarray | None, first: int = 0
@@ -369,32 +430,34 @@ class SeriesCodec(ColumnsCodec):
         n, steps = x.shape[:2]
         at = np.tile(np.arange(steps), n)
         keep = at < np.repeat(sizes, steps)
-        offset = self.static.spec.shape[0] if self.static is not None else 0
-        flat = x[:, :, offset : offset + self.steps.spec.shape[0]].reshape(n * steps, -1)[torch.from_numpy(keep)]
-        frame = self._rows_of_steps(flat, rng)
+        frame = self._rows_of_steps(x.reshape(n * steps, -1)[torch.from_numpy(keep)], rng)
         of, at = np.repeat(np.arange(n), sizes), at[keep]
         if self.static is not None:
-            whole = self.static.decode(x[:, 0, :offset], rng)
+            whole = self._rows_of_static(x[:, 0], rng)
             frame = pd.concat([frame, whole.take(of).reset_index(drop=True)], axis=1)
         if self.clock is not None:
             assert starts is not None
             log_steps = None if self.log_step is None else frame[self.log_step.name].to_numpy(np.float64)
             place = at + first
             frame[self.clock.field.name] = self.clock.cells(self.clock.times(starts[of], place, log_steps)).array
-        return frame, at
+        return self.dated(frame), at
 
-    def _rows_of_steps(self, flat: Tensor, rng: np.random.Generator) -> pd.DataFrame:
-        frame = self.steps.decode(flat, rng)
-        return self.plan.repaired(frame) if self.plan.relations else frame
+    def _rows_of_steps(self, x: Tensor, rng: np.random.Generator) -> pd.DataFrame:
+        offset = self.static.spec.shape[0] if self.static is not None else 0
+        frame = self.steps.decode(x[:, offset : offset + self.steps.spec.shape[0]], rng)
+        return self.plan.repaired(frame)
+
+    def _rows_of_static(self, x: Tensor, rng: np.random.Generator) -> pd.DataFrame:
+        assert self.static is not None
+        return self.static.plan.repaired(self.static.decode(x[:, : self.static.spec.shape[0]], rng))
 
     def step_rows(self, x: Tensor) -> pd.DataFrame:
         """Steps (n, D) as rows of all modelled columns but times, as `decode_steps` will have them."""
         rng = np.random.default_rng(0)
-        offset = self.static.spec.shape[0] if self.static is not None else 0
         x = x.detach().cpu()
-        frame = self._rows_of_steps(x[:, offset : offset + self.steps.spec.shape[0]], rng)
+        frame = self._rows_of_steps(x, rng)
         if self.static is not None:
-            frame = pd.concat([frame, self.static.decode(x[:, :offset], rng)], axis=1)
+            frame = pd.concat([frame, self._rows_of_static(x, rng)], axis=1)
         return frame
 
     def describe(self) -> str:
@@ -402,6 +465,8 @@ class SeriesCodec(ColumnsCodec):
         told = self.steps.describe()
         if self.static is not None:
             told += f"; static: {self.static.describe()}"
+        if self.calendar.relations:
+            told += f"; {counted(len(self.calendar.relations), 'column')} computed from {self.roles.time}"
         if self.clock is not None:
             even = {"plain": "even steps", "months": "months", "month ends": "ends of months"}[self.clock.unit]
             told += f"; {self.clock.field.name} in {even if self.clock.is_even else 'uneven steps, which are learnt'}"
@@ -415,6 +480,7 @@ class SeriesCodec(ColumnsCodec):
             "roles": dataclasses.asdict(self.roles),
             "steps": self.steps.state(),
             "static": None if self.static is None else self.static.state(),
+            "calendar": self.calendar.state(),
             "made": [column.state() for column in self.made],
             "clock": None if self.clock is None else self.clock.state(),
             "lengths": self.lengths,
@@ -438,6 +504,10 @@ class SeriesCodec(ColumnsCodec):
         codec.static = None if state["static"] is None else TableCodec.from_state(state["static"])
         if codec.steps.schema != codec._step_schema():
             raise ValueError("the columns of the steps are not those of the table")
+        codec.calendar = Plan([Relation.from_state(r) for r in state.get("calendar", [])], codec.schema)
+        for relation in codec.calendar.relations:
+            if relation.sources != (roles["time"],) or relation.target not in codec.steps.schema.names:
+                raise ValueError(f"{relation} is no column of a step that follows from its time")
         whole = [codec.schema[name] for name in codec._whole_names()]
         made = [field for field in whole if not (field.is_numeric or field.is_choice)]
         codec.made = [GeneratedColumn.from_state(f, s) for f, s in zip(made, state["made"], strict=True)]

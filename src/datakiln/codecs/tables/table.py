@@ -90,6 +90,11 @@ class TableCodec(ColumnsCodec):
             raise UserError(f"no column left to model (the columns are {types}); set data.types to say what they are")
         return self
 
+    @property
+    def relations(self) -> Sequence[Relation]:
+        """What holds between the columns."""
+        return self.plan.relations
+
     def declare(self, columns: list[ColumnCodec], schema: Schema, rows: int, shares: tuple[float, ...]) -> TableCodec:
         """Takes columns that were not fitted to rows, and publishes the spec.
 

@@ -14,9 +14,10 @@ from datakiln.codecs.tables.values import to_numbers
 from datakiln.data.base import StepReport
 from datakiln.data.series.loader import SequenceLoader
 from datakiln.data.series.order import OnTime, check_columns, in_order, static_columns
+from datakiln.data.series.relations import chosen_of_series
 from datakiln.data.series.splits import NAMES, by_entity, by_time
 from datakiln.data.tables import steps
-from datakiln.data.tables.relations import chosen_relations, described
+from datakiln.data.tables.relations import described
 from datakiln.data.tables.sources import RawTable, TableFile
 from datakiln.data.tables.tables import TableData
 from datakiln.errors import UserError
@@ -183,10 +184,9 @@ class SeriesData(TableData):
                 )
         lengths = sizes.tolist() if whole else [self.window] if self.window else [min(len(train), MOST_STEPS)]
         stay = {name for constraint in self.rules.constraints for name in constraint.columns}
-        own = [field for field in self.schema.fields if field.name not in (*self.roles.static, self.time, self.entity)]
-        relations = chosen_relations(self.relations, train, type(self.schema)(tuple(own)), stay)
-        if relations or self.relations != "auto":
-            self.reports.append(StepReport("relations", described(relations)))
+        relations = chosen_of_series(self.relations, train, group, self.schema, self.roles, stay)
+        if any(relations) or self.relations != "auto":
+            self.reports.append(StepReport("relations", described(relations.all)))
         starts = None
         if self.time is not None and not whole:
             values = to_numbers(train[self.time], self.schema[self.time])

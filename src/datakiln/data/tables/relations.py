@@ -70,6 +70,14 @@ def chosen_relations(
     return in_order([*found, *orders])
 
 
+def columns_named(text: str) -> list[str]:
+    """The columns that a declared relation names, whether a table has them or not."""
+    if "->" in text:
+        return [part.strip().strip("`") for side in text.split("->", 1) for part in side.split(",")]
+    target, _, tree = _read(text)
+    return [target, *columns_of(tree)]
+
+
 def _check_circles(targets: dict[str, Relation]) -> None:
     def visit(name: str, above: tuple[str, ...]) -> None:
         if name in above:

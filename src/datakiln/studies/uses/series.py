@@ -101,7 +101,7 @@ def held_windows(data: SeriesData, sets: SeriesSets) -> Held:
     first, length, frame = sets.origins["test"][at, 1], sets.test.shape[1], data.frames["test"]
     rows = [frame.iloc[begin : begin + length].reset_index(drop=True) for begin in first]
     own = {data.roles.time, data.roles.entity, *data.roles.static}
-    own |= set(data.codec.plan.computed) | set(data.codec.plan.made)  # what follows from other cells hides nothing
+    own |= {*data.codec.plan.made, *data.codec.calendar.made}  # what follows from other cells hides nothing
     columns = {name: sets.names.index(name) for name in data.schema.numeric if name not in own}
     return Held(rows, sets.scaled()[1][at], columns)
 

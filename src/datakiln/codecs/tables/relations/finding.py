@@ -44,6 +44,22 @@ def find_relations(
     return in_order([*search.found.values(), *(order for order in search.orders if order.mode == "checked")])
 
 
+def find_calendar(frame: pd.DataFrame, schema: Schema, date: str, targets: Collection[str]) -> list[Relation]:
+    """Those of the columns that are, or follow from, a part of a date in all training rows.
+
+    Arguments:
+        frame: Training rows.
+        schema: Their columns.
+        date: The column of dates.
+        targets: Columns that may be computed.
+    """
+    fields = tuple(f for f in schema.fields if f.name == date or (f.name in targets and f.type != "datetime"))
+    search = Search(frame, Schema(fields))
+    if len(frame) >= TESTS:
+        find_date_parts(search)
+    return list(search.found.values())
+
+
 def in_order(relations: Sequence[Relation]) -> list[Relation]:
     """Each after those that compute its sources, checks last."""
     targets = {relation.target: relation for relation in relations if relation.mode != "checked"}
