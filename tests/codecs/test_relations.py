@@ -89,6 +89,41 @@ def test_general_forms(made, expected):
     assert expected in found, found
 
 
+def fractions(n: int = 2000) -> dict[str, tuple[dict[str, np.ndarray], str]]:
+    """Tables of a ratio or product, each with the form that leaves the other forms true."""
+    rng = np.random.default_rng(0)
+    views, items, qty = rng.integers(100, 10_000, n), rng.integers(1, 20, n), rng.integers(1, 9, n)
+    clicks, paid, price = rng.binomial(views, rng.beta(2, 20, n)), rng.integers(20, 400, n), rng.gamma(3, 20, n)
+    return {
+        "rate": ({"clicks": clicks, "views": views, "rate": (clicks / views).round(4)}, "rate = clicks / views"),
+        "avg": ({"total": paid, "items": items, "avg": (paid / items).round(2)}, "avg = total / items"),
+        "price": ({"total": qty * price.round(2), "qty": qty, "price": price.round(2)}, "total = qty * price"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["rate", "avg", "price"])
+def test_of_several_forms_the_one_is_computed_that_keeps_the_others(kind):
+    cells, expected = fractions()[kind]
+    frame = pd.DataFrame(cells)
+    frame = frame.round(2) if kind == "price" else frame
+    assert expected in texts(frame)
+    codec, _ = there_and_back(frame)
+    x = codec.encode(frame)
+    torch.manual_seed(0)
+    mixed = torch.stack([x[torch.randperm(len(x)), i] for i in range(x.shape[1])], dim=1)
+    made = codec.decode(mixed, np.random.default_rng(0))
+    if kind == "rate":
+        kept = [(made.rate - made.clicks / made.views).abs() < 6e-5, (made.clicks - made.views * made.rate).abs() < 0.6]
+    elif kind == "avg":
+        kept = [
+            (made.avg - made.total / made["items"]).abs() < 6e-3,
+            (made.total - made["items"] * made.avg).abs() < 0.1,
+        ]
+    else:
+        kept = [(made.total - made.qty * made.price).abs() < 6e-3, (made.price - made.total / made.qty).abs() < 6e-3]
+    assert all(holds.mean() >= 0.99 for holds in kept)
+
+
 def test_exceptions_become_a_distance_and_missing_cells_stay_where_they_are():
     x = numbers(3000)
     frame = pd.DataFrame(x).assign(z=(x["a"] + x["b"]).round(2))

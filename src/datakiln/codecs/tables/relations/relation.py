@@ -120,11 +120,17 @@ class Relation:
             both = one.notna().to_numpy() & two.notna().to_numpy()
             return (codes >= 0) & both & (one.astype(str).to_numpy() != two.astype(str).to_numpy())
         sources, target = self.needed(frame, schema), numbers_of(frame[self.target], field)
+        if self.form == "formula":
+            return ~self.holds({**sources, self.target: target}, field)
         wanted = np.asarray(worked_out(self.tree, sources), dtype=np.float64)
         with np.errstate(invalid="ignore"):
-            if self.form == "order":
-                return wanted >= target if self.strict else wanted > target
-            return np.abs(target - wanted) > tolerance(field) + self.error(sources, field)
+            return wanted >= target if self.strict else wanted > target
+
+    def holds(self, cells: Mapping[str, np.ndarray], field: Field) -> np.ndarray:
+        """In which rows a formula holds, or lacks a number."""
+        wanted = np.asarray(worked_out(self.tree, cells), dtype=np.float64)
+        with np.errstate(invalid="ignore"):
+            return ~(np.abs(cells[self.target] - wanted) > tolerance(field) + self.error(cells, field))
 
     def error(self, sources: Mapping[str, np.ndarray], field: Field) -> np.ndarray:
         """What reckoning with floats may miss, in each row."""
