@@ -239,3 +239,64 @@ def test_declared_relations_are_read_checked_and_refused_in_one_line(table):
     with pytest.raises(UserError, match="some weekday has several values of code"):
         chosen_relations(["weekday -> code"], table, schema)
     assert not chosen_relations("none", table, schema)
+
+
+def timed(n: int = 1000) -> dict[str, pd.Series]:
+    """Stamps to the second, what is written of them, and durations up to a day."""
+    rng = np.random.default_rng(0)
+    start = pd.Series(pd.Timestamp("2022-01-01") + pd.to_timedelta(rng.integers(0, 730 * 86_400, n), unit="s"))
+    minutes = pd.Series(rng.integers(5, 700, n))
+    written = {"clock": "%H:%M:%S", "short": "%H:%M", "month": "%Y-%m", "day": "%Y-%m-%d"}
+    return {
+        "start": start,
+        "minutes": minutes,
+        "end": start + pd.to_timedelta(minutes, unit="min"),
+        "dur": minutes.map(lambda m: f"{m // 60}:{m % 60:02d}:00"),
+        "later": start + pd.Timedelta(hours=8),
+        "soon": start + pd.Timedelta(minutes=20),
+        "thrice": start + pd.Timedelta(days=3),
+        **{name: start.dt.strftime(format) for name, format in written.items()},
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("start day clock", {"day = date(start)", "clock = time(start)"}),
+        ("start short", {"short = time_to_minute(start)"}),
+        ("day month", {"month = month_start(day)"}),
+        ("start end minutes", {"end = start + minutes / 1440"}),
+        ("start end dur", {"end = start + dur"}),
+        ("start end minutes dur", {"minutes = minute_of_day(dur)", "end = minutes / 1440 + start"}),
+        ("start later", {"later = start + 8 hours"}),
+        ("start soon", {"soon = start + 20 minutes"}),
+        ("start thrice", {"thrice = start + 3 days"}),
+    ],
+)
+def test_times_of_day_and_durations_are_reckoned_with(names, expected):
+    frame = pd.DataFrame({name: timed()[name] for name in names.split()})
+    assert set(texts(frame)) == expected
+    codec, back = there_and_back(frame)
+    for name in codec.plan.computed:
+        assert back[name].equals(frame[name].astype(back[name].dtype)), name
+    x = codec.encode(frame)
+    torch.manual_seed(0)
+    mixed = torch.stack([x[torch.randperm(len(x)), i] for i in range(x.shape[1])], dim=1)
+    made = codec.decode(mixed, np.random.default_rng(0))
+    assert not any(broken.any() for _, broken in codec.plan.broken(made)) and made.notna().all(axis=None)
+
+
+def test_what_would_be_no_time_of_day_is_drawn_again():
+    rng = np.random.default_rng(0)
+    begin = rng.integers(0, 1400, 1000)
+    minutes = rng.integers(1, 1440 - begin)
+    clocks = {k: [f"{m // 60:02d}:{m % 60:02d}" for m in v] for k, v in {"from": begin, "to": begin + minutes}.items()}
+    frame = pd.DataFrame({**clocks, "minutes": minutes})
+    codec, back = there_and_back(frame)
+    assert [str(r) for r in codec.plan.relations] == ["to = from + minutes / 1440"] and back.equals(frame)
+    x = codec.encode(frame)
+    made = codec.decode(torch.stack([x[:, 0], *x.flip(0).T[1:]], dim=1), np.random.default_rng(0))
+    hours = made["from"].str.split(":", expand=True).astype(int)
+    late = (60 * hours[0] + hours[1] + made["minutes"] >= 1440).to_numpy()
+    assert late.mean() > 0.2 and (made["to"].isna() == late).all()
+    assert codec.plan.unmet(made, codec.by_name())[late].all()

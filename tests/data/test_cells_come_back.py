@@ -17,6 +17,8 @@ from datakiln.codecs.tables.table import TableCodec
 from datakiln.data.tables.delimited import read_delimited
 from datakiln.data.tables.files import read_table_file
 from datakiln.data.tables.remarks import remarks
+from datakiln.data.tables.sources import TableFile
+from datakiln.data.tables.tables import TableData
 from datakiln.data.tables.types import infer_schema, unplaced
 from datakiln.errors import UserError
 from datakiln.sampling.writing import as_csv, as_stored, as_table, for_csv, for_parquet
@@ -154,6 +156,14 @@ def test_a_month_before_its_year_is_no_number() -> None:
     assert frame["x"].iloc[0] == "01.2000"
     assert "leading zeros" in notes[0]
     assert infer_schema(frame, None, {})["x"].format == "%m.%Y"
+
+
+def test_days_in_digits_are_not_said_to_be_kept_as_text(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("day,zip\n" + "".join(f"{k % 28 + 1:02d}03{2000 + k % 30},{k:05d}\n" for k in I))
+    data = TableData(TableFile(str(path)), TableCodec())
+    assert data.read().notes == ("column 'zip' has leading zeros: kept as text",)
+    assert data.schema["day"].format == "%d%m%Y"
 
 
 def test_few_quarters_are_categories() -> None:

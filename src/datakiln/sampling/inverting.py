@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from datakiln.codecs.tables.number import NumberColumn
-from datakiln.codecs.tables.relations.calendar import DAY
-from datakiln.codecs.tables.relations.cells import numbers_of, series_of
+from datakiln.codecs.tables.relations.cells import in_days, numbers_of, series_of
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.codecs.tables.values import with_columns
@@ -95,8 +94,8 @@ def _moved(
     moved = with_columns(cells, {source: series_of(np.where(np.isfinite(values), values, np.nan), field)})
     fits = moved[source].notna().to_numpy() & ~relation.breaks(moved, codec.schema)
     if isinstance(column, NumberColumn) and column.limits is not None:
-        unit = DAY if field.type == "datetime" else 1.0
-        fits &= (values >= column.limits[0] / unit) & (values <= column.limits[1] / unit)
+        low, high = in_days(column.limits, field)
+        fits &= (values >= low) & (values <= high)
     return moved[fits].reset_index(drop=True) if fits.any() else None
 
 

@@ -20,6 +20,7 @@ from datakiln.data.pictures.files import BadPicture, read_picture
 from datakiln.data.pictures.finding import FORMATS
 from datakiln.data.tables.files import TableContent, read_table_file
 from datakiln.data.tables.limits import check_room
+from datakiln.data.tables.remarks import true_of
 from datakiln.data.tables.types import describe, infer_schema
 from datakiln.errors import UserError, near
 from datakiln.serve.owners import Owner
@@ -128,9 +129,9 @@ def _table(name: str, path: Path, settings: Settings) -> Upload:
     kept = path.with_name("table.parquet" if head == b"PAR1" else "table.csv")
     path.rename(kept)
     content = _read(kept, settings)
-    upload = Upload(name, "table", kept.name, len(content.frame), notes=content.notes)
-    upload.columns = _described(content, TypesRequest())
-    return upload
+    columns = _described(content, TypesRequest())
+    notes = true_of(content.notes, [str(told["name"]) for told in columns if told["type"] == "datetime"])
+    return Upload(name, "table", kept.name, len(content.frame), columns=columns, notes=notes)
 
 
 def _read(path: Path, settings: Settings) -> TableContent:

@@ -128,7 +128,7 @@ class Evidence:
             return self._of_words(name, delimiter, notes)
         self.unsaid = dict(self._tokens)
         if self._has_zeros:
-            notes.append(f"column {name!r} has leading zeros: kept as text")
+            notes.append(zeros_kept(name))
             return "text"
         if (not self._is_whole or self.missing) and self._largest > EXACT and self._is_digits:
             notes.append(f"column {name!r} has whole numbers too long to be exact: kept as text")
@@ -182,6 +182,11 @@ class Evidence:
             notes.append(f"column {name!r} has {which}, which are read as missing; write them otherwise to keep them")
         notes += told
         return reading
+
+
+def zeros_kept(name: str) -> str:
+    """The note on a column whose leading zeros make text of numbers; untrue of one that turns out to hold dates."""
+    return f"column {name!r} has leading zeros: kept as text"
 
 
 def _listed(words: dict[str, int]) -> str:

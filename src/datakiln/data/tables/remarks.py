@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
 
 from datakiln.codecs.tables.generators import ADDRESS, is_personal
-from datakiln.data.tables.cells import EXACT
+from datakiln.data.tables.cells import EXACT, zeros_kept
 from datakiln.data.tables.detection import is_swapped
 from datakiln.data.tables.facts import FORMATS, Facts, SeriesFacts, is_placeholder, parses, stands_for_none
 from datakiln.data.tables.signs import looks_measured
@@ -43,6 +43,12 @@ def remarks(
         if field.name not in wanted:
             lines += _of(field, frame[field.name], (facts or {}).get(field.name))
     return lines
+
+
+def true_of(notes: Iterable[str], dates: Iterable[str]) -> list[str]:
+    """The notes of reading a file but for those that columns of dates are kept as text."""
+    untrue = {zeros_kept(name) for name in dates}
+    return [note for note in notes if note not in untrue]
 
 
 def _placeholders(field: Field, series: pd.Series) -> Iterator[str]:

@@ -20,7 +20,7 @@ from datakiln.data.tables.loaders import StreamLoader
 from datakiln.data.tables.metadata import read_metadata
 from datakiln.data.tables.public import Public
 from datakiln.data.tables.relations import check_relations, chosen_relations, described
-from datakiln.data.tables.remarks import remarks
+from datakiln.data.tables.remarks import remarks, true_of
 from datakiln.data.tables.sources import RawTable, TableFile
 from datakiln.data.tables.streaming import Fitted, Stream
 from datakiln.data.tables.types import DROP, infer_schema, unplaced, without_dropped
@@ -138,7 +138,8 @@ class TableData(GenerativeData):
                 described = read_metadata(find_file(self.metadata, self.data_dir), raw.frame, whole.frame.columns)
             wanted = {**known, **described, **{n: kind for n, kind in self.types.items() if kind != DROP}}
             self.schema = infer_schema(raw.frame, raw.label, wanted, raw.facts, raw.writings, raw.storage)
-            notes = (*raw.notes, *remarks(self.schema, raw.frame, wanted, raw.facts))
+            dates = [field.name for field in self.schema.fields if field.type == "datetime"]
+            notes = (*true_of(raw.notes, dates), *remarks(self.schema, raw.frame, wanted, raw.facts))
             self.raw = dataclasses.replace(raw, frame=unplaced(raw.frame, self.schema), notes=notes)
             if raw.holdout is not None:
                 self.raw = dataclasses.replace(self.raw, holdout=unplaced(raw.holdout, self.schema))

@@ -31,6 +31,22 @@ PARTS: dict[str, Callable[[pd.DatetimeIndex], np.ndarray]] = {
 }
 
 
+MOMENTS: dict[str, Callable[[pd.DatetimeIndex], np.ndarray]] = {  # parts that are dates or times of day, in days
+    "time": lambda dates: _days(dates) % 1,
+    "time_to_minute": lambda dates: _days(dates.floor("min")) % 1,
+    "date": lambda dates: _days(dates.normalize()),
+    "hour_start": lambda dates: _days(dates.floor("h")),
+    "minute_start": lambda dates: _days(dates.floor("min")),
+    "week_start": lambda dates: _days(dates.normalize()) - dates.day_of_week.to_numpy(),
+    "month_start": lambda dates: _days(dates.normalize()) - dates.day.to_numpy() + 1,
+    "quarter_start": lambda dates: dates.to_period("Q").to_timestamp().to_numpy().astype("datetime64[D]").astype(float),
+}
+
+
+def _days(dates: pd.DatetimeIndex) -> np.ndarray:
+    return dates.to_numpy().astype("datetime64[us]").astype(np.int64) / (DAY * 1e6)
+
+
 # one for nearly each way to set clocks that is in use today; of those that are alike the first is told
 PLACES = (
     "America/New_York", "America/Chicago", "America/Los_Angeles", "America/Denver", "America/Phoenix",
@@ -67,5 +83,5 @@ def part_of(days: np.ndarray, name: str) -> np.ndarray:
     values = np.asarray(days, dtype=np.float64)
     missing = ~np.isfinite(values)
     stamps = np.round(np.where(missing, 0.0, values) * DAY * 1e6).astype(np.int64).astype("datetime64[us]")
-    found = np.asarray(PARTS[name](pd.DatetimeIndex(stamps)), dtype=np.float64)
+    found = np.asarray({**MOMENTS, **PARTS}[name](pd.DatetimeIndex(stamps)), dtype=np.float64)
     return np.where(missing, np.nan, found)

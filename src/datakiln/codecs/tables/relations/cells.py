@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,10 @@ import pandas as pd
 from datakiln.codecs.tables.relations.calendar import DAY
 from datakiln.codecs.tables.values import choice_dtype, from_numbers, plain_cells, to_numbers
 from datakiln.schema import Field
+from datakiln.writings import plain_format
 
+CLOCK_MARKS = frozenset("HIMSfp")  # of hours, minutes, seconds, am and pm
+CLOCK_DAY = -25_567.0  # 1900-01-01, the day of times that are read without one
 INSTANT = 1e-5 / DAY  # dates that differ by less are equal: floats hold no less
 
 
@@ -25,18 +29,42 @@ def is_reckoned(field: Field) -> bool:
     return pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype)
 
 
+def is_clock(field: Field) -> bool:
+    """Whether it holds times of day without a date, or durations written as such."""
+    marks = set(re.findall("%(.)", plain_format(field.format or "")))
+    return field.type == "datetime" and bool(marks) and marks <= CLOCK_MARKS
+
+
+def is_date(field: Field) -> bool:
+    """Whether it holds dates, with a time of day or without."""
+    return field.type == "datetime" and not is_clock(field)
+
+
+def in_days(limits: tuple[float, float], field: Field) -> tuple[float, float]:
+    """Limits of a column in the numbers that relations reckon with."""
+    low, high = limits
+    if field.type != "datetime":
+        return low, high
+    first = _first_day(field) * DAY
+    return (low - first) / DAY, (high - first) / DAY
+
+
+def _first_day(field: Field) -> float:
+    return CLOCK_DAY if is_clock(field) else 0.0
+
+
 def is_zoned(field: Field) -> bool:
     """Whether it holds dates with a time zone, whose clock jumps twice a year."""
     return field.type == "datetime" and "," in field.dtype
 
 
 def numbers_of(series: pd.Series, field: Field) -> np.ndarray:
-    """Floats with NaN for missing; dates as days since 1970 by the column's own clock."""
+    """Floats with NaN for missing; dates as days since 1970 by the column's own clock, times as parts of a day."""
     if is_zoned(field) and isinstance(series.dtype, pd.DatetimeTZDtype):
         local = series.dt.tz_localize(None)
         return to_numbers(local, Field(field.name, "datetime", str(local.dtype))) / DAY
     if field.type == "datetime":
-        return to_numbers(series, field) / DAY
+        return (to_numbers(series, field) - _first_day(field) * DAY) / DAY
     return to_numbers(series, field if field.is_numeric else Field(field.name, "numeric", field.dtype))
 
 
@@ -66,11 +94,17 @@ def cells_of(frame: pd.DataFrame | Mapping[str, pd.Series], fields: Iterable[Fie
 
 
 def series_of(values: np.ndarray, field: Field) -> pd.Series:
-    """Inverse of `numbers_of`, rounded to the field's decimals; whole numbers with a missing cell stay floats."""
+    """Inverse of `numbers_of`, rounded to the field's decimals; whole numbers with a missing cell stay floats.
+
+    What is no time of a day is missing in a column of such times.
+    """
     if np.isnan(values).any() and _is_whole(field):
         return pd.Series(np.round(values), name=field.name)
     if field.type == "datetime":
-        return from_numbers(np.round(values * DAY, 6), field)
+        seconds = np.round(values * DAY, 6)
+        if is_clock(field):
+            seconds = np.where((seconds >= 0) & (seconds < DAY), seconds + CLOCK_DAY * DAY, np.nan)
+        return from_numbers(seconds, field)
     if field.is_numeric:
         return from_numbers(values, field)
     dtype = pd.api.types.pandas_dtype(field.dtype)
@@ -118,4 +152,5 @@ def slack(field: Field) -> float:
     """Relative error of cells that are not rounded to decimals, and of reckoning."""
     if field.dtype.lower() in ("float32", "float16"):
         return 2e-6 if field.dtype == "float32" else 2e-3
-    return 1e-13 if field.decimals is not None or not field.is_numeric else 1e-8
+    is_fine = field.decimals is not None or not field.is_numeric or field.type == "datetime"
+    return 1e-13 if is_fine else 1e-8  # of the days since 1970, 1e-8 is half a minute

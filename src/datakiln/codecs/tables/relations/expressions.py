@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from datakiln.codecs.tables.relations.calendar import BEHIND, part_of
+from datakiln.wording import counted
 
 Tree = Any  # a float, or a list: an operation and its operands
 Cells = Mapping[str, np.ndarray]
@@ -27,6 +28,7 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
 }
 FUNCTIONS = ("abs", "sqrt", "exp", "log", "log10", "log1p", "expm1", "floor", "ceil")  # of one number
 STRENGTH = {"+": 1, "-": 1, "*": 2, "/": 2, "//": 2, "%": 2, "**": 3}
+SPANS = {"day": 1.0, "hour": 24.0, "minute": 1440.0, "second": 86_400.0}  # of each in a day
 INVERSES: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] = {
     # the left operand from result and right one, and the right operand from result and left one
     "+": (lambda made, right: made - right, lambda made, left: made - left),
@@ -75,6 +77,8 @@ def _value(tree: Tree, cells: Cells) -> Any:  # noqa: ANN401
         return cells[tree[1]]
     if kind == "part":
         return part_of(cells[tree[2]], tree[1])
+    if kind == "span":
+        return tree[1] / SPANS[tree[2]]
     if kind in FUNCTIONS:
         return getattr(np, kind)(_value(tree[1], cells))
     return OPERATIONS[kind](_value(tree[1], cells), _value(tree[2], cells))
@@ -127,6 +131,8 @@ def _written(tree: Tree, around: int) -> str:
     if kind == "part":
         part, behind, clock = tree[1].partition(BEHIND)
         return f"{part}({quoted(tree[2])}{behind}{clock})"
+    if kind == "span":
+        return counted(round(tree[1]), tree[2])
     if kind == "pair":
         return f"{_written(tree[1], 0)}, {_written(tree[2], 0)}"
     if kind in FUNCTIONS:
@@ -141,8 +147,22 @@ def quoted(name: str) -> str:
     return name if name.isidentifier() else f"`{name}`"
 
 
-def weighted_sum(weights: Mapping[str, float], constant: float) -> Tree:
-    """Such as 2 * a - b + 1, what is added before what is taken away."""
+def span(days: float) -> Tree:
+    """A time as a whole number of days, hours, minutes or seconds; as it is where it is none."""
+    for unit, size in SPANS.items():
+        if abs(days * size - round(days * size)) < 1e-9 * size:
+            return ["span", float(round(days * size)), unit]
+    return float(days)
+
+
+def weighted_sum(weights: Mapping[str, float], constant: float, in_time: bool = False) -> Tree:
+    """Such as 2 * a - b + 1, what is added before what is taken away.
+
+    Arguments:
+        weights: By column.
+        constant: What is added.
+        in_time: Whether the constant is a time.
+    """
     tree: Tree | None = None
     for name, weight in sorted(weights.items(), key=lambda item: item[1] < 0):
         size = abs(weight)
@@ -157,4 +177,8 @@ def weighted_sum(weights: Mapping[str, float], constant: float) -> Tree:
             tree = ["+" if weight > 0 else "-", tree, term]
     if tree is None:
         return float(constant)
-    return tree if constant == 0 else ["+" if constant > 0 else "-", tree, float(abs(constant))]
+    return (
+        tree
+        if constant == 0
+        else ["+" if constant > 0 else "-", tree, span(abs(constant)) if in_time else float(abs(constant))]
+    )

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from datakiln.codecs.tables.relations.calendar import BEHIND, CLOCKS, PARTS, clock_of, part_of
-from datakiln.codecs.tables.relations.cells import is_zoned, keys_of, tolerance
+from datakiln.codecs.tables.relations.calendar import BEHIND, CLOCKS, MOMENTS, PARTS, clock_of, part_of
+from datakiln.codecs.tables.relations.cells import is_date, is_zoned, keys_of, tolerance
 from datakiln.codecs.tables.relations.expressions import Tree, column, columns_of, pair
 from datakiln.codecs.tables.relations.relation import Mode, Relation
 from datakiln.codecs.tables.relations.search import LOOK, TESTS, Search
@@ -65,8 +65,11 @@ def _of_numbers(values: np.ndarray) -> Levels:
 def find_date_parts(search: Search) -> None:
     """Columns that are, or follow from, the year, month, weekday, hour ... of a date."""
     dates = [name for name in search.names if search.schema[name].type == "datetime" and name in search.cells]
-    others = [name for name in search.names if search.schema[name].type != "datetime" and name not in dates]
+    others = [name for name in search.names if search.schema[name].type != "datetime"]
+    moments = [name for name in dates if not is_zoned(search.schema[name])]
     for date in dates:
+        if is_date(search.schema[date]):
+            _find_moments(search, date, [name for name in moments if search.may_compute(name, [date])])
         parts = {part: part_of(search.cells[date], part) for part in PARTS}
         parts = {part: values for part, values in parts.items() if np.unique(values[np.isfinite(values)]).size > 1}
         lists = {part: _of_numbers(values) for part, values in parts.items()}
@@ -80,6 +83,19 @@ def find_date_parts(search: Search) -> None:
                 relation = _function_of_part(search, name, date, lists)
                 if relation is not None:
                     search.add(relation)
+
+
+def _find_moments(search: Search, date: str, names: list[str]) -> None:
+    """Columns of dates or times that are a part of a date, such as its day, its month or its time of day."""
+    days = search.cells[date][search.order[:LOOK]]
+    days = days[np.isfinite(days)]
+    parts = [part for part in MOMENTS if names and (part_of(days, part) != days).any()]  # else it is a copy
+    for name, part in itertools.product(names, parts):
+        is_clock = not is_date(search.schema[name])
+        if part.startswith("time") is is_clock and search.may_compute(name, [date]):
+            relation = search.formula(name, ["part", part, date], exact=True)
+            if relation is not None:
+                search.add(relation)
 
 
 def _find_local_parts(search: Search, date: str, names: list[str]) -> None:

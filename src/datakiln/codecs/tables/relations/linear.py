@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from datakiln.codecs.tables.relations.cells import is_zoned, tolerance
-from datakiln.codecs.tables.relations.expressions import weighted_sum
+from datakiln.codecs.tables.relations.cells import is_date, is_zoned, tolerance
+from datakiln.codecs.tables.relations.expressions import SPANS, Tree, weighted_sum
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.relations.search import TESTS, Search, short_forms, shortest_factor
 
@@ -130,14 +130,14 @@ def _relation(search: Search, name: str, kept: list[str], weights: np.ndarray, b
             free = [form for form in free if search.may_compute(form[1][0], form[1][1])]
             if free:
                 target, short, constant = min(free, key=lambda form: form[0])[1]
-                return search.formula(target, weighted_sum(short, constant), exact)
+                return search.formula(target, _tree(search, target, short, constant), exact)
     return None
 
 
 def _of_one_kind(search: Search, name: str, weights: Mapping[str, float]) -> bool:
-    """Whether dates are added up to a date, or subtracted to a number."""
-    dates = sum(weight for other, weight in weights.items() if search.schema[other].type == "datetime")
-    return abs(dates - (search.schema[name].type == "datetime")) < 1e-6
+    """Whether dates are added up to a date, or subtracted to a number or time."""
+    dates = sum(weight for other, weight in weights.items() if is_date(search.schema[other]))
+    return abs(dates - is_date(search.schema[name])) < 1e-6
 
 
 def _shortest(
@@ -158,12 +158,19 @@ def _shortest(
         if not len(left):
             return None
         tries = [float(np.median(left)), float(left.max() + left.min()) / 2]
-        for constant in dict.fromkeys(round(value, digits) for digits in (0, 1, 2, 3, 4, 6, 9) for value in tries):
+        short = [round(value, digits) for digits in (0, 1, 2, 3, 4, 6, 9) for value in tries]
+        if search.schema[target].type == "datetime":
+            short = [round(value * size) / size for size in SPANS.values() for value in tries] + short
+        for constant in dict.fromkeys(short):
             if abs(np.median(left) - constant) > 2 * width + 1e-6 * search.spread(target):
                 continue
-            if search.formula(target, weighted_sum(own, constant), exact) is not None:
+            if search.formula(target, _tree(search, target, own, constant), exact) is not None:
                 return target, own, constant
     return None
+
+
+def _tree(search: Search, target: str, weights: Mapping[str, float], constant: float) -> Tree:
+    return weighted_sum(weights, constant, in_time=search.schema[target].type == "datetime")
 
 
 def _rank(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from datakiln.codecs.tables.relations.calendar import DAY
-from datakiln.codecs.tables.relations.cells import is_zoned
+from datakiln.codecs.tables.relations.cells import is_clock, is_date, is_zoned
 from datakiln.codecs.tables.relations.expressions import column
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.relations.search import LOOK, TESTS, Search
@@ -19,12 +19,11 @@ STEPS = (1.0, 3_600 / DAY, 60 / DAY, 1 / DAY)  # days, hours, minutes, seconds
 
 def find_orders(search: Search) -> None:
     """Adds those that no row breaks, though many would if the columns did not depend on each other."""
-    for dates in (True, False):
-        names = [
-            name
-            for name in search.cells
-            if (search.schema[name].type == "datetime") is dates and search.varied(name) >= TESTS
-        ]
+    kinds: dict[tuple[bool, bool], list[str]] = {}
+    for name in search.cells:
+        if search.varied(name) >= TESTS:
+            kinds.setdefault((is_date(search.schema[name]), is_clock(search.schema[name])), []).append(name)
+    for names in kinds.values():
         if 2 <= len(names) <= MOST_COLUMNS:
             _among(search, names)
     search.orders.sort(key=lambda relation: -relation.tests)

@@ -12,7 +12,7 @@ from datakiln.codecs.tables.choice import ChoiceColumn
 from datakiln.codecs.tables.column import ColumnCodec
 from datakiln.codecs.tables.number import NumberColumn
 from datakiln.codecs.tables.relations.calendar import DAY
-from datakiln.codecs.tables.relations.cells import Numbered, numbers_of, series_of, tolerance
+from datakiln.codecs.tables.relations.cells import Numbered, in_days, numbers_of, series_of, tolerance
 from datakiln.codecs.tables.relations.expressions import columns_of, solved, worked_out
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.values import with_columns
@@ -78,8 +78,7 @@ class Plan:
                 values = base + numbers_of(drawn[name], self.shift_field(name)) * (relation.step or 1.0)
                 limits = getattr(column, "limits", None)
                 if limits is not None:
-                    unit = DAY if self.schema[name].type == "datetime" else 1.0
-                    values = np.clip(values, limits[0] / unit, limits[1] / unit)
+                    values = np.clip(values, *in_days(limits, self.schema[name]))
                 cells[name] = series_of(values, self.schema[name])
                 continue
             made = self._made(relation, cells, column)
@@ -107,9 +106,8 @@ class Plan:
                 bad |= frame[name].notna().to_numpy() & (column.codes(frame[name]) < 0)
             elif isinstance(column, NumberColumn):
                 values = numbers_of(frame[name], self.schema[name])
-                unit = DAY if self.schema[name].type == "datetime" else 1.0
                 if column.limits is not None:
-                    low, high = column.limits[0] / unit, column.limits[1] / unit
+                    low, high = in_days(column.limits, self.schema[name])
                     margin = tolerance(self.schema[name]) + 1e-9 * (high - low)
                     bad |= (values < low - margin) | (values > high + margin)
                 whole = np.logical_and.reduce([frame[source].notna().to_numpy() for source in relation.sources])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datakiln.codecs.tables.relations.cells import tolerance
+from datakiln.codecs.tables.relations.cells import is_date, tolerance
 from datakiln.codecs.tables.relations.expressions import Tree, column, columns_of, worked_out
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.relations.search import LOOK, MOSTLY, TESTS, Search, short_forms, shortest_factor
@@ -28,7 +28,7 @@ ENOUGH = 3  # relations for one target: others, of other columns, may be chosen 
 
 def find_products(search: Search) -> None:
     """Adds what it finds to the search."""
-    names = [name for name in search.cells if search.schema[name].type != "datetime" and search.varied(name) >= TESTS]
+    names = [name for name in search.cells if not is_date(search.schema[name]) and search.varied(name) >= TESTS]
     if not 2 <= len(names) <= MOST:
         return
     found: list[Relation] = []

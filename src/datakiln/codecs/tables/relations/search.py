@@ -215,6 +215,9 @@ def short_forms(values: np.ndarray) -> list[np.ndarray]:
     """Short numbers near these: whole ones first, then with decimals, then fractions such as 5/9."""
     forms = [np.round(values, digits) for digits in range(5)]
     forms.append(np.array([float(Fraction(float(value)).limit_denominator(12)) for value in values]))
+    spans = np.sign(values) / np.array([[24.0], [1440.0], [86_400.0]])  # hours, minutes and seconds among days
+    for span in spans:
+        forms.append(np.where(np.abs(values - span) < 1e-3 * np.abs(span), span, np.round(values)))
     if len(values) == 1 and values[0]:
         size = int(np.floor(np.log10(abs(values[0]))))
         forms += [np.round(values, digits - size) for digits in range(1, 9)]
