@@ -23,6 +23,7 @@ FORMAT = 6
 IDENTITY = {"format": int, "model": dict, "spec": dict, "codec": dict, "origin": dict}
 MAY_BE_THERE = ("constraints",)
 SPARE = 8  # times that a weight may be made while a module is: some are wrapped, shared, drawn or replaced
+COPY = 256  # numbers that a copy of a tensor counts as beside its own, for what Python keeps of it
 UNSAVED = 2**22  # numbers that are computed and not saved, at most
 
 
@@ -159,9 +160,8 @@ class BoundedBy(TorchDispatchMode):
         """Refuses what makes a tensor larger than is left."""
         is_copy = func is torch.ops.aten.clone.default  # layers that are copied are registered nowhere
         if is_copy or not any(isinstance(value, Tensor) for value in args):
-            self.numbers -= args[0].numel() if is_copy else _size_of(args)
-            self.weights -= is_copy
-            if min(self.numbers, self.weights) < 0:
+            self.numbers -= COPY + args[0].numel() if is_copy else _size_of(args)
+            if self.numbers < 0:
                 raise UserError("the stored model would be larger than the weights of the checkpoint; refused")
         return func(*args, **(kwargs or {}))
 
