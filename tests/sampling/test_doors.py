@@ -15,22 +15,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
+from torch import nn
 
 from datakiln.cli.explain import explain
 from datakiln.cli.run_folders import stored_yaml, sweep_overrides
 from datakiln.cli.stored import stored_parts
+from datakiln.codecs.tables.bins import Bins
 from datakiln.codecs.tables.generators import Pattern
+from datakiln.codecs.tables.table import TableCodec
 from datakiln.data.tables.files import read_table_file
 from datakiln.data.tables.metadata import read_metadata
+from datakiln.data.tables.types import infer_schema
 from datakiln.errors import UserError
 from datakiln.reports.comparison import collect
 from datakiln.results import RunResult
 from datakiln.sampling import registry
 from datakiln.sampling.archive import read_archive
+from datakiln.sampling.checkpoints import BoundedBy
 from datakiln.sampling.registry import build, register_named
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.storage import CONF, read_state, seal, seal_holds, write_atomically
@@ -364,6 +370,22 @@ def test_a_model_is_no_larger_than_its_weights(content, tmp_path):
         torch.save({**content, "datakiln": own}, path)
         seal(path)
         assert "refused" in refused(path)
+
+
+def test_a_model_of_many_columns_is_none_too_large():
+    """Each column of `tabar` has small tensors of its own that are computed, not loaded."""
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 400)).round(3)).add_prefix("x")
+    codec = TableCodec(lambda: Bins(bins=4), compact=True, places=True).fit(frame, infer_schema(frame, None, {}))
+    config = {"_target_": "datakiln.models.autoregressive.tabar.TabAR"}
+    weights = build(config, spec=codec.spec).state_dict()
+    with BoundedBy(weights):
+        build(config, spec=codec.spec)
+
+
+def test_copied_layers_are_bounded():
+    """They are registered nowhere, so their number is no weight's."""
+    with pytest.raises(UserError, match="larger than the weights"), BoundedBy({}):
+        nn.TransformerEncoder(nn.TransformerEncoderLayer(1, 1, 1), 100_000, enable_nested_tensor=False)
 
 
 def test_a_seal_is_part_of_the_file(tmp_path):

@@ -23,7 +23,7 @@ FORMAT = 6
 IDENTITY = {"format": int, "model": dict, "spec": dict, "codec": dict, "origin": dict}
 MAY_BE_THERE = ("constraints",)
 SPARE = 8  # times that a weight may be made while a module is: some are wrapped, shared, drawn or replaced
-COPY = 256  # numbers that a copy of a tensor counts as beside its own, for what Python keeps of it
+COPY = 2048  # numbers that a copy of a tensor counts as beside its own, for what Python keeps of it
 UNSAVED = 2**22  # numbers that are computed and not saved, at most
 
 
