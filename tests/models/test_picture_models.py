@@ -15,6 +15,7 @@ from datakiln.models.diffusion.ddpm import DDPM
 from datakiln.models.diffusion.flow_matching import FlowMatching
 from datakiln.models.diffusion.latent_diffusion import LatentDiffusion
 from datakiln.models.pictures import cosine_rate
+from datakiln.nets.paths import preconditioning
 from datakiln.spec import Batch, DataSpec, Sampling
 
 DIFFUSION = (FlowMatching, DDPM)
@@ -56,6 +57,23 @@ def test_a_net_that_says_nothing_has_the_loss_of_its_target(model):
     torch.nn.init.zeros_(net.net.leave.bias)
     wanted = 1.0 if model is DDPM else 1.0 + x.square().mean().item()
     assert net.losses(Batch(x, torch.zeros(400, dtype=torch.long)))["loss"].item() == pytest.approx(wanted, rel=0.02)
+
+
+@pytest.mark.parametrize("model", DIFFUSION)
+def test_scaled_by_the_deviation_a_net_that_says_nothing_has_the_best_line(model):
+    """Of normal pixels: its loss is the variance that x_t leaves of the target, a mean over the times."""
+    net, x = built(model, deviation=0.5), 0.5 * torch.randn(400, 1, 8, 8)
+    torch.nn.init.zeros_(net.net.leave.weight)
+    torch.nn.init.zeros_(net.net.leave.bias)
+    _, ranks = net._noise_and_ranks(x)
+    left = preconditioning(net.path, net.target, 0.5, net.times(ranks))[2].square().mean()
+    assert float(net.losses(Batch(x))["loss"]) == pytest.approx(float(left), rel=0.05)
+    assert net.draw(2, None, Sampling(steps=2)).isfinite().all()
+
+
+def test_a_deviation_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="deviation=0.0 must be above 0"):
+        built(FlowMatching, deviation=0.0)
 
 
 @pytest.mark.parametrize("model", DIFFUSION)

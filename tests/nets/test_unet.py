@@ -7,7 +7,18 @@ import math
 import pytest
 import torch
 
-from datakiln.nets.paths import Cosine, LogitNormal, Straight, between, ddim, euler, heun, midpoint, stratified
+from datakiln.nets.paths import (
+    Cosine,
+    LogitNormal,
+    Straight,
+    between,
+    ddim,
+    euler,
+    heun,
+    midpoint,
+    preconditioning,
+    stratified,
+)
 from datakiln.nets.unet import UNet, layout
 
 
@@ -115,3 +126,34 @@ def test_fresh_noise_is_as_warm_as_the_first():
 
     assert not drawn(0.0).any() and drawn(1.0).any()
     assert torch.allclose(drawn(0.5), 0.5 * drawn(1.0), atol=1e-6), "a linear field"
+
+
+@pytest.mark.parametrize(
+    ("path", "target"), [(Straight(), (1.0, -1.0)), (Cosine(), (0.0, 1.0)), (Cosine(), (1.0, 0.0))]
+)
+@pytest.mark.parametrize("deviation", [0.5, 2.0])
+def test_preconditioning_leaves_the_net_what_a_line_cannot_say(path, target, deviation):
+    """Of normal data: nothing that goes with x_t, of variance 1, as what it is shown."""
+    torch.manual_seed(0)
+    x_1, x_0 = deviation * torch.randn(200_000), torch.randn(200_000)
+    for time in (0.05, 0.5, 0.9):
+        t = torch.tensor([time])
+        skip, enter, leave = preconditioning(path, target, deviation, t)
+        x = between(path, x_1, x_0, t.expand(200_000))
+        left = (target[0] * x_1 + target[1] * x_0 - skip * x) / leave
+        assert (enter * x).var() == pytest.approx(1.0, abs=0.02)
+        assert left.var() == pytest.approx(1.0, abs=0.02)
+        assert (left * x).mean().abs() < 0.02 * deviation
+
+
+def test_a_map_in_half_precision_is_normalised_and_mixed_as_in_single():
+    torch.manual_seed(0)
+    net = UNet((1, 16, 16), width=8, middle=1)
+    for parameter in net.parameters():
+        if not parameter.abs().sum():
+            torch.nn.init.normal_(parameter, 0, 0.1)
+    x, t = torch.randn(4, 1, 16, 16), torch.rand(4)
+    exact = net(x, t)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = net(x, t)
+    assert (exact - rough.float()).abs().max() < 0.05 * exact.abs().max()

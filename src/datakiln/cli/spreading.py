@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import datakiln
+from datakiln.cli.calling import with_extra
 from datakiln.errors import UserError
 from datakiln.saying import say
 
@@ -90,4 +91,4 @@ def _ray(tasks: Sequence[Sequence[str]]) -> Iterator[tuple[int, str]]:
 
 
 def _missing(extra: str) -> UserError:
-    return UserError(f"launcher={extra} needs the extra {extra}: pip install 'datakiln[{extra}]'")
+    return UserError(f"launcher={extra} needs the extra {extra}: {with_extra(extra)}")

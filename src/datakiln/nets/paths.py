@@ -74,6 +74,27 @@ def between(path: Path, x_1: Tensor, x_0: Tensor, t: Tensor) -> Tensor:
     return path.alpha(at) * x_1 + path.sigma(at) * x_0
 
 
+def preconditioning(
+    path: Path, target: tuple[float, float], deviation: float, t: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Factors of x_t beside the net, of x_t before it, and of what it says (Karras et al., 2022, eq. 7 and table 1).
+
+    Were data normal with mean 0, the first would give the mean of the target given x_t; what the net is shown and what
+    it is to say then have variance 1 at every time, so that it need not carry the noise through all its layers.
+
+    Arguments:
+        path: Between noise and data.
+        target: Factors of data and of noise in what is learnt: (1, -1) for the velocity of straight lines.
+        deviation: Of data.
+        t: Times (B,).
+    """
+    alpha, sigma, variance = path.alpha(t), path.sigma(t), deviation**2
+    whole = alpha.square() * variance + sigma.square()
+    skip = (target[0] * alpha * variance + target[1] * sigma) / whole
+    out = (target[0] * sigma - target[1] * alpha).abs() * deviation * whole.rsqrt()
+    return skip, whole.rsqrt(), out
+
+
 @dataclass(frozen=True)
 class LogitNormal:
     """Times of which the logit is normal: most often in the middle, where the task is hardest (Esser et al., 2024).

@@ -29,6 +29,8 @@ class DDPM(DiffusionPictures):
         **shared: See `DiffusionPictures`.
     """
 
+    target = (0.0, 1.0)
+
     def __init__(self, spec: DataSpec, eta: float = 0.0, **shared: Any) -> None:  # noqa: ANN401
         """See the class."""
         super().__init__(spec, **shared)
@@ -40,9 +42,8 @@ class DDPM(DiffusionPictures):
         """The squared error of the predicted noise."""
         x_0, ranks = self._noise_and_ranks(batch.x)
         t = self.times(ranks)
-        with self._precision():
-            noise = self.net(between(self.path, batch.x, x_0, t), t, self._labels(batch))
-        return {"loss": (noise.float() - x_0).square().mean()}
+        noise = self.predict(between(self.path, batch.x, x_0, t), t, self._labels(batch))
+        return {"loss": (noise - x_0).square().mean()}
 
     def data_of(self, predicted: Tensor, x: Tensor, t: Tensor) -> Tensor:
         """What is left without the noise."""

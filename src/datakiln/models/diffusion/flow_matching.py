@@ -31,6 +31,8 @@ class FlowMatching(DiffusionPictures):
         **shared: See `DiffusionPictures`.
     """
 
+    target = (1.0, -1.0)
+
     def __init__(
         self,
         spec: DataSpec,
@@ -52,9 +54,8 @@ class FlowMatching(DiffusionPictures):
         """Mean squared error of the velocity, of what is denoised, (B, *denoised), and labels (B,)."""
         x_0, ranks = self._noise_and_ranks(x_1)
         t = self.times(ranks)
-        with self._precision():
-            velocity = self.net(between(self.path, x_1, x_0, t), t, y)
-        return (velocity.float() - (x_1 - x_0)).square().mean()
+        velocity = self.predict(between(self.path, x_1, x_0, t), t, y)
+        return (velocity - (x_1 - x_0)).square().mean()
 
     def data_of(self, predicted: Tensor, x: Tensor, t: Tensor) -> Tensor:
         """Where the velocity leads in what is left of the time."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from datakiln.errors import UserError
 from datakiln.models.pictures import PictureModel
 from datakiln.nets.linear import half_precision
-from datakiln.nets.paths import Field, Path, restore, stratified, with_means
+from datakiln.nets.paths import Field, Path, preconditioning, restore, stratified, with_means
 from datakiln.nets.unet import UNet
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
@@ -34,6 +34,8 @@ class DiffusionPictures(PictureModel, abc.ABC):
         guidance: How far samples are pushed towards their class unless asked otherwise; 0 not at all.
         sampling_steps: Steps of the sampler unless asked otherwise.
         bf16: Whether convolutions and products are in bfloat16; None for yes where the processor is faster with them.
+        deviation: Of pixels in model space, by which what the net sees and says is scaled, see `preconditioning`; None
+            for a net that sees x_t and says the target as they are.
         **shared: See `PictureModel`.
 
     Attributes:
@@ -41,6 +43,7 @@ class DiffusionPictures(PictureModel, abc.ABC):
     """
 
     path: Path
+    target: tuple[float, float]  # factors of data and of noise in what the net says
     options = frozenset({"steps", "guidance", "temperature"})
 
     def __init__(
@@ -53,12 +56,15 @@ class DiffusionPictures(PictureModel, abc.ABC):
         guidance: float = 0.0,
         sampling_steps: int = 10,
         bf16: bool | None = None,
+        deviation: float | None = None,
         **shared: Any,  # noqa: ANN401
     ) -> None:
         """See the class."""
         super().__init__(spec, **shared)
         Sampling(steps=sampling_steps, guidance=guidance)
-        self.guidance, self.sampling_steps, self.bf16 = guidance, sampling_steps, bf16
+        if deviation is not None and deviation <= 0.0:
+            raise ValueError(f"deviation={deviation} must be above 0")
+        self.guidance, self.sampling_steps, self.bf16, self.deviation = guidance, sampling_steps, bf16, deviation
         self.denoised = spec.shape
         self.net = UNet(self.denoised, width, blocks, middle, self.classes, dropout)
 
@@ -93,15 +99,24 @@ class DiffusionPictures(PictureModel, abc.ABC):
             return y
         return torch.where(torch.rand(len(y), device=y.device) < UNTOLD, -1, y)
 
+    def predict(self, x: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
+        """The target at points (B, *denoised), times (B,) and labels (B,), in single precision."""
+        with self._precision():
+            if self.deviation is None:
+                return self.net(x, t, y).float()
+            factors = preconditioning(self.path, self.target, self.deviation, t)
+            skip, enter, leave = (factor.view(-1, *[1] * (x.dim() - 1)) for factor in factors)
+            return skip * x + leave * self.net(enter * x, t, y).float()
+
     def field(self, y: Tensor | None, guidance: float) -> Field:
         """What the net predicts for pictures of these classes, pushed beyond them (Ho and Salimans, 2022, eq. 6)."""
 
         def predicted(x: Tensor, t: Tensor) -> Tensor:
             times = t.expand(len(x))
             if not guidance or y is None:
-                return self.net(x, times, y).float()
-            both = self.net(torch.cat([x, x]), times.repeat(2), torch.cat([y, torch.full_like(y, -1)]))
-            told, untold = both.float().chunk(2)
+                return self.predict(x, times, y)
+            both = self.predict(torch.cat([x, x]), times.repeat(2), torch.cat([y, torch.full_like(y, -1)]))
+            told, untold = both.chunk(2)
             return told + guidance * (told - untold)
 
         return predicted
@@ -117,8 +132,7 @@ class DiffusionPictures(PictureModel, abc.ABC):
         temperature = 1.0 if options.temperature is None else options.temperature
         x = temperature * torch.randn(n, *self.denoised, device=self.device)
         guidance = self.guidance if options.guidance is None else options.guidance
-        with self._precision():
-            return self.solve(self.field(y, guidance), x, options.steps or self.sampling_steps, temperature)
+        return self.solve(self.field(y, guidance), x, options.steps or self.sampling_steps, temperature)
 
     def complete(self, x: Tensor, y: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Pictures with their unknown pixels drawn; see `GenerativeModel.complete` and `restore`."""
@@ -144,8 +158,7 @@ class DiffusionPictures(PictureModel, abc.ABC):
         def data(x_t: Tensor, t: Tensor) -> Tensor:
             return self.data_of(predicted(x_t, t), x_t, t).clamp(low, high)
 
-        with self._precision():
-            return restore(data, self.path, met, noise, times, temperature)
+        return restore(data, self.path, met, noise, times, temperature)
 
     def _precision(self) -> AbstractContextManager[None]:
         return half_precision(self.device, self.bf16)
