@@ -302,6 +302,7 @@ class RunResult:
 
     Attributes:
         overrides: The run's command-line choices, each "key=value".
+        sampling: How the samples were drawn where a person has said so, such as {"steps": 50}.
         tags: Words that a person has given the run to find it by.
         objective: What a sweep ranks by, None where the run names nothing.
         stand_in: Whether the data was simulated in place of real data that could not be had.
@@ -324,6 +325,7 @@ class RunResult:
     seed: int
     provenance: Source
     overrides: list[str] = field(default_factory=list)
+    sampling: dict[str, int | float | bool] = field(default_factory=dict)
     tags: list[str] = field(default_factory=list)
     objective: Objective | None = None
     figures: list[Score] = field(default_factory=list)

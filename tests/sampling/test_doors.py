@@ -32,7 +32,7 @@ from datakiln.data.tables.files import read_table_file
 from datakiln.data.tables.metadata import read_metadata
 from datakiln.data.tables.types import infer_schema
 from datakiln.errors import UserError
-from datakiln.reports.comparison import collect
+from datakiln.reports.comparison import collect, compare
 from datakiln.results import RunResult
 from datakiln.sampling import registry
 from datakiln.sampling.archive import read_archive
@@ -533,6 +533,28 @@ def test_an_evaluation_of_a_run_draws_other_samples_unless_it_is_given_the_seed(
     assert drawn["same"] == own != drawn["fresh"]
     with pytest.raises(UserError, match="holdout=x.csv is for real= and synthetic="):
         evaluate([f"run={trained}", "holdout=x.csv"])
+
+
+def test_a_run_is_evaluated_on_samples_drawn_otherwise(trained, tmp_path):
+    from datakiln.cli.evaluate import main as evaluate
+
+    for name, options in (("own", []), ("narrow", ["truncation=0.1", "mean=true"])):
+        evaluate([f"run={trained}", "seed=0", "n=60", f"out={tmp_path}/{name}", *options])
+    assert (tmp_path / "own/synthetic.csv").read_bytes() != (tmp_path / "narrow/synthetic.csv").read_bytes()
+    assert RunResult.load(tmp_path / "narrow/result.json").sampling == {"truncation": 0.1, "mean": True}
+    assert "truncation=0.1" in (tmp_path / "narrow/report.html").read_text()
+    groups = compare(collect([tmp_path])[0]).groups
+    assert sorted(group.key["truncation"] for group in groups) == ["(default)", "0.1"]
+    for options, told in (
+        (["steps=5"], "steps=5.*VAE.*truncation"),
+        (["truncation=9"], "truncation=9"),
+        (["truncation=0.5", "study=utility"], "truncation=0.5 and study=utility do not go together"),
+    ):
+        with pytest.raises(UserError, match=told):
+            evaluate([f"run={trained}", f"out={tmp_path}/no", *options])
+        assert not (tmp_path / "no").exists()
+    with pytest.raises(UserError, match="steps=5 needs a model that draws: give run=FOLDER"):
+        evaluate(["real=a.csv", "synthetic=b.csv", "steps=5"])
 
 
 def test_what_the_program_writes_by_itself_is_known_again():

@@ -19,12 +19,16 @@ from datakiln.cli.strict import check_report
 from datakiln.errors import Interrupted, UserError
 from datakiln.sampling.room import check_room
 from datakiln.saying import say
+from datakiln.spec import PLAIN, Sampling
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from datakiln.console import Console
     from datakiln.results import RunResult
+
+
+SAMPLING = ("steps", "guidance", "temperature", "truncation", "mean")  # as the fields of `Sampling`
 
 
 def main(argv: list[str]) -> None:
@@ -49,6 +53,13 @@ def main(argv: list[str]) -> None:
     check_report(cfg)
     if cfg.n is not None:
         check_room(str(cfg.out or cfg.run or "."), cfg.n, 1)
+    drawn = Sampling(*(cfg[name] for name in SAMPLING)).given()
+    if drawn and (cfg.run is None or cfg.study is not None or cfg.shadows):
+        name, value = next(iter(drawn.items()))
+        if cfg.run is None:
+            raise UserError(f"{name}={value} needs a model that draws: give run=FOLDER")
+        other = f"study={cfg.study}" if cfg.study is not None else f"shadows={cfg.shadows}"
+        raise UserError(f"{name}={value} and {other} do not go together: other models draw as they are; leave one out")
     if cfg.run is None and cfg.shadows:
         raise UserError(f"shadows={cfg.shadows} needs a model to train others like: give run=FOLDER")
     if cfg.run is not None and cfg.holdout is not None:
@@ -105,6 +116,10 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
     proof = build_proof(data)
     proof.check(cfg)
     proof.synthesizer, proof.secret = synthesizer, cfg.secret
+    proof.sampling = Sampling(*(cfg[name] for name in SAMPLING))
+    if proof.sampling != PLAIN and not synthesizer.model.can_draw:
+        raise UserError(f"{next(iter(proof.sampling.given()))}: this model draws nothing by itself; leave it out")
+    synthesizer.model.check_options(proof.sampling)
     proof.trained_as(stored_config(run / "config" / "config.yaml"), result.epochs)
     if cfg.shadows:
         metrics = with_shadows(metrics, int(cfg.shadows))
@@ -117,7 +132,7 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
         result.figures = proof.figures(synthetic, metrics, seed, console)
         result.studies = []  # those of the run were of other samples
         result.n_synthetic = len(synthetic)
-        result.seed = seed
+        result.seed, result.sampling = seed, dict(proof.sampling.given())
         plots = proof.plots(synthesizer, synthetic, folder)
         _write(result, plots, proof.preview(synthetic), folder, console, bool(cfg.report.public))
 

@@ -89,6 +89,11 @@ class Evaluate:
     seed: Annotated[int, "at least 0"] | None
     real: str | None
     synthetic: str | None
+    steps: Annotated[int, "at least 1"] | None
+    guidance: Annotated[float, "at least 0"] | None
+    temperature: Annotated[float, "above 0"] | None
+    truncation: Annotated[float, "between 0 and 2"] | None
+    mean: bool | None
     holdout: str | None
     target: str | None
     card: str | None

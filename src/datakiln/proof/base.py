@@ -18,6 +18,7 @@ from datakiln.metrics.base import Figure
 from datakiln.metrics.evaluate import Result
 from datakiln.results import RunResult, Score
 from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.spec import PLAIN
 
 Measured = tuple[RunResult, list[Path], pd.DataFrame | None]  # figures, plots, and a few rows if it has rows
 KINDS = {
@@ -36,6 +37,7 @@ class Proof(abc.ABC):
     Attributes:
         synthesizer: The trained model, for attacks that hold it; None for those by its samples alone.
         secret: Column that an attacker wants to learn, or None.
+        sampling: How samples are drawn.
         shadows: Trains models like the run's own on other examples, or None.
     """
 
@@ -44,6 +46,7 @@ class Proof(abc.ABC):
         self.data = data
         self.synthesizer: Synthesizer | None = None
         self.secret: str | None = None
+        self.sampling = PLAIN
         self.shadows: Any = None
 
     @property

@@ -38,7 +38,7 @@ from datakiln.results import Score
 from datakiln.sampling.pictures import class_counts
 from datakiln.sampling.scoring import scorers_of
 from datakiln.sampling.synthesizer import Synthesizer
-from datakiln.spec import Batch
+from datakiln.spec import PLAIN, Batch, Sampling
 from datakiln.storage import replacing
 
 SHOWN, NEIGHBOURS, ASKED, SAMPLED = ACROSS * ACROSS, 4, 16, 36
@@ -90,7 +90,11 @@ class ImageProof(Proof):
 
         A model that only transforms makes them of the held-out pictures.
         """
-        made = sampled(synthesizer, n, seed) if synthesizer.model.can_draw else self._transformed(synthesizer, n, seed)
+        made = (
+            sampled(synthesizer, n, seed, self.sampling)
+            if synthesizer.model.can_draw
+            else self._transformed(synthesizer, n, seed)
+        )
         content: dict[str, Any] = {"images": made.pictures.transpose(0, 2, 3, 1)}
         if made.labels is not None:
             content |= {"labels": made.labels, "classes": np.array(self.data.target.spec.classes)}
@@ -228,14 +232,17 @@ def _check_extractor(path: str, how: dict[str, str], labelled: bool, own: bool, 
         raise UserError(f"{path}.{key}{told}") from None
 
 
-def sampled(synthesizer: Synthesizer, n: int, seed: int) -> Made:
+def sampled(synthesizer: Synthesizer, n: int, seed: int, options: Sampling = PLAIN) -> Made:
     """Samples n pictures; of a model that is told the class, as many of each as among the training pictures."""
     spec = synthesizer.codec.spec
     if synthesizer.model.conditioning != "label":
-        return Made(synthesizer.sample(n, seed=seed))
+        return Made(synthesizer.sample(n, seed=seed, options=options))
     counts = class_counts(spec.class_shares, n)
     asked = [(k, count) for k, count in enumerate(counts) if count]
-    parts = [synthesizer.sample(count, {"class": spec.classes[k]}, seed=seed * len(counts) + k) for k, count in asked]
+    parts = [
+        synthesizer.sample(count, {"class": spec.classes[k]}, seed=seed * len(counts) + k, options=options)
+        for k, count in asked
+    ]
     labels = np.repeat([k for k, _ in asked], [count for _, count in asked])
     order = np.random.default_rng(seed).permutation(len(labels))
     return Made(np.concatenate(parts)[order], labels[order])

@@ -44,7 +44,7 @@ class SeriesProof(Proof):
 
     def write_synthetic(self, synthesizer: Synthesizer, n: int, seed: int, folder: Path) -> pd.DataFrame:
         """Writes `synthetic.csv`."""
-        frame: pd.DataFrame = synthesizer.sample(n, seed=seed)
+        frame: pd.DataFrame = synthesizer.sample(n, seed=seed, options=self.sampling)
         with replacing(folder / "synthetic.csv") as partial:
             partial.write_bytes(series_csv(frame, self.data.codec))
         if self.data.codec.medium != "rows":

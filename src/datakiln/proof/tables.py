@@ -63,7 +63,7 @@ class TableProof(Proof):
     def write_synthetic(self, synthesizer: Synthesizer, n: int, seed: int, folder: Path) -> pd.DataFrame:
         """Writes `synthetic.csv`, and `metadata.json` that says what its columns are."""
         if synthesizer.model.can_draw:
-            frame: pd.DataFrame = synthesizer.sample(n, seed=seed)
+            frame: pd.DataFrame = synthesizer.sample(n, seed=seed, options=self.sampling)
         else:
             frame = synthesizer.transform(self.data.frames["test"].head(n), seed=seed)
         with replacing(folder / "synthetic.csv") as partial:

@@ -101,9 +101,10 @@ def _key(result: RunResult, keys: Iterable[str]) -> Key:
 
 
 def _options(result: RunResult) -> dict[str, str]:
-    """Overrides that may change what is learnt, by name."""
+    """Overrides that may change what is learnt, and how samples were drawn, by name."""
     split = (override.lstrip("+").partition("=") for override in result.overrides)
-    return {name: value for name, _, value in split if name not in SILENT and not name.startswith(("hydra", "sweep"))}
+    told = {name: value for name, _, value in split if name not in SILENT and not name.startswith(("hydra", "sweep"))}
+    return told | {name: str(value) for name, value in result.sampling.items()}
 
 
 def _columns(
