@@ -146,3 +146,28 @@ def test_no_step_of_a_short_run_between_gaps_is_of_single_rows():
     assert (last[0], last[-1]) == (far[0], far[-1])
     assert not np.isin(last[1:-1], far).any(), "a knot is a training value"
     assert len(np.unique(np.round(np.diff(last), 6))) <= len(far) // 4
+
+
+@pytest.mark.parametrize(("sign", "power"), [(1, 1), (-1, 1), (1, -1)])
+def test_the_last_rows_of_a_heavy_tail_thin_out(sign, power):
+    """Towards large values of either sign, and towards zero."""
+    values = sign * np.exp(3 * power * np.random.default_rng(0).normal(size=7000))
+    encoder = Bins()
+    encoder.fit(values)
+    drawn = encoder.from_codes(np.repeat(encoder.codes(values), 20), np.random.default_rng(1))
+    for share in (0.0005, 0.001, 0.002, 0.998, 0.999, 0.9995):
+        ratio = np.quantile(drawn, share) / np.quantile(values, share)
+        assert 1 / 1.5 < ratio < 1.5, share
+    assert values.min() <= drawn.min() and drawn.max() <= values.max()
+    assert (np.diff(encoder.knots, axis=1) > 0).all() and (encoder.knots[1:, 0] == encoder.knots[:-1, -1]).all()
+    codes = encoder.codes(values)
+    assert np.allclose(encoder.at(codes, encoder.places(values, codes)), values, rtol=1e-2)
+
+
+def test_only_steep_tails_have_a_code_of_their_own():
+    values, sizes = np.random.default_rng(0).normal(size=7000), []
+    for column in (50.0 + 5.0 * values, np.exp(3 * values), np.exp(3 * np.maximum(values, 0.0)) + 50.0):
+        encoder = Bins()
+        encoder.fit(column)
+        sizes.append(encoder.size)
+    assert sizes[1] == sizes[0] + 2 and sizes[2] == sizes[0] + 1

@@ -61,6 +61,46 @@ def _knots(run: np.ndarray, bins: int, steps: int) -> np.ndarray:
     return inner[(inner[:, -1] > inner[:, 0]) | (np.arange(bins) == 0)]
 
 
+def _with_tails(inner: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """The same knots, with a code of its own for the last step of either end where that is steep.
+
+    Spread evenly in logarithms, the rows of such a step would lie too near to the end: they thin out on the way.
+    """
+    steps = inner.shape[1] - 1
+    for at, end, beside in ((-1, -1, -2), (0, 0, 1)):
+        knots = inner[at]
+        tail = _tail(rest, knots[beside], knots[end], steps) if steps > 1 else None
+        if tail is None:
+            continue
+        low, high = (knots[0], knots[beside]) if at else (knots[beside], knots[-1])
+        kept = np.quantile(rest[(rest >= low) & (rest <= high)], np.linspace(0.0, 1.0, steps + 1))
+        kept[0], kept[-1] = low, high
+        inner = np.concatenate([inner[:-1], [kept, tail]] if at else [[tail, kept], inner[1:]])
+    return inner
+
+
+def _tail(rest: np.ndarray, near: float, end: float, steps: int) -> np.ndarray | None:
+    """Quantiles between two values of one sign, of an exponential law of the logarithm cut off at the end, rising.
+
+    Its rate is that of the rows there (of Pareto's law, Hill, 1975, https://doi.org/10.1214/aos/1176343247, but cut
+    off). None where the way is not steep or rows are too few.
+    """
+    beyond = rest[rest > near] if end > near else rest[rest < near]
+    if len(beyond) < BIN_ROWS or not _is_steep(np.asarray(near), np.asarray(end)):
+        return None
+    mean = float(np.abs(np.log(beyond / near)).mean()) / abs(math.log(end / near))
+    low, high = 0.0, 1e3  # of the rate, in units of the way
+    for _ in range(60):
+        rate = (low + high) / 2
+        is_heavier = rate < 1e-6 or 1.0 / rate - 1.0 / math.expm1(min(rate, 700.0)) > mean
+        low, high = (rate, high) if is_heavier else (low, rate)
+    share = np.linspace(0.0, 1.0, steps + 1)
+    if rate > 1e-5:
+        share = -np.log1p(share * math.expm1(-rate)) / rate
+    share[-1] = 1.0
+    return np.sort(near * (end / near) ** share)
+
+
 def _smooth_knots(rest: np.ndarray, bins: int, steps: int) -> np.ndarray:
     """Knots of the quantile function averaged over neighbouring bins, shape (bins, steps + 1).
 
@@ -85,7 +125,8 @@ class Bins(NumericEncoder):
     A column with few distinct values has a code for each. Any other is cut into bins of equal count; a value that
     alone fills a bin (a spike) gets a code of its own. Inside a bin, values follow the empirical quantile function
     between knots that are several training rows apart: no training value is ever copied. Between two knots it is
-    linear, or geometric where one is several times the other, so that the mass of a heavy tail stays where it was. No
+    linear, or geometric where one is several times the other, and the last rows of a heavy tail thin out as they did in
+    training, so that its mass stays where it was. No
     bin and no piece of one reaches across a gap: what lay empty stays so.
 
     Arguments:
@@ -143,6 +184,7 @@ class Bins(NumericEncoder):
             steps = int(np.clip(len(rest) // (bins * STEP_ROWS), 1, self.steps))
             runs = np.split(rest, _gaps(rest, grid.step))
             inner = np.concatenate([_knots(run, max(round(bins * len(run) / len(rest)), 1), steps) for run in runs])
+            inner = _with_tails(inner, rest)
         knots = np.concatenate([inner, np.repeat(spikes[:, None], steps + 1, axis=1)])
         order = np.argsort(knots.mean(axis=1), kind="stable")
         codes = np.empty(len(order), dtype=np.int64)
