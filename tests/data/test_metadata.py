@@ -174,7 +174,7 @@ def test_a_run_leaves_metadata_beside_its_rows(tmp_path):
     class Copies:
         model = SimpleNamespace(can_draw=True)
 
-        def sample(self, n, seed):
+        def sample(self, n, seed, options):
             return data.frames["train"].head(n)
 
     TableProof(data).write_synthetic(Copies(), 50, 0, tmp_path)
