@@ -451,6 +451,12 @@ def test_evaluations_and_studies_inside_a_run_are_no_runs_but_where_they_are_nam
     assert named.result == own
 
 
+def test_groups_that_nothing_ranks_stand_in_the_order_of_their_numbers(tmp_path):
+    for steps in (9, 250, 10):
+        run(tmp_path / str(steps), 0.5, sampling={"steps": steps}, objective=None)
+    assert [group.key["steps"] for group in compare(collect([tmp_path])[0]).groups] == ["9", "10", "250"]
+
+
 def test_a_number_beyond_any_float_is_no_result(tmp_path):
     run(tmp_path / "a")
     path = tmp_path / "a/result.json"

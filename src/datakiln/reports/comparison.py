@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -130,10 +131,18 @@ def _named(name: str, known: Iterable[str]) -> list[str]:
     return found
 
 
-def _rank(group: Group, objective: str, better: dict[str, Better]) -> tuple[str, bool, float, str]:
+def _rank(
+    group: Group, objective: str, better: dict[str, Better]
+) -> tuple[str, bool, float, list[tuple[bool, float, str]]]:
     found = group.figures.get(objective)
     sign = -1.0 if better.get(objective) == "higher" else 1.0
-    return group.key["data"], found is None, 0.0 if found is None else sign * found.median, group.label
+    return group.key["data"], found is None, 0.0 if found is None else sign * found.median, _counted(group.label)
+
+
+def _counted(label: str) -> list[tuple[bool, float, str]]:
+    """A key to sort labels by, in which 9 comes before 10."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", label)
+    return [(bool(i % 2), float(part) if i % 2 else 0.0, part) for i, part in enumerate(parts)]
 
 
 def _failure(file: Path) -> Failure:
