@@ -7,7 +7,7 @@ Nothing here knows about files, frames or networks.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -97,6 +97,11 @@ class Sampling:
             elif not low <= value <= high or (name == "temperature" and value == 0):  # type: ignore[operator]
                 above = "above 0 and at most 100" if name == "temperature" else f"between {low:g} and {high:g}"
                 raise UserError(f"{name}={value} must be {above}, or null for the model's own")
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Sampling:
+        """Those of a command's options that are of this kind."""
+        return cls(**{field.name: options[field.name] for field in dataclasses.fields(cls)})
 
     def given(self) -> dict[str, int | float | bool]:
         """The choices that were made, by name."""

@@ -171,3 +171,13 @@ def test_only_steep_tails_have_a_code_of_their_own():
         encoder.fit(column)
         sizes.append(encoder.size)
     assert sizes[1] == sizes[0] + 2 and sizes[2] == sizes[0] + 1
+
+
+def test_a_repeated_value_where_a_tail_would_begin_keeps_its_rows():
+    """It is too rare for a code of its own, and would else be spread over the tail."""
+    body = np.random.default_rng(0).normal(10.0, 1.0, 6888).clip(5.0, 13.0)
+    values = np.r_[body, np.full(100, 14.0), np.geomspace(15.0, 100.0, 12)]
+    encoder = Bins()
+    encoder.fit(values)
+    drawn = encoder.from_codes(np.repeat(encoder.codes(values), 20), np.random.default_rng(1))
+    assert (drawn > 20.0).mean() == pytest.approx((values > 20.0).mean(), rel=0.5)

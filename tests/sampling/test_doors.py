@@ -548,6 +548,7 @@ def test_a_run_is_evaluated_on_samples_drawn_otherwise(trained, tmp_path):
     for options, told in (
         (["steps=5"], "steps=5.*VAE.*truncation"),
         (["truncation=9"], "truncation=9"),
+        (["temperature=0"], "temperature=0 must be above 0"),
         (["truncation=0.5", "study=utility"], "truncation=0.5 and study=utility do not go together"),
     ):
         with pytest.raises(UserError, match=told):

@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from datakiln.results import RunResult
 
 
-SAMPLING = ("steps", "guidance", "temperature", "truncation", "mean")  # as the fields of `Sampling`
-
-
 def main(argv: list[str]) -> None:
     """Checks the options, then measures.
 
@@ -53,7 +50,7 @@ def main(argv: list[str]) -> None:
     check_report(cfg)
     if cfg.n is not None:
         check_room(str(cfg.out or cfg.run or "."), cfg.n, 1)
-    drawn = Sampling(*(cfg[name] for name in SAMPLING)).given()
+    drawn = Sampling.of(cfg).given()
     if drawn and (cfg.run is None or cfg.study is not None or cfg.shadows):
         name, value = next(iter(drawn.items()))
         if cfg.run is None:
@@ -116,7 +113,7 @@ def evaluate_run(cfg: DictConfig, console: Console) -> None:
     proof = build_proof(data)
     proof.check(cfg)
     proof.synthesizer, proof.secret = synthesizer, cfg.secret
-    proof.sampling = Sampling(*(cfg[name] for name in SAMPLING))
+    proof.sampling = Sampling.of(cfg)
     if proof.sampling != PLAIN and not synthesizer.model.can_draw:
         raise UserError(f"{next(iter(proof.sampling.given()))}: this model draws nothing by itself; leave it out")
     synthesizer.model.check_options(proof.sampling)

@@ -89,10 +89,10 @@ class Evaluate:
     seed: Annotated[int, "at least 0"] | None
     real: str | None
     synthetic: str | None
-    steps: Annotated[int, "at least 1"] | None
-    guidance: Annotated[float, "at least 0"] | None
-    temperature: Annotated[float, "above 0"] | None
-    truncation: Annotated[float, "between 0 and 2"] | None
+    steps: int | None  # `Sampling` has the ranges of these five
+    guidance: float | None
+    temperature: float | None
+    truncation: float | None
     mean: bool | None
     holdout: str | None
     target: str | None

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from datakiln.sampling.synthesizer import Synthesizer
 
 Maker = Callable[..., str]
-OPTIONS = ("steps", "guidance", "temperature", "truncation", "mean")  # as the fields of `Sampling`
 WHOLE_FILES = ("fill", "score", "translate", "upscale", "vary", "forecast")  # options that name what to work on
 WORDS = {"fill": "filling", "upscale": "drawing"}
 LEAST = 1  # bytes that a row or picture takes at the very least: what no disk holds is refused before anything is read
@@ -73,7 +72,7 @@ def main(argv: list[str]) -> None:
 def _write(cfg: DictConfig, synthesizer: Synthesizer, console: Console) -> str:
     """Makes what was asked for; says what that was."""
     kind = synthesizer.codec.kind
-    options = Sampling(*(cfg[name] for name in OPTIONS))
+    options = Sampling.of(cfg)
     condition = {str(name): value for name, value in cfg.condition.items()}
     if kind != "image":
         condition = by_column(condition, synthesizer.codec.schema.names)  # type: ignore[attr-defined]
@@ -337,7 +336,7 @@ def _check(cfg: DictConfig) -> None:
         raise UserError(f"parts={cfg.parts} and {taken[0]}={cfg[taken[0]]} do not go together; leave one of them out")
     if not isinstance(cfg.seed, int):
         raise UserError(f"seed={cfg.seed} must be a whole number")
-    Sampling(*(cfg[name] for name in OPTIONS))  # refuses values that no model could use
+    Sampling.of(cfg)  # refuses values that no model could use
     for key in ("interpolate", "overwrite"):
         if not isinstance(cfg[key], bool):
             raise UserError(f"{key}={cfg[key]} must be true or false")

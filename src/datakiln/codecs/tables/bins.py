@@ -30,8 +30,8 @@ def _most(rows: int) -> int:
 
 
 def _is_steep(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return (low * high > 0) & ((high / low > STEEP) | (low / high > STEEP))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return (np.sign(low) * np.sign(high) > 0) & ((high / low > STEEP) | (low / high > STEEP))
 
 
 def _gaps(rest: np.ndarray, grid: float) -> np.ndarray:
@@ -67,15 +67,15 @@ def _with_tails(inner: np.ndarray, rest: np.ndarray) -> np.ndarray:
     Spread evenly in logarithms, the rows of such a step would lie too near to the end: they thin out on the way.
     """
     steps = inner.shape[1] - 1
-    for at, end, beside in ((-1, -1, -2), (0, 0, 1)):
-        knots = inner[at]
+    for end, beside in ((-1, -2), (0, 1)):
+        knots = inner[end]
         tail = _tail(rest, knots[beside], knots[end], steps) if steps > 1 else None
         if tail is None:
             continue
-        low, high = (knots[0], knots[beside]) if at else (knots[beside], knots[-1])
+        low, high = (knots[0], knots[beside]) if end else (knots[beside], knots[-1])
         kept = np.quantile(rest[(rest >= low) & (rest <= high)], np.linspace(0.0, 1.0, steps + 1))
         kept[0], kept[-1] = low, high
-        inner = np.concatenate([inner[:-1], [kept, tail]] if at else [[tail, kept], inner[1:]])
+        inner = np.concatenate([inner[:-1], [kept, tail]] if end else [[tail, kept], inner[1:]])
     return inner
 
 
@@ -83,12 +83,13 @@ def _tail(rest: np.ndarray, near: float, end: float, steps: int) -> np.ndarray |
     """Quantiles between two values of one sign, of an exponential law of the logarithm cut off at the end, rising.
 
     Its rate is that of the rows there (of Pareto's law, Hill, 1975, https://doi.org/10.1214/aos/1176343247, but cut
-    off). None where the way is not steep or rows are too few.
+    off). None where the way is not steep, rows are too few, or several lie where it begins: which code would be theirs?
     """
     beyond = rest[rest > near] if end > near else rest[rest < near]
-    if len(beyond) < BIN_ROWS or not _is_steep(np.asarray(near), np.asarray(end)):
+    if len(beyond) < BIN_ROWS or (rest == near).sum() > 1 or not _is_steep(np.asarray(near), np.asarray(end)):
         return None
-    mean = float(np.abs(np.log(beyond / near)).mean()) / abs(math.log(end / near))
+    start, way = math.log(abs(near)), math.log(abs(end)) - math.log(abs(near))
+    mean = float(((np.log(np.abs(beyond)) - start) / way).mean())
     low, high = 0.0, 1e3  # of the rate, in units of the way
     for _ in range(60):
         rate = (low + high) / 2
@@ -97,8 +98,9 @@ def _tail(rest: np.ndarray, near: float, end: float, steps: int) -> np.ndarray |
     share = np.linspace(0.0, 1.0, steps + 1)
     if rate > 1e-5:
         share = -np.log1p(share * math.expm1(-rate)) / rate
-    share[-1] = 1.0
-    return np.sort(near * (end / near) ** share)
+    knots = np.sort(math.copysign(1.0, near) * np.exp(start + share * way))
+    knots[[0, -1]] = sorted((near, end))
+    return knots
 
 
 def _smooth_knots(rest: np.ndarray, bins: int, steps: int) -> np.ndarray:
@@ -126,8 +128,8 @@ class Bins(NumericEncoder):
     alone fills a bin (a spike) gets a code of its own. Inside a bin, values follow the empirical quantile function
     between knots that are several training rows apart: no training value is ever copied. Between two knots it is
     linear, or geometric where one is several times the other, and the last rows of a heavy tail thin out as they did in
-    training, so that its mass stays where it was. No
-    bin and no piece of one reaches across a gap: what lay empty stays so.
+    training, so that its mass stays where it was. No bin and no piece of one reaches across a gap: what lay empty stays
+    so.
 
     Arguments:
         distinct: Most distinct values that are kept as they are; never more than the square root of the rows, or 20.
