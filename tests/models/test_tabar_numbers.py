@@ -15,9 +15,10 @@ from datakiln.data.tables.sources import RawTable
 from datakiln.data.tables.tables import TableData
 from datakiln.data.tables.types import infer_schema
 from datakiln.models.autoregressive.tabar import TabAR, levels
-from datakiln.nets.numbers import fitted_weights
+from datakiln.nets.codes import Codes
+from datakiln.nets.numbers import Numbers, fitted_weights
 from datakiln.nets.references import TRIED, Reference, most_told
-from datakiln.spec import Batch
+from datakiln.spec import Batch, Block
 
 
 def ledger(n: int = 2000, seed: int = 0) -> pd.DataFrame:
@@ -362,3 +363,25 @@ def test_before_training_the_components_fit_better_than_the_codes_alone():
     model.net.numbers.reference.fill_(-1)
     model.net.numbers.has_plane.fill_(False)
     assert with_them > float(model.log_prob(x).mean()) + 1.0
+
+
+@pytest.mark.parametrize("location", [-300.0, -25.0, -1.0, 7.3, 21.0, 45.0, 300.0])
+@pytest.mark.parametrize("straight", [False, True])
+def test_a_component_is_a_law_wherever_its_location_lies(location, straight):
+    """Far beyond the ends too, where a logistic has next to no mass left: over all codes it sums to one."""
+    knots = tuple((float(v), float(v)) for v in range(20))
+    codes = Codes((Block(0, 1, "code", size=20, ordered=20, knots=knots), Block(1, 2, "place")), ["hour"])
+    numbers = Numbers(codes, 8)
+    numbers.straight[:] = straight
+    numbers.set_shares(torch.full((20,), 1 / 20))
+    at = torch.arange(20)[:, None] + 0.5
+    middle = numbers.values(torch.tensor([[0.5]])).item() if straight else 0.0
+    where = location * float(numbers.rate[0]) + middle if straight else location
+    width = 0.2 * (float(numbers.rate[0]) if straight else 1.0)
+    place = torch.full((20, 1, 5), where)
+    found = numbers.log_densities(at, place, torch.full_like(place, width), slice(None))[:, 0, 0]
+    assert found.exp().sum().item() == pytest.approx(1.0, abs=1e-3)
+    uniforms = torch.linspace(0.0005, 0.9995, 1000)
+    drawn = numbers.drawn(torch.full((1000,), where), torch.full((1000,), width), uniforms, 0, torch.zeros(1000).long())
+    shares = torch.bincount(drawn.long(), minlength=20) / 1000
+    assert torch.allclose(shares, found.exp(), atol=2e-3)

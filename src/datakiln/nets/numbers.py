@@ -398,8 +398,8 @@ class Numbers(nn.Module):
         slope = self.share[number].log() + score.square() / 2 + math.log(2 * math.pi) / 2
         inside = functional.logsigmoid(density) + functional.logsigmoid(-density) - width.log() + slope
         low, high = self._score(number, 0.0), self._score(number, 1.0)
-        mass = torch.sigmoid((high - middle) / width) - torch.sigmoid((low - middle) / width)
-        plane = torch.where(self.lumped[node], mass.clamp(min=1e-10).log(), inside).clamp(min=CLOSED)
+        mass = log_mass((low - middle) / width, (high - middle) / width)
+        plane = torch.where(self.lumped[node], mass, inside).clamp(min=CLOSED)
         return torch.cat([near, plane[..., None]], dim=-1)
 
     def _near(self, coordinates: Tensor, location: Tensor, scale: Tensor, at: slice | int) -> Tensor:
@@ -413,10 +413,10 @@ class Numbers(nn.Module):
         density = (torch.where(straight, value, coordinates[..., None]) - location) / scale
         inside = functional.logsigmoid(density) + functional.logsigmoid(-density) - scale.log()
         inside = inside + torch.where(straight, self.rate[node][..., None].log(), 0.0)
-        mass = torch.sigmoid((high - location) / scale) - torch.sigmoid((low - location) / scale)
-        inside = torch.where(self.lumped[node][..., None], mass.clamp(min=1e-10).log(), inside)
-        whole = torch.sigmoid((last - location) / scale) - torch.sigmoid((first - location) / scale)
-        return (inside - whole.clamp(min=1e-10).log()).clamp(min=CLOSED)
+        mass = log_mass((low - location) / scale, (high - location) / scale)
+        inside = torch.where(self.lumped[node][..., None], mass, inside)
+        # far beyond the ends next to nothing of a logistic is left: what is cut off must still sum to one
+        return (inside - log_mass((first - location) / scale, (last - location) / scale)).clamp(min=CLOSED)
 
     @property
     def _sides(self) -> tuple[Tensor, Tensor]:
@@ -426,9 +426,7 @@ class Numbers(nn.Module):
         """Coordinates (B,) drawn from components (B,): of logistics cut off beyond the codes, or on the plane."""
         straight = functional.pad(self.straight[number], (0, 1))[component]
         first, last = (torch.where(straight, self.ends[number, k], k * self.last[number]) for k in range(2))
-        low, high = torch.sigmoid((first - location) / scale), torch.sigmoid((last - location) / scale)
-        inner = (low + (high - low) * uniforms).double().clamp(1e-9, 1.0 - 1e-9)
-        found = location + scale * torch.logit(inner).to(scale.dtype)
+        found = location + scale * truncated((first - location) / scale, (last - location) / scale, uniforms)
         found = torch.where(straight, self.place_of(number, found), found)
         found = found.clamp(0.0, float(self.last[number]) - BELOW)
         score = location + scale * torch.logit(uniforms.double().clamp(1e-9, 1.0 - 1e-9)).to(scale.dtype)
@@ -456,6 +454,24 @@ def _interpolate(values: Tensor, rising: Tensor, at: Tensor) -> Tensor:
     begin, end = at.gather(1, right - 1), at.gather(1, right)
     share = torch.where(high > low, (values - low) / (high - low).clamp(min=1e-12), 0.5).clamp(-2.0, 3.0)
     return torch.where(torch.isfinite(high), begin + share * (end - begin), begin)
+
+
+def log_mass(low: Tensor, high: Tensor) -> Tensor:
+    """Log of the mass of a standard logistic between two points, exact in either tail, where a difference is 0."""
+    inner = -torch.expm1(-(high - low).clamp(min=1e-9))
+    return functional.logsigmoid(high) + functional.logsigmoid(-low) + inner.log()
+
+
+def truncated(low: Tensor, high: Tensor, uniforms: Tensor) -> Tensor:
+    """Draws of a standard logistic cut off at two points, by uniform numbers; exact in either tail."""
+    is_above = low + high > 0  # seen from the other side: small shares are exact, those near 1 are not
+    low, high = low.double(), high.double()
+    low, high = torch.where(is_above, -high, low), torch.where(is_above, -low, high)
+    left = torch.where(is_above, 1.0 - uniforms.double(), uniforms.double()).clamp(1e-9, 1.0 - 1e-9)
+    rank = torch.logaddexp(functional.logsigmoid(low), left.log() + log_mass(low, high))  # log of it
+    found = rank - torch.log1p(-rank.exp())
+    found = torch.maximum(torch.minimum(found, high), low)
+    return torch.where(is_above, -found, found).to(uniforms.dtype)
 
 
 def fitted_weights(gain: Tensor, counts: Tensor) -> Tensor:

@@ -133,7 +133,7 @@ class ChoiceColumn(ColumnCodec):
         if not self.pool:
             return pd.Series(self._take.take(codes), name=self.field.name, dtype=self._take.dtype)
         if self.clusters is not None:
-            return self.settled(codes, np.zeros((len(codes), 0)), rng)
+            return self.settled(codes, np.full((len(codes), len(self.clusters.features)), np.nan), rng)
         is_pool = codes == self.width - 1
         return self._filled(codes, is_pool, rng.choice(len(self.pool), size=int(is_pool.sum()), p=self.pool_shares))
 

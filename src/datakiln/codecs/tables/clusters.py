@@ -20,8 +20,11 @@ from datakiln.codecs.tables.values import plain_cells, plain_value, to_numbers
 from datakiln.schema import Field
 
 ROWS = 20  # training rows of rare categories for each of their clusters, at least
-MOST_FEATURES = 8  # of a row that clusters are told by
-MOST_LEVELS = 64  # of another column of categories; with more, it tells nothing
+MOST_COLUMNS = 8  # that clusters are told by
+MOST_FEATURES = 8  # of them, where categories are many; of fewer categories more: up to
+MEANS = 2**20  # categories times features
+UNSEEN = 1e-4  # least share of a value among the rows of a category
+MOST_LEVELS = 256  # of another column of categories; with more, it tells nothing
 FREQUENT = 16  # of them that are looked at
 SAMPLED = 100_000  # rows that are looked at
 LEAST_WITHIN = 30  # rows beyond the first of their category
@@ -86,17 +89,38 @@ class Clusters:
             rng: Draws.
         """
         chosen = np.zeros(len(cluster), dtype=np.int64)
+        numbers, groups = self._apart()
         for one in np.unique(cluster):
             rows, levels = np.nonzero(cluster == one)[0], np.nonzero(self.cluster == one)[0]
-            prior = np.log(shares[levels]) - np.log(self.spread[levels]).sum(axis=1) / 2
+            prior = np.log(shares[levels]) - np.log(self.spread[levels][:, numbers]).sum(axis=1) / 2
             for part in np.array_split(rows, max(1, -(-len(rows) * len(levels) // CELLS))):
                 weight = np.repeat(prior[None], len(part), axis=0)
-                for f in range(seen.shape[1]):
+                for f in numbers:
                     off = np.nan_to_num(seen[part, f][:, None] - self.means[levels, f])
                     weight -= off**2 / (2 * self.spread[levels, f])
+                for group in groups:
+                    weight += self._told(seen[part][:, group], levels, group)
                 weight += rng.gumbel(size=weight.shape)
                 chosen[part] = levels[weight.argmax(axis=1)]
         return chosen
+
+    def _apart(self) -> tuple[list[int], list[list[int]]]:
+        """Places of the features that are numbers, and of those of each column of categories."""
+        numbers = [f for f, feature in enumerate(self.features) if feature.value is None]
+        groups: dict[str, list[int]] = {}
+        for f, feature in enumerate(self.features):
+            if feature.value is not None:
+                groups.setdefault(feature.column, []).append(f)
+        return numbers, list(groups.values())
+
+    def _told(self, seen: np.ndarray, levels: np.ndarray, group: list[int]) -> np.ndarray:
+        """Log-share of a row's value of one column among the rows of each category, (n, levels); any other is one."""
+        means = self.means[levels][:, group]
+        shares, rest = means.clip(UNSEEN, 1.0), (1.0 - means.sum(axis=1)).clip(UNSEEN, 1.0)
+        is_there = ~np.isnan(seen).any(axis=1)
+        value = np.nan_to_num(seen)
+        told = value @ np.log(shares).T + np.outer(1.0 - value.sum(axis=1), np.log(rest))
+        return told * is_there[:, None]
 
     def state(self) -> dict[str, Any]:
         """Plain values."""
@@ -146,7 +170,7 @@ def find(
                 between, within, means, errors = judged
                 known = Feature(other, feature.value, feature.quantiles, within)
                 found.append((between / (between + within), known, means, within + errors, between))
-    found = sorted(found, key=lambda entry: -entry[0])[:MOST_FEATURES]
+    found = _chosen(sorted(found, key=lambda entry: -entry[0]), len(values))
     if not found:
         return None
     first = limit - count
@@ -158,6 +182,12 @@ def find(
     return Clusters(
         tuple(entry[1] for entry in found), means, np.maximum(spread, 1e-8), cluster, int(cluster.max()) + 1
     )
+
+
+def _chosen(found: list[Any], levels: int) -> list[Any]:
+    """Of features, the most telling first, those of the most telling columns."""
+    columns = list(dict.fromkeys(entry[1].column for entry in found))[:MOST_COLUMNS]
+    return [entry for entry in found if entry[1].column in columns][: max(MOST_FEATURES, MEANS // levels)]
 
 
 def _candidates(name: str, field: Field, series: pd.Series) -> list[Feature]:

@@ -1,6 +1,13 @@
 """Arithmetic over columns as plain nested lists, which a checkpoint can hold: ["+", ["column", "a"], 1.0].
 
 Numbers are 64-bit floats, dates are days since 1970, a missing cell is NaN and makes what is computed from it NaN.
+
+Two operations go round the clock (see `datakiln.codecs.tables.relations.clocks`):
+    ["clock", form, step, start, form of start, elapsed, per, low]: a time of day so much later than another.
+    ["elapsed", start, form, end, form, per, low]: what lies between two of them.
+Forms are "time", a share of a day, "hhmm", a whole number, and "hhmm24", which writes midnight as 2400. Of an elapsed
+time `per` make a day, less than 0 for what is taken away; it lies within the day that begins at `low`, in days, None
+where it does not. The step is in seconds.
 """
 
 from __future__ import annotations
@@ -28,6 +35,7 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
 }
 FUNCTIONS = ("abs", "sqrt", "exp", "log", "log10", "log1p", "expm1", "floor", "ceil")  # of one number
 STRENGTH = {"+": 1, "-": 1, "*": 2, "/": 2, "//": 2, "%": 2, "**": 3}
+ROUNDING = 1e-9  # of a day
 SPANS = {"day": 1.0, "hour": 24.0, "minute": 1440.0, "second": 86_400.0}  # of each in a day
 INVERSES: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]] = {
     # the left operand from result and right one, and the right operand from result and left one
@@ -81,7 +89,36 @@ def _value(tree: Tree, cells: Cells) -> Any:  # noqa: ANN401
         return tree[1] / SPANS[tree[2]]
     if kind in FUNCTIONS:
         return getattr(np, kind)(_value(tree[1], cells))
+    if kind == "clock":
+        _, form, step, start, of_start, elapsed, per, _ = tree
+        return reading_of(days_of(_value(start, cells), of_start) + _value(elapsed, cells) / per, form, step)
+    if kind == "elapsed":
+        _, start, of_start, end, of_end, per, low = tree
+        return _round(days_of(_value(end, cells), of_end) - days_of(_value(start, cells), of_start), low) * per
     return OPERATIONS[kind](_value(tree[1], cells), _value(tree[2], cells))
+
+
+def days_of(readings: Any, form: str) -> Any:  # noqa: ANN401
+    """Times of day as shares of a day; see above for the forms."""
+    if form == "time":
+        return readings
+    return (60.0 * np.floor_divide(readings, 100.0) + np.mod(readings, 100.0)) / SPANS["minute"]
+
+
+def reading_of(days: Any, form: str, step: float = 60.0) -> Any:  # noqa: ANN401
+    """Inverse of `days_of`, rounded to a step in seconds; whole days are left away."""
+    steps = SPANS["second"] / (step or 1e-6)
+    share = np.mod(np.round(days * steps), steps) / steps
+    if form == "time":
+        return share
+    minutes = np.round(share * SPANS["minute"])
+    made = 100.0 * np.floor_divide(minutes, 60.0) + np.mod(minutes, 60.0)
+    return np.where(made == 0, 2400.0, made) if form == "hhmm24" else made
+
+
+def _round(days: Any, low: float) -> Any:  # noqa: ANN401
+    """Days from `low` to a day above, what reckoning with floats misses at the lower end included."""
+    return low + np.mod(days - low + ROUNDING, 1.0) - ROUNDING
 
 
 def solved(tree: Tree, made: Any, cells: Cells, name: str) -> Any | None:  # noqa: ANN401
@@ -95,6 +132,8 @@ def _solved(tree: Tree, made: Any, cells: Cells, name: str) -> Any | None:  # no
         return None
     if tree[0] == "column":
         return made if tree[1] == name else None
+    if tree[0] == "clock":
+        return _turned_back(tree, made, cells, name)
     if tree[0] not in INVERSES:
         return None
     left, right = tree[1], tree[2]
@@ -105,6 +144,16 @@ def _solved(tree: Tree, made: Any, cells: Cells, name: str) -> Any | None:  # no
     if sides[0]:
         return _solved(left, of_left(made, _value(right, cells)), cells, name)
     return _solved(right, of_right(made, _value(left, cells)), cells, name)
+
+
+def _turned_back(tree: Tree, made: Any, cells: Cells, name: str) -> Any | None:  # noqa: ANN401
+    """The time that a time of day was counted from, or what had elapsed."""
+    _, form, step, start, of_start, elapsed, per, low = tree
+    if start == column(name):
+        return reading_of(days_of(made, form) - _value(elapsed, cells) / per, of_start, step)
+    if low is None or elapsed != column(name):
+        return None
+    return _round(days_of(made, form) - days_of(_value(start, cells), of_start), low) * per
 
 
 def magnitude(tree: Tree, cells: Cells) -> Any:  # noqa: ANN401
@@ -137,9 +186,19 @@ def _written(tree: Tree, around: int) -> str:
         return f"{_written(tree[1], 0)}, {_written(tree[2], 0)}"
     if kind in FUNCTIONS:
         return f"{kind}({_written(tree[1], 0)})"
+    if kind == "clock":
+        sign, unit = "-" if tree[6] < 0 else "+", _unit(abs(tree[6]))
+        return f"{_written(tree[3], 1)} {sign} {_written(tree[5], 2)}{unit} by the clock"
+    if kind == "elapsed":
+        return f"{_written(tree[3], 1)} - {_written(tree[1], 2)}{_unit(tree[5], 'in')} by the clock"
     own = STRENGTH[kind]
     text = f"{_written(tree[1], own)} {kind} {_written(tree[2], own + (kind not in '+*'))}"
     return f"({text})" if own < around else text
+
+
+def _unit(per: float, before: str = "") -> str:
+    """Such as " minutes", for so many in a day; nothing for columns that are times themselves."""
+    return next((f" {before} {unit}s".replace("  ", " ") for unit, n in SPANS.items() if n == per and n > 1), "")
 
 
 def quoted(name: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 import pandas as pd
 
+from datakiln.codecs.tables.relations.clocks import find_clocks
 from datakiln.codecs.tables.relations.functions import find_date_parts, find_functions
 from datakiln.codecs.tables.relations.linear import find_linear
 from datakiln.codecs.tables.relations.orders import find_orders
@@ -37,6 +38,7 @@ def find_relations(
     if len(frame) < TESTS:
         return in_order(list(search.found.values()))
     find_date_parts(search)
+    find_clocks(search)
     find_linear(search)
     find_products(search)
     find_functions(search)

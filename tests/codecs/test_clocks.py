@@ -1,0 +1,86 @@
+"""Times of day that go round: found, told, computed, solved for any of the three columns, never claimed by chance."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from datakiln.codecs.tables.relations.expressions import days_of, reading_of
+from datakiln.codecs.tables.relations.finding import find_relations
+from datakiln.codecs.tables.relations.plan import Plan
+from datakiln.data.tables.types import infer_schema
+
+
+def flights(n: int = 600, midnight: int = 0, seed: int = 0) -> pd.DataFrame:
+    """Planned and actual departures as whole numbers, 2350 for ten to twelve, and the minutes between them."""
+    rng = np.random.default_rng(seed)
+    planned, late = rng.integers(0, 1440, n), rng.integers(-30, 300, n)
+    both = [100 * (m // 60) + m % 60 for m in (planned, (planned + late) % 1440)]
+    both = [np.where(time == 0, midnight, time) for time in both]
+    return pd.DataFrame({"planned": both[0], "left": both[1], "late": late})
+
+
+def shifts(n: int = 600, decimals: int = 2, seed: int = 0) -> pd.DataFrame:
+    """Shifts as 22:00 to 06:15, and their hours."""
+    rng = np.random.default_rng(seed)
+    start, minutes = rng.integers(0, 1440, n), rng.integers(60, 700, n)
+    begin, end = ([f"{m // 60:02d}:{m % 60:02d}" for m in time] for time in (start, (start + minutes) % 1440))
+    return pd.DataFrame({"begin": begin, "end": end, "hours": np.round(minutes / 60, decimals)})
+
+
+def found_in(frame: pd.DataFrame) -> tuple[Plan, list[str]]:
+    schema = infer_schema(frame, None, {})
+    relations = find_relations(frame, schema)
+    return Plan(relations, schema), [str(relation) for relation in relations]
+
+
+@pytest.mark.parametrize("midnight", [0, 2400])
+def test_whole_numbers_that_are_times_go_round_the_clock(midnight):
+    frame = flights(midnight=midnight)
+    plan, told = found_in(frame)
+    assert told == ["left = planned + late minutes by the clock"]
+    made = plan.made["left"].made(frame, plan.schema)
+    assert np.array_equal(made, frame["left"])
+    assert ((frame["left"] - frame["planned"]).abs() > 1200).any()  # some go past midnight
+    broken = frame.assign(left=frame["left"].where(frame.index != 5, (frame["left"] + 100) % 2400))
+    assert np.flatnonzero(plan.made["left"].breaks(broken, plan.schema)).tolist() == [5]
+
+
+@pytest.mark.parametrize("gone", ["planned", "left", "late"])
+@pytest.mark.parametrize("midnight", [0, 2400])
+def test_what_is_missing_follows_from_the_other_two(gone, midnight):
+    frame = flights(midnight=midnight)
+    plan, _ = found_in(frame)
+    made = plan.completed(frame.drop(columns=gone))
+    assert np.array_equal(made[gone].to_numpy(dtype=float), frame[gone].to_numpy(dtype=float))
+
+
+def test_times_of_day_make_hours_past_midnight_too():
+    exact, told = found_in(shifts(decimals=2))  # a hundredth of an hour is less than a minute
+    assert told == ["end = begin + hours hours by the clock"]
+    frame = shifts(decimals=2, seed=1)
+    assert not exact.made["end"].breaks(frame, exact.schema).any()
+    made = exact.completed(frame.drop(columns="end"))
+    assert made["end"].tolist() == frame["end"].tolist()
+    rough, told = found_in(shifts(decimals=1))  # a tenth is not: hours follow from times, times not from hours
+    assert told == ["hours = end - begin in hours by the clock"]
+    assert not rough.made["hours"].breaks(shifts(decimals=1, seed=1), rough.schema).any()
+
+
+def test_nothing_is_claimed_that_rows_do_not_show():
+    rng = np.random.default_rng(0)
+    frame = flights().assign(late=rng.integers(-30, 300, 600))
+    assert found_in(frame)[1] == []
+    wrong = flights()
+    wrong.loc[3, "left"] = (wrong.loc[3, "left"] + 100) % 2400  # one row of 600: the way back from it is not known
+    assert found_in(wrong)[1] == []
+    n = 400
+    small = pd.DataFrame({"a": rng.integers(0, 59, n), "b": rng.integers(0, 2000, n)})
+    assert found_in(small.assign(c=small["a"] + small["b"]))[1] == ["c = a + b"]
+
+
+def test_readings_and_shares_of_a_day_are_inverse():
+    minutes = np.arange(1440) / 1440
+    for form in ("time", "hhmm", "hhmm24"):
+        assert np.allclose(days_of(reading_of(minutes, form), form) % 1, minutes)
+    assert reading_of(np.array([0.0, 1.0, -1 / 1440]), "hhmm24").tolist() == [2400, 2400, 2359]
+    assert np.isnan(reading_of(np.array([np.nan]), "hhmm")).all()
