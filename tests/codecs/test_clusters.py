@@ -53,6 +53,21 @@ def test_what_goes_with_a_rare_category_still_does(compact: bool) -> None:
     pd.testing.assert_frame_equal(again.decode(codec.encode(frame), np.random.default_rng(0)), back)
 
 
+@pytest.mark.parametrize("compact", [True, False])
+def test_what_a_rare_category_always_goes_with_it_goes_with(compact: bool) -> None:
+    """Each of many values, not of the first few alone: an aeroplane is of one airline, whichever that is."""
+    frame = shop()
+    rng = np.random.default_rng(1)
+    owner = dict(zip(frame["item"].unique(), rng.integers(14, size=2000), strict=True))
+    frame["owner"] = ["o" + str(owner[item]) for item in frame["item"]]
+    codec = fitted(frame, compact)
+    back = codec.decode(codec.encode(frame), np.random.default_rng(0))
+    usual = frame.groupby("item")["owner"].first()
+    assert (back["item"].map(usual) == back["owner"]).mean() > 0.99
+    means = back["item"].map(frame.groupby("item")["price"].mean())
+    assert np.corrcoef(means, back["price"])[0, 1] > 0.97
+
+
 def test_categories_that_nothing_goes_with_share_one_position() -> None:
     frame = shop().assign(price=lambda f: f["price"].sample(frac=1, random_state=1).to_numpy(), kind="k")
     column = fitted(frame, True).by_name()["item"]
