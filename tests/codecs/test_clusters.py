@@ -10,6 +10,8 @@ from datakiln.codecs.tables.choice import ChoiceColumn
 from datakiln.codecs.tables.scaling import MinMax
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.data.tables.types import infer_schema
+from datakiln.domains.base import Region
+from datakiln.sampling.ranges import codes_within
 
 
 def shop(n: int = 6000, levels: int = 2000) -> pd.DataFrame:
@@ -83,6 +85,17 @@ def test_rows_get_the_category_they_are_likely_with() -> None:
     chosen = known.settle(np.zeros(12000, dtype=np.int64), seen, np.array([0.5, 0.4, 0.1]), np.random.default_rng(0))
     shares = np.stack([np.bincount(part, minlength=3) / 4000 for part in np.split(chosen, 3)])
     assert np.allclose(shares, [[0, 0.8, 0.2], [1, 0, 0], [0.5, 0.4, 0.1]], atol=0.03)
+
+
+def test_a_set_of_rare_categories_allows_the_clusters_they_are_in() -> None:
+    codec = fitted(shop(), True)
+    column = codec.by_name()["item"]
+    assert isinstance(column, ChoiceColumn) and column.clusters is not None
+    wanted = [0, len(column.values) + 3, len(column.values) + 40]
+    (allowed,) = codes_within(codec, {"item": Region(positions=frozenset(wanted))}).values()
+    names = pd.Series([[*column.values, *column.pool][position] for position in wanted])
+    assert set(allowed.nonzero()[:, 0].tolist()) == set(column.codes(names).tolist())
+    assert len(set(column.codes(names).tolist())) == 3
 
 
 @pytest.mark.journey

@@ -50,8 +50,9 @@ def _codes(column: ColumnCodec, region: Region, dates: Dates | None) -> np.ndarr
         allowed[own] = True
         if column.missing:
             allowed[len(column.values)] = region.missing
-        if column.pool:
-            allowed[-1] = len(own) < len(region.positions)
+        for position in region.positions:
+            if position >= len(column.values):
+                allowed[column.shared_code(position - len(column.values))] = True
         return allowed
     if not isinstance(column, NumberColumn) or not isinstance(column.encoder, Bins):
         return None

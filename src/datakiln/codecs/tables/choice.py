@@ -128,6 +128,10 @@ class ChoiceColumn(ColumnCodec):
     def _first_shared(self) -> int:
         return len(self.values) + self.missing
 
+    def shared_code(self, place: int) -> int:
+        """The position of the category at that place of the pool."""
+        return self._first_shared + (0 if self.clusters is None else int(self.clusters.cluster[place]))
+
     def from_codes(self, codes: np.ndarray, rng: np.random.Generator) -> pd.Series:
         """The category of each code; one of the pool is drawn by its share."""
         if not self.pool:
