@@ -3,11 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from datakiln.codecs.tables.bins import Bins
 from datakiln.codecs.tables.relations.expressions import days_of, reading_of
 from datakiln.codecs.tables.relations.finding import find_relations
 from datakiln.codecs.tables.relations.plan import Plan
+from datakiln.codecs.tables.table import TableCodec
 from datakiln.data.tables.types import infer_schema
+from datakiln.sampling.related import beside_given
 
 
 def flights(n: int = 600, midnight: int = 0, seed: int = 0) -> pd.DataFrame:
@@ -62,17 +66,41 @@ def test_times_of_day_make_hours_past_midnight_too():
     made = exact.completed(frame.drop(columns="end"))
     assert made["end"].tolist() == frame["end"].tolist()
     rough, told = found_in(shifts(decimals=1))  # a tenth is not: hours follow from times, times not from hours
-    assert told == ["hours = end - begin in hours by the clock"]
+    assert told == ["end - begin by the clock", "hours = end - begin in hours by the clock"]
     assert not rough.made["hours"].breaks(shifts(decimals=1, seed=1), rough.schema).any()
+
+
+@pytest.mark.parametrize("frame", [shifts().drop(columns="hours"), flights().drop(columns="late")])
+def test_times_that_hang_on_others_are_learnt_as_distances_and_come_back(frame):
+    schema = infer_schema(frame, None, {})
+    relations = find_relations(frame, schema)
+    start, end = frame.columns
+    assert [(relation.mode, str(relation)) for relation in relations] == [("shifted", f"{end} - {start} by the clock")]
+    codec = TableCodec(Bins, compact=True, places=True).fit(frame, schema, relations=relations)
+    pd.testing.assert_frame_equal(codec.decode(codec.encode(frame), np.random.default_rng(0)), frame)
+    gaps = codec.plan.shift(end, frame)
+    assert gaps.max() - gaps.min() < 700  # minutes, though days go round
+    again = TableCodec.from_state(codec.state())
+    torch.testing.assert_close(again.encode(frame), codec.encode(frame))
+    given = pd.DataFrame({start: [None] * 5, end: frame[end].iloc[:5]})
+    drawn = frame.iloc[5:10].reset_index(drop=True)
+    made = beside_given(codec, given, drawn)
+    assert np.array_equal(codec.plan.shift(end, given.assign(**{start: made[start]})), gaps[5:10])
+
+
+def test_times_that_do_not_hang_together_are_no_distances():
+    rng = np.random.default_rng(0)
+    one, two = (100 * (m // 60) + m % 60 for m in rng.integers(0, 1440, (2, 600)))
+    assert found_in(pd.DataFrame({"one": one, "two": two}))[1] == []
 
 
 def test_nothing_is_claimed_that_rows_do_not_show():
     rng = np.random.default_rng(0)
     frame = flights().assign(late=rng.integers(-30, 300, 600))
-    assert found_in(frame)[1] == []
+    assert found_in(frame)[1] == ["left - planned by the clock"]
     wrong = flights()
     wrong.loc[3, "left"] = (wrong.loc[3, "left"] + 100) % 2400  # one row of 600: the way back from it is not known
-    assert found_in(wrong)[1] == []
+    assert found_in(wrong)[1] == ["left - planned by the clock"]
     n = 400
     small = pd.DataFrame({"a": rng.integers(0, 59, n), "b": rng.integers(0, 2000, n)})
     assert found_in(small.assign(c=small["a"] + small["b"]))[1] == ["c = a + b"]

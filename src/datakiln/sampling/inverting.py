@@ -67,7 +67,7 @@ def invert(codec: TableCodec, name: str, known: dict[str, pd.Series], pool: pd.D
         return None
     cells = near[list(relation.columns)].copy()
     cells[name] = pd.Series([known[name].iloc[0]] * len(near), dtype=near[name].dtype)
-    if relation.form == "formula" and name in codec.plan.shifted:
+    if relation.form in ("formula", "distance") and name in codec.plan.shifted:
         return _inside(codec, name, cells, codec.plan.shift(name, cells))
     for source in reversed(relation.sources):
         if source in known:

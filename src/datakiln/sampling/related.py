@@ -41,7 +41,7 @@ def beside_given(codec: TableCodec, given: pd.DataFrame, drawn: pd.DataFrame) ->
     }
     made = codec.with_cells(drawn, cells)
     for name, relation in codec.plan.shifted.items():
-        if relation.form == "order" and name in given:
+        if relation.form in ("order", "distance") and name in given:
             made = _moved(codec, relation, given, drawn, made)
     for relation in codec.plan.made.values():
         made = _solved(codec, relation, given, made)
@@ -51,7 +51,7 @@ def beside_given(codec: TableCodec, given: pd.DataFrame, drawn: pd.DataFrame) ->
 def _moved(
     codec: TableCodec, relation: Relation, given: pd.DataFrame, drawn: pd.DataFrame, made: pd.DataFrame
 ) -> pd.DataFrame:
-    """The smaller column as far below a given larger one as it was drawn."""
+    """The smaller or earlier column as far below a given larger one as it was drawn."""
     (source,), target = relation.sources, relation.target
     if source not in given or source in codec.plan.made or source in codec.plan.shifted:
         return made
@@ -59,8 +59,8 @@ def _moved(
     if not rows.any():
         return made
     high, low = codec.schema[target], codec.schema[source]
-    gap = codec.plan.shift(target, drawn).to_numpy() * (relation.step or 1.0)
-    values = np.where(rows, numbers_of(given[target], high) - gap, numbers_of(made[source], low))
+    gap = codec.plan.shift(target, drawn).to_numpy()
+    values = np.where(rows, relation.moved(numbers_of(given[target], high), -gap), numbers_of(made[source], low))
     return with_columns(made, {source: series_of(values, low)})
 
 

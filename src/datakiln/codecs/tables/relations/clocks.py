@@ -18,6 +18,7 @@ from datakiln.codecs.tables.relations.search import LOOK, TESTS, Search
 MOST_READINGS, MOST_SPANS = 16, 64  # columns of times, and of elapsed times, that are looked at
 FIRST = 100  # rows that are tried first
 DISTINCT = 20  # different times of a column
+TIGHT = 0.5  # of the range of a time's middle half: a distance that varies less tells most of it
 
 
 def find_clocks(search: Search) -> None:
@@ -39,6 +40,40 @@ def find_clocks(search: Search) -> None:
         is_new = not any({*relation.columns} == {*other.columns} for other in search.found.values())
         if is_new and search.may_compute(relation.target, relation.sources):
             search.add(relation)
+
+
+def find_distances(search: Search) -> None:
+    """Adds times of day of which less is to be learnt as how long after another one they are."""
+    forms = {name: form for name in search.cells if (form := _form(search, name)) is not None}
+    found = []
+    for start, end in itertools.permutations(list(forms)[:MOST_READINGS], 2):
+        if end in search.stay or not search.may_shift(end, [start]) or not search.may_compute(end, [start]):
+            continue
+        passed = _elapsed(search, forms, start, end, np.arange(search.rows))
+        passed = passed[np.isfinite(passed)]
+        if len(passed) < max(TESTS, search.rows / 2):
+            continue
+        low, spread = _narrowest(passed)
+        own = days_of(search.cells[end], forms[end])
+        if spread < TIGHT * _narrowest(own[np.isfinite(own)])[1]:
+            found.append((spread, start, end, low))
+    for _, start, end, low in sorted(found):
+        if search.may_compute(end, [start]):
+            resolution = max(_step(search, end, forms), _step(search, start, forms))
+            tree = ["clock", forms[end], resolution, column(start), forms[start], 0.0, SPANS["minute"], low]
+            step = resolution / SPANS["second"]
+            search.add(Relation("distance", end, tree, "shifted", 1.0, search.varied(end), step=step))
+
+
+def _narrowest(days: np.ndarray) -> tuple[float, float]:
+    """Where to cut the circle of a day so that times hang together, near 0, and the range of their middle half."""
+    turns = np.unique(np.round(np.mod(days, 1.0), 6))
+    widths = np.diff(turns, append=turns[0] + 1.0)
+    cut = float(np.mod(turns[widths.argmax()] + widths.max() / 2, 1.0))
+    middle = float(np.median(np.mod(days - cut, 1.0) + cut))
+    cut -= float(np.round(middle))
+    low, high = np.quantile(np.mod(days - cut, 1.0), [0.25, 0.75])
+    return cut, float(high - low)
 
 
 def _form(search: Search, name: str) -> str | None:

@@ -94,7 +94,7 @@ def _value(tree: Tree, cells: Cells) -> Any:  # noqa: ANN401
         return reading_of(days_of(_value(start, cells), of_start) + _value(elapsed, cells) / per, form, step)
     if kind == "elapsed":
         _, start, of_start, end, of_end, per, low = tree
-        return _round(days_of(_value(end, cells), of_end) - days_of(_value(start, cells), of_start), low) * per
+        return whole_days_away(days_of(_value(end, cells), of_end) - days_of(_value(start, cells), of_start), low) * per
     return OPERATIONS[kind](_value(tree[1], cells), _value(tree[2], cells))
 
 
@@ -116,8 +116,8 @@ def reading_of(days: Any, form: str, step: float = 60.0) -> Any:  # noqa: ANN401
     return np.where(made == 0, 2400.0, made) if form == "hhmm24" else made
 
 
-def _round(days: Any, low: float) -> Any:  # noqa: ANN401
-    """Days from `low` to a day above, what reckoning with floats misses at the lower end included."""
+def whole_days_away(days: Any, low: float) -> Any:  # noqa: ANN401
+    """The same up to whole days, from `low` to a day above, what reckoning with floats misses at that end included."""
     return low + np.mod(days - low + ROUNDING, 1.0) - ROUNDING
 
 
@@ -153,7 +153,7 @@ def _turned_back(tree: Tree, made: Any, cells: Cells, name: str) -> Any | None: 
         return reading_of(days_of(made, form) - _value(elapsed, cells) / per, of_start, step)
     if low is None or elapsed != column(name):
         return None
-    return _round(days_of(made, form) - days_of(_value(start, cells), of_start), low) * per
+    return whole_days_away(days_of(made, form) - days_of(_value(start, cells), of_start), low) * per
 
 
 def magnitude(tree: Tree, cells: Cells) -> Any:  # noqa: ANN401

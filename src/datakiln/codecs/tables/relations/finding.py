@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import pandas as pd
 
-from datakiln.codecs.tables.relations.clocks import find_clocks
+from datakiln.codecs.tables.relations.clocks import find_clocks, find_distances
 from datakiln.codecs.tables.relations.functions import find_date_parts, find_functions
 from datakiln.codecs.tables.relations.linear import find_linear
 from datakiln.codecs.tables.relations.orders import find_orders
@@ -42,6 +42,7 @@ def find_relations(
     find_linear(search)
     find_products(search)
     find_functions(search)
+    find_distances(search)
     find_orders(search)
     return in_order([*search.found.values(), *(order for order in search.orders if order.mode == "checked")])
 

@@ -53,7 +53,7 @@ class Plan:
         """That distance in each row, missing where one of the columns is."""
         relation = self.shifted[name]
         made = worked_out(relation.tree, relation.needed(cells, self.schema))
-        gap = (numbers_of(cells[name], self.schema[name]) - made) / (relation.step or 1.0)
+        gap = relation.distance(numbers_of(cells[name], self.schema[name]), made)
         decimals = self.shift_field(name).decimals
         return pd.Series(gap if decimals is None else np.round(gap, decimals) + 0.0, name=name)
 
@@ -75,7 +75,7 @@ class Plan:
                 continue
             if relation.mode == "shifted":
                 base = worked_out(relation.tree, relation.needed(cells, self.schema))
-                values = base + numbers_of(drawn[name], self.shift_field(name)) * (relation.step or 1.0)
+                values = relation.moved(base, numbers_of(drawn[name], self.shift_field(name)))
                 limits = getattr(column, "limits", None)
                 if limits is not None:
                     values = np.clip(values, *in_days(limits, self.schema[name]))

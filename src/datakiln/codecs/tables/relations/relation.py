@@ -11,10 +11,20 @@ import numpy as np
 import pandas as pd
 
 from datakiln.codecs.tables.relations.cells import Numbered, chosen, keys_of, numbers_of, slack, tolerance
-from datakiln.codecs.tables.relations.expressions import Tree, columns_of, magnitude, quoted, worked_out, written
+from datakiln.codecs.tables.relations.expressions import (
+    Tree,
+    columns_of,
+    days_of,
+    magnitude,
+    quoted,
+    reading_of,
+    whole_days_away,
+    worked_out,
+    written,
+)
 from datakiln.schema import Field, Schema
 
-Form = Literal["formula", "function", "order"]
+Form = Literal["formula", "function", "order", "distance"]
 Mode = Literal["computed", "shifted", "kept", "checked"]
 
 
@@ -25,7 +35,8 @@ class Relation:
     Attributes:
         form: "formula": the target is what `tree` gives, within half of its last digit. "function": each value of
             `tree`, a column or the part of a date, goes with one value of the target, listed in `keys` and `values`.
-            "order": the target is at least as large as `tree`, a column.
+            "order": the target is at least as large as `tree`, a column. "distance": both are times of day, and what is
+            learnt is how much later the target is by the clock.
         target: The column it is about.
         tree: See `datakiln.codecs.tables.relations.expressions`.
         mode: "computed": the target is not learnt but computed. "shifted": what is learnt is how far it is from `tree`.
@@ -34,7 +45,7 @@ class Relation:
         share: Of the training rows with all its columns, those it holds in.
         tests: Number of training rows in which it could have failed, would the columns not depend on each other.
         strict: Whether the two sides of an order differ.
-        step: What a shift is counted in, 0 for none: days of dates, 1 for numbers.
+        step: What a shift is counted in, 0 for none: days of dates and times, 1 for numbers.
         keys: Of a function, plain values, lists of two for a pair of columns; numbers rise.
         numeric: Whether those keys are numbers, of which the nearest counts.
         values: Of a function, for each key, plain values; None for missing.
@@ -67,13 +78,15 @@ class Relation:
     @property
     def is_exact(self) -> bool:
         """Whether every row meets it: no training row broke it."""
-        return self.share == 1.0 and not (self.mode == "shifted" and self.form == "formula")
+        return self.share == 1.0 and not (self.mode == "shifted" and self.form in ("formula", "distance"))
 
     def __str__(self) -> str:
         """Such as total = qty * price, city -> country, start < end."""
         target, tree = quoted(self.target), written(self.tree)
         if self.form == "order":
             return f"{tree} {'<' if self.strict else '<='} {target}"
+        if self.form == "distance":
+            return f"{target} - {quoted(self.sources[0])} by the clock"
         return f"{tree} -> {target}" if self.form == "function" else f"{target} = {tree}"
 
     def told(self) -> str:
@@ -85,6 +98,20 @@ class Relation:
         if isinstance(frame, Numbered):
             return {name: frame.numbers(schema[name]) for name in self.sources}
         return {name: numbers_of(frame[name], schema[name]) for name in self.sources}
+
+    def distance(self, target: np.ndarray, made: np.ndarray) -> np.ndarray:
+        """How far the target is from what `tree` makes, in steps."""
+        if self.form == "distance":
+            form, low = self.tree[1], self.tree[-1]
+            return np.asarray(whole_days_away(days_of(target, form) - days_of(made, form), low) / (self.step or 1.0))
+        return (target - made) / (self.step or 1.0)
+
+    def moved(self, made: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """Inverse of `distance`: what lies so many steps from what `tree` makes, or before it for as many below 0."""
+        if self.form == "distance":
+            _, form, resolution, *_ = self.tree
+            return np.asarray(reading_of(days_of(made, form) + steps * (self.step or 1.0), form, resolution))
+        return made + steps * (self.step or 1.0)
 
     def codes(self, frame: pd.DataFrame | Mapping[str, pd.Series], schema: Schema) -> np.ndarray:
         """Of a function, the place of each row's key, -1 where it is missing or, if no number, never seen."""
@@ -119,6 +146,8 @@ class Relation:
             one, two = keys_of(listed), keys_of(cells)
             both = one.notna().to_numpy() & two.notna().to_numpy()
             return (codes >= 0) & both & (one.astype(str).to_numpy() != two.astype(str).to_numpy())
+        if self.form == "distance":
+            return np.zeros(len(frame), dtype=bool)
         sources, target = self.needed(frame, schema), numbers_of(frame[self.target], field)
         if self.form == "formula":
             return ~self.holds({**sources, self.target: target}, field)
