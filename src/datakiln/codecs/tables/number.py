@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from datakiln.codecs.tables.bins import EVERYWHERE, Bins
+from datakiln.codecs.tables.atoms import Atoms, is_sparse
+from datakiln.codecs.tables.bins import BELOW_ONE, EVERYWHERE, Bins
 from datakiln.codecs.tables.column import ColumnCodec
 from datakiln.codecs.tables.dequantised import Dequantised
 from datakiln.codecs.tables.grid import Grid
@@ -41,6 +42,7 @@ class NumberColumn(ColumnCodec):
         missing: Whether missing is one of the states.
         limits: Lowest and highest training value, for clipping; None to leave values free.
         grid: Where the training values lie.
+        atoms: Values that several rows share, of an encoder with codes; None where hardly any do.
     """
 
     kind = "number"
@@ -53,6 +55,7 @@ class NumberColumn(ColumnCodec):
         missing: bool,
         limits: tuple[float, float] | None,
         grid: Grid = EVERYWHERE,
+        atoms: Atoms | None = None,
     ) -> None:
         """See the class."""
         super().__init__(field)
@@ -61,6 +64,7 @@ class NumberColumn(ColumnCodec):
         self.missing = missing
         self.limits = limits
         self.grid = grid
+        self.atoms = atoms
         self.states = 1 + len(spikes) + missing
         self.state_width = self.states if self.states > 1 else 0
 
@@ -79,11 +83,12 @@ class NumberColumn(ColumnCodec):
         free = free if len(free) else finite
         limits = (float(finite.min()), float(finite.max())) if clip and len(finite) else None
         grid = find_grid(finite, field.decimals, field.type == "datetime")
-        if isinstance(encoder, Bins):
-            encoder.fit(free, grid)
-        else:
+        if not isinstance(encoder, Bins):
             encoder.fit(free)
-        return cls(field, encoder, found, missing, limits, grid)
+            return cls(field, encoder, found, missing, limits, grid)
+        encoder.fit(free, grid)
+        atoms = Atoms.find(free, encoder.codes(free), encoder.knots) if is_sparse(free, grid.step) else None
+        return cls(field, encoder, found, missing, limits, grid, atoms)
 
     @property
     def step(self) -> float:
@@ -123,11 +128,16 @@ class NumberColumn(ColumnCodec):
                 values[state == self.states - 1] = np.nan
         return from_numbers(values, self.field)
 
-    def _on_grid(self, codes: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Values in codes that stand for many put where the training values lie, those of single values as they are."""
-        if isinstance(self.encoder, Bins):
-            return self._clipped(np.where(self.encoder.is_single[codes], values, self.grid.put(values)))
-        return self._tidied(values)
+    def _inside(self, codes: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Values at places of codes; those of codes that stand for many are put where the training values lie."""
+        assert isinstance(self.encoder, Bins)
+        values = self.encoder.at(codes, places)
+        if self.atoms is not None:
+            put, is_shared = self.atoms.values(codes + np.clip(places, 0.0, BELOW_ONE))
+            put = np.where(is_shared, put, replace(self.grid, endings=()).put(put))
+        else:
+            put = self.grid.put(values)
+        return self._clipped(np.where(self.encoder.is_single[codes], values, put))
 
     def _tidied(self, values: np.ndarray) -> np.ndarray:
         return self._clipped(replace(self.grid, endings=()).put(values))
@@ -157,7 +167,11 @@ class NumberColumn(ColumnCodec):
         assert self.encoder.size is not None
         is_missing = codes >= self.encoder.size
         code = np.where(is_missing, 0, codes)
-        values = self._on_grid(code, self.encoder.from_codes(code, rng))
+        values = (
+            self._inside(code, rng.random(len(code)))
+            if isinstance(self.encoder, Bins)
+            else self._tidied(self.encoder.from_codes(code, rng))
+        )
         return from_numbers(np.where(is_missing, np.nan, values), self.field)
 
     def places(self, series: pd.Series, inside: np.ndarray | float = 0.5) -> tuple[np.ndarray, np.ndarray]:
@@ -169,7 +183,11 @@ class NumberColumn(ColumnCodec):
         values, codes = to_numbers(series, self.field), self.codes(series)
         there = ~np.isnan(values)
         filled = np.where(there, values, self.encoder.neutral)
-        coordinates = np.where(there, self.encoder.coordinates(filled, self.grid, inside), np.nan)
+        found = self.encoder.coordinates(filled, self.grid, inside)
+        if self.atoms is not None:
+            is_single = self.encoder.is_single[self.encoder.codes(filled)]
+            found = np.where(is_single, found, self.atoms.coordinates(filled, inside))
+        coordinates = np.where(there, found, np.nan)
         return np.where(there, np.floor(np.where(there, coordinates, 0.0)), codes).astype(np.int64), coordinates
 
     def from_places(self, codes: np.ndarray, coordinates: np.ndarray) -> pd.Series:
@@ -178,7 +196,7 @@ class NumberColumn(ColumnCodec):
         is_missing = (codes == self.encoder.size) & self.missing
         inside = np.where(is_missing | np.isnan(coordinates), 0.0, coordinates)
         code = np.clip(np.floor(inside), 0, self.encoder.size - 1).astype(np.int64)
-        values = self._on_grid(code, self.encoder.at(code, inside - code))
+        values = self._inside(code, inside - code)
         return from_numbers(np.where(is_missing, np.nan, values), self.field)
 
     def state(self) -> dict[str, Any]:
@@ -189,6 +207,7 @@ class NumberColumn(ColumnCodec):
             "missing": self.missing,
             "limits": None if self.limits is None else list(self.limits),
             "grid": self.grid.state(),
+            "atoms": None if self.atoms is None else self.atoms.state(),
         }
 
     @classmethod
@@ -202,4 +221,6 @@ class NumberColumn(ColumnCodec):
         if limits is not None:
             low, high = all_numbers(limits)
             limits = (low, high)
-        return cls(field, encoder, spikes, state["missing"], limits, Grid.from_state(state["grid"]))
+        atoms = state.get("atoms")  # not in checkpoints of before
+        repeated = None if atoms is None else Atoms.from_state(atoms)
+        return cls(field, encoder, spikes, state["missing"], limits, Grid.from_state(state["grid"]), repeated)
