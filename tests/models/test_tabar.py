@@ -3,11 +3,18 @@
 import functools
 import itertools
 
+import lightning as L
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
+from datakiln.callbacks.ema import Ema
+from datakiln.codecs.tables.bins import Bins
+from datakiln.codecs.tables.table import TableCodec
+from datakiln.data.base import Provenance
+from datakiln.data.tables.sources import RawTable
+from datakiln.data.tables.tables import TableData
 from datakiln.errors import UserError
 from datakiln.models.autoregressive.tabar import TabAR, one_cycle
 from datakiln.models.statistical.bootstrap import Bootstrap
@@ -335,3 +342,64 @@ def test_two_numbers_of_a_small_table_go_together():
     made = data.codec.decode(model.sample(2000), np.random.default_rng(0))
     assert np.corrcoef(a, frame["b"])[0, 1] > 0.85
     assert made["a"].corr(made["b"]) > 0.5 and abs(made["a"].corr(made["c"])) < 0.15
+
+
+def expected_shares(model: TabAR, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of codes of numbers and categories: how often found among rows, how often expected."""
+    codes, _ = model.codes.read(x)
+    found, expected = model._ancestral().shares(codes - model.codes.first, model.codes.places(x))
+    return found[0] / len(x), expected[0] / len(x)
+
+
+def rates(n: int = 1500) -> pd.DataFrame:
+    """Numbers and categories that hang on each other."""
+    rng = np.random.default_rng(0)
+    size = rng.normal(size=n)
+    kind = np.array(list("abcdefgh"))[np.clip((size * 2 + rng.normal(size=n) + 4).astype(int), 0, 7)]
+    return pd.DataFrame({"size": size, "price": np.exp(size) + rng.gamma(2, size=n), "kind": kind})
+
+
+def test_codes_are_expected_as_often_as_the_training_rows_have_them(monkeypatch):
+    """Of averaged weights, trained with dropout; the checkpoint has what validation saw."""
+    gaps = {}
+    calibrate = TabAR.calibrate
+    for is_asked in (True, False):
+        monkeypatch.setattr(TabAR, "calibrate", calibrate if is_asked else lambda *_: None)
+        data = TableData(
+            lambda _: RawTable(rates(), None, Provenance("generated", "test", "")),
+            TableCodec(Bins, compact=True, places=True), batch_size=64, relations="none",
+        )  # fmt: skip
+        data.setup("fit")
+        torch.manual_seed(0)
+        model, ema = TabAR(data.spec, dropout=0.4, optimizer=functools.partial(torch.optim.AdamW, lr=8e-3)), Ema(0.99)
+        L.Trainer(
+            max_epochs=10, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            num_sanity_val_steps=0, callbacks=[ema],
+        ).fit(model, datamodule=data)  # fmt: skip
+        raw = model.net.bias.clone()
+        model.net.load_state_dict(ema.average)
+        found, expected = expected_shares(model.eval(), data.tensors["train"][0])
+        assert expected.sum().item() < len(model.codes) + 1e-3  # the rest is of components
+        gaps[is_asked] = float((found - expected).abs().sum())
+        assert not torch.equal(raw, model.net.bias)
+    assert gaps[True] < 0.6 * gaps[False]
+
+
+@torch.no_grad()
+def test_expected_shares_are_those_of_probabilities(strange):
+    """Against sums over all rows, each row given up to the column."""
+    x = strange.sample(500)
+    found, expected = expected_shares(strange, x)
+    codes, _ = strange.codes.read(x)
+    assert torch.allclose(found, torch.bincount(codes.flatten(), minlength=strange.codes.total) / 500)
+    by_hand = torch.zeros(strange.codes.total)
+    order = strange.rank.argsort().tolist()
+    for place, j in enumerate(order):
+        for code in range(strange.codes.sizes[j]):
+            rows = x.clone()
+            rows[:, order[place + 1 :]] = torch.nan
+            before = rows.clone()
+            before[:, j], rows[:, j] = torch.nan, code
+            share = (strange.log_prob(rows) - strange.log_prob(before)).exp().mean()
+            by_hand[int(strange.codes.first[j]) + code] = share
+    assert torch.allclose(expected, by_hand, atol=1e-4)

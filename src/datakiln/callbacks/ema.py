@@ -74,7 +74,8 @@ class Ema(L.Callback):
             self._swap.__enter__()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Back to the raw weights."""
+        """Back to the raw weights; what a model has made of its average to validate it stays with the average."""
+        _copy(_weights(pl_module), self.average)
         self._swap.__exit__(None, None, None)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -205,6 +205,47 @@ class Ancestral:
                 prefixes.add(j, codes[:, j], coordinates, everywhere)
         return total
 
+    @torch.no_grad()
+    def shares(self, codes: Tensor, coordinates: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """How often outcomes are, and how often the network expects them, over whole rows (n, C) and (n, N).
+
+        The outcomes are codes and components of numbers: sums over the rows of their probabilities with the row's own
+        cell known and without, each a pair of (T,) and (N, R). Where biases are as likely as can be, the two agree.
+        """
+        net, numbers = self.net, self.net.numbers
+        components = numbers.bias.shape[1] // 3
+        found, expected = (
+            (numbers.bias.new_zeros(net.codes.total), numbers.bias.new_zeros(len(numbers), components))
+            for _ in range(2)
+        )
+        prefixes = Prefixes(net, len(codes), self.precision, self.temperature)
+        known = Known(net, codes, coordinates, torch.zeros_like(codes, dtype=torch.bool))
+        everywhere = torch.ones(len(codes), dtype=torch.bool, device=codes.device)
+        for j in self.order:
+            part, size = net.codes.part(j), net.codes.sizes[j]
+            for told in prefixes.told(j, known):
+                log_share, place = self._shares(told, j, known)
+                cells = codes[told.rows, j]
+                if place is None:
+                    rows = torch.bincount(told.at, minlength=len(log_share)).to(log_share.dtype)
+                    expected[0][part] += rows @ log_share.exp()
+                    found[0][part] += torch.bincount(cells, minlength=size)
+                    continue
+                number, (location, scale) = numbers.place[j], place
+                share = log_share.exp().sum(dim=0)
+                expected[0][part] += share[:size]
+                expected[1][number] += share[size:]
+                dense = numbers.log_densities(coordinates[told.rows, number], location, scale, number)
+                dense = dense.masked_fill((cells >= int(numbers.last[number]))[:, None], -math.inf)
+                plain = log_share.gather(1, cells[:, None])
+                likely = torch.cat([plain, log_share[:, size:] + dense], dim=1).softmax(dim=1)
+                found[0][part] = found[0][part].index_add(0, cells, likely[:, 0])
+                found[1][number] += likely[:, 1:].sum(dim=0)
+            known.add(j)
+            if j != self.order[-1]:
+                prefixes.add(j, codes[:, j], coordinates, everywhere)
+        return found, expected
+
     def draw(self, codes: Tensor, coordinates: Tensor, known: Tensor, even: bool, base: Tensor | None = None) -> Tensor:
         """Fills the cells of codes (n, C) that are not known (n, C); the known ones count from the start.
 

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from datakiln import processes
@@ -47,6 +48,9 @@ LEVELS = (12, 64)  # least and most vectors that the codes of a number share, on
 LEVEL_ROWS = 500  # so many rows, but for those
 OWN = 0.02  # that hold this share of its rows each
 ROWS = 4096  # rows whose likelihood is worked out at once
+SCALINGS = 12  # times, at most, that biases are set anew in the course of training
+CALIBRATED = 2**15  # training rows, at most, that they are set by
+FEW = 2.0  # rows that every code is credited with, in what is found and what is expected
 
 
 class TabAR(LikelihoodModel):
@@ -110,6 +114,7 @@ class TabAR(LikelihoodModel):
         self.net = Network(self.codes, width, blocks, hidden or width * 4 // 3, dropout, slow, hinted=True)
         self.register_buffer("rank", torch.arange(len(self.codes)))
         self.register_buffer("counted", torch.zeros((), dtype=torch.long))
+        self._rows = torch.zeros(0, 0)
 
     def averaged(self) -> nn.Module:
         """The network."""
@@ -137,11 +142,38 @@ class TabAR(LikelihoodModel):
             self.trainer.fit_loop.max_epochs = max(self.trainer.max_epochs, needed)
         if int(self.counted) == 0:
             self._count(loader)
+        self._rows = self._some(loader)
         numbers = self.net.numbers
         for unused in (numbers.heads, numbers.bias):  # where no number lies close to another
             unused.requires_grad_(numbers.has_components)
         if numbers.hints is not None:
             numbers.hints.requires_grad_(numbers.has_references())
+
+    def on_validation_start(self) -> None:
+        """Sets the biases anew, now and then."""
+        if self.trainer.state.fn == TrainerFn.FITTING and len(self._rows):
+            epochs, epoch = max(self.trainer.max_epochs or 0, 1), self.trainer.current_epoch
+            is_new = epoch * SCALINGS // epochs != (epoch - 1) * SCALINGS // epochs
+            if is_new or epoch & (epoch - 1) == 0:  # where a budget ends training, how many there will be is not known
+                self.calibrate(self._rows)
+
+    @torch.no_grad()
+    def calibrate(self, x: Tensor) -> None:
+        """Biases of codes and components that make rows (B, D) likelier: one round of iterative scaling.
+
+        Weights that are averages, of a network that was trained with dropout, do not give each code its share of the
+        training rows. A bias moves by the log of how often its outcome is over how often it is expected (Darroch and
+        Ratcliff, 1972, https://doi.org/10.1214/aoms/1177692379); what is set stays in the average, so that with each
+        round the two come nearer.
+        """
+        codes, known = self.codes.read(x)
+        whole = known.all(dim=1)
+        codes, coordinates = (codes - self.codes.first)[whole], self.codes.places(x)[whole]
+        with self.evaluating():
+            found, expected = self._ancestral().shares(codes, coordinates)
+        steps = [((f + FEW) / (e + FEW)).log().clamp(-1.0, 1.0) for f, e in zip(found, expected, strict=True)]
+        self.net.bias.add_(steps[0])
+        self.net.numbers.bias[:, : steps[1].shape[1]].add_(steps[1])
 
     def chosen_options(self) -> dict[str, Any]:
         """A fit of known length is no longer than that."""
@@ -150,6 +182,15 @@ class TabAR(LikelihoodModel):
     def lengths(self) -> dict[str, Any]:
         """No more epochs for few updates."""
         return {"min_updates": 0}
+
+    def _some(self, loader: Iterable[Batch]) -> Tensor:
+        """Training rows that biases are set by."""
+        kept: list[Tensor] = []
+        for batch in loader:
+            kept.append(batch.x.to(self.device))
+            if sum(map(len, kept)) >= CALIBRATED:
+                break
+        return torch.cat(kept)[:CALIBRATED]
 
     @torch.no_grad()
     def _count(self, loader: Iterable[Batch]) -> None:
