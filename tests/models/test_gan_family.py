@@ -188,7 +188,7 @@ class TestSGAN:
     def test_losses_are_those_of_one_more_class(self):
         torch.manual_seed(0)
         model = sgan.SGAN(SPEC, hidden=(16,), beside=False).eval()  # without noise
-        model.detached_fakes = lambda z, y: batch(8).x.flip(0) * 0.5
+        model.detached_fakes = lambda z: batch(8).x.flip(0) * 0.5
         found = model.critic_losses(batch(8))
         given, fakes = model.critic(batch(8).x), model.critic(batch(8).x.flip(0) * 0.5)
 
@@ -251,6 +251,24 @@ class TestSGAN:
         assert len(seen) == 3
         for out in seen:
             assert out.mean(dim=0).abs().max() < 1e-4 and (out.std(dim=0) - 1).abs().max() < 1e-3
+
+    def test_hidden_layers_learn_directions_alone(self):
+        torch.manual_seed(0)
+        model = sgan.SGAN(SPEC, hidden=(16, 12), generator_hidden=(8,))
+        layers = [net.layers[at] for net in (model.critic, model.unaided) for at in (2, 5)]
+        last = model.critic.classify[1]
+        before = {layer: layer.weight.detach().clone() for layer in (*layers, last)}
+        optimizer, other = ADAM(model.critic_parameters()), ADAM(model.generator_parameters())
+        for _ in range(5):
+            with model._resting(optimizer, other):
+                pass  # a turn of the generator gives back gradients only to what had them
+            optimizer.zero_grad()
+            model.critic_losses(batch(8))["loss"].backward()
+            optimizer.step()
+        for layer, old in before.items():
+            assert (F.cosine_similarity(layer.weight, old, dim=1) < 1 - 1e-6).any()
+            kept = torch.allclose(layer.weight.norm(dim=1), old.norm(dim=1), rtol=1e-5)
+            assert kept == (layer is not last)
 
     def test_needs_classes(self):
         with pytest.raises(UserError, match="needs pictures with some"):

@@ -89,6 +89,27 @@ class Sigmoid:
         return self.start + (self.stop - self.start) * rise
 
 
+@dataclass(frozen=True)
+class Falling:
+    """The share of a learning rate after so many epochs, for `LambdaLR`: 1, and in a line to 0 over the last of them.
+
+    Arguments:
+        epochs: Of training.
+        share: Of the epochs, over which it falls.
+    """
+
+    epochs: int
+    share: float = 1 / 3
+
+    def __post_init__(self) -> None:
+        """Refuses a share that is none."""
+        _check_share(self.share)
+
+    def __call__(self, epoch: int) -> float:
+        """Value after this many epochs, which is 0 only behind the last one."""
+        return min(1.0, max(self.epochs - epoch, 0) / (self.share * self.epochs))
+
+
 def _check_share(share: float) -> None:
     if not 0.0 < share <= 1.0:
         raise ValueError(f"share={share} must lie in (0, 1]")

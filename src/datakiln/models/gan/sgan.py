@@ -14,12 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import weight_norm
 
 from datakiln.errors import UserError
 from datakiln.models.gan.pictures import ImageGAN
-from datakiln.nets.conv import SLOPE, Verdict
+from datakiln.nets.conv import Verdict
 from datakiln.nets.dense import DenseGenerator
+from datakiln.nets.linear import Linear
 from datakiln.nets.losses import NonSaturating
 from datakiln.spec import Batch, DataSpec
 
@@ -87,7 +89,7 @@ class SGAN(ImageGAN):
     def critic_parameters(self) -> list[nn.Parameter]:
         """Those of the net beside it as well, whose loss shares nothing with the critic's."""
         beside = [] if self.unaided is None else list(self.unaided.parameters())
-        return [*super().critic_parameters(), *beside]
+        return [*super().critic_parameters(), *(parameter for parameter in beside if parameter.requires_grad)]
 
     def on_train_start(self) -> None:
         """Finds the labelled pictures, where some are not; lets the data decide where layers begin."""
@@ -106,21 +108,28 @@ class SGAN(ImageGAN):
 
     def critic_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Half the cross-entropies of telling real from generated (the paper's code), and those of the classes."""
-        figures = super().critic_losses(Batch(batch.x))
-        loss = self.unlabelled * 0.5 * figures.pop("loss")
         told = self._labelled(batch)
+        real, fake = self.augment(batch.x), self.augment(self.detached_fakes(self.latents(len(batch.x))))
+        parts = [real, fake] if told is None else [real, fake, told.x]
+        verdict, n = self.critic(torch.cat(parts)), len(real)
+        scores = verdict.score[:n], verdict.score[n : 2 * n]
+        penalties = self.penalties(real, fake, None) if self.is_penalty_due else {}
+        figures = {**self._judged(*scores), **penalties}
+        loss = self.unlabelled * 0.5 * (self.loss.critic(*scores) + sum(self.lazy * one for one in penalties.values()))
         if told is not None and told.y is not None:
-            of_classes = class_loss(self.critic(told.x).logits, told.y)
-            loss, figures["class_loss"] = loss + of_classes, of_classes
+            figures["class_loss"] = class_loss(verdict.rows(slice(2 * n, None)).logits, told.y)
+            loss = loss + figures["class_loss"]
             if self.unaided is not None:
                 loss = loss + class_loss(self.unaided(told.x).logits, told.y)
         return {"loss": loss, **figures}
 
     def generator_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Squared distance between the mean features of real and of generated pictures (section 3.1)."""
-        fake = self.critic(self.augment(self.generator(self.latents(len(batch.x))))).told.float()
-        with torch.no_grad():
-            real = self.critic(self.augment(batch.x)).told.float()
+        made = self.augment(self.generator(self.latents(len(batch.x))))
+        with parametrize.cached():  # the critic's weights rest: both passes share them
+            fake = self.critic(made).told.float()
+            with torch.no_grad():
+                real = self.critic(self.augment(batch.x)).told.float()
         return {"loss": (real.mean(dim=0) - fake.mean(dim=0)).square().mean()}
 
     def _labelled(self, batch: Batch) -> Batch | None:
@@ -173,6 +182,9 @@ class Noise(nn.Module):
 class NoisyCritic(nn.Module):
     """Pictures to logits of the classes; the score is log Z, and `told` the features before the logits.
 
+    Weights of the hidden layers keep the lengths that they begin with, as in the paper's code: only their directions
+    and biases are learnt.
+
     Arguments:
         shape: (C, H, W) of a picture.
         hidden: Widths of the layers.
@@ -185,9 +197,12 @@ class NoisyCritic(nn.Module):
         layers: list[nn.Module] = [nn.Flatten()]
         inputs = math.prod(shape)
         for i, width in enumerate(hidden):
-            layers += [Noise(NOISE if i else NOISE_IN), _normed(inputs, width), nn.LeakyReLU(SLOPE)]
+            layers += [Noise(NOISE if i else NOISE_IN), _normed(inputs, width), nn.ReLU()]
             inputs = width
         self.layers = nn.Sequential(*layers)
+        for layer in layers:
+            if isinstance(layer, nn.Linear):
+                _length(layer).requires_grad_(False)
         self.classify = nn.Sequential(Noise(NOISE), _normed(inputs, classes))
 
     @torch.no_grad()
@@ -200,7 +215,7 @@ class NoisyCritic(nn.Module):
             if isinstance(layer, nn.Linear):
                 values = layer(x)
                 spread = values.std(dim=0).clamp(min=EPS)
-                layer.parametrizations.weight.original0.div_(spread[:, None])  # type: ignore[union-attr, operator, index]
+                _length(layer).div_(spread[:, None])
                 layer.bias.sub_(values.mean(dim=0)).div_(spread)
             x = layer(x)
 
@@ -213,7 +228,12 @@ class NoisyCritic(nn.Module):
 
 def _normed(inputs: int, outputs: int) -> nn.Module:
     """A layer whose weights are a direction times a length (Salimans and Kingma, 2016)."""
-    layer = nn.Linear(inputs, outputs)
-    nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+    layer = Linear(inputs, outputs)
+    nn.init.kaiming_normal_(layer.weight)
     nn.init.zeros_(layer.bias)
     return weight_norm(layer)
+
+
+def _length(layer: nn.Linear) -> nn.Parameter:
+    """The lengths of a layer's weights, (outputs, 1)."""
+    return layer.parametrizations.weight.original0  # type: ignore[union-attr, return-value]
