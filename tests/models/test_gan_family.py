@@ -29,7 +29,7 @@ CLASSES = tuple("0123456789")
 SPEC = DataSpec("image", (1, 8, 8), classes=CLASSES, class_shares=(0.1,) * 10, size=100)
 SMALL = {
     "r3gan": functools.partial(r3gan.R3GAN, latent_dim=6, width=8),
-    "infogan": functools.partial(infogan.InfoGAN, latent_dim=6, width=4),
+    "infogan": functools.partial(infogan.InfoGAN, latent_dim=6, width=4, hidden=8),
     "sgan": functools.partial(sgan.SGAN, latent_dim=6, hidden=(16, 8), generator_hidden=(8,), labelled_batch=7),
     "biggan": functools.partial(biggan.BigGAN, latent_dim=12, width=4, embedding=3),
     "stylegan2": functools.partial(stylegan2.StyleGAN2, latent_dim=6, width=4, path_lazy=2, r1=1.0, lazy=2),
@@ -120,7 +120,7 @@ class TestR3GAN:
 class TestInfoGAN:
     def model(self, **options):
         torch.manual_seed(0)
-        return infogan.InfoGAN(SPEC, latent_dim=4, width=4, **options)
+        return infogan.InfoGAN(SPEC, latent_dim=4, width=4, hidden=8, **options)
 
     def test_a_perfect_reader_knows_all_of_the_code_and_a_blind_one_nothing(self):
         model = self.model(continuous=0)
@@ -157,6 +157,17 @@ class TestInfoGAN:
         moved = z.clone()
         moved[:, 4:14] *= 3.0  # the largest stays the largest
         assert torch.equal(model.decode(z[:4]), model.decode(moved[:4]))
+
+    def test_a_hidden_layer_stands_between_latents_and_maps_and_one_before_all_readings(self):
+        model = self.model().eval()
+        first, (a, b) = model.generator.input, torch.randn(2, 1, 16)
+        assert first(a).shape == (1, 4 * 4 * 4)
+        assert not torch.allclose(first(a + b) + first(0 * a), first(a) + first(b), rtol=1e-2), "no sum of templates"
+        seen = []
+        for layer in (model.critic.head.score, model.critic.reader[0]):
+            layer.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        model.critic(batch(3).x)
+        assert seen[0].shape == (3, 8) and torch.equal(*seen)
 
     def test_matching_is_the_best_there_is(self):
         assert infogan.matched_accuracy(torch.eye(10)[torch.randperm(10)] * 7) == 1.0

@@ -73,7 +73,7 @@ class ConvGenerator(nn.Module):
         self.base, count = doublings(shape[1])
         maps = [*channels(width, count), shape[0]]
         self.classes = classes
-        self.input = nn.Linear(latent_dim + classes, maps[0] * self.base**2, bias=False)
+        self.input: nn.Module = nn.Linear(latent_dim + classes, maps[0] * self.base**2, bias=False)
         layers: list[nn.Module] = [nn.BatchNorm2d(maps[0]), nn.ReLU(inplace=True)]
         for i in range(count):
             is_last = i == count - 1

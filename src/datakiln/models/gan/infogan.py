@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from datakiln import processes
 from datakiln.models.gan.pictures import ImageGAN
-from datakiln.nets.conv import SLOPE, ConvCritic, ConvGenerator, Verdict, small_normal
+from datakiln.nets.conv import SLOPE, ConvCritic, ConvGenerator, CriticHead, Verdict, small_normal
+from datakiln.nets.linear import Linear
 from datakiln.nets.losses import NonSaturating
 from datakiln.spec import Batch, DataSpec
 
@@ -34,6 +35,9 @@ class InfoGAN(ImageGAN):
         codes: Sizes of the categorical codes.
         continuous: Number of continuous codes.
         width: Channels of the largest map of either net.
+        hidden: Units of the layer between maps and latents in the generator, and between maps and what is told of them
+            in the critic (appendix C.1). Without them a code stands for where strokes are, not for which digit they
+            make.
         information: Weight of the bound of the categorical codes (lambda in eq. 6).
         slope: The same of the continuous codes.
         **options: See `ImageGAN`.
@@ -53,6 +57,7 @@ class InfoGAN(ImageGAN):
         codes: Sequence[int] = (10,),
         continuous: int = 2,
         width: int = 64,
+        hidden: int = 1024,
         information: float = 1.0,
         slope: float = 0.1,
         **options: Any,  # noqa: ANN401
@@ -64,8 +69,8 @@ class InfoGAN(ImageGAN):
         self.codes, self.continuous = tuple(codes), continuous
         self.free = latent_dim
         total = latent_dim + sum(codes) + continuous
-        generator = CodeGenerator(spec.shape, latent_dim, self.codes, continuous, width)
-        critic = ReadingCritic(spec.shape, width, sum(codes), continuous)
+        generator = CodeGenerator(spec.shape, latent_dim, self.codes, continuous, width, hidden)
+        critic = ReadingCritic(spec.shape, width, hidden, sum(codes), continuous)
         super().__init__(spec, generator, critic, NonSaturating(), total, "none", **options)
         self.information, self.slope = information, slope
         self.seen: dict[str, Tensor] = {}  # how often which code met which label, by stage
@@ -129,7 +134,7 @@ def matched_accuracy(counts: Tensor) -> float:
 
 
 class CodeGenerator(ConvGenerator):
-    """`ConvGenerator` of latents of which the last are codes.
+    """`ConvGenerator` of latents of which the last are codes, with a hidden layer before its first map.
 
     Arguments:
         shape: (C, H, W) of a picture.
@@ -137,12 +142,16 @@ class CodeGenerator(ConvGenerator):
         codes: Sizes of the categorical codes.
         continuous: Number of continuous codes.
         width: Channels of the last map before the picture.
+        hidden: Units of the hidden layer.
     """
 
-    def __init__(self, shape: tuple[int, ...], free: int, codes: tuple[int, ...], continuous: int, width: int) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], free: int, codes: tuple[int, ...], continuous: int, width: int, hidden: int
+    ) -> None:
         """See the class."""
-        super().__init__(shape, free + sum(codes) + continuous, width)
+        super().__init__(shape, hidden, width)
         self.parts = (free, *codes, continuous)
+        self.input = nn.Sequential(*_hidden(sum(self.parts), hidden, nn.ReLU()), self.input)
 
     def code(self, z: Tensor) -> Tensor:
         """Latents with their codes in place, the same shape: one-hot, and even on [-1, 1]."""
@@ -161,22 +170,28 @@ class ReadingCritic(ConvCritic):
     Arguments:
         shape: (C, H, W) of a picture.
         width: Channels of the first map.
+        hidden: Units of the layer behind the maps, by which it judges and reads.
         categories: Values of all categorical codes together.
         continuous: Number of continuous codes.
     """
 
-    def __init__(self, shape: tuple[int, ...], width: int, categories: int, continuous: int) -> None:
+    def __init__(self, shape: tuple[int, ...], width: int, hidden: int, categories: int, continuous: int) -> None:
         """See the class."""
         super().__init__(shape, width, "batch")
-        self.reader = nn.Sequential(
-            nn.Linear(self.head.score.in_features, READER, bias=False),
-            nn.BatchNorm1d(READER),
-            nn.LeakyReLU(SLOPE),
-            nn.Linear(READER, categories + 2 * continuous),
-        )
-        self.reader.apply(small_normal)
+        self.layers.extend(_hidden(self.head.score.in_features, hidden, nn.LeakyReLU(SLOPE)))
+        self.head = CriticHead(hidden, 0, "none")
+        readings = nn.Linear(READER, categories + 2 * continuous)
+        self.reader = nn.Sequential(*_hidden(hidden, READER, nn.LeakyReLU(SLOPE)), readings)
+        self.apply(small_normal)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Verdict:
         """Pictures, shape (B, C, H, W), to a verdict."""
         features = self.layers(x.contiguous(memory_format=self.memory_format))
         return Verdict(self.head(features, None).score, told=self.reader(features))
+
+
+def _hidden(inputs: int, outputs: int, rectifier: nn.Module) -> list[nn.Module]:
+    """A fully connected layer with BatchNorm and its rectifier."""
+    layer = Linear(inputs, outputs, bias=False)
+    small_normal(layer)
+    return [layer, nn.BatchNorm1d(outputs), rectifier]
