@@ -168,11 +168,18 @@ MEANINGS = {
     # series
     "series/marginals": "How far the values of single columns are from the real ones, at any step: 0 means the same.",
     "series/changes": "How far changes from one step to the next are from the real ones: 0 means the same.",
+    "series/marginals_by_step": "How far the values at each step of a window are from the real ones at that step, on "
+    "average over steps: 0 means the same. It sees a drift that all steps together do not.",
     "series/autocorrelation": "How differently a column goes with its own past than in reality, over several lags.",
     "series/correlation": "How differently two columns go together than in reality, at the same step.",
     "series/lagged_correlation": "How differently a column goes with another one a step before than in reality.",
+    "series/cross_correlation": "How differently two columns go together than in reality, one of them up to half a "
+    "window later: 0 means the same.",
     "series/spectrum": "How differently slow and fast movements share the variation, as powers of ten.",
-    "series/clustering": "Whether calm and wild times last as long as in reality: 0 means the same.",
+    "series/clustering": "Whether calm and wild times last as long as in reality: how differently the size of changes "
+    "goes with its own past, 0 means the same.",
+    "series/tails": "How differently the largest changes thin out, whatever their scale: 0 means the same. Heavy tails "
+    "and Gaussian ones are 0.1 to 0.3 apart.",
     "series/lengths": "How far the lengths of sequences are from the real ones: 0 means the same.",
     "series/coverage": "Share of unseen windows that have a synthetic one nearby; low where kinds of them are missing.",
     "series/discriminative": "How much more often than by chance a small recurrent net tells synthetic windows from "

@@ -6,10 +6,16 @@ import numpy as np
 
 from datakiln.metrics.base import Figure, MetricError, metric, worst_first
 from datakiln.metrics.series.sets import Floats, SeriesSets, spread
+from datakiln.wording import counted
 
 TINY = 1e-9
+LEAST_STEPS = 3  # of a window whose changes follow each other
 NEAREST = 500  # windows whose nearest ones are looked for
 NEIGHBOURS = 5  # how far a real window reaches, see `coverage`
+STEPS = 32  # of a window whose marginals are compared one by one, evenly spread
+LAGS = 12  # of correlations of columns, from 1 to half a window in even ratios
+TAIL = 0.05  # share of the changes that count as its lower, and as its upper tail
+LEAST_TAIL = 20  # changes that a tail index is told from
 
 
 @metric("series/marginals", "series/changes", evenly=True)
@@ -18,7 +24,7 @@ def marginals(data: SeriesSets) -> list[Figure]:
     found = []
     for name, change in (("series/marginals", lambda x: x), ("series/changes", lambda x: np.diff(x, axis=1))):
         real, made = change(data.train), change(data.synthetic)
-        parts = {c: _distance(real[..., j].ravel(), made[..., j].ravel()) for j, c in enumerate(data.names)}
+        parts = {c: distance(real[..., j].ravel(), made[..., j].ravel()) for j, c in enumerate(data.names)}
         value = float(np.mean(list(parts.values())))
         found.append(Figure(name, value, "lower", detail=worst_first(parts, "lower"), n=len(data.synthetic)))
     return found
@@ -42,21 +48,44 @@ def autocorrelation(data: SeriesSets) -> list[Figure]:
     ]
 
 
-@metric("series/correlation", "series/lagged_correlation", evenly=True)
+@metric("series/marginals_by_step", decides=False, evenly=True)
+def marginals_by_step(data: SeriesSets) -> list[Figure]:
+    """Kolmogorov-Smirnov distance of each column's values at each step of a window, mean over steps and columns.
+
+    Of windows cut anywhere from one series all steps are alike; where a sequence begins, its first are not.
+    """
+    at = np.unique(np.linspace(0, data.train.shape[1] - 1, STEPS).round().astype(int))
+    real, made = data.train[:, at], data.synthetic[:, at]
+    gaps = np.array([[distance(real[:, t, j], made[:, t, j]) for j in range(len(data.names))] for t in range(len(at))])
+    parts = dict(zip(data.names, gaps.mean(axis=0).tolist(), strict=True))
+    worst = int(gaps.mean(axis=1).argmax())
+    note = f"most at step {at[worst] + 1} of {data.train.shape[1]}, {gaps[worst].mean():.3g}"
+    value = float(gaps.mean())
+    detail = worst_first(parts, "lower")
+    return [Figure("series/marginals_by_step", value, "lower", detail=detail, n=len(data.synthetic), note=note)]
+
+
+@metric("series/correlation", "series/lagged_correlation", "series/cross_correlation", evenly=True)
 def correlation(data: SeriesSets) -> list[Figure]:
-    """Mean absolute difference of correlations of pairs of columns, at the same step and one step apart.
+    """Mean absolute difference of correlations of pairs of columns: at the same step, one step apart, at all lags.
 
     The first is Liao et al.'s correlational score (2020) as a mean over pairs, which published tables sum up and
-    divide by ten.
+    divide by ten. The last is the cross-correlation function of either column of a pair with the other one up to half
+    a window later, in parts by lag.
+
+    Raises:
+        MetricError: There is a single column.
     """
     if len(data.names) < 2:
         raise MetricError("a single column is correlated with none")
-    found = []
-    for name, lag in (("series/correlation", 0), ("series/lagged_correlation", 1)):
-        real, made = _correlations(data.train, lag), _correlations(data.synthetic, lag)
-        gap = np.abs(real - made)[~np.eye(len(real), dtype=bool)]
-        found.append(Figure(name, float(gap.mean()), "lower", high=2.0, n=len(data.synthetic)))
-    return found
+    lags = spread_lags(data.train.shape[1])
+    gaps = {lag: _correlation_gap(data, lag) for lag in dict.fromkeys([0, 1, *lags])}
+    found = {"series/correlation": gaps[0], "series/lagged_correlation": gaps[1]}
+    figures = [Figure(name, gap, "lower", high=2.0, n=len(data.synthetic)) for name, gap in found.items()]
+    detail = worst_first({f"lag {lag}": gaps[lag] for lag in lags}, "lower")
+    value = float(np.mean(list(detail.values())))
+    name = "series/cross_correlation"
+    return [*figures, Figure(name, value, "lower", high=2.0, detail=detail, n=len(data.synthetic))]
 
 
 @metric("series/spectrum", evenly=True)
@@ -72,15 +101,46 @@ def spectrum(data: SeriesSets) -> list[Figure]:
 
 @metric("series/clustering", evenly=True)
 def clustering(data: SeriesSets) -> list[Figure]:
-    """Difference of the autocorrelation, one step apart, of the size of changes: whether calm and wild times last."""
+    """Mean absolute difference of autocorrelations of the absolute changes: whether calm and wild times last.
+
+    Volatility clustering (Cont, 2001, https://doi.org/10.1080/713665670, section 2), over all lags up to half a window.
+
+    Raises:
+        MetricError: Windows of two steps have a single change.
+    """
+    if data.train.shape[1] < LEAST_STEPS:
+        raise MetricError(f"windows of {data.train.shape[1]} steps have a single change")
+    real, made = (autocorrelations(np.abs(np.diff(part, axis=1))) for part in (data.train, data.synthetic))
+    gaps = np.abs(real - made).mean(axis=0)
+    parts = worst_first(dict(zip(data.names, gaps.tolist(), strict=True)), "lower")
+    return [Figure("series/clustering", float(gaps.mean()), "lower", high=2.0, detail=parts, n=len(data.synthetic))]
+
+
+@metric("series/tails", evenly=True)
+def tails(data: SeriesSets) -> list[Figure]:
+    """Mean absolute difference of the extreme value indices of changes, of the lower and of the upper tail.
+
+    1 / alpha by Hill's estimator (1975, https://doi.org/10.1214/aos/1176343247) on the outermost twentieth of changes
+    about their median: 0.5 where the chance of a change beyond x falls as x^-2, 0.32 for Laplace's law, 0.21
+    for a normal one. A change of scale does not move it; synthetic changes that are nearly all the same have none: 0.
+
+    Raises:
+        MetricError: No column of real windows has changes on a scale that has tails.
+    """
     parts = {}
     for j, name in enumerate(data.names):
-        pair = [_lag_one(np.abs(np.diff(part[..., j], axis=1))) for part in (data.train, data.synthetic)]
-        parts[name] = abs(pair[0] - pair[1])
+        changes = [np.diff(part[..., j], axis=1).ravel() for part in (data.train, data.synthetic)]
+        pairs = [[tail_index(sign * (x - np.median(x))) for x in changes] for sign in (-1.0, 1.0)]
+        gaps = [abs(real - (0.0 if made is None else made)) for real, made in pairs if real is not None]
+        if gaps and not _is_switch(data.train[..., j]):
+            parts[name] = float(np.mean(gaps))
+    if not parts:
+        raise MetricError("no column has changes with tails: of fewer than twenty values, or the same at most steps")
     value = float(np.mean(list(parts.values())))
-    return [
-        Figure("series/clustering", value, "lower", high=2.0, detail=worst_first(parts, "lower"), n=len(data.synthetic))
-    ]
+    left = len(data.names) - len(parts)
+    note = f"{counted(left, 'column')} without tails left out" if left else ""
+    detail = worst_first(parts, "lower")
+    return [Figure("series/tails", value, "lower", high=None, detail=detail, n=len(data.synthetic), note=note)]
 
 
 @metric("series/lengths", decides=False)
@@ -88,10 +148,10 @@ def lengths(data: SeriesSets) -> list[Figure]:
     """Kolmogorov-Smirnov distance of the lengths of sequences."""
     if not data.lengths:
         raise MetricError("sequences are cut into windows, or there is a single one")
-    real, made = data.lengths["train"], data.lengths["test" if data.is_real else "synthetic"]
+    real, made = data.lengths["train"], data.lengths[data.part]
     if real.min() == real.max():
         raise MetricError("all sequences are of one length")
-    return [Figure("series/lengths", _distance(real.astype(float), made.astype(float)), "lower", n=len(made))]
+    return [Figure("series/lengths", distance(real.astype(float), made.astype(float)), "lower", n=len(made))]
 
 
 @metric("privacy/closer_to_train", "privacy/copies", decides=False)
@@ -155,7 +215,8 @@ def _nearest(made: Floats, real: Floats) -> Floats:
     return np.sqrt(((a - b[at]) ** 2).mean(axis=1))  # anew: the difference of squares loses digits
 
 
-def _distance(real: Floats, made: Floats) -> float:
+def distance(real: Floats, made: Floats) -> float:
+    """Kolmogorov-Smirnov distance of two samples (n,) and (m,)."""
     at = np.concatenate([real, made])
     r, s = np.sort(real), np.sort(made)
     gaps = np.searchsorted(r, at, side="right") / len(r) - np.searchsorted(s, at, side="right") / len(s)
@@ -170,9 +231,31 @@ def autocorrelations(x: Floats) -> Floats:
     return np.stack([(x[:, lag:] * x[:, :-lag]).mean(axis=(0, 1)) / power for lag in range(1, most + 1)])
 
 
-def _lag_one(x: Floats) -> float:
-    x = x - x.mean()
-    return float((x[:, 1:] * x[:, :-1]).mean() / ((x**2).mean() + TINY)) if x.shape[1] > 1 else 0.0
+def spread_lags(steps: int) -> list[int]:
+    """At most twelve lags from 1 to half a window, nearly in even ratios."""
+    most = max(steps // 2, 1)
+    return sorted({int(lag) for lag in np.geomspace(1, most, min(LAGS, most)).round()})
+
+
+def tail_index(x: Floats) -> float | None:
+    """Hill's 1 / alpha of the largest twentieth of some numbers; None where these are few or not above 0."""
+    k = int(TAIL * len(x))
+    if k < LEAST_TAIL:
+        return None
+    largest = np.partition(x, len(x) - k - 1)[len(x) - k - 1 :]
+    low, rest = largest[0], largest[1:]  # the smallest stands first, and is what the others lie beyond
+    return float(np.log(rest / low).mean()) if low > TINY * rest.max() else None
+
+
+def _is_switch(x: Floats) -> bool:
+    """Whether a column has too few values for its changes to have tails."""
+    return len(np.unique(x)) < LEAST_TAIL
+
+
+def _correlation_gap(data: SeriesSets, lag: int) -> float:
+    """Mean absolute difference of the correlations of different columns so many steps apart."""
+    real, made = _correlations(data.train, lag), _correlations(data.synthetic, lag)
+    return float(np.abs(real - made)[~np.eye(len(real), dtype=bool)].mean())
 
 
 def _correlations(x: Floats, lag: int) -> Floats:

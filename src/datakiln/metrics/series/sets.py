@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from datakiln.schema import Schema
 from datakiln.writings import numbers_of
 
 Floats = np.ndarray
+Part = Literal["synthetic", "test", "naive"]
 MOST_WINDOWS = 2000  # of each part
 MOST_CATEGORIES = 8  # of a column, the most frequent ones
 LEAST_WINDOWS = 8
@@ -34,6 +35,12 @@ class SeriesSets:
         seed: Seeds every judge.
         owners: Number of the entity of each window of "train" and "test"; empty where there is one long series.
         origins: Sequence and first row of each window by part, (n, 2); of a part without, each is a sequence.
+        choices: For each column of categories the places of its 0-or-1 columns among the C.
+        static: Data columns that hold for the whole of a sequence.
+        gaps: Time between rows that follow each other, by part as `lengths`, in seconds of dates; empty without times.
+        rules: Names of the rules that hold between the columns of real rows, found or declared, and which rows break
+            each of them, bool (N, rules): "train", "test", "synthetic", "naive"; None where nothing is known of rows.
+        stands: "naive" where windows of shuffled cells stand for the synthetic ones, as for floors.
         cache: Work that several metrics share.
     """
 
@@ -45,12 +52,22 @@ class SeriesSets:
     seed: int = 0
     owners: dict[str, Floats] = field(default_factory=dict)
     origins: dict[str, Floats] = field(default_factory=dict)
+    choices: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    static: tuple[str, ...] = ()
+    gaps: dict[str, Floats] = field(default_factory=dict)
+    rules: Callable[[], tuple[tuple[str, ...], dict[str, Floats]]] | None = None
+    stands: Part = "synthetic"
     cache: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def is_real(self) -> bool:
         """Whether unseen real windows stand for the synthetic ones, as for ceilings."""
         return self.synthetic is self.test
+
+    @property
+    def part(self) -> Part:
+        """Which rows stand for the synthetic ones, in what is kept by part."""
+        return "test" if self.is_real else self.stands
 
     def scaled(self) -> tuple[Floats, Floats, Floats]:
         """Train, test and synthetic windows, linear from the training range of each column to [0, 1]."""
@@ -71,32 +88,42 @@ def matrix(frame: pd.DataFrame, schema: Schema, left_out: Sequence[str | None], 
         left_out: Columns that are no part of a step.
         real: Training rows, which decide the columns.
     """
-    return np.stack([values for _, values in _columns(frame, schema, left_out, real)], axis=1)
+    return np.stack([values for _, _, values in _columns(frame, schema, left_out, real)], axis=1)
 
 
 def names_of(schema: Schema, left_out: Sequence[str | None], real: pd.DataFrame) -> tuple[str, ...]:
     """Names of the columns of `matrix`."""
-    return tuple(name for name, _ in _columns(real.head(1), schema, left_out, real))
+    return tuple(name for _, name, _ in _columns(real.head(1), schema, left_out, real))
+
+
+def choices_of(schema: Schema, left_out: Sequence[str | None], real: pd.DataFrame) -> dict[str, tuple[int, ...]]:
+    """For each column of categories its places among the columns of `matrix`."""
+    found: dict[str, list[int]] = {}
+    for at, (column, _, _) in enumerate(_columns(real.head(1), schema, left_out, real)):
+        if schema[column].is_choice:
+            found.setdefault(column, []).append(at)
+    return {name: tuple(places) for name, places in found.items()}
 
 
 def _columns(
     frame: pd.DataFrame, schema: Schema, left_out: Sequence[str | None], real: pd.DataFrame
-) -> list[tuple[str, Floats]]:
-    found = []
+) -> list[tuple[str, str, Floats]]:
+    """Data column, name and values of each column of `matrix`."""
+    found: list[tuple[str, str, Floats]] = []
     for f in schema.fields:
         if f.name in left_out:
             continue
         if f.is_numeric:
             known, values = numbers_of(real[f.name], f), numbers_of(frame[f.name], f)
             middle = float(np.nanmedian(known)) if not np.isnan(known).all() else 0.0
-            found.append((f.name, np.where(np.isnan(values), middle, values)))
+            found.append((f.name, f.name, np.where(np.isnan(values), middle, values)))
         elif f.is_choice:
             text = frame[f.name].astype(str)
             common = real[f.name].dropna().astype(str).value_counts().index[:MOST_CATEGORIES]
             common = common[1:] if len(common) == 2 else common
-            found += [(f"{f.name} is {value}", (text == value).to_numpy(float)) for value in common]
+            found += [(f.name, f"{f.name} is {value}", (text == value).to_numpy(float)) for value in common]
         if (f.is_numeric or f.is_choice) and real[f.name].isna().any():
-            found.append((f"{f.name} is missing", frame[f.name].isna().to_numpy(float)))
+            found.append((f.name, f"{f.name} is missing", frame[f.name].isna().to_numpy(float)))
     return found
 
 
@@ -148,7 +175,7 @@ def evaluate_series(
         no_floor: dict[str, str] = {}
         if traits(function).decides:
             own = {name: origin for name, origin in shown.origins.items() if name != "synthetic"}
-            naive, no_floor = _attempt(function, replace(shown, synthetic=shuffled(shown), origins=own))
+            naive, no_floor = _attempt(function, replace(shown, synthetic=shuffled(shown), origins=own, stands="naive"))
         seconds = time.perf_counter() - start
         results += [Result(name, None, why=f"not computed: {why}", seconds=seconds) for name, why in whys.items()]
         for name in found:
@@ -172,10 +199,12 @@ def evened(sets: SeriesSets) -> SeriesSets:
 
 
 def shuffled(sets: SeriesSets) -> Floats:
-    """Training windows whose cells are drawn from their column and step, each by itself."""
+    """Training windows whose cells are drawn from their column and step, each by itself; a category is one cell."""
     rng = np.random.default_rng(sets.seed)
     n, steps, columns = sets.train.shape
     at = rng.integers(0, n, (min(n, len(sets.synthetic)), steps, columns))
+    for places in sets.choices.values():
+        at[..., places] = at[..., places[:1]]
     return np.take_along_axis(sets.train, at, axis=0)
 
 
