@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from datakiln.codecs.series.series import Roles
+from datakiln.codecs.tables.values import to_numbers
 from datakiln.console import Console
 from datakiln.data.series.series import SeriesData
 from datakiln.metrics.series.fidelity import autocorrelations
-from datakiln.metrics.series.sets import Metric, SeriesSets, evaluate_series, matrix, names_of, origins, windows
+from datakiln.metrics.series.rules import Holds, broken_rules
+from datakiln.metrics.series.sets import (
+    Floats,
+    Metric,
+    SeriesSets,
+    choices_of,
+    evaluate_series,
+    matrix,
+    names_of,
+    origins,
+    windows,
+)
 from datakiln.plots.series import autocorrelation_plot, bands_plot, paths_plot
 from datakiln.plots.training import loss_curves
 from datakiln.proof.base import Proof, scores
@@ -24,7 +36,7 @@ from datakiln.proof.readings import series_reading
 from datakiln.results import Score
 from datakiln.sampling.series import series_csv
 from datakiln.sampling.synthesizer import Synthesizer
-from datakiln.schema import Schema
+from datakiln.schema import Field, Schema
 from datakiln.storage import replacing
 
 PREVIEW_ROWS = 10
@@ -59,7 +71,8 @@ class SeriesProof(Proof):
             length = int(np.quantile(np.bincount(data.group["train"]), SHORT))
         frames = {**data.frames, "synthetic": synthetic}
         groups = {**data.group, "synthetic": data.codec.groups(synthetic)}
-        sets = series_sets(data.schema, data.roles, frames, groups, max(length, LEAST_STEPS), seed)
+        declared = {str(rule): partial(rule.holds, schema=data.schema) for rule in data.rules.constraints}
+        sets = series_sets(data.schema, data.roles, frames, groups, max(length, LEAST_STEPS), seed, declared)
         return sets if data.window is None and data.entity is not None else dataclasses.replace(sets, lengths={})
 
     def figures(self, synthetic: pd.DataFrame, metrics: Sequence[Metric], seed: int, console: Console) -> list[Score]:
@@ -104,8 +117,19 @@ def series_sets(
     groups: dict[str, np.ndarray],
     length: int,
     seed: int,
+    declared: Mapping[str, Holds] | None = None,
 ) -> SeriesSets:
-    """Windows of "train", "test" and "synthetic" rows, those of one sequence together and in order."""
+    """Windows of "train", "test" and "synthetic" rows, those of one sequence together and in order.
+
+    Arguments:
+        schema: Of all columns.
+        roles: What they are for.
+        frames: Rows of each part, in user units.
+        groups: Sequence of each row, (n,).
+        length: Steps of a window.
+        seed: Of every judge.
+        declared: Constraints of the columns of a row, by name.
+    """
     out = [roles.entity, roles.time]
     found, lengths, owners, begin = {}, {}, {}, {}
     for name in ("train", "test", "synthetic"):
@@ -115,8 +139,32 @@ def series_sets(
         lengths[name] = np.bincount(groups[name])
         if roles.entity is not None and name != "synthetic":
             owners[name] = begin[name][:, 0]
-    names = names_of(schema, out, frames["train"])
-    return SeriesSets(names, **found, lengths=lengths, seed=seed, owners=owners, origins=begin)
+    within = Schema(tuple(field for field in schema.fields if field.name not in out))
+    kept = {name: frames[name][within.names] for name in found}
+    return SeriesSets(
+        names_of(schema, out, frames["train"]),
+        found["train"],
+        found["test"],
+        found["synthetic"],
+        lengths,
+        seed,
+        owners,
+        begin,
+        choices=choices_of(schema, out, frames["train"]),
+        static=roles.static,
+        gaps={} if roles.time is None else time_gaps(schema[roles.time], frames, groups),
+        rules=cache(partial(broken_rules, kept, within, declared or {}, seed)),
+    )
+
+
+def time_gaps(time: Field, frames: Mapping[str, pd.DataFrame], groups: Mapping[str, np.ndarray]) -> dict[str, Floats]:
+    """Time between rows of a sequence that follow each other, seconds of dates, by part; {} where a part has none."""
+    found = {}
+    for name in ("train", "test", "synthetic"):
+        values = to_numbers(frames[name][time.name], time)
+        steps = np.diff(values)[groups[name][1:] == groups[name][:-1]]
+        found[name] = steps[~np.isnan(steps)]
+    return found if all(len(steps) for steps in found.values()) else {}
 
 
 def series_plots(sets: SeriesSets, target: Path) -> list[Path]:

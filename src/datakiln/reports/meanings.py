@@ -180,6 +180,13 @@ MEANINGS = {
     "goes with its own past, 0 means the same.",
     "series/tails": "How differently the largest changes thin out, whatever their scale: 0 means the same. Heavy tails "
     "and Gaussian ones are 0.1 to 0.3 apart.",
+    "series/transitions": "Share of the steps of categories that would have to lead to another category than they do, "
+    "each state left as often as in reality: 0 means that all follow each other as they should.",
+    "series/static_association": "How differently mean and moves of a sequence go with what holds for the whole of it, "
+    "such as sex: 0 means the same. Of few sequences real data has much of it too.",
+    "series/rule_violations": "Share of the rows that break a rule which is declared, or holds in real rows, such as "
+    "High >= Low: 0 means none.",
+    "series/time_steps": "How far the times between rows are from the real ones: 0 means the same.",
     "series/lengths": "How far the lengths of sequences are from the real ones: 0 means the same.",
     "series/coverage": "Share of unseen windows that have a synthetic one nearby; low where kinds of them are missing.",
     "series/discriminative": "How much more often than by chance a small recurrent net tells synthetic windows from "

@@ -40,6 +40,8 @@ KEY: dict[Topic, tuple[str, ...]] = {
         "series/changes",
         "series/correlation",
         "series/marginals",
+        "series/transitions",
+        "series/rule_violations",
         "series/discriminative",
         "fid",
         "kid",
