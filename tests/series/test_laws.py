@@ -139,3 +139,14 @@ def test_heavy_tails_are_told_from_gaussian_ones_whatever_the_scale():
         fidelity.tails(sets(*(np.round(part > 0.0) for part in (train, test, made))))
     flat = fidelity.tails(sets(train, test, np.zeros_like(made)))[0]
     assert flat.value == pytest.approx(0.5, abs=0.1)  # all of the index of Student's t of 2 degrees
+
+
+def test_spectra_of_white_noise_are_flat_and_a_wave_is_one_peak():
+    """Power of noise of deviation s is T s^2 at each frequency, of a wave of amplitude a (T a / 2)^2 at its own."""
+    rng = np.random.default_rng(0)
+    steps, phase = np.arange(T), rng.uniform(0, 2 * np.pi, (4000, 1))
+    noise, wave = 1e-3 * rng.normal(size=(4000, T)), 1e6 * np.sin(2 * np.pi * 3 * steps / T + phase)
+    found = fidelity.spectra(np.stack([noise, wave], axis=2))
+    assert np.allclose(found[:, 0], np.log10(T * 1e-6), atol=0.05)  # beside a column of millions
+    assert found[2, 1] == pytest.approx(np.log10((T * 1e6 / 2) ** 2), abs=0.01)
+    assert np.delete(found[:, 1], 2).max() < found[2, 1] - 8

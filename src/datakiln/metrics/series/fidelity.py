@@ -91,7 +91,7 @@ def correlation(data: SeriesSets) -> list[Figure]:
 @metric("series/spectrum", evenly=True)
 def spectrum(data: SeriesSets) -> list[Figure]:
     """Mean absolute difference of the logarithms (base 10) of mean power spectra of windows, mean taken out."""
-    real, made = _spectra(data.train), _spectra(data.synthetic)
+    real, made = spectra(data.train), spectra(data.synthetic)
     parts = {c: float(np.abs(real[:, j] - made[:, j]).mean()) for j, c in enumerate(data.names)}
     value = float(np.mean(list(parts.values())))
     return [
@@ -265,7 +265,9 @@ def _correlations(x: Floats, lag: int) -> Floats:
     return a.T @ b / len(a)
 
 
-def _spectra(x: Floats) -> Floats:
+def spectra(x: Floats) -> Floats:
+    """Logarithm of the mean power of windows (n, T, C), mean taken out, at frequencies 1 / T to 1 / 2, (F, C)."""
+    size = 1.0 + (x**2).mean(axis=(0, 1))  # of each column by itself: prices stand beside volumes
     x = x - x.mean(axis=1, keepdims=True)
     power = (np.abs(np.fft.rfft(x, axis=1)) ** 2).mean(axis=0)[1:]
-    return np.log10(power + TINY * (1.0 + power.max()))
+    return np.log10(power + TINY * (power.max(axis=0) + TINY * size))

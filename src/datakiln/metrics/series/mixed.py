@@ -47,7 +47,7 @@ def static_association(data: SeriesSets) -> list[Figure]:
     Raises:
         MetricError: There are no static columns, or fewer than eight sequences.
     """
-    own = [j for j, name in enumerate(data.names) if _column(name, data) in data.static]
+    own = [j for j, name in enumerate(data.sources) if name in data.static]
     others = [j for j in range(len(data.names)) if j not in own]
     if not own or not others:
         raise MetricError("no static columns" if not own else "no columns but static ones")
@@ -102,15 +102,6 @@ def transition_distance(real: Floats, made: Floats) -> float:
     p, q = (part / np.maximum(total, 1.0)[:, None] for part, total in ((real, left), (made, own)))
     gaps = np.where(own > 0, 0.5 * np.abs(p - q).sum(axis=1), 1.0)
     return float((left * gaps).sum() / left.sum())
-
-
-def _column(name: str, data: SeriesSets) -> str:
-    """The data column that a column of the windows comes from."""
-    at = data.names.index(name)
-    for choice, places in data.choices.items():
-        if at in places:
-            return choice
-    return name.removesuffix(" is missing")
 
 
 def _sequences(data: SeriesSets, part: str, own: list[int], others: list[int]) -> Floats:

@@ -20,6 +20,7 @@ Part = Literal["synthetic", "test", "naive"]
 MOST_WINDOWS = 2000  # of each part
 MOST_CATEGORIES = 8  # of a column, the most frequent ones
 LEAST_WINDOWS = 8
+MISSING = " is missing"
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,12 @@ class SeriesSets:
     def part(self) -> Part:
         """Which rows stand for the synthetic ones, in what is kept by part."""
         return "test" if self.is_real else self.stands
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The data column that each of the C columns comes from."""
+        choice = {at: name for name, places in self.choices.items() for at in places}
+        return tuple(choice.get(j, name.removesuffix(MISSING)) for j, name in enumerate(self.names))
 
     def scaled(self) -> tuple[Floats, Floats, Floats]:
         """Train, test and synthetic windows, linear from the training range of each column to [0, 1]."""
@@ -123,7 +130,7 @@ def _columns(
             common = common[1:] if len(common) == 2 else common
             found += [(f.name, f"{f.name} is {value}", (text == value).to_numpy(float)) for value in common]
         if (f.is_numeric or f.is_choice) and real[f.name].isna().any():
-            found.append((f.name, f"{f.name} is missing", frame[f.name].isna().to_numpy(float)))
+            found.append((f.name, f"{f.name}{MISSING}", frame[f.name].isna().to_numpy(float)))
     return found
 
 
