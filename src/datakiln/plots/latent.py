@@ -1,4 +1,4 @@
-"""Pictures of a latent space: where the rows lie in it, and which of its dimensions carry anything."""
+"""Principal axes of examples; a latent space: where rows lie in it, and which of its dimensions carry anything."""
 
 from __future__ import annotations
 
@@ -12,7 +12,19 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from datakiln.plots.marginals import Floats
-from datakiln.plots.style import MUTED, PALETTE, SEQUENTIAL, colours, new_figure, save, shorten, styled
+from datakiln.plots.style import (
+    MUTED,
+    PALETTE,
+    REAL,
+    SEQUENTIAL,
+    SYNTHETIC,
+    colours,
+    legend_on_top,
+    new_figure,
+    save,
+    shorten,
+    styled,
+)
 
 
 def principal_axes(x: Floats, count: int = 2) -> tuple[Floats, Floats, Floats]:
@@ -31,7 +43,44 @@ def principal_axes(x: Floats, count: int = 2) -> tuple[Floats, Floats, Floats]:
 
 
 MOST_POINTS, MOST_CLASSES = 4_000, 20
+CLOUD = 1_500  # points of real, and of synthetic examples
 ACTIVE_NATS = 0.01
+
+
+@styled
+def clouds_plot(x: Floats, y: Floats, counts: tuple[int, int], noun: str, path: Path, caption: str) -> Path:
+    """Real and synthetic examples along the first two principal axes of the real ones, apart and together.
+
+    Arguments:
+        x: Features of real examples, (n, d).
+        y: Of synthetic ones, (m, d).
+        counts: Numbers of examples that these are of.
+        noun: What they are called.
+        path: The PNG to write.
+        caption: What is seen, without a full stop.
+    """
+    mean, axes, shares = principal_axes(x)
+    rng = np.random.default_rng(0)
+    clouds = [((cloud - mean) @ axes)[rng.permutation(len(cloud))[:CLOUD]] for cloud in (x, y)]
+    figure = new_figure(10.5, 3.9)
+    left, middle, right = figure.subplots(1, 3, sharex=True, sharey=True)
+    for panel, title in ((left, "Real"), (middle, "Synthetic"), (right, "Both")):
+        panel.set(title=title, xlabel=f"axis 1 ({shares[0]:.0%} of the variance)")
+    left.set_ylabel(f"axis 2 ({shares[1]:.0%})" if len(shares) > 1 else "")
+    _scatter(left, clouds[:1], [REAL])
+    _scatter(middle, clouds[1:], [SYNTHETIC])
+    _scatter(right, clouds, [REAL, SYNTHETIC])
+    legend_on_top(figure, *counts, noun)
+    return save(figure, path, f"{caption}, at most {CLOUD:,} points of each.")
+
+
+def _scatter(axes: Axes, clouds: list[Floats], colours: list[str]) -> None:
+    """Points of all clouds in one shuffled layer, so that neither hides the other."""
+    points = np.concatenate(clouds)
+    shades = np.repeat(colours, [len(cloud) for cloud in clouds])
+    order = np.random.default_rng(1).permutation(len(points))
+    size = float(np.clip(6000 / max(len(points), 1), 5, 16))
+    axes.scatter(points[order, 0], points[order, 1], s=size, c=shades[order], alpha=0.55, linewidths=0)
 
 
 @styled

@@ -104,10 +104,10 @@ def panels(count: int, height: float) -> tuple[Figure, list[Axes]]:
     return figure, [figure.add_subplot(grid[i // across, i % across]) for i in range(count)]
 
 
-def legend_on_top(figure: Figure, n_real: int, n_synthetic: int) -> None:
+def legend_on_top(figure: Figure, n_real: int, n_synthetic: int, noun: str = "rows") -> None:
     """The legend of every picture that holds real against synthetic data."""
     handles = [Patch(facecolor=colour, alpha=0.8, linewidth=0) for colour in (REAL, SYNTHETIC)]
-    labels = [f"real ({n_real:,} rows)", f"synthetic ({n_synthetic:,} rows)"]
+    labels = [f"real ({n_real:,} {noun})", f"synthetic ({n_synthetic:,} {noun})"]
     figure.legend(handles, labels, loc="outside upper left", ncols=2, handlelength=1.2, handleheight=0.9)
 
 

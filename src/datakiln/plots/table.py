@@ -13,14 +13,14 @@ from matplotlib.image import AxesImage
 
 from datakiln.plots.association import associations, codes, levels
 from datakiln.plots.columns import draw_column
-from datakiln.plots.latent import principal_axes
+from datakiln.plots.latent import clouds_plot
 from datakiln.plots.marginals import Floats, apart, numbers
-from datakiln.plots.style import DIVERGING, REAL, SYNTHETIC, legend_on_top, new_figure, panels, save, shorten, styled
+from datakiln.plots.style import DIVERGING, legend_on_top, new_figure, panels, save, shorten, styled
 from datakiln.schema import Schema
 
 PAGE, MOST_PAGES = 12, 4  # panels of one picture, and pictures of columns: of more columns those that differ most
 JUDGED_ROWS = 5_000  # which those are
-MOST_ROWS, MOST_POINTS = 100_000, 1_500
+MOST_ROWS = 100_000
 CLIP = 4.0  # standard deviations: one far value must not shrink both clouds to a point
 MEASURES = "Pearson's r between numeric columns; Cramér's V between choice columns; correlation ratio between the two"
 
@@ -103,20 +103,8 @@ def embedding_plot(schema: Schema, real: pd.DataFrame, synthetic: pd.DataFrame, 
     if len(schema.numeric) + len(schema.choices) < 2:
         return None
     x, y = _features(schema, *_thinned(real, synthetic)[0])
-    mean, axes, shares = principal_axes(x)
-    rng = np.random.default_rng(0)
-    clouds = [((cloud - mean) @ axes)[rng.permutation(len(cloud))[:MOST_POINTS]] for cloud in (x, y)]
-    figure = new_figure(10.5, 3.9)
-    left, middle, right = figure.subplots(1, 3, sharex=True, sharey=True)
-    for panel, title in ((left, "Real"), (middle, "Synthetic"), (right, "Both")):
-        panel.set(title=title, xlabel=f"axis 1 ({shares[0]:.0%} of the variance)")
-    left.set_ylabel(f"axis 2 ({shares[1]:.0%})" if len(shares) > 1 else "")
-    _scatter(left, clouds[:1], [REAL])
-    _scatter(middle, clouds[1:], [SYNTHETIC])
-    _scatter(right, clouds, [REAL, SYNTHETIC])
-    legend_on_top(figure, len(real), len(synthetic))
     caption = "Rows along the first two principal axes of the real data (numbers standardised, categories one-hot)"
-    return save(figure, path, f"{caption}, at most {MOST_POINTS:,} points of each.")
+    return clouds_plot(x, y, (len(real), len(synthetic)), "rows", path, caption)
 
 
 def _heatmap(axes: Axes, matrix: Floats, names: list[str], title: str, size: float, limit: float = 1.0) -> AxesImage:
@@ -135,15 +123,6 @@ def _heatmap(axes: Axes, matrix: Floats, names: list[str], title: str, size: flo
             text = "" if np.isnan(value) else f"{value:.2f}".replace("-0.00", "0.00")
             axes.text(j, i, text, ha="center", va="center", fontsize=7, color=colour)
     return image
-
-
-def _scatter(axes: Axes, clouds: list[Floats], colours: list[str]) -> None:
-    """Points of all clouds in one shuffled layer, so that neither hides the other."""
-    points = np.concatenate(clouds)
-    shades = np.repeat(colours, [len(cloud) for cloud in clouds])
-    order = np.random.default_rng(1).permutation(len(points))
-    size = float(np.clip(6000 / max(len(points), 1), 5, 16))
-    axes.scatter(points[order, 0], points[order, 1], s=size, c=shades[order], alpha=0.55, linewidths=0)
 
 
 def _features(schema: Schema, real: pd.DataFrame, synthetic: pd.DataFrame) -> tuple[Floats, Floats]:

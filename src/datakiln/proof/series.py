@@ -1,4 +1,4 @@
-"""The proof for series: synthetic.csv, figures of windows, sample paths, bands and autocorrelations."""
+"""The proof for series: synthetic.csv, figures of windows, and pictures of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from datakiln.codecs.series.series import Roles
 from datakiln.codecs.tables.values import to_numbers
 from datakiln.console import Console
 from datakiln.data.series.series import SeriesData
-from datakiln.metrics.series.fidelity import autocorrelations
+from datakiln.metrics.series.fidelity import autocorrelations, spectra
 from datakiln.metrics.series.rules import Holds, broken_rules
 from datakiln.metrics.series.sets import (
     Floats,
@@ -27,7 +27,7 @@ from datakiln.metrics.series.sets import (
     origins,
     windows,
 )
-from datakiln.plots.series import autocorrelation_plot, bands_plot, paths_plot
+from datakiln.plots.series import autocorrelation_plot, bands_plot, paths_plot, spectra_plot, windows_plot
 from datakiln.plots.training import loss_curves
 from datakiln.proof.base import Proof, scores
 from datakiln.proof.latent import latent_scores, not_there
@@ -93,7 +93,7 @@ class SeriesProof(Proof):
         return latent_scores(self.synthesizer, partial(series_reading, self.data, self.synthesizer), seed)
 
     def plots(self, synthesizer: Synthesizer, synthetic: pd.DataFrame, folder: Path) -> list[Path]:
-        """Paths, bands, autocorrelations and curves."""
+        """Paths, bands, autocorrelations, spectra, windows and curves."""
         target = folder / "plots"
         target.mkdir(exist_ok=True)
         if self.data.codec.medium != "rows":
@@ -168,14 +168,19 @@ def time_gaps(time: Field, frames: Mapping[str, pd.DataFrame], groups: Mapping[s
 
 
 def series_plots(sets: SeriesSets, target: Path) -> list[Path]:
-    """Paths, bands and autocorrelations of training and synthetic windows."""
+    """Paths, bands, autocorrelations, spectra and principal axes of training and synthetic windows.
+
+    Static columns, which do not move, are left out where there are others.
+    """
     if not len(sets.train) or not len(sets.synthetic):
         return []
-    real, made = sets.train, sets.synthetic
+    moving = [j for j, name in enumerate(sets.sources) if name not in sets.static] or list(range(len(sets.names)))
+    names = tuple(sets.names[j] for j in moving)
+    real, made = sets.train[..., moving], sets.synthetic[..., moving]
     return [
-        paths_plot(sets.names, real, made, target / "paths.png"),
-        bands_plot(sets.names, real, made, target / "bands.png"),
-        autocorrelation_plot(
-            sets.names, autocorrelations(real), autocorrelations(made), target / "autocorrelations.png"
-        ),
+        paths_plot(names, real, made, target / "paths.png"),
+        bands_plot(names, real, made, target / "bands.png"),
+        autocorrelation_plot(names, autocorrelations(real), autocorrelations(made), target / "autocorrelations.png"),
+        spectra_plot(names, spectra(real), spectra(made), real.shape[1], target / "spectra.png"),
+        windows_plot(real, made, target / "windows.png"),
     ]
