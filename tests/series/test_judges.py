@@ -74,6 +74,17 @@ def test_new_sequences_of_the_law_are_chance_and_a_constant_is_told():
     assert judges.discriminative(same, steps=100)[0].value < 0.08
 
 
+@pytest.mark.journey
+def test_several_judges_are_told_by_their_mean_and_spread():
+    data = sets({"train": panel(30, 12, 1), "test": panel(20, 12, 2), "synthetic": panel(30, 12, 3)})
+    (one,), (both,) = judges.boosting(data), judges.boosting(data, seeds=2)
+    (other,) = judges.boosting(replace(data, seed=1))
+    assert both.value == pytest.approx((one.value + other.value) / 2) and one.value != other.value
+    assert both.note.startswith(f"2 judges, {min(one.value, other.value):.4g} to ") and "judges" not in one.note
+    spread = abs(one.value - other.value) / 2
+    assert both.noise == pytest.approx(np.hypot((one.noise + other.noise) / 2, spread))
+
+
 def test_parts_share_no_step():
     one = np.arange(2000.0)[:, None] * [1.0, 1.0]
     data = sets({name: (one, np.zeros(2000, int)) for name in ("train", "test", "synthetic")})

@@ -73,16 +73,20 @@ def forecast(data: SeriesSets, steps: int = 1000, seeds: int = 1) -> list[Figure
 
 
 @metric("twosample/boosting_auc")
-def boosting(data: SeriesSets) -> list[Figure]:
+def boosting(data: SeriesSets, seeds: int = 1) -> list[Figure]:
     """Area under the curve of gradient boosting on levels, differences and differences of a later lag."""
-    parts = deal(data, data.seed)
-    n = min(len(parts.real), len(parts.made), BOOSTED)
-    x, y = (_features(_spaced(part, n)) for part in (parts.real, parts.made))
-    judge = HistGradientBoostingClassifier(max_iter=100, learning_rate=0.1, max_leaf_nodes=15, random_state=data.seed)
-    judge.fit(np.concatenate([x, y]), np.r_[np.ones(n), np.zeros(n)])
-    unseen, held = (judge.predict_proba(_features(part))[:, 1] for part in (parts.real_judged, parts.made_judged))
-    value, error = parts.auc(unseen, held, data.seed)
-    return [_by_blocks("twosample/boosting_auc", [value], [error], parts)]
+    values, errors = [], []
+    for seed in range(data.seed, data.seed + seeds):
+        parts = deal(data, seed)
+        n = min(len(parts.real), len(parts.made), BOOSTED)
+        x, y = (_features(_spaced(part, n)) for part in (parts.real, parts.made))
+        judge = HistGradientBoostingClassifier(max_iter=100, learning_rate=0.1, max_leaf_nodes=15, random_state=seed)
+        judge.fit(np.concatenate([x, y]), np.r_[np.ones(n), np.zeros(n)])
+        unseen, held = (judge.predict_proba(_features(part))[:, 1] for part in (parts.real_judged, parts.made_judged))
+        value, error = parts.auc(unseen, held, seed)
+        values.append(value)
+        errors.append(error)
+    return [_by_blocks("twosample/boosting_auc", values, errors, parts)]
 
 
 def _spaced(part: Floats, n: int) -> Floats:
