@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from hydra.utils import instantiate
 
+from datakiln.api.config import composed
 from datakiln.models.autoregressive.walk import Walk
 from datakiln.spec import PLAIN
 from tests.test_conformance import trained
@@ -86,3 +89,21 @@ def test_given_cells_stay(tsar):
     there = ~torch.isnan(condition)
     assert torch.equal(x[there], condition[there])
     assert len(np.unique(x[:, 5, model.offset + 1])) > 1
+
+
+def test_windows_that_begin_anywhere_make_no_leaps(tmp_path):
+    """Of a walk whose windows have six steps the first of each is told by nothing: it says nothing of the others.
+
+    The weight of a number's codes, by which it leaps to wherever others are, begins with that of later steps.
+    """
+    rng = np.random.default_rng(0)
+    pd.DataFrame({"level": (100.0 + rng.normal(size=1500).cumsum()).round(3)}).to_csv(tmp_path / "walk.csv")
+    words = ["model=tsar", "data=series_csv", f"data.path={tmp_path / 'walk.csv'}", "data.columns=[level]"]
+    with composed([*words, "data.window=6"]) as cfg:
+        data = instantiate(cfg.data, _convert_="all")
+        data.prepare_data()
+        data.setup("fit")
+        model = instantiate(cfg.model, _convert_="all", _partial_=True)(spec=data.spec)
+    model._count(data.train_dataloader())
+    weight = model.net.bias[model.codes.part(0)].exp().sum().item()
+    assert weight < 0.01

@@ -193,7 +193,14 @@ class Numbers(nn.Module):
         self.bias[:, COMPONENTS - 1] = torch.where(says, PLANE, UNLIKELY)
 
     @torch.no_grad()
-    def set_weights(self, coordinates: Tensor, codes: Tensor, valued: Tensor, rank: Tensor) -> Tensor:
+    def set_weights(
+        self,
+        coordinates: Tensor,
+        codes: Tensor,
+        valued: Tensor,
+        rank: Tensor,
+        least_of_codes: tuple[float, float] = LEAST_OF_CODES,
+    ) -> Tensor:
         """Components begin with the weights that fit training rows, by expectation maximisation.
 
         A small table is learnt in a few hundred steps at a low rate, which do not bring weights far.
@@ -203,6 +210,7 @@ class Numbers(nn.Module):
             codes: Of all columns, numbered through, (B, C).
             valued: Which numbers are not missing, (B, N).
             rank: Places of the columns in the fixed order, (C,).
+            least_of_codes: Least weight of a number's codes; where it has states besides them.
 
         Returns:
             Log of the weights that are left to the codes of each number, (N,).
@@ -223,7 +231,7 @@ class Numbers(nn.Module):
         each = gain.masked_fill(~alone, CLOSED)[..., None].unbind(dim=2)
         by_itself = torch.stack([fitted_weights(part, inside)[:, 1] for part in each], dim=1)
         mass = inside.float().mean(dim=0).clamp(min=1e-3)
-        least = torch.where(mass < 1.0, LEAST_OF_CODES[1], LEAST_OF_CODES[0])
+        least = torch.where(mass < 1.0, least_of_codes[1], least_of_codes[0])
         rest = torch.maximum(weights[:, :1], least[:, None])
         others = weights[:, 1:] * (1.0 - rest) / (1.0 - weights[:, :1]).clamp(min=1e-6)
         is_late = ~together.any(dim=0)

@@ -13,11 +13,12 @@ from torch import Tensor
 from datakiln.models.autoregressive.tabar import LEVEL_ROWS, LEVELS, PSEUDO, levels
 from datakiln.nets.anyorder import Network
 from datakiln.nets.codes import Codes
-from datakiln.nets.numbers import CLOSED
+from datakiln.nets.numbers import CLOSED, LEAST_OF_CODES
 from datakiln.nets.references import closest_first, find, keep
 from datakiln.spec import Block
 
 LAGS = 2  # steps before that are columns of their own
+LEAPS = (0.001, LEAST_OF_CODES[1])  # least weight of the codes of a step: by them a number leaps to wherever others are
 
 
 def with_lags(columns: Sequence[Any], offset: int, ends: bool) -> tuple[list[Block], list[str]]:
@@ -78,7 +79,12 @@ def set_up(
         keep(net.numbers, found, [*lags, *(place[j] for j in order if j in place)])
         rank = torch.full((len(codes),), -1, device=rows.device)  # what is always given comes first
         rank[torch.tensor(order)] = torch.arange(own, device=rows.device)
-        spared = net.numbers.set_weights(coordinates[mixed], numbered[mixed], there[mixed], rank)
+        led = (
+            mixed[there[mixed][:, lags].any(dim=1)] if lags else mixed
+        )  # a first step says nothing of those that follow
+        led = led if len(led) else mixed
+        least = LEAPS if lags else LEAST_OF_CODES
+        spared = net.numbers.set_weights(coordinates[led], numbered[led], there[led], rank, least)
         for j, less in zip(net.numbers.columns, spared.tolist(), strict=True):
             net.bias[codes.part(j)][: codes.ordered[j]] += less if j < own else 0.0
         return order
