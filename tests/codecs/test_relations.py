@@ -157,10 +157,7 @@ def test_an_untouched_table_comes_back_and_computed_columns_take_no_position(tab
 
 def test_relations_hold_in_rows_that_nobody_learnt(table):
     codec, _ = there_and_back(table)
-    x = codec.encode(table)
-    torch.manual_seed(0)
-    mixed = torch.stack([x[torch.randperm(len(x)), i] for i in range(x.shape[1])], dim=1)
-    made = codec.decode(mixed, np.random.default_rng(0))
+    made = mixed(codec, table)
     for relation, broken in codec.plan.broken(made):
         assert relation.mode == "checked" or not broken.any(), str(relation)
     unmet = codec.plan.unmet(made, codec.by_name())
@@ -300,3 +297,53 @@ def test_what_would_be_no_time_of_day_is_drawn_again():
     late = (60 * hours[0] + hours[1] + made["minutes"] >= 1440).to_numpy()
     assert late.mean() > 0.2 and (made["to"].isna() == late).all()
     assert codec.plan.unmet(made, codec.by_name())[late].all()
+
+
+def prices(n: int = 2500, seed: int = 0) -> pd.DataFrame:
+    """Days of a share: High and Low lie beyond Open and Close, which are in no order."""
+    rng = np.random.default_rng(seed)
+    close = 100.0 + 0.5 * rng.normal(size=n).cumsum()
+    opened = close + rng.normal(size=n)
+    high = np.maximum(opened, close) + rng.exponential(0.5, n)
+    low = np.minimum(opened, close) - rng.exponential(0.5, n)
+    return pd.DataFrame({"Open": opened, "High": high, "Low": low, "Close": close}).round(2)
+
+
+def test_a_column_beyond_several_others_is_learnt_as_its_distance_from_the_nearest():
+    frame = prices()
+    assert texts(frame) == {"max(Open, Close) <= High": "shifted", "Low <= min(Open, Close)": "shifted"}
+    codec, back = there_and_back(frame)
+    pd.testing.assert_frame_equal(back, frame)
+    made = mixed(codec, frame)
+    assert (made["High"] >= made[["Open", "Close"]].max(axis=1)).all()
+    assert (made["Low"] <= made[["Open", "Close"]].min(axis=1)).all()
+    low = next(r for r in codec.plan.relations if r.below)
+    bad = frame.assign(Low=frame["Open"] + 1.0)
+    assert low.breaks(bad, codec.schema).all() and not low.breaks(frame, codec.schema).any()
+
+
+def test_two_distances_from_one_column_say_nothing_of_each_other():
+    """Each of two lies below each of two others: no distance keeps it all, and rows that break one are drawn again."""
+    frame = prices()
+    rng = np.random.default_rng(1)
+    ends = frame[["Open", "Close"]]
+    frame.insert(0, "Low2", (ends.min(axis=1) - rng.exponential(0.5, len(frame))).round(2))
+    frame.insert(0, "Low", frame.pop("Low"))
+    frame["High2"] = (ends.max(axis=1) + rng.exponential(0.5, len(frame))).round(2)
+    codec, _ = there_and_back(frame)
+    assert sum(r.mode == "shifted" for r in codec.plan.relations) == 4
+    made = mixed(codec, frame)
+    kept = made[~codec.plan.unmet(made, codec.by_name())]
+    assert len(kept) > 0.1 * len(made)
+    for low in ("Low", "Low2"):
+        assert (kept[low] <= kept[["Open", "Close"]].min(axis=1)).all()
+        assert (kept[low.replace("Low", "High")] >= kept[["Open", "Close"]].max(axis=1)).all()
+
+
+def mixed(codec: TableCodec, frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows whose encoded columns do not go together."""
+    x = codec.encode(frame)
+    torch.manual_seed(0)
+    return codec.decode(
+        torch.stack([x[torch.randperm(len(x)), i] for i in range(x.shape[1])], dim=1), np.random.default_rng(0)
+    )

@@ -5,13 +5,17 @@ import pandas as pd
 import pytest
 import torch
 
+from datakiln.codecs.tables.relations.finding import find_relations
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.data.sets.toy import ToyRelations
 from datakiln.data.tables.tables import TableData
+from datakiln.data.tables.types import infer_schema
 from datakiln.errors import UserError
 from datakiln.models.statistical.mixture import Mixture
 from datakiln.sampling.filling import fill_frame, score_file
+from datakiln.sampling.related import beside_given
 from datakiln.sampling.synthesizer import Synthesizer
+from tests.codecs.test_relations import prices
 from tests.sampling.test_filling import train
 
 
@@ -101,3 +105,19 @@ def test_a_row_that_breaks_a_relation_has_no_likelihood_and_the_output_says_whic
     scored = pd.read_csv(tmp_path / "out.csv")
     assert np.isneginf(scored["log_prob"][:2]).all() and np.isfinite(scored["log_prob"][2:]).all()
     assert set(scored["broken_relation"][:2]) == {"total = quantity * price", "city -> country"}
+
+
+def test_columns_that_a_given_one_lies_beyond_go_as_far_as_it_allows():
+    """High told alone: Open and Close lie below it as they were drawn; with Open told, Close stays below it."""
+    frame = prices()
+    schema = infer_schema(frame, None, {})
+    codec = TableCodec().fit(frame, schema, relations=find_relations(frame, schema))
+    drawn = frame.head(200).copy()
+    told = pd.DataFrame(np.nan, index=drawn.index, columns=drawn.columns).assign(High=50.0)
+    made = beside_given(codec, told, drawn)
+    assert np.allclose(made[["Open", "Close"]].max(axis=1) - 50.0, drawn[["Open", "Close"]].max(axis=1) - drawn["High"])
+    assert np.allclose(made["Open"] - made["Close"], drawn["Open"] - drawn["Close"])
+    made = beside_given(codec, told.assign(Open=49.0), drawn)
+    assert (made["Open"] == 49.0).all() and (made["Close"] <= 50.0).all()
+    made = beside_given(codec, told.assign(High=np.nan, Low=150.0), drawn)
+    assert np.allclose(made[["Open", "Close"]].min(axis=1) - 150.0, drawn[["Open", "Close"]].min(axis=1) - drawn["Low"])

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from datakiln.codecs.tables.relations.cells import numbers_of, series_of
+from datakiln.codecs.tables.relations.expressions import worked_out
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.codecs.tables.values import choice_dtype, with_columns
@@ -51,17 +52,30 @@ def beside_given(codec: TableCodec, given: pd.DataFrame, drawn: pd.DataFrame) ->
 def _moved(
     codec: TableCodec, relation: Relation, given: pd.DataFrame, drawn: pd.DataFrame, made: pd.DataFrame
 ) -> pd.DataFrame:
-    """The smaller or earlier column as far below a given larger one as it was drawn."""
-    (source,), target = relation.sources, relation.target
-    if source not in given or source in codec.plan.made or source in codec.plan.shifted:
+    """The columns that a given one lies beyond, as far below (or above) it as they were drawn.
+
+    Where one of several is given, the others only go as far as the given one allows.
+    """
+    target = relation.target
+    free = [name for name in relation.sources if name not in {**codec.plan.made, **codec.plan.shifted}]
+    if len(free) < len(relation.sources) or not set(free) <= set(given.columns):
         return made
-    rows = (given[target].notna() & given[source].isna()).to_numpy()
+    told = {name: given[name].notna().to_numpy() for name in free}
+    rows = given[target].notna().to_numpy() & ~np.logical_and.reduce(list(told.values()))
     if not rows.any():
         return made
-    high, low = codec.schema[target], codec.schema[source]
-    gap = codec.plan.shift(target, drawn).to_numpy()
-    values = np.where(rows, relation.moved(numbers_of(given[target], high), -gap), numbers_of(made[source], low))
-    return with_columns(made, {source: series_of(values, low)})
+    wanted, gap = numbers_of(given[target], codec.schema[target]), codec.plan.shift(target, drawn).to_numpy()
+    base = np.asarray(worked_out(relation.tree, relation.needed(made, codec.schema)), dtype=np.float64)
+    alone, cells, began = rows & ~np.logical_or.reduce(list(told.values())), {}, relation.moved(wanted, -gap)
+    for name in free:
+        values = numbers_of(made[name], codec.schema[name])
+        if relation.form == "distance":  # the only one
+            values = np.where(alone, began, values)
+        else:
+            kept = np.fmax(values, wanted) if relation.below else np.fmin(values, wanted)
+            values = np.where(alone, values + (began - base), np.where(rows & ~told[name], kept, values))
+        cells[name] = series_of(values, codec.schema[name])
+    return with_columns(made, cells)
 
 
 def _typed(codec: TableCodec, name: str, cells: pd.Series) -> pd.Series:

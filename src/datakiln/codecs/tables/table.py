@@ -151,7 +151,7 @@ class TableCodec(ColumnsCodec):
         return clusters.find(frame, field.name, values, others, limit)
 
     def _shift(self, name: str, frame: pd.DataFrame) -> NumberColumn:
-        """The codec of a column's distance from what it is computed of; an order's is never negative."""
+        """The codec of a column's distance from what it is computed of; an order's never changes its sign."""
         clip = self.clip or self.plan.shifted[name].form == "order"
         return NumberColumn.fit(
             self.plan.shift_field(name), self.plan.shift(name, frame), self.numeric(), clip, self.spikes

@@ -13,7 +13,7 @@ where it does not. The step is in seconds.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "//": np.floor_divide,
     "%": np.mod,
 }
+EXTREMES: dict[str, Callable[[Any, Any], Any]] = {"max": np.maximum, "min": np.minimum}  # of two
 FUNCTIONS = ("abs", "sqrt", "exp", "log", "log10", "log1p", "expm1", "floor", "ceil")  # of one number
 STRENGTH = {"+": 1, "-": 1, "*": 2, "/": 2, "//": 2, "%": 2, "**": 3}
 ROUNDING = 1e-9  # of a day
@@ -95,6 +96,8 @@ def _value(tree: Tree, cells: Cells) -> Any:  # noqa: ANN401
     if kind == "elapsed":
         _, start, of_start, end, of_end, per, low = tree
         return whole_days_away(days_of(_value(end, cells), of_end) - days_of(_value(start, cells), of_start), low) * per
+    if kind in EXTREMES:
+        return EXTREMES[kind](_value(tree[1], cells), _value(tree[2], cells))
     return OPERATIONS[kind](_value(tree[1], cells), _value(tree[2], cells))
 
 
@@ -191,6 +194,8 @@ def _written(tree: Tree, around: int) -> str:
         return f"{_written(tree[3], 1)} {sign} {_written(tree[5], 2)}{unit} by the clock"
     if kind == "elapsed":
         return f"{_written(tree[3], 1)} - {_written(tree[1], 2)}{_unit(tree[5], 'in')} by the clock"
+    if kind in EXTREMES:
+        return f"{kind}({', '.join(_written(part, 0) for part in _joined(tree, kind))})"
     own = STRENGTH[kind]
     text = f"{_written(tree[1], own)} {kind} {_written(tree[2], own + (kind not in '+*'))}"
     return f"({text})" if own < around else text
@@ -199,6 +204,21 @@ def _written(tree: Tree, around: int) -> str:
 def _unit(per: float, before: str = "") -> str:
     """Such as " minutes", for so many in a day; nothing for columns that are times themselves."""
     return next((f" {before} {unit}s".replace("  ", " ") for unit, n in SPANS.items() if n == per and n > 1), "")
+
+
+def _joined(tree: Tree, kind: str) -> list[Tree]:
+    """What is compared, where the greatest of the greatest is the greatest of all."""
+    if not isinstance(tree, list) or tree[0] != kind:
+        return [tree]
+    return [part for operand in tree[1:] for part in _joined(operand, kind)]
+
+
+def extreme(kind: str, names: Sequence[str]) -> Tree:
+    """The greatest ("max") or the least ("min") of some columns."""
+    tree = column(names[0])
+    for name in names[1:]:
+        tree = [kind, tree, column(name)]
+    return tree
 
 
 def quoted(name: str) -> str:

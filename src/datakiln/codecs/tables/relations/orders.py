@@ -1,4 +1,4 @@
-"""Orders of two columns: part <= whole, start < end."""
+"""Orders of columns: part <= whole, start < end, Low <= min(Open, Close)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from datakiln.codecs.tables.relations.calendar import DAY
 from datakiln.codecs.tables.relations.cells import is_clock, is_date, is_zoned
-from datakiln.codecs.tables.relations.expressions import column
+from datakiln.codecs.tables.relations.expressions import column, extreme, worked_out
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.relations.search import LOOK, TESTS, Search
 
@@ -42,19 +42,53 @@ def _among(search: Search, names: list[str]) -> None:
             tests[i, j] = _tests(search, low, names[j])
             never[i, j] = tests[i, j] >= TESTS
     implied = (never.astype(np.int64) @ never.astype(np.int64)) > 0
-    for i, j in zip(*np.nonzero(never & ~implied), strict=True):
-        low, high = names[i], names[j]
-        is_computed = low in search.found or high in search.found
-        one, two = _roots(search, low), _roots(search, high)
-        if not (is_computed and (one <= two or two <= one)):  # else it follows from how the one is computed
-            search.orders.append(_relation(search, low, high, int(tests[i, j])))
+    pairs = [(names[i], names[j]) for i, j in zip(*np.nonzero(never & ~implied), strict=True)]
+    asked = {(names[i], names[j]): int(tests[i, j]) for i, j in zip(*np.nonzero(never), strict=True)}
+    pairs = [pair for pair in pairs if not _follows(search, *pair)]
+    _between(search, pairs, asked)
+    for low, high in pairs:
+        if not _follows(search, low, high):
+            search.orders.append(_relation(search, low, high, asked[low, high]))
+
+
+def _follows(search: Search, low: str, high: str) -> bool:
+    """Whether an order follows from how one of its columns is computed."""
+    if any(relation.form == "order" and {low, high} <= set(relation.columns) for relation in search.found.values()):
+        return True
+    is_computed = low in search.found or high in search.found
+    one, two = _roots(search, low), _roots(search, high)
+    return is_computed and (one <= two or two <= one)
+
+
+def _between(search: Search, pairs: list[tuple[str, str]], tests: dict[tuple[str, str], int]) -> None:
+    """Adds columns that lie above, or below, several others that are in no order: High >= max(Open, Close).
+
+    How far they do is learnt. A distance from one of the others alone would not keep it beyond the rest; and of
+    Low <= Open and Low <= Close it would be Open and Close that hang on Low, and no more on the Close of a day before.
+    """
+    free = [pair for pair in pairs if not search.found.keys() & set(pair)]
+    above = {high: [low for low, other in free if other == high] for _, high in free}
+    below = {low: [high for other, high in free if other == low] for low, _ in free}
+    sides = [(name, others, False) for name, others in above.items()]
+    sides += [(name, others, True) for name, others in below.items()]
+    held = {name for _, others, _ in sides if len(others) > 1 for name in others}
+    for name, others, is_below in sorted(sides, key=lambda side: -len(side[1])):
+        if len(others) < 2 or name in held or name in search.found:
+            continue
+        asked = min(tests[(name, other) if is_below else (other, name)] for other in others)
+        tree = extreme("min" if is_below else "max", others)
+        relation = _shifted(search, Relation("order", name, tree, "checked", 1.0, asked, below=is_below))
+        if relation is not None:
+            search.add(relation)
 
 
 def _roots(search: Search, name: str) -> set[str]:
     """The columns that are learnt, of those it is computed from."""
     if name not in search.found:
         return {name}
-    return {root for source in search.found[name].sources for root in _roots(search, source)}
+    made = search.found[name]
+    own = {name} if made.mode == "shifted" else set()  # the distance is learnt
+    return own | {root for source in made.sources for root in _roots(search, source)}
 
 
 def _tests(search: Search, low: str, high: str) -> int:
@@ -68,24 +102,32 @@ def _tests(search: Search, low: str, high: str) -> int:
 
 
 def _relation(search: Search, low: str, high: str, tests: int) -> Relation:
-    small, large = search.cells[low], search.cells[high]
-    there = np.isfinite(small) & np.isfinite(large)
-    gap = large[there] - small[there]
-    strict = bool(gap.min() > 0)
-    relation = Relation("order", high, column(low), "checked", 1.0, tests, strict)
-    if high in search.found or high in search.stay or search.depends(low, high):
-        return relation
-    if any(is_zoned(search.schema[name]) for name in (low, high)) or not search.schema[high].is_numeric:
-        return relation
-    if (search.missing[low] & ~search.missing[high]).any():
-        return relation
-    is_date = search.schema[high].type == "datetime"
+    relation = Relation("order", high, column(low), "checked", 1.0, tests)
+    shifted = _shifted(search, relation)
+    if shifted is not None:
+        search.add(shifted)
+        return shifted
+    gap = search.cells[high] - search.cells[low]
+    return relation.changed(strict=bool(gap[np.isfinite(gap)].min() > 0))
+
+
+def _shifted(search: Search, relation: Relation) -> Relation | None:
+    """The same with the distance learnt; None where the target must not hang on the others, or it says little."""
+    target, sources = relation.target, relation.sources
+    if target in search.found or target in search.stay or any(search.depends(name, target) for name in sources):
+        return None
+    if any(is_zoned(search.schema[name]) for name in relation.columns) or not search.schema[target].is_numeric:
+        return None
+    if any((search.missing[name] & ~search.missing[target]).any() for name in sources):
+        return None
+    whole, made = search.cells[target], worked_out(relation.tree, search.cells)
+    there = np.isfinite(whole) & np.isfinite(made)
+    whole, gap = whole[there], (whole - made)[there]
+    is_date = search.schema[target].type == "datetime"
     if not is_date:
-        distinct = len(np.unique(large[there]))
-        spreads = np.subtract(*np.quantile(gap, [0.75, 0.25])), np.subtract(*np.quantile(large[there], [0.75, 0.25]))
+        distinct = len(np.unique(whole))
+        spreads = np.subtract(*np.quantile(gap, [0.75, 0.25])), np.subtract(*np.quantile(whole, [0.75, 0.25]))
         if distinct < VARIED * len(gap) or spreads[0] > TIGHT * spreads[1] or len(gap) < 0.5 * search.rows:
-            return relation
+            return None
     step = next((step for step in STEPS if np.abs(gap / step - np.round(gap / step)).max() < 1e-4), 0.0)
-    shifted = relation.changed(mode="shifted", step=step if is_date else 0.0)
-    search.add(shifted)
-    return shifted
+    return relation.changed(mode="shifted", strict=bool(np.abs(gap).min() > 0), step=step if is_date else 0.0)

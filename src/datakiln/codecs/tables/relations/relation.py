@@ -35,8 +35,9 @@ class Relation:
     Attributes:
         form: "formula": the target is what `tree` gives, within half of its last digit. "function": each value of
             `tree`, a column or the part of a date, goes with one value of the target, listed in `keys` and `values`.
-            "order": the target is at least as large as `tree`, a column. "distance": both are times of day, and what is
-            learnt is how much later the target is by the clock.
+            "order": the target is at least as large as `tree`, a column or the greatest of several; or at most as large
+            as the least of several, if `below`. "distance": both are times of day, and what is learnt is how much later
+            the target is by the clock.
         target: The column it is about.
         tree: See `datakiln.codecs.tables.relations.expressions`.
         mode: "computed": the target is not learnt but computed. "shifted": what is learnt is how far it is from `tree`.
@@ -45,6 +46,7 @@ class Relation:
         share: Of the training rows with all its columns, those it holds in.
         tests: Number of training rows in which it could have failed, would the columns not depend on each other.
         strict: Whether the two sides of an order differ.
+        below: Whether the target of an order is its smaller side.
         step: What a shift is counted in, 0 for none: days of dates and times, 1 for numbers.
         keys: Of a function, plain values, lists of two for a pair of columns; numbers rise.
         numeric: Whether those keys are numbers, of which the nearest counts.
@@ -59,6 +61,7 @@ class Relation:
     share: float = 1.0
     tests: int = 0
     strict: bool = False
+    below: bool = False
     step: float = 0.0
     keys: tuple[Any, ...] = ()
     numeric: bool = False
@@ -84,7 +87,8 @@ class Relation:
         """Such as total = qty * price, city -> country, start < end."""
         target, tree = quoted(self.target), written(self.tree)
         if self.form == "order":
-            return f"{tree} {'<' if self.strict else '<='} {target}"
+            low, high = (target, tree) if self.below else (tree, target)
+            return f"{low} {'<' if self.strict else '<='} {high}"
         if self.form == "distance":
             return f"{target} - {quoted(self.sources[0])} by the clock"
         return f"{tree} -> {target}" if self.form == "function" else f"{target} = {tree}"
@@ -152,8 +156,9 @@ class Relation:
         if self.form == "formula":
             return ~self.holds({**sources, self.target: target}, field)
         wanted = np.asarray(worked_out(self.tree, sources), dtype=np.float64)
+        low, high = (target, wanted) if self.below else (wanted, target)
         with np.errstate(invalid="ignore"):
-            return wanted >= target if self.strict else wanted > target
+            return low >= high if self.strict else low > high
 
     def holds(self, cells: Mapping[str, np.ndarray], field: Field) -> np.ndarray:
         """In which rows a formula holds, or lacks a number."""
