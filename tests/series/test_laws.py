@@ -150,3 +150,12 @@ def test_spectra_of_white_noise_are_flat_and_a_wave_is_one_peak():
     assert np.allclose(found[:, 0], np.log10(T * 1e-6), atol=0.05)  # beside a column of millions
     assert found[2, 1] == pytest.approx(np.log10((T * 1e6 / 2) ** 2), abs=0.01)
     assert np.delete(found[:, 1], 2).max() < found[2, 1] - 8
+
+
+def test_columns_that_do_not_move_have_no_spectrum():
+    train, test, same = (np.concatenate([x, np.ones_like(x)], axis=2) for x in draws(ar2))
+    alone = fidelity.spectrum(sets(*(x[..., :1] for x in (train, test, same))))[0]
+    found = fidelity.spectrum(sets(train, test, same))[0]
+    assert found.value == pytest.approx(alone.value) and list(found.detail) == ["a"]
+    with pytest.raises(MetricError, match="no column moves"):
+        fidelity.spectrum(sets(*(x[..., 1:] for x in (train, test, same))))

@@ -96,6 +96,12 @@ def test_time_steps():
         mixed.time_steps(replace(data, gaps={}))
 
 
+def test_uneven_synthetic_times_beside_even_real_ones_have_a_ceiling_of_nought():
+    data = replace(toy_sets(toys(2)), gaps={"train": np.ones(9), "test": np.ones(4), "synthetic": np.array([1.0, 2.0])})
+    (found,) = evaluate_series(data, [mixed.time_steps])
+    assert found.value == pytest.approx(0.5) and found.ceiling.value == 0.0 and not found.why
+
+
 def test_dates_make_time_steps_in_seconds():
     made = toys(2)
     made["date"] = made["date"] + pd.to_timedelta(made.groupby("patient").cumcount(), unit="D")  # every other day

@@ -90,9 +90,19 @@ def correlation(data: SeriesSets) -> list[Figure]:
 
 @metric("series/spectrum", evenly=True)
 def spectrum(data: SeriesSets) -> list[Figure]:
-    """Mean absolute difference of the logarithms (base 10) of mean power spectra of windows, mean taken out."""
-    real, made = spectra(data.train), spectra(data.synthetic)
-    parts = {c: float(np.abs(real[:, j] - made[:, j]).mean()) for j, c in enumerate(data.names)}
+    """Mean absolute difference of the logarithms (base 10) of mean power spectra of windows, mean taken out.
+
+    Columns that never move within a real window have no spectrum, and are left out.
+
+    Raises:
+        MetricError: No column moves.
+    """
+    moving = np.flatnonzero(np.ptp(data.train, axis=1).max(axis=0) > 0)
+    if not len(moving):
+        raise MetricError("no column moves within a window")
+    real, made = spectra(data.train[..., moving]), spectra(data.synthetic[..., moving])
+    gaps = np.abs(real - made).mean(axis=0).tolist()
+    parts = {data.names[j]: gap for j, gap in zip(moving, gaps, strict=True)}
     value = float(np.mean(list(parts.values())))
     return [
         Figure("series/spectrum", value, "lower", high=None, detail=worst_first(parts, "lower"), n=len(data.synthetic))
