@@ -158,6 +158,14 @@ class TestInfoGAN:
         moved[:, 4:14] *= 3.0  # the largest stays the largest
         assert torch.equal(model.decode(z[:4]), model.decode(moved[:4]))
 
+    def test_a_checkpoint_of_before_has_no_hidden_layers(self):
+        model = infogan.InfoGAN(SPEC, latent_dim=4, width=4)
+        names = set(model.state_dict())
+        assert "generator.input.weight" in names and "generator.input.0.weight" not in names
+        first = model.critic.reader[0].weight
+        assert first.shape[1] == model.critic.head.score.in_features
+        model.draw(2, None)
+
     def test_a_hidden_layer_stands_between_latents_and_maps_and_one_before_all_readings(self):
         model = self.model().eval()
         first, (a, b) = model.generator.input, torch.randn(2, 1, 16)

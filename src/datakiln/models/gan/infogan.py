@@ -36,8 +36,8 @@ class InfoGAN(ImageGAN):
         continuous: Number of continuous codes.
         width: Channels of the largest map of either net.
         hidden: Units of the layer between maps and latents in the generator, and between maps and what is told of them
-            in the critic (appendix C.1). Without them a code stands for where strokes are, not for which digit they
-            make.
+            in the critic (appendix C.1); None for no such layers, as in checkpoints of before. Without them a code is
+            taken for where strokes are, not for which digit they make.
         information: Weight of the bound of the categorical codes (lambda in eq. 6).
         slope: The same of the continuous codes.
         **options: See `ImageGAN`.
@@ -57,7 +57,7 @@ class InfoGAN(ImageGAN):
         codes: Sequence[int] = (10,),
         continuous: int = 2,
         width: int = 64,
-        hidden: int = 1024,
+        hidden: int | None = None,
         information: float = 1.0,
         slope: float = 0.1,
         **options: Any,  # noqa: ANN401
@@ -142,16 +142,24 @@ class CodeGenerator(ConvGenerator):
         codes: Sizes of the categorical codes.
         continuous: Number of continuous codes.
         width: Channels of the last map before the picture.
-        hidden: Units of the hidden layer.
+        hidden: Units of the hidden layer; None for none.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], free: int, codes: tuple[int, ...], continuous: int, width: int, hidden: int
+        self,
+        shape: tuple[int, ...],
+        free: int,
+        codes: tuple[int, ...],
+        continuous: int,
+        width: int,
+        hidden: int | None = None,
     ) -> None:
         """See the class."""
-        super().__init__(shape, hidden, width)
-        self.parts = (free, *codes, continuous)
-        self.input = nn.Sequential(*_hidden(sum(self.parts), hidden, nn.ReLU()), self.input)
+        parts = (free, *codes, continuous)
+        super().__init__(shape, hidden or sum(parts), width)
+        self.parts = parts
+        if hidden is not None:
+            self.input = nn.Sequential(*_hidden(sum(parts), hidden, nn.ReLU()), self.input)
 
     def code(self, z: Tensor) -> Tensor:
         """Latents with their codes in place, the same shape: one-hot, and even on [-1, 1]."""
@@ -170,18 +178,22 @@ class ReadingCritic(ConvCritic):
     Arguments:
         shape: (C, H, W) of a picture.
         width: Channels of the first map.
-        hidden: Units of the layer behind the maps, by which it judges and reads.
+        hidden: Units of the layer behind the maps, by which it judges and reads; None for none.
         categories: Values of all categorical codes together.
         continuous: Number of continuous codes.
     """
 
-    def __init__(self, shape: tuple[int, ...], width: int, hidden: int, categories: int, continuous: int) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], width: int, hidden: int | None, categories: int, continuous: int
+    ) -> None:
         """See the class."""
         super().__init__(shape, width, "batch")
-        self.layers.extend(_hidden(self.head.score.in_features, hidden, nn.LeakyReLU(SLOPE)))
-        self.head = CriticHead(hidden, 0, "none")
+        features = int(self.head.score.in_features)
+        if hidden is not None:
+            self.layers.extend(_hidden(features, hidden, nn.LeakyReLU(SLOPE)))
+            self.head, features = CriticHead(hidden, 0, "none"), hidden
         readings = nn.Linear(READER, categories + 2 * continuous)
-        self.reader = nn.Sequential(*_hidden(hidden, READER, nn.LeakyReLU(SLOPE)), readings)
+        self.reader = nn.Sequential(*_hidden(features, READER, nn.LeakyReLU(SLOPE)), readings)
         self.apply(small_normal)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Verdict:
