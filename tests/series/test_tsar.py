@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ import torch
 from hydra.utils import instantiate
 
 from datakiln.api.config import composed
+from datakiln.models.autoregressive.tsar import TSAR, paces
 from datakiln.models.autoregressive.walk import Walk
 from datakiln.spec import PLAIN
 from tests.test_conformance import trained
@@ -42,6 +45,42 @@ def test_drawing_step_by_step_has_the_likelihood_of_the_whole(tsar):
         known[:, :, -1] = torch.nan  # the end was given, not drawn
         steps_, _ = model._log_probs(known)
     assert torch.allclose(torch.stack(told, dim=1), steps_, atol=1e-5)
+
+
+def test_ends_are_drawn_with_their_likelihood_too(tsar):
+    """Those odds begin at the training sequences' own, step by step."""
+    model, data = tsar
+    assert model.pace is not None and model.pace.std() > 0.1
+    torch.manual_seed(0)
+    static = data.inputs("test", 18, data.spec.shape)[:, 0, : model.offset].repeat(3, 1)
+    n, steps = len(static), data.spec.shape[0]
+    free = torch.full((n, data.spec.shape[1]), torch.nan)
+    told, made = [], []
+    with torch.no_grad():
+        walk = Walk(model, static, PLAIN, 1)
+        draw = walk.ancestral.draw
+        walk.ancestral.draw = lambda *a, **k: told.append(draw(*a, **k)) or told[-1]
+        for _ in range(steps):
+            walk.step(free, torch.zeros(n, dtype=torch.bool))
+            made.append(walk.last)
+        x = torch.stack(made, dim=1)
+        steps_, _ = model._log_probs(x)
+    alive = model._alive(x)
+    assert 0.1 < alive.float().mean() < 0.95
+    assert torch.allclose(torch.stack(told, dim=1)[alive], steps_[alive], atol=1e-4)
+
+
+def test_paces_are_the_odds_of_ending_of_sequences_as_long():
+    lengths = torch.tensor([3] * 4000 + [5] * 1000 + [6] * 5000)
+    usual = 10_000 / int(lengths.sum())
+    odds = (paces(lengths, 6) + math.log(usual / (1 - usual))).sigmoid()
+    expected = torch.tensor([0.0, 0.0, 0.4, 0.0, 1 / 6, 1.0])
+    assert torch.allclose(odds, expected, atol=2e-3)
+
+
+def test_a_checkpoint_of_before_has_no_paces(tsar):
+    model, _ = tsar
+    assert TSAR(model.spec).pace is None and "pace" not in TSAR(model.spec).state_dict()
 
 
 def test_going_on_is_as_from_the_begin(tsar):

@@ -187,6 +187,7 @@ class Ancestral:
         """See the class."""
         self.net, self.order, self.precision, self.temperature = net, order, precision, temperature
         self.allowed = allowed or {}
+        self.offsets: dict[int, Tensor] = {}  # what is added to the logits of columns, (size,) by column
         lifting = [j for j in range(len(net.codes)) if net.numbers.level[net.codes.part(j)].any()]
         self.lifting = torch.tensor(lifting, dtype=torch.long, device=net.numbers.level.device)
 
@@ -304,6 +305,7 @@ class Ancestral:
 
         With the latter comes where the components lie and their scales, (n, R) each.
         """
+        told = told if j not in self.offsets else told._replace(logits=told.logits + self.offsets[j])
         logits = told.logits if j not in self.allowed else told.logits.masked_fill(~self.allowed[j], CLOSED)
         if told.parts is None:
             return (logits / self.temperature).log_softmax(dim=1, dtype=torch.float32), None

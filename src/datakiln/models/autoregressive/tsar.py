@@ -41,6 +41,7 @@ MOVES = 2  # features of the change of a number from one step to the next
 CLIP = 1.0  # norm that gradients are clipped to
 COUNTED = 2**15  # steps that shares, entropies and references are taken from
 ACTIVATIONS = 2**24  # numbers that a likelihood holds at once
+PRIOR = 2.0  # sequences that the odds of ending are drawn towards the usual ones by
 PIECE = 256  # steps that `unroll` gives at a time
 
 
@@ -57,6 +58,8 @@ class TSAR(LikelihoodModel):
             number of training steps.
         min_updates: Updates that even few sequences get: `epochs` grows until they are reached.
         candidates: Sequences drawn for each one of which some cells are given; see `draw`.
+        paced: Whether the odds that a sequence ends begin with those of the training sequences that are as long; else
+            with the same at every step, as in checkpoints of before.
         bf16: Whether matrix products are in bfloat16; None for yes where the processor has it.
         optimizer: See `LikelihoodModel`; its rate is the highest of a one-cycle schedule on 32,000 steps or
             more; on fewer it falls with the root of their number.
@@ -71,6 +74,7 @@ class TSAR(LikelihoodModel):
     static_rank: Tensor
     counted: Tensor
     is_lag: Tensor
+    pace: Tensor | None
 
     def __init__(
         self,
@@ -82,6 +86,7 @@ class TSAR(LikelihoodModel):
         dropout: float | None = None,
         min_updates: int = 0,
         candidates: int = 16,
+        paced: bool = False,
         bf16: bool | None = None,
         optimizer: OptimizerFactory | None = None,
     ) -> None:
@@ -117,6 +122,8 @@ class TSAR(LikelihoodModel):
         self.register_buffer("rank", torch.arange(self.n_own))
         self.register_buffer("static_rank", torch.arange(len(static)))
         self.register_buffer("counted", torch.zeros((), dtype=torch.long))
+        # log-odds of the end at each step beyond those at any, (T,)
+        self.register_buffer("pace", torch.zeros(spec.shape[0]) if paced and spec.ends else None)
         before = torch.arange(len(self.codes))[None, :] >= self.n_own
         self.register_buffer("is_lag", before, persistent=False)
 
@@ -155,16 +162,19 @@ class TSAR(LikelihoodModel):
     @torch.no_grad()
     def _count(self, loader: Iterable[Batch]) -> None:
         """Biases start at the columns' shares of codes; orders go from least to most entropy."""
-        kept, whole, seen = [], [], 0
+        kept, whole, lengths, seen = [], [], [], 0
         for batch in loader:
             x = batch.x.to(self.device)
             kept.append(self._wide(x)[self._alive(x).flatten()])
             whole.append(x[:, 0, : self.offset])
+            lengths.append(self._alive(x).sum(dim=1))
             seen += len(kept[-1])
             if seen >= COUNTED:
                 break
         rows = torch.cat(kept)
         self.counted += len(rows)
+        if self.pace is not None:
+            self.pace.copy_(paces(torch.cat(lengths), len(self.pace)))
         order = set_up(self.net, self.codes, rows, self.spec.steps, self.n_own, self.n_numbers, self.spec.ends)
         self.rank[torch.tensor(order)] = torch.arange(len(order), device=self.device)
         if self.static_net is not None:
@@ -250,7 +260,8 @@ class TSAR(LikelihoodModel):
             told = self._heard(told, coordinates, known).view(*x.shape[:2], -1)
             hidden, _ = self.gru(told, state[None])
             base = self.outputs(self.dropout(hidden)) + context[:, None]
-            steps = self._of_steps(base.flatten(0, 1), added, codes, coordinates, known)
+            at = torch.arange(x.shape[1], device=x.device).repeat(len(x))
+            steps = self._of_steps(base.flatten(0, 1), added, codes, coordinates, known, at)
             static = x.new_zeros(len(x))
             if self.static_net is not None:
                 static = plain_log_probs(self.static_net, x[:, 0, : self.offset], self.static_rank, self.training)
@@ -286,8 +297,10 @@ class TSAR(LikelihoodModel):
                 codes[:, j] = torch.where(lost, own, codes[:, j])
         return codes
 
-    def _of_steps(self, base: Tensor, added: Tensor, codes: Tensor, coordinates: Tensor, known: Tensor) -> Tensor:
-        """Log-probability of the known cells of each step, (R,)."""
+    def _of_steps(
+        self, base: Tensor, added: Tensor, codes: Tensor, coordinates: Tensor, known: Tensor, at: Tensor
+    ) -> Tensor:
+        """Log-probability of the known cells of each step, (R,), which is the one at that place, from 0, (R,)."""
         n = self.n_own
         order = torch.cat([self.rank, self.rank.new_full((len(self.codes) - n,), -1)])
         sees = order[None, :] < self.rank[:, None]  # (own, C)
@@ -298,6 +311,11 @@ class TSAR(LikelihoodModel):
             picked, totals = self.net.scores(
                 features if self.training else features.float(), cells, torch.zeros_like(cells)
             )
+            if self.pace is not None:
+                end = self.net.logits(features[:, -1], n - 1, cells.new_zeros(len(cells))) + self.ending(at)
+                last = cells.new_full((1,), n - 1)
+                picked = picked.index_copy(1, last, end.gather(1, cells[:, -1:]).to(picked.dtype))
+                totals = totals.index_copy(1, last, end.logsumexp(dim=1, keepdim=True).to(totals.dtype))
         if self.n_numbers and self.net.numbers.has_components:
             numbers, own = self.net.numbers, slice(0, self.n_numbers)
             columns = numbers.numbers[own]
@@ -306,6 +324,12 @@ class TSAR(LikelihoodModel):
                 self.net, columns, own, features, picked, totals, codes, coordinates, there
             )
         return ((picked - totals) * known[:, :n]).sum(dim=1)
+
+    def ending(self, at: Tensor) -> Tensor:
+        """What the place of a step adds to the logits of going on and of ending there, (R,) to (R, 2)."""
+        assert self.pace is not None
+        more = self.pace[at.clamp(max=len(self.pace) - 1)]
+        return torch.stack([torch.zeros_like(more), more], dim=-1)
 
     def _told_static(self, static: Tensor) -> tuple[Tensor, Tensor]:
         """What the static columns say: an addition to every context (B, H), and the state at the begin (B, G)."""
@@ -408,3 +432,15 @@ class TSAR(LikelihoodModel):
         matrices = [p for p in parameters if p.ndim >= 2]
         groups: Any = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
         return self.optimizer_factory(groups)
+
+
+def paces(lengths: Tensor, longest: int) -> Tensor:
+    """Log-odds that a sequence of so many steps ends there, beyond those of any step, from the lengths of some, (T,).
+
+    Shares are drawn towards that of all steps, as by two more sequences (Kaplan and Meier, 1958, with a prior).
+    """
+    ends = torch.bincount(lengths - 1, minlength=longest)[:longest].double()
+    risk = ends.flip(0).cumsum(0).flip(0)
+    usual = (ends.sum() / risk.sum().clamp(min=1)).clamp(1e-6, 1 - 1e-6)
+    odds = (ends + PRIOR * usual) / (risk - ends + PRIOR * (1 - usual))
+    return (odds.log() - (usual / (1 - usual)).log()).float()

@@ -37,6 +37,7 @@ class Walk:
         self.state = state[None]
         self.before = torch.full((len(static), LAGS, model.spec.shape[1]), math.nan, device=static.device)
         self.weight = torch.zeros(len(static), device=static.device)  # log-odds of candidates
+        self.at = 0  # the step to come
 
     @property
     def last(self) -> Tensor:
@@ -52,6 +53,7 @@ class Walk:
         told = model._heard(added.sum(dim=1), coordinates, known).view(n, x.shape[1] + 1, -1)
         _, self.state = model.gru(told[:, :-1], self.state)
         self.before = torch.cat([self.before, x], dim=1)[:, -LAGS:]
+        self.at += x.shape[1]
 
     def step(self, given: Tensor, ended: Tensor) -> Tensor | None:
         """Draws one step, given cells (n, D) with NaN where free; sequences that have ended repeat their last step.
@@ -67,6 +69,10 @@ class Walk:
         with model._precision():
             hidden, self.state = model.gru(told, self.state)
             base = model.outputs(hidden[:, 0]) + self.context
+        at = torch.full((len(given),), self.at, device=given.device)
+        if model.pace is not None:
+            self.ancestral.offsets = {model.n_own - 1: model.ending(at[:1])[0]}
+        self.at += 1
         told_own = known[:, : model.n_own]
         given_so = (self.static, codes - model.codes.first, coordinates, known, base.float())
         drawn, log_q = self._drawn(*given_so)
@@ -79,7 +85,7 @@ class Walk:
         codes, coordinates, known = model._read(model._wide(drawn[:, None], self.before))
         added = model.net.added(codes, coordinates) * known[..., None]
         codes = model._settled(codes, coordinates, known)
-        odds = model._of_steps(base, added, codes, coordinates, known) - log_q
+        odds = model._of_steps(base, added, codes, coordinates, known, at) - log_q
         self.weight = self.weight + odds.masked_fill(ended, 0.0)
         self.before = torch.cat([self.before[:, 1:], drawn[:, None]], dim=1)
         return self._taken_anew()
