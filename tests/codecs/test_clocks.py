@@ -88,6 +88,13 @@ def test_times_that_hang_on_others_are_learnt_as_distances_and_come_back(frame):
     assert np.array_equal(codec.plan.shift(end, given.assign(**{start: made[start]})), gaps[5:10])
 
 
+def test_prices_in_fifties_are_no_times():
+    rng = np.random.default_rng(0)
+    rent = 50 * rng.integers(6, 45, 600)
+    told = found_in(pd.DataFrame({"rent": rent, "deposit": rent + 50 * rng.integers(-2, 4, 600)}))[1]
+    assert not any("clock" in relation for relation in told)
+
+
 def test_times_that_do_not_hang_together_are_no_distances():
     rng = np.random.default_rng(0)
     one, two = (100 * (m // 60) + m % 60 for m in rng.integers(0, 1440, (2, 600)))

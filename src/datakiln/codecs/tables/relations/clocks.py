@@ -84,7 +84,10 @@ def _form(search: Search, name: str) -> str | None:
         return None
     if is_clock(field):
         return "time"
-    if field.type != "integer" or there.min() < 0 or not 100 <= there.max() <= 2400 or (there % 100 >= 60).any():
+    if field.type != "integer" or there.min() < 0 or not 100 <= there.max() <= 2400:
+        return None
+    minutes = np.unique(there % 100)
+    if minutes.max() >= 60 or np.isin(minutes, (0, 50)).all():  # prices are in fifties and hundreds, too
         return None
     return "hhmm" if there.max() < 2400 else "hhmm24"
 
