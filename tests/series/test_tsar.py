@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import torch
 from hydra.utils import instantiate
 
 from datakiln.api.config import composed
+from datakiln.models.autoregressive.steps import WIDE, with_wide_parts
 from datakiln.models.autoregressive.tsar import TSAR, paces
 from datakiln.models.autoregressive.walk import Walk
 from datakiln.spec import PLAIN
@@ -81,6 +83,28 @@ def test_paces_are_the_odds_of_ending_of_sequences_as_long():
 def test_a_checkpoint_of_before_has_no_paces(tsar):
     model, _ = tsar
     assert TSAR(model.spec).pace is None and "pace" not in TSAR(model.spec).state_dict()
+
+
+@pytest.mark.parametrize(("last", "is_wide"), [(-1, True), (1, True), (3, False)])
+def test_rare_moves_are_near_what_was_before(last, is_wide):
+    """The last part of a number follows the step before once more, and wide, unless the place is taken by another.
+
+    Numbers 0 and 1 are those of a step, 2 and 3 of the one before it.
+    """
+    reference = torch.tensor([[[1, -1], [2, 3], [-1, -1], [last, -1]], [[-1, -1]] * 4])
+    parts = SimpleNamespace(
+        reference=reference.clone(), slope=torch.rand(2, 4, 2), intercept=torch.rand(2, 4),
+        straight=torch.tensor([[False, True, False, False]] * 2), start=torch.rand(2, 5),
+    )  # fmt: skip
+    start = parts.start.clone()
+    with_wide_parts(SimpleNamespace(numbers=parts), 2, {2, 3})
+    assert torch.equal(parts.reference[:, :3], reference[:, :3]) and torch.equal(parts.reference[1], reference[1])
+    if not is_wide:
+        assert torch.equal(parts.reference, reference) and torch.equal(parts.start, start)
+        return
+    for part in (parts.reference, parts.slope, parts.intercept, parts.straight):
+        assert torch.equal(part[0, 3], part[0, 1])
+    assert float(parts.start[0, 3] - start[0, 1]) == pytest.approx(math.log(WIDE), abs=1e-5)
 
 
 def test_going_on_is_as_from_the_begin(tsar):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -17,8 +18,12 @@ from datakiln.nets.numbers import CLOSED, LEAST_OF_CODES
 from datakiln.nets.references import closest_first, find, keep
 from datakiln.spec import Block
 
+WIDE = 8.0  # times the width of a reference, of the part that has moves which hardly ever are
 LAGS = 2  # steps before that are columns of their own
-LEAPS = (0.001, LEAST_OF_CODES[1])  # least weight of the codes of a step: by them a number leaps to wherever others are
+LEAPS = (
+    0.0001,
+    LEAST_OF_CODES[1],
+)  # least weight of the codes of a step: by them a number leaps to where others are
 
 
 def with_lags(columns: Sequence[Any], offset: int, ends: bool) -> tuple[list[Block], list[str]]:
@@ -77,6 +82,8 @@ def set_up(
         near = iter([net.numbers.columns[i] for i in closest_first(found, lags)])
         order = _ordered([next(near) if j in place else j for j in wanted], codes, ends)
         keep(net.numbers, found, [*lags, *(place[j] for j in order if j in place)])
+        if lags:
+            with_wide_parts(net, numbers or 0, set(lags))
         rank = torch.full((len(codes),), -1, device=rows.device)  # what is always given comes first
         rank[torch.tensor(order)] = torch.arange(own, device=rows.device)
         led = (
@@ -89,6 +96,23 @@ def set_up(
             net.bias[codes.part(j)][: codes.ordered[j]] += less if j < own else 0.0
         return order
     return _ordered(wanted, codes, ends)
+
+
+def with_wide_parts(net: Network, own: int, lags: set[int]) -> None:
+    """In each number's last place, unless that is taken, its best reference among the steps before once more, and wide.
+
+    A move of ten usual ones is rare, but near what was before. No narrow part has it, and the codes would, among which
+    all are as near.
+    """
+    numbers = net.numbers
+    for i in range(own):
+        columns = numbers.reference[i]
+        told = [{j for j in pair if j >= 0} for pair in columns.tolist()]
+        led = [place for place, names in enumerate(told[:-1]) if names and names <= lags]
+        if led and not (told[-1] and told[-1] <= lags):
+            for part in (numbers.reference, numbers.slope, numbers.intercept, numbers.straight):
+                part[i, -1] = part[i, led[0]]
+            numbers.start[i, len(told) - 1] = numbers.start[i, led[0]] + math.log(WIDE)
 
 
 def _ordered(wanted: Sequence[int], codes: Codes, ends: bool) -> list[int]:
