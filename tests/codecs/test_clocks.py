@@ -88,6 +88,23 @@ def test_times_that_hang_on_others_are_learnt_as_distances_and_come_back(frame):
     assert np.array_equal(codec.plan.shift(end, given.assign(**{start: made[start]})), gaps[5:10])
 
 
+def test_a_distance_is_as_fine_as_the_finer_time():
+    """Begun on the minute, ended on the second."""
+    rng = np.random.default_rng(0)
+    begin = 60 * rng.integers(0, 1440, 600)
+    end = (begin + rng.integers(60, 20_000, 600)) % 86_400
+    both = ([f"{s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d}" for s in time] for time in (begin, end))
+    frame = pd.DataFrame(dict(zip(("begin", "end"), both, strict=True)))
+    schema = infer_schema(frame, None, {})
+    relations = find_relations(frame, schema)
+    assert [str(relation) for relation in relations] == ["end - begin by the clock"]
+    codec = TableCodec(Bins, compact=True, places=True).fit(frame, schema, relations=relations)
+    gaps = codec.plan.shift("end", frame)
+    assert np.array_equal(gaps, (end - begin) % 86_400)
+    made = codec.plan.restored({"begin": frame["begin"], "end": gaps}, codec.by_name())
+    assert made["end"].tolist() == frame["end"].tolist()
+
+
 def test_prices_in_fifties_are_no_times():
     rng = np.random.default_rng(0)
     rent = 50 * rng.integers(6, 45, 600)

@@ -26,6 +26,18 @@ def tsar():
     return model, data
 
 
+def walked(model, static, free, steps):
+    """Sequences (n, T, D) drawn step by step, and the log-probability that each step was drawn with, (n, T)."""
+    told, made = [], []
+    walk = Walk(model, static, PLAIN, 1)
+    draw = walk.ancestral.draw
+    walk.ancestral.draw = lambda *a, **k: told.append(draw(*a, **k)) or told[-1]
+    for _ in range(steps):
+        walk.step(free, torch.zeros(len(static), dtype=torch.bool))
+        made.append(walk.last)
+    return torch.stack(made, dim=1), torch.stack(told, dim=1)
+
+
 def test_drawing_step_by_step_has_the_likelihood_of_the_whole(tsar):
     """What the cached walk draws each step with is what one pass over the whole sequence says, to 1e-5."""
     model, data = tsar
@@ -34,19 +46,12 @@ def test_drawing_step_by_step_has_the_likelihood_of_the_whole(tsar):
     static = data.inputs("test", n, data.spec.shape)[:, 0, : model.offset]
     free = torch.full((n, data.spec.shape[1]), torch.nan)
     free[:, -1] = 0.0
-    told, made = [], []
     with torch.no_grad():
-        walk = Walk(model, static, PLAIN, 1)
-        draw = walk.ancestral.draw
-        walk.ancestral.draw = lambda *a, **k: told.append(draw(*a, **k)) or told[-1]
-        for _ in range(steps):
-            walk.step(free, torch.zeros(n, dtype=torch.bool))
-            made.append(walk.last)
-        x = torch.stack(made, dim=1)
+        x, told = walked(model, static, free, steps)
         known = x.clone()
         known[:, :, -1] = torch.nan  # the end was given, not drawn
         steps_, _ = model._log_probs(known)
-    assert torch.allclose(torch.stack(told, dim=1), steps_, atol=1e-5)
+    assert torch.allclose(told, steps_, atol=1e-5)
 
 
 def test_ends_are_drawn_with_their_likelihood_too(tsar):
@@ -57,19 +62,12 @@ def test_ends_are_drawn_with_their_likelihood_too(tsar):
     static = data.inputs("test", 18, data.spec.shape)[:, 0, : model.offset].repeat(3, 1)
     n, steps = len(static), data.spec.shape[0]
     free = torch.full((n, data.spec.shape[1]), torch.nan)
-    told, made = [], []
     with torch.no_grad():
-        walk = Walk(model, static, PLAIN, 1)
-        draw = walk.ancestral.draw
-        walk.ancestral.draw = lambda *a, **k: told.append(draw(*a, **k)) or told[-1]
-        for _ in range(steps):
-            walk.step(free, torch.zeros(n, dtype=torch.bool))
-            made.append(walk.last)
-        x = torch.stack(made, dim=1)
+        x, told = walked(model, static, free, steps)
         steps_, _ = model._log_probs(x)
     alive = model._alive(x)
     assert 0.1 < alive.float().mean() < 0.95
-    assert torch.allclose(torch.stack(told, dim=1)[alive], steps_[alive], atol=1e-4)
+    assert torch.allclose(told[alive], steps_[alive], atol=1e-4)
 
 
 def test_paces_are_the_odds_of_ending_of_sequences_as_long():

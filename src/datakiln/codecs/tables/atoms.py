@@ -69,7 +69,8 @@ class Atoms:
         is_same = np.diff(code) == 0
         low = np.where(np.r_[False, is_same], np.r_[0.0, value[:-1]], knots[code, 0])
         high = np.where(np.r_[is_same, False], np.r_[value[1:], 0.0], knots[code, -1])
-        return cls(start, stop, np.where(shared, value, low), np.where(shared, value, high))
+        low, high = np.where(shared, value, low), np.where(shared, value, high)
+        return cls(start, stop, low, np.maximum(low, high))
 
     def values(self, coordinates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The value at each coordinate, (n,), of codes that stand for many, and whether it is a shared one."""

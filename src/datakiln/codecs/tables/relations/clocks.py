@@ -23,8 +23,7 @@ TIGHT = 0.5  # of the range of a time's middle half: a distance that varies less
 
 def find_clocks(search: Search) -> None:
     """Adds times of day that are another one and an elapsed time, or elapsed times between two of them."""
-    forms = {name: form for name in search.cells if (form := _form(search, name)) is not None}
-    forms = dict(list(forms.items())[:MOST_READINGS])
+    forms = _forms(search)
     spans = [name for name in search.cells if name not in forms and _may_be_elapsed(search, name)][:MOST_SPANS]
     made: list[tuple[tuple[bool, ...], Relation]] = []
     for (start, end), span in itertools.product(itertools.permutations(forms, 2), spans):
@@ -44,9 +43,9 @@ def find_clocks(search: Search) -> None:
 
 def find_distances(search: Search) -> None:
     """Adds times of day of which less is to be learnt as how long after another one they are."""
-    forms = {name: form for name in search.cells if (form := _form(search, name)) is not None}
+    forms = _forms(search)
     found = []
-    for start, end in itertools.permutations(list(forms)[:MOST_READINGS], 2):
+    for start, end in itertools.permutations(forms, 2):
         if end in search.stay or not search.may_shift(end, [start]) or not search.may_compute(end, [start]):
             continue
         passed = _elapsed(search, forms, start, end, np.arange(search.rows))
@@ -56,10 +55,10 @@ def find_distances(search: Search) -> None:
         low, spread = _narrowest(passed)
         own = days_of(search.cells[end], forms[end])
         if spread < TIGHT * _narrowest(own[np.isfinite(own)])[1]:
-            found.append((spread, start, end, low))
-    for _, start, end, low in sorted(found):
+            found.append((round(spread, 6), search.place[start], start, end, low))  # of two alike the later one
+    for *_, start, end, low in sorted(found):
         if search.may_compute(end, [start]):
-            resolution = max(_step(search, end, forms), _step(search, start, forms))
+            resolution = min(_step(search, end, forms), _step(search, start, forms))  # 0: finer than seconds
             tree = ["clock", forms[end], resolution, column(start), forms[start], 0.0, SPANS["minute"], low]
             step = resolution / SPANS["second"]
             search.add(Relation("distance", end, tree, "shifted", 1.0, search.varied(end), step=step))
@@ -74,6 +73,12 @@ def _narrowest(days: np.ndarray) -> tuple[float, float]:
     cut -= float(np.round(middle))
     low, high = np.quantile(np.mod(days - cut, 1.0), [0.25, 0.75])
     return cut, float(high - low)
+
+
+def _forms(search: Search) -> dict[str, str]:
+    """The columns that hold times of day, and how they write them."""
+    forms = {name: form for name in search.cells if (form := _form(search, name)) is not None}
+    return dict(list(forms.items())[:MOST_READINGS])
 
 
 def _form(search: Search, name: str) -> str | None:
