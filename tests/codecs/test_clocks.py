@@ -9,6 +9,7 @@ from datakiln.codecs.tables.bins import Bins
 from datakiln.codecs.tables.relations.expressions import days_of, reading_of
 from datakiln.codecs.tables.relations.finding import find_relations
 from datakiln.codecs.tables.relations.plan import Plan
+from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.data.tables.types import infer_schema
 from datakiln.sampling.related import beside_given
@@ -128,6 +129,18 @@ def test_nothing_is_claimed_that_rows_do_not_show():
     n = 400
     small = pd.DataFrame({"a": rng.integers(0, 59, n), "b": rng.integers(0, 2000, n)})
     assert found_in(small.assign(c=small["a"] + small["b"]))[1] == ["c = a + b"]
+
+
+@pytest.mark.parametrize("tree", [
+    ["clock", "hhmm"], ["clock", 7, 60.0, ["column", "a"], "hhmm", ["column", "b"], 1440.0, 0.0], ["+", "x"],
+    ["eval", "x"], ["elapsed", ["column", 3], "time", ["column", "b"], "time", 24.0, 0.0], ["span", 3.0, "year"], [], "x", None, True,
+])  # fmt: skip
+def test_what_is_no_arithmetic_is_refused_in_a_checkpoint(tree):
+    plan, _ = found_in(flights())
+    state = plan.made["left"].state()
+    assert Relation.from_state(state) == plan.made["left"]
+    with pytest.raises(ValueError, match=r"arithmetic|no place"):
+        Relation.from_state({**state, "tree": tree})
 
 
 def test_readings_and_shares_of_a_day_are_inverse():

@@ -47,6 +47,40 @@ INVERSES: dict[str, tuple[Callable[[Any, Any], Any], Callable[[Any, Any], Any]]]
 }
 
 
+SHAPES = {  # of what follows the kind: a name, a tree, a number, perhaps none, a unit, a form of times of day
+    "column": "s", "part": "ss", "span": "nu", "pair": "tt", "clock": "fntftno", "elapsed": "tftfno",
+    **dict.fromkeys(OPERATIONS, "tt"), **dict.fromkeys(EXTREMES, "tt"), **dict.fromkeys(FUNCTIONS, "t"),
+}  # fmt: skip
+FORMS = ("time", "hhmm", "hhmm24")
+
+
+def check(tree: Any) -> None:  # noqa: ANN401 (part of a checkpoint, whatever it is)
+    """Raises `ValueError` for what is no arithmetic over columns."""
+    if _is_number(tree):
+        return
+    shape = SHAPES.get(tree[0]) if isinstance(tree, list) and tree and isinstance(tree[0], str) else None
+    if shape is None or len(tree) != 1 + len(shape):
+        raise ValueError(f"{str(tree)[:60]} is no arithmetic over columns")
+    for kind, operand in zip(shape, tree[1:], strict=True):
+        if kind == "t":
+            check(operand)
+        elif not FITS[kind](operand):
+            raise ValueError(f"{str(operand)[:40]!r} has no place in {str(tree)[:60]}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+FITS: dict[str, Callable[[Any], bool]] = {
+    "s": lambda value: isinstance(value, str),
+    "n": _is_number,
+    "o": lambda value: value is None or _is_number(value),
+    "u": lambda value: isinstance(value, str) and value in SPANS,
+    "f": lambda value: isinstance(value, str) and value in FORMS,
+}
+
+
 def column(name: str) -> Tree:
     """A column."""
     return ["column", name]

@@ -13,6 +13,7 @@ import pandas as pd
 from datakiln.codecs.tables.relations.cells import Numbered, chosen, keys_of, numbers_of, slack, tolerance
 from datakiln.codecs.tables.relations.expressions import (
     Tree,
+    check,
     columns_of,
     days_of,
     magnitude,
@@ -176,7 +177,8 @@ class Relation:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Relation:
-        """Inverse of `state`."""
+        """Inverse of `state`; raises `ValueError` for what is no relation."""
+        check(state["tree"])
         return cls(**{**state, "keys": tuple(state["keys"]), "values": tuple(state["values"])})
 
     def changed(self, **changes: Any) -> Relation:
