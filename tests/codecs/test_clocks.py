@@ -133,7 +133,8 @@ def test_nothing_is_claimed_that_rows_do_not_show():
 
 @pytest.mark.parametrize("tree", [
     ["clock", "hhmm"], ["clock", 7, 60.0, ["column", "a"], "hhmm", ["column", "b"], 1440.0, 0.0], ["+", "x"],
-    ["eval", "x"], ["elapsed", ["column", 3], "time", ["column", "b"], "time", 24.0, 0.0], ["span", 3.0, "year"], [], "x", None, True,
+    ["eval", "x"], ["elapsed", ["column", 3], "time", ["column", "b"], "time", 24.0, 0.0], ["span", 3.0, "year"],
+    [], "x", None, True,
 ])  # fmt: skip
 def test_what_is_no_arithmetic_is_refused_in_a_checkpoint(tree):
     plan, _ = found_in(flights())
