@@ -330,6 +330,9 @@ def _curve(
         raise UserError(f"curve={cfg.curve} is for pictures; this run has learnt rows")
     if options.truncation is not None:
         raise UserError(f"truncation={options.truncation} and curve= cannot both be followed; leave one of them out")
+    if condition:
+        told = f"condition.{next(iter(condition))}={next(iter(condition.values()))}"
+        raise UserError(f"{told} and curve=, which compares with pictures of all classes, cannot both be followed")
     plain = OmegaConf.to_container(cfg.curve) if OmegaConf.is_config(cfg.curve) else cfg.curve
     values: list[Any] = plain if isinstance(plain, list) else [plain]
     if not all(isinstance(v, int | float) and not isinstance(v, bool) and 0 < v <= 2 for v in values):

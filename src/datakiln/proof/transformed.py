@@ -23,6 +23,7 @@ from datakiln.results import Better, Score
 from datakiln.sampling.synthesizer import Synthesizer
 
 MOST, SHOWN, VARIED = 2000, 8, 5  # pictures measured, rows drawn, variations drawn of each
+MOST_VARIED = 500  # pictures measured that are varied
 
 
 def source_labels(data: ImageData, n: int) -> np.ndarray | None:
@@ -45,6 +46,8 @@ def transformed_scores(data: ImageData, synthesizer: Synthesizer, sets: ImageSet
     """
     if synthesizer.model.enlarges > 1:
         return _enlarged(data, synthesizer, sets)
+    if synthesizer.model.varies:
+        return _varied(data, synthesizer, seed)
     return _translated(data, synthesizer, sets, seed) if data.second is not None else []
 
 
@@ -160,6 +163,37 @@ def _agreement(
         note=note, noise=(share * (1 - share) / len(made)) ** 0.5, floor_range=[floor - chance, floor + chance],
         seconds=round(time.perf_counter() - begun, 3),
     )  # fmt: skip
+
+
+def _varied(data: ImageData, synthesizer: Synthesizer, seed: int) -> list[Score]:
+    """How far variations of a picture are from each other, over real pictures of a class; that of copies would be 0.
+
+    Whether they keep their class is told by the judge of samples, who is told the class of what they were made of.
+    """
+    name, begun = "variation/spread", time.perf_counter()
+    real, y = data.examples("test", MOST_VARIED)
+    if y is None:
+        return [Score(name, None, why="not computed: it needs pictures with classes")]
+    alike = [rows for rows in (torch.nonzero(y == k).squeeze(1) for k in y.unique()) if len(rows) > 1]
+    if not alike:
+        return [Score(name, None, why="not computed: it needs two held-out pictures of a class")]
+    x = to_levels(data.inputs("test", len(real), synthesizer.model.takes))
+    made = [torch.from_numpy(synthesizer.transform(x.numpy(), {}, seed, part=k)) for k in range(VARIED)]
+    own = torch.stack([_apart(made[k - 1], made[k]) for k in range(VARIED)]).mean(dim=0)
+    others = torch.cat([_apart(real[rows], real[rows.roll(1)]) for rows in alike]).mean()
+    share = own / others
+    return [
+        Score(
+            name, float(share.mean()), "higher", 0.0, None, ideal=1.0, n=len(real),
+            note=f"{VARIED} variations of each; real ones of a class are {others:.0f} grey levels apart (RMS)",
+            noise=float(share.std() / len(share) ** 0.5), seconds=round(time.perf_counter() - begun, 3),
+        )
+    ]  # fmt: skip
+
+
+def _apart(one: Tensor, two: Tensor) -> Tensor:
+    """Root mean square of the differences of pairs of pictures, (n,)."""
+    return (one.double() - two.double()).square().flatten(1).mean(dim=1).sqrt()
 
 
 def transformed_plot(data: ImageData, synthesizer: Synthesizer, path: Path, seed: int = 0) -> Path:

@@ -43,6 +43,8 @@ MEANINGS = {
     "translation/cycle_back": "What is lost of a picture of the second set on its way there and back, in grey levels.",
     "translation/agreement_there": "Share of translations that a classifier of the other side gives their old class.",
     "translation/agreement_back": "The same of the way back; low where translations are of another class.",
+    "variation/spread": "How far variations of one picture are from each other, over real pictures of a class: 0 means "
+    "that they are all the same, 1 as various as real ones.",
     # the latent space, where measure_latents=true asked for it
     "latent/probe_r2": "Share of the variation of what examples show that is linear in the latents: 1 means all of it.",
     "latent/log_path_length": "How much an example changes on a short step between two latents, as a power of ten; the "
