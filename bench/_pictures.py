@@ -26,7 +26,7 @@ def trained(model: str, asked: Mapping[str, str], without: str | None) -> Any:  
 
     Arguments:
         model: Its name.
-        asked: Options "data", "budget", "seed" and "data_dir".
+        asked: Options "data", "budget", "seed" and "data_dir"; and "train", further words of our command.
         without: Classes that it does not see, with commas; None: it sees all.
     """
     from datakiln.sampling.synthesizer import Synthesizer
@@ -36,6 +36,7 @@ def trained(model: str, asked: Mapping[str, str], without: str | None) -> Any:  
         words = [f"model={model}", f"data={asked['data']}", f"budget={asked['budget']}", f"seed={asked['seed']}"]
         words += ["epochs=1000", "plots=false", "~metrics.image", f"hydra.run.dir={folder}", f"root={place}"]
         words += [f"data_dir={asked['data_dir']}"] if asked["data_dir"] else []
+        words += asked["train"].split()
         words += [] if without is None else [f"data.without=[{without}]"]
         done = subprocess.run([sys.executable, "-m", "src.train", *words], capture_output=True, text=True, check=False)
         if done.returncode:

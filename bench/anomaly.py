@@ -4,6 +4,8 @@
     python -m bench.anomaly data=mnist out=4 budget=3m
     python -m bench.anomaly data=fashion_mnist other=mnist budget=3m
 
+`train=` takes further words of `src.train` for the models, such as train="batch_size=32".
+
 AUROC of pictures of the class that was left out (`out=`), or of another set (`other=`), against test pictures of those
 learnt: 0.5 is a guess, below that the strange ones are called usual. Beside plain baselines that learn
 nothing: the distance from the nearest training picture, and what principal components cannot rebuild. The interval is
@@ -24,7 +26,10 @@ from bench._process import Row, row
 from datakiln.console import Console
 
 MODELS = "vae,dcgan,pixelcnn,realnvp"
-DEFAULTS = {"data": "digits", "out": "8", "other": "", "models": MODELS, "budget": "30s", "seed": "0", "data_dir": ""}
+DEFAULTS = {
+    "data": "digits", "out": "8", "other": "", "models": MODELS, "budget": "30s", "seed": "0", "data_dir": "",
+    "train": "",
+}  # fmt: skip
 MOST, MOST_LEARNT, COMPONENTS = 1000, 10_000, 50
 
 
