@@ -235,4 +235,8 @@ class TestVariations:
 def test_pictures_are_written_where_they_are_to_go(tmp_path):
     path = transformed_plot(digits(), Maker(lambda x, *_: x), tmp_path / "x.png")
     with Image.open(path) as picture:
-        assert path == tmp_path / "x.png" and min(picture.size) > 50
+        assert path == tmp_path / "x.png"
+        page = np.asarray(picture.convert("L")) < 250
+    rows, columns = (np.flatnonzero(page.any(axis=axis)) for axis in (1, 0))
+    assert max(rows[0], page.shape[0] - rows[-1], columns[0], page.shape[1] - columns[-1]) < 50, "no empty bands"
+    assert len(rows) > 500 and len(columns) > 150

@@ -14,6 +14,7 @@ from datakiln.plots.grids import ACROSS, GAP, Pixels, grid
 from datakiln.plots.style import REAL, SYNTHETIC, new_figure, save, styled
 
 WIDTH = 8.2  # inches
+COLUMN_GAP = 0.19  # inches that the layout leaves between columns, which are so much narrower than their share
 
 
 @styled
@@ -39,7 +40,8 @@ def columns(parts: Sequence[tuple[str, Pixels]], path: Path, caption: str) -> Pa
         caption: What is shown.
     """
     count = max(len(pictures) for _, pictures in parts)
-    figure = new_figure(min(WIDTH, 1.1 * len(parts)), 1.1 * count + 0.5)
+    wide = min(WIDTH, 1.1 * len(parts))
+    figure = new_figure(wide, (wide / len(parts) - COLUMN_GAP) * count + 0.5)
     for axes, (title, pictures) in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, strict=True):
         _show(axes, grid(pictures, columns=1))
         axes.set_title(title, fontsize="small")
