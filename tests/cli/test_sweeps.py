@@ -228,7 +228,7 @@ def test_the_sweep_of_picture_models_has_all_that_can_be_told_the_class():
     models = [path.stem for path in (CONF / "model").glob("*.yaml")]
     told = {name for name in models if choices.keys("model", name).get("conditional") is not None}
     same = {"gan", "acgan"}  # which under conditional=true are cgan and dcgan
-    assert set(listed) == (told | {"cvae"}) - {"pixelrnn", "ppca"} - same and len(listed) == len(set(listed))
+    assert set(listed) == (told | {"cvae"}) - {"ppca"} - same and len(listed) == len(set(listed))
 
 
 def test_a_survey_leaves_a_model_its_own_way_of_being_told_the_class():

@@ -38,15 +38,15 @@ def test_rows_are_shifted_by_their_number(height, wide):
 
 
 @pytest.mark.parametrize("kind", ["row", "diagonal"])
-def test_rows_alone_are_as_the_whole_picture(kind):
+@pytest.mark.parametrize(("height", "wide"), [(SIDE, SIDE), (7, 4), (3, 9)])
+def test_pixel_by_pixel_is_as_at_once(kind, height, wide):
     torch.manual_seed(0)
     net, y = PixelLSTM(3, kind, 8, 2, 2, 5).double(), torch.tensor([0, 1])
-    x = torch.rand(2, 3, SIDE, SIDE, dtype=torch.float64)
+    x = torch.rand(2, 3, height, wide, dtype=torch.float64)
     with torch.no_grad():
-        whole, walker = net(x, y), net.walker(2, (SIDE, SIDE), y)
-        walker.x = walker.x.double()
-        for r in range(SIDE):
-            walker.start(r, SIDE)
-            for c in range(SIDE):
+        whole, walker = net(x, y), net.walker(2, (height, wide), y)
+        for r in range(height):
+            walker.start(r, wide)
+            for c in range(wide):
                 assert torch.allclose(walker.at(c), whole[:, :, r, c], atol=1e-12)
                 walker.put(r, c, x[:, :, r, c])

@@ -60,6 +60,10 @@ class RowLSTM(nn.Module):
             rows.append(h)
         return x + self.out(torch.stack(rows, dim=2))
 
+    def walk(self, n: int, wide: int) -> RowWalk:
+        """The same for n pictures of this width, position by position."""
+        return RowWalk(self, n, wide)
+
 
 class DiagonalLSTM(nn.Module):
     """Along both diagonals; the state comes from the left, or the right, and from above (section 3.2).
@@ -90,6 +94,10 @@ class DiagonalLSTM(nn.Module):
         right = self._along(x.flip(3), 1).flip(3)
         # one row lower, or it would know what is to the right in its own row
         return x + self.out(self._along(x, 0) + F.pad(right, (0, 0, 1, 0))[:, :, :-1])
+
+    def walk(self, n: int, wide: int) -> DiagonalWalk:
+        """The same for n pictures of this width, position by position."""
+        return DiagonalWalk(self, n, wide)
 
 
 class PixelLSTM(nn.Module):
@@ -131,35 +139,119 @@ class PixelLSTM(nn.Module):
             h = layer(h)
         return self.leave(h[:, :, :, :-1])
 
-    def walker(self, n: int, side: tuple[int, ...], y: Tensor | None) -> Anew:
-        """Works out the rows so far anew for every pixel."""
-        return Anew(self, torch.zeros(n, self.channels, *side, device=self.first.left.weight.device), y)
+    def walker(self, n: int, side: tuple[int, ...], y: Tensor | None) -> Walk:
+        """Works the net out pixel by pixel, each from the states of its neighbours."""
+        return Walk(self, n, side, y)
 
 
-class Anew:
-    """A walk in reading order that keeps the picture alone.
+class Walk:
+    """A walk in reading order through n pictures; the states of one row of each layer are kept.
 
     Arguments:
         net: Whose features are asked for.
-        x: What is known so far, (n, C, H, W).
+        n: Number of pictures.
+        side: Their height and width.
         y: Labels (n,), or None.
     """
 
-    def __init__(self, net: PixelLSTM, x: Tensor, y: Tensor | None) -> None:
+    def __init__(self, net: PixelLSTM, n: int, side: tuple[int, ...], y: Tensor | None) -> None:
         """See the class."""
-        self.net, self.x, self.y, self.row = net, x, y, 0
+        self.net, self.row, self.wide = net, 0, side[1] + 1
+        self.x = net.first.left.weight.new_zeros(n, net.channels + 1, side[0], self.wide)
+        self.x[:, -1, :, :-1] = 1.0  # marks the picture, as in `PixelLSTM.forward`
+        self.told = None if net.label is None else embedded(net.label, y)
+        self.layers = [layer.walk(n, self.wide) for layer in net.layers]  # type: ignore[operator, union-attr]
 
     def start(self, r: int, wide: int) -> None:
-        """Goes to row r."""
+        """Goes to row r, all rows above being known."""
+        if r:
+            self._features(self.wide - 1)  # beyond the right edge, which nobody has asked for
+        for layer in self.layers:
+            layer.start()
+        seen = self.x[:, :, max(r - REACH, 0) : r]
+        self.above = self.net.first.above(F.pad(seen, (REACH, REACH, REACH - seen.shape[2], 0)))[:, :, 0]
         self.row = r
 
     def at(self, c: int) -> Tensor:
-        """Features of pixel c of the row, (n, outputs)."""
-        return self.net(self.x[:, :, : self.row + 1], self.y)[:, :, self.row, c]
+        """What the net says of pixel c of the row, those before it being known: (n, outputs)."""
+        return self.net.leave(self._features(c)[:, :, None, None])[:, :, 0, 0]
 
     def put(self, r: int, c: int, pixel: Tensor) -> None:
         """Pixel (r, c) is known from now on, (n, C)."""
-        self.x[:, :, r, c] = pixel
+        self.x[:, :-1, r, c] = pixel
+
+    def _features(self, c: int) -> Tensor:
+        """Of the last layer at column c of the row, (n, width)."""
+        seen = self.x[:, :, self.row : self.row + 1, max(c - REACH, 0) : c]
+        h = self.above[:, :, c] + self.net.first.left(F.pad(seen, (REACH - seen.shape[3], 0)))[:, :, 0, 0]
+        if self.told is not None:
+            h = h + self.told
+        for layer in self.layers:
+            h = layer.at(c, h)
+        return h
+
+
+class RowWalk:
+    """`RowLSTM`, position by position: `start` before each row, then `at` of its columns from left to right."""
+
+    def __init__(self, layer: RowLSTM, n: int, wide: int) -> None:
+        """States of the row above begin at 0."""
+        self.layer = layer
+        self.h = layer.out.weight.new_zeros(n, layer.out.in_channels, wide)
+        self.c = torch.zeros_like(self.h)
+
+    def start(self) -> None:
+        """Takes the row that was worked out for the one above."""
+        self.from_above, self.memory = self.layer.state(self.h), self.c
+        self.h, self.c = torch.empty_like(self.h), torch.empty_like(self.c)
+        self.left = torch.zeros_like(self.h[:, :, 0])
+
+    def at(self, c: int, x: Tensor) -> Tensor:
+        """What comes in at column c, (n, width), to what goes out."""
+        entered = self.layer.input(torch.stack([self.left, x], dim=2)[:, :, None])[:, :, 0, 0]
+        h, self.c[:, :, c] = _step(entered + self.from_above[:, :, c], self.memory[:, :, c])
+        self.h[:, :, c], self.left = h, x
+        return x + _apply(self.layer.out, h)
+
+
+class DiagonalWalk:
+    """`DiagonalLSTM`, position by position; arguments and use as of `RowWalk`."""
+
+    def __init__(self, layer: DiagonalLSTM, n: int, wide: int) -> None:
+        """States of the row above begin at 0."""
+        self.layer = layer
+        self.above = layer.out.weight.new_zeros(n, layer.out.in_channels, wide)  # states of the left-hand walk
+        self.right = torch.zeros_like(self.above)  # of the right-hand one, which is a row behind
+        self.x: Tensor | None = None  # what came in along the row
+        self.begun = torch.zeros_like(self.above[:, :, 0])
+
+    def start(self) -> None:
+        """Takes the row that was worked out for the one above; the right-hand walk goes through it."""
+        if self.x is not None:
+            h = c = self.begun
+            for at in reversed(range(self.x.shape[2])):
+                h, c = self._stepped(1, self.x[:, :, at], self.right[:, :, at], h, c)
+                self.right[:, :, at] = h
+        self.x = torch.empty_like(self.above)
+        self.h = self.c = self.begun
+
+    def _stepped(self, which: int, x: Tensor, above: Tensor, beside: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        from_states = self.layer.states[which](torch.stack([above, beside], dim=2))[:, :, 0]
+        return _step(_apply(self.layer.inputs[which], x) + from_states, c)
+
+    def at(self, c: int, x: Tensor) -> Tensor:
+        """What comes in at column c, (n, width), to what goes out."""
+        assert self.x is not None
+        self.x[:, :, c] = x
+        self.h, self.c = self._stepped(0, x, self.above[:, :, c], self.h, self.c)
+        self.above[:, :, c] = self.h
+        return x + _apply(self.layer.out, self.h + self.right[:, :, c])
+
+
+def _apply(convolution: nn.Module, x: Tensor) -> Tensor:
+    """A convolution of kernels 1 x 1 at one position, (n, C) to (n, C')."""
+    out: Tensor = convolution(x[:, :, None, None])[:, :, 0, 0]
+    return out
 
 
 def skewed(x: Tensor) -> Tensor:

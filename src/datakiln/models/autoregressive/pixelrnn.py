@@ -44,9 +44,9 @@ class PixelRNN(PixelByPixel):
 
     @property
     def activations(self) -> int:
-        """Those of the gates of one map."""
-        return 4 * self.net.width * self.spec.shape[1] * self.spec.shape[2]
+        """Those of a row of all layers, which sampling works on; a few hundred pictures keep the processor busy."""
+        return self.net.width * self.spec.shape[2] * len(self.net.layers)
 
     def walker(self, n: int, y: Tensor | None) -> Walker:
-        """The rows so far are worked out anew for each pixel."""
+        """Each layer's states of the row above are kept."""
         return self.net.walker(n, self.spec.shape[1:], y)
