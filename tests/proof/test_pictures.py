@@ -19,6 +19,7 @@ from datakiln.callbacks.budget import Budget
 from datakiln.callbacks.ema import Ema
 from datakiln.callbacks.fid import MONITOR, Fid
 from datakiln.callbacks.samples import SampleGrids
+from datakiln.codecs.pictures import to_model_space
 from datakiln.data.pictures.finding import find_pictures
 from datakiln.data.pictures.pictures import ImageData
 from datakiln.data.pictures.sources import SklearnDigits
@@ -26,6 +27,7 @@ from datakiln.errors import UserError
 from datakiln.metrics.base import MetricError
 from datakiln.metrics.pictures import evaluate as image_sets
 from datakiln.metrics.pictures.evaluate import ImageSets, evaluate_images, memorisation, nearest
+from datakiln.models.diffusion.flow_matching import FlowMatching
 from datakiln.models.gan.dcgan import DCGAN
 from datakiln.plots.grids import ACROSS, grid
 from datakiln.proof.base import scores
@@ -58,13 +60,17 @@ def train(folder, callbacks, epochs: int = 3, conditional: bool = False) -> tupl
     model = DCGAN(
         digits().spec, latent_dim=8, width=8, conditional=conditional, generator_optimizer=ADAM, critic_optimizer=ADAM
     )
-    trainer = L.Trainer(
+    trainer = trainer_of(folder, callbacks, epochs)
+    trainer.fit(model, datamodule=digits())
+    return model, trainer
+
+
+def trainer_of(folder, callbacks, epochs: int) -> L.Trainer:
+    return L.Trainer(
         max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, num_sanity_val_steps=0, default_root_dir=str(folder), callbacks=callbacks,
         use_distributed_sampler=False,
     )  # fmt: skip
-    trainer.fit(model, datamodule=digits())
-    return model, trainer
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +149,37 @@ def test_fewer_samples_come_first_and_no_monitor_compares_them(tmp_path, caplog,
     assert "1,500 samples would take about 2.0 s, more than 10 % of the training so far: 896 for now" in caplog.text
     names = {name.rpartition("/")[2] for name in trainer.callback_metrics if name.startswith("val/fid/")}
     assert "n896" in names and fid.full_names[MONITOR].endswith("/n1500")
+
+
+class Pushed(FlowMatching):
+    """Draws training pictures, the blacker the further from a push of 0.5."""
+
+    def draw(self, n, condition, options=PLAIN):
+        real = to_model_space(digits().examples("train", n)[0])
+        return (real - (self._push(options) - 0.5) ** 2).clamp(-1.0, 1.0)
+
+
+@pytest.mark.parametrize(("guidance", "seen", "kept"), [(None, 0, 0.5), (0.25, 0, 0.25), (None, 10**9, 0.0)])
+def test_the_push_towards_a_class_whose_samples_are_nearest_is_kept(tmp_path, monkeypatch, guidance, seen, kept):
+    monkeypatch.setattr("datakiln.callbacks.fid.SEEN", seen)
+    torch.manual_seed(0)
+    model = Pushed(digits().spec, width=8, middle=1, guidance=guidance, optimizer=ADAM)
+    fid = Fid(digits(), every=1, n=64, n_train=500, extractor="pixels", budget=None)
+    trainer = trainer_of(tmp_path, [fid], 2)
+    trainer.fit(model, datamodule=digits())
+    assert float(model.guidance) == kept
+    assert trainer.callback_metrics.get("val/guidance") == (0.5 if kept == 0.5 else None)
+    assert float(model.state_dict()["guidance"]) == kept, "a checkpoint has it"
+    again = Fid(digits())
+    again.load_state_dict(fid.state_dict())
+    assert again._way == (2 if kept == 0.5 else 0) and again._chosen == fid._chosen == 2
+
+
+def test_weights_from_before_a_push_was_chosen_are_loaded():
+    model = FlowMatching(digits().spec, width=8, middle=1, guidance=0.3)
+    state = {name: value for name, value in model.state_dict().items() if name != "guidance"}
+    model.load_state_dict(state)
+    assert float(model.guidance) == pytest.approx(0.3)
 
 
 def sets(judged: torch.Tensor, labels: torch.Tensor | None = None) -> ImageSets:

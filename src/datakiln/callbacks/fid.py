@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from datakiln import processes
 from datakiln.callbacks.budget import Budget
 from datakiln.callbacks.making import examples_of
 from datakiln.codecs.pictures import to_levels
@@ -21,6 +22,7 @@ from datakiln.metrics.pictures.images import image_figures
 from datakiln.metrics.pictures.sets import ImageSets
 from datakiln.metrics.pictures.statistics import STORE, FeatureStatistics, feature_statistics, generated
 from datakiln.models.base import GenerativeModel
+from datakiln.spec import PLAIN, Sampling
 from datakiln.wording import duration
 
 log = logging.getLogger(__name__)
@@ -30,13 +32,17 @@ BATCH = 256
 PROBED = 8  # samples whose time tells beforehand what all would take
 GRACE = 2.0  # seconds that may be taken in any case
 LEAST = 128  # samples: the distance of fewer says little
+CHOOSING = 512  # samples, of the same noise for all, by which ways of drawing them are compared
+SEEN = 20_000  # pictures trained on from which a choice costs less than the training did
+TIMES = 2  # that it is made in a run: by its length, never by the clock, so that runs of one seed end the same
 
 
 class Fid(L.Callback):
     """Logs the distance every k epochs under its full name, and as `val/fid` for monitors, which it may be the one of.
 
     The network that makes the features belongs to this callback, so no checkpoint carries it. Averaged weights are
-    measured where there are any. The distance depends on n, so it stands in the name.
+    measured where there are any. The distance depends on n, so it stands in the name. Where a model leaves open how it
+    is asked (`GenerativeModel.ways`), half-way and at the end the way is settled whose samples are nearest to them.
 
     Arguments:
         data: Gives the training pictures that samples are compared with.
@@ -84,6 +90,8 @@ class Fid(L.Callback):
         self.full_names: dict[str, str] = {}  # of the monitor, once it is measured
         self._is_measured = False  # the monitor, at some epoch
         self._probed: float | None = None  # seconds a sample
+        self._way = 0  # among the model's
+        self._chosen = 0  # parts of the run after which it was asked whether to choose
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Starts the clock that the budget is read against; refuses a network that the model is trained with."""
@@ -97,12 +105,17 @@ class Fid(L.Callback):
         """Measures, if it is this epoch's turn; training's own random numbers are left untouched."""
         assert isinstance(pl_module, GenerativeModel)
         epoch = trainer.current_epoch + 1
-        if not trainer.state.fn == "fit" or (epoch < self.next_epoch and epoch != trainer.max_epochs):
+        if not trainer.state.fn == "fit":
+            return
+        is_turn, chooses = epoch >= self.next_epoch or epoch == trainer.max_epochs, self._is_due(pl_module, epoch)
+        if not (is_turn or chooses):
             return
         cpu = time.process_time()
         real = self._reference(pl_module)
         start = time.perf_counter()
-        n = self._affordable(pl_module, epoch, is_last=epoch == trainer.max_epochs)
+        if chooses:
+            self._choose(pl_module, real)
+        n = self._affordable(pl_module, epoch, is_last=epoch == trainer.max_epochs) if is_turn else 0
         if n:
             self._publish(pl_module, trainer, *self._measure(pl_module, real, n), n, epoch)
         self.seconds += time.perf_counter() - start
@@ -145,6 +158,36 @@ class Fid(L.Callback):
         )  # fmt: skip
         return n
 
+    def _is_due(self, model: GenerativeModel, epoch: int) -> bool:
+        """Whether a choice among the model's ways is to be made now, behind this epoch."""
+        most = model.trainer.max_epochs
+        part = int(TIMES * (model.progress if most is None or most < 0 else max(model.progress, epoch / most)))
+        is_due = part > self._chosen and len(model.ways()) > 0 and model.steps * self.data.batch_size >= SEEN
+        self._chosen = part
+        return is_due
+
+    def _choose(self, model: GenerativeModel, real: FeatureStatistics) -> None:
+        """Goes from way to neighbouring way while the distance falls, which it does to one side of the best only."""
+        ways = model.ways()
+        found: dict[int, float] = {}
+
+        def distance(i: int) -> float:
+            if i not in found:
+                found[i] = processes.told(self._measure(model, real, CHOOSING, ways[i])[1])
+            return found[i]
+
+        at = self._way
+        while True:
+            best = min((i for i in (at, at - 1, at + 1) if 0 <= i < len(ways)), key=distance)
+            if best == at:
+                break
+            at = best
+        self._way = at
+        model.keep_to(ways[at])
+        model.publish("val", {name: float(value) for name, value in ways[at].given().items()})
+        told = ", ".join(f"{value:.1f} with {_said(ways[i])}" for i, value in sorted(found.items()))
+        log.info("FID of %d samples is %s: %s from now on", CHOOSING, told, _said(ways[at]))
+
     def _timed(self, model: GenerativeModel) -> float:
         """Seconds that one sample takes, features included; the second of two draws, since the first prepares."""
         seconds = 0.0
@@ -175,12 +218,14 @@ class Fid(L.Callback):
             self._elapsed_before -= time.perf_counter() - start
         return self._real
 
-    def _measure(self, model: GenerativeModel, real: FeatureStatistics, n: int) -> tuple[str, float]:
+    def _measure(
+        self, model: GenerativeModel, real: FeatureStatistics, n: int, way: Sampling = PLAIN
+    ) -> tuple[str, float]:
         start = time.perf_counter()
         with self._own_random_numbers(model):
             if model.can_draw:
                 size = min(BATCH, self.data.codec.chunk)
-                samples = generated(lambda size: to_levels(model.sample(size)), n, size)
+                samples = generated(lambda size: to_levels(model.sample(size, None, way)), n, size)
             else:
                 made = to_levels(examples_of(model, self.data, n))
                 samples, n = iter(made.split(BATCH)), len(made)
@@ -209,13 +254,19 @@ class Fid(L.Callback):
     def state_dict(self) -> dict[str, Any]:
         """When it is due, and the time spent, so that a resumed run keeps to the same budget."""
         spent = {"seconds": self.seconds, "elapsed": self._elapsed}
-        return {"every": self.every, "next": self.next_epoch, **spent, "measured": self._is_measured}
+        found = {"measured": self._is_measured, "way": self._way, "chosen": self._chosen}
+        return {"every": self.every, "next": self.next_epoch, **spent, **found}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on as `state_dict` says."""
         self.every, self.next_epoch = state_dict["every"], state_dict["next"]
         self.seconds, self._elapsed_before = state_dict["seconds"], state_dict["elapsed"]
         self._is_measured = state_dict.get("measured", True)  # older runs measured all from the first on
+        self._way, self._chosen = state_dict.get("way", 0), state_dict.get("chosen", 0)
+
+
+def _said(way: Sampling) -> str:
+    return " ".join(f"{name}={value:g}" for name, value in way.given().items())
 
 
 def training_sets(data: ImageData, device: torch.device, sampled: bool) -> ImageSets:

@@ -10,7 +10,7 @@ import hashlib
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -275,6 +275,17 @@ class GenerativeModel(L.LightningModule, abc.ABC):
             if name not in self.options:
                 known = f"it follows {', '.join(sorted(self.options))}" if self.options else "it follows none of them"
                 raise UserError(f"{name}={value} changes nothing about samples of {type(self).__name__}; {known}")
+
+    def ways(self) -> Sequence[Sampling]:
+        """Ways of being asked, in order, among which who measures samples while training chooses; often none.
+
+        Neighbours differ little, so that a choice can go from one to the next.
+        """
+        return ()
+
+    def keep_to(self, way: Sampling) -> None:
+        """Samples are drawn in this way from now on, unless asked otherwise; one of `ways`."""
+        raise NotImplementedError(f"{type(self).__name__} leaves nothing open")
 
     @torch.no_grad()
     def sample(self, n: int, condition: Tensor | None = None, options: Sampling = PLAIN) -> Tensor:

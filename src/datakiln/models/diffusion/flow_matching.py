@@ -27,7 +27,7 @@ class FlowMatching(DiffusionPictures):
     Arguments:
         spec: A picture's spec.
         times: Mean and deviation of the logit of the times that are trained on.
-        solver: "heun" or "midpoint", of two evaluations a step, or "euler", of one.
+        solver: "midpoint" or "heun", of two evaluations a step, or "euler", of one.
         **shared: See `DiffusionPictures`.
     """
 
@@ -36,8 +36,8 @@ class FlowMatching(DiffusionPictures):
     def __init__(
         self,
         spec: DataSpec,
-        times: tuple[float, float] = (0.0, 1.0),
-        solver: Literal["euler", "heun", "midpoint"] = "heun",
+        times: tuple[float, float] = (-0.5, 1.0),
+        solver: Literal["euler", "heun", "midpoint"] = "midpoint",
         **shared: Any,  # noqa: ANN401
     ) -> None:
         """See the class."""

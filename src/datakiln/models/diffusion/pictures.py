@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -19,6 +19,7 @@ from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
 UNTOLD = 0.1  # share of training pictures whose class is hidden, so that one net learns both (Ho and Salimans, 2022)
 FILLING_STEPS = 50  # at least, unless asked otherwise: noise that is drawn anew needs more of them
+PUSHES = (0.0, 0.25, 0.5, 0.75, 1.0)  # towards the class
 SEED = 0  # of the times and the noise outside training, the same at every epoch, so that epochs compare
 
 
@@ -31,7 +32,8 @@ class DiffusionPictures(PictureModel, abc.ABC):
         blocks: Residual blocks of each map but the smallest, down and up.
         middle: Residual blocks of the smallest map, each with attention.
         dropout: Share of hidden units left out while training.
-        guidance: How far samples are pushed towards their class unless asked otherwise; 0 not at all.
+        guidance: How far samples are pushed towards their class unless asked otherwise; 0 not at all. None: not at all
+            until samples are measured while training, which chooses among `PUSHES`.
         sampling_steps: Steps of the sampler unless asked otherwise.
         bf16: Whether convolutions and products are in bfloat16; None for yes where the processor is faster with them.
         deviation: Of pixels in model space, by which what the net sees and says is scaled, see `preconditioning`; None
@@ -43,6 +45,7 @@ class DiffusionPictures(PictureModel, abc.ABC):
     """
 
     path: Path
+    guidance: Tensor
     target: tuple[float, float]  # factors of data and of noise in what the net says
     options = frozenset({"steps", "guidance", "temperature"})
 
@@ -53,8 +56,8 @@ class DiffusionPictures(PictureModel, abc.ABC):
         blocks: int = 1,
         middle: int = 3,
         dropout: float = 0.0,
-        guidance: float = 0.0,
-        sampling_steps: int = 10,
+        guidance: float | None = None,
+        sampling_steps: int = 8,
         bf16: bool | None = None,
         deviation: float | None = None,
         **shared: Any,  # noqa: ANN401
@@ -64,7 +67,10 @@ class DiffusionPictures(PictureModel, abc.ABC):
         Sampling(steps=sampling_steps, guidance=guidance)
         if deviation is not None and deviation <= 0.0:
             raise ValueError(f"deviation={deviation} must be above 0")
-        self.guidance, self.sampling_steps, self.bf16, self.deviation = guidance, sampling_steps, bf16, deviation
+        self.sampling_steps, self.bf16, self.deviation = sampling_steps, bf16, deviation
+        self.is_open = guidance is None and self.classes > 0
+        self.register_buffer("guidance", torch.tensor(guidance or 0.0))
+        self.register_load_state_dict_pre_hook(_guided_before)
         self.denoised = spec.shape
         self.net = UNet(self.denoised, width, blocks, middle, self.classes, dropout)
 
@@ -76,6 +82,18 @@ class DiffusionPictures(PictureModel, abc.ABC):
     def activations(self) -> int:
         """Those of the net's largest map."""
         return self.net.activations
+
+    def ways(self) -> Sequence[Sampling]:
+        """Pushes towards the class, where none was given: how much is best hangs on pictures and length of training."""
+        return [Sampling(guidance=push) for push in PUSHES] if self.is_open else ()
+
+    def keep_to(self, way: Sampling) -> None:
+        """Pushes samples as far from now on."""
+        assert way.guidance is not None
+        self.guidance.fill_(way.guidance)
+
+    def _push(self, options: Sampling) -> float:
+        return float(self.guidance) if options.guidance is None else options.guidance
 
     def check_options(self, options: Sampling) -> None:
         """As for every model; and guidance needs a model that was told the class."""
@@ -131,8 +149,7 @@ class DiffusionPictures(PictureModel, abc.ABC):
         y = self.wanted(condition, n)
         temperature = 1.0 if options.temperature is None else options.temperature
         x = temperature * torch.randn(n, *self.denoised, device=self.device)
-        guidance = self.guidance if options.guidance is None else options.guidance
-        return self.solve(self.field(y, guidance), x, options.steps or self.sampling_steps, temperature)
+        return self.solve(self.field(y, self._push(options)), x, options.steps or self.sampling_steps, temperature)
 
     def complete(self, x: Tensor, y: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Pictures with their unknown pixels drawn; see `GenerativeModel.complete` and `restore`."""
@@ -146,7 +163,7 @@ class DiffusionPictures(PictureModel, abc.ABC):
     def _restored(self, met: Callable[[Tensor], Tensor], n: int, y: Tensor | None, options: Sampling) -> Tensor:
         """Draws n pictures that agree with what is known of them."""
         told = self.told(y, n)
-        guidance = 0.0 if y is None else self.guidance if options.guidance is None else options.guidance
+        guidance = 0.0 if y is None else self._push(options)
         if y is None and options.guidance is not None:
             raise UserError(f"guidance={options.guidance}: nothing says of which class the pictures are; leave it out")
         predicted, temperature = self.field(told, guidance), options.temperature or 1.0
@@ -177,3 +194,8 @@ class DiffusionPictures(PictureModel, abc.ABC):
             steps: At least 1.
             temperature: Of noise that is added on the way, as of that in x.
         """
+
+
+def _guided_before(model: DiffusionPictures, state: dict[str, Any], prefix: str, *_: Any) -> None:  # noqa: ANN401
+    """What a checkpoint from before guidance was chosen leaves out: it is what the config says."""
+    state.setdefault(f"{prefix}guidance", model.guidance)
