@@ -156,7 +156,7 @@ class Pushed(FlowMatching):
 
     def draw(self, n, condition, options=PLAIN):
         real = to_model_space(digits().examples("train", n)[0])
-        return (real - (self._push(options) - 0.5) ** 2).clamp(-1.0, 1.0)
+        return (real - (self._pushed(options) - 0.5) ** 2).clamp(-1.0, 1.0)
 
 
 @pytest.mark.parametrize(("guidance", "seen", "kept"), [(None, 0, 0.5), (0.25, 0, 0.25), (None, 10**9, 0.0)])
@@ -167,9 +167,9 @@ def test_the_push_towards_a_class_whose_samples_are_nearest_is_kept(tmp_path, mo
     fid = Fid(digits(), every=1, n=64, n_train=500, extractor="pixels", budget=None)
     trainer = trainer_of(tmp_path, [fid], 2)
     trainer.fit(model, datamodule=digits())
-    assert float(model.guidance) == kept
+    assert float(model.push) == kept
     assert trainer.callback_metrics.get("val/guidance") == (0.5 if kept == 0.5 else None)
-    assert float(model.state_dict()["guidance"]) == kept, "a checkpoint has it"
+    assert float(model.state_dict()["push"]) == kept, "a checkpoint has it"
     again = Fid(digits())
     again.load_state_dict(fid.state_dict())
     assert again._way == (2 if kept == 0.5 else 0) and again._chosen == fid._chosen == 2
@@ -177,9 +177,9 @@ def test_the_push_towards_a_class_whose_samples_are_nearest_is_kept(tmp_path, mo
 
 def test_weights_from_before_a_push_was_chosen_are_loaded():
     model = FlowMatching(digits().spec, width=8, middle=1, guidance=0.3)
-    state = {name: value for name, value in model.state_dict().items() if name != "guidance"}
+    state = {name: value for name, value in model.state_dict().items() if name != "push"}
     model.load_state_dict(state)
-    assert float(model.guidance) == pytest.approx(0.3)
+    assert float(model.push) == pytest.approx(0.3)
 
 
 def sets(judged: torch.Tensor, labels: torch.Tensor | None = None) -> ImageSets:

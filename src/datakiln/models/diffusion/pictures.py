@@ -45,7 +45,7 @@ class DiffusionPictures(PictureModel, abc.ABC):
     """
 
     path: Path
-    guidance: Tensor
+    push: Tensor
     target: tuple[float, float]  # factors of data and of noise in what the net says
     options = frozenset({"steps", "guidance", "temperature"})
 
@@ -69,7 +69,7 @@ class DiffusionPictures(PictureModel, abc.ABC):
             raise ValueError(f"deviation={deviation} must be above 0")
         self.sampling_steps, self.bf16, self.deviation = sampling_steps, bf16, deviation
         self.is_open = guidance is None and self.classes > 0
-        self.register_buffer("guidance", torch.tensor(guidance or 0.0))
+        self.register_buffer("push", torch.tensor(guidance or 0.0))
         self.register_load_state_dict_pre_hook(_guided_before)
         self.denoised = spec.shape
         self.net = UNet(self.denoised, width, blocks, middle, self.classes, dropout)
@@ -90,10 +90,10 @@ class DiffusionPictures(PictureModel, abc.ABC):
     def keep_to(self, way: Sampling) -> None:
         """Pushes samples as far from now on."""
         assert way.guidance is not None
-        self.guidance.fill_(way.guidance)
+        self.push.fill_(way.guidance)
 
-    def _push(self, options: Sampling) -> float:
-        return float(self.guidance) if options.guidance is None else options.guidance
+    def _pushed(self, options: Sampling) -> float:
+        return float(self.push) if options.guidance is None else options.guidance
 
     def check_options(self, options: Sampling) -> None:
         """As for every model; and guidance needs a model that was told the class."""
@@ -149,7 +149,7 @@ class DiffusionPictures(PictureModel, abc.ABC):
         y = self.wanted(condition, n)
         temperature = 1.0 if options.temperature is None else options.temperature
         x = temperature * torch.randn(n, *self.denoised, device=self.device)
-        return self.solve(self.field(y, self._push(options)), x, options.steps or self.sampling_steps, temperature)
+        return self.solve(self.field(y, self._pushed(options)), x, options.steps or self.sampling_steps, temperature)
 
     def complete(self, x: Tensor, y: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Pictures with their unknown pixels drawn; see `GenerativeModel.complete` and `restore`."""
@@ -163,7 +163,7 @@ class DiffusionPictures(PictureModel, abc.ABC):
     def _restored(self, met: Callable[[Tensor], Tensor], n: int, y: Tensor | None, options: Sampling) -> Tensor:
         """Draws n pictures that agree with what is known of them."""
         told = self.told(y, n)
-        guidance = 0.0 if y is None else self._push(options)
+        guidance = 0.0 if y is None else self._pushed(options)
         if y is None and options.guidance is not None:
             raise UserError(f"guidance={options.guidance}: nothing says of which class the pictures are; leave it out")
         predicted, temperature = self.field(told, guidance), options.temperature or 1.0
@@ -198,4 +198,4 @@ class DiffusionPictures(PictureModel, abc.ABC):
 
 def _guided_before(model: DiffusionPictures, state: dict[str, Any], prefix: str, *_: Any) -> None:  # noqa: ANN401
     """What a checkpoint from before guidance was chosen leaves out: it is what the config says."""
-    state.setdefault(f"{prefix}guidance", model.guidance)
+    state.setdefault(f"{prefix}push", model.push)
