@@ -236,6 +236,32 @@ def test_a_large_folder_stays_in_its_files(tmp_path):
     assert torch.equal(torch.cat(list(data.batches("test"))), torch.cat(list(small.batches("test"))))
 
 
+def test_binarised_pixels_are_white_as_often_as_they_are_light():
+    read = SklearnDigits()(None).train.x.float() / 255.0
+    data, other = ImageData(SklearnDigits(), binarised=True), ImageData(SklearnDigits(), binarised=True, seed=1)
+    for one in (data, other):
+        one.setup("fit")
+    x = torch.cat([data.pictures[name].x for name in ("train", "val", "test")])
+    assert x.dtype == torch.uint8 and x.unique().tolist() == [0, 255]
+    white = x.float().mean(dim=0) / 255.0
+    error = (read * (1.0 - read)).mean(dim=0).div(len(x)).sqrt()  # of a mean of such draws
+    assert ((white - read.mean(dim=0)).abs() <= 4.5 * error).all()
+    again = torch.cat([other.pictures[name].x for name in ("train", "val", "test")])
+    assert sorted(x.flatten(1).tolist()) == sorted(again.flatten(1).tolist()), "the draw is no part of the seed"
+    plain = ImageData(SklearnDigits())
+    plain.setup("fit")
+    assert plain.fingerprint != data.fingerprint, "no statistics of the one are those of the other"
+
+
+def test_binarised_pictures_that_stay_in_files_or_are_translated_are_refused(tmp_path):
+    for i, picture in enumerate(noise(20)):
+        save(tmp_path / f"{i:02d}.jpg", picture)
+    with pytest.raises(UserError, match=r"data.binarised=true.*data.memory_mb="):
+        FolderData(str(tmp_path), side=8, memory_mb=1e-3, binarised=True).setup("fit")
+    with pytest.raises(UserError, match=r"data.binarised=true.*data.other="):
+        ImageData(SklearnDigits(), binarised=True, other="usps")
+
+
 def test_any_size_becomes_the_middle_square(tmp_path):
     wide = np.zeros((10, 30, 3), dtype=np.uint8)
     wide[:, 10:20] = 200

@@ -27,7 +27,7 @@ from datakiln.data.pictures.domains import (
 from datakiln.data.pictures.files import PictureFiles
 from datakiln.data.pictures.labelled_sample import labelled_sample, spread_by_class
 from datakiln.data.pictures.loaders import ImageLoader, Middles, PoissonImageLoader, middle
-from datakiln.data.pictures.sources import Pictures, RawImages
+from datakiln.data.pictures.sources import Pictures, RawImages, binary
 from datakiln.errors import UserError
 from datakiln.privacy.budget import Privacy
 from datakiln.spec import DataSpec, LabelledImages
@@ -62,6 +62,7 @@ class ImageData(GenerativeData):
             the side of the first; where one is grey and the other is not, both are given three channels.
         other_classes: See `classes`, of the second set.
         partners: Whether each training picture comes with another one of its class.
+        binarised: Whether every pixel is made black or white, see `binary`.
 
     Attributes:
         second: The second set of pictures, with splits of its own; None where there is none.
@@ -89,6 +90,7 @@ class ImageData(GenerativeData):
         other: str | None = None,
         other_classes: Sequence[str | int] | None = None,
         partners: bool = False,
+        binarised: bool = False,
     ) -> None:
         """See the class; raises `UserError` for values that cannot work together."""
         super().__init__()
@@ -101,6 +103,8 @@ class ImageData(GenerativeData):
                 raise UserError(f"data.{odd}={asked[odd]} is not known under privacy=; leave one of them out")
         if other is None and other_classes is not None:
             raise UserError("data.other_classes= is of the pictures of data.other=; give that too")
+        if binarised and other is not None:
+            raise UserError("data.binarised=true is not known with data.other=; leave one of them out")
         if other is not None and partners:
             raise UserError("data.partners=true and data.other= are for different models; leave one of them out")
         if labelled is not None and partners:
@@ -118,7 +122,7 @@ class ImageData(GenerativeData):
             if not 0.0 < share < 0.9:
                 raise UserError(f"data.{name}={share} must lie between 0 and 0.9")
         self.source, self.data_dir, self.batch_size = source, data_dir, batch_size
-        self.side, self.crop, self.flip = side, crop, flip
+        self.side, self.crop, self.flip, self.binarised = side, crop, flip, binarised
         self.validation, self.holdout, self.seed = validation, holdout, seed
         self.n_labelled = labelled
         self.told: dict[str, Tensor] = {}  # labels as the model is told them, where some are hidden
@@ -133,6 +137,8 @@ class ImageData(GenerativeData):
             kept = self.side + self.side // CROP_MARGIN if self.side and self.crop else self.side
             self.raw = of_classes(self.source(self.data_dir, kept), self.classes, self.without)
             self._pair()
+            if self.binarised:
+                self.raw = binary(self.raw)
             self.provenance: Provenance = self.raw.provenance
             self.originals = self.raw.inputs
             if self.privacy.is_on:
@@ -307,7 +313,8 @@ class ImageData(GenerativeData):
         kept = "crop" if self.crop else "whole"
         shares = f"validation {self.validation:g}, holdout {self.holdout:g}, seed {self.seed}"
         some = "" if self.classes is None and self.without is None else f" classes {', '.join(self.spec.classes)}"
-        return f"{self.provenance.sha256} {shape} {kept}{some}", f"train of {shares}"
+        levels = " binarised" if self.binarised else ""
+        return f"{self.provenance.sha256} {shape} {kept}{some}{levels}", f"train of {shares}"
 
     def labelled(self, name: Split = "train") -> LabelledImages | None:
         """Training pictures with their classes, for a classifier; None without classes or where files hold them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 from urllib.error import URLError
@@ -225,6 +225,30 @@ def resized(x: Tensor, side: int | None) -> Tensor:
         part = x[start : start + 1024].float()
         made[start : start + 1024] = F.interpolate(part, (side, side), mode="bilinear", antialias=True).round_()
     return made
+
+
+def binary(raw: RawImages) -> RawImages:
+    """Every pixel white with its intensity as the probability, else black (Salakhutdinov and Murray, 2008, section 5).
+
+    Drawn once, and the same in every run, whatever its seed, so that likelihoods compare.
+
+    Raises:
+        UserError: So many or so large pictures that they stay in their files.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(pictures: Pictures) -> Pictures:
+        if not isinstance(pictures.x, Tensor):
+            told = "data.binarised=true: so many pictures stay in their files"
+            raise UserError(f"{told}; give a smaller data.side=, or more data.memory_mb=")
+        parts = [
+            255 * (255 * torch.rand(x.shape, generator=generator) < x).to(torch.uint8) for x in pictures.x.split(4096)
+        ]
+        return replace(pictures, x=torch.cat(parts))
+
+    report = StepReport("binarised", "every pixel is white with its intensity as the probability, else black")
+    train, test = drawn(raw.train), None if raw.test is None else drawn(raw.test)
+    return replace(raw, train=train, test=test, reports=(*raw.reports, report))
 
 
 def resize_report(x: Tensor, side: int | None) -> tuple[StepReport, ...]:
