@@ -51,7 +51,10 @@ def table(tmp_path) -> Path:
     rng = np.random.default_rng(0)
     age = rng.integers(20, 80, 600)
     frame = pd.DataFrame({"age": age, "town": rng.choice(["here", "there"], 600), "y": np.where(age > 50, "yes", "no")})
-    frame.loc[7, ["age", "town"]] = [987654, "Atlantis"]  # who stands out, and was not declared
+    frame.loc[7, ["age", "town"]] = [
+        9876543210,
+        "Atlantis",
+    ]  # who stands out and was not declared; by chance no file has it
     frame.to_csv(tmp_path / "people.csv", index=False)
     return tmp_path / "people.csv"
 
@@ -80,7 +83,7 @@ def test_what_a_run_leaves_tells_of_no_row(table, tmp_path, options):
     synthesizer = Synthesizer.load(run.bundle.best_path)
     drawn = synthesizer.sample(300, seed=0)
     assert set(drawn["town"]) <= {"here", "there"} and drawn["age"].between(0, 90).all()
-    secrets = ("987654", "Atlantis", hashlib.sha256(table.read_bytes()).hexdigest()[:12], "600 rows")
+    secrets = ("9876543210", "Atlantis", hashlib.sha256(table.read_bytes()).hexdigest()[:12], "600 rows")
     texts = [told, *(p.read_bytes().decode("latin-1") for p in (tmp_path / "run").rglob("*") if p.is_file())]
     assert not [secret for secret in secrets for text in texts if secret in text]
     named = set(pd.read_csv(tmp_path / "run" / "metrics.csv").columns)
