@@ -28,6 +28,7 @@ from datakiln.metrics.base import MetricError
 from datakiln.metrics.pictures import evaluate as image_sets
 from datakiln.metrics.pictures.evaluate import ImageSets, evaluate_images, memorisation, nearest
 from datakiln.models.diffusion.flow_matching import FlowMatching
+from datakiln.models.diffusion.pictures import PUSHES
 from datakiln.models.gan.dcgan import DCGAN
 from datakiln.plots.grids import ACROSS, grid
 from datakiln.proof.base import scores
@@ -172,7 +173,7 @@ def test_the_push_towards_a_class_whose_samples_are_nearest_is_kept(tmp_path, mo
     assert float(model.state_dict()["push"]) == kept, "a checkpoint has it"
     again = Fid(digits())
     again.load_state_dict(fid.state_dict())
-    assert again._way == (2 if kept == 0.5 else 0) and again._chosen == fid._chosen == 2
+    assert again._way == (PUSHES.index(0.5) if kept == 0.5 else 0) and again._chosen == fid._chosen == 2
 
 
 def test_weights_from_before_a_push_was_chosen_are_loaded():

@@ -19,7 +19,7 @@ from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
 UNTOLD = 0.1  # share of training pictures whose class is hidden, so that one net learns both (Ho and Salimans, 2022)
 FILLING_STEPS = 50  # at least, unless asked otherwise: noise that is drawn anew needs more of them
-PUSHES = (0.0, 0.25, 0.5, 0.75, 1.0)  # towards the class
+PUSHES = (0.0, 0.15, 0.3, 0.5, 0.75, 1.0)  # towards the class
 SEED = 0  # of the times and the noise outside training, the same at every epoch, so that epochs compare
 
 
