@@ -161,14 +161,16 @@ class Pushed(FlowMatching):
 
 
 @pytest.mark.parametrize(("guidance", "seen", "kept"), [(None, 0, 0.5), (0.25, 0, 0.25), (None, 10**9, 0.0)])
-def test_the_push_towards_a_class_whose_samples_are_nearest_is_kept(tmp_path, monkeypatch, guidance, seen, kept):
+def test_the_push_whose_samples_are_nearest_is_kept(tmp_path, monkeypatch, caplog, guidance, seen, kept):
     monkeypatch.setattr("datakiln.callbacks.fid.SEEN", seen)
     torch.manual_seed(0)
     model = Pushed(digits().spec, width=8, middle=1, guidance=guidance, optimizer=ADAM)
     fid = Fid(digits(), every=1, n=64, n_train=500, extractor="pixels", budget=None)
     trainer = trainer_of(tmp_path, [fid], 2)
-    trainer.fit(model, datamodule=digits())
+    with caplog.at_level(logging.WARNING, logger="datakiln.callbacks.fid"):
+        trainer.fit(model, datamodule=digits())
     assert float(model.push) == kept
+    assert ("guidance=0.5 unless asked otherwise" in caplog.text) == (kept == 0.5)
     assert trainer.callback_metrics.get("val/guidance") == (0.5 if kept == 0.5 else None)
     assert float(model.state_dict()["push"]) == kept, "a checkpoint has it"
     again = Fid(digits())

@@ -186,7 +186,7 @@ class Fid(L.Callback):
         model.keep_to(ways[at])
         model.publish("val", {name: float(value) for name, value in ways[at].given().items()})
         told = ", ".join(f"{value:.1f} with {_said(ways[i])}" for i, value in sorted(found.items()))
-        log.info("FID of %d samples is %s: %s from now on", CHOOSING, told, _said(ways[at]))
+        log.warning("FID of %d samples is %s: %s unless asked otherwise", CHOOSING, told, _said(ways[at]))
 
     def _timed(self, model: GenerativeModel) -> float:
         """Seconds that one sample takes, features included; the second of two draws, since the first prepares."""
