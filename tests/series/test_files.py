@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from datakiln.cli.sample import main
 from datakiln.constraints import Expression
@@ -14,6 +15,7 @@ from datakiln.sampling.series import fill_file, forecast_file, score_file
 from datakiln.sampling.synthesizer import FILL_TRIES, Synthesizer
 from datakiln.spec import PLAIN
 from tests.stub_series import STEPS, orders, redrawing_steps
+from tests.test_conformance import trained
 
 
 def given(rows: pd.DataFrame, folder) -> str:
@@ -98,6 +100,26 @@ def test_steps_that_cannot_be_score_minus_infinity(tmp_path):
     assert said.startswith(told)
     said = score_file(redrawing_steps(), given(orders().head(8), tmp_path), tmp_path / "scored.csv")
     assert said == "8 steps of 1 sequence scored;" and BROKEN not in pd.read_csv(tmp_path / "scored.csv")
+
+
+def test_no_row_is_scored_by_where_a_file_ends(tmp_path):
+    """All training sequences that are as long end there: a last row is not stranger for that."""
+    model, data, _, _ = trained("tsar", "series")
+    model.eval()
+    synthesizer = Synthesizer(model, data.codec)
+    rows = data.frames["test"][data.group["test"] == 0]
+    assert data.spec.ends and len(rows) > 6
+    scores = []
+    for length in (len(rows), 6):
+        score_file(synthesizer, given(rows.head(length), tmp_path), tmp_path / "scored.csv")
+        scores.append(pd.read_csv(tmp_path / "scored.csv")[SCORE].to_numpy())
+    assert np.allclose(scores[0][:5], scores[1][:5], atol=1e-3), "earlier rows are scored as going on"
+    x = data.codec.encode_whole(rows.head(6))
+    with torch.no_grad():
+        goes_on = float(model.log_probs(x)[0, 5])
+        x[0, 5, -1] = 1.0
+        ends = float(model.log_probs(x)[0, 5])
+    assert scores[1][5] == pytest.approx(np.logaddexp(goes_on, ends), abs=1e-3)
 
 
 def test_a_series_model_without_likelihood_is_told_which_have_one(monkeypatch, tmp_path):

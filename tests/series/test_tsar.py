@@ -12,8 +12,9 @@ import torch
 from hydra.utils import instantiate
 
 from datakiln.api.config import composed
+from datakiln.models.autoregressive.ends import alive
 from datakiln.models.autoregressive.steps import WIDE, with_wide_parts
-from datakiln.models.autoregressive.tsar import TSAR, paces
+from datakiln.models.autoregressive.tsar import TSAR
 from datakiln.models.autoregressive.walk import Walk
 from datakiln.spec import PLAIN
 from tests.test_conformance import trained
@@ -65,17 +66,9 @@ def test_ends_are_drawn_with_their_likelihood_too(tsar):
     with torch.no_grad():
         x, told = walked(model, static, free, steps)
         steps_, _ = model._log_probs(x)
-    alive = model._alive(x)
-    assert 0.1 < alive.float().mean() < 0.95
-    assert torch.allclose(told[alive], steps_[alive], atol=1e-4)
-
-
-def test_paces_are_the_odds_of_ending_of_sequences_as_long():
-    lengths = torch.tensor([3] * 4000 + [5] * 1000 + [6] * 5000)
-    usual = 10_000 / int(lengths.sum())
-    odds = (paces(lengths, 6) + math.log(usual / (1 - usual))).sigmoid()
-    expected = torch.tensor([0.0, 0.0, 0.4, 0.0, 1 / 6, 1.0])
-    assert torch.allclose(odds, expected, atol=2e-3)
+    counts = alive(x, model.spec)
+    assert 0.1 < counts.float().mean() < 0.95
+    assert torch.allclose(told[counts], steps_[counts], atol=1e-4)
 
 
 def test_a_checkpoint_of_before_has_no_paces(tsar):

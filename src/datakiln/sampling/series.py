@@ -365,8 +365,11 @@ def score_file(synthesizer: Synthesizer, path: str, out: Path) -> str:
     made = []
     for i in range(int(group.max()) + 1):
         rows = frame[group == i].reset_index(drop=True)
+        x = codec.encode_whole(rows).to(synthesizer.model.device)
+        if codec.spec.ends:
+            x[:, -1, -1] = torch.nan  # whether it goes on behind its last row is not known
         with torch.no_grad():
-            steps = synthesizer.model.log_probs(codec.encode_whole(rows).to(synthesizer.model.device))  # type: ignore[operator]
+            steps = synthesizer.model.log_probs(x)  # type: ignore[operator]
         nats = np.where(impossible[group == i], -np.inf, steps[0].cpu().numpy().astype(np.float64).round(4))
         made.append(with_columns(rows, {SCORE: nats, mean: nats.mean().round(4)}))
     if (broken != "").any() and BROKEN not in frame:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from datakiln import processes
 from datakiln.errors import UserError
+from datakiln.models.autoregressive.ends import alive, ending, odds_of_ending
 from datakiln.models.autoregressive.steps import LAGS, plain_log_probs, set_up, with_components, with_lags
 from datakiln.models.autoregressive.tabar import (
     DROPOUTS,
@@ -41,7 +42,6 @@ MOVES = 2  # features of the change of a number from one step to the next
 CLIP = 1.0  # norm that gradients are clipped to
 COUNTED = 2**15  # steps that shares, entropies and references are taken from
 ACTIVATIONS = 2**24  # numbers that a likelihood holds at once
-PRIOR = 2.0  # sequences that the odds of ending are drawn towards the usual ones by
 PIECE = 256  # steps that `unroll` gives at a time
 
 
@@ -122,8 +122,8 @@ class TSAR(LikelihoodModel):
         self.register_buffer("rank", torch.arange(self.n_own))
         self.register_buffer("static_rank", torch.arange(len(static)))
         self.register_buffer("counted", torch.zeros((), dtype=torch.long))
-        # log-odds of the end at each step beyond those at any, (T,)
-        self.register_buffer("pace", torch.zeros(spec.shape[0]) if paced and spec.ends else None)
+        # log-odds of the end at each step beyond those at any, (T + 1,)
+        self.register_buffer("pace", torch.zeros(spec.shape[0] + 1) if paced and spec.ends else None)
         before = torch.arange(len(self.codes))[None, :] >= self.n_own
         self.register_buffer("is_lag", before, persistent=False)
 
@@ -165,29 +165,23 @@ class TSAR(LikelihoodModel):
         kept, whole, lengths, seen = [], [], [], 0
         for batch in loader:
             x = batch.x.to(self.device)
-            kept.append(self._wide(x)[self._alive(x).flatten()])
+            kept.append(self._wide(x)[alive(x, self.spec).flatten()])
             whole.append(x[:, 0, : self.offset])
-            lengths.append(self._alive(x).sum(dim=1))
+            lengths.append(alive(x, self.spec).sum(dim=1))
             seen += len(kept[-1])
             if seen >= COUNTED:
                 break
         rows = torch.cat(kept)
         self.counted += len(rows)
         if self.pace is not None:
-            self.pace.copy_(paces(torch.cat(lengths), len(self.pace)))
+            odds = odds_of_ending(torch.cat(lengths), len(self.pace) - 1)
+            self.pace.copy_(odds - odds[-1])
         order = set_up(self.net, self.codes, rows, self.spec.steps, self.n_own, self.n_numbers, self.spec.ends)
         self.rank[torch.tensor(order)] = torch.arange(len(order), device=self.device)
         if self.static_net is not None:
             static = torch.cat(whole)
             order = set_up(self.static_net, self.static_net.codes, static, self.spec.size)
             self.static_rank[torch.tensor(order)] = torch.arange(len(order), device=self.device)
-
-    def _alive(self, x: Tensor) -> Tensor:
-        """Which steps count, (B, T): those up to the first that says the sequence has ended."""
-        alive = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-        if self.spec.ends:
-            alive[:, 1:] = ~(x[:, :-1, -1] > 0.5).cummax(dim=1).values
-        return alive
 
     def _wide(self, x: Tensor, before: Tensor | None = None) -> Tensor:
         """Steps beside those before them, (B, T, D) to (B * T, W), NaN where there is none before.
@@ -225,7 +219,7 @@ class TSAR(LikelihoodModel):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The negative log-likelihood of sequences, in nats a step."""
         steps, static = self._log_probs(batch.x)
-        count = processes.mean_of(self._alive(batch.x).sum(), len(batch.x))
+        count = processes.mean_of(alive(batch.x, self.spec).sum(), len(batch.x))
         figures = {"loss": -(steps.sum() + static.sum()) / count}
         if self.static_net is not None:
             figures["static"] = -static.mean()
@@ -249,7 +243,7 @@ class TSAR(LikelihoodModel):
 
     def _log_probs(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Of steps (B, T) and of static columns (B,)."""
-        alive = self._alive(x)
+        counts = alive(x, self.spec)
         rows = self._wide(x)
         with self._precision():
             context, state = self._told_static(x[:, 0, : self.offset])
@@ -265,7 +259,7 @@ class TSAR(LikelihoodModel):
             static = x.new_zeros(len(x))
             if self.static_net is not None:
                 static = plain_log_probs(self.static_net, x[:, 0, : self.offset], self.static_rank, self.training)
-        return steps.view(x.shape[:2]) * alive, static
+        return steps.view(x.shape[:2]) * counts, static
 
     def _heard(self, told: Tensor, coordinates: Tensor, known: Tensor) -> Tensor:
         """What the recurrent net is told of rows beside their steps before, (R, G): what they were, and how they moved.
@@ -312,7 +306,7 @@ class TSAR(LikelihoodModel):
                 features if self.training else features.float(), cells, torch.zeros_like(cells)
             )
             if self.pace is not None:
-                end = self.net.logits(features[:, -1], n - 1, cells.new_zeros(len(cells))) + self.ending(at)
+                end = self.net.logits(features[:, -1], n - 1, cells.new_zeros(len(cells))) + ending(self.pace, at)
                 last = cells.new_full((1,), n - 1)
                 picked = picked.index_copy(1, last, end.gather(1, cells[:, -1:]).to(picked.dtype))
                 totals = totals.index_copy(1, last, end.logsumexp(dim=1, keepdim=True).to(totals.dtype))
@@ -324,12 +318,6 @@ class TSAR(LikelihoodModel):
                 self.net, columns, own, features, picked, totals, codes, coordinates, there
             )
         return ((picked - totals) * known[:, :n]).sum(dim=1)
-
-    def ending(self, at: Tensor) -> Tensor:
-        """What the place of a step adds to the logits of going on and of ending there, (R,) to (R, 2)."""
-        assert self.pace is not None
-        more = self.pace[at.clamp(max=len(self.pace) - 1)]
-        return torch.stack([torch.zeros_like(more), more], dim=-1)
 
     def _told_static(self, static: Tensor) -> tuple[Tensor, Tensor]:
         """What the static columns say: an addition to every context (B, H), and the state at the begin (B, G)."""
@@ -432,15 +420,3 @@ class TSAR(LikelihoodModel):
         matrices = [p for p in parameters if p.ndim >= 2]
         groups: Any = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
         return self.optimizer_factory(groups)
-
-
-def paces(lengths: Tensor, longest: int) -> Tensor:
-    """Log-odds that a sequence of so many steps ends there, beyond those of any step, from the lengths of some, (T,).
-
-    Shares are drawn towards that of all steps, as by two more sequences (Kaplan and Meier, 1958, with a prior).
-    """
-    ends = torch.bincount(lengths - 1, minlength=longest)[:longest].double()
-    risk = ends.flip(0).cumsum(0).flip(0)
-    usual = (ends.sum() / risk.sum().clamp(min=1)).clamp(1e-6, 1 - 1e-6)
-    odds = (ends + PRIOR * usual) / (risk - ends + PRIOR * (1 - usual))
-    return (odds.log() - (usual / (1 - usual)).log()).float()

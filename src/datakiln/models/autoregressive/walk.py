@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from datakiln.errors import UserError
+from datakiln.models.autoregressive.ends import ending
 from datakiln.models.autoregressive.steps import LAGS
 from datakiln.nets.ancestral import Ancestral
 from datakiln.spec import Sampling
@@ -71,7 +72,7 @@ class Walk:
             base = model.outputs(hidden[:, 0]) + self.context
         at = torch.full((len(given),), self.at, device=given.device)
         if model.pace is not None:
-            self.ancestral.offsets = {model.n_own - 1: model.ending(at[:1])[0]}
+            self.ancestral.offsets = {model.n_own - 1: ending(model.pace, at[:1])[0]}
         self.at += 1
         told_own = known[:, : model.n_own]
         given_so = (self.static, codes - model.codes.first, coordinates, known, base.float())

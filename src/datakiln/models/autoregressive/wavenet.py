@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +18,14 @@ from torch.nn import functional
 
 from datakiln import processes
 from datakiln.errors import UserError
+from datakiln.models.autoregressive.ends import alive, ending, lengths_of, odds_of_ending
 from datakiln.models.base import LikelihoodModel, OptimizerFactory, SchedulerFactory
 from datakiln.nets.codes import Codes
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
 PIECE = 256  # steps that `unroll` gives at a time
 TOGETHER = 2**16  # steps whose likelihood is worked out at once
+COUNTED = 2**15  # steps that the odds of ending are taken from
 
 
 class WaveNet(LikelihoodModel):
@@ -35,6 +38,8 @@ class WaveNet(LikelihoodModel):
         layers: Layers of one stack; their dilations are 1, 2, 4, ..., those alone that are below the length of an
             example, since the others would learn nothing.
         stacks: Stacks, one after the other; together they see `stacks * (2 ** layers - 1) + 1` steps back.
+        paced: Whether the odds that a sequence ends begin with those of the training sequences that are as long; else
+            with even ones at every step, as in checkpoints of before.
         optimizer: See `LikelihoodModel`.
         scheduler: See `LikelihoodModel`.
     """
@@ -44,6 +49,7 @@ class WaveNet(LikelihoodModel):
     options = frozenset({"temperature"})
     directions = {"loss": "lower", "bits": "lower"}
     likelihood = "whole"
+    pace: Tensor | None
 
     def __init__(
         self,
@@ -52,6 +58,7 @@ class WaveNet(LikelihoodModel):
         skip: int = 96,
         layers: int = 7,
         stacks: int = 1,
+        paced: bool = False,
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
     ) -> None:
@@ -73,6 +80,8 @@ class WaveNet(LikelihoodModel):
         self.begin = nn.Parameter(torch.zeros(channels))
         self.convolutions = nn.ModuleList([_Layer(channels, skip) for _ in self.dilations])
         self.head = nn.Linear(skip, skip)
+        # log-odds of the end at each step, (T + 1,)
+        self.register_buffer("pace", torch.zeros(spec.shape[0] + 1) if paced and spec.ends else None)
         self.static: _Columns | None = None
         if static:
             self.static = _Columns(Codes([b for c in static for b in c.blocks], [c.name for c in static]), skip)
@@ -90,11 +99,19 @@ class WaveNet(LikelihoodModel):
         """Many: a step takes as long for one sequence as for hundreds."""
         return 1024
 
-    def _alive(self, x: Tensor) -> Tensor:
-        alive = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-        if self.spec.ends:
-            alive[:, 1:] = ~(x[:, :-1, -1] > 0.5).cummax(dim=1).values
-        return alive
+    def on_fit_start(self) -> None:
+        """Takes the odds of ending from the training sequences."""
+        if self.pace is None:
+            return
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if data is None:
+            raise RuntimeError("WaveNet counts how sequences end first: call trainer.fit(model, datamodule=...)")
+        lengths = lengths_of(data.train_dataloader(), self.spec, COUNTED)
+        self.pace.copy_(odds_of_ending(lengths, len(self.pace) - 1))
+
+    def _ending(self, at: Tensor) -> Tensor | None:
+        """What the places of steps, from 0, add to the logits of their last column, (R,) to (R, 2)."""
+        return None if self.pace is None else ending(self.pace, at)
 
     def _told(self, codes: Tensor, known: Tensor) -> Tensor:
         """Steps of codes (..., C) as inputs (..., channels)."""
@@ -128,7 +145,7 @@ class WaveNet(LikelihoodModel):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The negative log-likelihood of sequences, in nats and in bits a step."""
         steps, static = self._log_probs(batch.x)
-        count = processes.mean_of(self._alive(batch.x).sum(), len(batch.x))
+        count = processes.mean_of(alive(batch.x, self.spec).sum(), len(batch.x))
         loss = -(steps.sum() + static.sum()) / count
         return {"loss": loss, "bits": loss.detach() / math.log(2.0)}
 
@@ -146,11 +163,13 @@ class WaveNet(LikelihoodModel):
 
     def _log_probs(self, x: Tensor) -> tuple[Tensor, Tensor]:
         contexts, _ = self._contexts(x)
-        steps = self.step.log_probs(contexts[:, :-1].flatten(0, 1), x[:, :, self.offset :].flatten(0, 1))
+        at = torch.arange(x.shape[1], device=x.device).repeat(len(x))
+        own = x[:, :, self.offset :].flatten(0, 1)
+        steps = self.step.log_probs(contexts[:, :-1].flatten(0, 1), own, self._ending(at))
         static = x.new_zeros(len(x))
         if self.static is not None:
             static = self.static.log_probs(self.static_begin.expand(len(x), -1), x[:, 0, : self.offset])
-        return steps.view(x.shape[:2]) * self._alive(x), static
+        return steps.view(x.shape[:2]) * alive(x, self.spec), static
 
     def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Static columns first, then step by step; cells may be given from the first step on, as a begin is.
@@ -235,22 +254,27 @@ class _Columns(nn.Module):
         told = self.before(code.clamp(min=0) + self.codes.first[column])
         return context + told * (code >= 0)[:, None]
 
-    def log_probs(self, context: Tensor, x: Tensor) -> Tensor:
-        """Of the known codes of rows (R, C), (R,)."""
+    def log_probs(self, context: Tensor, x: Tensor, last: Tensor | None = None) -> Tensor:
+        """Of the known codes of rows (R, C), (R,); `last` (R, K) is added to the logits of the last column."""
         codes, known = self.codes.read(x)
         cells = torch.where(known, codes - self.codes.first, -1)
         total = context.new_zeros(len(x))
         for j in range(len(self.codes)):
-            told = functional.cross_entropy(self.logits(j, context), cells[:, j], ignore_index=-1, reduction="none")
+            logits = self._logits(j, context, last)
+            told = functional.cross_entropy(logits, cells[:, j], ignore_index=-1, reduction="none")
             total = total - told
             context = self.added(context, j, cells[:, j])
         return total
 
-    def draw(self, context: Tensor, given: Tensor, temperature: float) -> Tensor:
-        """Rows of codes (R, C), where they are not given."""
+    def _logits(self, column: int, context: Tensor, last: Tensor | None) -> Tensor:
+        logits = self.logits(column, context)
+        return logits if last is None or column != len(self.codes) - 1 else logits + last
+
+    def draw(self, context: Tensor, given: Tensor, temperature: float, last: Tensor | None = None) -> Tensor:
+        """Rows of codes (R, C), where they are not given; see `log_probs`."""
         made = given.clone()
         for j in range(len(self.codes)):
-            shares = (self.logits(j, context) / temperature).softmax(dim=1)
+            shares = (self._logits(j, context, last) / temperature).softmax(dim=1)
             drawn = torch.multinomial(shares, 1)[:, 0]
             made[:, j] = torch.where(torch.isnan(given[:, j]), drawn.to(given.dtype), given[:, j])
             context = self.added(context, j, made[:, j].long())
@@ -267,13 +291,15 @@ class _Walk:
     """
 
     def __init__(self, model: WaveNet, static: Tensor, temperature: float) -> None:
-        self.model, self.temperature, self.t = model, temperature, 0
+        self.model, self.temperature = model, temperature
+        self.t = self.at = 0  # steps that count among what is kept, and all steps before the one to come
         self.gates = model._gates(static)
         self.kept = [torch.zeros(d, len(static), model.channels, device=static.device) for d in model.dilations]
         self.hidden = model.begin.expand(len(static), -1)
 
     def follow(self, x: Tensor) -> None:
         """Takes the steps (n, T, D) as its own, those that still matter in one pass."""
+        self.at += x.shape[1]
         x = x[:, -self.model.sees :] if x.shape[1] > self.model.sees else x
         _, inputs = self.model._contexts(x)
         self.t = x.shape[1]
@@ -298,7 +324,9 @@ class _Walk:
 
     def next(self, given: Tensor) -> Tensor:
         """The own columns of the next step, (n, C), NaN in `given` where they are free."""
-        made = self.model.step.draw(self.context(), given, self.temperature)
+        at = torch.full((len(given),), self.at, device=given.device)
+        made = self.model.step.draw(self.context(), given, self.temperature, self.model._ending(at))
+        self.at += 1
         codes, known = self.model.step.codes.read(made)
         self.hidden = self.model._told(codes, known)
         return made
