@@ -127,6 +127,16 @@ def test_windows_of_one_series():
     assert list(back.columns) == ["window", "day", "x", "y"] and back["window"].nunique() == len(batch.x)
 
 
+@pytest.mark.parametrize("step", [1, 0.5])
+def test_steps_that_are_counted_are_times(step):
+    """They are different in every row of one long series, and yet no ids of rows."""
+    frame = panel(1, 400).drop(columns=["who", "sex"]).assign(day=np.arange(400) * step)
+    data = made(frame, time="day", window=10)
+    assert data.codec.clock.step == step
+    back = data.codec.decode(next(iter(data.train_dataloader())).x, np.random.default_rng(0))
+    assert (back.groupby("window")["day"].diff().dropna() == step).all() and back["day"].dtype == frame["day"].dtype
+
+
 DAYS = list(pd.date_range("2021-03-01", periods=12))
 WRONG = {
     "comes after": (lambda f: f.iloc[[1, 0, *range(2, len(f))]], {}),

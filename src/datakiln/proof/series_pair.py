@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from datakiln.codecs.series.series import Roles
 from datakiln.console import Console
-from datakiln.data.series.order import check_columns, in_order, static_columns
+from datakiln.data.series.order import check_columns, in_order, static_columns, types_of
 from datakiln.data.series.splits import by_entity, by_time
 from datakiln.data.tables.files import read_table_file
 from datakiln.data.tables.sources import TableFile
@@ -41,7 +41,7 @@ def evaluate_series_files(cfg: DictConfig, metrics: Sequence[Any], folder: Path,
     raw = TableFile(str(cfg.real), cfg.target, streaming=False)(None)
     time, entity = cfg.data.time, cfg.data.entity
     check_columns([str(name) for name in raw.frame.columns], time, entity, None)
-    schema = infer_schema(raw.frame, raw.label, {} if entity is None else {entity: "id"})
+    schema = infer_schema(raw.frame, raw.label, types_of(raw.frame, time, entity))
     real = unplaced(raw.frame, schema)
     frame, group, _ = in_order(real, schema, time, entity, "sort")
     static = static_columns(frame, group, schema, None, {entity} if entity else set())

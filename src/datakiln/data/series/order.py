@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 
 from datakiln.codecs.tables.values import to_numbers
 from datakiln.errors import UserError, near
@@ -28,6 +29,14 @@ def check_columns(names: Sequence[str], time: str | None, entity: str | None, st
         if name in seen:
             raise UserError(f"{option}={name} is {seen[name]} already; name another column")
         seen[name] = option
+
+
+def types_of(frame: pd.DataFrame, time: str | None, entity: str | None) -> dict[str, str]:
+    """Types by column that follow from what columns are for: steps counted from 0 or 1 would pass for ids of rows."""
+    types = {} if entity is None else {entity: "id"}
+    if time is not None and time != entity and is_numeric_dtype(frame[time]) and not is_bool_dtype(frame[time]):
+        types[time] = "integer" if is_integer_dtype(frame[time]) else "numeric"
+    return types
 
 
 def in_order(
@@ -52,7 +61,7 @@ def in_order(
         return frame, group, 0
     field = schema[time]
     if not field.is_numeric:
-        told = f"data.time={time} is of type {field.type}, with values such as {frame[time].iloc[0]!r}"
+        told = f"data.time={time} is of type {field.type}, with values such as {str(frame[time].iloc[0])!r}"
         raise UserError(f"{told}; times are numbers or dates (data.types.{time}=datetime says so)")
     values = to_numbers(frame[time], field)
     if np.isnan(values).any():

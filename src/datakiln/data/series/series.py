@@ -13,7 +13,7 @@ from datakiln.codecs.series.series import Roles, SeriesCodec, summary
 from datakiln.codecs.tables.values import to_numbers
 from datakiln.data.base import StepReport
 from datakiln.data.series.loader import SequenceLoader
-from datakiln.data.series.order import OnTime, check_columns, in_order, static_columns
+from datakiln.data.series.order import OnTime, check_columns, in_order, static_columns, types_of
 from datakiln.data.series.relations import chosen_of_series
 from datakiln.data.series.splits import NAMES, by_entity, by_time
 from datakiln.data.tables import steps
@@ -85,8 +85,7 @@ class SeriesData(TableData):
             if raw.store is not None:
                 raise UserError("a series is read into memory; set data.streaming=false, or give a part of the file")
             check_columns([str(name) for name in raw.frame.columns], self.time, self.entity, self.static)
-            if self.entity is not None:
-                self.types.setdefault(self.entity, "id")
+            self.types.update(types_of(raw.frame, self.time, self.entity) | self.types)
             source, self.source = self.source, lambda _: raw
             try:
                 super().read()
