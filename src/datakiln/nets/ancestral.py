@@ -341,6 +341,8 @@ class Ancestral:
             drawn = numbers.drawn(location.gather(1, at)[:, 0], scale.gather(1, at)[:, 0], uniforms, number, at[:, 0])
             coordinate = torch.where(cells >= size, drawn, coordinate)
             cells = torch.where(cells >= size, drawn.floor().long(), cells)
+        # a missing number has no place: 0, as where it is read
+        coordinate = coordinate.masked_fill(~self.net.valued[cells + self.net.codes.first[j]], 0.0)
         equal_to = self.net.codes.equal_to[j]
         for state, other in enumerate(equal_to, start=size - len(equal_to)):
             there = numbers.place[other]

@@ -23,6 +23,7 @@ from datakiln import processes
 from datakiln.errors import UserError
 from datakiln.models.autoregressive.ends import alive, ending, odds_of_ending
 from datakiln.models.autoregressive.steps import LAGS, plain_log_probs, set_up, with_components, with_lags
+from datakiln.models.autoregressive.stride import Stride
 from datakiln.models.autoregressive.tabar import (
     DROPOUTS,
     MANY,
@@ -366,20 +367,26 @@ class TSAR(LikelihoodModel):
         return x[pick + walk.one_of_each()]
 
     def unroll(self, start: Tensor, steps: int, options: Sampling = PLAIN) -> Iterator[Tensor]:
-        """See `GenerativeModel`; the state of the recurrent net is all that is kept."""
+        """See `GenerativeModel`; the state of the recurrent net and the last steps are all that is kept."""
         with self.evaluating(), torch.no_grad():
             walk = Walk(self, start[:, 0, : self.offset], options, 1)
             walk.follow(start)
             nothing = torch.full((len(start), self.spec.shape[1]), math.nan, device=self.device)
-            alive = torch.zeros(len(start), dtype=torch.bool, device=self.device)
+            ended = torch.zeros(len(start), dtype=torch.bool, device=self.device)
             if self.spec.ends:
                 nothing[:, -1] = 0.0  # as long as wished, whatever the usual length
-            for begin in range(0, steps, PIECE):
+            is_plain = self.accepts is None and self.device.type == "cpu"
+            walked = min(steps, LAGS) if is_plain else steps  # a stride wants the steps before known, all of them
+            for begin in range(0, walked, PIECE):
                 made = []
-                for _ in range(min(PIECE, steps - begin)):
-                    walk.step(nothing, alive)
+                for _ in range(min(PIECE, walked - begin)):
+                    walk.step(nothing, ended)
                     made.append(walk.last)
                 yield torch.stack(made, dim=1)
+            stride = Stride(walk) if walked < steps else None
+            for begin in range(walked, steps, PIECE):
+                assert stride is not None
+                yield stride.steps(min(PIECE, steps - begin))
 
     def _draw_static(self, given: Tensor, options: Sampling) -> Tensor:
         if self.static_net is None:

@@ -1,0 +1,422 @@
+"""Endless series of `tsar` in NumPy: the law of its walk, with all that is the same in every step worked out before.
+
+A step of a few sequences is hundreds of small operations, of which torch takes more time to start than to do. Here
+there are fewer of them, and each starts in a microsecond: vectors that are added up have their mean taken off before,
+so that layer normalisation need not; affine maps that follow each other are one; what the steps before tell of numbers
+is described once for all columns. Only for steps of which nothing is given, with all of the steps before known.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datakiln.models.autoregressive.steps import LAGS
+from datakiln.nets.numbers import BELOW, CLOSED, COMPONENTS, FAR, FEATURES, WAVES
+
+if TYPE_CHECKING:
+    from datakiln.models.autoregressive.walk import Walk
+
+Array = np.ndarray
+EDGE = np.float32(1.0 - 2.0**-12)  # a place inside a code stays below it
+TINY = np.float32(1e-7)
+NOTHING, HALF, ONE, TWO, THREE = (np.float32(x) for x in (0.0, 0.5, 1.0, 2.0, 3.0))
+
+
+@dataclass(frozen=True)
+class _Affine:
+    """A linear map (I, O) and what is added to it, (O,)."""
+
+    weight: Array
+    bias: Array
+
+    def __call__(self, x: Array) -> Array:
+        return x @ self.weight + self.bias
+
+
+class _Number:
+    """Codes and places of one number, and where its references lie.
+
+    Arguments:
+        walk: Gives the net.
+        number: Its place among the numbers.
+    """
+
+    def __init__(self, walk: Walk, number: int) -> None:
+        numbers = walk.model.net.numbers
+        self.number, self.last = number, int(numbers.last[number])
+        self.steps = int(numbers.steps[number])
+        nodes = slice(int(numbers.first[number]), int(numbers.first[number]) + self.last * (self.steps + 1))
+        self.knots = _array(numbers.knots[nodes])
+        self.lumped = _array(numbers.lumped[nodes])[:: self.steps + 1]
+        self.any_lumped = bool(self.lumped.any())
+        self.ends, self.top = _array(numbers.ends[number]), np.float32(self.last)
+        top = int((numbers.rising[number] < math.inf).sum())
+        self._take_line(_array(numbers.rising[number, :top]), _array(numbers.at[number, :top]))
+        reference = _array(numbers.reference[number])
+        self.parts = np.flatnonzero(reference[:, 0] >= 0)  # those that there are
+        self.reference = reference[self.parts]
+        self.slope, self.intercept = _array(numbers.slope[number])[self.parts], _array(numbers.intercept[number])
+        self.intercept, self.straight = self.intercept[self.parts], _array(numbers.straight[number])[self.parts]
+        self.bent = np.flatnonzero(~self.straight)
+        self.lowest = np.where(self.straight, self.ends[0], NOTHING)  # of the components
+        self.highest = np.where(self.straight, self.ends[1], self.top)
+        self.start = _array(numbers.start[number])[self.parts]
+        self.unit = np.exp(self.start)
+        self.least = _array(numbers._least(number))[self.parts]
+
+    def _take_line(self, rising: Array, at: Array) -> None:
+        """The pieces of the line from values to coordinates: where they begin, there and here, and their slope."""
+        self.rising, self.farthest = rising, max(len(rising) - 1, 1)
+        if len(rising) < 2:
+            rising, at = np.repeat(rising, 2), np.repeat(at, 2)
+        wide, high = np.diff(rising), np.diff(at)
+        self.share = np.where(wide > 0, ONE / np.maximum(wide, np.float32(1e-12)), NOTHING)
+        self.half = np.where(wide > 0, NOTHING, HALF)
+        self.low, self.begin, self.high = rising[:-1], at[:-1], high
+
+    def place_of(self, values: Array) -> Array:
+        """See `Numbers.place_of`."""
+        right = self.rising.searchsorted(values)
+        piece = np.minimum(np.maximum(right, 1, out=right), self.farthest, out=right) - 1
+        share = (values - self.low[piece]) * self.share[piece] + self.half[piece]
+        return self.begin[piece] + np.minimum(np.maximum(share, -TWO), THREE) * self.high[piece]
+
+    def located(self, values: Array, raw: Array) -> tuple[Array, Array]:
+        """Where its components lie and how wide they are, (n, R), from the values of all numbers, (n, N).
+
+        Arguments:
+            values: Standardised.
+            raw: Shifts and scales of the components by the net, (n, 2 * R).
+        """
+        r = len(self.parts)
+        told = values[:, self.reference] * self.slope
+        location = told[:, :, 0] + told[:, :, 1] + self.intercept
+        if len(self.bent) == r:
+            location = self.place_of(location)
+        elif len(self.bent):
+            location[:, self.bent] = self.place_of(location[:, self.bent])
+        width = np.maximum(np.exp(self.start + np.minimum(np.maximum(raw[:, r:], -6.0), 6.0)), self.least)
+        return location + raw[:, :r] * self.unit, width
+
+    def settled(self, coordinates: Array) -> tuple[Array, Array]:
+        """Codes of coordinates (n,), and the coordinates with those in a code of a single value in its middle."""
+        code = np.minimum(coordinates.astype(np.int64), self.last - 1)
+        if self.any_lumped:
+            coordinates = np.where(self.lumped[code], code.astype(np.float32) + HALF, coordinates)
+        return code, coordinates
+
+    def value(self, code: Array, within: Array) -> Array:
+        """Standardised values of places (n,) inside codes (n,)."""
+        scaled = within * self.steps
+        step = np.minimum(scaled.astype(np.int64), self.steps - 1)
+        node = code * (self.steps + 1) + step
+        low = self.knots[node]
+        return low + (scaled - step.astype(np.float32)) * (self.knots[node + 1] - low)
+
+
+class _Column:
+    """What is drawn of one column: its net's last layer, codes first, then weights, shifts and scales of components.
+
+    Arguments:
+        walk: Gives the net.
+        column: One of the step's own.
+        table: Vectors of all codes, centred, (T, H).
+    """
+
+    def __init__(self, walk: Walk, column: int, table: Array) -> None:
+        net = walk.model.net
+        codes = net.codes
+        part = codes.part(column)
+        self.column, self.first, self.size = column, part.start, codes.sizes[column]
+        self.equal_to = codes.equal_to[column]
+        self.target = _centred(_array(net.target[column]))
+        self.table = table[part]
+        self.valued = _array(net.valued[part])
+        self.code_at = int(codes.position[column])
+        weight, bias = [_array(net.out.of(column)).T], [_array(net.bias[part])]
+        self.number: _Number | None = None
+        if column in net.numbers.place:
+            i = net.numbers.place[column]
+            self.number = _Number(walk, i)
+            self.place_at = int(codes.place_position[i])
+            kept = np.concatenate([self.number.parts + k * COMPONENTS for k in range(3)])
+            weight.append(_array(net.numbers.heads[i])[:, kept])
+            bias.append(_array(net.numbers.bias[i])[kept])
+            self.features = _centred(_array(net.numbers.features[i]))
+            self.below, self.share = _array(net.numbers.below[part]), _array(net.numbers.share[part])
+        self.out = _Affine(np.ascontiguousarray(np.concatenate(weight, axis=1)), np.concatenate(bias))
+
+
+class Stride:
+    """Takes over from a walk and draws on; see the module.
+
+    Arguments:
+        walk: Of a model on the processor that has drawn, or followed, `LAGS` steps at least.
+    """
+
+    def __init__(self, walk: Walk) -> None:
+        """See the class."""
+        model = walk.model
+        net = model.net
+        self.walk, self.temperature, self.own = walk, walk.ancestral.temperature, model.n_own
+        self.drawn = [j for j in walk.order if not (model.spec.ends and j == model.n_own - 1)]
+        table = _centred(_array(net.vectors()))
+        self.columns = [_Column(walk, j, table) for j in self.drawn]
+        self.has_missing = not all(bool(net.valued[net.codes.part(j)].all()) for j in net.numbers.columns)
+        self._take_layers()
+        self._take_lags(table)
+        self.static, self.x = _array(walk.static), np.empty((len(walk.static), model.step_width), np.float32)
+        if model.spec.ends:
+            self.x[:, -1] = 0.0
+        self.context = _centred(_array(walk.context) + _array(model.outputs.bias))
+        self.state = _array(walk.state[0])
+        n, numbers = len(self.static), len(net.numbers)
+        lagged = self.lagged
+        self.codes = np.zeros((n, LAGS, lagged), np.int64)  # of the steps before, the last one first
+        self.coordinates, self.values = (np.zeros((n, numbers), np.float32) for _ in range(2))
+        self.there = np.ones((n, numbers), bool)
+        self._take_steps()
+
+    def _take_layers(self) -> None:
+        """Layer normalisations keep their scale alone: vectors come without their mean."""
+        model, net = self.walk.model, self.walk.model.net
+        self.eps, size = np.float32(net.norm.eps), len(net.norm.weight)
+        self.mean = np.full((size, 1), 1.0 / size, np.float32)
+        self.blocks = []
+        block: Any
+        for block in net.blocks:
+            scale, shift = _array(block.norm.weight), _array(block.norm.bias)
+            up = _array(block.up.weight).T
+            down = _array(block.down.weight).T
+            first = _Affine(np.ascontiguousarray(scale[:, None] * up), shift @ up + _array(block.up.bias))
+            self.blocks.append((first, _Affine(_centred(down), _centred(_array(block.down.bias)))))
+        self.scale, self.shift = _array(net.norm.weight), _array(net.norm.bias)
+        gru = model.gru
+        told, begin = _array(model.inputs.weight).T, _array(model.inputs.bias)
+        into = _array(gru.weight_ih_l0).T
+        self.inputs = _Affine(told @ into, begin @ into + _array(gru.bias_ih_l0))
+        self.moves = None if model.moves is None else _array(model.moves.weight).T @ into
+        self.again = _Affine(np.ascontiguousarray(_array(gru.weight_hh_l0).T), _array(gru.bias_hh_l0))
+        self.outputs = _centred(_array(model.outputs.weight).T)
+
+    def _take_lags(self, table: Array) -> None:
+        """Tables of the steps before, side by side; what recurrent states are told keeps its mean."""
+        model, net = self.walk.model, self.walk.model.net
+        self.lagged = model.n_own - int(model.spec.ends)
+        self.whole = _array(net.vectors())
+        self.n_numbers = model.n_numbers
+        self.lag_first = np.array([int(net.codes.first[model.n_own + k]) for k in range(LAGS * self.lagged)])
+        self.lag_first = self.lag_first.reshape(LAGS, self.lagged)
+        n = self.n_numbers
+        self.own_first = np.array([int(net.codes.first[j]) for j in net.numbers.columns[:n]], dtype=np.int64)
+        self.lag_features = _array(net.numbers.features[n:]).reshape(-1, table.shape[1])
+        self.below, self.share = _array(net.numbers.below), _array(net.numbers.share)
+        self.valued = _array(net.valued)
+        self.number_columns = np.array(net.numbers.columns[:n], dtype=np.int64)
+        self.move_unit = np.exp(-_array(net.numbers.start[:n, 0]))
+        self.waves = (2 * math.pi * np.arange(1, WAVES + 1)).astype(np.float32)
+
+    def _take_steps(self) -> None:
+        """The last steps of the walk."""
+        model = self.walk.model
+        rows = model._wide(self.walk.before[:, -1:], self.walk.before)  # the step to come counts as nothing
+        codes, coordinates, known = model._read(rows)
+        if not bool(known[:, model.n_own :].all()):
+            raise ValueError("a stride goes on from steps that are known")
+        kept = _array(codes)[:, model.n_own :].reshape(len(codes), LAGS, self.lagged) - self.lag_first
+        self.codes[:] = kept
+        self.coordinates[:] = _array(coordinates)
+        self.values[:] = _array(model.net.numbers.values(coordinates)) if self.n_numbers else 0.0
+        self.there[:] = _array(model.net.has_value(codes)) if self.n_numbers else True
+
+    def steps(self, count: int) -> Tensor:
+        """So many more steps, (n, count, D)."""
+        n = len(self.static)
+        made = np.empty((n, count, self.static.shape[1] + self.x.shape[1]), np.float32)
+        made[:, :, : self.static.shape[1]] = self.static[:, None]
+        uniforms = torch.rand(count, max(len(self.columns), 1), 2, n).numpy()
+        for t in range(count):
+            self._step(uniforms[t])
+            made[:, t, self.static.shape[1] :] = self.x
+        return torch.from_numpy(made)
+
+    def _step(self, uniforms: Array) -> None:
+        told = self._told()
+        self._move_on(told)
+        context = self.state @ self.outputs + self.context + _centred(told)
+        own = np.empty((len(context), self.lagged), np.int64)
+        n, last = self.n_numbers, len(self.columns) - 1
+        for k, column in enumerate(self.columns):
+            raw = column.out(self._features(context + column.target))
+            code, coordinate = self._drawn(column, raw, uniforms[k])
+            added = column.table[code]
+            self.x[:, column.code_at] = code
+            if column.number is None:
+                own[:, column.column] = code
+            else:
+                own[:, column.column], more = self._kept(column, column.number, code, coordinate, k == last)
+                added = added + more
+            context += added
+        self.codes[:, 1:] = self.codes[:, :-1]
+        self.codes[:, 0] = own
+        for part in (self.values, self.coordinates, self.there):
+            for lag in range(LAGS, 0, -1):
+                part[:, lag * n : (lag + 1) * n] = part[:, (lag - 1) * n : lag * n]
+
+    def _kept(
+        self, column: _Column, number: _Number, code: Array, coordinate: Array, is_last: bool
+    ) -> tuple[Array, Array | float]:
+        """Keeps what was drawn of a number; its codes to steps behind, (n,), and what its places add here, (n, H)."""
+        i = number.number
+        inside, coordinate = number.settled(coordinate)
+        place = np.minimum(coordinate - inside.astype(np.float32), ONE)
+        value = number.value(inside, place)
+        own, is_there = inside, column.valued[code] if self.has_missing else None  # equal to another: later, its own
+        if is_there is not None:
+            coordinate, own = np.where(is_there, coordinate, NOTHING), np.where(is_there, inside, code)
+            self.there[:, i] = is_there
+        self.x[:, column.place_at] = self.coordinates[:, i] = coordinate
+        self.values[:, i] = value
+        if is_last:
+            return own, 0.0
+        rank = column.below[inside] + column.share[inside] * place
+        described = self._described(rank[:, None], value[:, None])[:, 0]
+        if is_there is not None:
+            described *= is_there[:, None]
+        return own, described @ column.features
+
+    def _told(self) -> Array:
+        """What the steps before add to a context, (n, H), as `Network.added` has it."""
+        told = self.whole[self.codes + self.lag_first].sum(axis=(1, 2))
+        if not self.n_numbers:
+            return told
+        n = self.n_numbers
+        codes = self.codes[:, :, self.number_columns].reshape(len(told), -1)
+        at = codes + self.lag_first[:, self.number_columns].reshape(-1)
+        there = self.there[:, n:]
+        at = np.where(there, at, 0) if self.has_missing else at
+        within = np.minimum(self.coordinates[:, n:] - (np.where(there, codes, 0) if self.has_missing else codes), ONE)
+        within = within.astype(np.float32)
+        rank = self.below[at] + self.share[at] * within
+        described = self._described(rank, self.values[:, n:])
+        if self.has_missing:
+            described *= there[..., None]
+        return told + described.reshape(len(told), -1) @ self.lag_features
+
+    def _described(self, rank: Array, value: Array) -> Array:
+        """See `Numbers.describe`, (n, m) to (n, m, F)."""
+        found = np.empty((*rank.shape, FEATURES), np.float32)
+        found[..., 0] = TWO * rank - ONE
+        found[..., 1] = np.minimum(np.maximum(value, np.float32(-FAR)), np.float32(FAR)) * HALF
+        found[..., 2] = np.arcsinh(value)
+        angles = rank[..., None] * self.waves
+        np.sin(angles, out=found[..., 3 : 3 + WAVES])
+        np.cos(angles, out=found[..., 3 + WAVES :])
+        return found
+
+    def _move_on(self, told: Array) -> None:
+        """The recurrent state of the step to come."""
+        inputs = self.inputs(told)
+        if self.moves is not None:
+            n = self.n_numbers
+            move = np.arcsinh((self.coordinates[:, n : 2 * n] - self.coordinates[:, 2 * n : 3 * n]) * self.move_unit)
+            inputs += np.concatenate([move, np.abs(move)], axis=1) @ self.moves
+        before = self.again(self.state)
+        size = self.state.shape[1]
+        gates = ONE / (ONE + np.exp(-(inputs[:, : 2 * size] + before[:, : 2 * size])))
+        keep = gates[:, size:]
+        new = np.tanh(inputs[:, 2 * size :] + gates[:, :size] * before[:, 2 * size :])
+        self.state = new + keep * (self.state - new)
+
+    def _features(self, h: Array) -> Array:
+        """See `Network.features`, of what has its mean taken off."""
+        for up, down in self.blocks:
+            inside = up(self._normed(h))
+            inside /= ONE + np.exp(-inside)
+            h = h + down(inside)
+        h = self._normed(h) * self.scale + self.shift
+        h /= ONE + np.exp(-h)
+        return h
+
+    def _normed(self, h: Array) -> Array:
+        return h * (ONE / np.sqrt((h * h) @ self.mean + self.eps))
+
+    def _shares(self, column: _Column, raw: Array) -> tuple[Array, Array, Array]:
+        """Shares of codes and components, (n, K + R), and where the components lie and how wide they are, (n, R)."""
+        number, size = column.number, column.size
+        r = 0 if number is None else len(number.parts)
+        logits = raw[:, : size + r]
+        location = width = raw[:, :0]
+        if number is not None and r:
+            location, width = number.located(self.values, raw[:, size + r :])
+            if self.has_missing:
+                seen = self.there[:, number.reference] | (number.reference < 0)
+                logits[:, size:] = np.where(seen.all(axis=2), logits[:, size:], CLOSED)
+        if self.temperature != 1.0:
+            logits = logits / self.temperature
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return shares, location, width
+
+    def _drawn(self, column: _Column, raw: Array, uniforms: Array) -> tuple[Array, Array]:
+        """Codes (n,) and, of a number, coordinates (n,) by two uniform numbers each, (2, n)."""
+        shares, location, width = self._shares(column, raw)
+        sums = shares.cumsum(axis=1)
+        cells = np.minimum((sums <= uniforms[0][:, None] * sums[:, -1:]).sum(axis=1), sums.shape[1] - 1)
+        if column.number is None:
+            return cells, uniforms[1]
+        return self._placed(column, cells, location, width, uniforms[1])
+
+    def _placed(
+        self, column: _Column, cells: Array, location: Array, width: Array, uniforms: Array
+    ) -> tuple[Array, Array]:
+        """See `Ancestral._placed`."""
+        number, size = column.number, column.size
+        assert number is not None
+        inside = np.minimum(cells, number.last - 1)
+        coordinate = inside.astype(np.float32) + np.minimum(uniforms, EDGE)
+        parts = (cells >= size).nonzero()[0]
+        code = cells
+        if len(parts):
+            at = cells[parts] - size
+            coordinate[parts] = self._of_components(number, at, location[parts, at], width[parts, at], uniforms[parts])
+            code = cells.copy()
+            code[parts] = np.minimum(coordinate[parts].astype(np.int64), number.last - 1)
+        for state, other in enumerate(column.equal_to, start=size - len(column.equal_to)):
+            rows = np.flatnonzero(cells == state)
+            if len(rows):
+                numbers = self.walk.model.net.numbers
+                there = numbers.place[other]
+                told = torch.from_numpy(self.coordinates[rows, there])
+                coordinate[rows] = _array(numbers.equal(number.number, there, told))
+        return code, coordinate
+
+    def _of_components(self, number: _Number, at: Array, location: Array, width: Array, uniforms: Array) -> Array:
+        """Coordinates drawn from components: beyond the ends, of those that are cut off there, once more."""
+        safe = np.minimum(np.maximum(uniforms, TINY), ONE - TINY)
+        found = location + width * np.log(safe / (ONE - safe))
+        beyond = ((found < number.lowest[at]) | (found > number.highest[at])).nonzero()[0]
+        if len(number.bent) == 0:
+            found = number.place_of(found)
+        elif len(number.bent) < len(number.straight):
+            found = np.where(number.straight[at], number.place_of(found), found)
+        if len(beyond):
+            where, wide = (torch.from_numpy(part[beyond]) for part in (location, width))
+            which = torch.from_numpy(number.parts[at[beyond]])
+            numbers = self.walk.model.net.numbers
+            found[beyond] = _array(numbers.drawn(where, wide, torch.rand(len(beyond)), number.number, which))
+        return np.minimum(np.maximum(found, NOTHING), number.top - np.float32(BELOW))
+
+
+def _array(x: Any) -> Array:  # noqa: ANN401 (a tensor of a module, which mypy takes for either)
+    """Its own copy."""
+    return x.detach().cpu().numpy().copy()
+
+
+def _centred(x: Array) -> Array:
+    return np.ascontiguousarray(x - x.mean(axis=-1, keepdims=True))
