@@ -22,7 +22,7 @@ import pandas as pd
 
 from bench._process import Cost, Row, alone, memory, row
 
-LENGTHS, COLUMNS, MODELS = "24,96,384", "4,8,16,32", "tsar,wavenet"
+LENGTHS, COLUMNS, MODELS = "24,96,384", "4,8,16", "tsar,wavenet"
 LENGTH, WIDE = 24, 4  # where the other one grows
 STEPS = 20_000  # rows of the file
 LEARNT = 1536  # steps of a batch

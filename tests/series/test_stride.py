@@ -17,6 +17,8 @@ from datakiln.data.tables.sources import RawTable
 from datakiln.models.autoregressive.stride import Stride
 from datakiln.models.autoregressive.tsar import TSAR
 from datakiln.models.autoregressive.walk import Walk
+from datakiln.nets.holds import KINDS
+from datakiln.nets.numbers import COMPONENTS
 from datakiln.spec import PLAIN
 from tests.test_conformance import trained
 
@@ -35,6 +37,8 @@ def mixed() -> pd.DataFrame:
         "t": np.arange(n), "x": x.round(3), "y": y, "few": rng.poisson(2 + np.exp(x / 2)),
         "holes": np.where(rng.random(n) < 0.3, np.nan, (x + rng.normal(0.0, 0.1, n)).round(2)),
         "dose": np.where(rng.random(n) < 0.6, 0.0, rng.gamma(2.0, 3.0, n).round(2)),
+        "meter": np.repeat(x[::3], 3) + 1.0 / 3.0,
+        "filled": np.interp(np.arange(n), np.arange(0, n, 6), x[::6] * np.pi),
         "mood": np.where(x > 0.5, "high", np.where(x < -0.5, "low", "none")),
     }  # fmt: skip
     return pd.DataFrame(frame)
@@ -50,7 +54,7 @@ def built(kind: str) -> tuple[TSAR, torch.Tensor]:
         source = RawTable(mixed(), None, Provenance("generated", "a test", "0"))
         data = SeriesData(lambda _: source, codec, seed=0, time="t", window=STEPS)
         data.setup("fit")
-        model = TSAR(data.spec)
+        model = TSAR(data.spec, holding=True)
     model._count(data.train_dataloader())
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
@@ -89,6 +93,7 @@ def test_it_draws_by_the_law_of_the_walk(kind, monkeypatch):
         for k, column in enumerate(stride.columns):
             same(*told[t * len(stride.columns) + k], *row[column.column])
     assert len(told) == STEPS * len(stride.columns)
+    assert kind == "panel" or {tuple(c.number.held) for c in stride.columns if c.number} == {(), (0,), (1,)}
 
 
 @torch.no_grad()
@@ -122,8 +127,12 @@ def same(column, share, location, width, log_share, place) -> None:
     assert np.allclose(share[:, :size], log_share.exp()[:, :size], atol=1e-5)
     if place is not None:
         parts = column.number.parts
-        assert np.allclose(share[:, size:], log_share.exp()[:, size:][:, parts], atol=1e-5)
-        there = share[:, size:] > 1e-10  # where a reference is missing, its place means nothing
+        assert np.allclose(share[:, size:][:, : len(parts)], log_share.exp()[:, size:][:, parts], atol=1e-5)
+        held = column.number.held
+        if held:
+            every = log_share.exp()[:, size + COMPONENTS :]
+            assert every.shape[1] == KINDS and np.allclose(share[:, size + len(parts) :], every[:, held], atol=1e-5)
+        there = share[:, size:][:, : len(parts)] > 1e-10  # where a reference is missing, its place means nothing
         assert np.allclose(location[there], place[0][:, parts][there], rtol=1e-4, atol=1e-3)
         assert np.allclose(width[there], place[1][:, parts][there], rtol=1e-4)
 
@@ -136,13 +145,13 @@ def test_what_is_picked_is_put_where_the_walk_would(kind):
     stride, numbers = Stride(followed(model, x)), model.net.numbers
     stride.steps(3)
     rng = np.random.default_rng(0)
-    states = 0
     for column in stride.columns:
         if column.number is None:
             continue
-        outcomes = column.size + len(column.number.parts)
+        outcomes = column.size + len(column.number.parts) + len(column.number.held)
         cells, uniforms = rng.integers(0, outcomes, ROWS), rng.random(ROWS, dtype=np.float32)
-        states += int(((cells >= column.size - len(column.equal_to)) & (cells < column.size)).sum())
+        of_all = [column.size - 1, outcomes - 1]  # a state of equality or of lacking; what is held, or a component
+        cells[: len(of_all)] = of_all
         r = len(column.number.parts)
         location = rng.uniform(0.2, 0.8, (ROWS, r)).astype(np.float32)
         low, high = column.number.ends
@@ -150,23 +159,25 @@ def test_what_is_picked_is_put_where_the_walk_would(kind):
         location, width = location.astype(np.float32), np.full((ROWS, r), 0.01, np.float32)
         code, coordinate = stride._placed(column, cells, location, width, uniforms)
         parts = torch.from_numpy(column.number.parts)
-        wide = torch.ones(ROWS, numbers.start.shape[1])
-        place = (
-            wide.index_copy(1, parts, torch.from_numpy(location)),
-            wide.index_copy(1, parts, torch.from_numpy(width)),
-        )
-        picked = np.where(
-            cells < column.size, cells, column.size + np.r_[column.number.parts, 0][(cells - column.size).clip(0)]
-        )
+        wide = torch.ones(ROWS, COMPONENTS + KINDS)
+        i, held = column.number.number, column.number.held
+        where = wide.index_copy(1, parts, torch.from_numpy(location))
+        if held:
+            where[:, COMPONENTS:] = model.net.holds.places(numbers, i, torch.from_numpy(stride.coordinates.copy()))
+        place = where, wide.index_copy(1, parts, torch.from_numpy(width))
+        outcome = np.r_[
+            np.arange(column.size), column.size + column.number.parts, [column.size + COMPONENTS + k for k in held]
+        ]
+        picked = outcome[cells].astype(np.int64)
         slow = stride.walk.ancestral._placed(
             SimpleNamespace(rows=torch.arange(ROWS)), column.column, column.number.number, torch.from_numpy(picked),
-            place if r else None, torch.from_numpy(uniforms), None, torch.from_numpy(stride.coordinates.copy()),
+            place if r or held else None, torch.from_numpy(uniforms), None, torch.from_numpy(stride.coordinates.copy()),
         )  # fmt: skip
         assert slow[0].tolist() == code.tolist()
         valued = column.valued[code]
         settled = column.number.settled(coordinate)[1]
         assert np.allclose(settled[valued], slow[1][valued], atol=2e-3)
-    assert states or kind == "panel"
+    assert kind == "panel" or any(column.equal_to for column in stride.columns)
 
 
 @torch.no_grad()

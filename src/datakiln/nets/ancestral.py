@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from datakiln.nets.anyorder import Network
 from datakiln.nets.codes import Strata, invert
-from datakiln.nets.numbers import CLOSED
+from datakiln.nets.holds import NONE
+from datakiln.nets.numbers import CLOSED, COMPONENTS
 
 ROWS = 4096  # groups whose activations are held at once: they stay in the processor's cache
 
@@ -26,12 +27,14 @@ class Told(NamedTuple):
         at: Their group among those of this piece, (n,).
         logits: Of the column's codes, (groups, size).
         parts: Logits, shifts and scales of the components of a number, (groups, R) each; None for a category.
+        held: Log-odds that a number is what the steps before say, (groups, KINDS); None where it never is.
     """
 
     rows: Tensor
     at: Tensor
     logits: Tensor
     parts: tuple[Tensor, Tensor, Tensor] | None
+    held: Tensor | None = None
 
 
 class Prefixes:
@@ -110,9 +113,12 @@ class Prefixes:
                 lifted[self.group[rows] - start] = known.codes[rows, source] + 1
             later = self._told_by_later(column, known, rows, start, stop)
             logits, parts = self.net.logits(features, column, lifted, later), None
-            if number is not None and self.net.numbers.has_any(number):
+            held = None
+            if number is not None and self.net.holds is not None and self.net.holds.has(number):
+                held = self.net.holds.logits(features, number)
+            if number is not None and (held is not None or self.net.numbers.has_any(number)):
                 parts = self.net.numbers.components(features, number)
-            yield Told(rows, self.group[rows] - start, logits, parts)
+            yield Told(rows, self.group[rows] - start, logits, parts, held)
 
     def _told_by_later(self, column: int, known: Known, rows: Tensor, start: int, stop: int) -> Tensor | None:
         """What `Network.lifted_by_later` says to these groups, of which any row tells for all."""
@@ -200,7 +206,7 @@ class Ancestral:
         for j in self.order:
             for told in prefixes.told(j, known):
                 log_share, place = self._shares(told, j, known)
-                total[told.rows] += self._log_prob(told, j, log_share, place, codes, coordinates)
+                total[told.rows] += self._log_prob(told, j, log_share, place, known)
             known.add(j)
             if j != self.order[-1]:
                 prefixes.add(j, codes[:, j], coordinates, everywhere)
@@ -297,13 +303,14 @@ class Ancestral:
                 code, coordinate = self._placed(told, j, number, cells, place, inner[rows], codes, coordinates)
                 codes[rows, j] = torch.where(given, codes[rows, j], code)
                 coordinates[rows, number] = torch.where(given, coordinates[rows, number], coordinate)
-            log_p = self._log_prob(told, j, log_share, place, codes, coordinates)
+            log_p = self._log_prob(told, j, log_share, place, so_far)
             log_q[rows] += log_p.masked_fill(given, 0.0)
 
     def _shares(self, told: Told, j: int, known: Known) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """Log-shares of the codes by group, (groups, size), or with those of the components by row, (n, size + R).
 
-        With the latter comes where the components lie and their scales, (n, R) each.
+        With the latter comes where the components lie and their scales, (n, R) each. Behind them is what a number is
+        held at, whose scale says nothing.
         """
         told = told if j not in self.offsets else told._replace(logits=told.logits + self.offsets[j])
         logits = told.logits if j not in self.allowed else told.logits.masked_fill(~self.allowed[j], CLOSED)
@@ -318,7 +325,17 @@ class Ancestral:
         lifting = known.codes[rows[:, None], self.lifting] + self.net.codes.first[self.lifting]
         scores = None if known.scores is None else known.scores[rows]
         location = numbers.expected_of(number, known.coordinates[rows], lifting, scores) + shift
+        if told.held is not None:
+            assert self.net.holds is not None
+            held = told.held[told.at].masked_fill(~self._may_hold(number, known, rows), CLOSED)
+            everything = torch.cat([everything, everything.logsumexp(dim=1, keepdim=True) + held], dim=1)
+            location = torch.cat([location, self.net.holds.places(numbers, number, known.coordinates[rows])], dim=1)
+            scale = torch.cat([scale, torch.ones_like(held)], dim=1)
         return (everything / self.temperature).log_softmax(dim=1, dtype=torch.float32), (location, scale)
+
+    def _may_hold(self, number: int, known: Known, rows: Tensor) -> Tensor:
+        assert self.net.holds is not None
+        return self.net.holds.open_of(self.net.numbers, number, known.coordinates[rows], known.there[rows])
 
     def _placed(
         self,
@@ -338,7 +355,9 @@ class Ancestral:
         if place is not None:
             location, scale = place
             at = (cells - size).clamp(min=0)[:, None]
-            drawn = numbers.drawn(location.gather(1, at)[:, 0], scale.gather(1, at)[:, 0], uniforms, number, at[:, 0])
+            where, component = location.gather(1, at)[:, 0], at[:, 0].clamp(max=COMPONENTS - 1)
+            drawn = numbers.drawn(where, scale.gather(1, at)[:, 0], uniforms, number, component)
+            drawn = torch.where(at[:, 0] < COMPONENTS, drawn, where)
             coordinate = torch.where(cells >= size, drawn, coordinate)
             cells = torch.where(cells >= size, drawn.floor().long(), cells)
         # a missing number has no place: 0, as where it is read
@@ -356,17 +375,25 @@ class Ancestral:
         j: int,
         log_share: Tensor,
         place: tuple[Tensor, Tensor] | None,
-        codes: Tensor,
-        coordinates: Tensor,
+        known: Known,
     ) -> Tensor:
         """Log-density of the cells of the column in the rows, (n,)."""
+        codes, coordinates = known.codes, known.coordinates
         cells = codes[told.rows, j]
         if place is None:
             return log_share[told.at, cells].clamp(min=math.log(TINY))
         size, number = self.net.codes.sizes[j], self.net.numbers.place[j]
-        location, scale = place
+        location, scale = (part[:, :COMPONENTS] for part in place)
         dense = self.net.numbers.log_densities(coordinates[told.rows, number], location, scale, number)
         plain = log_share.gather(1, cells[:, None])
-        inside = torch.cat([plain, log_share[:, size:] + dense], dim=1).logsumexp(dim=1)
+        inside = torch.cat([plain, log_share[:, size : size + COMPONENTS] + dense], dim=1).logsumexp(dim=1)
         is_inside = cells < int(self.net.numbers.last[number])
-        return torch.where(is_inside, inside, plain[:, 0]).clamp(min=math.log(TINY))
+        found = torch.where(is_inside, inside, plain[:, 0])
+        if told.held is not None:
+            assert self.net.holds is not None
+            may = self._may_hold(number, known, told.rows)
+            states = self.net.holds.states_of(self.net.numbers, number, coordinates[told.rows], may)
+            states = states.masked_fill(~self.net.valued[cells + self.net.codes.first[j]], NONE)
+            held = log_share[:, size + COMPONENTS :].gather(1, states.clamp(min=0)[:, None])[:, 0]
+            found = torch.where(states >= 0, held, found)
+        return found.clamp(min=math.log(TINY))

@@ -12,6 +12,7 @@ from torch.nn import functional
 from datakiln.nets import lifts
 from datakiln.nets.codes import Codes
 from datakiln.nets.dropout import Dropout
+from datakiln.nets.holds import Holds
 from datakiln.nets.linear import Linear, linear
 from datakiln.nets.numbers import CLOSED, Numbers
 
@@ -132,6 +133,7 @@ class Network(nn.Module):
         self.out = CodeTable(codes, width, scale=0.0, slow=slow)
         self.bias = nn.Parameter(torch.zeros(codes.total))
         self.numbers = Numbers(codes, width, hinted)
+        self.holds: Holds | None = None
         sizes: dict[int, list[int]] = {}
         for j, size in enumerate(codes.sizes):
             sizes.setdefault(size, []).append(j)

@@ -200,6 +200,7 @@ class Numbers(nn.Module):
         valued: Tensor,
         rank: Tensor,
         least_of_codes: tuple[float, float] = LEAST_OF_CODES,
+        fits: Tensor | None = None,
     ) -> Tensor:
         """Components begin with the weights that fit training rows, by expectation maximisation.
 
@@ -211,6 +212,7 @@ class Numbers(nn.Module):
             valued: Which numbers are not missing, (B, N).
             rank: Places of the columns in the fixed order, (C,).
             least_of_codes: Least weight of a number's codes; where it has states besides them.
+            fits: Which numbers weights are fitted to, (B, N); None for all that are not missing.
 
         Returns:
             Log of the weights that are left to the codes of each number, (N,).
@@ -227,9 +229,10 @@ class Numbers(nn.Module):
         seen = before & valued[:, None, :]
         together = self.are_open(seen, torch.ones_like(valued))
         alone = self.are_open(valued[:, None, :].expand_as(seen), torch.ones_like(valued))
-        weights = fitted_weights(gain.masked_fill(~together, CLOSED), inside)
+        counts = inside if fits is None else inside & fits[:rows]
+        weights = fitted_weights(gain.masked_fill(~together, CLOSED), counts)
         each = gain.masked_fill(~alone, CLOSED)[..., None].unbind(dim=2)
-        by_itself = torch.stack([fitted_weights(part, inside)[:, 1] for part in each], dim=1)
+        by_itself = torch.stack([fitted_weights(part, counts)[:, 1] for part in each], dim=1)
         mass = inside.float().mean(dim=0).clamp(min=1e-3)
         least = torch.where(mass < 1.0, least_of_codes[1], least_of_codes[0])
         rest = torch.maximum(weights[:, :1], least[:, None])

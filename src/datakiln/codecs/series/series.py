@@ -254,7 +254,10 @@ class SeriesCodec(ColumnsCodec):
             dequantise: See `TableCodec.encode`.
         """
         last = np.r_[group[1:] != group[:-1], True]
-        x = self.steps.encode(self.step_frame(frame, group), dequantise)
+        steps = self.step_frame(frame, group)
+        x = self.steps.encode(steps, dequantise)
+        if dequantise and self.places:
+            x = _steady(x, self.steps.encode(steps), group, self.steps.spec)
         if self.spec.ends:
             ended = torch.from_numpy(last.astype(np.float32))[:, None]
             x = torch.cat([x, ended if self.compact else torch.cat([1.0 - ended, ended], dim=1)], dim=1)
@@ -555,6 +558,30 @@ def gathered(x: Tensor, static: Tensor, begin: Tensor, of: Tensor, sizes: Tensor
     at = torch.arange(spec.shape[0], device=x.device)
     rows = x[begin[:, None] + torch.minimum(at, sizes[:, None] - 1)]
     return torch.cat([static[of][:, None].expand(-1, rows.shape[1], -1), rows], dim=2)
+
+
+def _steady(x: Tensor, plain: Tensor, group: np.ndarray, spec: DataSpec) -> Tensor:
+    """Encoded rows in which a number that is as in the row before has the place that it had there.
+
+    Where it lies within what is rounded to it is drawn for each row; drawn once for a run of equal ones, it can be seen
+    that they are equal.
+
+    Arguments:
+        x: Rows, (N, D).
+        plain: The same, equal numbers encoded alike.
+        group: Sequence of each row, (N,).
+        spec: Of these rows.
+    """
+    x, first = x.clone(), torch.from_numpy(np.r_[True, group[1:] != group[:-1]])
+    at = torch.arange(len(x))
+    for block in spec.blocks:
+        if block.kind == "place":
+            own = slice(block.start - 1, block.stop)  # with the code before it
+            is_new = first.clone()
+            is_new[1:] |= (plain[1:, own] != plain[:-1, own]).any(dim=1)
+            begin = torch.where(is_new, at, 0).cummax(dim=0).values
+            x[:, own] = x[begin, own]
+    return x
 
 
 def summary(lengths: Sequence[int]) -> str:

@@ -74,10 +74,16 @@ def set_up(
         net.numbers.set_shares(shares)
         inside = torch.where(over, codes.first, numbered)
         there = known[:, net.numbers.numbers] & (net.has_value(inside) | over[:, net.numbers.numbers])
+        free = there  # of what is exactly as the steps before say there is no density to be fitted
+        if net.holds is not None:
+            net.holds.fit(net.numbers, coordinates, there)
+            is_open = net.holds.are_open(net.numbers, coordinates, there)
+            free = there.clone()
+            free[:, : net.holds.own] &= net.holds.states(net.numbers, coordinates, there, is_open) < 0
         place = net.numbers.place
         lags = [i for j, i in place.items() if j >= own]
         mixed = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)).to(rows.device)
-        found = find(net.numbers, coordinates[mixed], there[mixed], numbers)
+        found = find(net.numbers, coordinates[mixed], free[mixed], numbers)
         # what the steps before tell most of comes first: how the columns of a step go together is told by two at a time
         near = iter([net.numbers.columns[i] for i in closest_first(found, lags)])
         order = _ordered([next(near) if j in place else j for j in wanted], codes, ends)
@@ -91,7 +97,7 @@ def set_up(
         )  # a first step says nothing of those that follow
         led = led if len(led) else mixed
         least = LEAPS if lags else LEAST_OF_CODES
-        spared = net.numbers.set_weights(coordinates[led], numbered[led], there[led], rank, least)
+        spared = net.numbers.set_weights(coordinates[led], numbered[led], there[led], rank, least, free[led])
         for j, less in zip(net.numbers.columns, spared.tolist(), strict=True):
             net.bias[codes.part(j)][: codes.ordered[j]] += less if j < own else 0.0
         return order

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 EDGE = np.float32(1.0 - 2.0**-12)  # a place inside a code stays below it
-TINY = np.float32(1e-7)
+TINY, BELOW_TOP = np.float32(1e-7), np.float32(BELOW)
 NOTHING, HALF, ONE, TWO, THREE = (np.float32(x) for x in (0.0, 0.5, 1.0, 2.0, 3.0))
 
 
@@ -59,11 +59,16 @@ class _Number:
         top = int((numbers.rising[number] < math.inf).sum())
         self._take_line(_array(numbers.rising[number, :top]), _array(numbers.at[number, :top]))
         reference = _array(numbers.reference[number])
-        self.parts = np.flatnonzero(reference[:, 0] >= 0)  # those that there are
+        before = [j for j in walk.order[: walk.order.index(numbers.columns[number])] if j in numbers.place]
+        told = {-1, *(numbers.place[j] for j in before), *range(walk.model.n_numbers, len(numbers))}
+        there = [reference[k, 0] >= 0 and set(reference[k].tolist()) <= told for k in range(len(reference))]
+        self.parts = np.flatnonzero(there)  # those that there ever are when it is drawn
         self.reference = reference[self.parts]
         self.slope, self.intercept = _array(numbers.slope[number])[self.parts], _array(numbers.intercept[number])
         self.intercept, self.straight = self.intercept[self.parts], _array(numbers.straight[number])[self.parts]
         self.bent = np.flatnonzero(~self.straight)
+        holds = walk.model.net.holds  # kinds in which it is as the steps before say
+        self.held = [] if holds is None or not holds.has(number) else holds.can[number].nonzero()[:, 0].tolist()
         self.lowest = np.where(self.straight, self.ends[0], NOTHING)  # of the components
         self.highest = np.where(self.straight, self.ends[1], self.top)
         self.start = _array(numbers.start[number])[self.parts]
@@ -145,9 +150,15 @@ class _Column:
             i = net.numbers.place[column]
             self.number = _Number(walk, i)
             self.place_at = int(codes.place_position[i])
-            kept = np.concatenate([self.number.parts + k * COMPONENTS for k in range(3)])
-            weight.append(_array(net.numbers.heads[i])[:, kept])
-            bias.append(_array(net.numbers.bias[i])[kept])
+            heads, begin = _array(net.numbers.heads[i]), _array(net.numbers.bias[i])
+            parts = [self.number.parts + k * COMPONENTS for k in range(3)]
+            weight.append(heads[:, parts[0]])
+            bias.append(begin[parts[0]])
+            if net.holds is not None and self.number.held:
+                weight.append(_array(net.holds.heads[i])[:, self.number.held])
+                bias.append(_array(net.holds.bias[i])[self.number.held])
+            weight.append(heads[:, np.concatenate(parts[1:])])
+            bias.append(begin[np.concatenate(parts[1:])])
             self.features = _centred(_array(net.numbers.features[i]))
             self.below, self.share = _array(net.numbers.below[part]), _array(net.numbers.share[part])
         self.out = _Affine(np.ascontiguousarray(np.concatenate(weight, axis=1)), np.concatenate(bias))
@@ -351,17 +362,33 @@ class Stride:
         """Shares of codes and components, (n, K + R), and where the components lie and how wide they are, (n, R)."""
         number, size = column.number, column.size
         r = 0 if number is None else len(number.parts)
-        logits = raw[:, : size + r]
+        logits, held = raw[:, : size + r], [] if number is None else number.held
         location = width = raw[:, :0]
         if number is not None and r:
-            location, width = number.located(self.values, raw[:, size + r :])
+            location, width = number.located(self.values, raw[:, size + r + len(held) :])
             if self.has_missing:
                 seen = self.there[:, number.reference] | (number.reference < 0)
                 logits[:, size:] = np.where(seen.all(axis=2), logits[:, size:], CLOSED)
+        if number is not None and held:
+            top = logits.max(axis=1, keepdims=True)
+            total = top + np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
+            odds = np.where(self._may_hold(number), raw[:, size + r : size + r + len(held)], np.float32(CLOSED))
+            logits = np.concatenate([logits, total + odds], axis=1)
         if self.temperature != 1.0:
             logits = logits / self.temperature
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))
         return shares, location, width
+
+    def _may_hold(self, number: _Number) -> Array:
+        """See `Holds.open_of`, of the kinds that there are, (n, kinds)."""
+        i, n = number.number, self.n_numbers
+        one, two = self.there[:, n + i], self.there[:, 2 * n + i]
+        line = self._on_line(i)
+        inside = (line >= number.ends[0]) & (line <= number.ends[1])
+        return np.stack([one, one & two & inside], axis=1)[:, number.held]
+
+    def _on_line(self, i: int) -> Array:
+        return TWO * self.values[:, self.n_numbers + i] - self.values[:, 2 * self.n_numbers + i]
 
     def _drawn(self, column: _Column, raw: Array, uniforms: Array) -> tuple[Array, Array]:
         """Codes (n,) and, of a number, coordinates (n,) by two uniform numbers each, (2, n)."""
@@ -380,12 +407,17 @@ class Stride:
         assert number is not None
         inside = np.minimum(cells, number.last - 1)
         coordinate = inside.astype(np.float32) + np.minimum(uniforms, EDGE)
-        parts = (cells >= size).nonzero()[0]
-        code = cells
+        code, parts, r = cells, (cells >= size).nonzero()[0], len(number.parts)
+        if number.held and len(parts):
+            held = (cells >= size + r).nonzero()[0]
+            coordinate[held] = self._held(number, held, np.array(number.held)[cells[held] - size - r])
+            code = cells.copy()
+            code[held] = np.minimum(coordinate[held].astype(np.int64), number.last - 1)
+            parts = ((cells >= size) & (cells < size + r)).nonzero()[0]
         if len(parts):
             at = cells[parts] - size
             coordinate[parts] = self._of_components(number, at, location[parts, at], width[parts, at], uniforms[parts])
-            code = cells.copy()
+            code = code.copy()
             code[parts] = np.minimum(coordinate[parts].astype(np.int64), number.last - 1)
         for state, other in enumerate(column.equal_to, start=size - len(column.equal_to)):
             rows = np.flatnonzero(cells == state)
@@ -395,6 +427,13 @@ class Stride:
                 told = torch.from_numpy(self.coordinates[rows, there])
                 coordinate[rows] = _array(numbers.equal(number.number, there, told))
         return code, coordinate
+
+    def _held(self, number: _Number, rows: Array, kinds: Array) -> Array:
+        """See `Holds.places`, of some rows, the kind of each."""
+        line = np.minimum(
+            np.maximum(number.place_of(self._on_line(number.number)[rows]), NOTHING), number.top - BELOW_TOP
+        )
+        return np.where(kinds == 0, self.coordinates[rows, self.n_numbers + number.number], number.settled(line)[1])
 
     def _of_components(self, number: _Number, at: Array, location: Array, width: Array, uniforms: Array) -> Array:
         """Coordinates drawn from components: beyond the ends, of those that are cut off there, once more."""
@@ -410,7 +449,7 @@ class Stride:
             which = torch.from_numpy(number.parts[at[beyond]])
             numbers = self.walk.model.net.numbers
             found[beyond] = _array(numbers.drawn(where, wide, torch.rand(len(beyond)), number.number, which))
-        return np.minimum(np.maximum(found, NOTHING), number.top - np.float32(BELOW))
+        return np.minimum(np.maximum(found, NOTHING), number.top - BELOW_TOP)
 
 
 def _array(x: Any) -> Array:  # noqa: ANN401 (a tensor of a module, which mypy takes for either)

@@ -36,6 +36,7 @@ from datakiln.models.base import LikelihoodModel, OptimizerFactory
 from datakiln.nets.ancestral import Ancestral
 from datakiln.nets.anyorder import Network
 from datakiln.nets.codes import Codes
+from datakiln.nets.holds import Holds
 from datakiln.nets.linear import half_precision
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
@@ -61,6 +62,11 @@ class TSAR(LikelihoodModel):
         candidates: Sequences drawn for each one of which some cells are given; see `draw`.
         paced: Whether the odds that a sequence ends begin with those of the training sequences that are as long; else
             with the same at every step, as in checkpoints of before.
+        holding: Whether a number may be exactly as the step before, or on the line through the two before, where the
+            training steps are; else of a density alone, as in checkpoints of before.
+        told: Columns of a step that the net is told at once while training, on average, others being left out for the
+            whole of a sequence: where there are many, those of two steps would be as good as a date, and what followed
+            it be learnt by heart. None for all.
         bf16: Whether matrix products are in bfloat16; None for yes where the processor has it.
         optimizer: See `LikelihoodModel`; its rate is the highest of a one-cycle schedule on 32,000 steps or
             more; on fewer it falls with the root of their number.
@@ -88,13 +94,15 @@ class TSAR(LikelihoodModel):
         min_updates: int = 0,
         candidates: int = 16,
         paced: bool = False,
+        holding: bool = False,
+        told: int | None = None,
         bf16: bool | None = None,
         optimizer: OptimizerFactory | None = None,
     ) -> None:
         """See the class."""
         super().__init__(spec, optimizer)
-        if candidates < 1:
-            raise ValueError(f"candidates={candidates} must be at least 1")
+        if candidates < 1 or (told is not None and told < 1):
+            raise ValueError(f"candidates={candidates} and told={told} must be at least 1")
         self.conditioning, self.candidates, self.min_updates, self.bf16 = "columns", candidates, min_updates, bf16
         width = width or by_size(spec.steps, WIDTHS)
         hidden = hidden or width * 4 // 3
@@ -107,6 +115,10 @@ class TSAR(LikelihoodModel):
         self.n_own = len(own)
         self.net = Network(self.codes, width, blocks, hidden, dropout)
         self.n_numbers = sum(j < self.n_own for j in self.net.numbers.columns)
+        if holding and self.n_numbers:
+            self.net.holds = Holds(self.n_numbers, width)
+        lagged = self.n_own - int(spec.ends)
+        self.left_out = 0.0 if told is None else max(1.0 - told / lagged, 0.0)
         size = state or width
         self.inputs = nn.Linear(width, size)
         self.moves = nn.Linear(MOVES * self.n_numbers, size, bias=False) if self.n_numbers else None
@@ -154,6 +166,8 @@ class TSAR(LikelihoodModel):
             self.trainer.fit_loop.max_epochs = max(self.trainer.max_epochs, needed)
         if int(self.counted) == 0:
             self._count(loader)
+        if self.net.holds is not None:
+            self.net.holds.requires_grad_(self.net.holds.has_any)
         nets = [self.net] if self.static_net is None else [self.net, self.static_net]
         for net in nets:
             has = net.numbers.has_components
@@ -250,7 +264,7 @@ class TSAR(LikelihoodModel):
             context, state = self._told_static(x[:, 0, : self.offset])
             codes, coordinates, known = self._read(rows)
             codes = self._settled(codes, coordinates, known)
-            added = self.net.added(codes, coordinates) * known[..., None]
+            added = self._some(self.net.added(codes, coordinates) * known[..., None], len(x))
             told = (added * self.is_lag[..., None]).sum(dim=1)
             told = self._heard(told, coordinates, known).view(*x.shape[:2], -1)
             hidden, _ = self.gru(told, state[None])
@@ -261,6 +275,16 @@ class TSAR(LikelihoodModel):
             if self.static_net is not None:
                 static = plain_log_probs(self.static_net, x[:, 0, : self.offset], self.static_rank, self.training)
         return steps.view(x.shape[:2]) * counts, static
+
+    def _some(self, added: Tensor, n: int) -> Tensor:
+        """What cells add to contexts, (n * T, C, H), while training without some of the columns of each sequence."""
+        if not self.training or not self.left_out:
+            return added
+        own = self.n_own - int(self.spec.ends)
+        kept = (torch.rand(n, own, device=added.device) >= self.left_out).to(added.dtype) / (1.0 - self.left_out)
+        ends = [torch.ones_like(kept[:, :1])] if self.spec.ends else []
+        kept = torch.cat([kept, *ends, *[kept] * LAGS], dim=1)
+        return (added.unflatten(0, (n, -1)) * kept[:, None, :, None]).flatten(0, 1)
 
     def _heard(self, told: Tensor, coordinates: Tensor, known: Tensor) -> Tensor:
         """What the recurrent net is told of rows beside their steps before, (R, G): what they were, and how they moved.
@@ -318,6 +342,13 @@ class TSAR(LikelihoodModel):
             picked, totals = with_components(
                 self.net, columns, own, features, picked, totals, codes, coordinates, there
             )
+        if self.net.holds is not None and self.net.holds.has_any:
+            holds, numbers = self.net.holds, self.net.numbers
+            columns, there = numbers.numbers[: self.n_numbers], known[:, numbers.numbers] & self.net.has_value(codes)
+            is_open = holds.are_open(numbers, coordinates, there)
+            states, logits = holds.states(numbers, coordinates, there, is_open), holds.logits(features[:, columns])
+            held, every = holds.added(logits, is_open, states, picked[:, columns], totals[:, columns])
+            picked, totals = picked.index_copy(1, columns, held), totals.index_copy(1, columns, every)
         return ((picked - totals) * known[:, :n]).sum(dim=1)
 
     def _told_static(self, static: Tensor) -> tuple[Tensor, Tensor]:
