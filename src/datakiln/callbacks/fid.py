@@ -22,7 +22,7 @@ from datakiln.metrics.pictures.images import image_figures
 from datakiln.metrics.pictures.sets import ImageSets
 from datakiln.metrics.pictures.statistics import STORE, FeatureStatistics, feature_statistics, generated
 from datakiln.models.base import GenerativeModel
-from datakiln.spec import PLAIN, Sampling
+from datakiln.spec import Sampling
 from datakiln.wording import duration
 
 log = logging.getLogger(__name__)
@@ -167,13 +167,16 @@ class Fid(L.Callback):
         return is_due
 
     def _choose(self, model: GenerativeModel, real: FeatureStatistics) -> None:
-        """Goes from way to neighbouring way while the distance falls, which it does to one side of the best only."""
+        """Goes from way to neighbouring way while the distance falls, which it does to one side of the best only.
+
+        The kernel distance, since that of Frechet is larger of few samples, and more so the more various they are.
+        """
         ways = model.ways()
         found: dict[int, float] = {}
 
         def distance(i: int) -> float:
             if i not in found:
-                found[i] = processes.told(self._measure(model, real, CHOOSING, ways[i])[1])
+                found[i] = processes.told(self._kernel_distance(model, real, ways[i]))
             return found[i]
 
         at = self._way
@@ -185,8 +188,20 @@ class Fid(L.Callback):
         self._way = at
         model.keep_to(ways[at])
         model.publish("val", {name: float(value) for name, value in ways[at].given().items()})
-        told = ", ".join(f"{value:.1f} with {_said(ways[i])}" for i, value in sorted(found.items()))
-        log.warning("FID of %d samples is %s: %s unless asked otherwise", CHOOSING, told, _said(ways[at]))
+        told = ", ".join(f"{value:.2f} with {_said(ways[i])}" for i, value in sorted(found.items()))
+        log.warning("KID of %d samples is %s: %s unless asked otherwise", CHOOSING, told, _said(ways[at]))
+
+    def _kernel_distance(self, model: GenerativeModel, real: FeatureStatistics, way: Sampling) -> float:
+        """Of samples of all classes as often as they are: drawn classes would tell more than the ways do."""
+        y = None
+        if model.conditioning == "label":
+            reached = torch.tensor(self.data.spec.class_shares).cumsum(0)
+            ranks = (torch.arange(CHOOSING) + 0.5) / CHOOSING
+            y = torch.searchsorted(reached, ranks).clamp(max=len(reached) - 1).to(model.device)
+        with self._own_random_numbers(model):
+            samples = to_levels(model.sample(CHOOSING, y, way))
+        fake = feature_statistics(self.network, samples.split(BATCH), CHOOSING)
+        return image_figures(real, fake, ("kid",))[0].value
 
     def _timed(self, model: GenerativeModel) -> float:
         """Seconds that one sample takes, features included; the second of two draws, since the first prepares."""
@@ -218,14 +233,12 @@ class Fid(L.Callback):
             self._elapsed_before -= time.perf_counter() - start
         return self._real
 
-    def _measure(
-        self, model: GenerativeModel, real: FeatureStatistics, n: int, way: Sampling = PLAIN
-    ) -> tuple[str, float]:
+    def _measure(self, model: GenerativeModel, real: FeatureStatistics, n: int) -> tuple[str, float]:
         start = time.perf_counter()
         with self._own_random_numbers(model):
             if model.can_draw:
                 size = min(BATCH, self.data.codec.chunk)
-                samples = generated(lambda size: to_levels(model.sample(size, None, way)), n, size)
+                samples = generated(lambda size: to_levels(model.sample(size)), n, size)
             else:
                 made = to_levels(examples_of(model, self.data, n))
                 samples, n = iter(made.split(BATCH)), len(made)
