@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from datakiln.models.autoregressive.ends import alive, ending, lengths_of, odds_of_ending
+from datakiln.models.autoregressive.tsar import TSAR
 from datakiln.models.autoregressive.wavenet import WaveNet, _Walk
 from datakiln.spec import Batch, Block, Column, DataSpec
 
@@ -102,3 +103,13 @@ def test_going_on_knows_how_long_the_sequence_is(size):
 
 def test_a_checkpoint_of_before_has_no_paces():
     assert "pace" not in wavenet(paced=False).state_dict() and "pace" in wavenet().state_dict()
+
+
+def test_paces_of_before_are_those_at_any_step_behind_the_longest_sequence():
+    model = TSAR(spec(), width=8, state=8, paced=True)
+    model.pace.copy_(torch.arange(T + 1.0) - T)
+    state = model.state_dict()
+    state["pace"] = state["pace"][:-1]
+    again = TSAR(spec(), width=8, state=8, paced=True)
+    again.load_state_dict(state)
+    assert torch.equal(again.pace, model.pace) and again.pace[-1] == 0

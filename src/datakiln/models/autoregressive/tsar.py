@@ -137,6 +137,7 @@ class TSAR(LikelihoodModel):
         self.register_buffer("counted", torch.zeros((), dtype=torch.long))
         # log-odds of the end at each step beyond those at any, (T + 1,)
         self.register_buffer("pace", torch.zeros(spec.shape[0] + 1) if paced and spec.ends else None)
+        self.register_load_state_dict_pre_hook(_paced_before)
         before = torch.arange(len(self.codes))[None, :] >= self.n_own
         self.register_buffer("is_lag", before, persistent=False)
 
@@ -458,3 +459,10 @@ class TSAR(LikelihoodModel):
         matrices = [p for p in parameters if p.ndim >= 2]
         groups: Any = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
         return self.optimizer_factory(groups)
+
+
+def _paced_before(model: TSAR, state: dict[str, Any], prefix: str, *_: Any) -> None:  # noqa: ANN401
+    """A checkpoint of before says nothing of places behind the longest sequence: the odds there are those at any."""
+    name = f"{prefix}pace"
+    if model.pace is not None and name in state and len(state[name]) == len(model.pace) - 1:
+        state[name] = torch.cat([state[name], state[name].new_zeros(1)])
