@@ -112,9 +112,9 @@ class Fid(L.Callback):
             return
         cpu = time.process_time()
         real = self._reference(pl_module)
-        start = time.perf_counter()
         if chooses:
             self._choose(pl_module, real)
+        start = time.perf_counter()
         n = self._affordable(pl_module, epoch, is_last=epoch == trainer.max_epochs) if is_turn else 0
         if n:
             self._publish(pl_module, trainer, *self._measure(pl_module, real, n), n, epoch)
@@ -171,7 +171,7 @@ class Fid(L.Callback):
 
         The kernel distance, since that of Frechet is larger of few samples, and more so the more various they are.
         """
-        ways = model.ways()
+        ways, start = model.ways(), time.perf_counter()
         found: dict[int, float] = {}
 
         def distance(i: int) -> float:
@@ -189,6 +189,7 @@ class Fid(L.Callback):
         model.keep_to(ways[at])
         model.publish("val", {name: float(value) for name, value in ways[at].given().items()})
         told = ", ".join(f"{value:.2f} with {_said(ways[i])}" for i, value in sorted(found.items()))
+        self._elapsed_before -= time.perf_counter() - start  # neither training nor of the share that measuring has
         log.warning("KID of %d samples is %s: %s unless asked otherwise", CHOOSING, told, _said(ways[at]))
 
     def _kernel_distance(self, model: GenerativeModel, real: FeatureStatistics, way: Sampling) -> float:
