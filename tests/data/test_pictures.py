@@ -61,6 +61,13 @@ def test_codec_returns_every_level():
         codec.class_index("b")
 
 
+def test_pixels_that_are_no_numbers_are_refused():
+    codec, x = ImageCodec((1, 2, 2)), torch.zeros(3, 1, 2, 2)
+    x[1, 0, 0, 1] = torch.nan
+    with pytest.raises(UserError, match="pixels that are no numbers"):
+        codec.decode(x, np.random.default_rng(0))
+
+
 def test_digits_are_split_by_class_and_never_twice():
     data = ImageData(SklearnDigits())
     data.setup("fit")

@@ -185,6 +185,13 @@ def test_weights_from_before_a_push_was_chosen_are_loaded():
     assert float(model.push) == pytest.approx(0.3)
 
 
+@pytest.mark.parametrize("push", [float("nan"), float("inf"), -1.0])
+def test_a_push_that_is_no_guidance_is_refused(push):
+    model = FlowMatching(digits().spec, width=8, middle=1)
+    with pytest.raises(UserError, match=f"guidance={push} must be between 0 and 100"):
+        model.load_state_dict({**model.state_dict(), "push": torch.tensor(push)})
+
+
 def sets(judged: torch.Tensor, labels: torch.Tensor | None = None) -> ImageSets:
     data = digits()
     holdout, holdout_labels = data.examples("test", 1000)

@@ -63,7 +63,11 @@ class ImageCodec(Codec):
         return to_model_space(pictures)
 
     def decode(self, x: Tensor, rng: np.random.Generator, first_row: int = 0) -> np.ndarray:
-        """Model space to the nearest of the 256 levels, uint8 (n, C, H, W)."""
+        """Model space to the nearest of the 256 levels, uint8 (n, C, H, W); raises `UserError` where one is NaN."""
+        if x.isnan().any():
+            raise UserError(
+                "the model drew pixels that are no numbers: its weights are damaged or it diverged; train it again"
+            )
         return to_levels(x).cpu().numpy()
 
     def state(self) -> dict[str, Any]:

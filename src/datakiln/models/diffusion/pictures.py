@@ -197,5 +197,7 @@ class DiffusionPictures(PictureModel, abc.ABC):
 
 
 def _guided_before(model: DiffusionPictures, state: dict[str, Any], prefix: str, *_: Any) -> None:  # noqa: ANN401
-    """What a checkpoint from before guidance was chosen leaves out: it is what the config says."""
-    state.setdefault(f"{prefix}push", model.push)
+    """Refuses a push that is no guidance; one that is left out, as before it was chosen, is what the config says."""
+    push = state.setdefault(f"{prefix}push", model.push)
+    if push.numel() == 1:  # what is more than a number, torch refuses
+        Sampling(guidance=float(push))
