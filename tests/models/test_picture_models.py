@@ -179,12 +179,34 @@ def test_pixelcnn_sums_over_the_classes():
 
 def test_temperature_makes_pixelcnn_likelier():
     net = built(PixelCNN, classes=0)
+    with torch.no_grad():
+        net.net.last.bias.zero_()  # all components about grey
 
     def bits(temperature: float) -> float:
         torch.manual_seed(0)
         return float(net.losses(Batch(net.sample(40, None, Sampling(temperature=temperature))))["loss"])
 
     assert bits(0.3) < bits(1.0) < bits(3.0)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_components_begin_all_over_the_levels(channels):
+    net = built(PixelCNN, channels=channels)
+    x = torch.rand(2, channels, 8, 8) * 2 - 1
+    told = net.net(x, torch.tensor([0, 1])).permute(0, 2, 3, 1).flatten(0, 2)
+    _, location, *_ = net.head._parts(told)
+    assert (location - torch.linspace(-1, 1, 10)[:, None]).abs().max() < 0.2
+
+
+@pytest.mark.parametrize("model", [PixelCNN, PixelRNN])
+def test_only_training_is_in_half_precision(model):
+    net, x, y = built(model, bf16=True), pictures(4), torch.arange(4) % 3
+    exact = net.eval().pixel_log_prob(x, y)
+    rounded = net.train().pixel_log_prob(x, y)
+    assert exact.dtype == rounded.dtype == torch.float32
+    assert not torch.equal(exact, rounded) and torch.allclose(exact, rounded, atol=0.1, rtol=0.05)
+    net.bf16 = False
+    assert torch.equal(net.pixel_log_prob(x, y), exact)
 
 
 def test_the_rate_rises_and_falls():

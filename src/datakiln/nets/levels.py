@@ -52,6 +52,18 @@ class MixtureOfLogistics(nn.Module):
         self.sizes = [1, channels, channels, pairs]
         self.width = components * sum(self.sizes)
 
+    @torch.no_grad()
+    def begin(self, last: nn.Conv2d) -> None:
+        """Spreads the components evenly over the levels, by the layer (width, ...) that says of them.
+
+        Where all begin in the middle, they take hundreds of updates to part.
+        """
+        bias = last.bias
+        assert bias is not None
+        last.weight.mul_(0.1)
+        for_each = bias.zero_().view(self.components, -1)
+        for_each[:, 1 : 1 + self.channels] = torch.linspace(-1.0, 1.0, self.components)[:, None]
+
     def _parts(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(N, width) to log-weights (N, K), locations and log-scales (N, K, C), coefficients (N, K, pairs)."""
         of_each = parameters.float().unflatten(1, (self.components, -1))

@@ -39,6 +39,7 @@ class PixelCNN(PixelByPixel):
         """See the class."""
         make = lambda classes, outputs: GatedStacks(spec.shape, width, layers, classes, outputs)  # noqa: E731
         super().__init__(spec, components, make, **shared)
+        self.head.begin(self.net.last)
 
     @property
     def activations(self) -> int:

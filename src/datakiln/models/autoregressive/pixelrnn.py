@@ -5,9 +5,9 @@ Departure: a pixel is a mixture of logistics (see `PixelByPixel`), and its colou
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from datakiln.models.autoregressive.pixels import PixelByPixel, Walker
 from datakiln.nets.pixel_lstm import PixelLSTM
@@ -41,6 +41,7 @@ class PixelRNN(PixelByPixel):
         """See the class."""
         make = lambda classes, outputs: PixelLSTM(spec.shape[0], kind, width, layers, classes, outputs)  # noqa: E731
         super().__init__(spec, components, make, **shared)
+        self.head.begin(cast("nn.Conv2d", self.net.leave[-1]))
 
     @property
     def activations(self) -> int:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from datakiln.errors import UserError
 from datakiln.models.pictures import PictureModel
 from datakiln.nets.levels import MixtureOfLogistics
+from datakiln.nets.linear import half_precision
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
 
@@ -46,6 +47,7 @@ class PixelByPixel(PictureModel, abc.ABC):
         spec: A picture's spec, grey or colour.
         components: Of the mixture of logistics.
         make: Makes the net of the number of its outputs: pictures (B, C, H, W) and labels (B,) to (B, outputs, H, W).
+        bf16: Whether the net trains with products in bfloat16; None for yes where the processor is faster with them.
         **shared: See `PictureModel`.
     """
 
@@ -53,13 +55,21 @@ class PixelByPixel(PictureModel, abc.ABC):
     likelihood = "whole"
     directions = {"loss": "lower", "bits_per_dim": "lower"}
 
-    def __init__(self, spec: DataSpec, components: int, make: Callable[[int, int], nn.Module], **shared: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        spec: DataSpec,
+        components: int,
+        make: Callable[[int, int], nn.Module],
+        bf16: bool | None = False,
+        **shared: Any,  # noqa: ANN401
+    ) -> None:
         """See the class."""
         super().__init__(spec, **shared)
         if spec.shape[0] not in (1, 3):
             raise UserError(f"{type(self).__name__} models grey and colour pictures, not {spec.shape[0]} channels")
         self.head = MixtureOfLogistics(spec.shape[0], components)
         self.net = make(self.classes, self.head.width)
+        self.bf16 = bf16
 
     @abc.abstractmethod
     def walker(self, n: int, y: Tensor | None) -> Walker:
@@ -67,7 +77,8 @@ class PixelByPixel(PictureModel, abc.ABC):
 
     def pixel_log_prob(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Of every pixel given those before it and labels (B,): pictures (B, C, H, W) to (B, H, W), in nats."""
-        told = self.net(x, y)
+        with half_precision(self.device, self.bf16 if self.training else False):
+            told = self.net(x, y)
         flat = self.head.log_prob(told.permute(0, 2, 3, 1).flatten(0, 2), x.permute(0, 2, 3, 1).flatten(0, 2))
         return flat.view(len(x), *x.shape[2:])
 
