@@ -112,6 +112,9 @@ RANGES = {"steps": (1, 100_000), "guidance": (0, 100), "temperature": (0, 100), 
 PLAIN = Sampling()
 
 
+Sum = tuple[tuple[int, str], ...]  # columns that are added up, each with its sign: ((1, "gross"), (-1, "tax"))
+
+
 @dataclass(frozen=True)
 class Block:
     """A run of neighbouring positions of an encoded table row that has one likelihood.
@@ -128,7 +131,7 @@ class Block:
         ordered: How many of them, from the first, stand for rising numbers; the rest are of no order.
         knots: Of the code of a number that has a place: values at even steps through each ordered code, in user units,
             all the same in a code of a single value; shape (ordered, steps + 1).
-        equal_to: Names of the columns whose value it takes in its last codes, one for each.
+        equal_to: What its value is in its last codes, one for each: that of another column, or of two added up.
     """
 
     start: int
@@ -138,7 +141,7 @@ class Block:
     size: int = 0
     ordered: int = 0
     knots: tuple[tuple[float, ...], ...] = ()
-    equal_to: tuple[str, ...] = ()
+    equal_to: tuple[Sum, ...] = ()
 
     @property
     def width(self) -> int:

@@ -363,10 +363,8 @@ class Ancestral:
         # a missing number has no place: 0, as where it is read
         coordinate = coordinate.masked_fill(~self.net.valued[cells + self.net.codes.first[j]], 0.0)
         equal_to = self.net.codes.equal_to[j]
-        for state, other in enumerate(equal_to, start=size - len(equal_to)):
-            there = numbers.place[other]
-            equal = numbers.equal(number, there, coordinates[told.rows, there])
-            coordinate = torch.where(cells == state, equal, coordinate)
+        for state, terms in enumerate(equal_to, start=size - len(equal_to)):
+            coordinate = torch.where(cells == state, numbers.equal(number, terms, coordinates[told.rows]), coordinate)
         return cells, coordinate
 
     def _log_prob(

@@ -250,7 +250,8 @@ class Network(nn.Module):
         closed = torch.zeros_like(logits, dtype=torch.bool) if any(self.codes.equal_to[j] for j in columns) else None
         for place, j in enumerate(columns):
             if closed is not None and self.codes.equal_to[j]:
-                closed[place, :, -len(self.codes.equal_to[j]) :] = ~sees[:, j, self.codes.equal_to[j]]
+                for state, terms in enumerate(self.codes.equal_to[j], start=-len(self.codes.equal_to[j])):
+                    closed[place, :, state] = ~sees[:, j, terms.columns].all(dim=1)
         return logits if closed is None else logits.masked_fill(closed, CLOSED)
 
     def logits(self, features: Tensor, column: int, lifted: Tensor, later: Tensor | None = None) -> Tensor:

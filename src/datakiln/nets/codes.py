@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from datakiln.errors import UserError
-from datakiln.spec import Block
+from datakiln.spec import Block, Sum
 
 GOLDEN = 0.6180339887498949  # multiples of it, modulo 1, are spread evenly at every length
 
 SCALE = 2**32
 TRUNCATIONS = 8
+
+
+class Terms(NamedTuple):
+    """Columns that are added up, by their place among those with codes.
+
+    Attributes:
+        columns: One or two.
+        signs: 1 or -1 for each.
+    """
+
+    columns: tuple[int, ...]
+    signs: tuple[int, ...]
+
+    @classmethod
+    def of(cls, terms: Sum, names: Sequence[str]) -> Terms:
+        """Of columns by name; raises `ValueError` for one that is none of them."""
+        return cls(tuple(names.index(name) for _, name in terms), tuple(sign for sign, _ in terms))
 
 
 class Codes(nn.Module):
@@ -25,7 +43,7 @@ class Codes(nn.Module):
 
     Attributes:
         knots: Of each column that has a place, as a tensor; None for the others. See `Block`.
-        equal_to: Columns that a column equals in its last codes, for each column.
+        equal_to: What a column equals in its last codes, for each column.
         sizes: Codes of each column.
         ordered: How many of them, from the first, are in an order, for each column.
         first: Number of each column's code 0, shape (C,).
@@ -43,7 +61,7 @@ class Codes(nn.Module):
         super().__init__()
         everything, blocks = blocks, [block for block in blocks if block.kind == "code"]
         self.knots = [torch.tensor(b.knots, dtype=torch.float64) if b.knots else None for b in blocks]
-        self.equal_to = [[names.index(name) for name in block.equal_to] for block in blocks]
+        self.equal_to = [[Terms.of(terms, names) for terms in block.equal_to] for block in blocks]
         self.width = len(everything)
         places = [block.start for block in everything if block.kind == "place"]
         self.register_buffer("position", torch.tensor([block.start for block in blocks]), persistent=False)
@@ -91,6 +109,15 @@ class Codes(nn.Module):
     def sums(self, values: Tensor) -> Tensor:
         """(T, *) to sums over the codes of each column, (C, *)."""
         return values.new_zeros(len(self), *values.shape[1:]).index_add_(0, self.column, values)
+
+    def needed(self, column: int) -> set[int]:
+        """Columns that a column has states of equality with."""
+        return {other for terms in self.equal_to[column] for other in terms.columns}
+
+    def states(self, column: int) -> list[tuple[int, Terms]]:
+        """States of equality of a column: each by the number of its code among all codes, and what it equals."""
+        equal_to = self.equal_to[column]
+        return list(enumerate(equal_to, start=self.part(column).stop - len(equal_to))) if equal_to else []
 
     def counts(self, codes: Tensor, known: Tensor) -> Tensor:
         """How often each code occurs, shape (T,), dtype long."""

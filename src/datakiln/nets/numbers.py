@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from datakiln.nets import planes
-from datakiln.nets.codes import Codes
+from datakiln.nets.codes import Codes, Terms
 
 WAVES = 4  # pairs of a sine and a cosine of the rank
 FEATURES = 3 + 2 * WAVES
@@ -369,11 +369,14 @@ class Numbers(nn.Module):
         alone = slice(number, number + 1)
         return _interpolate(values.flatten()[None], self.rising[alone], self.at[alone]).view(values.shape)
 
-    def equal(self, number: int, other: int, coordinates: Tensor) -> Tensor:
-        """The coordinates at which a number has the value that another has at the coordinates given, (B,) each."""
-        values = self.values(coordinates[:, None], slice(other, other + 1))[:, 0]
-        user = values.double() * self.spread[other] + self.middle[other]
-        at = self.place_of(number, ((user - self.middle[number]) / self.spread[number]).to(values.dtype))
+    def equal(self, number: int, terms: Terms, coordinates: Tensor) -> Tensor:
+        """The coordinates (B,) at which a number is the sum of others, all numbers' coordinates being (B, N)."""
+        user = torch.zeros(len(coordinates), dtype=torch.float64, device=coordinates.device)
+        for column, sign in zip(terms.columns, terms.signs, strict=True):
+            other = self.place[column]
+            values = self.values(coordinates[:, other, None], slice(other, other + 1))[:, 0]
+            user += sign * (values.double() * self.spread[other] + self.middle[other])
+        at = self.place_of(number, ((user - self.middle[number]) / self.spread[number]).to(coordinates.dtype))
         return self.settled(at.clamp(0.0, float(self.last[number]) - BELOW), number)
 
     def components(self, features: Tensor, number: int | slice) -> tuple[Tensor, Tensor, Tensor]:

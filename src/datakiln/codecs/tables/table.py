@@ -26,7 +26,7 @@ from datakiln.codecs.tables.tally import Tally
 from datakiln.codecs.tables.values import all_numbers, from_numbers, plain_cells, plain_value, to_numbers, with_columns
 from datakiln.errors import UserError, near
 from datakiln.schema import Field, Schema
-from datakiln.spec import Block, Column, DataSpec
+from datakiln.spec import Block, Column, DataSpec, Sum
 from datakiln.wording import counted
 
 COLUMN_KINDS: dict[str, type[ColumnCodec]] = {cls.kind: cls for cls in (NumberColumn, ChoiceColumn, GeneratedColumn)}
@@ -41,7 +41,7 @@ class TableCodec(ColumnsCodec):
             which a distance from others is learnt, and with their parts in place of dates that are taken apart.
         plan: Relations between the columns.
         dates: How dates are taken apart, by name.
-        equal_to: The columns that a number often equals, by its name.
+        equal_to: What a number often equals, by its name: another, or the sum or difference of two.
         unique: Dates that no two training rows share, by name: their resolution in seconds, and where it begins.
         companions: What goes with rare categories; nothing where not all training rows were at hand.
     """
@@ -52,7 +52,7 @@ class TableCodec(ColumnsCodec):
     inner: list[ColumnCodec]
     plan: Plan
     dates: dict[str, Dates]
-    equal_to: dict[str, list[str]]
+    equal_to: dict[str, list[Sum]]
     companions: list[Companion]
     unique: dict[str, tuple[float, float]]
 
@@ -79,7 +79,7 @@ class TableCodec(ColumnsCodec):
         self.columns = [self._fitted(field, frame, known.get(field.name)) for field in schema.fields]
         parts = {name: [self._shift(name, frame)] for name in self.plan.shifted}
         self.inner = self._to_lay_out(parts | {name: self._parts(name, frame) for name in self.dates})
-        self.equal_to = equalities.find(self._numbers(self._cells(frame))) if self.places else {}
+        self.equal_to = equalities.find(self._numbers(self._cells(frame)), self._added()) if self.places else {}
         choices = [c for c in self.inner if isinstance(c, ChoiceColumn)]
         steps = {name: unique_step(schema[name], frame[name]) for name in self._whole_dates()} if not known else {}
         self.unique = {name: step for name, step in steps.items() if step is not None}
@@ -259,6 +259,10 @@ class TableCodec(ColumnsCodec):
         placed = [c.field for c in laid if self._is_placed(c) and c.field.name in cells]
         return {field.name: to_numbers(cells[field.name], field) for field in placed}
 
+    def _added(self) -> set[str]:
+        """Columns that may be added up: numbers, and no dates or parts of them."""
+        return {field.name for field in self.schema.fields if field.is_numeric and field.type != "datetime"}
+
     def _encode_column(
         self,
         column: ColumnCodec,
@@ -288,6 +292,9 @@ class TableCodec(ColumnsCodec):
 
     def _equalise(self, series: dict[str, pd.Series], rows: np.ndarray) -> None:
         """Gives cells in a state of equality the very value they equal."""
+        fields = {column.field.name: column.field for column in self.inner}
+        needed = {other for found in self.equal_to.values() for terms in found for _, other in terms}
+        numbers = {name: to_numbers(series[name], fields[name]) for name in needed}
         for column, (start, _) in zip(self.inner, self._spans, strict=True):
             name = column.field.name
             if name not in self.equal_to:
@@ -295,10 +302,10 @@ class TableCodec(ColumnsCodec):
             assert column.size is not None
             values = to_numbers(series[name], column.field)
             codes = rows[:, start].astype(np.int64) - column.size
-            for place, other in enumerate(self.equal_to[name]):
-                field = next(c.field for c in self.inner if c.field.name == other)
-                values = np.where(codes == place, to_numbers(series[other], field), values)
+            for place, terms in enumerate(self.equal_to[name]):
+                values = np.where(codes == place, equalities.added_up(terms, numbers), values)
             series[name] = from_numbers(values, column.field)
+            numbers[name] = to_numbers(series[name], column.field)
 
     def forget_rows(self) -> None:
         """Leaves out how many rows had each category: they were drawn for it, nobody has counted real ones."""
@@ -479,7 +486,7 @@ class TableCodec(ColumnsCodec):
     def from_state(cls, state: dict[str, Any]) -> TableCodec:
         """Inverse of `state`; the result decodes and encodes, it is not meant to be fitted again."""
         codec = cls(compact=state.get("compact", False), places=state.get("places", False))
-        codec.equal_to = {name: list(others) for name, others in state.get("equal_to", {}).items()}
+        codec.equal_to = {name: equalities.read(found) for name, found in state.get("equal_to", {}).items()}
         codec.companions = [Companion.from_state(companion) for companion in state.get("companions", [])]
         codec.schema = Schema.from_state(state["schema"])
         codec.columns = [

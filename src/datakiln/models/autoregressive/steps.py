@@ -126,7 +126,7 @@ def _ordered(wanted: Sequence[int], codes: Codes, ends: bool) -> list[int]:
     left = [j for j in wanted if not ends or j != len(wanted) - 1]
     order: list[int] = []
     while left:
-        order.append(next(j for j in left if all(other in order for other in codes.equal_to[j])))
+        order.append(next(j for j in left if codes.needed(j) <= set(order)))
         left.remove(order[-1])
     return [*order, len(wanted) - 1] if ends else order
 
@@ -170,10 +170,9 @@ def plain_log_probs(net: Network, x: Tensor, rank: Tensor, training: bool) -> Te
     codes, known = net.codes.read(x)
     coordinates = net.codes.places(x)
     sees = (rank[None, :] < rank[:, None])[None] & known[:, None, :]
-    for j, equal_to in enumerate(net.codes.equal_to):
-        start = int(net.codes.first[j]) + net.codes.sizes[j] - len(equal_to)
-        for state, other in enumerate(equal_to, start=start):
-            lost = (codes[:, j] == state) & ~sees[:, j, other]
+    for j in range(len(net.codes)):
+        for state, terms in net.codes.states(j):
+            lost = (codes[:, j] == state) & ~sees[:, j, terms.columns].all(dim=1)
             own = coordinates[:, net.numbers.place[j]].floor().long() + net.codes.first[j]
             codes = codes.clone()
             codes[:, j] = torch.where(lost, own, codes[:, j])

@@ -419,13 +419,11 @@ class Stride:
             coordinate[parts] = self._of_components(number, at, location[parts, at], width[parts, at], uniforms[parts])
             code = code.copy()
             code[parts] = np.minimum(coordinate[parts].astype(np.int64), number.last - 1)
-        for state, other in enumerate(column.equal_to, start=size - len(column.equal_to)):
+        for state, terms in enumerate(column.equal_to, start=size - len(column.equal_to)):
             rows = np.flatnonzero(cells == state)
             if len(rows):
-                numbers = self.walk.model.net.numbers
-                there = numbers.place[other]
-                told = torch.from_numpy(self.coordinates[rows, there])
-                coordinate[rows] = _array(numbers.equal(number.number, there, told))
+                told = torch.from_numpy(self.coordinates[rows])
+                coordinate[rows] = _array(self.walk.model.net.numbers.equal(number.number, terms, told))
         return code, coordinate
 
     def _held(self, number: _Number, rows: Array, kinds: Array) -> Array:

@@ -247,7 +247,7 @@ class TabAR(LikelihoodModel):
         placed: list[int] = []
         while len(placed) < len(order):
             left = (j for j in order if j not in placed)
-            placed.append(next(j for j in left if all(other in placed for other in self.codes.equal_to[j])))
+            placed.append(next(j for j in left if self.codes.needed(j) <= set(placed)))
         return placed
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -313,10 +313,11 @@ class TabAR(LikelihoodModel):
 
     def _settled(self, codes: Tensor, coordinates: Tensor, known: Tensor, rank: Tensor) -> Tensor:
         """Codes with states of equality only where the column that is equalled comes before, else the value's own."""
-        for j, equal_to in enumerate(self.codes.equal_to):
-            start = int(self.codes.first[j]) + self.codes.sizes[j] - len(equal_to)
-            for state, other in enumerate(equal_to, start=start):
-                lost = (codes[:, j] == state) & ~((rank[:, other] < rank[:, j]) & known[:, other])
+        for j in range(len(self.codes)):
+            for state, terms in self.codes.states(j):
+                others = list(terms.columns)
+                seen = (rank[:, others] < rank[:, j, None]) & known[:, others]
+                lost = (codes[:, j] == state) & ~seen.all(dim=1)
                 own = coordinates[:, self.net.numbers.place[j]].floor().long() + self.codes.first[j]
                 codes = codes.clone()
                 codes[:, j] = torch.where(lost, own, codes[:, j])

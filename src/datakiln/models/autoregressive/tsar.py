@@ -308,10 +308,11 @@ class TSAR(LikelihoodModel):
 
     def _settled(self, codes: Tensor, coordinates: Tensor, known: Tensor) -> Tensor:
         """Codes with states of equality only where the column that is equalled is known, else the value's own."""
-        for j, equal_to in enumerate(self.codes.equal_to[: self.n_own]):
-            start = int(self.codes.first[j]) + self.codes.sizes[j] - len(equal_to)
-            for state, other in enumerate(equal_to, start=start):
-                lost = (codes[:, j] == state) & ~((self.rank[other] < self.rank[j]) & known[:, other])
+        for j in range(self.n_own):
+            for state, terms in self.codes.states(j):
+                others = list(terms.columns)
+                seen = (self.rank[others] < self.rank[j]) & known[:, others]
+                lost = (codes[:, j] == state) & ~seen.all(dim=1)
                 own = coordinates[:, self.net.numbers.place[j]].floor().long() + self.codes.first[j]
                 codes = codes.clone()
                 codes[:, j] = torch.where(lost, own, codes[:, j])
