@@ -80,10 +80,11 @@ def test_the_density_of_a_tiny_picture_integrates_to_one(model):
     assert error < 0.02 and weights.mean().item() == pytest.approx(1.0, abs=4 * error)
 
 
+@pytest.mark.parametrize(("level", "edge"), [(100, 0.05), (100, 1e-5), (0, 1e-5), (255, 1e-5)])
 @pytest.mark.parametrize("model", FLOWS)
-def test_the_bound_of_an_even_density_is_that_of_even_levels(model):
+def test_the_bound_of_an_even_density_is_that_of_even_levels(model, level, edge):
     """Where the flow leaves everything as it is, p(v) is the normal density of a logit: by quadrature over u."""
-    net = built(model, 2, dequantise="uniform")
+    net = built(model, 2, dequantise="uniform", edge=edge)
     for module in net.modules():
         if isinstance(module, Coupling):
             torch.nn.init.zeros_(module.leave.weight)
@@ -94,16 +95,24 @@ def test_the_bound_of_an_even_density_is_that_of_even_levels(model):
             for part in (module.lower, module.upper, module.log_diagonal):
                 torch.nn.init.zeros_(part)
             module.sign.fill_(1)
-    x = torch.full((50_000, 1, 2, 2), 100 / 127.5 - 1)
-    u = (torch.arange(1000) + 0.5) / 1000
-    inside = 0.05 + 0.9 * (100 + u) / 256
+    x = torch.full((50_000, 1, 2, 2), level / 127.5 - 1)
+    u = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
+    inside = edge + (1 - 2 * edge) * (level + u) / 256
     density = (
         -0.5 * inside.logit().square()
         - 0.5 * math.log(2 * math.pi)
-        + math.log(0.9 / 256)
+        + math.log((1 - 2 * edge) / 256)
         - (inside * (1 - inside)).log()
     )
-    assert net.bound(x, None).mean().item() == pytest.approx(4 * density.mean().item(), abs=1e-3)
+    drawn = net.bound(x, None)
+    error = drawn.std().item() / len(drawn) ** 0.5
+    assert drawn.mean().item() == pytest.approx(4 * density.mean().item(), abs=max(1e-3, 4 * error))
+
+
+@pytest.mark.parametrize("edge", [0.0, 0.3, float("nan")])
+def test_an_edge_that_is_none_is_refused(edge):
+    with pytest.raises(ValueError, match=f"edge={edge} must be between"):
+        built(Glow, 8, edge=edge)
 
 
 def test_the_first_batch_decides_where_channels_begin():

@@ -26,7 +26,7 @@ from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
 LEVELS = 256
 HALF = (LEVELS - 1) / 2  # levels of a number in [-1, 1] are (x + 1) * HALF
-EDGE = 0.05  # numbers in [0, 1] are brought to [EDGE, 1 - EDGE] before their logit is taken (Dinh et al., 2017)
+WIDEST = 0.25  # most that `edge` may be
 SMALLEST = 4  # side from which maps are not halved any more
 LARGEST_GRADIENT = 10.0  # norm: a rare picture far from all others would undo many good steps
 NOISE_STEPS = 2  # couplings of the flow that draws u
@@ -42,6 +42,8 @@ class PictureFlow(PictureModel, abc.ABC):
         steps: Of the flow at each scale.
         width: Hidden channels of the nets inside the couplings.
         dequantise: "variational", u drawn by a small flow that sees the picture, or "uniform".
+        edge: Numbers in [0, 1] are brought to [edge, 1 - edge] before their logit is taken. By 0.05, as in the paper,
+            all of black is a spike; the smaller it is, the wider black and white are spread.
         **shared: See `PictureModel`.
     """
 
@@ -56,6 +58,7 @@ class PictureFlow(PictureModel, abc.ABC):
         steps: int = 8,
         width: int = 64,
         dequantise: Literal["variational", "uniform", "none"] = "variational",
+        edge: float = 0.05,
         **shared: Any,  # noqa: ANN401
     ) -> None:
         """See the class."""
@@ -63,6 +66,9 @@ class PictureFlow(PictureModel, abc.ABC):
         if dequantise not in ("variational", "uniform"):
             told = f"model.dequantise={dequantise}: pictures have {LEVELS} levels, on which a density has no bound"
             raise UserError(f"{told}; choose variational or uniform")
+        if not 1e-6 <= edge <= WIDEST:
+            raise ValueError(f"edge={edge} must be between 1e-6 and {WIDEST}")
+        self.edge = edge
         channels, height, wide = spec.shape
         self.even = (channels, height + height % 2, wide + wide % 2)
         if steps < 1:
@@ -152,13 +158,15 @@ class PictureFlow(PictureModel, abc.ABC):
         level = ((x + 1.0) * HALF).round()
         w, log_q = self._drawn(x) if self.noise is None else self.noise(x, y, self.even)
         height, wide = x.shape[2:]
-        u = torch.sigmoid(w[:, :, :height, :wide])
-        inside = EDGE + (1.0 - 2.0 * EDGE) * (level + u) / LEVELS
-        v = torch.logit(inside)
-        stretch = math.log((1.0 - 2.0 * EDGE) / LEVELS) - torch.log(inside * (1.0 - inside))
+        inner = w[:, :, :height, :wide]  # the logit of u
+        scale = (1.0 - 2.0 * self.edge) / LEVELS
+        below = self.edge + scale * (level + torch.sigmoid(inner))
+        above = self.edge + scale * (LEVELS - 1 - level + torch.sigmoid(-inner))  # 1 - below, where that would cancel
+        v = below.log() - above.log()
+        stretch = math.log(scale) - below.log() - above.log()
         if w.shape != v.shape:  # beside the picture stays what was drawn
-            below = torch.cat([v, w[:, :, :height, wide:]], dim=3)
-            v = torch.cat([below, w[:, :, height:]], dim=2)
+            beside = torch.cat([v, w[:, :, :height, wide:]], dim=3)
+            v = torch.cat([beside, w[:, :, height:]], dim=2)
         return self.log_density(v, y) + stretch.flatten(1).sum(dim=1) - log_q
 
     def _drawn(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -199,13 +207,14 @@ class PictureFlow(PictureModel, abc.ABC):
         z = keys if options.temperature is None else options.temperature * keys
         height, wide = self.spec.shape[1:]
         inside = torch.sigmoid(self.backwards(z, self.wanted(condition, len(z)))[:, :, :height, :wide])
-        level = ((inside - EDGE) / (1.0 - 2.0 * EDGE) * LEVELS).floor().clamp(0, LEVELS - 1)
+        level = ((inside - self.edge) / (1.0 - 2.0 * self.edge) * LEVELS).floor().clamp(0, LEVELS - 1)
         return level.nan_to_num(0.0) / HALF - 1.0
 
     def latents_of(self, batch: Batch) -> Tensor:
         """Noise of pictures in the middle of their levels, u = 1/2 and e = 0, from which `walk` gives them exactly."""
         level = ((batch.x + 1.0) * HALF).round()
-        v = torch.logit(EDGE + (1.0 - 2.0 * EDGE) * (level + 0.5) / LEVELS)
+        scale = (1.0 - 2.0 * self.edge) / LEVELS
+        v = torch.log(self.edge + scale * (level + 0.5)) - torch.log(self.edge + scale * (LEVELS - level - 0.5))
         height, wide = batch.x.shape[2:]
         v = F.pad(v, (0, self.even[2] - wide, 0, self.even[1] - height))
         return self.forwards(v, self.told(batch.y, len(v)))[0]
