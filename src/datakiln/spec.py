@@ -7,7 +7,7 @@ Nothing here knows about files, frames or networks.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -115,6 +115,24 @@ PLAIN = Sampling()
 Sum = tuple[tuple[int, str], ...]  # columns that are added up, each with its sign: ((1, "gross"), (-1, "tax"))
 
 
+def sums_of(found: Iterable[object]) -> list[Sum]:
+    """What a state says a column equals; names alone stood for single columns. Raises `ValueError` for anything else."""
+    sums: list[Sum] = []
+    for terms in found:
+        if isinstance(terms, str):
+            sums.append(((1, terms),))
+            continue
+        if not isinstance(terms, list | tuple) or not 1 <= len(terms) <= 2:
+            raise ValueError(f"{terms!r} is no sum of columns")
+        for term in terms:
+            if not (
+                isinstance(term, list | tuple) and len(term) == 2 and term[0] in (1, -1) and isinstance(term[1], str)
+            ):
+                raise ValueError(f"{term!r} is no sign and column")
+        sums.append(tuple((int(sign), name) for sign, name in terms))
+    return sums
+
+
 @dataclass(frozen=True)
 class Block:
     """A run of neighbouring positions of an encoded table row that has one likelihood.
@@ -147,6 +165,10 @@ class Block:
     def width(self) -> int:
         """Number of positions."""
         return self.stop - self.start
+
+
+def _block(state: dict[str, Any]) -> Block:
+    return Block(**{**state, "equal_to": tuple(sums_of(state.get("equal_to", ())))})
 
 
 @dataclass(frozen=True)
@@ -207,7 +229,7 @@ class DataSpec:
     def from_state(cls, state: dict[str, Any]) -> DataSpec:
         """Inverse of `state`."""
         columns = tuple(
-            Column(column["name"], tuple(Block(**block) for block in column["blocks"]), column["is_label"])
+            Column(column["name"], tuple(_block(block) for block in column["blocks"]), column["is_label"])
             for column in state["columns"]
         )
         return cls(

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from datakiln.codecs.tables import equalities
+from datakiln.codecs.tables.bins import Bins
+from datakiln.codecs.tables.table import TableCodec
+from datakiln.data.tables.types import infer_schema
+from datakiln.spec import DataSpec, sums_of
 
 
 def columns(n: int = 3000, share: float = 0.3, seed: int = 0) -> dict[str, np.ndarray]:
@@ -69,7 +76,26 @@ def test_few_rows_and_seldom_sums_claim_nothing():
 
 def test_states_are_read_again():
     found = [((1, "a"),), ((1, "b"), (-1, "c"))]
-    assert equalities.read(["a", [[1, "b"], [-1, "c"]]]) == equalities.read(found) == found
+    assert sums_of(["a", [[1, "b"], [-1, "c"]]]) == sums_of(found) == found
     for wrong in ([[]], [[[2, "a"]]], [[["a", 1]]], [[[1, "a"]] * 3], [3], [[[1, 2]]], [[1, "a"]]):
         with pytest.raises(ValueError, match="is no s"):
-            equalities.read(wrong)
+            sums_of(wrong)
+
+
+def test_a_state_of_single_columns_from_before_is_read():
+    frame = pd.DataFrame(columns(1000)).assign(copy=lambda d: d["paid"].where(np.arange(1000) % 2 > 0, d["tax"]))
+    codec = TableCodec(Bins, compact=True, places=True).fit(frame, infer_schema(frame, None, {}))
+    singles = {name: found for name, found in codec.equal_to.items() if all(len(terms) == 1 for terms in found)}
+    assert singles
+    codec.equal_to = singles
+    codec._lay_out(1000, ())
+    plain, spec = json.loads(json.dumps(codec.state())), json.loads(json.dumps(codec.spec.state()))
+    plain["equal_to"] = {name: [other for ((_, other),) in found] for name, found in singles.items()}
+    for column in spec["columns"]:
+        for block in column["blocks"]:
+            block["equal_to"] = [other for ((_, other),) in block["equal_to"]]
+    again = TableCodec.from_state(plain)
+    assert again.spec.columns == codec.spec.columns
+    assert [c.blocks[0].equal_to for c in DataSpec.from_state(spec).columns] == [
+        c.blocks[0].equal_to for c in codec.spec.columns
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -131,21 +131,3 @@ def states(values: Mapping[str, np.ndarray], name: str, found: Sequence[Sum]) ->
         if all(other in values for _, other in terms):
             equal = np.where(_is_equal(own, terms, values), place, equal)  # a single cell stands for all rows
     return equal
-
-
-def read(found: Iterable[object]) -> list[Sum]:
-    """What a state holds of one column; names alone stood for single columns. Raises `ValueError` for anything else."""
-    sums: list[Sum] = []
-    for terms in found:
-        if isinstance(terms, str):
-            sums.append(((1, terms),))
-            continue
-        if not isinstance(terms, list | tuple) or not 1 <= len(terms) <= 2:
-            raise ValueError(f"{terms!r} is no sum of columns")
-        for term in terms:
-            if not (
-                isinstance(term, list | tuple) and len(term) == 2 and term[0] in (1, -1) and isinstance(term[1], str)
-            ):
-                raise ValueError(f"{term!r} is no sign and column")
-        sums.append(tuple((int(sign), name) for sign, name in terms))
-    return sums

@@ -26,7 +26,7 @@ from datakiln.codecs.tables.tally import Tally
 from datakiln.codecs.tables.values import all_numbers, from_numbers, plain_cells, plain_value, to_numbers, with_columns
 from datakiln.errors import UserError, near
 from datakiln.schema import Field, Schema
-from datakiln.spec import Block, Column, DataSpec, Sum
+from datakiln.spec import Block, Column, DataSpec, Sum, sums_of
 from datakiln.wording import counted
 
 COLUMN_KINDS: dict[str, type[ColumnCodec]] = {cls.kind: cls for cls in (NumberColumn, ChoiceColumn, GeneratedColumn)}
@@ -486,7 +486,7 @@ class TableCodec(ColumnsCodec):
     def from_state(cls, state: dict[str, Any]) -> TableCodec:
         """Inverse of `state`; the result decodes and encodes, it is not meant to be fitted again."""
         codec = cls(compact=state.get("compact", False), places=state.get("places", False))
-        codec.equal_to = {name: equalities.read(found) for name, found in state.get("equal_to", {}).items()}
+        codec.equal_to = {name: sums_of(found) for name, found in state.get("equal_to", {}).items()}
         codec.companions = [Companion.from_state(companion) for companion in state.get("companions", [])]
         codec.schema = Schema.from_state(state["schema"])
         codec.columns = [
