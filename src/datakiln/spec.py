@@ -116,7 +116,7 @@ Sum = tuple[tuple[int, str], ...]  # columns that are added up, each with its si
 
 
 def sums_of(found: Iterable[object]) -> list[Sum]:
-    """What a state says a column equals; names alone stood for single columns. Raises `ValueError` for anything else."""
+    """What a state says a column equals; names alone were single columns. Raises `ValueError` for anything else."""
     sums: list[Sum] = []
     for terms in found:
         if isinstance(terms, str):
