@@ -245,6 +245,15 @@ def test_small_tables_get_more_epochs():
     assert 30 <= model.steps <= 30 + len(data.train_dataloader())
 
 
+def test_large_tables_get_fewer_epochs():
+    data = data_of(related(600), "kind", batch_size=20)
+    batches = len(data.train_dataloader())
+    for most, epochs in ((0, 4), (2 * batches + 1, 2), (1, 1), (100 * batches, 4)):
+        model = train(TabAR(data.spec, width=8, hidden=8, most_updates=most, optimizer=ADAM), data, 4)
+        assert model.steps == epochs * batches, most
+    assert model.chosen_options()["most_updates"] == 0, "a length that was chosen is kept"
+
+
 def test_resumes_in_the_middle_of_an_epoch(tmp_path):
     data = data_of(related(600), "kind", batch_size=100)
     assert_resumes(lambda: TabAR(data.spec, width=8, hidden=8, optimizer=ADAM), data, 3, 6, tmp_path)

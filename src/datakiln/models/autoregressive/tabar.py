@@ -69,6 +69,8 @@ class TabAR(LikelihoodModel):
             fixed order alone. More makes conditions and imputation better, less the rows made of nothing.
         min_updates: Updates that even a small table gets: `epochs` grows until they are reached; fewer where it has
             more than 30 columns.
+        most_updates: Updates after which no further epoch begins on a large table, which one or two epochs teach what
+            they can; 0 for no such end.
         candidates: Rows drawn for each row of which cells are given; see `draw`.
         even: Whether the rows of a sample are spread evenly (see `Strata`) instead of drawn independently.
         bf16: Whether matrix products are in bfloat16; None for yes where the processor has it.
@@ -94,6 +96,7 @@ class TabAR(LikelihoodModel):
         dropout: float | None = None,
         known: float = 0.6,
         min_updates: int = 0,
+        most_updates: int = 0,
         candidates: int = 16,
         even: bool = True,
         bf16: bool | None = None,
@@ -107,7 +110,8 @@ class TabAR(LikelihoodModel):
             raise ValueError(f"candidates={candidates} must be at least 1")
         self.conditioning, self.candidates = "columns", candidates
         self.codes = Codes(spec.blocks, [column.name for column in spec.columns])
-        self.known_share, self.min_updates, self.even, self.bf16 = known, min_updates, even, bf16
+        self.known_share, self.even, self.bf16 = known, even, bf16
+        self.min_updates, self.most_updates = min_updates, most_updates
         width = width or by_size(spec.size, WIDTHS)
         dropout = by_size(spec.size, DROPOUTS) if dropout is None else dropout
         slow = min(max(spec.size / ALONE, 0.1), 1.0)
@@ -126,7 +130,7 @@ class TabAR(LikelihoodModel):
         return CHUNK
 
     def on_fit_start(self) -> None:
-        """Sets biases and order from the training rows, and the epochs of a small table.
+        """Sets biases and order from the training rows, and the epochs of a small table or a large one.
 
         Raises:
             RuntimeError: The trainer was given loaders instead of a data module.
@@ -139,7 +143,8 @@ class TabAR(LikelihoodModel):
         if self.trainer.max_epochs and self.trainer.max_epochs > 0 and hasattr(loader, "__len__"):
             wide = math.sqrt(min(1.0, USUAL_COLUMNS / len(self.codes)))  # each update teaches so many columns
             needed = math.ceil(self.min_updates * wide / len(loader))
-            self.trainer.fit_loop.max_epochs = max(self.trainer.max_epochs, needed)
+            allowed = max(self.most_updates // len(loader), 1) if self.most_updates else math.inf
+            self.trainer.fit_loop.max_epochs = int(min(max(self.trainer.max_epochs, needed), allowed))
         if int(self.counted) == 0:
             self._count(loader)
         self._rows = self._some(loader)
@@ -176,8 +181,8 @@ class TabAR(LikelihoodModel):
         self.net.numbers.bias[:, : steps[1].shape[1]].add_(steps[1])
 
     def chosen_options(self) -> dict[str, Any]:
-        """A fit of known length is no longer than that."""
-        return {"min_updates": 0}
+        """A fit of known length is as long as that."""
+        return {"min_updates": 0, "most_updates": 0}
 
     def lengths(self) -> dict[str, Any]:
         """No more epochs for few updates."""
