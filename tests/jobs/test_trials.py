@@ -97,6 +97,7 @@ def test_what_is_affordable_is_whole_epochs_or_ten_that_are_alike():
 def test_what_is_affordable_is_kept_for_the_run_that_goes_on(tmp_path, limits):
     made = Affordable(epochs=4, usual=10, epoch=1.5, whole=9, **limits)
     made.save(tmp_path / "affordable.json")
+    assert made.tested == (4 if "unseen" in limits else None), "once, for as long as all validations"
     assert Affordable.load(tmp_path / "affordable.json") == made and Affordable.load(tmp_path / "none.json") is None
     for name in ("epochs", "batches", "unseen"):
         replace(made, **{name: 0}).save(tmp_path / "bad.json")

@@ -28,8 +28,7 @@ class Affordable:
         epochs: Of it.
         batches: Of each epoch, where the time is too short for whole ones; None: all.
         whole: Of an epoch that nobody bounds.
-        unseen: Batches of each validation, and of the test, where all of them would take too much of the time; None:
-            all.
+        unseen: Batches of each validation, where all of them would take too much of the time; None: all.
         usual: Epochs of the same fit that nobody bounds.
         epoch: CPU-seconds of one.
     """
@@ -51,6 +50,11 @@ class Affordable:
     def is_shorter(self) -> bool:
         """Whether the time is too short for the usual length."""
         return self.batches is not None or self.epochs < self.usual
+
+    @property
+    def tested(self) -> int | None:
+        """Batches of the test: as many as all validations have together, since it comes once; None: all."""
+        return None if self.unseen is None else self.unseen * self.epochs
 
     def lengthen(self, cfg: DictConfig) -> DictConfig:
         """The config of a fit of this length."""

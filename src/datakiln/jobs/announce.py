@@ -101,7 +101,8 @@ def announce_affordable(job: Job) -> None:
         length = f"{counted(planned.epochs, 'epoch')} of {part}"
     told = f"budget={job.cfg.budget}: {length}, at {number(planned.epoch)} CPU-seconds a whole one"
     if planned.unseen is not None:
-        told += f"; validated and tested on the first {counted(planned.unseen, 'batch', 'batches')} of unseen examples"
+        first = counted(planned.unseen, "batch", "batches")
+        told += f"; validated on the first {first} of unseen examples, tested on {planned.tested} at most"
     job.console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 

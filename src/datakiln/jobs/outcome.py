@@ -41,9 +41,9 @@ def _full_name(job: Job) -> str:
 
 
 def tested(job: Job) -> list[Score]:
-    """The model's own losses on the test data, with the best weights; on as little of it as the budget validated on."""
+    """The model's own losses on the test data, with the best weights; on a part where a budget is short."""
     model = job.synthesizer.model
-    few = None if job.affordable is None else job.affordable.unseen
+    few = None if job.affordable is None else job.affordable.tested
     tester = L.Trainer(
         accelerator=model.device.type,
         devices=1,
@@ -55,13 +55,11 @@ def tested(job: Job) -> list[Score]:
         limit_test_batches=few,
     )
     torch.manual_seed(int(job.cfg.seed))
-    tester.test(model, job.data.test_dataloader(), verbose=False)
+    loader = job.data.test_dataloader()
+    tester.test(model, loader, verbose=False)
     measured = {name: value for name, value in model.fresh.items() if name.startswith("test/")}
-    note = (
-        ""
-        if few is None
-        else f"of the first {counted(few, 'batch', 'batches')} of test data alone, as short as the budget's validation"
-    )
+    is_part = few is not None and hasattr(loader, "__len__") and few < len(loader)
+    note = f"of the first {counted(few or 0, 'batch', 'batches')} of test data alone, for the budget" if is_part else ""
     return [Score(name, value, model.directions.get(name[5:], "none"), note=note) for name, value in measured.items()]
 
 
