@@ -99,3 +99,30 @@ def test_a_state_of_single_columns_from_before_is_read():
     assert [c.blocks[0].equal_to for c in DataSpec.from_state(spec).columns] == [
         c.blocks[0].equal_to for c in codec.spec.columns
     ]
+
+
+def test_a_sum_beyond_the_column_keeps_the_cells_own_place():
+    frame = pd.DataFrame(columns(1000))
+    codec = TableCodec(Bins, compact=True, places=True).fit(frame, infer_schema(frame, None, {}))
+    assert equalities.is_within(np.array([0.1 + 0.2, 0.0, np.nan]), (0.0, 0.3)).all()
+    assert not equalities.is_within(np.array([-0.01, 0.31]), (0.0, 0.3)).any()
+    rows = frame.head(2).assign(net=frame["net"].max(), tax=frame["tax"].max(), total=[10.0, 20.0])
+    assert (rows["net"] + rows["tax"] > frame["total"].max()).all()
+    x = codec.encode(rows)
+    block = next(c.blocks[0] for c in codec.spec.columns if c.name == "total")
+    x[:, block.start] = block.size - 1  # said to be the sum
+    assert np.allclose(codec.decode(x, np.random.default_rng(0))["total"], [10.0, 20.0], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"total": ["none"]}, {"net": ["tax"]}, {"total": [[[1, "total"]]]}, {"none": ["net"]}, {"total": ["kind"]}],
+)
+def test_a_state_that_cannot_be_is_refused(name):
+    frame = pd.DataFrame({"kind": list("ab") * 500, **columns(1000)})
+    state = TableCodec(Bins, compact=True, places=True).fit(frame, infer_schema(frame, None, {})).state()
+    TableCodec.from_state(state)
+    with pytest.raises(ValueError, match="total cannot equal"):
+        TableCodec.from_state({**state, "equal_to": {"total": [name]}})
+    with pytest.raises(ValueError, match="none is no column"):
+        TableCodec.from_state({**state, "equal_to": {"none": ["net"]}})

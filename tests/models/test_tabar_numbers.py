@@ -235,6 +235,24 @@ def test_equal_cells_are_equal_to_the_digit_in_samples(strange, codec):
 
 
 @torch.no_grad()
+def test_a_sum_beyond_the_values_of_its_column_is_drawn_again(strange, codec):
+    """Nothing less the largest payment is below all that was ever due."""
+    torch.manual_seed(3)
+    codes, numbers = strange.codes, strange.net.numbers
+    due = next(j for j in range(len(codes)) if len(codes.needed(j)) > 1)
+    ((state, terms),) = codes.states(due)
+    x = codec.encode(ledger().assign(bill=0, paid=ledger()["paid"].max()).head(50))
+    coordinates, own = codes.places(x), state - codes.part(due).start
+    assert numbers.is_beyond(numbers.place[due], terms, coordinates).all()
+    assert not numbers.is_beyond(numbers.place[due], terms, codes.places(codec.encode(ledger().head(50)))).any()
+    shares, at = torch.zeros(1, codes.sizes[due]), torch.zeros(50, dtype=torch.long)
+    drawn = strange._ancestral()._within(torch.full((50,), own), due, shares.log_softmax(dim=1), at, coordinates)
+    assert (drawn != own).all() and len(drawn.unique()) > 3
+    kept = torch.arange(50) % own
+    assert torch.equal(strange._ancestral()._within(kept, due, shares, at, coordinates), kept)
+
+
+@torch.no_grad()
 def test_a_cell_equals_none_that_is_not_seen(strange):
     """Without the bill, all probability of `paid` is that of its own codes, and so is that of `due` without either."""
     net, columns = strange.net, len(strange.codes)

@@ -297,6 +297,7 @@ class Ancestral:
             log_share, place = self._shares(told, j, so_far)
             at = told.at if told.parts is None else torch.arange(len(rows), device=rows.device)
             cells = invert(log_share.exp(), at, uniforms[rows])
+            cells = self._within(cells, j, log_share, at, coordinates[rows])
             if number is None:
                 codes[rows, j] = torch.where(given, codes[rows, j], cells)
             else:
@@ -305,6 +306,20 @@ class Ancestral:
                 coordinates[rows, number] = torch.where(given, coordinates[rows, number], coordinate)
             log_p = self._log_prob(told, j, log_share, place, so_far)
             log_q[rows] += log_p.masked_fill(given, 0.0)
+
+    def _within(self, cells: Tensor, j: int, log_share: Tensor, at: Tensor, coordinates: Tensor) -> Tensor:
+        """Cells (n,) with those drawn again that would be a sum of two where that lies beyond the column's values."""
+        codes, numbers = self.net.codes, self.net.numbers
+        sums = [(state - codes.part(j).start, terms) for state, terms in codes.states(j) if len(terms.columns) > 1]
+        beyond = [(cells == state) & numbers.is_beyond(numbers.place[j], terms, coordinates) for state, terms in sums]
+        if not sums or not (again := torch.stack(beyond).any(dim=0)).any():
+            return cells
+        weights = log_share.exp()[at[again]]
+        weights[:, [state for state, _ in sums]] = 0.0
+        rows = torch.arange(len(weights), device=cells.device)
+        cells = cells.clone()
+        cells[again] = invert(weights, rows, torch.rand(len(weights), device=cells.device))
+        return cells
 
     def _shares(self, told: Told, j: int, known: Known) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """Log-shares of the codes by group, (groups, size), or with those of the components by row, (n, size + R).

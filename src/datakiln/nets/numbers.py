@@ -18,6 +18,7 @@ from torch.nn import functional
 from datakiln.nets import planes
 from datakiln.nets.codes import Codes, Terms
 
+EDGES = 1e-3  # of its range: as far beyond it a number may be said to be a sum
 WAVES = 4  # pairs of a sine and a cosine of the rank
 FEATURES = 3 + 2 * WAVES
 REFERENCES = 4  # other columns that a number may lie close to
@@ -371,13 +372,25 @@ class Numbers(nn.Module):
 
     def equal(self, number: int, terms: Terms, coordinates: Tensor) -> Tensor:
         """The coordinates (B,) at which a number is the sum of others, all numbers' coordinates being (B, N)."""
+        value = self._sum(number, terms, coordinates)
+        at = self.place_of(number, value.to(coordinates.dtype))
+        return self.settled(at.clamp(0.0, float(self.last[number]) - BELOW), number)
+
+    def is_beyond(self, number: int, terms: Terms, coordinates: Tensor) -> Tensor:
+        """Whether a sum of others is a value that the number never came near, (B,); see `equal`."""
+        value = self._sum(number, terms, coordinates)
+        low, high = self.ends[number].double()
+        spare = EDGES * (high - low)
+        return (value < low - spare) | (value > high + spare)
+
+    def _sum(self, number: int, terms: Terms, coordinates: Tensor) -> Tensor:
+        """The sum in standardised values of a number, (B,), float64."""
         user = torch.zeros(len(coordinates), dtype=torch.float64, device=coordinates.device)
         for column, sign in zip(terms.columns, terms.signs, strict=True):
             other = self.place[column]
             values = self.values(coordinates[:, other, None], slice(other, other + 1))[:, 0]
             user += sign * (values.double() * self.spread[other] + self.middle[other])
-        at = self.place_of(number, ((user - self.middle[number]) / self.spread[number]).to(coordinates.dtype))
-        return self.settled(at.clamp(0.0, float(self.last[number]) - BELOW), number)
+        return (user - self.middle[number]) / self.spread[number]
 
     def components(self, features: Tensor, number: int | slice) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, shifts and scales of the components, each (..., R + 1), of what the network says of one number.

@@ -116,9 +116,11 @@ class SeriesCodec(ColumnsCodec):
 
     def _table(self) -> TableCodec:
         """A codec of columns told the same."""
-        return TableCodec(
+        codec = TableCodec(
             self.numeric, self.clip, self.spikes, self.max_categories, compact=self.compact, places=self.places
         )
+        codec.adds_up = False  # the endless walk draws no cell of a step again
+        return codec
 
     @property
     def chunk(self) -> int:

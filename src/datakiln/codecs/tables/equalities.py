@@ -131,3 +131,11 @@ def states(values: Mapping[str, np.ndarray], name: str, found: Sequence[Sum]) ->
         if all(other in values for _, other in terms):
             equal = np.where(_is_equal(own, terms, values), place, equal)  # a single cell stands for all rows
     return equal
+
+
+def is_within(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Whether sums lie between the lowest and the highest training value, or are missing."""
+    low, high = limits
+    error = EXACT * max(abs(low), abs(high))
+    beyond: np.ndarray = (values < low - error) | (values > high + error)
+    return ~beyond

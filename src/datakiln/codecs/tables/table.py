@@ -47,6 +47,7 @@ class TableCodec(ColumnsCodec):
     """
 
     kind = "table"
+    adds_up = True  # whether sums of two columns are looked for
     schema: Schema
     columns: list[ColumnCodec]
     inner: list[ColumnCodec]
@@ -261,7 +262,8 @@ class TableCodec(ColumnsCodec):
 
     def _added(self) -> set[str]:
         """Columns that may be added up: numbers, and no dates or parts of them."""
-        return {field.name for field in self.schema.fields if field.is_numeric and field.type != "datetime"}
+        numbers = {field.name for field in self.schema.fields if field.is_numeric and field.type != "datetime"}
+        return numbers if self.adds_up else set()
 
     def _encode_column(
         self,
@@ -303,7 +305,10 @@ class TableCodec(ColumnsCodec):
             values = to_numbers(series[name], column.field)
             codes = rows[:, start].astype(np.int64) - column.size
             for place, terms in enumerate(self.equal_to[name]):
-                values = np.where(codes == place, equalities.added_up(terms, numbers), values)
+                total = equalities.added_up(terms, numbers)
+                limits = getattr(column, "limits", None) if len(terms) > 1 else None
+                within = True if limits is None else equalities.is_within(total, limits)
+                values = np.where((codes == place) & within, total, values)
             series[name] = from_numbers(values, column.field)
             numbers[name] = to_numbers(series[name], column.field)
 
@@ -515,5 +520,18 @@ class TableCodec(ColumnsCodec):
                 for name, parts in fields.items()
             }
         )
+        codec._check_equalities()
         codec._lay_out(state["size"], tuple(state["class_shares"]))
         return codec
+
+    def _check_equalities(self) -> None:
+        """Raises `ValueError` where a column equals one that is no number, or that does not come before it."""
+        before: set[str] = set()
+        for column in self.inner:
+            name = column.field.name
+            for terms in self.equal_to.get(name, []):
+                if not self._is_placed(column) or not {other for _, other in terms} <= before:
+                    raise ValueError(f"{name} cannot equal {terms}")
+            before |= {name} if self._is_placed(column) else set()
+        if unknown := self.equal_to.keys() - {column.field.name for column in self.inner}:
+            raise ValueError(f"{min(unknown)} is no column")
