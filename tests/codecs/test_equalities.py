@@ -114,10 +114,7 @@ def test_a_sum_beyond_the_column_keeps_the_cells_own_place():
     assert np.allclose(codec.decode(x, np.random.default_rng(0))["total"], [10.0, 20.0], rtol=1e-3)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [{"total": ["none"]}, {"net": ["tax"]}, {"total": [[[1, "total"]]]}, {"none": ["net"]}, {"total": ["kind"]}],
-)
+@pytest.mark.parametrize("name", ["none", "total", "left", "kind"])
 def test_a_state_that_cannot_be_is_refused(name):
     frame = pd.DataFrame({"kind": list("ab") * 500, **columns(1000)})
     state = TableCodec(Bins, compact=True, places=True).fit(frame, infer_schema(frame, None, {})).state()
