@@ -43,7 +43,8 @@ class PictureFlow(PictureModel, abc.ABC):
         width: Hidden channels of the nets inside the couplings.
         dequantise: "variational", u drawn by a small flow that sees the picture, or "uniform".
         edge: Numbers in [0, 1] are brought to [edge, 1 - edge] before their logit is taken. By 0.05, as in the paper,
-            all of black is a spike; the smaller it is, the wider black and white are spread.
+            all of black is a spike; the smaller it is, the wider black and white are spread. The default is that of
+            runs from before it could be told, which do not say it; conf/model has a smaller one.
         **shared: See `PictureModel`.
     """
 
