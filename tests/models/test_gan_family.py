@@ -181,6 +181,51 @@ class TestInfoGAN:
         assert infogan.matched_accuracy(torch.eye(10)[torch.randperm(10)] * 7) == 1.0
         assert infogan.matched_accuracy(torch.tensor([[5.0, 4.0], [6.0, 0.0]])) == pytest.approx(10 / 15)
 
+    def test_what_two_codes_share_is_known_for_equal_and_for_independent_ones(self):
+        hot = torch.eye(10)[torch.arange(1000) % 10]
+        assert float(infogan.shared_information(hot, hot)) == pytest.approx(math.log(10), abs=1e-4)
+        other = torch.eye(10)[torch.arange(1000) // 100]
+        assert float(infogan.shared_information(hot, other)) == pytest.approx(0.0, abs=1e-4)
+        one = torch.eye(10)[torch.zeros(1000, dtype=torch.long)]
+        assert float(infogan.shared_information(one, one)) == pytest.approx(0.0, abs=1e-4), "a code of one value"
+
+    def test_moved_pictures_are_near_what_they_were(self):
+        torch.manual_seed(0)
+        x = torch.full((64, 1, 28, 28), -1.0)
+        x[:, :, 10:18, 10:18] = 1.0
+        y = infogan.moved(x)
+        assert y.shape == x.shape and y.min() >= -1.0 and y.max() <= 1.0
+        rows = torch.arange(28.0)[None, None, :, None]
+        middles = [((part + 1) * rows).sum(dim=(1, 2, 3)) / (part + 1).sum(dim=(1, 2, 3)) for part in (x, y)]
+        assert (middles[1] - middles[0]).abs().max() < 4.0 and middles[1].std() > 0.5
+        assert len({float(part.sum()) for part in y}) > 60, "each is moved by itself"
+        assert torch.allclose(infogan.moved(torch.full((3, 2, 8, 8), 0.3)), torch.full((3, 2, 8, 8), 0.3))
+
+    def test_a_weight_on_it_makes_the_code_of_a_picture_that_of_the_moved_one(self):
+        """Blobs left and right of the middle, which moving hardly mixes: without labels the code becomes the side."""
+        torch.manual_seed(0)
+        model = infogan.InfoGAN(SPEC, latent_dim=4, width=4, hidden=8, codes=[2], invariance=1.0)
+        x = torch.full((64, *SPEC.shape), -1.0)
+        side = torch.arange(64) % 2
+        half = SPEC.shape[2] // 2
+        x[side == 0, :, :, : half - 1], x[side == 1, :, :, half + 1 :] = 1.0, 1.0
+        optimizer = torch.optim.Adam(model.critic.parameters(), lr=3e-3)
+        for _ in range(150):
+            losses = model.critic_losses(Batch(x, None))
+            optimizer.zero_grad()
+            losses["loss"].backward()
+            optimizer.step()
+        assert losses["shared_information"] > 0.4
+        read = torch.bincount(model.eval().read(x) * 2 + side, minlength=4).view(2, 2)
+        assert infogan.matched_accuracy(read) > 0.95
+        plain = infogan.InfoGAN(SPEC, latent_dim=4, width=4, hidden=8)
+        assert "shared_information" not in plain.critic_losses(Batch(x, None))
+
+    @pytest.mark.parametrize("options", [{"invariance": -1.0}, {"invariance": 1.0, "codes": []}])
+    def test_a_weight_that_cannot_be_is_refused(self, options):
+        with pytest.raises(ValueError, match=r"model\.invariance"):
+            infogan.InfoGAN(SPEC, latent_dim=4, width=4, **options)
+
     def test_a_code_that_is_the_class_is_found_to_be(self, tmp_path):
         model = self.model()
         data = ImageData(SklearnDigits(), batch_size=100)

@@ -18,6 +18,8 @@ from datakiln.nets.linear import Linear
 from datakiln.nets.losses import NonSaturating
 from datakiln.spec import Batch, DataSpec
 
+TURN, SHEAR, RESIZE = 0.4, 0.3, 0.2  # how far pictures are moved at most: radians, slope, log of a factor
+SHIFT = 0.15  # and of half a side
 READER = 128  # units of the layer between the critic's features and what is read off them (appendix C.1)
 
 
@@ -40,6 +42,11 @@ class InfoGAN(ImageGAN):
             taken for where strokes are, not for which digit they make.
         information: Weight of the bound of the categorical codes (lambda in eq. 6).
         slope: The same of the continuous codes.
+        invariance: Weight of what the first code of a real picture tells of that of the same picture turned, sheared,
+            scaled and shifted a little (invariant information clustering: Ji et al., 2019,
+            https://arxiv.org/abs/1807.06653, eq. 3; in an InfoGAN: Ojha et al., 2020,
+            https://arxiv.org/abs/1910.01112); 0 for the paper's own loss. With it a code stands for what such changes
+            leave as it is, and no label is needed for that.
         **options: See `ImageGAN`.
 
     Attributes:
@@ -47,7 +54,7 @@ class InfoGAN(ImageGAN):
     """
 
     mixes = "BatchNorm, which mixes the pictures of a batch"
-    directions = {"code_accuracy": "higher", "information": "higher"}
+    directions = {"code_accuracy": "higher", "information": "higher", "shared_information": "higher"}
     reads_labels = True
 
     def __init__(
@@ -60,20 +67,33 @@ class InfoGAN(ImageGAN):
         hidden: int | None = None,
         information: float = 1.0,
         slope: float = 0.1,
+        invariance: float = 0.0,
         **options: Any,  # noqa: ANN401
     ) -> None:
         """See the class."""
         if any(size < 2 for size in codes) or continuous < 0 or not (len(codes) or continuous):
             told = f"model.codes={list(codes)}, model.continuous={continuous}"
             raise ValueError(f"{told}: codes have at least 2 values, and one code there must be; try codes=[10]")
+        if invariance < 0 or (invariance and not codes):
+            raise ValueError(f"model.invariance={invariance} must not be negative, and needs a categorical code")
         self.codes, self.continuous = tuple(codes), continuous
         self.free = latent_dim
         total = latent_dim + sum(codes) + continuous
         generator = CodeGenerator(spec.shape, latent_dim, self.codes, continuous, width, hidden)
         critic = ReadingCritic(spec.shape, width, hidden, sum(codes), continuous)
         super().__init__(spec, generator, critic, NonSaturating(), total, "none", **options)
-        self.information, self.slope = information, slope
+        self.information, self.slope, self.invariance = information, slope, invariance
         self.seen: dict[str, Tensor] = {}  # how often which code met which label, by stage
+
+    def critic_losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Also what the code of real pictures tells of that of the same ones moved, where that has a weight."""
+        found = super().critic_losses(batch)
+        if self.invariance:
+            read = self.critic(torch.cat([batch.x, moved(batch.x)])).told.float()
+            shares = read[:, : self.codes[0]].softmax(dim=1)
+            shared = shared_information(*shares.chunk(2))
+            found = {**found, "loss": found["loss"] - self.invariance * shared, "shared_information": shared}
+        return found
 
     def latent_losses(self, verdict: Verdict, z: Tensor) -> dict[str, Tensor]:
         """The weighted bound, negated, and what it says of the categorical codes in nats: at most their entropy."""
@@ -125,6 +145,25 @@ class InfoGAN(ImageGAN):
         seen = self.seen.pop(stage, None)
         if seen is not None and int((seen := processes.total(seen)).sum()):
             self.meter.add(stage, {"code_accuracy": torch.tensor(matched_accuracy(seen))}, 1)
+
+
+def shared_information(one: Tensor, other: Tensor) -> Tensor:
+    """Mutual information in nats of two codes of the same examples, each given as shares (B, K) (Ji et al., eq. 3)."""
+    joint = one.T @ other / len(one)
+    joint = ((joint + joint.T) / 2).clamp(min=1e-8)
+    alone = joint.sum(dim=0)
+    return (joint * (joint.log() - alone.log()[:, None] - alone.log()[None, :])).sum()
+
+
+def moved(x: Tensor) -> Tensor:
+    """Pictures (B, C, H, W), each turned, sheared, scaled and shifted a little, at random; borders go on outwards."""
+    turn, shear, *sizes, down, right = (2.0 * torch.rand(6, len(x), device=x.device) - 1.0).unbind()
+    turn, high, wide = TURN * turn, *(torch.exp(RESIZE * size) for size in sizes)
+    cos, sin = torch.cos(turn), torch.sin(turn)
+    rows = torch.stack([wide * cos, -wide * sin + SHEAR * shear, SHIFT * right], dim=1)
+    columns = torch.stack([high * sin, high * cos, SHIFT * down], dim=1)
+    grid = F.affine_grid(torch.stack([rows, columns], dim=1), list(x.shape), align_corners=False)
+    return F.grid_sample(x.float(), grid, padding_mode="border", align_corners=False)
 
 
 def matched_accuracy(counts: Tensor) -> float:
