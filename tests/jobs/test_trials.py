@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning as L
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from hydra.errors import InstantiationException
+from omegaconf import OmegaConf
 
 from datakiln.api.config import composed
 from datakiln.api.fitting import fit
@@ -25,6 +27,7 @@ from datakiln.console import Console
 from datakiln.errors import UserError
 from datakiln.jobs import trials
 from datakiln.jobs.affordable import Affordable
+from datakiln.jobs.announce import announce_precision
 from datakiln.jobs.lengths import budget_seconds
 from datakiln.jobs.run import Run
 from datakiln.jobs.trials import choose, decided
@@ -91,6 +94,17 @@ def test_what_is_affordable_is_whole_epochs_or_ten_that_are_alike():
     probe.epochs, probe.validating = 100, 0.001
     assert probe.affordable(60.4) == (10, 60, None)
     assert probe.affordable(0.35) == (3, 1, None), "no more epochs than there are batches"
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("has", [True, False])
+def test_a_precision_that_the_processor_only_imitates_is_told(precision, has, monkeypatch):
+    told: list[str] = []
+    monkeypatch.setattr("datakiln.jobs.announce.has_bf16", lambda device: has)
+    console = SimpleNamespace(print=lambda text: told.append(str(text)))
+    announce_precision(OmegaConf.create({"precision": precision, "accelerator": "cpu"}), console)
+    assert len(told) == (precision == "bf16-mixed" and not has)
+    assert all("trainer.precision=bf16-mixed" in text and "32-true" in text for text in told)
 
 
 @pytest.mark.parametrize("limits", [{"batches": None}, {"batches": 3}, {"batches": 3, "unseen": 1}])

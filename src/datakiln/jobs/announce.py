@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+from omegaconf import DictConfig
 from rich import box
 from rich.panel import Panel
 from rich.table import Table
@@ -17,6 +19,7 @@ from datakiln.data.tables.types import ColumnRow, describe
 from datakiln.jobs.job import Job
 from datakiln.jobs.lengths import is_length_told
 from datakiln.jobs.outcome import overrides
+from datakiln.nets.linear import has_bf16
 from datakiln.results import Candidate, RunResult
 from datakiln.wording import counted, number
 
@@ -88,6 +91,16 @@ def announce_length(job: Job) -> None:
         again = f"as many as epochs= says ({job.trainer.max_epochs})" if is_fixed(job) else counted(length, "epoch")
         kept = f"a second fit, on {rows}, {'has gone' if job.chosen is not None else 'goes'} on for {again}"
     job.console.print(f"{best}: {kept}", markup=False, highlight=False, soft_wrap=True)
+
+
+def announce_precision(trainer: DictConfig, console: Console) -> None:
+    """That the processor only imitates the precision that was asked for, if it does."""
+    is_here = torch.cuda.is_available() and trainer.get("accelerator") in (None, "auto", "gpu", "cuda")
+    precision = str(trainer.get("precision"))
+    if precision.startswith("bf16") and not has_bf16(torch.device("cuda" if is_here else "cpu")):
+        told = f"trainer.precision={precision}: this processor has no bfloat16 of its own and imitates it"
+        told += ", which may take ten times as long as trainer.precision=32-true"
+        console.print(styled(("note:", "yellow"), f" {told}"))
 
 
 def announce_affordable(job: Job) -> None:

@@ -33,6 +33,7 @@ from datakiln.jobs.announce import (
     announce_affordable,
     announce_data,
     announce_length,
+    announce_precision,
     announce_relations,
     announce_result,
     is_fixed,
@@ -153,6 +154,7 @@ class Run(Job):
         target = str(cfg.model._target_)
         register(get_object(target), target)  # who trains a class of their own trusts it to be loaded, in this process
         self.chosen = self._chosen_before()
+        announce_precision(cfg.trainer, self.console)
         self._plan()
         self._build()
         self.proof = build_proof(self.data)
