@@ -54,3 +54,13 @@ def test_no_control_group_no_claim() -> None:
             risk(replace(UNSEEN, holdout=UNSEEN.holdout[:0]))
         with pytest.raises(MetricError, match="19 holdout rows are fewer than 20"):
             risk(replace(UNSEEN, holdout=UNSEEN.holdout[:19]))
+
+
+@pytest.mark.parametrize("risk", [singling_out, linkability, inference])
+def test_of_very_many_synthetic_rows_some_are_looked_through_and_that_is_said(risk, monkeypatch) -> None:
+    monkeypatch.setattr("datakiln.metrics.privacy.risks.MOST", 300)
+    (copied,), (again,) = risk(COPIED), risk(COPIED)
+    assert copied.note.endswith("; looked for in 300 of 600 synthetic rows") and copied == again
+    assert copied.finding == "leak" and 0.2 < copied.value < 0.7, "half of the copies are looked at"
+    monkeypatch.setattr("datakiln.metrics.privacy.risks.MOST", 600)
+    assert "looked for" not in risk(COPIED)[0].note

@@ -10,7 +10,7 @@ the number of attacks; whether t is larger than c at all is asked by Fisher's ex
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from datakiln.metrics.tables.columns import Coded, Tables, tables
 from datakiln.metrics.tables.references import Alone
 from datakiln.results import Finding, Trial
 
+MOST = 100_000  # synthetic rows that an attacker looks through, for each of thousands of persons
 TARGETS = 2_000  # persons of each group that are attacked
 GUESSES, TRIES = 2_000, 10_000  # descriptions of one synthetic row that are used, and that are looked at
 WIDTHS = (2, 5)  # columns of a description of several
@@ -86,7 +87,7 @@ def singling_out(data: EvalData) -> list[Figure]:
     this side of the median or in this category. It singles a person out if it fits exactly one of all real rows, learnt
     and held out together. Rates are persons singled out for each person there is, so that sizes need not match.
     """
-    t = _checked(data)
+    t, looked = _checked(data)
     real = Coded(np.concatenate([t.train.numbers, t.holdout.numbers]), np.concatenate([t.train.codes, t.holdout.codes]))
     rng = np.random.default_rng([data.seed, 31])
     found = []
@@ -94,7 +95,7 @@ def singling_out(data: EvalData) -> list[Figure]:
         people = np.unique(hits)
         learnt = int((people < len(t.train)).sum())
         found.append(Attack(name, learnt, len(t.train), len(people) - learnt, len(t.holdout)))
-    return [figure("privacy/singling_out", found, "single out")]
+    return [figure("privacy/singling_out", found, "single out", looked)]
 
 
 @metric("privacy/linkability", plan=Alone())
@@ -106,7 +107,7 @@ def linkability(data: EvalData) -> list[Figure]:
     Raises:
         MetricError: Fewer than two columns.
     """
-    t = _checked(data)
+    t, looked = _checked(data)
     width = len(t.numeric) + len(t.choices)
     if width < 2:
         raise MetricError("to link two halves takes two columns")
@@ -122,7 +123,7 @@ def linkability(data: EvalData) -> list[Figure]:
             counts += [int((near[0] == near[1]).sum()), len(group)]
         hits, tried, control_hits, control = counts
         found.append(Attack(f"split {i + 1}", hits, tried, control_hits, control))
-    return [figure("privacy/linkability", found, "link halves of")]
+    return [figure("privacy/linkability", found, "link halves of", looked)]
 
 
 @metric("privacy/inference", plan=Alone())
@@ -135,7 +136,7 @@ def inference(data: EvalData) -> list[Figure]:
     Raises:
         MetricError: The secret is no column that could be compared, or there is no other.
     """
-    t = _checked(data)
+    t, looked = _checked(data)
     names = [*t.numeric, *t.choices]
     if data.secret is not None and data.secret not in names:
         raise MetricError(f"secret={data.secret} is no column that could be compared; known: {', '.join(names)}")
@@ -157,11 +158,18 @@ def inference(data: EvalData) -> list[Figure]:
             found.append(Attack("nearest synthetic row", hits, tried, control_hits, control, f"secret {name}"))
     if not found:
         raise MetricError(f"fewer than {LEAST} rows have a value of the secret column")
-    return [figure("privacy/inference", found, "tell a secret of")]
+    return [figure("privacy/inference", found, "tell a secret of", looked)]
 
 
-def figure(name: str, attacks: Sequence[Attack], verb: str) -> Figure:
-    """The strongest of some attacks, by the chance that it is none; all of them are its trials."""
+def figure(name: str, attacks: Sequence[Attack], verb: str, looked: str = "") -> Figure:
+    """The strongest of some attacks, by the chance that it is none; all of them are its trials.
+
+    Arguments:
+        name: Of the figure.
+        attacks: See above.
+        verb: What synthetic rows do to persons.
+        looked: At how many of the synthetic rows was looked, in words; empty for all.
+    """
     looks = len(attacks)
     best = min(attacks, key=lambda attack: (attack.p, -attack.hits / attack.tried))
     rates = {id(attack): attack.rates(looks) for attack in attacks}
@@ -179,6 +187,7 @@ def figure(name: str, attacks: Sequence[Attack], verb: str) -> Figure:
         "weak": f"too weak to tell: {needed:,} persons of each kind would be needed to see a risk of {SEEN}",
     }[finding]
     note = f"{best.name} on {best.group}: {t[0]:.1%} of learnt and {c[0]:.1%} of held-out persons; {told}"
+    note += f"; {looked}" if looked else ""
     order = sorted(attacks, key=lambda attack: (attack is not best, attack.p))
     trials = tuple(Trial(a.name, a.group, rates[id(a)], {"learnt": a.tried, "control": a.control}) for a in order)
     value = max(risk[0], 0.0)
@@ -207,9 +216,15 @@ def _needed(attacks: Sequence[Attack]) -> int:
     return int(float(f"{high:.2g}"))
 
 
-def _checked(data: EvalData) -> Tables:
+def _checked(data: EvalData) -> tuple[Tables, str]:
+    """All tables, and which of the synthetic rows an attacker looks through, in words; all where there is nothing."""
     need_rows(data)
-    return tables(data)
+    t = tables(data)
+    n = len(t.synthetic)
+    if n <= MOST:
+        return t, ""
+    some = _some(t.synthetic, MOST, np.random.default_rng([data.seed, 34]))
+    return replace(t, parts=(*t.parts[:-1], some)), f"looked for in {MOST:,} of {n:,} synthetic rows"
 
 
 def _some(part: Coded, n: int, rng: np.random.Generator) -> Coded:
