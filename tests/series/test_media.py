@@ -6,15 +6,21 @@ import gzip
 import math
 import wave
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from datakiln.codecs.series.media import from_mu_law, mu_law
+from datakiln.codecs.series.media import CLASS, FILE, from_mu_law, mu_law
+from datakiln.codecs.series.series import Roles
 from datakiln.data.sets.media import AudioSource, TextSource, read_wave
 from datakiln.errors import UserError
 from datakiln.metrics.series.text import gzip_bits, ngram_bits, remembered, xz_bits
-from datakiln.sampling.media import write_wave
+from datakiln.sampling.media import read_prompt, write_continuations, write_wave
+from datakiln.sampling.series import forecast_file
+from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.spec import PLAIN
 
 
 def tone(hertz: float, seconds: float, rate: int = 8000, loud: float = 0.5) -> np.ndarray:
@@ -106,6 +112,30 @@ def test_runs_that_stand_in_the_training_text():
     assert remembered(text, text[:20] + text[100:120]) == pytest.approx(2 / 21)
 
 
+def test_what_is_gone_on_with_is_a_file_of_its_medium(tmp_path):
+    """And so is what goes on: several of them in a folder, sounds without a class that nobody gave."""
+    text, sound = (
+        SimpleNamespace(medium="text", roles=Roles()),
+        SimpleNamespace(medium="sound", roles=Roles(entity=FILE)),
+    )
+    (tmp_path / "a.txt").write_bytes(b"\x00clay")
+    rows = read_prompt(str(tmp_path / "a.txt"), text)
+    assert rows["byte"].tolist() == [0, 99, 108, 97, 121]
+    write_continuations(tmp_path / "b.txt", [rows], text)
+    write_continuations(tmp_path / "c", [rows, rows[1:]], text)
+    assert (tmp_path / "b.txt").read_bytes() == b"\x00clay" and (tmp_path / "c" / "0002.txt").read_bytes() == b"clay"
+    save(tmp_path / "a.wav", tone(500.0, 0.1), 8000)
+    rows = read_prompt(str(tmp_path / "a.wav"), sound)
+    assert len(rows) == 800 and set(rows[FILE]) == {"a"}
+    write_continuations(tmp_path / "d", [rows.assign(**{CLASS: "x"}), rows], sound)
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in (tmp_path / "d").rglob("*.wav")) == [
+        "d/0001.wav",
+        "d/0002.wav",
+    ]
+    with pytest.raises(UserError, match=r"a\.txt is no WAV file"):
+        read_prompt(str(tmp_path / "a.txt"), sound)
+
+
 @pytest.mark.slow
 def test_text_from_end_to_end(tmp_path):
     """A grammar of few words is learnt better than by its letters, and written as text."""
@@ -120,6 +150,27 @@ def test_text_from_end_to_end(tmp_path):
     assert bits.value < 1.0 and "gzip" in bits.note + "gzip" and result["text/bits_per_character_xz"].value < 3
     assert set((folder / "synthetic.txt").read_text()) <= set("".join(words))
     assert result["text/remembered"].value <= 1.0
+    synthesizer, prompt = Synthesizer.load(folder), tmp_path / "prompt.txt"
+    prompt.write_text("the kiln burns cla")
+    told = forecast_file(synthesizer, str(prompt), tmp_path / "on.txt", 2, 1, 0, PLAIN)
+    assert told == "2 bytes after 18 bytes, 1 path;" and (tmp_path / "on.txt").read_text() == "y "
+    forecast_file(synthesizer, str(prompt), tmp_path / "several", 30, 3, 0, PLAIN)
+    made = [path.read_text() for path in sorted((tmp_path / "several").iterdir())]
+    assert len(set(made)) == 3 and all(len(text) == 30 and text.startswith("y ") for text in made)
+    forecast_file(synthesizer, str(prompt), tmp_path / "on.csv", 3, 5, 0, PLAIN)
+    assert len(pd.read_csv(tmp_path / "on_paths.csv")) == 15
+    with pytest.raises(UserError, match=r"out=.*x\.txt holds one text; 2 of them go to a folder"):
+        forecast_file(synthesizer, str(prompt), tmp_path / "x.txt", 3, 2, 0, PLAIN)
+    with pytest.raises(UserError, match="is a folder with files in it"):
+        forecast_file(synthesizer, str(prompt), tmp_path / "several", 3, 2, 0, PLAIN)
+    (tmp_path / "empty.txt").write_bytes(b"")
+    for wrong, message in (
+        ("none.txt", "none.txt"),
+        ("several", "is a folder; give one file of text"),
+        ("empty.txt", "is empty"),
+    ):
+        with pytest.raises(UserError, match=message):
+            forecast_file(synthesizer, str(tmp_path / wrong), tmp_path / "y.txt", 3, 1, 0, PLAIN)
 
 
 @pytest.mark.slow
@@ -140,3 +191,5 @@ def test_sound_from_end_to_end(tmp_path):
     assert len(made) == 6 and {path.parent.name for path in made} <= {"low", "high"}
     assert all(len(read_wave(path)) == 800 for path in made)
     assert (folder / "plots" / "spectrograms.png").exists()
+    forecast_file(Synthesizer.load(folder), str(tmp_path / "in/low/0.wav"), tmp_path / "on", 400, 2, 0, PLAIN)
+    assert [len(read_wave(path)) for path in sorted((tmp_path / "on").iterdir())] == [400, 400]

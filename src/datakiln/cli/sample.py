@@ -272,7 +272,8 @@ def _write_series(
         raise UserError(f"balance={cfg.balance}, per_class={cfg.per_class}: for series say condition.COLUMN=VALUE")
     out, seed = Path(str(cfg.out)), int(cfg.seed)
     if cfg.forecast is not None:
-        horizon, paths = int(cfg.horizon or DEFAULT_HORIZON), int(cfg.paths or DEFAULT_PATHS)
+        usual = DEFAULT_PATHS if Path(str(cfg.out)).suffix == ".csv" else 1  # of text or sound
+        horizon, paths = int(cfg.horizon or DEFAULT_HORIZON), int(cfg.paths or usual)
         return forecast_file(synthesizer, str(cfg.forecast), out, horizon, paths, seed, options)
     if cfg.length is not None:
         return write_endless(synthesizer, int(cfg.n or 1), int(cfg.length), out, condition, seed, options)

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from datakiln.codecs.series.media import CLASS, RATE, codes_of, from_mu_law
+from datakiln.codecs.series.media import CLASS, COLUMN, RATE, codes_of, from_mu_law, mu_law
 from datakiln.codecs.series.series import SeriesCodec
+from datakiln.data.sets.media import read_wave
+from datakiln.data.tables.finding import check_exists
 from datakiln.errors import UserError
 from datakiln.storage import naming, replacing
 
@@ -21,6 +23,53 @@ LOUDEST = 32767  # of 16 bits
 def is_media(out: Path, codec: SeriesCodec) -> bool:
     """Whether `out` asks for sound or text and not for rows."""
     return codec.medium != "rows" and out.suffix not in (".csv", ".parquet")
+
+
+def read_prompt(path: str, codec: SeriesCodec) -> pd.DataFrame:
+    """A text, or a sound, that is to be gone on with, as rows.
+
+    Raises:
+        UserError: There is no such file, nothing in it, or it is no sound.
+    """
+    file = Path(path).expanduser()
+    check_exists(file)
+    if file.is_dir():
+        raise UserError(f"forecast={path} is a folder; give one file of {codec.medium}")
+    if codec.medium == "text":
+        codes = np.frombuffer(file.read_bytes(), dtype=np.uint8)
+    else:
+        codes = mu_law(read_wave(file))
+    if not len(codes):
+        raise UserError(f"forecast={path} is empty")
+    frame = pd.DataFrame({COLUMN[codec.medium]: codes.astype(np.int64)})
+    if codec.roles.entity is not None:
+        frame.insert(0, codec.roles.entity, file.stem)
+    return frame
+
+
+def write_continuations(out: Path, paths: list[pd.DataFrame], codec: SeriesCodec) -> None:
+    """Writes what goes on: a text to a file, several texts, or sounds, to a folder.
+
+    Raises:
+        UserError: `out` is of another kind, or a folder in which there is something.
+    """
+    if codec.medium == "text" and len(paths) == 1:
+        write_media(out, iter(paths), codec)
+        return
+    if codec.medium == "text":
+        if out.suffix:
+            raise UserError(f"out={out} holds one text; {len(paths)} of them go to a folder, out={out.with_suffix('')}")
+        if out.is_dir() and any(out.iterdir()):
+            raise UserError(f"out={out} is a folder with files in it; choose another name")
+        out.mkdir(parents=True, exist_ok=True)
+        for i, frame in enumerate(paths, start=1):
+            write_media(out / f"{i:04d}.txt", iter([frame]), codec)
+        return
+    assert codec.roles.entity is not None  # each sound is a file
+    named = [
+        frame.assign(**{codec.roles.entity: i}).drop(columns=CLASS, errors="ignore") for i, frame in enumerate(paths)
+    ]
+    write_media(out, iter(named), codec)
 
 
 def write_media(out: Path, pieces: Iterator[pd.DataFrame], codec: SeriesCodec) -> int:

@@ -23,7 +23,7 @@ from datakiln.sampling.filling import (
     joined,
     unseen_cells,
 )
-from datakiln.sampling.media import is_media, write_media
+from datakiln.sampling.media import is_media, read_prompt, write_continuations, write_media
 from datakiln.sampling.related import beside_given, completed_frame
 from datakiln.sampling.synthesizer import FILL_TRIES, Synthesizer
 from datakiln.sampling.writing import as_csv
@@ -40,6 +40,11 @@ def codec_of(synthesizer: Synthesizer) -> SeriesCodec:
     """The codec of a model of series."""
     assert isinstance(synthesizer.codec, SeriesCodec)
     return synthesizer.codec
+
+
+def unit_of(codec: SeriesCodec) -> str:
+    """What a step is called."""
+    return {"rows": "row", "text": "byte", "sound": "sample"}[codec.medium]
 
 
 def series_csv(frame: pd.DataFrame, codec: SeriesCodec, header: bool = True) -> bytes:
@@ -62,7 +67,7 @@ def write_sequences(
         else DEFAULT_SEQUENCES
     )
     rows = _write(out, synthesizer.chunks(n, condition, seed, options=options), codec)
-    return f"{counted(n, 'sequence')} of {counted(rows, 'row')}"
+    return f"{counted(n, 'sequence')} of {counted(rows, unit_of(codec))}"
 
 
 def write_endless(
@@ -78,7 +83,7 @@ def write_endless(
         raise UserError(f"condition.{next(iter(condition))}: {type(model).__name__} cannot be told; train model=tsar")
     codec.told(condition, 1, np.random.default_rng(seed))  # wrong requests raise at once
     rows = _write(out, _endless(synthesizer, codec, n, length, condition, seed, options), codec)
-    return f"{counted(n, 'sequence')} of {counted(length, 'step')}, {counted(rows, 'row')}"
+    return f"{counted(n, 'sequence')} of {counted(length, 'step')}, {counted(rows, unit_of(codec))}"
 
 
 def _endless(
@@ -193,8 +198,16 @@ def forecast_file(
     codec, model = codec_of(synthesizer), synthesizer.model
     if not model.can_unroll:
         raise UserError(f"forecast={path}: {type(model).__name__} cannot go on with a sequence; train model=tsar")
+    is_prompt = codec.medium != "rows" and Path(path).suffix.lower() not in (".csv", ".parquet")
+    if is_media(out, codec):
+        rows = read_prompt(path, codec) if is_prompt else read_history(codec, path, "forecast")[0]
+        return _go_on(synthesizer, codec, rows, out, horizon, paths, seed, options)
     _check_csv(out)
-    frame, group = read_history(codec, path, "forecast")
+    if is_prompt:
+        frame = read_prompt(path, codec)
+        group = np.zeros(len(frame), dtype=np.int64)
+    else:
+        frame, group = read_history(codec, path, "forecast")
     out.parent.mkdir(parents=True, exist_ok=True)
     made, told = [], []
     for i in range(int(group.max()) + 1):
@@ -210,6 +223,19 @@ def forecast_file(
         _save(file, parts, codec)
     count = counted(len(made), "sequence")
     return f"{counted(horizon, 'step')} ahead of {count}, {counted(paths, 'path')} each (all of them in {beside.name});"
+
+
+def _go_on(
+    synthesizer: Synthesizer, codec: SeriesCodec, rows: pd.DataFrame, out: Path, horizon: int, paths: int, seed: int,
+    options: Sampling,
+) -> str:  # fmt: skip
+    """Goes on with a text or a sound."""
+    with synthesizer.seeded((seed, 6, 0)):
+        ahead = _continued(synthesizer, codec, rows, horizon, paths, np.random.default_rng([seed, 6, 0]), options)
+    path = free_name("path", codec.schema.names)
+    write_continuations(out, [part for _, part in ahead.groupby(path, sort=True)], codec)
+    unit = unit_of(codec)
+    return f"{counted(horizon, unit)} after {counted(len(rows), unit)}, {counted(paths, 'path')};"
 
 
 def _check_csv(out: Path) -> None:
