@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,12 +14,16 @@ from rich.console import Console
 
 from datakiln.api.config import composed
 from datakiln.codecs.series.series import SeriesCodec
+from datakiln.codecs.tables.relations.expressions import column, extreme
+from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.constraints import Expression
+from datakiln.data.series.relations import _share_of_same, _where_steady
 from datakiln.data.series.series import SeriesData
 from datakiln.errors import UserError
 from datakiln.jobs.announce import announce_relations
 from datakiln.sampling.series import fill_file, forecast_file, score_file, write_endless
 from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.schema import Field, Schema
 from datakiln.spec import PLAIN
 from tests.later import later
 from tests.series.test_data import made
@@ -231,3 +236,24 @@ def test_holes_are_filled_by_the_time_of_their_row_and_by_what_is_static(tmp_pat
         **dict.fromkeys(range(8, 16), "city -> country"),
     }
     assert np.isneginf(scored["log_prob"]).tolist() == scored["broken_relation"].notna().tolist()
+
+
+def test_the_distance_of_a_meter_that_is_read_too_often_is_not_learnt():
+    """It repeats what it said, its distance from others does not; where both do or neither does, it stays learnt."""
+    rng = np.random.default_rng(0)
+    n = 800
+    x = np.cumsum(rng.normal(0.0, 0.1, n))
+    one, two = np.repeat(x[::4], 4) + rng.uniform(0.5, 1.0, n), np.repeat(x[::4], 4) + rng.uniform(0.5, 1.0, n)
+    frame = pd.DataFrame({"meter": np.repeat(x[::4], 4), "one": one, "two": two, "free": x, "above": x + one - x.min()})
+    schema = Schema(tuple(Field(name, "numeric", "float64") for name in frame))
+    group = np.repeat([0, 1], n // 2)
+    below = Relation("order", "meter", extreme("min", ["one", "two"]), "shifted", tests=9, below=True)
+    found = _where_steady(below, frame, group, schema)
+    assert [str(r) for r in found] == ["meter <= one", "meter <= two"]
+    assert all((r.form, r.mode, r.tests) == ("order", "checked", 9) for r in found)
+    above = Relation("order", "meter", column("free"), "shifted")
+    assert [str(r) for r in _where_steady(above, frame, group, schema)] == ["free <= meter"]
+    free = Relation("order", "above", column("free"), "shifted")
+    for kept in (free, replace(below, text="meter <= min(one, two)"), replace(below, mode="checked")):
+        assert _where_steady(kept, frame, group, schema) == [kept]
+    assert _share_of_same(np.array([1.0, 1.0, 1.0, 2.0]), np.array([0, 0, 1, 1])) == 0.5

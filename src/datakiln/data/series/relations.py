@@ -8,11 +8,15 @@ import numpy as np
 import pandas as pd
 
 from datakiln.codecs.series.series import Relations, Roles
+from datakiln.codecs.tables.relations.expressions import column, worked_out
 from datakiln.codecs.tables.relations.finding import find_calendar
 from datakiln.codecs.tables.relations.relation import Relation
+from datakiln.codecs.tables.values import to_numbers
 from datakiln.data.tables.relations import chosen_relations, columns_named
 from datakiln.errors import UserError
 from datakiln.schema import Schema
+
+STEADY = 0.05  # more of the steps that a column stays in than its distance from another does: then that is not learnt
 
 
 def chosen_of_series(
@@ -58,6 +62,7 @@ def chosen_of_series(
             raise UserError(f"data.relations: {relation.text!r}: {told}; leave one of them out")
     calendar = [relation for relation in calendar if relation.target not in held]
     targets = {relation.target for relation in calendar}
+    steps = [kept for r in steps for kept in _where_steady(r, frame, group, schema)]
     steps = [r for r in steps if r.target not in targets and not (r.mode == "checked" and targets & set(r.columns))]
     label = schema.label if schema.label in roles.static else None
     first = frame[np.r_[True, group[1:] != group[:-1]]].reset_index(drop=True)
@@ -65,6 +70,34 @@ def chosen_of_series(
     static = chosen_relations(options["static"], first, whole, stay)
     # no sequence is drawn again, and putting an order right would move what a condition asked for
     return Relations(steps, [r for r in static if r.mode != "checked" or r.text], calendar)
+
+
+def _where_steady(relation: Relation, frame: pd.DataFrame, group: np.ndarray, schema: Schema) -> list[Relation]:
+    """An order whose distance is learnt, or, where that would lose how often the column stays as it was, orders alone.
+
+    A meter is read too often: it repeats what it said, its distance from another does not.
+    """
+    if (
+        relation.text
+        or relation.mode != "shifted"
+        or relation.form != "order"
+        or schema[relation.target].type == "datetime"
+    ):
+        return [relation]
+    cells = {name: to_numbers(frame[name], schema[name]) for name in relation.columns}
+    target = cells[relation.target]
+    stays = [_share_of_same(values, group) for values in (target, target - worked_out(relation.tree, cells))]
+    if stays[0] < stays[1] + STEADY:
+        return [relation]
+    pairs = [(relation.target, other) if relation.below else (other, relation.target) for other in relation.sources]
+    return [Relation("order", high, column(low), "checked", 1.0, relation.tests) for low, high in pairs]
+
+
+def _share_of_same(values: np.ndarray, group: np.ndarray) -> float:
+    """Share of the steps, behind the first of a sequence, in which a number is what it was."""
+    inside = group[1:] == group[:-1]
+    same = np.isclose(values[1:], values[:-1], rtol=1e-9, atol=1e-12)
+    return float(same[inside].mean()) if inside.any() else 0.0
 
 
 def _part(text: str, roles: Roles) -> str:
