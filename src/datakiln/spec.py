@@ -150,6 +150,8 @@ class Block:
         knots: Of the code of a number that has a place: values at even steps through each ordered code, in user units,
             all the same in a code of a single value; shape (ordered, steps + 1).
         equal_to: What its value is in its last codes, one for each: that of another column, or of two added up.
+        pieces: Of such a number in a series, where steps share values that lie on no grid: begin and end among the
+            coordinates, rising, and the value at either, in user units; the same at both for a shared one.
     """
 
     start: int
@@ -160,6 +162,7 @@ class Block:
     ordered: int = 0
     knots: tuple[tuple[float, ...], ...] = ()
     equal_to: tuple[Sum, ...] = ()
+    pieces: tuple[tuple[float, float, float, float], ...] = ()
 
     @property
     def width(self) -> int:

@@ -171,3 +171,9 @@ def test_sines_are_those_of_the_paper():
     angle = np.arcsin(waves * 2 - 1)
     assert np.allclose(np.diff(angle[:, :8], n=2, axis=1), 0.0, atol=1e-8), "angles rise evenly"
     assert waves.min() >= 0.5 and (np.diff(angle, axis=1)[:, 0] <= 0.1).all()
+
+
+def test_a_series_in_which_nothing_changes_from_step_to_step_is_refused_by_name():
+    frame = panel().drop(columns=["x", "y"])
+    with pytest.raises(UserError, match=r"no column is left that changes from step to step \(who, day, sex\)"):
+        made(frame, time="day", entity="who", static=["sex"])

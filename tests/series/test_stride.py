@@ -39,6 +39,7 @@ def mixed() -> pd.DataFrame:
         "dose": np.where(rng.random(n) < 0.6, 0.0, rng.gamma(2.0, 3.0, n).round(2)),
         "meter": np.repeat(x[::3], 3) + 1.0 / 3.0,
         "filled": np.interp(np.arange(n), np.arange(0, n, 6), x[::6] * np.pi),
+        "hourly": np.interp(np.arange(n), np.arange(0, n, 6), np.round(x[::6] * 4)),
         "mood": np.where(x > 0.5, "high", np.where(x < -0.5, "low", "none")),
     }  # fmt: skip
     return pd.DataFrame(frame)
@@ -93,7 +94,7 @@ def test_it_draws_by_the_law_of_the_walk(kind, monkeypatch):
         for k, column in enumerate(stride.columns):
             same(*told[t * len(stride.columns) + k], *row[column.column])
     assert len(told) == STEPS * len(stride.columns)
-    assert kind == "panel" or {tuple(c.number.held) for c in stride.columns if c.number} == {(), (0,), (1,)}
+    assert kind == "panel" or {tuple(c.number.held) for c in stride.columns if c.number} == {(), (0,), (1,), (0, 1)}
 
 
 @torch.no_grad()

@@ -14,8 +14,9 @@ from torch.nn import functional
 from datakiln.nets.anyorder import Network
 from datakiln.nets.codes import Strata, invert
 from datakiln.nets.holds import NONE
-from datakiln.nets.numbers import CLOSED, COMPONENTS
+from datakiln.nets.numbers import CLOSED, COMPONENTS, REFERENCES
 
+AGAIN = 200  # draws of a number that shall not be what the steps before say
 ROWS = 4096  # groups whose activations are held at once: they stay in the processor's cache
 
 
@@ -66,8 +67,18 @@ class Prefixes:
         if base is not None:
             self.context, self.group = base, torch.arange(n, device=base.device)
 
-    def add(self, column: int, codes: Tensor, coordinates: Tensor, counts: Tensor) -> None:
-        """Gives rows a cell of their own in the column, where `counts` (n,) is true; coordinates (n, N)."""
+    def add(
+        self, column: int, codes: Tensor, coordinates: Tensor, counts: Tensor, states: Tensor | None = None
+    ) -> None:
+        """Gives rows a cell of their own in the column, where `counts` (n,) is true.
+
+        Arguments:
+            column: One of them.
+            codes: Of the cells, (n,).
+            coordinates: Of all numbers, (n, N).
+            counts: See above.
+            states: Whether the number is as the steps before said, (n,), see `Holds`; None where it never is.
+        """
         size, number = self.codes.sizes[column], self.net.numbers.place.get(column)
         key = self.group * (size + 1) + torch.where(counts, codes, size)
         is_alone = 2 * len(self.context) > len(self.group)  # hardly a row is like another: no more use in looking
@@ -76,6 +87,8 @@ class Prefixes:
             added = functional.embedding(codes.clamp(max=size - 1) + self.codes.first[column], self.table)
             if number is not None:
                 added = added + self._told(number, column, codes, coordinates[:, number])
+            if number is not None and states is not None and self.net.holds is not None:
+                added = added + self.net.holds.marked_of(number, states)
             self.context = self.context.index_select(0, self.group) + added.masked_fill(~counts[:, None], 0.0)
             self.group = group
             return
@@ -282,7 +295,7 @@ class Ancestral:
             seen[:, j] = True
             so_far.add(j)
             if j != self.order[-1] and new.any():
-                prefixes.add(j, codes[:, j], coordinates, new)
+                prefixes.add(j, codes[:, j], coordinates, new, self._states(j, so_far))
             strata.sort(codes[:, j])
         return log_q
 
@@ -302,10 +315,51 @@ class Ancestral:
                 codes[rows, j] = torch.where(given, codes[rows, j], cells)
             else:
                 code, coordinate = self._placed(told, j, number, cells, place, inner[rows], codes, coordinates)
+                if told.held is not None:
+                    self._set_free(told, j, so_far, cells, code, coordinate, log_share, place)
                 codes[rows, j] = torch.where(given, codes[rows, j], code)
                 coordinates[rows, number] = torch.where(given, coordinates[rows, number], coordinate)
             log_p = self._log_prob(told, j, log_share, place, so_far)
             log_q[rows] += log_p.masked_fill(given, 0.0)
+
+    def _set_free(
+        self, told: Told, j: int, known: Known, cells: Tensor, code: Tensor, coordinate: Tensor, log_share: Tensor,
+        place: tuple[Tensor, Tensor] | None,
+    ) -> None:  # fmt: skip
+        """Draws numbers again that a density made exactly what the steps before say: that has odds of its own.
+
+        Arguments:
+            told: What the network says.
+            j: The column.
+            known: What stands so far.
+            cells: What was drawn, (n,).
+            code: Its code, (n,), replaced in place, as is
+            coordinate: its coordinate.
+            log_share: Of all cells, (n, size + R + KINDS).
+            place: Where the components lie and their scales.
+        """
+        holds, number = self.net.holds, self.net.numbers.place[j]
+        assert holds is not None and place is not None
+        free = self.net.codes.sizes[j] + COMPONENTS
+        left = (cells < free).nonzero()[:, 0]
+        may = self._may_hold(number, known, told.rows)
+        weights = log_share.exp()
+        for _ in range(AGAIN):
+            rows = told.rows[left]
+            drawn = known.coordinates[rows].clone()
+            drawn[:, number] = coordinate[left]
+            valued = self.net.valued[code[left] + self.net.codes.first[j]]
+            is_held = holds.states_of(self.net.numbers, number, drawn, may[left] & valued[:, None]) >= 0
+            left = left[is_held]
+            if not len(left):
+                return
+            one = torch.arange(len(left), device=left.device)
+            uniforms = torch.rand(2, len(left), device=left.device)
+            cell = invert(weights[left, :free], one, uniforms[0])
+            part = (place[0][left], place[1][left])
+            again = told._replace(rows=told.rows[left])
+            found = self._placed(again, j, number, cell, part, uniforms[1], known.codes, known.coordinates)
+            code[left], coordinate[left] = found
 
     def _within(self, cells: Tensor, j: int, log_share: Tensor, at: Tensor, coordinates: Tensor) -> Tensor:
         """Cells (n,) with those drawn again that would be a sum of two where that lies beyond the column's values."""
@@ -347,6 +401,28 @@ class Ancestral:
             location = torch.cat([location, self.net.holds.places(numbers, number, known.coordinates[rows])], dim=1)
             scale = torch.cat([scale, torch.ones_like(held)], dim=1)
         return (everything / self.temperature).log_softmax(dim=1, dtype=torch.float32), (location, scale)
+
+    def _log_rest(
+        self, number: int, size: int, known: Known, rows: Tensor, may: Tensor, log_share: Tensor,
+        place: tuple[Tensor, Tensor],
+    ) -> Tensor:  # fmt: skip
+        """See `Holds.log_rest`, (n,)."""
+        holds, numbers = self.net.holds, self.net.numbers
+        assert holds is not None
+        told = holds.told(holds.values_of(numbers, number, known.coordinates[rows]))
+        spans = holds.spans_of(numbers, number, told, may)
+        shares = (log_share - log_share[:, : size + COMPONENTS].logsumexp(dim=1, keepdim=True)).exp()
+        location, scale = (part[:, :REFERENCES] for part in place)
+        parts = (shares[:, size : size + REFERENCES], location, scale)
+        return holds.log_rest(numbers, spans, shares.gather(1, spans[0].long()), parts, number)
+
+    def _states(self, j: int, known: Known) -> Tensor | None:
+        """Of which kind the numbers of a column that stands are, (n,), see `Holds`; None where they never are."""
+        number, holds = self.net.numbers.place.get(j), self.net.holds
+        if number is None or holds is None or not holds.has(number):
+            return None
+        may = holds.open_of(self.net.numbers, number, known.coordinates, known.there) & known.there[:, number, None]
+        return holds.states_of(self.net.numbers, number, known.coordinates, may)
 
     def _may_hold(self, number: int, known: Known, rows: Tensor) -> Tensor:
         assert self.net.holds is not None
@@ -407,6 +483,7 @@ class Ancestral:
             may = self._may_hold(number, known, told.rows)
             states = self.net.holds.states_of(self.net.numbers, number, coordinates[told.rows], may)
             states = states.masked_fill(~self.net.valued[cells + self.net.codes.first[j]], NONE)
+            found = found - self._log_rest(number, size, known, told.rows, may, log_share, (location, scale))
             held = log_share[:, size + COMPONENTS :].gather(1, states.clamp(min=0)[:, None])[:, 0]
             found = torch.where(states >= 0, held, found)
         return found.clamp(min=math.log(TINY))

@@ -12,7 +12,7 @@ from torch.nn import functional
 from datakiln.nets import lifts
 from datakiln.nets.codes import Codes
 from datakiln.nets.dropout import Dropout
-from datakiln.nets.holds import Holds
+from datakiln.nets.holds import KINDS, Holds
 from datakiln.nets.linear import Linear, linear
 from datakiln.nets.numbers import CLOSED, Numbers
 
@@ -155,13 +155,66 @@ class Network(nn.Module):
         told = torch.einsum("bnf,nfh->bnh", features, self.numbers.features)
         return embedded.index_add(1, self.numbers.numbers, told.to(embedded.dtype))
 
+    def described(self, codes: Tensor, coordinates: Tensor, weights: Tensor) -> Tensor:
+        """Features of numbers times the weights (B, C) of their cells, nothing of the missing ones, (B, N, F)."""
+        numbers = self.numbers
+        return numbers.describe(coordinates) * (self.has_value(codes) * weights[:, numbers.numbers])[..., None]
+
+    def summed(self, codes: Tensor, described: Tensor, weights: Tensor, first: int) -> Tensor:
+        """What the cells of all columns from the first on add to a context together, times their weights, (B, H).
+
+        Arguments:
+            codes: Of all columns, numbered through, (B, C).
+            described: See there.
+            weights: Of all cells, (B, C).
+            first: See above.
+        """
+        table = self.vectors()
+        told = functional.embedding_bag(
+            codes[:, first:].contiguous(), table, mode="sum", per_sample_weights=weights[:, first:].to(table.dtype)
+        )
+        at = sum(j < first for j in self.numbers.columns)
+        if at == len(self.numbers):
+            return told
+        return told + linear(described[:, at:].flatten(1), self.numbers.features[at:].flatten(0, 1).T)
+
+    def each(
+        self, codes: Tensor, described: Tensor, weights: Tensor, order: Tensor, states: Tensor | None = None
+    ) -> Tensor:
+        """What the cells of the first columns add to a context, times their weights, (columns, B, H).
+
+        Arguments:
+            codes: Of all columns, numbered through, (B, C).
+            described: See there.
+            weights: Of all cells, (B, C).
+            order: The columns, as they are to come.
+            states: Whether their numbers are as the steps before say, (B, n), see `Holds`; None where they never are.
+        """
+        found = functional.embedding(codes[:, order].T, self.vectors())
+        if not bool((weights[:, order] == 1).all()):
+            found = found * weights[:, order].T[..., None].to(found.dtype)
+        n = sum(j < len(order) for j in self.numbers.columns)
+        if not n:
+            return found
+        features, inputs = self.numbers.features[:n], described[:, :n]
+        if states is not None and self.holds is not None:
+            kinds = functional.one_hot(states + 1, KINDS + 1)[..., 1:] * weights[:, self.numbers.numbers[:n], None]
+            inputs = torch.cat([inputs, kinds.to(inputs.dtype)], dim=2)
+            features = torch.cat([features, self.holds.marks[0]], dim=1)
+        told = torch.bmm(inputs.transpose(0, 1), features)
+        place = order.argsort()[self.numbers.numbers[:n]]
+        return found.index_add(0, place, told.to(found.dtype))
+
     def has_value(self, codes: Tensor) -> Tensor:
         """Which numbers are not missing, (B, C) to (B, N)."""
         return self.valued[codes[:, self.numbers.numbers]]
 
     def features(self, context: Tensor, column: int | slice) -> Tensor:
         """What the summed embeddings (..., H) say about a column, or (B, C, H) about all of them; same shape."""
-        h = context + self.target[column]
+        return self.through(context + self.target[column])
+
+    def through(self, h: Tensor) -> Tensor:
+        """Contexts of which it is said whom they are for to features; of the same shape."""
         for block in self.blocks:
             h = block(h)
         return functional.silu(self.norm(h))
@@ -200,7 +253,14 @@ class Network(nn.Module):
     def scores(
         self, features: Tensor, cells: Tensor, lifted: Tensor, sees: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Logits of the cells (B, C), counted from the first of their column, and of all codes together, (B, C) each.
+        """See `scores_of`; of one cell of each column, (B, C)."""
+        picked, totals = self.scores_of(features, cells[..., None], lifted, sees)
+        return picked[..., 0], totals
+
+    def scores_of(
+        self, features: Tensor, cells: Tensor, lifted: Tensor, sees: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Logits of the cells (B, C, K), counted from the first of their column, and of all codes together, (B, C).
 
         Columns of equally many codes are worked out in one product.
 
@@ -231,9 +291,9 @@ class Network(nn.Module):
                 if lift is not None:
                     logits = logits + torch.stack([lift[j][lifted[:, j]] for j in columns])
             if sees is not None:
-                logits = self._told_by_later(logits, columns, cells, sees) if lift is not None else logits
+                logits = self._told_by_later(logits, columns, cells[..., 0], sees) if lift is not None else logits
                 logits = self._open(logits, columns, sees)
-            found = logits.gather(2, cells[:, columns].T[:, :, None])[:, :, 0]
+            found = logits.gather(2, cells[:, columns].transpose(0, 1))
             for j, cell, total in zip(columns, found.unbind(), logits.logsumexp(dim=2).unbind(), strict=True):
                 picked[j], totals[j] = cell, total
         return torch.stack(picked, dim=1), torch.stack(totals, dim=1)

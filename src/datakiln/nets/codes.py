@@ -43,6 +43,7 @@ class Codes(nn.Module):
 
     Attributes:
         knots: Of each column that has a place, as a tensor; None for the others. See `Block`.
+        pieces: Of each column, as a tensor (K, 4) with K = 0 where there are none. See there.
         equal_to: What a column equals in its last codes, for each column.
         sizes: Codes of each column.
         ordered: How many of them, from the first, are in an order, for each column.
@@ -61,6 +62,7 @@ class Codes(nn.Module):
         super().__init__()
         everything, blocks = blocks, [block for block in blocks if block.kind == "code"]
         self.knots = [torch.tensor(b.knots, dtype=torch.float64) if b.knots else None for b in blocks]
+        self.pieces = [torch.tensor(b.pieces, dtype=torch.float64).reshape(-1, 4) for b in blocks]
         self.equal_to = [[Terms.of(terms, names) for terms in block.equal_to] for block in blocks]
         self.width = len(everything)
         places = [block.start for block in everything if block.kind == "place"]

@@ -297,6 +297,10 @@ class Numbers(nn.Module):
         """Standardised values (N, M) to coordinates, also between the codes and beyond the ends."""
         return _interpolate(values, self.rising, self.at)
 
+    def locate_of(self, values: Tensor, at: slice) -> Tensor:
+        """The same of some numbers, (n, M)."""
+        return _interpolate(values, self.rising[at], self.at[at])
+
     def expected(
         self,
         coordinates: Tensor,
@@ -444,6 +448,31 @@ class Numbers(nn.Module):
         inside = torch.where(self.lumped[node][..., None], mass, inside)
         # far beyond the ends next to nothing of a logistic is left: what is cut off must still sum to one
         return (inside - log_mass((first - location) / scale, (last - location) / scale)).clamp(min=CLOSED)
+
+    def log_masses(self, low: Tensor, high: Tensor, location: Tensor, scale: Tensor, at: slice | int) -> Tensor:
+        """Log of what references (..., R) have between two coordinates (B, N) or (B,) of one code each, (..., R).
+
+        All of a code of a single value, where the two are its ends.
+        """
+        node, share, code = self.nodes(low, at)
+        steps = self.steps[at]
+        within = (high - code).clamp(0.0, 1.0) * steps
+        step = torch.minimum(within.floor().long(), steps - 1)
+        last = self.first[at] + code * (steps + 1) + step
+        values = (
+            torch.lerp(self.knots[node], self.knots[node + 1], share),
+            torch.lerp(self.knots[last], self.knots[last + 1], within - step),
+        )
+        is_single, straight = self.lumped[node], self.straight[at]
+        sides = [
+            torch.where(straight, torch.where(is_single, edge[node], value)[..., None], coordinate[..., None])
+            for edge, value, coordinate in zip(self._sides, values, (low, high), strict=True)
+        ]
+        top = self.last[at].to(location.dtype)
+        first = torch.where(straight, self.ends[at, :1], 0.0)
+        end = torch.where(straight, self.ends[at, 1:], top[..., None] if top.ndim else top)
+        whole = log_mass((first - location) / scale, (end - location) / scale)
+        return (log_mass((sides[0] - location) / scale, (sides[1] - location) / scale) - whole).clamp(max=0.0)
 
     @property
     def _sides(self) -> tuple[Tensor, Tensor]:

@@ -191,7 +191,12 @@ class SeriesCodec(ColumnsCodec):
             self.static = self._table().fit(first, Schema(tuple(modelled), label), relations=relations.static)
         rows = self.step_frame(frame, group)
         rows = rows if self.medium == "rows" else every_code(rows, COLUMN[self.medium])
-        self.steps = self._table().fit(rows, self._step_schema(), relations=relations.steps)
+        table = self._table()
+        table.tells_pieces = True
+        if not self._step_schema().fields:
+            told = f"no column is left that changes from step to step ({', '.join(schema.names)})"
+            raise UserError(f"{told}; a series needs one, or model the static columns as a table, without data.time")
+        self.steps = table.fit(rows, self._step_schema(), relations=relations.steps)
         self.calendar = Plan(relations.calendar, schema)
         self._lay_out(length, ends, size, len(frame))
         return self

@@ -146,6 +146,20 @@ class NumberColumn(ColumnCodec):
         return values if self.limits is None else np.clip(values, *self.limits)
 
     @property
+    def pieces(self) -> tuple[tuple[float, float, float, float], ...]:
+        """Where values are shared among the coordinates, codes of single ones among them; see `Block`."""
+        if self.atoms is None or not isinstance(self.encoder, Bins):
+            return ()
+        single = np.flatnonzero(self.encoder.is_single)
+        value = self.encoder.knots[single, 0]
+        own = (single, single + 1, value, value)
+        parts = (self.atoms.start, self.atoms.stop, self.atoms.low, self.atoms.high)
+        pairs = zip(parts, own, strict=True)
+        start, stop, low, high = (np.concatenate([part, more]).astype(np.float64) for part, more in pairs)
+        order = np.argsort(start, kind="stable")
+        return tuple(zip(*(part[order].tolist() for part in (start, stop, low, high)), strict=True))
+
+    @property
     def size(self) -> int | None:
         """Codes of the encoder, and one for missing."""
         return None if self.encoder.size is None else self.encoder.size + self.missing

@@ -48,6 +48,7 @@ class TableCodec(ColumnsCodec):
 
     kind = "table"
     adds_up = True  # whether sums of two columns are looked for
+    tells_pieces = False  # whether models are told at which coordinates values are shared, as those of series are
     schema: Schema
     columns: list[ColumnCodec]
     inner: list[ColumnCodec]
@@ -248,6 +249,7 @@ class TableCodec(ColumnsCodec):
             ordered=column.ordered,
             knots=knots,
             equal_to=tuple(equal_to),
+            pieces=column.pieces if self.tells_pieces else (),
         )
         return (code, Block(start + 1, start + 2, "place"))
 
@@ -474,6 +476,7 @@ class TableCodec(ColumnsCodec):
             "compact": self.compact,
             "places": self.places,
             "equal_to": self.equal_to,
+            "tells_pieces": self.tells_pieces,
             "unique": {name: list(step) for name, step in self.unique.items()},
             "companions": [companion.state() for companion in self.companions],
             "size": self.spec.size,
@@ -492,6 +495,7 @@ class TableCodec(ColumnsCodec):
         """Inverse of `state`; the result decodes and encodes, it is not meant to be fitted again."""
         codec = cls(compact=state.get("compact", False), places=state.get("places", False))
         codec.equal_to = {name: sums_of(found) for name, found in state.get("equal_to", {}).items()}
+        codec.tells_pieces = state.get("tells_pieces", False) is True
         codec.companions = [Companion.from_state(companion) for companion in state.get("companions", [])]
         codec.schema = Schema.from_state(state["schema"])
         codec.columns = [

@@ -14,6 +14,7 @@ from torch import Tensor
 from datakiln.models.autoregressive.tabar import LEVEL_ROWS, LEVELS, PSEUDO, levels
 from datakiln.nets.anyorder import Network
 from datakiln.nets.codes import Codes
+from datakiln.nets.holds import NONE
 from datakiln.nets.numbers import CLOSED, LEAST_OF_CODES
 from datakiln.nets.references import closest_first, find, keep
 from datakiln.spec import Block
@@ -77,9 +78,8 @@ def set_up(
         free = there  # of what is exactly as the steps before say there is no density to be fitted
         if net.holds is not None:
             net.holds.fit(net.numbers, coordinates, there)
-            is_open = net.holds.are_open(net.numbers, coordinates, there)
             free = there.clone()
-            free[:, : net.holds.own] &= net.holds.states(net.numbers, coordinates, there, is_open) < 0
+            free[:, : net.holds.own] &= net.holds.states(net.numbers, coordinates, there).states < 0
         place = net.numbers.place
         lags = [i for j, i in place.items() if j >= own]
         mixed = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)).to(rows.device)
@@ -134,14 +134,16 @@ def _ordered(wanted: Sequence[int], codes: Codes, ends: bool) -> list[int]:
 def with_components(
     net: Network, columns: Tensor, own: slice, features: Tensor, picked: Tensor, totals: Tensor, codes: Tensor,
     coordinates: Tensor, there: Tensor,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor]]:  # fmt: skip
     """Adds what the components of numbers say to the logits of cells and to their sums, (B, C) each.
+
+    Also gives the logits, locations and scales of the references, (B, n, R) each.
 
     Arguments:
         net: The network.
         columns: Of the numbers that are predicted, (n,).
         own: Which numbers they are.
-        features: Of all columns that are predicted, (B, C, H).
+        features: Of those numbers, (B, n, H).
         picked: Logits of the cells.
         totals: Logits of all codes together.
         codes: Of all columns, numbered through, (B, C).
@@ -154,7 +156,7 @@ def with_components(
     seen = there.gather(2, flat.expand(len(there), -1, -1)).unflatten(2, reference.shape[1:])
     open_ = (seen | (reference < 0)).all(dim=-1) & (reference[..., 0] >= 0)
     open_ = torch.cat([open_, torch.zeros_like(open_[..., :1])], dim=-1)  # no plane over all columns before
-    weight, shift, scale = numbers.components(features[:, columns], own)
+    weight, shift, scale = numbers.components(features, own)
     weight = weight.masked_fill(~open_, CLOSED)
     location = numbers.expected(coordinates, codes, net.has_value(codes), own) + shift
     dense = numbers.log_densities(coordinates[:, own], location, scale, own)
@@ -162,7 +164,14 @@ def with_components(
     inside = torch.cat([picked[:, columns, None], weight + dense], dim=2).logsumexp(dim=2)
     is_inside = codes[:, columns] - net.codes.first[columns] < numbers.last[own]
     inside = torch.where(is_inside, inside, picked[:, columns])
-    return picked.index_copy(1, columns, inside), totals.index_copy(1, columns, total)
+    parts = (weight[..., :-1], location[..., :-1], scale[..., :-1])
+    return picked.index_copy(1, columns, inside), totals.index_copy(1, columns, total), parts
+
+
+def shifted(states: Tensor, steps: int) -> Tensor:
+    """Those of the step before, see `Holds`, of sequences of so many steps one behind the other, (B * T, n)."""
+    whole = states.unflatten(0, (-1, steps))
+    return torch.cat([torch.full_like(whole[:, :1], NONE), whole[:, :-1]], dim=1).flatten(0, 1)
 
 
 def plain_log_probs(net: Network, x: Tensor, rank: Tensor, training: bool) -> Tensor:
@@ -184,5 +193,8 @@ def plain_log_probs(net: Network, x: Tensor, rank: Tensor, training: bool) -> Te
     if net.numbers.has_components:
         columns = net.numbers.numbers
         there = sees[:, columns][:, :, columns] & net.has_value(codes)[:, None, :]
-        picked, totals = with_components(net, columns, slice(None), features, picked, totals, codes, coordinates, there)
+        of_numbers = features[:, columns]
+        picked, totals, _ = with_components(
+            net, columns, slice(None), of_numbers, picked, totals, codes, coordinates, there
+        )
     return ((picked - totals) * known).sum(dim=1)

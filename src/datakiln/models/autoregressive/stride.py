@@ -17,12 +17,15 @@ import torch
 from torch import Tensor
 
 from datakiln.models.autoregressive.steps import LAGS
+from datakiln.nets.ancestral import AGAIN
+from datakiln.nets.holds import NONE, SAME
 from datakiln.nets.numbers import BELOW, CLOSED, COMPONENTS, FAR, FEATURES, WAVES
 
 if TYPE_CHECKING:
     from datakiln.models.autoregressive.walk import Walk
 
 Array = np.ndarray
+
 EDGE = np.float32(1.0 - 2.0**-12)  # a place inside a code stays below it
 TINY, BELOW_TOP = np.float32(1e-7), np.float32(BELOW)
 NOTHING, HALF, ONE, TWO, THREE = (np.float32(x) for x in (0.0, 0.5, 1.0, 2.0, 3.0))
@@ -69,6 +72,14 @@ class _Number:
         self.bent = np.flatnonzero(~self.straight)
         holds = walk.model.net.holds  # kinds in which it is as the steps before say
         self.held = [] if holds is None or not holds.has(number) else holds.can[number].nonzero()[:, 0].tolist()
+        self.piece_at: Array | None = None  # of the pieces that steps share values in, with their sizes and values
+        if holds is not None and self.held:
+            marks = _centred(_array(holds.marks[0, number]))
+            self.marks = np.concatenate([marks, np.zeros_like(marks[:1])])  # nothing of `NONE`
+            if bool(holds.has_pieces[number]):
+                top = int((holds.begin[number] < math.inf).sum())
+                pieces = (holds.begin, holds.size, holds.low, holds.high)
+                self.piece_at, self.piece, self.from_value, self.to_value = (_array(p[number, :top]) for p in pieces)
         self.lowest = np.where(self.straight, self.ends[0], NOTHING)  # of the components
         self.highest = np.where(self.straight, self.ends[1], self.top)
         self.start = _array(numbers.start[number])[self.parts]
@@ -108,6 +119,26 @@ class _Number:
             location[:, self.bent] = self.place_of(location[:, self.bent])
         width = np.maximum(np.exp(self.start + np.minimum(np.maximum(raw[:, r:], -6.0), 6.0)), self.least)
         return location + raw[:, :r] * self.unit, width
+
+    def exact(self, values: Array, coordinates: Array) -> Array:
+        """See `Holds.values`: what coordinates (n,) of such values (n,) come back as."""
+        if self.piece_at is None:
+            return values
+        at = np.maximum(self.piece_at.searchsorted(coordinates, side="right") - 1, 0)
+        share = np.minimum(np.maximum((coordinates - self.piece_at[at]) / self.piece[at], NOTHING), ONE)
+        found: Array = self.from_value[at] + share * (self.to_value[at] - self.from_value[at])
+        return found
+
+    def exact_place(self, values: Array) -> Array:
+        """See `Holds.place_of`."""
+        if self.piece_at is None:
+            return self.place_of(values)
+        at = np.maximum(self.from_value.searchsorted(values + np.float32(SAME), side="right") - 1, 0)
+        width = self.to_value[at] - self.from_value[at]
+        inside = (values - self.from_value[at]) / np.maximum(width, np.float32(1e-12))
+        share = np.where(width > 0, np.minimum(np.maximum(inside, NOTHING), ONE), HALF)
+        found: Array = self.piece_at[at] + self.piece[at] * share
+        return found
 
     def settled(self, coordinates: Array) -> tuple[Array, Array]:
         """Codes of coordinates (n,), and the coordinates with those in a code of a single value in its middle."""
@@ -190,8 +221,10 @@ class Stride:
         n, numbers = len(self.static), len(net.numbers)
         lagged = self.lagged
         self.codes = np.zeros((n, LAGS, lagged), np.int64)  # of the steps before, the last one first
-        self.coordinates, self.values = (np.zeros((n, numbers), np.float32) for _ in range(2))
+        self.coordinates, self.values, self.exact = (np.zeros((n, numbers), np.float32) for _ in range(3))
+        self.states = np.full((n, self.n_numbers), NONE)  # of the step before, see `Holds`
         self.there = np.ones((n, numbers), bool)
+        self.lag_marks: Array | None = None
         self._take_steps()
 
     def _take_layers(self) -> None:
@@ -236,7 +269,7 @@ class Stride:
     def _take_steps(self) -> None:
         """The last steps of the walk."""
         model = self.walk.model
-        rows = model._wide(self.walk.before[:, -1:], self.walk.before)  # the step to come counts as nothing
+        rows = model._wide(self.walk.before[:, -1:], self.walk.told)  # the step to come counts as nothing
         codes, coordinates, known = model._read(rows)
         if not bool(known[:, model.n_own :].all()):
             raise ValueError("a stride goes on from steps that are known")
@@ -245,6 +278,13 @@ class Stride:
         self.coordinates[:] = _array(coordinates)
         self.values[:] = _array(model.net.numbers.values(coordinates)) if self.n_numbers else 0.0
         self.there[:] = _array(model.net.has_value(codes)) if self.n_numbers else True
+        self.exact[:] = self.values
+        holds = model.net.holds
+        if holds is not None and holds.has_any:
+            self.exact[:] = _array(holds.values(model.net.numbers, coordinates).flatten(1))
+            self.states[:] = _array(self.walk.states())
+            marks = _array(holds.marks[1])
+            self.lag_marks = np.concatenate([marks, np.zeros_like(marks[:, :1])], axis=1)
 
     def steps(self, count: int) -> Tensor:
         """So many more steps, (n, count, D)."""
@@ -276,7 +316,7 @@ class Stride:
             context += added
         self.codes[:, 1:] = self.codes[:, :-1]
         self.codes[:, 0] = own
-        for part in (self.values, self.coordinates, self.there):
+        for part in (self.values, self.coordinates, self.there, self.exact):
             for lag in range(LAGS, 0, -1):
                 part[:, lag * n : (lag + 1) * n] = part[:, (lag - 1) * n : lag * n]
 
@@ -294,19 +334,33 @@ class Stride:
             self.there[:, i] = is_there
         self.x[:, column.place_at] = self.coordinates[:, i] = coordinate
         self.values[:, i] = value
+        self.exact[:, i] = number.exact(value, coordinate)
+        if number.held:
+            self.states[:, i] = self._state(number)
         if is_last:
             return own, 0.0
         rank = column.below[inside] + column.share[inside] * place
         described = self._described(rank[:, None], value[:, None])[:, 0]
         if is_there is not None:
             described *= is_there[:, None]
-        return own, described @ column.features
+        told = described @ column.features
+        return own, told + number.marks[self.states[:, i]] if number.held else told
+
+    def _state(self, number: _Number) -> Array:
+        """See `Holds.states_of`, (n,)."""
+        i = number.number
+        said = np.stack([self.exact[:, self.n_numbers + i], self._on_line(i)], axis=1)[:, number.held]
+        same = (np.abs(self.exact[:, i, None] - said) <= np.float32(SAME)) & self._may_hold(number)
+        same &= self.there[:, i, None]
+        return np.where(same.any(axis=1), np.array(number.held)[same.argmax(axis=1)], NONE)
 
     def _told(self) -> Array:
         """What the steps before add to a context, (n, H), as `Network.added` has it."""
         told = self.whole[self.codes + self.lag_first].sum(axis=(1, 2))
         if not self.n_numbers:
             return told
+        if self.lag_marks is not None:
+            told = told + self.lag_marks[np.arange(self.n_numbers), self.states].sum(axis=1)
         n = self.n_numbers
         codes = self.codes[:, :, self.number_columns].reshape(len(told), -1)
         at = codes + self.lag_first[:, self.number_columns].reshape(-1)
@@ -385,10 +439,12 @@ class Stride:
         one, two = self.there[:, n + i], self.there[:, 2 * n + i]
         line = self._on_line(i)
         inside = (line >= number.ends[0]) & (line <= number.ends[1])
+        if 0 in number.held:
+            inside &= np.abs(line - self.exact[:, n + i]) > np.float32(SAME)
         return np.stack([one, one & two & inside], axis=1)[:, number.held]
 
     def _on_line(self, i: int) -> Array:
-        return TWO * self.values[:, self.n_numbers + i] - self.values[:, 2 * self.n_numbers + i]
+        return TWO * self.exact[:, self.n_numbers + i] - self.exact[:, 2 * self.n_numbers + i]
 
     def _drawn(self, column: _Column, raw: Array, uniforms: Array) -> tuple[Array, Array]:
         """Codes (n,) and, of a number, coordinates (n,) by two uniform numbers each, (2, n)."""
@@ -397,7 +453,12 @@ class Stride:
         cells = np.minimum((sums <= uniforms[0][:, None] * sums[:, -1:]).sum(axis=1), sums.shape[1] - 1)
         if column.number is None:
             return cells, uniforms[1]
-        return self._placed(column, cells, location, width, uniforms[1])
+        code, coordinate = self._placed(column, cells, location, width, uniforms[1])
+        if column.number.held:
+            code = code.copy()
+            is_free = cells < column.size + len(column.number.parts)
+            self._set_free(column, is_free, code, coordinate, shares, location, width)
+        return code, coordinate
 
     def _placed(
         self, column: _Column, cells: Array, location: Array, width: Array, uniforms: Array
@@ -426,10 +487,43 @@ class Stride:
                 coordinate[rows] = _array(self.walk.model.net.numbers.equal(number.number, terms, told))
         return code, coordinate
 
+    def _set_free(
+        self, column: _Column, is_free: Array, code: Array, coordinate: Array, shares: Array, location: Array,
+        width: Array,
+    ) -> None:  # fmt: skip
+        """See `Ancestral._set_free`; codes and coordinates (n,) are replaced in place where a density drew them."""
+        number = column.number
+        assert number is not None
+        left, size, r = is_free.nonzero()[0], column.size, len(number.parts)
+        told = np.stack([self.exact[:, self.n_numbers + number.number], self._on_line(number.number)], axis=1)
+        told, may = told[:, number.held], self._may_hold(number)
+        for _ in range(AGAIN):
+            inside, at = number.settled(coordinate[left])
+            place = np.minimum(at - inside.astype(np.float32), ONE)
+            value = number.exact(number.value(inside, place), at)
+            is_held = ((np.abs(value[:, None] - told[left]) <= np.float32(SAME)) & may[left]).any(axis=1)
+            if self.has_missing:
+                is_held &= column.valued[code[left]]
+            left = left[is_held]
+            if not len(left):
+                return
+            uniforms = torch.rand(2, len(left)).numpy()
+            sums = shares[left, : size + r].cumsum(axis=1)
+            cells = np.minimum((sums <= uniforms[0][:, None] * sums[:, -1:]).sum(axis=1), size + r - 1)
+            drawn = np.minimum(cells, number.last - 1).astype(np.float32) + np.minimum(uniforms[1], EDGE)
+            parts = (cells >= size).nonzero()[0]
+            if len(parts):
+                rows, which = left[parts], cells[parts] - size
+                drawn[parts] = self._of_components(
+                    number, which, location[rows, which], width[rows, which], uniforms[1][parts]
+                )
+            code[left] = np.where(cells >= size, np.minimum(drawn.astype(np.int64), number.last - 1), cells)
+            coordinate[left] = drawn
+
     def _held(self, number: _Number, rows: Array, kinds: Array) -> Array:
         """See `Holds.places`, of some rows, the kind of each."""
         line = np.minimum(
-            np.maximum(number.place_of(self._on_line(number.number)[rows]), NOTHING), number.top - BELOW_TOP
+            np.maximum(number.exact_place(self._on_line(number.number)[rows]), NOTHING), number.top - BELOW_TOP
         )
         return np.where(kinds == 0, self.coordinates[rows, self.n_numbers + number.number], number.settled(line)[1])
 

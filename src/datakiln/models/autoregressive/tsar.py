@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from datakiln import processes
 from datakiln.errors import UserError
 from datakiln.models.autoregressive.ends import alive, ending, odds_of_ending
-from datakiln.models.autoregressive.steps import LAGS, plain_log_probs, set_up, with_components, with_lags
+from datakiln.models.autoregressive.steps import LAGS, plain_log_probs, set_up, shifted, with_components, with_lags
 from datakiln.models.autoregressive.stride import Stride
 from datakiln.models.autoregressive.tabar import (
     DROPOUTS,
@@ -36,7 +36,7 @@ from datakiln.models.base import LikelihoodModel, OptimizerFactory
 from datakiln.nets.ancestral import Ancestral
 from datakiln.nets.anyorder import Network
 from datakiln.nets.codes import Codes
-from datakiln.nets.holds import Holds
+from datakiln.nets.holds import KINDS, Held, Holds
 from datakiln.nets.linear import half_precision
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
@@ -80,7 +80,6 @@ class TSAR(LikelihoodModel):
     rank: Tensor
     static_rank: Tensor
     counted: Tensor
-    is_lag: Tensor
     pace: Tensor | None
 
     def __init__(
@@ -116,7 +115,7 @@ class TSAR(LikelihoodModel):
         self.net = Network(self.codes, width, blocks, hidden, dropout)
         self.n_numbers = sum(j < self.n_own for j in self.net.numbers.columns)
         if holding and self.n_numbers:
-            self.net.holds = Holds(self.n_numbers, width)
+            self.net.holds = Holds(self.net.numbers, self.n_numbers, width)
         lagged = self.n_own - int(spec.ends)
         self.left_out = 0.0 if told is None else max(1.0 - told / lagged, 0.0)
         size = state or width
@@ -138,8 +137,6 @@ class TSAR(LikelihoodModel):
         # log-odds of the end at each step beyond those at any, (T + 1,)
         self.register_buffer("pace", torch.zeros(spec.shape[0] + 1) if paced and spec.ends else None)
         self.register_load_state_dict_pre_hook(_paced_before)
-        before = torch.arange(len(self.codes))[None, :] >= self.n_own
-        self.register_buffer("is_lag", before, persistent=False)
 
     @property
     def activations(self) -> int:
@@ -265,27 +262,50 @@ class TSAR(LikelihoodModel):
             context, state = self._told_static(x[:, 0, : self.offset])
             codes, coordinates, known = self._read(rows)
             codes = self._settled(codes, coordinates, known)
-            added = self._some(self.net.added(codes, coordinates) * known[..., None], len(x))
-            told = (added * self.is_lag[..., None]).sum(dim=1)
-            told = self._heard(told, coordinates, known).view(*x.shape[:2], -1)
-            hidden, _ = self.gru(told, state[None])
-            base = self.outputs(self.dropout(hidden)) + context[:, None]
+            held = self._held(codes, coordinates, known)
+            weights = self._some(known.to(self.net.bias.dtype), len(x))
+            before = None if held is None else shifted(held.states, x.shape[1])
+            told = self._of_before(codes, coordinates, weights, before)
+            heard = self._heard(told, coordinates, known).view(*x.shape[:2], -1)
+            hidden, _ = self.gru(heard, state[None])
+            base = (self.outputs(self.dropout(hidden)) + context[:, None]).flatten(0, 1) + told
             at = torch.arange(x.shape[1], device=x.device).repeat(len(x))
-            steps = self._of_steps(base.flatten(0, 1), added, codes, coordinates, known, at)
+            steps = self._of_steps(base, weights, codes, coordinates, known, held, at)
             static = x.new_zeros(len(x))
             if self.static_net is not None:
                 static = plain_log_probs(self.static_net, x[:, 0, : self.offset], self.static_rank, self.training)
         return steps.view(x.shape[:2]) * counts, static
 
-    def _some(self, added: Tensor, n: int) -> Tensor:
-        """What cells add to contexts, (n * T, C, H), while training without some of the columns of each sequence."""
+    def _held(self, codes: Tensor, coordinates: Tensor, known: Tensor) -> Held | None:
+        """Which numbers of rows beside their steps before are as those say, and may be; see `Holds.states`."""
+        holds, numbers = self.net.holds, self.net.numbers
+        if holds is None or not holds.has_any:
+            return None
+        return holds.states(numbers, coordinates, known[:, numbers.numbers] & self.net.has_value(codes))
+
+    def _of_before(self, codes: Tensor, coordinates: Tensor, weights: Tensor, states: Tensor | None) -> Tensor:
+        """What the steps before add to every context, (R, H).
+
+        Arguments:
+            codes: Of rows beside their steps before, numbered through, (R, C).
+            coordinates: Of all numbers, (R, N).
+            weights: Of all cells, (R, C).
+            states: Which numbers of the step before were as those before it say, (R, n), see `Holds`; None for no such.
+        """
+        told = self.net.summed(codes, self.net.described(codes, coordinates, weights), weights, self.n_own)
+        if states is None or self.net.holds is None:
+            return told
+        return told + self.net.holds.summed(states, weights[:, self.net.numbers.numbers[self.n_numbers :]])
+
+    def _some(self, weights: Tensor, n: int) -> Tensor:
+        """Weights of cells, (n * T, C), while training without some of the columns of each sequence."""
         if not self.training or not self.left_out:
-            return added
+            return weights
         own = self.n_own - int(self.spec.ends)
-        kept = (torch.rand(n, own, device=added.device) >= self.left_out).to(added.dtype) / (1.0 - self.left_out)
+        kept = (torch.rand(n, own, device=weights.device) >= self.left_out).to(weights.dtype) / (1.0 - self.left_out)
         ends = [torch.ones_like(kept[:, :1])] if self.spec.ends else []
         kept = torch.cat([kept, *ends, *[kept] * LAGS], dim=1)
-        return (added.unflatten(0, (n, -1)) * kept[:, None, :, None]).flatten(0, 1)
+        return (weights.unflatten(0, (n, -1)) * kept[:, None]).flatten(0, 1)
 
     def _heard(self, told: Tensor, coordinates: Tensor, known: Tensor) -> Tensor:
         """What the recurrent net is told of rows beside their steps before, (R, G): what they were, and how they moved.
@@ -319,38 +339,64 @@ class TSAR(LikelihoodModel):
         return codes
 
     def _of_steps(
-        self, base: Tensor, added: Tensor, codes: Tensor, coordinates: Tensor, known: Tensor, at: Tensor
-    ) -> Tensor:
-        """Log-probability of the known cells of each step, (R,), which is the one at that place, from 0, (R,)."""
-        n = self.n_own
-        order = torch.cat([self.rank, self.rank.new_full((len(self.codes) - n,), -1)])
-        sees = order[None, :] < self.rank[:, None]  # (own, C)
-        context = torch.einsum("jk,rkh->rjh", sees.to(added.dtype), added) + base[:, None]
-        features = self.net.features(context, slice(0, n))
+        self, base: Tensor, weights: Tensor, codes: Tensor, coordinates: Tensor, known: Tensor,
+        held: Held | None, at: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """Log-probability of the known cells of each step, (R,).
+
+        Arguments:
+            base: What each context begins with, that of the steps before among it, (R, H).
+            weights: Of all cells in the contexts of later ones, (R, C).
+            codes: Of rows beside their steps before, numbered through, (R, C).
+            coordinates: Of all numbers, (R, N).
+            known: Which columns are known, (R, C).
+            held: See `_held`.
+            at: Which step of its sequence each is, from 0, (R,).
+        """
+        n, order = self.n_own, self.rank.argsort()
+        described = self.net.described(codes, coordinates, weights)
+        added = self.net.each(codes, described, weights, order, None if held is None else held.states)
+        so_far = torch.cat([torch.zeros_like(added[:1]), added[:-1].cumsum(dim=0)])[self.rank]  # (own, R, H)
+        # a column behind the other, rows together: most of the time is spent on moving these to and fro
+        features = self.net.through(so_far + base + self.net.target[:n, None]).transpose(0, 1)
+        seen = torch.cat([self.rank, self.rank.new_full((len(self.codes) - n,), -1)])
+        sees = seen[None, :] < self.rank[:, None]  # (own, C)
         cells = (codes - self.codes.first)[:, :n]
         with nullcontext() if self.training else torch.autocast(features.device.type, enabled=False):
-            picked, totals = self.net.scores(
-                features if self.training else features.float(), cells, torch.zeros_like(cells)
+            cells, spans = cells[..., None], None
+            if held is not None and self.net.holds is not None:
+                spans = self.net.holds.spans(self.net.numbers, held.told, held.is_open)
+                others = cells.new_zeros(*cells.shape[:2], KINDS)
+                others[:, self.net.numbers.numbers[: self.n_numbers]] = spans[0].long()
+                cells = torch.cat([cells, others], dim=2)
+            scores, totals = self.net.scores_of(
+                features if self.training else features.float(), cells, torch.zeros_like(cells[..., 0])
             )
+            picked, cells = scores[..., 0], cells[..., 0]
             if self.pace is not None:
                 end = self.net.logits(features[:, -1], n - 1, cells.new_zeros(len(cells))) + ending(self.pace, at)
                 last = cells.new_full((1,), n - 1)
                 picked = picked.index_copy(1, last, end.gather(1, cells[:, -1:]).to(picked.dtype))
                 totals = totals.index_copy(1, last, end.logsumexp(dim=1, keepdim=True).to(totals.dtype))
+        columns = self.net.numbers.numbers[: self.n_numbers]
+        of_numbers = features if self.n_numbers == n else features[:, columns]  # the copy of all would be a large one
+        parts = None
         if self.n_numbers and self.net.numbers.has_components:
             numbers, own = self.net.numbers, slice(0, self.n_numbers)
-            columns = numbers.numbers[own]
             there = sees[columns][:, numbers.numbers] & (known[:, numbers.numbers] & self.net.has_value(codes))[:, None]
-            picked, totals = with_components(
-                self.net, columns, own, features, picked, totals, codes, coordinates, there
+            picked, totals, parts = with_components(
+                self.net, columns, own, of_numbers, picked, totals, codes, coordinates, there
             )
-        if self.net.holds is not None and self.net.holds.has_any:
-            holds, numbers = self.net.holds, self.net.numbers
-            columns, there = numbers.numbers[: self.n_numbers], known[:, numbers.numbers] & self.net.has_value(codes)
-            is_open = holds.are_open(numbers, coordinates, there)
-            states, logits = holds.states(numbers, coordinates, there, is_open), holds.logits(features[:, columns])
-            held, every = holds.added(logits, is_open, states, picked[:, columns], totals[:, columns])
-            picked, totals = picked.index_copy(1, columns, held), totals.index_copy(1, columns, every)
+        if held is not None and self.net.holds is not None:
+            assert spans is not None
+            holds, total = self.net.holds, totals[:, columns, None]
+            if parts is not None:
+                parts = ((parts[0] - total).exp(), *parts[1:])
+            shares = (scores[:, columns, 1:] - total).exp()
+            rest = holds.log_rest(self.net.numbers, spans, shares, parts, slice(0, self.n_numbers))
+            free, logits = picked[:, columns] - rest, holds.logits(of_numbers)
+            cells, every = holds.added(logits, held.is_open, held.states, free, totals[:, columns])
+            picked, totals = picked.index_copy(1, columns, cells), totals.index_copy(1, columns, every)
         return ((picked - totals) * known[:, :n]).sum(dim=1)
 
     def _told_static(self, static: Tensor) -> tuple[Tensor, Tensor]:

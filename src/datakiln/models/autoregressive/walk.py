@@ -10,7 +10,7 @@ from torch import Tensor
 
 from datakiln.errors import UserError
 from datakiln.models.autoregressive.ends import ending
-from datakiln.models.autoregressive.steps import LAGS
+from datakiln.models.autoregressive.steps import LAGS, shifted
 from datakiln.nets.ancestral import Ancestral
 from datakiln.spec import Sampling
 
@@ -36,7 +36,8 @@ class Walk:
         self.ancestral = Ancestral(model.net, self.order, model._precision, options.temperature or 1.0)
         self.context, state = model._told_static(static)
         self.state = state[None]
-        self.before = torch.full((len(static), LAGS, model.spec.shape[1]), math.nan, device=static.device)
+        # those that are told, and one more: whether the last one held is seen beside the two before it
+        self.before = torch.full((len(static), LAGS + 1, model.spec.shape[1]), math.nan, device=static.device)
         self.weight = torch.zeros(len(static), device=static.device)  # log-odds of candidates
         self.at = 0  # the step to come
 
@@ -45,15 +46,28 @@ class Walk:
         """The step drawn last, (n, D)."""
         return self.before[:, -1]
 
+    @property
+    def told(self) -> Tensor:
+        """The steps that the one to come is told of, (n, LAGS, D)."""
+        return self.before[:, 1:]
+
+    def states(self) -> Tensor | None:
+        """Which numbers of the last step were as those before it said, (n, N); None where no number ever is."""
+        codes, coordinates, known = self.model._read(self.model._wide(self.before[:, -1:], self.before[:, :-1]))
+        held = self.model._held(codes, coordinates, known)
+        return None if held is None else held.states
+
     def follow(self, x: Tensor) -> None:
         """Takes the steps (n, t, D) as its own."""
         model, n = self.model, len(x)
         rows = model._wide(torch.cat([x, x[:, -1:]], dim=1))  # the last one stands for the step to come
         codes, coordinates, known = model._read(rows)
-        added = model.net.added(codes, coordinates) * (known & model.is_lag)[..., None]
-        told = model._heard(added.sum(dim=1), coordinates, known).view(n, x.shape[1] + 1, -1)
+        held = model._held(codes, coordinates, known)
+        before = None if held is None else shifted(held.states, x.shape[1] + 1)
+        added = model._of_before(codes, coordinates, known.float(), before)
+        told = model._heard(added, coordinates, known).view(n, x.shape[1] + 1, -1)
         _, self.state = model.gru(told[:, :-1], self.state)
-        self.before = torch.cat([self.before, x], dim=1)[:, -LAGS:]
+        self.before = torch.cat([self.before, x], dim=1)[:, -LAGS - 1 :]
         self.at += x.shape[1]
 
     def step(self, given: Tensor, ended: Tensor) -> Tensor | None:
@@ -63,13 +77,17 @@ class Walk:
             The candidates that were taken anew before it is kept, (n,), or None if none was.
         """
         model = self.model
-        rows = model._wide(given[:, None], self.before)
+        rows = model._wide(given[:, None], self.told)
         codes, coordinates, known = model._read(rows)
-        added = model.net.added(codes, coordinates) * (known & model.is_lag)[..., None]
-        told = model._heard(added.sum(dim=1), coordinates, known)[:, None]
+        weights = known.float()
+        states = self.states()
+        added = model._of_before(codes, coordinates, weights, states)
+        told = model._heard(added, coordinates, known)[:, None]
         with model._precision():
             hidden, self.state = model.gru(told, self.state)
             base = model.outputs(hidden[:, 0]) + self.context
+            if states is not None and model.net.holds is not None:  # what is drawn is told the rest by itself
+                base = base + model.net.holds.summed(states, weights[:, model.net.numbers.numbers[model.n_numbers :]])
         at = torch.full((len(given),), self.at, device=given.device)
         if model.pace is not None:
             self.ancestral.offsets = {model.n_own - 1: ending(model.pace, at[:1])[0]}
@@ -83,10 +101,11 @@ class Walk:
         if self.each == 1 or not bool(told_own.any()):
             self.before = torch.cat([self.before[:, 1:], drawn[:, None]], dim=1)
             return None
-        codes, coordinates, known = model._read(model._wide(drawn[:, None], self.before))
-        added = model.net.added(codes, coordinates) * known[..., None]
+        codes, coordinates, known = model._read(model._wide(drawn[:, None], self.told))
         codes = model._settled(codes, coordinates, known)
-        odds = model._of_steps(base, added, codes, coordinates, known, at) - log_q
+        held = model._held(codes, coordinates, known)
+        whole = model.outputs(hidden[:, 0]) + self.context + added
+        odds = model._of_steps(whole, known.float(), codes, coordinates, known, held, at) - log_q
         self.weight = self.weight + odds.masked_fill(ended, 0.0)
         self.before = torch.cat([self.before[:, 1:], drawn[:, None]], dim=1)
         return self._taken_anew()
