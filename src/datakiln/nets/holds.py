@@ -168,7 +168,7 @@ class Holds(nn.Module):
     def _spans(self, numbers: Numbers, told: Tensor, which: slice) -> tuple[Tensor, Tensor]:
         """Of standardised values (m, M) of those numbers."""
         told = told.contiguous()
-        place = numbers.locate_of(told, which)
+        place = numbers.locate(told, which)
         last, steps, first = (part[which, None] for part in (numbers.last, numbers.steps, numbers.first))
         code = torch.minimum(place.floor().long().clamp(min=0), last - 1)
         node = first + code * (steps + 1)

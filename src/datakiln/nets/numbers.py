@@ -293,12 +293,8 @@ class Numbers(nn.Module):
         rank = self.below[code] + self.share[code] * within
         return torch.special.ndtri(rank.clamp(OUTERMOST, 1.0 - OUTERMOST))
 
-    def locate(self, values: Tensor) -> Tensor:
-        """Standardised values (N, M) to coordinates, also between the codes and beyond the ends."""
-        return _interpolate(values, self.rising, self.at)
-
-    def locate_of(self, values: Tensor, at: slice) -> Tensor:
-        """The same of some numbers, (n, M)."""
+    def locate(self, values: Tensor, at: slice = slice(None)) -> Tensor:
+        """Standardised values (N, M) to coordinates, also between the codes and beyond the ends; of those numbers."""
         return _interpolate(values, self.rising[at], self.at[at])
 
     def expected(
@@ -435,19 +431,26 @@ class Numbers(nn.Module):
 
     def _near(self, coordinates: Tensor, location: Tensor, scale: Tensor, at: slice | int) -> Tensor:
         node, share, code = self.nodes(coordinates, at)
-        straight, end = self.straight[at], self.last[at].to(location.dtype)
+        straight = self.straight[at]
         value = torch.lerp(self.knots[node], self.knots[node + 1], share)[..., None]
         left = code.to(location.dtype)[..., None]
         low, high = (torch.where(straight, edge[node][..., None], left + k) for k, edge in enumerate(self._sides))
-        first = torch.where(straight, self.ends[at, :1], 0.0)
-        last = torch.where(straight, self.ends[at, 1:], end[..., None] if end.ndim else end)
         density = (torch.where(straight, value, coordinates[..., None]) - location) / scale
         inside = functional.logsigmoid(density) + functional.logsigmoid(-density) - scale.log()
         inside = inside + torch.where(straight, self.rate[node][..., None].log(), 0.0)
         mass = log_mass((low - location) / scale, (high - location) / scale)
         inside = torch.where(self.lumped[node][..., None], mass, inside)
-        # far beyond the ends next to nothing of a logistic is left: what is cut off must still sum to one
-        return (inside - log_mass((first - location) / scale, (last - location) / scale)).clamp(min=CLOSED)
+        return (inside - self._log_kept(location, scale, at)).clamp(min=CLOSED)
+
+    def _log_kept(self, location: Tensor, scale: Tensor, at: slice | int) -> Tensor:
+        """Log of what references have between the ends of a number, (..., R).
+
+        Far beyond the ends next to nothing of a logistic is left: what is cut off must still sum to one.
+        """
+        straight, end = self.straight[at], self.last[at].to(location.dtype)
+        first = torch.where(straight, self.ends[at, :1], 0.0)
+        last = torch.where(straight, self.ends[at, 1:], end[..., None] if end.ndim else end)
+        return log_mass((first - location) / scale, (last - location) / scale)
 
     def log_masses(self, low: Tensor, high: Tensor, location: Tensor, scale: Tensor, at: slice | int) -> Tensor:
         """Log of what references (..., R) have between two coordinates (B, N) or (B,) of one code each, (..., R).
@@ -468,11 +471,8 @@ class Numbers(nn.Module):
             torch.where(straight, torch.where(is_single, edge[node], value)[..., None], coordinate[..., None])
             for edge, value, coordinate in zip(self._sides, values, (low, high), strict=True)
         ]
-        top = self.last[at].to(location.dtype)
-        first = torch.where(straight, self.ends[at, :1], 0.0)
-        end = torch.where(straight, self.ends[at, 1:], top[..., None] if top.ndim else top)
-        whole = log_mass((first - location) / scale, (end - location) / scale)
-        return (log_mass((sides[0] - location) / scale, (sides[1] - location) / scale) - whole).clamp(max=0.0)
+        inside = log_mass((sides[0] - location) / scale, (sides[1] - location) / scale)
+        return (inside - self._log_kept(location, scale, at)).clamp(max=0.0)
 
     @property
     def _sides(self) -> tuple[Tensor, Tensor]:
