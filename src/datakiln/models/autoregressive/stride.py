@@ -349,8 +349,7 @@ class Stride:
     def _state(self, number: _Number) -> Array:
         """See `Holds.states_of`, (n,)."""
         i = number.number
-        said = np.stack([self.exact[:, self.n_numbers + i], self._on_line(i)], axis=1)[:, number.held]
-        same = (np.abs(self.exact[:, i, None] - said) <= np.float32(SAME)) & self._may_hold(number)
+        same = (np.abs(self.exact[:, i, None] - self._said(number)) <= np.float32(SAME)) & self._may_hold(number)
         same &= self.there[:, i, None]
         return np.where(same.any(axis=1), np.array(number.held)[same.argmax(axis=1)], NONE)
 
@@ -443,6 +442,11 @@ class Stride:
             inside &= np.abs(line - self.exact[:, n + i]) > np.float32(SAME)
         return np.stack([one, one & two & inside], axis=1)[:, number.held]
 
+    def _said(self, number: _Number) -> Array:
+        """See `Holds.told`, of the kinds that there are, (n, kinds)."""
+        i = number.number
+        return np.stack([self.exact[:, self.n_numbers + i], self._on_line(i)], axis=1)[:, number.held]
+
     def _on_line(self, i: int) -> Array:
         return TWO * self.exact[:, self.n_numbers + i] - self.exact[:, 2 * self.n_numbers + i]
 
@@ -495,8 +499,7 @@ class Stride:
         number = column.number
         assert number is not None
         left, size, r = is_free.nonzero()[0], column.size, len(number.parts)
-        told = np.stack([self.exact[:, self.n_numbers + number.number], self._on_line(number.number)], axis=1)
-        told, may = told[:, number.held], self._may_hold(number)
+        told, may = self._said(number), self._may_hold(number)
         for _ in range(AGAIN):
             inside, at = number.settled(coordinate[left])
             place = np.minimum(at - inside.astype(np.float32), ONE)
