@@ -544,6 +544,23 @@ class TestProjectedGAN:
             deepest = published.blocks(published.stem(((x + 1) * 127.5 - 127) / 128))
         assert torch.allclose(maps[3][1], deepest, atol=1e-4)
 
+    def test_gradients_are_those_of_the_network_with_its_norms(self):
+        features = projected_gan.Features(4).requires_grad_(False).eval()
+        plain = projected_gan.Features(4).requires_grad_(False).eval()
+        plain._folded = (plain.stem, *plain.stages)
+        with torch.inference_mode():  # where the network is looked through first; gradients are wanted afterwards
+            features(batch(2, (3, 64, 64)).x)
+        x = batch(2, (3, 64, 64)).x
+        slopes = []
+        for net in (features, plain):
+            for precision in (torch.float32, torch.bfloat16):
+                given = x.clone().requires_grad_(True)
+                with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+                    loss = sum(m.float().square().mean() for m in net(given))
+                slopes.append(torch.autograd.grad(loss, given)[0])
+        size = slopes[2].abs().mean()
+        assert all((found - slopes[2]).abs().mean() < 1e-3 * size for found in slopes)
+
     def test_a_change_below_is_seen_at_the_largest_scale(self):
         features = projected_gan.Features(4).eval()
         x = batch(1, (3, 64, 64)).x

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from datakiln.nets.conv import DoublingConv
 from datakiln.nets.conv_autoencoder import LevelHead
 from datakiln.nets.unet import GROUPS, ResidualBlock
 
@@ -31,8 +32,8 @@ class MapAutoencoder(nn.Module):
         up: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), ResidualBlock(width, 0)]
         for _ in range(halvings):
             down += [nn.Conv2d(width, width, 3, stride=2, padding=1), ResidualBlock(width, 0)]
-            up += [nn.Upsample(scale_factor=2.0, mode="nearest"), nn.Conv2d(width, width, 3, padding=1)]
-            up += [ResidualBlock(width, 0)]
+            # (a place is kept free where once stood the doubling by itself: weights have their names by place)
+            up += [nn.Identity(), DoublingConv(width, width), ResidualBlock(width, 0)]
         down += [nn.GroupNorm(GROUPS, width), nn.SiLU(), nn.Conv2d(width, 2 * channels, 3, padding=1)]
         up += [nn.GroupNorm(GROUPS, width), nn.SiLU(), nn.Conv2d(width, 4 * self.head.width, 3, padding=1)]
         self.down, self.up = nn.Sequential(*down), nn.Sequential(*up)

@@ -6,12 +6,14 @@ have it; inverted residual blocks after Sandler et al. 2018 (https://arxiv.org/a
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from datakiln.errors import UserError
 
@@ -43,7 +45,7 @@ class ConvNorm(nn.Module):
         # On an even side, a stride of 2 needs one pixel less before the image than after it.
         self.uneven = (kernel // 2 - 1, kernel // 2) * 2 if stride == 2 else None
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, 0 if stride == 2 else kernel // 2, 1, groups, bias=False)
-        self.bn = nn.BatchNorm2d(outputs, eps=1e-3)
+        self.bn: nn.Module = nn.BatchNorm2d(outputs, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) to (B, outputs, H / stride, W / stride)."""
@@ -116,4 +118,14 @@ def published_efficientnet() -> EfficientNetLite0:
     published = torch.load(find_efficientnet(), map_location="cpu", weights_only=True)
     names = net.state_dict()  # in the order in which the published weights are stored
     net.load_state_dict(dict(zip(names, published.values(), strict=True)))
+    return net
+
+
+def without_norms(net: nn.Module) -> nn.Module:
+    """A copy for use alone, each BatchNorm folded into the convolution before it: equal but for rounding."""
+    net = copy.deepcopy(net).eval()
+    for part in net.modules():
+        if isinstance(part, ConvNorm) and isinstance(part.bn, nn.BatchNorm2d):
+            part.conv = fuse_conv_bn_eval(part.conv, part.bn)
+            part.bn = nn.Identity()
     return net

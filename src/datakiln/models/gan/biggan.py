@@ -13,7 +13,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
 from datakiln.models.gan.pictures import ImageGAN, way_of
-from datakiln.nets.conv import Conditional, CriticHead, Verdict, channels, embedded
+from datakiln.nets.conv import Conditional, CriticHead, DoublingConv, Verdict, channels, embedded
 from datakiln.nets.losses import Hinge
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling, doublings
 
@@ -161,13 +161,14 @@ class UpBlock(nn.Module):
         """See the class."""
         super().__init__()
         self.norms = nn.ModuleList([ClassNorm(inputs, told), ClassNorm(outputs, told)])
-        self.convs = nn.ModuleList(spectral_norm(nn.Conv2d(a, outputs, 3, padding=1)) for a in (inputs, outputs))
+        both = DoublingConv(inputs, outputs), nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.convs = nn.ModuleList(spectral_norm(conv) for conv in both)
         self.skip = spectral_norm(nn.Conv2d(inputs, outputs, 1))
 
     def forward(self, x: Tensor, told: Tensor) -> Tensor:
         """(B, inputs, H, W) to (B, outputs, 2 H, 2 W)."""
-        inner = F.interpolate(F.relu(self.norms[0](x, told)), scale_factor=2.0)
-        inner = self.convs[1](F.relu(self.norms[1](self.convs[0](inner), told)))
+        inner = self.convs[0](F.relu(self.norms[0](x, told)))
+        inner = self.convs[1](F.relu(self.norms[1](inner, told)))
         # a convolution of single pixels may as well come before they are doubled
         return inner + F.interpolate(self.skip(x), scale_factor=2.0)
 

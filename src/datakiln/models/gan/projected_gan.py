@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from datakiln.models.gan.pictures import ImageGAN, way_of
-from datakiln.nets.conv import SLOPE, Conditional, CriticHead, Verdict, channels, one_hot
+from datakiln.nets.conv import SLOPE, Conditional, CriticHead, DoublingConv, Verdict, channels, one_hot
 from datakiln.nets.losses import Hinge
-from datakiln.pretrained.efficientnet import SCALE, SHA256, SHIFT, published_efficientnet
+from datakiln.pretrained.efficientnet import SCALE, SHA256, SHIFT, published_efficientnet, without_norms
 from datakiln.spec import Batch, DataSpec, doublings
 
 STAGES = (3, 5, 11, 16)  # EfficientNet-Lite0's blocks up to each of its four scales (strides 4, 8, 16, 32)
@@ -98,15 +98,35 @@ class Features(nn.Module):
             for conv in (*self.across_channels, *self.across_scales):
                 nn.init.kaiming_normal_(conv.weight)  # type: ignore[arg-type]
         self.widths = [widths[max(i - 1, 0)] for i in range(len(widths))]
+        # no part of the module: the hash of what is held still is that of the weights as they were published
+        self._folded: tuple[nn.Module, ...] = ()
+
+    @property
+    def network(self) -> tuple[nn.Module, ...]:
+        """The stem and the stages with their BatchNorms folded in, where the published weights lie."""
+        weight = self.stem.conv.weight
+        held = next(self._folded[0].parameters()) if self._folded else None
+        if held is None or (held.device, held.dtype) != (weight.device, weight.dtype):
+            with torch.inference_mode(False):  # they are used where gradients are wanted, too
+                self._folded = tuple(without_norms(part) for part in (self.stem, *self.stages))
+        return self._folded
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Pictures (B, C, H, W) in model space to the mixed maps of four scales, the largest first."""
         x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
         if x.shape[2] < LEAST:
             x = F.interpolate(x, (LEAST, LEAST), mode="bilinear")
-        x = self.stem(((x + 1.0) * 127.5 - SHIFT) / SCALE)
+        if x.device.type == "cpu" and x.requires_grad:
+            # depthwise convolutions have slow gradients in bfloat16 on a processor: single precision is faster there
+            with torch.autocast("cpu", enabled=False):
+                return self._mixed(x.float())
+        return self._mixed(x)
+
+    def _mixed(self, x: Tensor) -> list[Tensor]:
+        stem, *stages = self.network
+        x = stem(((x + 1.0) * 127.5 - SHIFT) / SCALE)
         maps = []
-        for stage, across in zip(self.stages, self.across_channels, strict=True):
+        for stage, across in zip(stages, self.across_channels, strict=True):
             x = stage(x)
             maps.append(across(x))
         mixed: list[Tensor] = []
@@ -184,12 +204,12 @@ class GatedBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         """See the class."""
         super().__init__()
-        self.conv = spectral_norm(nn.Conv2d(inputs, 2 * outputs, 3, padding=1, bias=False))
+        self.conv = spectral_norm(DoublingConv(inputs, 2 * outputs, bias=False))
         self.norm = nn.BatchNorm2d(2 * outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) to (B, outputs, 2 H, 2 W)."""
-        return F.glu(self.norm(self.conv(F.interpolate(x, scale_factor=2.0))), dim=1)
+        return F.glu(self.norm(self.conv(x)), dim=1)
 
 
 class Excitation(nn.Module):
