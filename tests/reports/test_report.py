@@ -244,6 +244,25 @@ def test_figures_of_different_names_never_share_a_column(tmp_path):
     assert rows[0]["fid/inception/n5000 n"] == "1"
 
 
+def test_judges_that_differ_by_seed_alone_share_a_column(tmp_path):
+    def judged(folder, mark, seed, value, model="vae"):
+        name = f"fid/classifier@{mark}-clean-exact/n270"
+        run(tmp_path / folder, seed=seed, model=model, figures=[Score(name, value, "lower", 0, None, 2.0)],
+            objective=Objective(f"best/val/{name}", value, "lower"))  # fmt: skip
+
+    for seed, mark in enumerate(("0a0a0a0a", "0b0b0b0b", "0c0c0c0c")):
+        judged(f"a{seed}", mark, seed, 10.0 + seed)
+        judged(f"b{seed}", mark, seed, 5.0 + seed, "dcgan")
+    table = comparison(tmp_path)
+    assert [group.key["model"] for group in table.groups] == ["dcgan", "vae"], "the best first, by all three seeds"
+    column = "fid/classifier@each-seed-clean-exact/n270"
+    assert [group.figures[column].values for group in table.groups] == [(5.0, 6.0, 7.0), (10.0, 11.0, 12.0)]
+    assert table.references("iris", column)[0].values == (2.0,) * 6 and "own split" in table.caveat
+    judged("c", "0d0d0d0d", 0, 1.0, "wgan")  # another judge of the same seed: nothing is comparable any more
+    apart = comparison(tmp_path)
+    assert not apart.caveat and "fid/classifier@0a0a0a0a-clean-exact/n270" in apart.all_figures
+
+
 def test_columns_can_be_chosen(sweep):
     assert comparison(sweep, figures=["fidelity/error"]).columns == ["fidelity/error"]
     assert comparison(sweep).columns == ["utility/auc", "fidelity/error"]

@@ -7,11 +7,11 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datakiln.errors import UserError, near
-from datakiln.reports.groups import COSTS, REFERENCES, Comparison, Failure, Group, Run
+from datakiln.reports.groups import COSTS, EACH_SEED, REFERENCES, Comparison, Failure, Group, Run
 from datakiln.reports.page import render, write_text
 from datakiln.reports.sweep_plots import COLOURS, sweep_plots
 from datakiln.reports.watched import watched_plots
@@ -21,6 +21,7 @@ from datakiln.storage import small_text
 # options that decide where a run writes and what it says, not what it learns
 SILENT = ("seed", "model", "data", "output_dir", "data_dir", "logger", "ckpt_path", "debug", "objective")
 NOT_SET = "(default)"
+_TRAINED_JUDGE = re.compile(r"classifier@[0-9a-f]{8}")
 Key = tuple[tuple[str, str], ...]
 
 
@@ -65,6 +66,7 @@ def compare(runs: Sequence[Run], failures: Sequence[Failure] = (), figures: Sequ
     Raises:
         UserError: A figure that no run has.
     """
+    runs = _under_one_name(runs)
     keys = _keys([run.result for run in runs])
     newest: dict[tuple[Key, int], Run] = {}
     for run in sorted(runs, key=lambda run: run.result.created):
@@ -80,6 +82,34 @@ def compare(runs: Sequence[Run], failures: Sequence[Failure] = (), figures: Sequ
     ranked = sorted(groups.values(), key=lambda group: _rank(group, objective, better))
     columns = _columns(results, better, objective, figures)
     return Comparison(ranked, keys, columns, better, objective, list(failures), len(runs) - len(newest))
+
+
+def _under_one_name(runs: Sequence[Run]) -> list[Run]:
+    """Runs whose judge of pictures is trained anew on the split of every seed, with its figures under one name.
+
+    All runs of a seed have the same judge, so that models stay comparable; medians over seeds are then over judges,
+    too. Where runs of one seed differ in their judges, as with pictures of other sizes, every judge keeps its name.
+    """
+    judges: dict[tuple[str, int], set[str]] = {}
+    for run in runs:
+        names = [score.name for score in run.result.figures]
+        found = {mark for name in names for mark in _TRAINED_JUDGE.findall(name)}
+        judges.setdefault((run.result.data, run.result.seed), set()).update(found)
+    by_data: dict[str, set[str]] = {}
+    for (data, _), found in judges.items():
+        by_data.setdefault(data, set()).update(found)
+    if all(len(found) < 2 for found in by_data.values()) or any(len(found) > 1 for found in judges.values()):
+        return list(runs)
+
+    def named(name: str) -> str:
+        return _TRAINED_JUDGE.sub(EACH_SEED, name)
+
+    def renamed(result: RunResult) -> RunResult:
+        aim = None if result.objective is None else replace(result.objective, name=named(result.objective.name))
+        figures = [replace(score, name=named(score.name)) for score in result.figures]
+        return replace(result, objective=aim, figures=figures)
+
+    return [replace(run, result=renamed(run.result)) for run in runs]
 
 
 def _keys(results: Sequence[RunResult]) -> list[str]:

@@ -18,6 +18,7 @@ COSTS: dict[str, Better] = {
     "cost/parameters": "none",
     "cost/sampled_per_cpu_second": "higher",
 }
+EACH_SEED = "classifier@each-seed"  # in place of the hashes of classifiers that differ from seed to seed
 REFERENCES = ("real data", "naive floor")  # rows below the models of a data set
 
 
@@ -148,6 +149,12 @@ class Comparison:
         ceilings = tuple(score.ceiling for score in found if score.ceiling is not None)
         floors = tuple(score.floor for score in found if score.floor is not None)
         return Spread(ceilings) if ceilings else None, Spread(floors) if floors else None
+
+    @property
+    def caveat(self) -> str:
+        """A line where pictures of each seed were judged by a classifier of their own split; else ""."""
+        judged = any(EACH_SEED in name for name in self.better)
+        return "pictures of each seed are judged by a classifier of that seed's own split" if judged else ""
 
     @property
     def all_figures(self) -> list[str]:

@@ -127,7 +127,8 @@ def comparison_table(comparison: Comparison, width: int | None = None) -> Table:
     columns = _fitting(comparison, width)
     short = short_names(comparison.all_figures)
     ranked = f", best first by {short.get(comparison.objective, comparison.objective)}" if comparison.objective else ""
-    table = Table(title=styled(f"median ± standard deviation over seeds{ranked}"), title_justify="left")
+    title = f"median ± standard deviation over seeds{ranked}" + (f"; {told}" if (told := comparison.caveat) else "")
+    table = Table(title=styled(title), title_justify="left")
     for name in comparison.keys:
         table.add_column(styled(name.replace(".", ".\n")), overflow="fold")
     table.add_column("seeds", justify="right")
