@@ -28,6 +28,7 @@ def test_there_are_notebooks():
         "sweeps",
         "pictures",
         "picture_models",
+        "gans",
         "series",
     }
 

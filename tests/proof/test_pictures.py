@@ -31,6 +31,7 @@ from datakiln.models.diffusion.flow_matching import FlowMatching
 from datakiln.models.diffusion.pictures import PUSHES
 from datakiln.models.gan.dcgan import DCGAN
 from datakiln.plots.grids import ACROSS, grid
+from datakiln.pretrained.efficientnet import SHA256
 from datakiln.proof.base import scores
 from datakiln.sampling.pictures import _folder_name, circle, write_by_class, write_images
 from datakiln.sampling.synthesizer import Synthesizer
@@ -332,12 +333,18 @@ def test_auto_goes_past_what_the_model_was_trained_with(monkeypatch):
     asked = replace(sets(digits().pictures["val"].x[:60]), trained_with=frozenset({"efficientnet_lite0"}))
     names = {"auto": "efficientnet_lite0", "classifier": "classifier", "pixels": "pixels"}
 
+    built = []
+
     def extractor(self, name, *_):
+        built.append(name)
         return SimpleNamespace(name=names[name], hash=f"hash of {names[name]}")
 
     monkeypatch.setattr(ImageSets, "extractor", extractor)
     assert asked.judging("auto", "exact", "clean").name == ("pixels" if asked.labelled is None else "classifier")
     assert replace(asked, labelled=None).judging("auto", "exact", "clean").name == "pixels"
+    published = replace(asked, labelled=None, trained_with=frozenset({SHA256[:8]}))
+    assert published.judging("auto", "exact", "clean").name == "pixels"
+    assert "auto" not in built, "which would say of a network that judges nothing that it does"
     by_hash = replace(asked, labelled=None, trained_with=frozenset({"hash of efficientnet_lite0"}))
     assert by_hash.judging("auto", "exact", "clean").name == "pixels"
     assert replace(asked, trained_with=frozenset()).judging("auto", "exact", "clean").name == "efficientnet_lite0"

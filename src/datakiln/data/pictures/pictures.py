@@ -235,10 +235,10 @@ class ImageData(GenerativeData):
     def _split_report(self) -> StepReport:
         counts = ", ".join(f"{len(part.x):,} {name}" for name, part in self.pictures.items())
         assert self.raw is not None
-        official = "official test" if self.raw.test is not None else "drawn by class"
-        return StepReport(
-            "split", f"{counts} pictures ({official}); {counted(len(self.raw.classes), 'class', 'classes')}"
-        )
+        classes = len(self.raw.classes)
+        drawn = "official test" if self.raw.test is not None else "drawn by class" if classes else "drawn at random"
+        told = f"; {counted(classes, 'class', 'classes')}" if classes else ""
+        return StepReport("split", f"{counts} pictures ({drawn}){told}")
 
     def _shape(self) -> tuple[int, int, int]:
         x = self.pictures["train"].x

@@ -58,20 +58,25 @@ def _check_name(name: str) -> None:
         raise UserError(f"extractor={name}: known are {', '.join(NAMES)}{near(name, NAMES)}")
 
 
+def auto_name(weights: str | Path | None = None) -> str:
+    """What "auto" means here: Inception where its weights lie, else EfficientNet-Lite0."""
+    return "inception" if weights is not None or WEIGHTS.found() is not None else "efficientnet_lite0"
+
+
 def _resolve(name: str, weights: str | Path | None) -> str:
-    """What "auto" means here: Inception where its weights lie, else EfficientNet-Lite0, said loudly."""
+    """The name itself, or what "auto" means here; said loudly where that is not Inception."""
     _check_name(name)
     if name != "auto":
         return name
-    if weights is not None or WEIGHTS.found() is not None:
-        return "inception"
+    if (found := auto_name(weights)) == "inception":
+        return found
     log.warning(
         "Inception's weights are absent: image metrics use efficientnet_lite0, whose figures must not be compared with "
         "published FIDs; put %s at %s, or set extractor=inception to download it",
         WEIGHTS.url,
         WEIGHTS.home,
     )
-    return "efficientnet_lite0"
+    return found
 
 
 def _check_weights(name: str, weights: str | Path | None) -> None:

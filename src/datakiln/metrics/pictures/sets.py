@@ -13,9 +13,10 @@ from torch import Tensor
 
 from datakiln.metrics.base import MetricError
 from datakiln.metrics.extractors.base import NetExtractor
-from datakiln.metrics.extractors.build import build_extractor
+from datakiln.metrics.extractors.build import auto_name, build_extractor
 from datakiln.metrics.pictures.feature_cache import StatisticsKey, cached_statistics
 from datakiln.metrics.pictures.statistics import STORE, FeatureStatistics, feature_statistics, home_of, statistics_of
+from datakiln.pretrained.efficientnet import SHA256
 from datakiln.spec import LabelledImages
 
 BATCH = 256
@@ -168,7 +169,9 @@ class ImageSets:
         """
         if name == "auto":
             own = "classifier" if self.labelled is not None else "pixels"
-            for choice in ("auto", own, "pixels"):
+            lite = "efficientnet_lite0"  # not built, where it is not to judge, nor said to be the one that does
+            is_its_own = auto_name(weights) == lite and bool({lite, SHA256[:8]} & self.trained_with)
+            for choice in (own, "pixels") if is_its_own else ("auto", own, "pixels"):
                 network = self.extractor(choice, precision, resize, weights if choice == "auto" else None)
                 if not {network.name, network.hash} & self.trained_with:
                     return network
