@@ -12,7 +12,8 @@ from datakiln.codecs.tables.relations.expressions import column, worked_out
 from datakiln.codecs.tables.relations.finding import find_calendar
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.values import to_numbers
-from datakiln.data.tables.relations import chosen_relations, columns_named
+from datakiln.data.tables.relation_texts import columns_named
+from datakiln.data.tables.relations import chosen_relations
 from datakiln.errors import UserError
 from datakiln.schema import Schema
 

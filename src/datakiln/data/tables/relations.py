@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import ast
-import re
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from datakiln.codecs.tables.relations.cells import is_reckoned
-from datakiln.codecs.tables.relations.expressions import FUNCTIONS, Tree, column, columns_of
+from datakiln.codecs.tables.relations.calendar import BEHIND
+from datakiln.codecs.tables.relations.cells import is_date, is_reckoned
+from datakiln.codecs.tables.relations.clocks import clock_distance, clock_later, clock_passed
+from datakiln.codecs.tables.relations.expressions import EXTREMES, Tree, column, columns_of
 from datakiln.codecs.tables.relations.finding import find_relations, in_order
 from datakiln.codecs.tables.relations.functions import declared_function, may_pair
+from datakiln.codecs.tables.relations.orders import shifted
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.relations.search import PARTLY, TESTS, Search
-from datakiln.constraints.grammar import Grammar
+from datakiln.data.tables.relation_texts import WAYS, Text, read
 from datakiln.errors import UserError, near
 from datakiln.schema import Schema
-
-EQUALS = re.compile(r"(?<![<>=!])=(?!=)")
-OPERATORS: dict[type[ast.operator], str] = {
-    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**", ast.FloorDiv: "//", ast.Mod: "%",
-}  # fmt: skip
-WAYS = "write auto, none, or a list such as ['total = price * quantity', 'part <= whole', 'city -> country']"
 
 
 def check_relations(option: object) -> None:
@@ -34,8 +28,8 @@ def check_relations(option: object) -> None:
     if not isinstance(option, list | tuple) or not all(isinstance(text, str) for text in option):
         raise UserError(f"data.relations={option}: {WAYS}")
     for text in option:
-        if text != "auto" and "->" not in text:
-            _read(text)
+        if text != "auto":
+            read(text)
 
 
 def chosen_relations(
@@ -59,23 +53,15 @@ def chosen_relations(
     declared = [_declared(text, frame, schema) for text in option if text != "auto"]
     targets: dict[str, Relation] = {}
     for relation in declared:
-        if relation.form == "order":
+        if relation.mode == "checked":
             continue
         if relation.target in targets:
             raise UserError(f"data.relations: {relation.text!r} computes {relation.target!r} a second time; keep one")
         targets[relation.target] = relation
     _check_circles(targets)
     found = find_relations(frame, schema, stay, declared=list(targets.values())) if "auto" in option else declared
-    orders = [relation for relation in declared if relation.form == "order" and relation not in found]
+    orders = [relation for relation in declared if relation.mode == "checked" and relation not in found]
     return in_order([*found, *orders])
-
-
-def columns_named(text: str) -> list[str]:
-    """The columns that a declared relation names, whether a table has them or not."""
-    if "->" in text:
-        return [part.strip().strip("`") for side in text.split("->", 1) for part in side.split(",")]
-    target, _, tree = _read(text)
-    return [target, *columns_of(tree)]
 
 
 def _check_circles(targets: dict[str, Relation]) -> None:
@@ -90,48 +76,106 @@ def _check_circles(targets: dict[str, Relation]) -> None:
 
 
 def _declared(text: str, frame: pd.DataFrame, schema: Schema) -> Relation:
-    if "->" in text:
-        source, target = (part.strip().strip("`") for part in text.split("->", 1))
-        sources = [source] if source in schema.names else [part.strip().strip("`") for part in source.split(",")]
-        for name in (*sources, target):
-            _check_column(text, name, schema)
-        if len(sources) > 2:
-            raise UserError(f"data.relations: {text!r} looks a value up by {len(sources)} columns; take one or two")
-        wrong = next((name for name in sources if not may_pair(schema[name])), None)
-        if len(sources) == 2 and wrong is not None:
-            told = f"data.relations: {text!r} looks pairs up by {wrong}, of type {schema[wrong].type}"
-            raise UserError(f"{told}; say data.types.{wrong}=category")
-        found = declared_function(Search(frame, schema), sources, target)
-        if found is None:
-            raise UserError(f"data.relations: {text!r} does not hold: some {source} has several values of {target}")
-        return found.changed(text=text)
-    target, sign, tree = _read(text)
-    for name in (target, *columns_of(tree)):
+    """The relation that a text declares, checked against the training rows."""
+    said = read(text)
+    if said.form == "function":
+        return _declared_function(said, text, frame, schema)
+    for name in (said.target, *columns_of(said.tree)):
         _check_column(text, name, schema)
         if not is_reckoned(schema[name]):
             raise UserError(f"data.relations: {text!r} reckons with {name}, which is of type {schema[name].type}")
-    if target in columns_of(tree):
-        raise UserError(f"data.relations: {text!r} computes {target} from itself")
+        if frame[name].isna().all():
+            raise UserError(f"data.relations: {text!r} cannot be checked: no training row has a {name}")
+    _check_parts(said.tree, text, schema)
+    if said.target in columns_of(said.tree):
+        raise UserError(f"data.relations: {text!r} computes {said.target} from itself")
     search = Search(frame, schema)
-    if sign != "=":
-        relation = Relation("order", target, tree, "checked", strict=sign == "<", text=text)
+    if said.form != "order" and search.is_class(said.target):
+        raise UserError(f"data.relations: {text!r} computes the target; solve it for another column")
+    if said.form in ("later", "passed", "distance"):
+        return _declared_clock(said, text, frame, search)
+    if said.form == "order":
+        relation = Relation("order", said.target, said.tree, "checked", strict=said.strict, below=said.below, text=text)
     else:
-        if search.is_class(target):
-            raise UserError(f"data.relations: {text!r} computes the target; solve it for another column")
-        relation = Relation("formula", target, tree, search.mode(target, columns_of(tree)), text=text)
-    there = np.logical_and.reduce([frame[name].notna().to_numpy() for name in relation.columns])
-    share = float(1 - relation.breaks(frame, schema)[there].mean()) if there.any() else 0.0
-    if share < (1.0 if sign != "=" else PARTLY):
-        least = "every one" if sign != "=" else f"{PARTLY:.0%}"
-        told = f"holds in {int(share * 1e4) / 100:g} % of the training rows, not in {least}"
-        raise UserError(f"data.relations: {text!r} {told}; mend the rows, or leave it out")
+        mode = search.mode(said.target, columns_of(said.tree))
+        relation = Relation("formula", said.target, said.tree, mode, text=text)
+    share, tests = _share(relation, frame, schema)
+    if share < (1.0 if said.form == "order" else PARTLY):
+        least = "every one" if said.form == "order" else f"{PARTLY:.0%}"
+        raise UserError(f"data.relations: {text!r} {_told(share)}, not in {least}; mend the rows, or leave it out")
+    relation = relation.changed(share=share, tests=tests)
+    if said.form == "order" and said.tree[0] in EXTREMES:
+        learnt = shifted(search, relation)
+        if learnt is None:
+            told = f"needs the distance of {said.target} to be learnt, which it cannot be"
+            raise UserError(f"data.relations: {text!r} {told}; write it under data.constraints")
+        return learnt.changed(strict=said.strict)
     if share < 1.0:
-        if not search.may_shift(target, columns_of(tree)):
+        if not search.may_shift(said.target, columns_of(said.tree)):
             raise UserError(
-                f"data.relations: {text!r} has exceptions and other missing cells than {target}; leave it out"
+                f"data.relations: {text!r} has exceptions and other missing cells than {said.target}; leave it out"
             )
         relation = relation.changed(mode="shifted")
-    return relation.changed(share=share, tests=int(there.sum()))
+    return relation
+
+
+def _declared_function(said: Text, text: str, frame: pd.DataFrame, schema: Schema) -> Relation:
+    whole = text.split("->", 1)[0].strip()
+    tree = column(whole) if whole in schema.names else said.tree  # a name with a comma in it
+    sources = columns_of(tree)
+    for name in (*sources, said.target):
+        _check_column(text, name, schema)
+    _check_parts(tree, text, schema)
+    wrong = next((name for name in sources if not may_pair(schema[name])), None)
+    if len(sources) == 2 and wrong is not None:
+        told = f"data.relations: {text!r} looks pairs up by {wrong}, of type {schema[wrong].type}"
+        raise UserError(f"{told}; say data.types.{wrong}=category")
+    found = declared_function(Search(frame, schema), tree, said.target)
+    if found is None:
+        raise UserError(f"data.relations: {text!r} does not hold: some {whole} has several values of {said.target}")
+    return found.changed(text=text)
+
+
+def _declared_clock(said: Text, text: str, frame: pd.DataFrame, search: Search) -> Relation:
+    """A time of day, or what lies between two of them, that goes round the clock; it must hold in every row."""
+    try:
+        if said.form == "distance":
+            start = columns_of(said.tree)[0]
+            return clock_distance(search, start, said.target).changed(text=text)
+        first, second = columns_of(said.tree)
+        if said.form == "later":
+            tree = clock_later(search, said.target, first, second, said.per)
+        else:
+            tree = clock_passed(search, said.target, second, first, said.per)
+    except ValueError as error:
+        raise UserError(f"data.relations: {text!r} {error}") from None
+    relation = Relation("formula", said.target, tree, search.mode(said.target, columns_of(tree)), text=text)
+    share, tests = _share(relation, frame, search.schema)
+    if share < 1.0:
+        unit = "" if said.has_unit else "name a unit, such as minutes; or "
+        raise UserError(f"data.relations: {text!r} {_told(share)}, not in every one; {unit}leave it out")
+    return relation.changed(share=share, tests=tests)
+
+
+def _share(relation: Relation, frame: pd.DataFrame, schema: Schema) -> tuple[float, int]:
+    """In how much of the rows that have all of its columns it holds, and how many these are."""
+    there = np.logical_and.reduce([frame[name].notna().to_numpy() for name in relation.columns])
+    return float(1 - relation.breaks(frame, schema)[there].mean()) if there.any() else 0.0, int(there.sum())
+
+
+def _told(share: float) -> str:
+    return f"holds in {int(share * 1e4) / 100:g} % of the training rows"
+
+
+def _check_parts(tree: Tree, text: str, schema: Schema) -> None:
+    """That what a part is read from is a date."""
+    if not isinstance(tree, list):
+        return
+    if tree[0] == "part" and not is_date(schema[tree[2]]):
+        told = f"reads {tree[1].partition(BEHIND)[0]} of {tree[2]}, which is of type {schema[tree[2]].type}"
+        raise UserError(f"data.relations: {text!r} {told} and no date; say data.types.{tree[2]}=datetime")
+    for operand in tree[1:]:
+        _check_parts(operand, text, schema)
 
 
 def _check_column(text: str, name: str, schema: Schema) -> None:
@@ -139,50 +183,6 @@ def _check_column(text: str, name: str, schema: Schema) -> None:
         raise UserError(f"data.relations: {text!r} names no column {name!r}{near(name, schema.names)}")
     if not (schema[name].is_numeric or schema[name].is_choice):
         raise UserError(f"data.relations: {text!r} names {name}, which is of type {schema[name].type}: it is made anew")
-
-
-def _read(text: str) -> tuple[str, str, Tree]:
-    """Target, "=", "<=" or "<", and what it is compared with; of an order the larger column is the target."""
-    try:
-        grammar = Grammar(EQUALS.sub("==", text))
-    except UserError as error:
-        raise UserError(f"data.relations: {error}") from None
-    node = grammar.tree.body
-    signs = {ast.Eq: "=", ast.LtE: "<=", ast.Lt: "<", ast.GtE: ">=", ast.Gt: ">"}
-    if not isinstance(node, ast.Compare) or len(node.ops) != 1 or type(node.ops[0]) not in signs:
-        raise UserError(f"data.relations: {text!r} is no relation; {WAYS}")
-    sign = signs[type(node.ops[0])]
-    left, right = (_tree(part, grammar, text) for part in (node.left, node.comparators[0]))
-    if sign in (">=", ">"):
-        left, right, sign = right, left, sign.replace(">", "<")
-    if sign != "=":
-        if not (_is_column(left) and _is_column(right)):
-            raise UserError(f"data.relations: {text!r} orders something else than two columns; use data.constraints")
-        return right[1], sign, left
-    if not _is_column(left):
-        left, right = right, left
-    if not _is_column(left):
-        raise UserError(f"data.relations: {text!r} has no single column on one side; solve it for one")
-    return left[1], sign, right
-
-
-def _is_column(tree: Tree) -> bool:
-    return isinstance(tree, list) and tree[0] == "column"
-
-
-def _tree(node: Any, grammar: Grammar, text: str) -> Tree:  # noqa: ANN401 (a node of Python's syntax)
-    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
-        return float(node.value)
-    if isinstance(node, ast.Name):
-        return column(grammar.column(node.id))
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return ["-", 0.0, _tree(node.operand, grammar, text)]
-    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
-        left, right = (_tree(part, grammar, text) for part in (node.left, node.right))
-        return [OPERATORS[type(node.op)], left, right]
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS:
-        return [node.func.id, _tree(node.args[0], grammar, text)]
-    raise UserError(f"data.relations: {text!r} holds {ast.unparse(node)[:40]!r}, which is no arithmetic")
 
 
 def described(relations: Sequence[Relation]) -> str:

@@ -58,10 +58,50 @@ def find_distances(search: Search) -> None:
             found.append((round(spread, 6), search.place[start], start, end, low))  # of two alike the later one
     for *_, start, end, low in sorted(found):
         if search.may_compute(end, [start]):
-            resolution = min(_step(search, end, forms), _step(search, start, forms))  # 0: finer than seconds
-            tree = ["clock", forms[end], resolution, column(start), forms[start], 0.0, SPANS["minute"], low]
-            step = resolution / SPANS["second"]
-            search.add(Relation("distance", end, tree, "shifted", 1.0, search.varied(end), step=step))
+            search.add(_distance(search, forms, start, end, low))
+
+
+def _distance(search: Search, forms: dict[str, str], start: str, end: str, low: float) -> Relation:
+    resolution = min(_step(search, end, forms), _step(search, start, forms))  # 0: finer than seconds
+    tree = ["clock", forms[end], resolution, column(start), forms[start], 0.0, SPANS["minute"], low]
+    step = resolution / SPANS["second"]
+    return Relation("distance", end, tree, "shifted", 1.0, search.varied(end), step=step)
+
+
+def clock_distance(search: Search, start: str, end: str) -> Relation:
+    """That a time of day is learnt as how long after another one it is; raises `ValueError` where it cannot be."""
+    forms = _told_forms(search, start, end)
+    if not search.may_shift(end, [start]):
+        raise ValueError(f"has rows with {end} and without {start}, whose distance is not known; leave it out")
+    passed = _elapsed(search, forms, start, end, np.arange(search.rows))
+    return _distance(search, forms, start, end, _narrowest(passed[np.isfinite(passed)])[0])
+
+
+def clock_later(search: Search, end: str, start: str, span: str, per: float) -> Tree:
+    """A time of day that is so much later than another, or earlier if `per` is below 0; see `find_clocks`."""
+    return _later(search, _told_forms(search, start, end), end, start, span, per)
+
+
+def clock_passed(search: Search, span: str, start: str, end: str, per: float) -> Tree:
+    """What lies between two times of day; raises `ValueError` where it is a day or more, for that they do not tell."""
+    if not _counted(search, span, per)[1]:
+        raise ValueError(f"is not told by the times: values of {span} are a day or more apart; solve it for a time")
+    return _passed(search, _told_forms(search, start, end), span, start, end, per)
+
+
+def _told_forms(search: Search, *names: str) -> dict[str, str]:
+    """How columns that are said to hold times of day write them; raises `ValueError` where one holds none."""
+    forms: dict[str, str] = {}
+    for name in names:
+        field, values = search.schema[name], search.cells[name]
+        there = values[np.isfinite(values)]
+        if is_clock(field):
+            forms[name] = "time"
+        elif field.type == "integer" and 0 <= there.min() <= there.max() <= 2400 and (there % 100 < 60).all():
+            forms[name] = "hhmm24" if there.max() == 2400 else "hhmm"
+        else:
+            raise ValueError(f"goes by the clock of {name}, which holds no times of day such as 23:50 or 2350")
+    return forms
 
 
 def _narrowest(days: np.ndarray) -> tuple[float, float]:
@@ -143,19 +183,30 @@ def _trees(
     search: Search, forms: dict[str, str], start: str, end: str, span: str, per: float
 ) -> list[tuple[str, Tree]]:
     """Each of the three columns as what the others make it."""
+    trees = [
+        (end, _later(search, forms, end, start, span, per)),
+        (start, _later(search, forms, start, end, span, -per)),
+    ]
+    if _counted(search, span, per)[1]:
+        trees.append((span, _passed(search, forms, span, start, end, per)))
+    return trees
+
+
+def _counted(search: Search, span: str, per: float) -> tuple[float, bool]:
+    """The least of what elapses, in days, and whether all of it lies within a day of that: else days are not told."""
     counted = search.cells[span] / per
     counted = counted[np.isfinite(counted)]
-    is_told = bool(np.ptp(counted) < 1)  # beyond a day, how many days have passed is not
+    return float(counted.min()), bool(np.ptp(counted) < 1)
 
-    def later(target: str, other: str, per: float, low: float) -> tuple[str, Tree]:
-        own, step = forms[target], _step(search, target, forms)
-        return target, ["clock", own, step, column(other), forms[other], column(span), per, low if is_told else None]
 
-    low, high = float(counted.min()), float(counted.max())
-    trees = [later(end, start, per, low), later(start, end, -per, -high)]
-    if is_told:
-        trees.append((span, ["elapsed", column(start), forms[start], column(end), forms[end], per, low]))
-    return trees
+def _later(search: Search, forms: dict[str, str], end: str, start: str, span: str, per: float) -> Tree:
+    low, is_told = _counted(search, span, per)
+    step = _step(search, end, forms)
+    return ["clock", forms[end], step, column(start), forms[start], column(span), per, low if is_told else None]
+
+
+def _passed(search: Search, forms: dict[str, str], span: str, start: str, end: str, per: float) -> Tree:
+    return ["elapsed", column(start), forms[start], column(end), forms[end], per, _counted(search, span, per)[0]]
 
 
 def _step(search: Search, name: str, forms: dict[str, str]) -> float:

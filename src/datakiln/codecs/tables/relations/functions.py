@@ -8,7 +8,6 @@ again.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -253,22 +252,26 @@ def _paired(search: Search, levels: dict[str, Levels], one: str, two: str) -> Le
     return Levels(codes, [[first.values[i], second.values[j]] for i, j in places_of])
 
 
-def declared_function(search: Search, sources: Sequence[str], target: str) -> Relation | None:
-    """The function from one or two columns, or a part of one if it is a date, to another; None if it does not hold."""
-    if len(sources) == 2:
+def declared_function(search: Search, tree: Tree, target: str) -> Relation | None:
+    """The function of one or two columns, or of a part of a date, to another; None if it does not hold.
+
+    Of a date itself it is that of the first part that tells the target.
+    """
+    made, source = levels_of(search, target), columns_of(tree)[0]
+    if tree[0] == "pair":
+        sources = columns_of(tree)
         paired = _paired(search, {name: levels_of(search, name) for name in sources}, *sources)
-        made = levels_of(search, target)
-        both = None if paired is None else _function(search, target, pair(*sources), paired, made, False, least=0)
+        both = None if paired is None else _function(search, target, tree, paired, made, False, least=0)
         return None if both is None else both.changed(mode="kept")
-    source = sources[0]
-    keys, made = levels_of(search, source), levels_of(search, target)
     if search.schema[source].type == "datetime" and source in search.cells:
-        for part in PARTS:
+        for part in [tree[1]] if tree[0] == "part" else PARTS:
             found = _of_numbers(part_of(search.cells[source], part))
             relation = _function(search, target, ["part", part, source], found, made, True, least=0)
             if relation is not None:
                 return relation
-    return _function(search, target, column(source), keys, made, search.schema[source].is_numeric, least=0)
+    if tree[0] == "part":
+        return None
+    return _function(search, target, tree, levels_of(search, source), made, search.schema[source].is_numeric, least=0)
 
 
 def _may_be_key(search: Search, name: str, found: Levels) -> bool:

@@ -77,7 +77,7 @@ def _between(search: Search, pairs: list[tuple[str, str]], tests: dict[tuple[str
             continue
         asked = min(tests[(name, other) if is_below else (other, name)] for other in others)
         tree = extreme("min" if is_below else "max", others)
-        relation = _shifted(search, Relation("order", name, tree, "checked", 1.0, asked, below=is_below))
+        relation = shifted(search, Relation("order", name, tree, "checked", 1.0, asked, below=is_below))
         if relation is not None:
             search.add(relation)
 
@@ -103,15 +103,15 @@ def _tests(search: Search, low: str, high: str) -> int:
 
 def _relation(search: Search, low: str, high: str, tests: int) -> Relation:
     relation = Relation("order", high, column(low), "checked", 1.0, tests)
-    shifted = _shifted(search, relation)
-    if shifted is not None:
-        search.add(shifted)
-        return shifted
+    learnt = shifted(search, relation)
+    if learnt is not None:
+        search.add(learnt)
+        return learnt
     gap = search.cells[high] - search.cells[low]
     return relation.changed(strict=bool(gap[np.isfinite(gap)].min() > 0))
 
 
-def _shifted(search: Search, relation: Relation) -> Relation | None:
+def shifted(search: Search, relation: Relation) -> Relation | None:
     """The same with the distance learnt; None where the target must not hang on the others, or it says little."""
     target, sources = relation.target, relation.sources
     if target in search.found or target in search.stay or any(search.depends(name, target) for name in sources):
