@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from datakiln.callbacks.bundle import Bundle
 from datakiln.callbacks.fid import Fid
+from datakiln.codecs.pictures import to_levels
 from datakiln.data.pictures.pictures import ImageData, hidden_labels
 from datakiln.data.pictures.sources import Pictures, SklearnDigits
 from datakiln.errors import UserError
@@ -75,6 +76,31 @@ class Score(nn.Module):
 
     def forward(self, x, y=None):
         return Verdict(self.of(x))
+
+
+def saturated(name, **options):
+    """A model whose generator draws black pictures, far beyond black."""
+    torch.manual_seed(0)
+    model = SMALL[name](SPEC, **options)
+    with torch.no_grad():
+        if name == "r3gan":
+            model.generator.output.bias.fill_(-20.0)
+        else:
+            for show in model.generator.show:
+                show.bias.fill_(-20.0)
+    return model
+
+
+@pytest.mark.parametrize("name", ["r3gan", "stylegan2"])
+def test_generators_without_a_norm_find_back_from_black(name):
+    def slope(model):
+        model.generator_losses(batch(8))["loss"].backward()
+        return max(p.grad.abs().max().item() for p in model.generator.parameters() if p.grad is not None)
+
+    assert slope(saturated(name, bounded=False)) > 1e-3
+    assert slope(saturated(name)) < 1e-9, "checkpoints that do not say are bounded, and that is where they stay"
+    drawn = to_levels(saturated(name, bounded=False).sample(4))
+    assert drawn.dtype == torch.uint8 and (drawn == 0).all(), "what lies beyond black is black"
 
 
 class TestR3GAN:

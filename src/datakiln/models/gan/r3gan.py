@@ -1,7 +1,7 @@
 """R3GAN: a relativistic game with both gradient penalties and no tricks (Huang et al., 2024, arXiv 2501.05441).
 
 Smaller than the paper's nets: one residual block a map instead of two, and none at the picture's own size, which a
-strided convolution leads from and to. Pictures end in a hyperbolic tangent, which keeps them within bounds.
+strided convolution leads from and to.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ class R3GAN(ImageGAN):
         gamma: Weight of both penalties at the beginning.
         gamma_end: The same at the end of training.
         conditional: False, true (projection) or "acgan"; see `way_of`.
+        bounded: Whether pictures end in a hyperbolic tangent, as those of checkpoints do that do not say. As in the
+            paper they do not, and what lies beyond black or white is cut off when they are decoded: without any norm
+            the tangent of pictures that are mostly black is soon flat everywhere, and nothing is learnt any more.
         **options: See `ImageGAN`; its `r1` would be a third penalty, and is refused.
     """
 
@@ -50,6 +53,7 @@ class R3GAN(ImageGAN):
         gamma: float = 1.0,
         gamma_end: float = 0.1,
         conditional: bool | str = False,
+        bounded: bool = True,
         **options: Any,  # noqa: ANN401
     ) -> None:
         """See the class."""
@@ -61,7 +65,7 @@ class R3GAN(ImageGAN):
         if blocks < 1:
             raise ValueError(f"model.blocks={blocks} must be at least 1")
         way, classes = way_of(conditional, "projection", spec, WAYS)
-        generator = ResidualGenerator(spec.shape, latent_dim, width, blocks, classes)
+        generator = ResidualGenerator(spec.shape, latent_dim, width, blocks, classes, bounded)
         critic = ResidualCritic(spec.shape, width, blocks, classes, way)
         super().__init__(spec, generator, critic, Relativistic(), latent_dim, way, **options)
         self.gamma, self.gamma_end = gamma, gamma_end
@@ -140,11 +144,15 @@ class ResidualGenerator(nn.Module):
         width: Channels of the largest map.
         blocks: Of each map.
         classes: Number of classes that z is joined with; 0 for an unconditional net.
+        bounded: See `R3GAN`.
     """
 
-    def __init__(self, shape: tuple[int, ...], latent_dim: int, width: int, blocks: int, classes: int) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], latent_dim: int, width: int, blocks: int, classes: int, bounded: bool = True
+    ) -> None:
         """See the class."""
         super().__init__()
+        self.bounded = bounded
         base, maps = _stages(shape, width)
         self.classes = classes
         self.basis = nn.Parameter(torch.randn(maps[0], base, base))
@@ -167,7 +175,8 @@ class ResidualGenerator(nn.Module):
             if i:
                 x = F.interpolate(self.narrow[i - 1](x), scale_factor=2.0, mode="bilinear")
             x = stage(x)
-        return torch.tanh(self.output(x))
+        x = self.output(x)
+        return torch.tanh(x) if self.bounded else x
 
 
 class ResidualCritic(nn.Module):
