@@ -10,7 +10,7 @@ from datakiln.reports.bars import bar_of
 from datakiln.reports.groups import COSTS
 from datakiln.reports.meanings import MEANINGS, meaning, short_name, short_names, stem
 from datakiln.reports.verdict import DIFFERS, KEY, data_name, judged, standing_word
-from datakiln.results import RunResult, Score, Source
+from datakiln.results import RunResult, Score, Source, Step
 from datakiln.storage import CONF
 
 FILE = Source("files", "/data/customers.csv", "ab" * 32)
@@ -48,6 +48,14 @@ def changed(name, value=None, **more):
 
 def tones(found):
     return {claim.topic: claim.tone for claim in found.claims}
+
+
+def test_pictures_are_called_so_where_none_of_their_figures_was_asked_for():
+    split = Step("split", "54,000 train, 6,000 val, 10,000 test pictures (official test); 10 classes")
+    assert verdict([], steps=[split]).subject == "Synthetic pictures of customers.csv"
+    assert (
+        verdict([], steps=[Step("split", "54 train, 6 val, 10 test rows")]).subject == "Synthetic rows of customers.csv"
+    )
 
 
 def test_data_as_good_as_real_is_praised_in_words_of_the_persons_file():

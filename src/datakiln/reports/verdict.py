@@ -181,10 +181,12 @@ def judged(result: RunResult, noun: str | None = None) -> Verdict:
 
 
 def nouns(result: RunResult) -> str:
-    """What the examples of a run are, by its figures: "pictures" or "rows"."""
+    """What the examples of a run are: "pictures" or "rows"."""
     stems = {stem(score.name) for score in result.figures if not score.name.startswith("best/")}
     drawn = stems & set(PICTURES) or any(name.startswith(("judge/", "memorisation/")) for name in stems)
-    return "pictures" if drawn else "rows"
+    # where no figure of pictures was asked for, the split tells what was learnt from
+    split = any(step.name == "split" and " pictures" in step.detail for step in result.steps)
+    return "pictures" if drawn or split else "rows"
 
 
 def data_name(result: RunResult) -> str:
