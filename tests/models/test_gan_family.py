@@ -20,6 +20,7 @@ from datakiln.errors import UserError
 from datakiln.metrics.base import MetricError
 from datakiln.models.gan import biggan, infogan, projected_gan, r3gan, sgan, stylegan2
 from datakiln.nets.conv import Verdict
+from datakiln.nets.moving import moved
 from datakiln.pretrained.efficientnet import published_efficientnet
 from datakiln.spec import Batch, DataSpec, Sampling
 from tests.later import later
@@ -180,9 +181,9 @@ class TestInfoGAN:
         even = code[:, 14:].flatten().sort().values
         assert (even - torch.linspace(-1, 1, 8000)).abs().max() < 2 * 1.95 / 8000**0.5, "Kolmogorov's distance"
         model.eval()
-        moved = z.clone()
-        moved[:, 4:14] *= 3.0  # the largest stays the largest
-        assert torch.equal(model.decode(z[:4]), model.decode(moved[:4]))
+        larger = z.clone()
+        larger[:, 4:14] *= 3.0  # the largest stays the largest
+        assert torch.equal(model.decode(z[:4]), model.decode(larger[:4]))
 
     def test_a_checkpoint_of_before_has_no_hidden_layers(self):
         model = infogan.InfoGAN(SPEC, latent_dim=4, width=4)
@@ -219,13 +220,13 @@ class TestInfoGAN:
         torch.manual_seed(0)
         x = torch.full((64, 1, 28, 28), -1.0)
         x[:, :, 10:18, 10:18] = 1.0
-        y = infogan.moved(x)
+        y = moved(x)
         assert y.shape == x.shape and y.min() >= -1.0 and y.max() <= 1.0
         rows = torch.arange(28.0)[None, None, :, None]
         middles = [((part + 1) * rows).sum(dim=(1, 2, 3)) / (part + 1).sum(dim=(1, 2, 3)) for part in (x, y)]
         assert (middles[1] - middles[0]).abs().max() < 4.0 and middles[1].std() > 0.5
         assert len({float(part.sum()) for part in y}) > 60, "each is moved by itself"
-        assert torch.allclose(infogan.moved(torch.full((3, 2, 8, 8), 0.3)), torch.full((3, 2, 8, 8), 0.3))
+        assert torch.allclose(moved(torch.full((3, 2, 8, 8), 0.3)), torch.full((3, 2, 8, 8), 0.3))
 
     def test_a_weight_on_it_makes_the_code_of_a_picture_that_of_the_moved_one(self):
         """Blobs left and right of the middle, which moving hardly mixes: without labels the code becomes the side."""

@@ -16,6 +16,7 @@ from datakiln.errors import UserError
 from datakiln.models.gan.labels import known_accuracy, known_entropy
 from datakiln.models.gan.picture_to_picture import PictureToPicture, variety
 from datakiln.nets.losses import LeastSquares
+from datakiln.nets.moving import moved
 from datakiln.nets.translators import Classifier, PatchCritic, Translator
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
@@ -114,7 +115,8 @@ class CycleGAN(PictureToPicture):
             figures[key] = torch.minimum(figures[f"first_{key}"], figures[f"second_{key}"])
         figures["diversity"] = torch.minimum(variety(made["first"], first), variety(made["second"], second))
         if self.classifier is not None and batch.y is not None:
-            logits = self.classifier(first)
+            # moved, so that it knows them in another hand, too, whose pictures and translations it is asked of
+            logits = self.classifier(moved(first) if self.training else first)
             total = total + known_entropy(logits, batch.y)
             figures |= known_accuracy("classifier_accuracy", logits, batch.y)
         return {"loss": total, **figures}

@@ -16,10 +16,9 @@ from datakiln.models.gan.pictures import ImageGAN
 from datakiln.nets.conv import SLOPE, ConvCritic, ConvGenerator, CriticHead, Verdict, small_normal
 from datakiln.nets.linear import Linear
 from datakiln.nets.losses import NonSaturating
+from datakiln.nets.moving import moved
 from datakiln.spec import Batch, DataSpec
 
-TURN, SHEAR, RESIZE = 0.4, 0.3, 0.2  # how far pictures are moved at most: radians, slope, log of a factor
-SHIFT = 0.15  # and of half a side
 READER = 128  # units of the layer between the critic's features and what is read off them (appendix C.1)
 
 
@@ -153,17 +152,6 @@ def shared_information(one: Tensor, other: Tensor) -> Tensor:
     joint = ((joint + joint.T) / 2).clamp(min=1e-8)
     alone = joint.sum(dim=0)
     return (joint * (joint.log() - alone.log()[:, None] - alone.log()[None, :])).sum()
-
-
-def moved(x: Tensor) -> Tensor:
-    """Pictures (B, C, H, W), each turned, sheared, scaled and shifted a little, at random; borders go on outwards."""
-    turn, shear, *sizes, down, right = (2.0 * torch.rand(6, len(x), device=x.device) - 1.0).unbind()
-    turn, high, wide = TURN * turn, *(torch.exp(RESIZE * size) for size in sizes)
-    cos, sin = torch.cos(turn), torch.sin(turn)
-    rows = torch.stack([wide * cos, -wide * sin + SHEAR * shear, SHIFT * right], dim=1)
-    columns = torch.stack([high * sin, high * cos, SHIFT * down], dim=1)
-    grid = F.affine_grid(torch.stack([rows, columns], dim=1), list(x.shape), align_corners=False)
-    return F.grid_sample(x.float(), grid, padding_mode="border", align_corners=False)
 
 
 def matched_accuracy(counts: Tensor) -> float:
