@@ -215,12 +215,14 @@ class TestPartners:
         assert torch.equal(loader.partners(alone, 0), alone)
 
 
-def test_debians_folder_of_fashion_is_read_as_it_is(tmp_path):
-    """Four gzipped IDX files in `fashion-mnist`, told by the folder or by the one around it."""
+def test_debians_folder_of_fashion_is_read_as_it_is(tmp_path, monkeypatch):
+    """Four gzipped IDX files in `fashion-mnist`, told by the folder, by the one around it, or where Debian puts it."""
     import gzip
 
+    from datakiln.data.pictures import sources
     from datakiln.data.pictures.sources import OfficialImages
 
+    monkeypatch.setattr(sources, "cache_dir", lambda: tmp_path / "cache")
     place = tmp_path / "datasets" / "fashion-mnist"
     place.mkdir(parents=True)
     for part, n in (("train", 6), ("t10k", 3)):
@@ -228,6 +230,9 @@ def test_debians_folder_of_fashion_is_read_as_it_is(tmp_path):
         (place / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + bytes(n * 784)))
         labels = b"\0\0\x08\x01" + n.to_bytes(4, "big") + bytes(range(n))
         (place / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(labels))
-    for data_dir in (place, place.parent):
-        raw = OfficialImages("fashion_mnist")(str(data_dir))
+    monkeypatch.setattr(sources, "SYSTEM", place.parent)
+    (tmp_path / "else").mkdir()
+    for data_dir in (place, place.parent, None, tmp_path / "else"):
+        raw = OfficialImages("fashion_mnist")(None if data_dir is None else str(data_dir))
+        assert raw.provenance.kind == "files" and str(place.parent) in raw.provenance.detail
         assert len(raw.train.x) == 6 and raw.test.y.tolist() == [0, 1, 2] and raw.classes[9] == "Ankle boot"

@@ -23,6 +23,7 @@ from datakiln.errors import UserError, near
 from datakiln.storage import cache_dir
 
 SECONDS = 20.0  # without an answer
+SYSTEM = Path("/usr/share/datasets")  # where Debian's packages of data sets put them, such as dataset-fashion-mnist
 
 
 class DownloadFailed(Exception):
@@ -178,7 +179,7 @@ def locate(
         UserError: They are nowhere and cannot be downloaded; says which files to put where.
     """
     own = cache_dir() / "data"
-    for folder in [*_given(data_dir, files), own]:
+    for folder in [*_given(data_dir, files), own, SYSTEM]:
         found = find_files(folder, files)
         if found is not None:
             return folder, found, "download" if folder == own else "files"
