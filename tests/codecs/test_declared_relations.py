@@ -46,7 +46,38 @@ def arrivals(n: int = 600) -> pd.DataFrame:
     )
 
 
+def named_oddly(n: int = 600) -> pd.DataFrame:
+    """Sums of columns whose names Python reads otherwise, or not at all; a large constant."""
+    rng = np.random.default_rng(0)
+    names = [
+        "class",
+        "True",
+        "n\u00ba",
+        "cafe\u0301",
+        "color=red",
+        "a->b",
+        "a,b,c",
+        "\u0926\u093f\u0928",
+        "max(x, y)",
+        "3 days",
+    ]
+    frame = pd.DataFrame({name: rng.integers(0, 1000, n) for name in names})
+    sums = {f"sum {i}": frame[a] + frame[b] for i, (a, b) in enumerate(zip(names, names[1:], strict=False))}
+    return frame.assign(**sums, stamp=frame["class"] + 1577836812345)
+
+
+def clocked(n: int = 600) -> pd.DataFrame:
+    """Times as 23:50 with their hour, and what lies between times as 2350, written as 01:30."""
+    rng = np.random.default_rng(0)
+    start, took = rng.integers(0, 1440, n), rng.integers(1, 300, n)
+    made = {name: 100 * (m // 60) + m % 60 for name, m in (("start", start), ("end", (start + took) % 1440))}
+    written = {name: [f"{m // 60:02d}:{m % 60:02d}" for m in times] for name, times in (("took", took), ("at", start))}
+    return pd.DataFrame({**made, "took": written["took"]}).assign(at=written["at"], hour=start // 60)
+
+
 FRAMES = {
+    "odd": named_oddly,
+    "clocked": clocked,
     "toy": lambda: ToyRelations(1000)().frame,
     "flights": flights,
     "midnight": lambda: flights(midnight=2400),
@@ -103,6 +134,12 @@ REFUSED = {
     "late = wek(planned)": "calls wek, which is not allowed",
     "late = hour(planned) +": "cannot be read",
     "a, b, c -> late": "by 3 columns; take one or two",
+    "planned, planned -> late": "by one column twice; take one or two",
+    "left = planned + planned minutes by the clock": "names planned twice",
+    "late = left - left in minutes by the clock": "names left twice",
+    "late >= 0": "orders something else than two columns",
+    "5 < late": "orders something else than two columns",
+    "late = month_start(planned)": "reads month_start of planned, which is of type integer and no date",
 }
 
 
@@ -131,3 +168,32 @@ def test_few_rows_are_enough_for_what_is_declared():
     schema = infer_schema(frame, None, {})
     assert not find_relations(frame, schema)
     assert len(chosen_relations(["left = planned + late minutes by the clock"], frame, schema)) == 1
+
+
+def test_a_name_with_commas_is_one_column_where_there_is_one():
+    frame = pd.DataFrame({"a,b,c": list("xyz") * 40, "d": list("uvw") * 40, "e": list("xyz") * 40})
+    schema = infer_schema(frame, None, {})
+    (relation,) = chosen_relations(["a,b,c -> d"], frame, schema)
+    assert relation.columns == ("d", "a,b,c")
+
+
+def test_a_part_of_an_hour_is_told_in_whole_units():
+    rng = np.random.default_rng(0)
+    begin = pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 400 * 1440, 100), unit="min")
+    frame = pd.DataFrame({"begin": begin, "end": begin + pd.Timedelta(minutes=90)})
+    schema = infer_schema(frame, None, {})
+    (relation,) = chosen_relations(["end = begin + 1.5 hours"], frame, schema)
+    assert str(relation) == "end = begin + 90 minutes"
+    assert str(chosen_relations([str(relation)], frame, schema)[0]) == str(relation)
+
+
+def test_what_lies_between_whole_numbers_that_are_times_may_be_written_as_a_time():
+    frame = clocked()
+    schema = infer_schema(frame, None, {})
+    (relation,) = chosen_relations(["took = end - start by the clock"], frame, schema)
+    assert relation.tree[0] == "elapsed" and not relation.breaks(frame, schema).any()
+
+
+def test_a_month_of_a_time_of_day_is_refused():
+    with pytest.raises(UserError, match="reads month_start of at, which is a time of day and no date"):
+        chosen_relations(["hour = month_start(at)"], clocked(), infer_schema(clocked(), None, {}))

@@ -244,23 +244,43 @@ def test_figures_of_different_names_never_share_a_column(tmp_path):
     assert rows[0]["fid/inception/n5000 n"] == "1"
 
 
-def test_judges_that_differ_by_seed_alone_share_a_column(tmp_path):
-    def judged(folder, mark, seed, value, model="vae"):
-        name = f"fid/classifier@{mark}-clean-exact/n270"
-        run(tmp_path / folder, seed=seed, model=model, figures=[Score(name, value, "lower", 0, None, 2.0)],
-            objective=Objective(f"best/val/{name}", value, "lower"))  # fmt: skip
+def judged(folder, mark, seed, value, model="vae", **changes):
+    """A run whose pictures were judged by a classifier of that hash."""
+    name = f"fid/classifier@{mark}-clean-exact/n270"
+    changes.setdefault("created", f"2025-01-01T00:00:{seed:02d}+00:00")
+    run(folder, seed=seed, model=model, figures=[Score(name, value, "lower", 0, None, 2.0)],
+        objective=Objective(f"best/val/{name}", value, "lower"), **changes)  # fmt: skip
 
+
+def test_judges_that_differ_by_seed_alone_share_a_column(tmp_path):
     for seed, mark in enumerate(("0a0a0a0a", "0b0b0b0b", "0c0c0c0c")):
-        judged(f"a{seed}", mark, seed, 10.0 + seed)
-        judged(f"b{seed}", mark, seed, 5.0 + seed, "dcgan")
-    table = comparison(tmp_path)
-    assert [group.key["model"] for group in table.groups] == ["dcgan", "vae"], "the best first, by all three seeds"
+        judged(tmp_path / f"a{seed}", mark, seed, 10.0 + seed)
+        judged(tmp_path / f"b{seed}", mark, seed, 5.0 + seed, "dcgan")
     column = "fid/classifier@each-seed-clean-exact/n270"
-    assert [group.figures[column].values for group in table.groups] == [(5.0, 6.0, 7.0), (10.0, 11.0, 12.0)]
-    assert table.references("iris", column)[0].values == (2.0,) * 6 and "own split" in table.caveat
-    judged("c", "0d0d0d0d", 0, 1.0, "wgan")  # another judge of the same seed: nothing is comparable any more
-    apart = comparison(tmp_path)
-    assert not apart.caveat and "fid/classifier@0a0a0a0a-clean-exact/n270" in apart.all_figures
+    # neither an older run of another judge that a newer one replaces nor another data set changes anything
+    judged(tmp_path / "old", "0d0d0d0d", 0, 1.0, created="2024-01-01T00:00:00+00:00")
+    judged(tmp_path / "mnist", "0e0e0e0e", 0, 3.0, data="mnist")
+    table = comparison(tmp_path, figures=["fid/classifier@0a0a0a0a-clean-exact/n270"])
+    assert table.columns == [column], "a name copied from the report of one run"
+    first = [group for group in table.groups if group.key["data"] == "iris"]
+    assert [group.key["model"] for group in first] == ["dcgan", "vae"], "the best first, by all three seeds"
+    assert [group.figures[column].values for group in first] == [(5.0, 6.0, 7.0), (10.0, 11.0, 12.0)]
+    assert table.references("iris", column)[0].values == (2.0,) * 6
+    assert table.caveat.endswith("by a classifier of that seed's own split")
+    assert "fid/classifier@0e0e0e0e-clean-exact/n270" in table.all_figures, "one judge keeps its name"
+
+
+def test_judges_keep_their_names_where_rows_would_not_compare(tmp_path):
+    judged(tmp_path / "a" / "0", "0a0a0a0a", 0, 10.0)
+    judged(tmp_path / "a" / "1", "0b0b0b0b", 1, 5.0, "dcgan")
+    apart = comparison(tmp_path)  # no seed in common
+    assert not apart.caveat and not any("each-seed" in name for name in apart.all_figures)
+    judged(tmp_path / "b" / "0", "0c0c0c0c", 0, 1.0, "dcgan")
+    assert not comparison(tmp_path).caveat, "two judges of one seed"
+    judged(tmp_path / "c" / "2", "0f0f0f0f", 2, 1.0)
+    judged(tmp_path / "c" / "3", "0e0e0e0e", 3, 2.0)
+    judged(tmp_path / "c" / "4", "0e0e0e0e", 3, 2.0, "dcgan")
+    assert comparison(tmp_path / "c").caveat.endswith("and not all rows have the same seeds")
 
 
 def test_columns_can_be_chosen(sweep):

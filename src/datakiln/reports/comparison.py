@@ -66,11 +66,11 @@ def compare(runs: Sequence[Run], failures: Sequence[Failure] = (), figures: Sequ
     Raises:
         UserError: A figure that no run has.
     """
-    runs = _under_one_name(runs)
     keys = _keys([run.result for run in runs])
     newest: dict[tuple[Key, int], Run] = {}
     for run in sorted(runs, key=lambda run: run.result.created):
         newest[_key(run.result, keys), run.result.seed] = run
+    newest, figures, caveat = _under_one_name(newest, figures)
     groups: dict[Key, Group] = {}
     for (key, _), run in sorted(newest.items(), key=lambda item: item[0][1]):
         groups.setdefault(key, Group(dict(key), [])).runs.append(run)
@@ -81,35 +81,53 @@ def compare(runs: Sequence[Run], failures: Sequence[Failure] = (), figures: Sequ
     better |= {result.objective.name: result.objective.direction for result in results if result.objective is not None}
     ranked = sorted(groups.values(), key=lambda group: _rank(group, objective, better))
     columns = _columns(results, better, objective, figures)
-    return Comparison(ranked, keys, columns, better, objective, list(failures), len(runs) - len(newest))
+    return Comparison(ranked, keys, columns, better, objective, list(failures), len(runs) - len(newest), caveat)
 
 
-def _under_one_name(runs: Sequence[Run]) -> list[Run]:
-    """Runs whose judge of pictures is trained anew on the split of every seed, with its figures under one name.
+def _under_one_name(
+    runs: dict[tuple[Key, int], Run], figures: Sequence[str]
+) -> tuple[dict[tuple[Key, int], Run], list[str], str]:
+    """Figures of pictures by a judge that is trained anew on the split of every seed, under one name.
 
-    All runs of a seed have the same judge, so that models stay comparable; medians over seeds are then over judges,
-    too. Where runs of one seed differ in their judges, as with pictures of other sizes, every judge keeps its name.
+    Where all runs of a seed have the same judge, and all groups a seed in common, models stay comparable; medians over
+    seeds are then over judges, too. Elsewhere every judge keeps its name. Decided for each data set.
+
+    Returns:
+        The runs, the figures that were asked for, and what is to be said of it.
     """
-    judges: dict[tuple[str, int], set[str]] = {}
-    for run in runs:
-        names = [score.name for score in run.result.figures]
-        found = {mark for name in names for mark in _TRAINED_JUDGE.findall(name)}
-        judges.setdefault((run.result.data, run.result.seed), set()).update(found)
-    by_data: dict[str, set[str]] = {}
-    for (data, _), found in judges.items():
-        by_data.setdefault(data, set()).update(found)
-    if all(len(found) < 2 for found in by_data.values()) or any(len(found) > 1 for found in judges.values()):
-        return list(runs)
+    judges: dict[str, dict[int, set[str]]] = {}
+    seeds: dict[str, dict[Key, set[int]]] = {}
+    for (key, seed), run in runs.items():
+        found = {mark for score in run.result.figures for mark in _TRAINED_JUDGE.findall(score.name)}
+        if found:
+            data = dict(key)["data"]
+            judges.setdefault(data, {}).setdefault(seed, set()).update(found)
+            seeds.setdefault(data, {}).setdefault(key, set()).add(seed)
+    merged = {
+        data
+        for data, by_seed in judges.items()
+        if all(len(found) == 1 for found in by_seed.values())
+        and len(set.union(*by_seed.values())) > 1
+        and set.intersection(*seeds[data].values())
+    }
+    if not merged:
+        return runs, list(figures), ""
 
     def named(name: str) -> str:
         return _TRAINED_JUDGE.sub(EACH_SEED, name)
 
-    def renamed(result: RunResult) -> RunResult:
-        aim = None if result.objective is None else replace(result.objective, name=named(result.objective.name))
-        figures = [replace(score, name=named(score.name)) for score in result.figures]
-        return replace(result, objective=aim, figures=figures)
+    def renamed(run: Run) -> Run:
+        aim = run.result.objective
+        aim = None if aim is None else replace(aim, name=named(aim.name))
+        scores = [replace(score, name=named(score.name)) for score in run.result.figures]
+        return replace(run, result=replace(run.result, objective=aim, figures=scores))
 
-    return [replace(run, result=renamed(run.result)) for run in runs]
+    made = {at: renamed(run) if dict(at[0])["data"] in merged else run for at, run in runs.items()}
+    known = {score.name for run in made.values() for score in run.result.figures}
+    caveat = "pictures of each seed are judged by a classifier of that seed's own split"
+    if any(len(set(map(frozenset, seeds[data].values()))) > 1 for data in merged):
+        caveat += ", and not all rows have the same seeds"
+    return made, [name if name in known else named(name) for name in figures], caveat
 
 
 def _keys(results: Sequence[RunResult]) -> list[str]:

@@ -119,6 +119,7 @@ class Comparison:
         objective: The figure the groups are ranked by, "" where no run names one.
         failures: Jobs without a result.
         repeated: Runs left out because a newer run has the same options and seed.
+        caveat: What is to be said of how figures compare; "" where nothing is.
     """
 
     groups: list[Group]
@@ -128,6 +129,7 @@ class Comparison:
     objective: str
     failures: list[Failure]
     repeated: int
+    caveat: str = ""
 
     @property
     def by_data(self) -> dict[str, list[Group]]:
@@ -149,12 +151,6 @@ class Comparison:
         ceilings = tuple(score.ceiling for score in found if score.ceiling is not None)
         floors = tuple(score.floor for score in found if score.floor is not None)
         return Spread(ceilings) if ceilings else None, Spread(floors) if floors else None
-
-    @property
-    def caveat(self) -> str:
-        """A line where pictures of each seed were judged by a classifier of their own split; else ""."""
-        judged = any(EACH_SEED in name for name in self.better)
-        return "pictures of each seed are judged by a classifier of that seed's own split" if judged else ""
 
     @property
     def all_figures(self) -> list[str]:

@@ -7,11 +7,12 @@ import re
 from typing import Any, Literal, NamedTuple
 
 from datakiln.codecs.tables.relations.calendar import BEHIND, CLOCKS, MOMENTS, PARTS
-from datakiln.codecs.tables.relations.expressions import FUNCTIONS, SPANS, Tree, column, columns_of, extreme, pair
+from datakiln.codecs.tables.relations.expressions import FUNCTIONS, SPANS, Tree, column, columns_of, extreme, pair, span
 from datakiln.constraints.grammar import Grammar
 from datakiln.errors import UserError, near
 
-EQUALS = re.compile(r"(?<![<>=!])=(?!=)")
+EQUALS = re.compile(r"`[^`]*`|(?<![<>=!])=(?!=)")  # what is in backticks stays
+QUOTED = re.compile(r"`[^`]*`")
 OPERATORS: dict[type[ast.operator], str] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**", ast.FloorDiv: "//", ast.Mod: "%",
 }  # fmt: skip
@@ -58,7 +59,7 @@ def read(text: str) -> Text:
     """What a text says, whatever the columns of a table are; raises `UserError` for what is no relation."""
     if BY_THE_CLOCK.search(text):
         return _by_the_clock(text)
-    if "->" in text:
+    if "->" in QUOTED.sub("", text):
         return _function(text)
     prefix = "word"
     while prefix in text:  # a column may be called so
@@ -74,7 +75,7 @@ def read(text: str) -> Text:
         return f"`{name}`"
 
     try:
-        grammar = Grammar(EQUALS.sub("==", WORDS.sub(kept, text)))
+        grammar = Grammar(EQUALS.sub(lambda found: "==" if found[0] == "=" else found[0], WORDS.sub(kept, text)))
     except UserError as error:
         told = str(error)
         for name, words in said.items():
@@ -105,7 +106,7 @@ def columns_named(text: str) -> list[str]:
 
 def _order(left: Tree, right: Tree, sign: str, text: str) -> Text:
     """Of two columns the larger one is the target; else the one that several others are all below, or above."""
-    if _is_column(right) and (_is_column(left) or left[0] == "max"):
+    if _is_column(right) and isinstance(left, list) and left[0] in ("column", "max"):
         return Text("order", right[1], left, sign == "<")
     if _is_column(left) and isinstance(right, list) and right[0] == "min":
         return Text("order", left[1], right, sign == "<", below=True)
@@ -114,23 +115,29 @@ def _order(left: Tree, right: Tree, sign: str, text: str) -> Text:
 
 
 def _function(text: str) -> Text:
-    source, target = (part.strip() for part in text.split("->", 1))
+    arrow = next(found for found in re.finditer(r"`[^`]*`|->", text) if found[0] == "->")
+    source, target = text[: arrow.start()].strip(), _plain(text[arrow.end() :])
     if found := ONE_PART.fullmatch(source):
-        return Text("function", _plain(target), _part(found, text))
-    names = [_plain(part) for part in re.findall(r"`[^`]*`|[^,]+", source) if part.strip()]
-    if not 1 <= len(names) <= 2:
-        raise UserError(f"data.relations: {text!r} looks a value up by {len(names)} columns; take one or two")
-    return Text("function", _plain(target), column(names[0]) if len(names) == 1 else pair(*names))
+        return Text("function", target, _part(found, text))
+    names = [_plain(part) for part in re.findall(r"(?:`[^`]*`|[^,`])+", source) if part.strip()]
+    if len(names) == 2 and names[0] != names[1]:
+        return Text("function", target, pair(*names))
+    return Text("function", target, column(_plain(source)))  # perhaps one whose name has commas in it
 
 
 def _by_the_clock(text: str) -> Text:
     bare = BY_THE_CLOCK.sub("", text).strip()
     if found := PASSED.fullmatch(bare):
-        start, end = column(_plain(found["start"])), column(_plain(found["end"]))
-        return Text("passed", _plain(found["span"]), ["-", end, start], per=SPANS[found["unit"]])
+        first, last = _plain(found["start"]), _plain(found["end"])
+        if first == last:
+            raise UserError(f"data.relations: {text!r} names {first} twice")
+        return Text("passed", _plain(found["span"]), ["-", column(last), column(first)], per=SPANS[found["unit"]])
     if found := LATER.fullmatch(bare):
         per = SPANS[found["unit"] or "day"] * (1 if found["sign"] == "+" else -1)
-        tree = [found["sign"], column(_plain(found["start"])), column(_plain(found["span"]))]
+        start, elapsed = _plain(found["start"]), _plain(found["span"])
+        if start == elapsed:
+            raise UserError(f"data.relations: {text!r} names {start} twice")
+        tree = [found["sign"], column(start), column(elapsed)]
         return Text("later", _plain(found["target"]), tree, per=per, has_unit=found["unit"] is not None)
     if found := APART.fullmatch(bare):
         return Text("distance", _plain(found["end"]), column(_plain(found["start"])))
@@ -146,7 +153,7 @@ def _word(found: re.Match[str], text: str) -> Tree:
         return _part(found, text)
     if found["extreme"]:
         return extreme(found["extreme"], [_plain(name) for name in re.findall(NAME, found["among"])])
-    return ["span", float(found["count"]), found["unit"]]
+    return span(float(found["count"]) / SPANS[found["unit"]])  # 1.5 hours are 90 minutes
 
 
 def _part(found: re.Match[str], text: str) -> Tree:

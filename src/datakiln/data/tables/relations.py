@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 import pandas as pd
 
-from datakiln.codecs.tables.relations.calendar import BEHIND
-from datakiln.codecs.tables.relations.cells import is_date, is_reckoned
+from datakiln.codecs.tables.relations.calendar import BEHIND, PARTS
+from datakiln.codecs.tables.relations.cells import is_clock, is_date, is_reckoned
 from datakiln.codecs.tables.relations.clocks import clock_distance, clock_later, clock_passed
 from datakiln.codecs.tables.relations.expressions import EXTREMES, Tree, column, columns_of
 from datakiln.codecs.tables.relations.finding import find_relations, in_order
@@ -123,6 +123,10 @@ def _declared_function(said: Text, text: str, frame: pd.DataFrame, schema: Schem
     whole = text.split("->", 1)[0].strip()
     tree = column(whole) if whole in schema.names else said.tree  # a name with a comma in it
     sources = columns_of(tree)
+    asked = [part for part in whole.split(",") if part.strip()]
+    if len(sources) == 1 and sources[0] not in schema.names and len(asked) > 1:
+        told = "one column twice" if len(asked) == 2 else f"{len(asked)} columns"
+        raise UserError(f"data.relations: {text!r} looks a value up by {told}; take one or two")
     for name in (*sources, said.target):
         _check_column(text, name, schema)
     _check_parts(tree, text, schema)
@@ -143,6 +147,14 @@ def _declared_clock(said: Text, text: str, frame: pd.DataFrame, search: Search) 
             start = columns_of(said.tree)[0]
             return clock_distance(search, start, said.target).changed(text=text)
         first, second = columns_of(said.tree)
+        fields = search.schema[said.target], search.schema[second]
+        if (
+            said.form == "later"
+            and said.per < 0
+            and not said.has_unit
+            and [is_clock(f) for f in fields] == [True, False]
+        ):
+            said = said._replace(form="passed", per=1.0)  # between times as 2350 lies what is written as 01:30
         if said.form == "later":
             tree = clock_later(search, said.target, first, second, said.per)
         else:
@@ -168,12 +180,17 @@ def _told(share: float) -> str:
 
 
 def _check_parts(tree: Tree, text: str, schema: Schema) -> None:
-    """That what a part is read from is a date."""
+    """That what a part is read from is a date, or for an hour and the like a time of day."""
     if not isinstance(tree, list):
         return
-    if tree[0] == "part" and not is_date(schema[tree[2]]):
-        told = f"reads {tree[1].partition(BEHIND)[0]} of {tree[2]}, which is of type {schema[tree[2]].type}"
-        raise UserError(f"data.relations: {text!r} {told} and no date; say data.types.{tree[2]}=datetime")
+    if tree[0] == "part":
+        part, field = tree[1].partition(BEHIND)[0], schema[tree[2]]
+        told = f"reads {part} of {field.name}, which is"
+        if field.type != "datetime":
+            ways = f"of type {field.type} and no date; say data.types.{field.name}=datetime"
+            raise UserError(f"data.relations: {text!r} {told} {ways}")
+        if part not in PARTS and not is_date(field):
+            raise UserError(f"data.relations: {text!r} {told} a time of day and no date; leave it out")
     for operand in tree[1:]:
         _check_parts(operand, text, schema)
 

@@ -248,6 +248,7 @@ class AdversarialModel(GenerativeModel, abc.ABC):
         with torch.random.fork_rng(devices=cuda):
             torch.manual_seed(0)
             samples = self.sample(EXAMPLES)
+            samples = samples.clamp(-1.0, 1.0) if self.spec.kind == "image" else samples  # as they are decoded
         return {"diversity": float(diversity(samples)) / self.real_diversity}
 
     def on_train_epoch_end(self) -> None:

@@ -12,7 +12,10 @@ where it does not. The step is in seconds.
 
 from __future__ import annotations
 
+import keyword
 import operator
+import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -210,7 +213,7 @@ def written(tree: Tree) -> str:
 
 def _written(tree: Tree, around: int) -> str:
     if not isinstance(tree, list):
-        return f"{tree:.10g}"
+        return f"{tree:.15g}"
     kind = tree[0]
     if kind == "column":
         return quoted(tree[1])
@@ -256,8 +259,9 @@ def extreme(kind: str, names: Sequence[str]) -> Tree:
 
 
 def quoted(name: str) -> str:
-    """A column's name, in backticks where it is no word."""
-    return name if name.isidentifier() else f"`{name}`"
+    """A column's name, in backticks where Python's syntax would read another word, or none."""
+    is_word = re.fullmatch(r"[^\W\d]\w*", name) and not keyword.iskeyword(name)
+    return name if is_word and unicodedata.normalize("NFKC", name) == name else f"`{name}`"
 
 
 def span(days: float) -> Tree:
