@@ -283,7 +283,7 @@ def test_checkpoints_that_cannot_be_trusted(finished, tmp_path):
 def test_checkpoints_that_training_cannot_go_on_from(finished, tmp_path):
     last = finished.folder / "checkpoints" / "last.ckpt"
     content = torch.load(last, weights_only=True)
-    cut, empty, other, text, weights, foreign, torn = (tmp_path / f"{i}.ckpt" for i in range(7))
+    cut, empty, other, text, weights, foreign, torn, free = (tmp_path / f"{i}.ckpt" for i in range(8))
     cut.write_bytes(last.read_bytes()[:3000])
     empty.touch()
     other.write_bytes(pickle.dumps({"rows": [1, 2, 3]}))
@@ -292,6 +292,8 @@ def test_checkpoints_that_training_cannot_go_on_from(finished, tmp_path):
     named = {**content["datakiln"]["model"], "_target_": "datakiln.models.vae.tvae.TVAE"}
     sealed({**content, "datakiln": {**content["datakiln"], "model": named}}, foreign)
     sealed({**content, "state_dict": {}, "datakiln": {**content["datakiln"], "codec": {"kind": "?"}}}, torn)
+    unlike = {**content["datakiln"]["model"], "bounded": False}
+    sealed({**content, "datakiln": {**content["datakiln"], "model": unlike}}, free)
     for path, told in (
         (cut, "cut short|damaged"),
         (empty, "cut short|damaged"),
@@ -299,6 +301,7 @@ def test_checkpoints_that_training_cannot_go_on_from(finished, tmp_path):
         (text, "no checkpoint"),
         (weights, "sampling only"),
         (foreign, "is of the model TVAE, this run's is VAE"),
+        (free, "was trained with model.bounded=false; say so to go on"),
     ):
         with pytest.raises(UserError, match=told) as caught:
             run(tmp_path, None, f"ckpt_path={path}")
