@@ -1,4 +1,4 @@
-"""A convolution of a map that is doubled first, without ever making the large map."""
+"""A convolution of a map that is doubled first, without ever making the large map; values that are cut off."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from datakiln.nets.conv import SMALL, DoublingConv
+from datakiln.nets.conv import SMALL, DoublingConv, cut
 
 
 @pytest.mark.parametrize("side", [1, 7, 8, 9, 16])
@@ -31,3 +31,14 @@ def test_its_weights_are_those_of_a_plain_convolution():
     doubling.load_state_dict(plain.state_dict())
     assert torch.equal(plain.weight, doubling.weight)
     assert spectral_norm(plain).state_dict().keys() == spectral_norm(doubling).state_dict().keys()
+
+
+def test_values_beyond_the_bounds_find_back_and_go_no_further():
+    x = torch.tensor([-3.0, -3.0, -0.5, -0.5, 2.0, 2.0], dtype=torch.float64, requires_grad=True)
+    upstream = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0, -1.0], dtype=torch.float64)
+    made = cut(x)
+    assert made.tolist() == [-1.0, -1.0, -0.5, -0.5, 1.0, 1.0]
+    (slope,) = torch.autograd.grad(made, x, upstream)
+    assert slope.tolist() == [0.0, -1.0, 1.0, -1.0, 1.0, 0.0], "descent goes against it: inwards only"
+    inner = torch.linspace(-0.9, 0.9, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(cut, inner) and torch.autograd.gradgradcheck(cut, inner)

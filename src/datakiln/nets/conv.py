@@ -6,7 +6,7 @@ A side of base * 2^k pixels, with a base of 4 to 7, is reached by doubling a bas
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -56,6 +56,28 @@ def embedded(table: nn.Embedding, y: Tensor | None) -> Tensor:
     if y is None:
         raise ValueError("a conditional net needs labels")
     return table(y.clamp(min=0)) * (y >= 0).unsqueeze(1)
+
+
+class Cut(torch.autograd.Function):
+    """Values cut off at -1 and 1, whose gradients come back where they lead inwards, so that nothing is lost beyond."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ANN401 (torch's context)
+        """Any shape to the same."""
+        ctx.save_for_backward(x)
+        return x.clamp(-1.0, 1.0)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Tensor:  # noqa: ANN401
+        """Descent moves values against the slope: beyond a bound it leads inwards where both have one sign."""
+        (x,) = ctx.saved_tensors
+        return slopes[0] * ((x.abs() <= 1.0) | (x * slopes[0] > 0.0))
+
+
+def cut(x: Tensor) -> Tensor:
+    """See `Cut`."""
+    made: Tensor = Cut.apply(x)  # type: ignore[no-untyped-call]
+    return made
 
 
 class DoublingConv(nn.Conv2d):
