@@ -1,4 +1,4 @@
-"""A convolution of a map that is doubled first, without ever making the large map; values that are cut off."""
+"""A convolution of a map that is doubled first, without ever making the large map; values that find back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from datakiln.nets.conv import SMALL, DoublingConv, cut
+from datakiln.nets.conv import LEAST_SLOPE, SMALL, DoublingConv, bound
 
 
 @pytest.mark.parametrize("side", [1, 7, 8, 9, 16])
@@ -34,11 +34,15 @@ def test_its_weights_are_those_of_a_plain_convolution():
 
 
 def test_values_beyond_the_bounds_find_back_and_go_no_further():
-    x = torch.tensor([-3.0, -3.0, -0.5, -0.5, 2.0, 2.0], dtype=torch.float64, requires_grad=True)
+    x = torch.tensor([-9.0, -9.0, -0.5, -0.5, 9.0, 9.0], dtype=torch.float64, requires_grad=True)
     upstream = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0, -1.0], dtype=torch.float64)
-    made = cut(x)
-    assert made.tolist() == [-1.0, -1.0, -0.5, -0.5, 1.0, 1.0]
+    made = bound(x)
+    assert torch.equal(made, torch.tanh(x))
     (slope,) = torch.autograd.grad(made, x, upstream)
-    assert slope.tolist() == [0.0, -1.0, 1.0, -1.0, 1.0, 0.0], "descent goes against it: inwards only"
+    own = 1 - torch.tanh(torch.tensor(0.5, dtype=torch.float64)).item() ** 2
+    wanted = torch.tensor([0.0, -LEAST_SLOPE, own, -own, LEAST_SLOPE, 0.0], dtype=torch.float64)
+    torch.testing.assert_close(
+        slope, wanted, rtol=0, atol=1e-6
+    )  # descent goes against it: outwards as the tangent does
     inner = torch.linspace(-0.9, 0.9, 5, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(cut, inner) and torch.autograd.gradgradcheck(cut, inner)
+    assert torch.autograd.gradcheck(bound, inner) and torch.autograd.gradgradcheck(bound, inner)

@@ -19,6 +19,7 @@ Conditional = Literal["none", "concatenation", "acgan", "projection"]
 Norm = Literal["batch", "group", "spectral", "none"]
 SLOPE = 0.2  # of the leaky rectifier below zero (Radford et al., 2016)
 WIDEST = 8  # channels stop growing at this many times the width
+LEAST_SLOPE = 0.1  # of a bounded value on its way back
 GROUP = 16  # channels that are normalised together
 SMALL = 64  # pixels of a map; doubling a smaller one in a convolution of its own costs more than it saves
 
@@ -58,25 +59,26 @@ def embedded(table: nn.Embedding, y: Tensor | None) -> Tensor:
     return table(y.clamp(min=0)) * (y >= 0).unsqueeze(1)
 
 
-class Cut(torch.autograd.Function):
-    """Values cut off at -1 and 1, whose gradients come back where they lead inwards, so that nothing is lost beyond."""
+class Bound(torch.autograd.Function):
+    """A hyperbolic tangent whose slope is at least `LEAST_SLOPE` towards the middle: what lies outside finds back."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ANN401 (torch's context)
         """Any shape to the same."""
         ctx.save_for_backward(x)
-        return x.clamp(-1.0, 1.0)
+        return torch.tanh(x)
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> Tensor:  # noqa: ANN401
-        """Descent moves values against the slope: beyond a bound it leads inwards where both have one sign."""
+        """Descent moves values against the slope: towards the middle where both have one sign."""
         (x,) = ctx.saved_tensors
-        return slopes[0] * ((x.abs() <= 1.0) | (x * slopes[0] > 0.0))
+        own = 1.0 - torch.tanh(x).square()
+        return slopes[0] * torch.where(x * slopes[0] > 0.0, own.clamp(min=LEAST_SLOPE), own)
 
 
-def cut(x: Tensor) -> Tensor:
-    """See `Cut`."""
-    made: Tensor = Cut.apply(x)  # type: ignore[no-untyped-call]
+def bound(x: Tensor) -> Tensor:
+    """See `Bound`."""
+    made: Tensor = Bound.apply(x)  # type: ignore[no-untyped-call]
     return made
 
 

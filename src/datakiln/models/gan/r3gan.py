@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datakiln.models.gan.pictures import ImageGAN, way_of
-from datakiln.nets.conv import SLOPE, Conditional, CriticHead, Verdict, channels, cut, one_hot
+from datakiln.nets.conv import SLOPE, Conditional, CriticHead, Verdict, bound, channels, one_hot
 from datakiln.nets.losses import Relativistic, slopes
 from datakiln.spec import DataSpec, doublings
 
@@ -35,10 +35,10 @@ class R3GAN(ImageGAN):
         gamma: Weight of both penalties at the beginning.
         gamma_end: The same at the end of training.
         conditional: False, true (projection) or "acgan"; see `way_of`.
-        bounded: Whether pictures end in a hyperbolic tangent, as those of checkpoints do that do not say. Without any
-            norm that of pictures which are mostly black is soon flat everywhere, and nothing is learnt any more; else
-            they are cut off at black and white (`Cut`), from where they find back. In the paper nothing bounds them,
-            but then a background is never quite black.
+        bounded: Whether pictures end in a plain hyperbolic tangent, as those of checkpoints do that do not say. Without
+            any norm that of pictures which are mostly black is soon flat everywhere, and nothing is learnt any more;
+            false: its gradients find back (`Bound`). The paper's pictures are bounded by nothing, but then a background
+            is never quite black.
         **options: See `ImageGAN`; its `r1` would be a third penalty, and is refused.
     """
 
@@ -177,7 +177,7 @@ class ResidualGenerator(nn.Module):
                 x = F.interpolate(self.narrow[i - 1](x), scale_factor=2.0, mode="bilinear")
             x = stage(x)
         x = self.output(x)
-        return torch.tanh(x) if self.bounded else cut(x)
+        return torch.tanh(x) if self.bounded else bound(x)
 
 
 class ResidualCritic(nn.Module):

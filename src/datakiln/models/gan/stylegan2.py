@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from datakiln import processes
 from datakiln.models.gan.pictures import ImageGAN, way_of
-from datakiln.nets.conv import SLOPE, Conditional, CriticHead, Verdict, channels, cut, embedded
+from datakiln.nets.conv import SLOPE, Conditional, CriticHead, Verdict, bound, channels, embedded
 from datakiln.nets.gathered import rows_of_all
 from datakiln.nets.losses import NonSaturating
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling, doublings
@@ -289,7 +289,7 @@ class StyleGenerator(nn.Module):
             x = same(x, styles[:, 2 * i + 2], self._noise(2 * i + 2, n, is_still))
             picture = F.interpolate(picture, scale_factor=2.0, mode="bilinear")
             picture = picture + self.show[i + 1](x, styles[:, 2 * i + 3])
-        return torch.tanh(picture) if self.bounded else cut(picture)
+        return torch.tanh(picture) if self.bounded else bound(picture)
 
     def _noise(self, i: int, n: int, is_still: bool) -> Tensor:
         still: Tensor = getattr(self, f"noise_{i}")
