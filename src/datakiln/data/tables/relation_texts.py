@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import keyword
 import re
 from typing import Any, Literal, NamedTuple
 
@@ -22,7 +23,8 @@ UNIT = rf"(?P<unit>{'|'.join(SPANS)})s?"
 PART = rf"(?P<part>{'|'.join({**PARTS, **MOMENTS})})\(\s*(?P<of>{NAME})(?:\s+in\s+(?P<zone>[\w+:/-]+))?\s*\)"
 EXTREME = rf"(?P<extreme>max|min)\((?P<among>\s*{NAME}(?:\s*,\s*{NAME})+)\s*\)"
 SPAN = rf"(?P<count>\d+(?:\.\d+)?)\s+{UNIT}\b"
-WORDS = re.compile(rf"`[^`]*`|\b{PART}|\b{EXTREME}|\b{SPAN}")  # what is in backticks stays
+KEYWORD = rf"(?P<keyword>{'|'.join(keyword.kwlist)})\b"  # of Python, and here a column, as in to = from + days
+WORDS = re.compile(rf"`[^`]*`|\b{PART}|\b{EXTREME}|\b{SPAN}|\b{KEYWORD}")  # what is in backticks stays
 ONE_PART = re.compile(PART)
 BY_THE_CLOCK = re.compile(r"\s+by\s+the\s+clock\s*$")
 LATER = re.compile(rf"(?P<target>{NAME})\s*=\s*(?P<start>{NAME})\s*(?P<sign>[+-])\s*(?P<span>{NAME})(?:\s+{UNIT})?")
@@ -68,8 +70,8 @@ def read(text: str) -> Text:
     said: dict[str, str] = {}
 
     def kept(found: re.Match[str]) -> str:
-        if found[0].startswith("`"):
-            return found[0]
+        if found[0].startswith("`") or found["keyword"]:
+            return f"`{_plain(found[0])}`"
         name = f"{prefix}{len(trees)}"
         trees[name], said[f"`{name}`"] = _word(found, text), found[0]
         return f"`{name}`"

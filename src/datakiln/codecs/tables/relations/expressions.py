@@ -12,7 +12,6 @@ where it does not. The step is in seconds.
 
 from __future__ import annotations
 
-import keyword
 import operator
 import re
 import unicodedata
@@ -260,7 +259,7 @@ def extreme(kind: str, names: Sequence[str]) -> Tree:
 
 def quoted(name: str) -> str:
     """A column's name, in backticks where Python's syntax would read another word, or none."""
-    is_word = re.fullmatch(r"[^\W\d]\w*", name) and not keyword.iskeyword(name)
+    is_word = re.fullmatch(r"[^\W\d]\w*", name) is not None
     return name if is_word and unicodedata.normalize("NFKC", name) == name else f"`{name}`"
 
 
