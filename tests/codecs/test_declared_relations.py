@@ -175,6 +175,9 @@ def test_a_name_with_commas_is_one_column_where_there_is_one():
     schema = infer_schema(frame, None, {})
     (relation,) = chosen_relations(["a,b,c -> d"], frame, schema)
     assert relation.columns == ("d", "a,b,c")
+    frame = frame.rename(columns={"e": "a->b"})
+    (relation,) = chosen_relations(["`a->b` -> d"], frame, infer_schema(frame, None, {}))
+    assert relation.columns == ("d", "a->b")
 
 
 def test_a_part_of_an_hour_is_told_in_whole_units():

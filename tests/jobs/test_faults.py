@@ -292,7 +292,7 @@ def test_checkpoints_that_training_cannot_go_on_from(finished, tmp_path):
     named = {**content["datakiln"]["model"], "_target_": "datakiln.models.vae.tvae.TVAE"}
     sealed({**content, "datakiln": {**content["datakiln"], "model": named}}, foreign)
     sealed({**content, "state_dict": {}, "datakiln": {**content["datakiln"], "codec": {"kind": "?"}}}, torn)
-    unlike = {**content["datakiln"]["model"], "bounded": False}
+    unlike = {**content["datakiln"]["model"], "saturates": False}
     sealed({**content, "datakiln": {**content["datakiln"], "model": unlike}}, free)
     for path, told in (
         (cut, "cut short|damaged"),
@@ -301,7 +301,7 @@ def test_checkpoints_that_training_cannot_go_on_from(finished, tmp_path):
         (text, "no checkpoint"),
         (weights, "sampling only"),
         (foreign, "is of the model TVAE, this run's is VAE"),
-        (free, "was trained with model.bounded=false; say so to go on"),
+        (free, "was trained with model.saturates=false; say so to go on"),
     ):
         with pytest.raises(UserError, match=told) as caught:
             run(tmp_path, None, f"ckpt_path={path}")

@@ -98,9 +98,9 @@ def test_generators_without_a_norm_find_back_from_black(name):
         model.generator_losses(batch(8))["loss"].backward()
         return max(p.grad.abs().max().item() for p in model.generator.parameters() if p.grad is not None)
 
-    assert slope(saturated(name, bounded=False)) > 1e-3
-    assert slope(saturated(name)) < 1e-9, "checkpoints that do not say are bounded, and that is where they stay"
-    assert (to_levels(saturated(name, bounded=False).sample(4)) == 0).all(), "what lies beyond black is black"
+    assert slope(saturated(name, saturates=False)) > 1e-3
+    assert slope(saturated(name)) < 1e-9, "checkpoints that do not say saturate, and that is where they stay"
+    assert (to_levels(saturated(name, saturates=False).sample(4)) == 0).all(), "what lies beyond black is black"
 
 
 class TestR3GAN:

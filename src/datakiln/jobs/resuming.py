@@ -93,9 +93,9 @@ def _check(path: Path, wanted: str, identity: Mapping[str, Any], files: Sequence
     if list(content["datakiln"]["spec"]["shape"]) != list(identity["spec"]["shape"]):
         raise UserError(f"ckpt_path={wanted} is of data of another shape; go on with the same data= and encoding=")
     # what models were before there was a choice, and what their yaml says since
-    before, since = (of["model"].get("bounded", True) for of in (content["datakiln"], identity))
+    before, since = (bool(of["model"].get("saturates", True)) for of in (content["datakiln"], identity))
     if before != since:
-        told = f"ckpt_path={wanted} was trained with model.bounded={str(before).lower()}"
+        told = f"ckpt_path={wanted} was trained with model.saturates={str(before).lower()}"
         raise UserError(f"{told}; say so to go on, or leave out ckpt_path= to begin anew")
     if not _alike(content["datakiln"]["codec"], identity["codec"]):
         told = f"ckpt_path={wanted} learnt another encoding of the same data"

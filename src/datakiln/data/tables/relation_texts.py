@@ -46,6 +46,7 @@ class Text(NamedTuple):
         below: Of an order, whether the target is the smaller side.
         per: Of "later" and "passed", how many units of what elapses make a day, below 0 for what is taken away.
         has_unit: Whether a unit was written.
+        source: Of a function, what stands before its arrow.
     """
 
     form: Form
@@ -55,6 +56,7 @@ class Text(NamedTuple):
     below: bool = False
     per: float = 1.0
     has_unit: bool = True
+    source: str = ""
 
 
 def read(text: str) -> Text:
@@ -120,11 +122,11 @@ def _function(text: str) -> Text:
     arrow = next(found for found in re.finditer(r"`[^`]*`|->", text) if found[0] == "->")
     source, target = text[: arrow.start()].strip(), _plain(text[arrow.end() :])
     if found := ONE_PART.fullmatch(source):
-        return Text("function", target, _part(found, text))
+        return Text("function", target, _part(found, text), source=source)
     names = [_plain(part) for part in re.findall(r"(?:`[^`]*`|[^,`])+", source) if part.strip()]
     if len(names) == 2 and names[0] != names[1]:
-        return Text("function", target, pair(*names))
-    return Text("function", target, column(_plain(source)))  # perhaps one whose name has commas in it
+        return Text("function", target, pair(*names), source=source)
+    return Text("function", target, column(_plain(source)), source=source)  # perhaps one whose name has commas in it
 
 
 def _by_the_clock(text: str) -> Text:

@@ -120,7 +120,7 @@ def _declared(text: str, frame: pd.DataFrame, schema: Schema) -> Relation:
 
 
 def _declared_function(said: Text, text: str, frame: pd.DataFrame, schema: Schema) -> Relation:
-    whole = text.split("->", 1)[0].strip()
+    whole = said.source
     tree = column(whole) if whole in schema.names else said.tree  # a name with a comma in it
     sources = columns_of(tree)
     asked = [part for part in whole.split(",") if part.strip()]

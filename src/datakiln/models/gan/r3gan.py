@@ -35,10 +35,10 @@ class R3GAN(ImageGAN):
         gamma: Weight of both penalties at the beginning.
         gamma_end: The same at the end of training.
         conditional: False, true (projection) or "acgan"; see `way_of`.
-        bounded: Whether pictures end in a plain hyperbolic tangent, as those of checkpoints do that do not say. Without
-            any norm that of pictures which are mostly black is soon flat everywhere, and nothing is learnt any more;
-            false: its gradients find back (`Bound`). The paper's pictures are bounded by nothing, but then a background
-            is never quite black.
+        saturates: Whether pictures end in a plain hyperbolic tangent, as of checkpoints that do not say. Without any
+            norm that of pictures which are mostly black is soon flat everywhere, and nothing is learnt any more; false:
+            its gradients find back (`Bound`). The paper's pictures are bounded by nothing, but then a background is
+            never quite black.
         **options: See `ImageGAN`; its `r1` would be a third penalty, and is refused.
     """
 
@@ -54,7 +54,7 @@ class R3GAN(ImageGAN):
         gamma: float = 1.0,
         gamma_end: float = 0.1,
         conditional: bool | str = False,
-        bounded: bool = True,
+        saturates: bool = True,
         **options: Any,  # noqa: ANN401
     ) -> None:
         """See the class."""
@@ -66,7 +66,7 @@ class R3GAN(ImageGAN):
         if blocks < 1:
             raise ValueError(f"model.blocks={blocks} must be at least 1")
         way, classes = way_of(conditional, "projection", spec, WAYS)
-        generator = ResidualGenerator(spec.shape, latent_dim, width, blocks, classes, bounded)
+        generator = ResidualGenerator(spec.shape, latent_dim, width, blocks, classes, saturates)
         critic = ResidualCritic(spec.shape, width, blocks, classes, way)
         super().__init__(spec, generator, critic, Relativistic(), latent_dim, way, **options)
         self.gamma, self.gamma_end = gamma, gamma_end
@@ -145,15 +145,15 @@ class ResidualGenerator(nn.Module):
         width: Channels of the largest map.
         blocks: Of each map.
         classes: Number of classes that z is joined with; 0 for an unconditional net.
-        bounded: See `R3GAN`.
+        saturates: See `R3GAN`.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], latent_dim: int, width: int, blocks: int, classes: int, bounded: bool = True
+        self, shape: tuple[int, ...], latent_dim: int, width: int, blocks: int, classes: int, saturates: bool = True
     ) -> None:
         """See the class."""
         super().__init__()
-        self.bounded = bounded
+        self.saturates = saturates
         base, maps = _stages(shape, width)
         self.classes = classes
         self.basis = nn.Parameter(torch.randn(maps[0], base, base))
@@ -177,7 +177,7 @@ class ResidualGenerator(nn.Module):
                 x = F.interpolate(self.narrow[i - 1](x), scale_factor=2.0, mode="bilinear")
             x = stage(x)
         x = self.output(x)
-        return torch.tanh(x) if self.bounded else bound(x)
+        return torch.tanh(x) if self.saturates else bound(x)
 
 
 class ResidualCritic(nn.Module):

@@ -44,7 +44,7 @@ class StyleGAN2(ImageGAN):
         path: Weight of the path length regularisation (section 3.2); 0 for none.
         path_lazy: Generator updates from one to the next.
         conditional: False, true (projection; the mapping is told the class too) or "acgan"; see `way_of`.
-        bounded: See `R3GAN`.
+        saturates: See `R3GAN`.
         **options: See `ImageGAN`.
     """
 
@@ -63,7 +63,7 @@ class StyleGAN2(ImageGAN):
         path: float = 2.0,
         path_lazy: int = 4,
         conditional: bool | str = False,
-        bounded: bool = True,
+        saturates: bool = True,
         **options: Any,  # noqa: ANN401
     ) -> None:
         """See the class."""
@@ -72,7 +72,7 @@ class StyleGAN2(ImageGAN):
         if path < 0 or path_lazy < 1:
             raise ValueError(f"model.path={path} must not be negative, model.path_lazy={path_lazy} be at least 1")
         way, classes = way_of(conditional, "projection", spec, WAYS)
-        generator = StyleGenerator(spec.shape, latent_dim, width, mapping, classes, bounded)
+        generator = StyleGenerator(spec.shape, latent_dim, width, mapping, classes, saturates)
         critic = StyleCritic(spec.shape, width, classes, way)
         super().__init__(spec, generator, critic, NonSaturating(), latent_dim, way, **options)
         generator.mixing = mixing
@@ -215,18 +215,18 @@ class StyleGenerator(nn.Module):
         width: Channels of the largest map.
         mapping: Layers from z to w.
         classes: Number of classes that the mapping is told; 0 for an unconditional net.
-        bounded: See `R3GAN`.
+        saturates: See `R3GAN`.
     """
 
     mean_style: Tensor
     mixing = 0.0  # see `StyleGAN2`
 
     def __init__(
-        self, shape: tuple[int, ...], latent_dim: int, width: int, mapping: int, classes: int, bounded: bool = True
+        self, shape: tuple[int, ...], latent_dim: int, width: int, mapping: int, classes: int, saturates: bool = True
     ) -> None:
         """See the class."""
         super().__init__()
-        self.bounded = bounded
+        self.saturates = saturates
         self.base, count = doublings(shape[1])
         maps = channels(width, count + 1)
         self.embedding = nn.Embedding(classes, latent_dim) if classes else None
@@ -289,7 +289,7 @@ class StyleGenerator(nn.Module):
             x = same(x, styles[:, 2 * i + 2], self._noise(2 * i + 2, n, is_still))
             picture = F.interpolate(picture, scale_factor=2.0, mode="bilinear")
             picture = picture + self.show[i + 1](x, styles[:, 2 * i + 3])
-        return torch.tanh(picture) if self.bounded else bound(picture)
+        return torch.tanh(picture) if self.saturates else bound(picture)
 
     def _noise(self, i: int, n: int, is_still: bool) -> Tensor:
         still: Tensor = getattr(self, f"noise_{i}")
