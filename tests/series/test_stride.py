@@ -49,13 +49,13 @@ def built(kind: str) -> tuple[TSAR, torch.Tensor]:
     """A model whose weights are far from zero, and some sequences."""
     if kind == "panel":
         model, data, _, _ = trained("tsar", "series")
-        model = TSAR(model.spec, paced=True)
+        model = TSAR(model.spec, paced=True, pasts=True)
     else:
         codec = SeriesCodec(lambda: Bins(smooth=True), compact=True, places=True)
         source = RawTable(mixed(), None, Provenance("generated", "a test", "0"))
         data = SeriesData(lambda _: source, codec, seed=0, time="t", window=STEPS)
         data.setup("fit")
-        model = TSAR(data.spec, holding=True)
+        model = TSAR(data.spec, holding=True, pasts=kind == "mixed")
     model._count(data.train_dataloader())
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
@@ -72,7 +72,7 @@ def followed(model: TSAR, x: torch.Tensor) -> Walk:
     return walk
 
 
-@pytest.mark.parametrize("kind", ["panel", "mixed"])
+@pytest.mark.parametrize("kind", ["panel", "mixed", "mixed, of before"])
 @torch.no_grad()
 def test_it_draws_by_the_law_of_the_walk(kind, monkeypatch):
     """The walk is made to draw what the stride drew: at every column the shares, places and widths are the same."""
@@ -138,7 +138,7 @@ def same(column, share, location, width, log_share, place) -> None:
         assert np.allclose(width[there], place[1][:, parts][there], rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["panel", "mixed"])
+@pytest.mark.parametrize("kind", ["panel", "mixed", "mixed, of before"])
 @torch.no_grad()
 def test_what_is_picked_is_put_where_the_walk_would(kind):
     """Codes, components and states of equality, by the same uniform numbers."""

@@ -49,6 +49,7 @@ class Prefixes:
         precision: What the network's matrix products are worked out under.
         temperature: What the log-probabilities of codes are divided by before they are normalised again.
         base: What each row's context begins with, (n, H); None for nothing.
+        past: What is added to that of the first numbers, of each row, (n, N, H); None for nothing.
     """
 
     def __init__(
@@ -58,9 +59,11 @@ class Prefixes:
         precision: Callable[[], AbstractContextManager[None]],
         temperature: float = 1.0,
         base: Tensor | None = None,
+        past: Tensor | None = None,
     ) -> None:
         """See the class."""
         self.net, self.codes, self.precision, self.temperature = net, net.codes, precision, temperature
+        self.past = past
         self.table: Tensor = net.vectors()
         self.context = self.table.new_zeros(1, self.table.shape[1])  # sums of vectors, (groups, H)
         self.group = torch.zeros(n, dtype=torch.long, device=self.table.device)  # of each row, (n,)
@@ -119,6 +122,10 @@ class Prefixes:
                 one = rows.new_zeros(stop - start)
                 one[self.group[rows] - start] = rows  # any row of a group tells what all of them are told
                 context = context + self._hinted(number, known, one)
+            if number is not None and self.past is not None:  # each row is a group of its own
+                one = rows.new_zeros(stop - start)
+                one[self.group[rows] - start] = rows
+                context = context + self.past[one, number]
             with self.precision():
                 features = self.net.features(context, column)
             lifted = rows.new_zeros(stop - start)
@@ -266,7 +273,10 @@ class Ancestral:
                 prefixes.add(j, codes[:, j], coordinates, everywhere)
         return found, expected
 
-    def draw(self, codes: Tensor, coordinates: Tensor, known: Tensor, even: bool, base: Tensor | None = None) -> Tensor:
+    def draw(
+        self, codes: Tensor, coordinates: Tensor, known: Tensor, even: bool, base: Tensor | None = None,
+        past: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """Fills the cells of codes (n, C) that are not known (n, C); the known ones count from the start.
 
         Arguments:
@@ -275,11 +285,12 @@ class Ancestral:
             known: Which cells are given.
             even: See `Strata`.
             base: See `Prefixes`; with it, known cells of the order count from their place in it, not from the start.
+            past: See `Prefixes`.
 
         Returns:
             The log-probability that the unknown cells were drawn with, (n,).
         """
-        prefixes = Prefixes(self.net, len(codes), self.precision, self.temperature, base)
+        prefixes = Prefixes(self.net, len(codes), self.precision, self.temperature, base, past)
         seen = known.clone()
         if base is not None:
             seen[:, self.order] = False

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from datakiln.models.autoregressive.steps import LAGS
 from datakiln.nets.ancestral import AGAIN
-from datakiln.nets.holds import NONE, SAME
+from datakiln.nets.holds import KINDS, NONE, SAME
 from datakiln.nets.numbers import BELOW, CLOSED, COMPONENTS, FAR, FEATURES, WAVES
+from datakiln.nets.pasts import KEPT
 
 if TYPE_CHECKING:
     from datakiln.models.autoregressive.walk import Walk
@@ -76,10 +77,10 @@ class _Number:
         if holds is not None and self.held:
             marks = _centred(_array(holds.marks[0, number]))
             self.marks = np.concatenate([marks, np.zeros_like(marks[:1])])  # nothing of `NONE`
-            if bool(holds.has_pieces[number]):
-                top = int((holds.begin[number] < math.inf).sum())
-                pieces = (holds.begin, holds.size, holds.low, holds.high)
-                self.piece_at, self.piece, self.from_value, self.to_value = (_array(p[number, :top]) for p in pieces)
+        if holds is not None and bool(holds.has_pieces[number]):
+            top = int((holds.begin[number] < math.inf).sum())
+            pieces = (holds.begin, holds.size, holds.low, holds.high)
+            self.piece_at, self.piece, self.from_value, self.to_value = (_array(p[number, :top]) for p in pieces)
         self.lowest = np.where(self.straight, self.ends[0], NOTHING)  # of the components
         self.highest = np.where(self.straight, self.ends[1], self.top)
         self.start = _array(numbers.start[number])[self.parts]
@@ -225,6 +226,11 @@ class Stride:
         self.states = np.full((n, self.n_numbers), NONE)  # of the step before, see `Holds`
         self.there = np.ones((n, numbers), bool)
         self.lag_marks: Array | None = None
+        self.past_vectors: Array | None = None
+        if model.pasts is not None:
+            self.past_vectors = _centred(_array(model.pasts.vectors))
+            self.past_unit, self.kept = ONE / _array(model.pasts.unit), _array(model.pasts.kept)
+            self.means = _array(walk.means)
         self._take_steps()
 
     def _take_layers(self) -> None:
@@ -280,8 +286,9 @@ class Stride:
         self.there[:] = _array(model.net.has_value(codes)) if self.n_numbers else True
         self.exact[:] = self.values
         holds = model.net.holds
-        if holds is not None and holds.has_any:
+        if holds is not None:
             self.exact[:] = _array(holds.values(model.net.numbers, coordinates).flatten(1))
+        if holds is not None and holds.has_any:
             self.states[:] = _array(self.walk.states())
             marks = _array(holds.marks[1])
             self.lag_marks = np.concatenate([marks, np.zeros_like(marks[:, :1])], axis=1)
@@ -301,21 +308,23 @@ class Stride:
         told = self._told()
         self._move_on(told)
         context = self.state @ self.outputs + self.context + _centred(told)
-        own = np.empty((len(context), self.lagged), np.int64)
+        pasts = self._of_pasts()
+        codes = np.empty((len(context), self.lagged), np.int64)
         n, last = self.n_numbers, len(self.columns) - 1
         for k, column in enumerate(self.columns):
-            raw = column.out(self._features(context + column.target))
+            own = column.target if pasts is None or column.number is None else column.target + pasts[column.number.number]
+            raw = column.out(self._features(context + own))
             code, coordinate = self._drawn(column, raw, uniforms[k])
             added = column.table[code]
             self.x[:, column.code_at] = code
             if column.number is None:
-                own[:, column.column] = code
+                codes[:, column.column] = code
             else:
-                own[:, column.column], more = self._kept(column, column.number, code, coordinate, k == last)
+                codes[:, column.column], more = self._kept(column, column.number, code, coordinate, k == last)
                 added = added + more
             context += added
         self.codes[:, 1:] = self.codes[:, :-1]
-        self.codes[:, 0] = own
+        self.codes[:, 0] = codes
         for part in (self.values, self.coordinates, self.there, self.exact):
             for lag in range(LAGS, 0, -1):
                 part[:, lag * n : (lag + 1) * n] = part[:, (lag - 1) * n : lag * n]
@@ -372,6 +381,19 @@ class Stride:
         if self.has_missing:
             described *= there[..., None]
         return told + described.reshape(len(told), -1) @ self.lag_features
+
+    def _of_pasts(self) -> Array | None:
+        """What the past of each number adds to its context, (N, n, H), as `Pasts` has it; its means go on by a step."""
+        if self.past_vectors is None:
+            return None
+        n = self.n_numbers
+        both = self.there[:, n : 2 * n] & self.there[:, 2 * n : 3 * n]
+        move = np.arcsinh((self.exact[:, n : 2 * n] - self.exact[:, 2 * n : 3 * n]) * self.past_unit) * both
+        part = np.stack([move, np.abs(move), both, *(self.states == kind for kind in range(KINDS))], axis=2)
+        part = part.astype(np.float32)
+        told = np.concatenate([part, self.means], axis=2)
+        self.means = self.means * self.kept + np.tile(part, len(KEPT)) * (ONE - self.kept)
+        return told.transpose(1, 0, 2) @ self.past_vectors
 
     def _described(self, rank: Array, value: Array) -> Array:
         """See `Numbers.describe`, (n, m) to (n, m, F)."""

@@ -38,6 +38,7 @@ from datakiln.nets.anyorder import Network
 from datakiln.nets.codes import Codes
 from datakiln.nets.holds import KINDS, Held, Holds
 from datakiln.nets.linear import half_precision
+from datakiln.nets.pasts import Pasts
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
 MOVES = 2  # features of the change of a number from one step to the next
@@ -67,6 +68,8 @@ class TSAR(LikelihoodModel):
         told: Columns of a step that the net is told at once while training, on average, others being left out for the
             whole of a sequence: where there are many, those of two steps would be as good as a date, and what followed
             it be learnt by heart. None for all.
+        pasts: Whether what a number did in the steps before is told to it by itself, beside the sum over all columns;
+            not so in checkpoints of before.
         bf16: Whether matrix products are in bfloat16; None for yes where the processor has it.
         optimizer: See `LikelihoodModel`; its rate is the highest of a one-cycle schedule on 32,000 steps or
             more; on fewer it falls with the root of their number.
@@ -95,6 +98,7 @@ class TSAR(LikelihoodModel):
         paced: bool = False,
         holding: bool = False,
         told: int | None = None,
+        pasts: bool = False,
         bf16: bool | None = None,
         optimizer: OptimizerFactory | None = None,
     ) -> None:
@@ -116,6 +120,7 @@ class TSAR(LikelihoodModel):
         self.n_numbers = sum(j < self.n_own for j in self.net.numbers.columns)
         if holding and self.n_numbers:
             self.net.holds = Holds(self.net.numbers, self.n_numbers, width)
+        self.pasts = Pasts(self.n_numbers, width) if pasts and self.n_numbers else None
         lagged = self.n_own - int(spec.ends)
         self.left_out = 0.0 if told is None else max(1.0 - told / lagged, 0.0)
         size = state or width
@@ -191,6 +196,9 @@ class TSAR(LikelihoodModel):
             self.pace.copy_(odds - odds[-1])
         order = set_up(self.net, self.codes, rows, self.spec.steps, self.n_own, self.n_numbers, self.spec.ends)
         self.rank[torch.tensor(order)] = torch.arange(len(order), device=self.device)
+        if self.pasts is not None:
+            codes, coordinates, known = self._read(rows)
+            self.pasts.fit(self._values(coordinates), self._there(codes, known))
         if self.static_net is not None:
             static = torch.cat(whole)
             order = set_up(self.static_net, self.static_net.codes, static, self.spec.size)
@@ -266,11 +274,16 @@ class TSAR(LikelihoodModel):
             weights = self._some(known.to(self.net.bias.dtype), len(x))
             before = None if held is None else shifted(held.states, x.shape[1])
             told = self._of_before(codes, coordinates, weights, before)
+            past = self._past(codes, coordinates, known, before)
+            if past is not None and self.pasts is not None:
+                means = self.pasts.nothing(len(x))
+                along, _ = self.pasts.along(past.unflatten(0, (len(x), -1)), means)
+                past = self.pasts.told(along.flatten(0, 1))
             heard = self._heard(told, coordinates, known).view(*x.shape[:2], -1)
             hidden, _ = self.gru(heard, state[None])
             base = (self.outputs(self.dropout(hidden)) + context[:, None]).flatten(0, 1) + told
             at = torch.arange(x.shape[1], device=x.device).repeat(len(x))
-            steps = self._of_steps(base, weights, codes, coordinates, known, held, at)
+            steps = self._of_steps(base, weights, codes, coordinates, known, held, at, past)
             static = x.new_zeros(len(x))
             if self.static_net is not None:
                 static = plain_log_probs(self.static_net, x[:, 0, : self.offset], self.static_rank, self.training)
@@ -282,6 +295,29 @@ class TSAR(LikelihoodModel):
         if holds is None or not holds.has_any:
             return None
         return holds.states(numbers, coordinates, known[:, numbers.numbers] & self.net.has_value(codes))
+
+    def _there(self, codes: Tensor, known: Tensor) -> Tensor:
+        """Which numbers have a value, of rows beside their steps before, (R, N)."""
+        return known[:, self.net.numbers.numbers] & self.net.has_value(codes)
+
+    def _values(self, coordinates: Tensor) -> Tensor:
+        """Standardised values of all numbers, (R, N) to (R, 1 + LAGS, n)."""
+        if self.net.holds is not None:
+            return self.net.holds.values(self.net.numbers, coordinates)
+        return self.net.numbers.values(coordinates).unflatten(1, (1 + LAGS, self.n_numbers))
+
+    def _past(self, codes: Tensor, coordinates: Tensor, known: Tensor, states: Tensor | None) -> Tensor | None:
+        """What each number did in the step before, (R, n, F), see `Pasts.features`; None where it is not told of it.
+
+        Arguments:
+            codes: Of rows beside their steps before, numbered through, (R, C).
+            coordinates: Of all numbers, (R, N).
+            known: Which columns are known, (R, C).
+            states: Which numbers of the step before were as those before it say, (R, n), see `Holds`; None: no such.
+        """
+        if self.pasts is None:
+            return None
+        return self.pasts.features(self._values(coordinates), self._there(codes, known), states)
 
     def _of_before(self, codes: Tensor, coordinates: Tensor, weights: Tensor, states: Tensor | None) -> Tensor:
         """What the steps before add to every context, (R, H).
@@ -340,7 +376,7 @@ class TSAR(LikelihoodModel):
 
     def _of_steps(
         self, base: Tensor, weights: Tensor, codes: Tensor, coordinates: Tensor, known: Tensor,
-        held: Held | None, at: Tensor,
+        held: Held | None, at: Tensor, past: Tensor | None,
     ) -> Tensor:  # fmt: skip
         """Log-probability of the known cells of each step, (R,).
 
@@ -352,11 +388,14 @@ class TSAR(LikelihoodModel):
             known: Which columns are known, (R, C).
             held: See `_held`.
             at: Which step of its sequence each is, from 0, (R,).
+            past: What the past of each number adds to its context, (n, R, H); None for nothing.
         """
         n, order = self.n_own, self.rank.argsort()
         described = self.net.described(codes, coordinates, weights)
         added = self.net.each(codes, described, weights, order, None if held is None else held.states)
         so_far = torch.cat([torch.zeros_like(added[:1]), added[:-1].cumsum(dim=0)])[self.rank]  # (own, R, H)
+        if past is not None:
+            so_far = so_far.index_add(0, self.net.numbers.numbers[: self.n_numbers], past.to(so_far.dtype))
         # a column behind the other, rows together: most of the time is spent on moving these to and fro
         features = self.net.through(so_far + base + self.net.target[:n, None]).transpose(0, 1)
         seen = torch.cat([self.rank, self.rank.new_full((len(self.codes) - n,), -1)])

@@ -39,6 +39,7 @@ class Walk:
         # those that are told, and one more: whether the last one held is seen beside the two before it
         self.before = torch.full((len(static), LAGS + 1, model.spec.shape[1]), math.nan, device=static.device)
         self.weight = torch.zeros(len(static), device=static.device)  # log-odds of candidates
+        self.means = static.new_zeros(0) if model.pasts is None else model.pasts.nothing(len(static))
         self.at = 0  # the step to come
 
     @property
@@ -67,6 +68,9 @@ class Walk:
         added = model._of_before(codes, coordinates, known.float(), before)
         told = model._heard(added, coordinates, known).view(n, x.shape[1] + 1, -1)
         _, self.state = model.gru(told[:, :-1], self.state)
+        past = model._past(codes, coordinates, known, before)
+        if past is not None and model.pasts is not None:
+            _, self.means = model.pasts.along(past.unflatten(0, (n, -1))[:, :-1], self.means)
         self.before = torch.cat([self.before, x], dim=1)[:, -LAGS - 1 :]
         self.at += x.shape[1]
 
@@ -93,7 +97,12 @@ class Walk:
             self.ancestral.offsets = {model.n_own - 1: ending(model.pace, at[:1])[0]}
         self.at += 1
         told_own = known[:, : model.n_own]
-        given_so = (self.static, codes - model.codes.first, coordinates, known, base.float())
+        past, laid = model._past(codes, coordinates, known, states), None
+        if past is not None and model.pasts is not None:
+            along, self.means = model.pasts.along(past[:, None], self.means)
+            past = model.pasts.told(along[:, 0])
+            laid = past.transpose(0, 1)  # a row first, as all that is drawn from
+        given_so = (self.static, codes - model.codes.first, coordinates, known, base.float(), laid)
         drawn, log_q = self._drawn(*given_so)
         if model.accepts is not None:
             self._draw_again(drawn, log_q, (~ended).nonzero()[:, 0], given_so)
@@ -105,21 +114,21 @@ class Walk:
         codes = model._settled(codes, coordinates, known)
         held = model._held(codes, coordinates, known)
         whole = model.outputs(hidden[:, 0]) + self.context + added
-        odds = model._of_steps(whole, known.float(), codes, coordinates, known, held, at) - log_q
+        odds = model._of_steps(whole, known.float(), codes, coordinates, known, held, at, past) - log_q
         self.weight = self.weight + odds.masked_fill(ended, 0.0)
         self.before = torch.cat([self.before[:, 1:], drawn[:, None]], dim=1)
         return self._taken_anew()
 
     def _drawn(
-        self, static: Tensor, own: Tensor, coordinates: Tensor, known: Tensor, base: Tensor
+        self, static: Tensor, own: Tensor, coordinates: Tensor, known: Tensor, base: Tensor, past: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """Steps (n, D), and the log-odds of their cells; what is told of them is left as it was."""
         own, coordinates = own.clone(), coordinates.clone()
-        log_q = self.ancestral.draw(own, coordinates, known.clone(), even=False, base=base)
+        log_q = self.ancestral.draw(own, coordinates, known.clone(), even=False, base=base, past=past)
         x = self.model.codes.written(own, coordinates)[:, : self.model.step_width]
         return torch.cat([static, x], dim=1), log_q
 
-    def _draw_again(self, drawn: Tensor, log_q: Tensor, left: Tensor, told: tuple[Tensor, ...]) -> None:
+    def _draw_again(self, drawn: Tensor, log_q: Tensor, left: Tensor, told: tuple[Tensor | None, ...]) -> None:
         """Replaces steps that may not stand so, given all that came before: the law of a step told that it may.
 
         Arguments:
@@ -136,7 +145,7 @@ class Walk:
             left = left[~self.model.accepts(drawn[left])] if len(left) else left
             if not len(left):
                 return
-            drawn[left], log_q[left] = self._drawn(*(part[left] for part in told))  # type: ignore[arg-type]
+            drawn[left], log_q[left] = self._drawn(*(None if part is None else part[left] for part in told))  # type: ignore[arg-type]
         what = f"no step that meets data.constraints came in {TRIES} draws given those before it"
         raise UserError(f"{what}; train longer, or ask less")
 
@@ -145,6 +154,7 @@ class Walk:
         picks = torch.multinomial(share, self.each, replacement=True)
         chosen = (picks + torch.arange(len(share), device=share.device)[:, None] * self.each).flatten()
         self.before, self.static, self.context = self.before[chosen], self.static[chosen], self.context[chosen]
+        self.means = self.means[chosen] if len(self.means) else self.means
         self.state, self.weight = self.state[:, chosen].contiguous(), torch.zeros_like(self.weight)
         return chosen
 
