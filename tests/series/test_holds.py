@@ -43,7 +43,7 @@ def built() -> tuple[TSAR, SeriesData]:
     data = SeriesData(lambda _: source, codec, seed=0, window=LENGTH)
     data.setup("fit")
     torch.manual_seed(0)
-    model = TSAR(data.spec, holding=True).eval()
+    model = TSAR(data.spec, holding=True, pasts=True).eval()
     model._count(data.train_dataloader())
     return model, data
 
@@ -103,7 +103,7 @@ def test_a_line_through_shared_values_is_one(built):
 def test_the_likelihood_of_a_step_is_what_it_is_drawn_with(built):
     model, data = built
     generator = torch.Generator().manual_seed(0)
-    for part in (model.net.holds.heads, model.net.holds.marks):
+    for part in (model.net.holds.heads, model.net.holds.marks, model.pasts.vectors):
         part.copy_(0.2 * torch.randn(part.shape, generator=generator))
     torch.manual_seed(1)
     free, told, made = torch.full((40, data.spec.shape[1]), torch.nan), [], []
@@ -115,8 +115,8 @@ def test_the_likelihood_of_a_step_is_what_it_is_drawn_with(built):
         made.append(walk.last)
     steps, _ = model._log_probs(torch.stack(made, dim=1))
     assert torch.allclose(torch.stack(told, dim=1), steps, atol=1e-4)
-    model.net.holds.heads.zero_()
-    model.net.holds.marks.zero_()
+    for part in (model.net.holds.heads, model.net.holds.marks, model.pasts.vectors):
+        part.zero_()
 
 
 @torch.no_grad()
@@ -145,7 +145,7 @@ def test_a_checkpoint_of_before_holds_nothing(built):
 def test_a_checkpoint_that_told_nobody_what_a_number_did_marks_nothing(built):
     model, data = built
     state = {name: part for name, part in model.state_dict().items() if not name.endswith("holds.marks")}
-    other = TSAR(data.spec, holding=True)
+    other = TSAR(data.spec, holding=True, pasts=True)
     other.net.holds.marks.data.fill_(1.0)
     other.load_state_dict(state)
     assert not other.net.holds.marks.any()

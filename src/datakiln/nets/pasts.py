@@ -45,7 +45,10 @@ class Pasts(nn.Module):
         """Takes usual moves from training rows: standardised values (R, 3, n), and which are there, (R, 3 n)."""
         size = (values[:, 1] - values[:, 2]).abs()
         moves = (size > LEAST) & there[:, self.own : 2 * self.own] & there[:, 2 * self.own :]
-        usual = [part[is_one].median() if is_one.any() else part.new_ones(()) for part, is_one in zip(size.T, moves.T, strict=True)]
+        usual = [
+            part[is_one].median() if is_one.any() else part.new_ones(())
+            for part, is_one in zip(size.T, moves.T, strict=True)
+        ]
         self.unit.copy_(torch.stack(usual).clamp(min=LEAST))
 
     def features(self, values: Tensor, there: Tensor, states: Tensor | None) -> Tensor:

@@ -312,7 +312,9 @@ class Stride:
         codes = np.empty((len(context), self.lagged), np.int64)
         n, last = self.n_numbers, len(self.columns) - 1
         for k, column in enumerate(self.columns):
-            own = column.target if pasts is None or column.number is None else column.target + pasts[column.number.number]
+            own = (
+                column.target if pasts is None or column.number is None else column.target + pasts[column.number.number]
+            )
             raw = column.out(self._features(context + own))
             code, coordinate = self._drawn(column, raw, uniforms[k])
             added = column.table[code]
