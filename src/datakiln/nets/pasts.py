@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from datakiln.nets.holds import KINDS
-from datakiln.nets.numbers import Numbers
 
 SHAPES = 3  # features of a move: how far, how far either way, and that there was one
 EACH = SHAPES + KINDS

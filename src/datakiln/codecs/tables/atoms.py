@@ -97,7 +97,7 @@ class Atoms:
         return self.start[at] + np.clip(share, 0.0, BELOW) * (self.stop[at] - self.start[at])
 
     def parted(self, knots: np.ndarray) -> np.ndarray:
-        """Values at even steps through each code that rise throughout, shape (codes, `STEPS` + 1): each part has its own.
+        """Values at even steps through each code, rising throughout, shape (codes, `STEPS` + 1): each part has its own.
 
         To a shared value belongs what is nearer to it than to its neighbours. A density that is even in values between
         two of them then comes to each of the values as often as it lies nearest to it, however many rows share either.
