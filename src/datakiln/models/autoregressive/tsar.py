@@ -334,18 +334,14 @@ class TSAR(LikelihoodModel):
         return told + self.net.holds.summed(states, weights[:, self.net.numbers.numbers[self.n_numbers :]])
 
     def _some(self, weights: Tensor, n: int) -> Tensor:
-        """Weights of cells, (n * T, C), while training without some of the columns of each sequence.
-
-        All of a first step are told: how its columns go together nothing before it says.
-        """
+        """Weights of cells, (n * T, C), while training without some of the columns of each sequence."""
         if not self.training or not self.left_out:
             return weights
         own = self.n_own - int(self.spec.ends)
         kept = (torch.rand(n, own, device=weights.device) >= self.left_out).to(weights.dtype) / (1.0 - self.left_out)
         ends = [torch.ones_like(kept[:, :1])] if self.spec.ends else []
         kept = torch.cat([kept, *ends, *[kept] * LAGS], dim=1)
-        each = weights.unflatten(0, (n, -1))
-        return torch.cat([each[:, :1], each[:, 1:] * kept[:, None]], dim=1).flatten(0, 1)
+        return (weights.unflatten(0, (n, -1)) * kept[:, None]).flatten(0, 1)
 
     def _heard(self, told: Tensor, coordinates: Tensor, known: Tensor) -> Tensor:
         """What the recurrent net is told of rows beside their steps before, (R, G): what they were, and how they moved.
