@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from datakiln.codecs.tables.atoms import ROWS, STEPS, Atoms
+from datakiln.codecs.tables.atoms import ROWS, Atoms
 from datakiln.codecs.tables.bins import Bins
 from datakiln.codecs.tables.number import NumberColumn
 from datakiln.codecs.tables.table import TableCodec
@@ -93,32 +93,3 @@ def test_a_value_between_two_shared_ones_takes_the_nearer():
     asked = pd.Series([np.sqrt(50.0) + 0.01, np.sqrt(51.0) - 0.01, np.sqrt(50.0)])
     made = column.from_places(*column.places(asked))
     assert made.tolist() == [np.sqrt(50.0), np.sqrt(51.0), np.sqrt(50.0)]
-
-
-def test_what_is_nearest_to_a_shared_value_is_its_own():
-    """However many rows share it: borders lie half way between two of them, a quarter of the way to others between."""
-    values = np.sort(
-        np.r_[np.zeros(160), np.full(64, 1.0), np.full(32, 3.0), np.linspace(3.5, 6.5, 32), np.full(32, 7.0)]
-    )
-    knots = np.array([[-0.5, 8.0]])
-    atoms = Atoms.find(values, np.zeros(len(values), dtype=int), knots)
-    found = atoms.parted(knots)
-    assert found.shape == (1, STEPS + 1) and (np.diff(found) > 0).all()
-    place = {
-        x: float(np.interp(x, found[0], np.arange(STEPS + 1) / STEPS))
-        for x in (0.49, 0.51, 1.9, 2.1, 3.9, 4.1, 5.9, 6.1)
-    }
-    borders = {0.5: 0.5, 2.0: 0.7, 4.0: 0.8, 6.0: 0.9}
-    for border, share in borders.items():
-        near = [place[x] - share for x in place if abs(x - border) < 0.11]
-        assert near[0] < 0 < near[1] or np.allclose(near, 0.0, atol=1 / STEPS), (border, near)
-    for value, (start, stop) in {0.0: (0.0, 0.5), 1.0: (0.5, 0.7), 3.0: (0.7, 0.8), 7.0: (0.9, 1.0)}.items():
-        assert start < np.interp(value, found[0], np.arange(STEPS + 1) / STEPS) < stop, value
-
-
-def test_codes_of_single_values_and_of_no_rows_keep_their_knots():
-    values = np.r_[np.full(10, 1.0), np.full(10, 2.0)]
-    knots = np.array([[0.5, 2.5], [3.0, 3.0], [4.0, 6.0]])
-    found = Atoms.find(values, np.zeros(20, dtype=int), knots).parted(knots)
-    assert np.allclose(found[1], 3.0)
-    assert np.allclose(found[2], np.linspace(4.0, 6.0, STEPS + 1))

@@ -181,20 +181,3 @@ def test_a_repeated_value_where_a_tail_would_begin_keeps_its_rows():
     encoder.fit(values)
     drawn = encoder.from_codes(np.repeat(encoder.codes(values), 20), np.random.default_rng(1))
     assert (drawn > 20.0).mean() == pytest.approx((values > 20.0).mean(), rel=0.5)
-
-
-def test_smooth_bins_are_cut_where_a_spike_lies():
-    """Codes rise with values, and what is nearest to the spike lies in no bin."""
-    rng = np.random.default_rng(0)
-    values = np.r_[np.full(2000, 20.0), rng.normal(20.0, 0.5, 4000).round(3)]
-    encoder = Bins(smooth=True, bins=32)
-    encoder.fit(values)
-    (spike,) = np.flatnonzero(encoder.is_single)
-    assert encoder.knots[spike, 0] == 20.0
-    flat = encoder.knots.flatten()
-    assert (np.diff(flat) >= 0).all()
-    below, above = values[values < 20.0].max(), values[values > 20.0].min()
-    assert np.isclose(encoder.knots[spike - 1, -1], (below + 20.0) / 2)
-    assert np.isclose(encoder.knots[spike + 1, 0], (above + 20.0) / 2)
-    codes = encoder.codes(np.sort(values))
-    assert (np.diff(codes) >= 0).all() and codes[0] == 0 and codes[-1] == encoder.size - 1

@@ -16,7 +16,6 @@ from datakiln.data.series.series import SeriesData
 from datakiln.data.tables.sources import RawTable
 from datakiln.models.autoregressive.tsar import TSAR
 from datakiln.nets.holds import NONE
-from datakiln.nets.numbers import COMPONENTS
 from datakiln.nets.pasts import EACH, KEPT, Pasts
 
 LENGTH, NUMBERS = 12, 6
@@ -124,29 +123,3 @@ def test_a_checkpoint_of_before_is_told_nothing(bursts):
     other = TSAR(data.spec)
     assert other.pasts is None and not any("pasts" in name for name in other.state_dict())
     assert any(name == "pasts.vectors" for name in model.state_dict())
-
-
-def test_moves_of_two_sides_have_parts_on_either_side_before_a_single_update():
-    """A number that goes up or down by about one, never stays: parts that begin where it was say so worse."""
-    rng = np.random.default_rng(0)
-    n = 1500
-    moves = np.where(rng.random(n) < 0.5, 1.0, -1.0) + rng.normal(0.0, 0.1, n)
-    x = np.zeros(n)
-    for t in range(1, n):
-        x[t] = x[t - 1] + (abs(moves[t]) if x[t - 1] < -8 else -abs(moves[t]) if x[t - 1] > 8 else moves[t])
-    codec = SeriesCodec(lambda: Bins(smooth=True), compact=True, places=True)
-    source = RawTable(pd.DataFrame({"x": x.round(4)}), None, Provenance("generated", "a test", "0"))
-    data = SeriesData(lambda _: source, codec, seed=0, window=LENGTH)
-    data.setup("fit")
-    torch.manual_seed(0)
-    model = TSAR(data.spec).eval()
-    model._count(data.train_dataloader())
-    numbers = model.net.numbers
-    shifts = numbers.bias.detach()[0, COMPONENTS : 2 * COMPONENTS - 1]
-    assert shifts.max() > 0.5 and shifts.min() < -0.5, shifts
-    x = data.inputs("test", 64, data.spec.shape)
-    with torch.no_grad():
-        shaped = float(model.log_probs(x)[:, 2:].mean())
-        numbers.bias[:, COMPONENTS:] = 0.0
-        plain = float(model.log_probs(x)[:, 2:].mean())
-    assert shaped > plain + 0.2

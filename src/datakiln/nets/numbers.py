@@ -36,11 +36,6 @@ ROWS = 2000  # training rows that weights are taken from, fewer, but not fewer t
 LEAST_ROWS = 50  # these, where there are
 PAIRS = 2**25  # pairs of numbers in so many of them
 WEIGHINGS = 30  # updates of them
-CELLS = 2**16  # numbers of rows that shapes are fitted to
-SHAPINGS, SHAPED = 80, 0.05  # updates of shapes, and their rate
-SIDE, NARROW = 1.0, -0.5  # where the first two begin, in their scales, and the log of how much narrower
-PRIOR = 2.0  # rows that say they stay there
-MOST_SPARED = 1.0 - 1e-4
 LEAST_WEIGHT = 0.005  # of a component
 LEAST_OF_CODES = (0.05, 0.25)  # least weight of a number's codes; where it has states besides them
 FAR = 4.0  # standardised values are told apart up to here
@@ -250,69 +245,6 @@ class Numbers(nn.Module):
         there = torch.cat([self.reference[..., 0] >= 0, self.has_plane[:, None]], dim=1)
         self.bias[:, :COMPONENTS] = torch.where(there, logits, self.bias[:, :COMPONENTS])
         return torch.where(there.any(dim=1), rest[:, 0], 1.0).log()
-
-    @torch.no_grad()
-    def set_shapes(
-        self, coordinates: Tensor, codes: Tensor, valued: Tensor, rank: Tensor, fits: Tensor, own: int, spared: Tensor
-    ) -> None:
-        """References of the first numbers begin beside where they say, one above, one below, as fits training rows.
-
-        What a number moves by from one step to the next often has two sides and nothing between, or a narrow middle:
-        parts that all begin at the same place, and as wide, come apart late. Weights change with them; how much is left
-        to the codes does not. Likeliest by gradients, shifts and scales held near their begin by `PRIOR` rows.
-
-        Arguments:
-            coordinates: Of training rows, (B, N).
-            codes: Of all columns, numbered through, (B, C).
-            valued: Which numbers are not missing, (B, N).
-            rank: Places of the columns in the fixed order, (C,).
-            fits: Which numbers shapes are fitted to, (B, N).
-            own: How many of them.
-            spared: Log of the weights that are left to the codes of each number, see `set_weights`, (N,).
-        """
-        rows = min(ROWS, max(CELLS // max(own, 1), LEAST_ROWS))
-        coordinates, codes, valued, fits = coordinates[:rows], codes[:rows], valued[:rows], fits[:rows, :own]
-        at = slice(0, own)
-        mine = codes[:, self.numbers[at]]
-        fits = fits & (mine - self.codes.first[self.numbers[at]] < self.last[at])
-        before = rank[self.numbers] < rank[self.numbers[at], None]
-        seen = before & valued[:, None, :]
-        flat = self.reference[at].clamp(min=0).flatten(1)
-        there = seen.gather(2, flat.expand(len(seen), -1, -1)).unflatten(2, self.reference.shape[1:])
-        open_ = (there | (self.reference[at] < 0)).all(dim=-1) & (self.reference[at, :, 0] >= 0)
-        open_ = torch.cat([open_, torch.zeros_like(open_[..., :1])], dim=-1)
-        counts = (fits & open_.any(dim=-1)).float()
-        is_there = functional.pad(self.reference[at, :, 0] >= 0, (0, 1))
-        weight, shift, scale = self.bias[at].detach().chunk(3, dim=-1)
-        whole = weight.masked_fill(~is_there, CLOSED).logsumexp(dim=-1, keepdim=True)
-        plain = self.share[mine].clamp(min=1e-9).log() + spared[at]
-        beside = torch.log1p(-spared[at].exp().clamp(max=MOST_SPARED))[:, None]  # all references together
-        location, begin = self.expected(coordinates, codes, valued, at), self.start[at]
-        sides = shift.new_tensor([SIDE, -SIDE, *[0.0] * (COMPONENTS - 2)]).expand_as(shift)
-        narrow = shift.new_tensor([NARROW, NARROW, *[0.0] * (COMPONENTS - 2)]).expand_as(scale)
-        parts = [(weight - whole + beside).clone(), sides.clone(), narrow.clone()]
-        optimizer = torch.optim.Adam([part.requires_grad_() for part in parts], lr=SHAPED)
-        with torch.enable_grad():
-            for _ in range(SHAPINGS):
-                weight, shift, scale = parts
-                width = torch.maximum((begin + scale).exp(), self._least(at))
-                middle = location + shift * begin.exp()
-                dense = self.log_densities(coordinates[:, at], middle, width.expand_as(middle), at)
-                told = weight.masked_fill(~is_there, CLOSED).log_softmax(dim=-1) + beside
-                inside = torch.cat([plain[..., None], told.masked_fill(~open_, CLOSED) + dense], dim=-1)
-                every = torch.cat(
-                    [spared[at, None].expand_as(inside[..., :1]), told.masked_fill(~open_, CLOSED)], dim=-1
-                )
-                near = PRIOR * ((shift - sides).square() + (scale - narrow).square()).sum()
-                loss = near - ((inside.logsumexp(dim=-1) - every.logsumexp(dim=-1)) * counts).sum()
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-        weight, shift, scale = (part.detach() for part in parts)
-        weight = weight - weight.masked_fill(~is_there, CLOSED).logsumexp(dim=-1, keepdim=True) + whole
-        found = torch.cat([weight, shift, scale], dim=-1)
-        is_fitted = (counts.sum(dim=0) >= LEAST_ROWS)[:, None] & is_there.repeat(1, 3)
-        self.bias[at] = torch.where(is_fitted, found, self.bias[at])
 
     def set_shares(self, shares: Tensor) -> None:
         """Takes ranks of values from the shares of all codes, (T,)."""

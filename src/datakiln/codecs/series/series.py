@@ -192,7 +192,7 @@ class SeriesCodec(ColumnsCodec):
         rows = self.step_frame(frame, group)
         rows = rows if self.medium == "rows" else every_code(rows, COLUMN[self.medium])
         table = self._table()
-        table.tells_pieces = table.parts_knots = True
+        table.tells_pieces = True
         if not self._step_schema().fields:
             told = f"no column is left that changes from step to step ({', '.join(schema.names)})"
             raise UserError(f"{told}; a series needs one, or model the static columns as a table, without data.time")

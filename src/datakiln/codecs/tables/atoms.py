@@ -18,8 +18,6 @@ from datakiln.codecs.tables.values import all_numbers
 ROWS = 3  # training rows that share a value, at least
 SHARE = 0.4  # of the rows in codes of many values; where fewer share values, none is looked at
 MOST = 4096  # values of a column, those of most rows
-STEPS = 32  # of a code, in which it is said whose value lies where
-BESIDE = 0.25  # of the way between two shared values with others between them, that belongs to either
 BELOW = 1.0 - 2.0**-12  # a place that float32 still tells from the next code's
 DENSE = 0.5  # of the steps of a grid that occur, in the middle nine tenths: more, and the grid says where values lie
 
@@ -95,37 +93,6 @@ class Atoms:
         width = self.high[at] - self.low[at]
         share = np.where(width > 0, (values - self.low[at]) / np.where(width > 0, width, 1.0), inside)
         return self.start[at] + np.clip(share, 0.0, BELOW) * (self.stop[at] - self.start[at])
-
-    def parted(self, knots: np.ndarray) -> np.ndarray:
-        """Values at even steps through each code, rising throughout, shape (codes, `STEPS` + 1): each part has its own.
-
-        To a shared value belongs what is nearer to it than to its neighbours. A density that is even in values between
-        two of them then comes to each of the values as often as it lies nearest to it, however many rows share either.
-
-        Arguments:
-            knots: Of the codes, see `Bins`.
-        """
-        found = np.repeat(knots[:, :1], STEPS + 1, axis=1)
-        at = np.arange(STEPS + 1) / STEPS
-        code = self.start.astype(np.int64)
-        is_shared = self.low == self.high
-        for k in np.flatnonzero(knots[:, -1] > knots[:, 0]):
-            parts = np.flatnonzero(code == k)
-            if not len(parts):
-                found[k] = np.interp(at, np.linspace(0.0, 1.0, knots.shape[1]), knots[k])
-                continue
-            one, other = parts[:-1], parts[1:]
-            between = np.where(is_shared[other], self.low[other] - self.high[one], 0.0) / 2  # of two shared values
-            own = np.where(is_shared[one], BESIDE * (self.high[other] - self.low[one]), 0.0)  # of one beside others
-            back = np.where(is_shared[other], BESIDE * (self.low[other] - self.low[one]), 0.0)
-            both = is_shared[one] & is_shared[other]
-            border = np.where(
-                both, self.high[one] + between, np.where(is_shared[one], self.low[one] + own, self.low[other] - back)
-            )
-            values = np.r_[knots[k, 0], np.clip(border, knots[k, 0], knots[k, -1]), knots[k, -1]]
-            places = np.r_[self.start[parts], self.stop[parts[-1]]] - k
-            found[k] = np.interp(at, places, np.maximum.accumulate(values))
-        return found
 
     def state(self) -> dict[str, Any]:
         """Plain values."""

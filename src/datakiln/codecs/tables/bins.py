@@ -121,35 +121,6 @@ def _smooth_knots(rest: np.ndarray, bins: int, steps: int) -> np.ndarray:
     return found[(found[:, -1] > found[:, 0]) | (np.arange(bins) == 0)]
 
 
-def _cut(inner: np.ndarray, spikes: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    """Bins without what is nearer to a spike than to any other value, cut in two where that lies inside.
-
-    So that codes rise with values, and a spike has a width among them: what comes near to it is meant for it.
-
-    Arguments:
-        inner: Knots of the bins, (bins, steps + 1).
-        spikes: Rising.
-        rest: Values without them, rising.
-    """
-    at = np.linspace(0.0, 1.0, inner.shape[1])
-    for spike in spikes:
-        below, above = rest[rest < spike], rest[rest > spike]
-        low = (below[-1] + spike) / 2 if len(below) else spike
-        high = (above[0] + spike) / 2 if len(above) else spike
-        kept = []
-        for knots in inner:
-            if knots[-1] <= low or knots[0] >= high:
-                kept.append(knots)
-                continue
-            if knots[0] < low:
-                kept.append(np.interp(at * np.interp(low, knots, at), at, knots))
-            if knots[-1] > high:
-                start = np.interp(high, knots, at)
-                kept.append(np.interp(start + at * (1.0 - start), at, knots))
-        inner = np.array(kept) if kept else inner
-    return inner
-
-
 class Bins(NumericEncoder):
     """A number as one of finitely many codes, ordered by value.
 
@@ -210,7 +181,7 @@ class Bins(NumericEncoder):
         rest = np.sort(grid.dequantise(rest, inside)) if len(rest) else np.zeros(1)
         bins = int(np.clip(len(rest) // BIN_ROWS, 1, bins))
         if self.smooth:
-            steps, inner = self.steps, _cut(_smooth_knots(rest, bins, self.steps), spikes, rest)
+            steps, inner = self.steps, _smooth_knots(rest, bins, self.steps)
         else:
             steps = int(np.clip(len(rest) // (bins * STEP_ROWS), 1, self.steps))
             runs = np.split(rest, _gaps(rest, grid.step))

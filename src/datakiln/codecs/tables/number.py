@@ -159,17 +159,6 @@ class NumberColumn(ColumnCodec):
         order = np.argsort(start, kind="stable")
         return tuple(zip(*(part[order].tolist() for part in (start, stop, low, high)), strict=True))
 
-    def knots(self, parted: bool) -> np.ndarray:
-        """Values through each code of bins, see `Block`.
-
-        Arguments:
-            parted: Whether those of codes whose rows share values say which lies nearest, see `Atoms.parted`.
-        """
-        assert isinstance(self.encoder, Bins)
-        if not parted or self.atoms is None:
-            return self.encoder.knots
-        return self.atoms.parted(self.encoder.knots)
-
     @property
     def size(self) -> int | None:
         """Codes of the encoder, and one for missing."""

@@ -48,7 +48,6 @@ class TableCodec(ColumnsCodec):
 
     kind = "table"
     adds_up = True  # whether sums of two columns are looked for
-    parts_knots = False  # whether knots say which of the values that rows share lies nearest; likewise
     tells_pieces = False  # whether models are told at which coordinates values are shared, as those of series are
     schema: Schema
     columns: list[ColumnCodec]
@@ -241,7 +240,7 @@ class TableCodec(ColumnsCodec):
             return (Block(start, start + 1, "code", size=column.size, ordered=column.ordered),)
         equal_to = self.equal_to.get(column.field.name, [])
         assert isinstance(column.encoder, Bins)
-        knots = tuple(map(tuple, column.knots(self.parts_knots).tolist()))
+        knots = tuple(map(tuple, column.encoder.knots.tolist()))
         code = Block(
             start,
             start + 1,
@@ -478,7 +477,6 @@ class TableCodec(ColumnsCodec):
             "places": self.places,
             "equal_to": self.equal_to,
             "tells_pieces": self.tells_pieces,
-            "parts_knots": self.parts_knots,
             "unique": {name: list(step) for name, step in self.unique.items()},
             "companions": [companion.state() for companion in self.companions],
             "size": self.spec.size,
@@ -498,7 +496,6 @@ class TableCodec(ColumnsCodec):
         codec = cls(compact=state.get("compact", False), places=state.get("places", False))
         codec.equal_to = {name: sums_of(found) for name, found in state.get("equal_to", {}).items()}
         codec.tells_pieces = state.get("tells_pieces", False) is True
-        codec.parts_knots = state.get("parts_knots", False) is True
         codec.companions = [Companion.from_state(companion) for companion in state.get("companions", [])]
         codec.schema = Schema.from_state(state["schema"])
         codec.columns = [

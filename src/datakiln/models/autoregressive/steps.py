@@ -47,7 +47,7 @@ def with_lags(columns: Sequence[Any], offset: int, ends: bool) -> tuple[list[Blo
 
 def set_up(
     net: Network, codes: Codes, rows: Tensor, steps: int, own: int | None = None, numbers: int | None = None,
-    ends: bool = False, shaped: bool = False,
+    ends: bool = False,
 ) -> list[int]:  # fmt: skip
     """Sets biases, shared vectors and references; returns the order of the first `own` columns.
 
@@ -59,7 +59,6 @@ def set_up(
         own: Columns that are drawn; None for all.
         numbers: Numbers among them.
         ends: Whether the last of them goes last.
-        shaped: See `Numbers.set_shapes`; of numbers that the steps before tell of.
     """
     own = len(codes) if own is None else own
     numbered, known = codes.read(rows)
@@ -99,9 +98,6 @@ def set_up(
         led = led if len(led) else mixed
         least = LEAPS if lags else LEAST_OF_CODES
         spared = net.numbers.set_weights(coordinates[led], numbered[led], there[led], rank, least, free[led])
-        if lags and shaped:
-            n = numbers or 0
-            net.numbers.set_shapes(coordinates[led], numbered[led], there[led], rank, free[led], n, spared)
         for j, less in zip(net.numbers.columns, spared.tolist(), strict=True):
             net.bias[codes.part(j)][: codes.ordered[j]] += less if j < own else 0.0
         return order

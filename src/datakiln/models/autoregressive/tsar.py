@@ -194,7 +194,7 @@ class TSAR(LikelihoodModel):
         if self.pace is not None:
             odds = odds_of_ending(torch.cat(lengths), len(self.pace) - 1)
             self.pace.copy_(odds - odds[-1])
-        order = set_up(self.net, self.codes, rows, self.spec.steps, self.n_own, self.n_numbers, self.spec.ends, True)
+        order = set_up(self.net, self.codes, rows, self.spec.steps, self.n_own, self.n_numbers, self.spec.ends)
         self.rank[torch.tensor(order)] = torch.arange(len(order), device=self.device)
         if self.pasts is not None:
             codes, coordinates, known = self._read(rows)
