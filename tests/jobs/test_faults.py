@@ -283,7 +283,7 @@ def test_checkpoints_that_cannot_be_trusted(finished, tmp_path):
 def test_checkpoints_that_training_cannot_go_on_from(finished, tmp_path):
     last = finished.folder / "checkpoints" / "last.ckpt"
     content = torch.load(last, weights_only=True)
-    cut, empty, other, text, weights, foreign, torn, free = (tmp_path / f"{i}.ckpt" for i in range(8))
+    cut, empty, other, text, weights, foreign, torn, free, told_more = (tmp_path / f"{i}.ckpt" for i in range(9))
     cut.write_bytes(last.read_bytes()[:3000])
     empty.touch()
     other.write_bytes(pickle.dumps({"rows": [1, 2, 3]}))
@@ -292,8 +292,9 @@ def test_checkpoints_that_training_cannot_go_on_from(finished, tmp_path):
     named = {**content["datakiln"]["model"], "_target_": "datakiln.models.vae.tvae.TVAE"}
     sealed({**content, "datakiln": {**content["datakiln"], "model": named}}, foreign)
     sealed({**content, "state_dict": {}, "datakiln": {**content["datakiln"], "codec": {"kind": "?"}}}, torn)
-    unlike = {**content["datakiln"]["model"], "saturates": False}
-    sealed({**content, "datakiln": {**content["datakiln"], "model": unlike}}, free)
+    for path, option in ((free, {"saturates": False}), (told_more, {"pasts": True})):
+        unlike = {**content["datakiln"]["model"], **option}
+        sealed({**content, "datakiln": {**content["datakiln"], "model": unlike}}, path)
     for path, told in (
         (cut, "cut short|damaged"),
         (empty, "cut short|damaged"),
@@ -302,6 +303,7 @@ def test_checkpoints_that_training_cannot_go_on_from(finished, tmp_path):
         (weights, "sampling only"),
         (foreign, "is of the model TVAE, this run's is VAE"),
         (free, "was trained with model.saturates=false; say so to go on"),
+        (told_more, "was trained with model.pasts=true; say so to go on"),
     ):
         with pytest.raises(UserError, match=told) as caught:
             run(tmp_path, None, f"ckpt_path={path}")

@@ -123,3 +123,20 @@ def test_a_checkpoint_of_before_is_told_nothing(bursts):
     other = TSAR(data.spec)
     assert other.pasts is None and not any("pasts" in name for name in other.state_dict())
     assert any(name == "pasts.vectors" for name in model.state_dict())
+
+
+@torch.no_grad()
+def test_the_last_number_of_a_step_may_be_equal_to_another():
+    """Told of a step before, the state is the value's own code: there is no code behind those of the last column."""
+    rng = np.random.default_rng(0)
+    x = np.cumsum(rng.normal(size=900)).round(3)
+    y = np.where(rng.random(900) < 0.5, x, x + rng.normal(size=900)).round(3)
+    codec = SeriesCodec(lambda: Bins(smooth=True), compact=True, places=True)
+    source = RawTable(pd.DataFrame({"x": x, "y": y}), None, Provenance("generated", "a test", "0"))
+    data = SeriesData(lambda _: source, codec, seed=0, window=LENGTH)
+    data.setup("fit")
+    model = TSAR(data.spec, holding=True, pasts=True).eval()
+    model._count(data.train_dataloader())
+    assert model.codes.equal_to[-1] or model.codes.equal_to[model.n_own - 1]
+    made = data.codec.decode(model.sample(64), np.random.default_rng(0))
+    assert 0.3 < (made["x"] == made["y"]).mean() < 0.7

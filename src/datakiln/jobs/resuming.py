@@ -18,6 +18,9 @@ from datakiln.errors import UserError
 from datakiln.jobs.training_state import check_training_state
 from datakiln.sampling.checkpoints import read_checkpoint
 
+# options of models that their yaml has by now, and what those were that do not name them
+WAS = {"saturates": True, "holding": False, "paced": False, "pasts": False}
+
 
 def checkpoint_to_go_on_from(
     wanted: str | None, folder: Path, console: Console, identity: Mapping[str, Any], files: Sequence[Path | Stored] = ()
@@ -92,11 +95,11 @@ def _check(path: Path, wanted: str, identity: Mapping[str, Any], files: Sequence
         raise UserError(f"ckpt_path={wanted} is of the model {found}, this run's is {own}; go on with the same model=")
     if list(content["datakiln"]["spec"]["shape"]) != list(identity["spec"]["shape"]):
         raise UserError(f"ckpt_path={wanted} is of data of another shape; go on with the same data= and encoding=")
-    # what models were before there was a choice, and what their yaml says since
-    before, since = (bool(of["model"].get("saturates", True)) for of in (content["datakiln"], identity))
-    if before != since:
-        told = f"ckpt_path={wanted} was trained with model.saturates={str(before).lower()}"
-        raise UserError(f"{told}; say so to go on, or leave out ckpt_path= to begin anew")
+    for option, default in WAS.items():
+        before, since = (bool(of["model"].get(option, default)) for of in (content["datakiln"], identity))
+        if before != since:
+            told = f"ckpt_path={wanted} was trained with model.{option}={str(before).lower()}"
+            raise UserError(f"{told}; say so to go on, or leave out ckpt_path= to begin anew")
     if not _alike(content["datakiln"]["codec"], identity["codec"]):
         told = f"ckpt_path={wanted} learnt another encoding of the same data"
         raise UserError(f"{told}; go on with the same seed, encoding and data options, or leave out ckpt_path=")

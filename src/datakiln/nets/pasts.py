@@ -1,7 +1,7 @@
 """What a number's own past tells of it alone: how it moved, and whether it was as the steps before said.
 
 In a sum over the columns of the steps before, the past of one of dozens is hard to hear; it is what tells most of it:
-a calm number stays calm. Of the steps farther back running means are told, which forget by halves.
+a calm number stays calm. Of the steps farther back running means are told.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from torch.nn import functional
 
 from datakiln.nets.holds import KINDS
 
-SHAPES = 3  # features of a move: how far, how far either way, and that there was one
+SHAPES = 3  # features of a move: how far, how far either way, and whether both steps have a value
 EACH = SHAPES + KINDS
 KEPT = (0.6, 0.9)  # of running means, from one step to the next
 FEATURES = EACH * (1 + len(KEPT))
-LEAST = 1e-4  # usual move, in standardised values
+LEAST = 1e-4  # a move, in standardised values: what is less is none
 
 
 class Pasts(nn.Module):

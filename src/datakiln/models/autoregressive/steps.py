@@ -74,6 +74,12 @@ def set_up(
     if len(net.numbers):
         net.numbers.set_shares(shares)
         inside = torch.where(over, codes.first, numbered)
+        # told of a step before, a state of equality is the value's own code
+        inside[:, net.numbers.numbers] = torch.where(
+            over[:, net.numbers.numbers],
+            coordinates.nan_to_num().floor().long() + codes.first[net.numbers.numbers],
+            inside[:, net.numbers.numbers],
+        )
         there = known[:, net.numbers.numbers] & (net.has_value(inside) | over[:, net.numbers.numbers])
         free = there  # of what is exactly as the steps before say there is no density to be fitted
         if net.holds is not None:
@@ -97,7 +103,7 @@ def set_up(
         )  # a first step says nothing of those that follow
         led = led if len(led) else mixed
         least = LEAPS if lags else LEAST_OF_CODES
-        spared = net.numbers.set_weights(coordinates[led], numbered[led], there[led], rank, least, free[led])
+        spared = net.numbers.set_weights(coordinates[led], inside[led], there[led], rank, least, free[led])
         for j, less in zip(net.numbers.columns, spared.tolist(), strict=True):
             net.bias[codes.part(j)][: codes.ordered[j]] += less if j < own else 0.0
         return order

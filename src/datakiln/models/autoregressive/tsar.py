@@ -307,7 +307,7 @@ class TSAR(LikelihoodModel):
         return self.net.numbers.values(coordinates).unflatten(1, (1 + LAGS, self.n_numbers))
 
     def _past(self, codes: Tensor, coordinates: Tensor, known: Tensor, states: Tensor | None) -> Tensor | None:
-        """What each number did in the step before, (R, n, F), see `Pasts.features`; None where it is not told of it.
+        """What each number did in the step before, (R, n, EACH), see `Pasts.features`; None where it is not told of it.
 
         Arguments:
             codes: Of rows beside their steps before, numbered through, (R, C).

@@ -59,7 +59,7 @@ class Walk:
         return None if held is None else held.states
 
     def follow(self, x: Tensor) -> None:
-        """Takes the steps (n, t, D) as its own."""
+        """Takes the steps (n, t, D) as its own, the first ones: before any is drawn."""
         model, n = self.model, len(x)
         rows = model._wide(torch.cat([x, x[:, -1:]], dim=1))  # the last one stands for the step to come
         codes, coordinates, known = model._read(rows)
