@@ -73,13 +73,10 @@ def set_up(
     wanted = entropies.argsort(stable=True).tolist()
     if len(net.numbers):
         net.numbers.set_shares(shares)
-        inside = torch.where(over, codes.first, numbered)
-        # told of a step before, a state of equality is the value's own code
-        inside[:, net.numbers.numbers] = torch.where(
-            over[:, net.numbers.numbers],
-            coordinates.nan_to_num().floor().long() + codes.first[net.numbers.numbers],
-            inside[:, net.numbers.numbers],
-        )
+        # told of a step before, a state of equality is the value's own code; numbers alone have such
+        inside, columns = numbered.clone(), net.numbers.numbers
+        at = coordinates.nan_to_num().floor().long() + codes.first[columns]
+        inside[:, columns] = torch.where(over[:, columns], at, numbered[:, columns])
         there = known[:, net.numbers.numbers] & (net.has_value(inside) | over[:, net.numbers.numbers])
         free = there  # of what is exactly as the steps before say there is no density to be fitted
         if net.holds is not None:

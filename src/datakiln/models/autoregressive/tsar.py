@@ -294,7 +294,7 @@ class TSAR(LikelihoodModel):
         holds, numbers = self.net.holds, self.net.numbers
         if holds is None or not holds.has_any:
             return None
-        return holds.states(numbers, coordinates, known[:, numbers.numbers] & self.net.has_value(codes))
+        return holds.states(numbers, coordinates, self._there(codes, known))
 
     def _there(self, codes: Tensor, known: Tensor) -> Tensor:
         """Which numbers have a value, of rows beside their steps before, (R, N)."""
