@@ -186,6 +186,19 @@ def test_no_damage_goes_unnoticed(count, trained, tmp_path):
         assert bad == raw or refused(path), i
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("of", ["state_dict", "averaged"])
+def test_weights_that_are_no_numbers_are_refused(value, of, content, tmp_path):
+    """What a training that diverged left, or somebody wrote: nothing could be drawn from them."""
+    path, weights = tmp_path / "changed.ckpt", {name: part.clone() for name, part in content["state_dict"].items()}
+    name = next(name for name, part in weights.items() if part.is_floating_point() and part.numel())
+    weights[name].view(-1)[-1] = value
+    torch.save({**content, of: weights}, path)
+    seal(path)
+    told = refused(path)
+    assert "changed.ckpt" in told and name in told and "no finite numbers" in told
+
+
 @pytest.mark.parametrize("count", [40, pytest.param(500, marks=pytest.mark.slow)])
 def test_what_somebody_wrote_into_a_checkpoint_is_data(count, content, weights, tmp_path):
     rng, path, canary = random.Random(count), tmp_path / "changed.ckpt", tmp_path / "canary"

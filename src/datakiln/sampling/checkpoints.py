@@ -99,7 +99,7 @@ def load_model(content: Mapping[str, Any], raw: bool = False) -> Any:  # noqa: A
     """The model of a checkpoint that `read_checkpoint` gave, with its averaged weights unless the raw ones are wanted.
 
     Raises:
-        UserError: See `build`; or a frozen part has other weights than it was trained with.
+        UserError: See `build`; a frozen part has other weights than it was trained with; or a weight is no number.
     """
     own = content["datakiln"]
     spec, weights = DataSpec.from_state(own["spec"]), content["state_dict"]
@@ -109,7 +109,16 @@ def load_model(content: Mapping[str, Any], raw: bool = False) -> Any:  # noqa: A
     model.check_frozen(content.get("frozen", {}))
     if content.get("averaged") and not raw:
         model.averaged().load_state_dict(content["averaged"])
+    _check_numbers(model)
     return model
+
+
+def _check_numbers(model: nn.Module) -> None:
+    """Refuses weights from which nothing can be drawn; buffers may be infinite, as the edges of bins are."""
+    for name, weight in model.named_parameters():
+        if not torch.isfinite(weight).all():
+            told = "its training diverged, or somebody changed it"
+            raise UserError(f"its weight {name} has values that are no finite numbers: {told}; use another")
 
 
 def stage_of(path: str | Path) -> tuple[Any, dict[str, Any]]:
