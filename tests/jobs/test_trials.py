@@ -100,7 +100,7 @@ def test_what_is_affordable_is_whole_epochs_or_ten_that_are_alike():
 @pytest.mark.parametrize("has", [True, False])
 def test_a_precision_that_the_processor_only_imitates_is_told(precision, has, monkeypatch):
     told: list[str] = []
-    monkeypatch.setattr("datakiln.jobs.announce.has_bf16", lambda device: has)
+    monkeypatch.setattr("datakiln.jobs.announce.is_faster_in_bf16", lambda device: has)
     console = SimpleNamespace(print=lambda text: told.append(str(text)))
     announce_precision(OmegaConf.create({"precision": precision, "accelerator": "cpu"}), console)
     assert len(told) == (precision == "bf16-mixed" and not has)

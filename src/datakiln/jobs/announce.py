@@ -19,7 +19,7 @@ from datakiln.data.tables.types import ColumnRow, describe
 from datakiln.jobs.job import Job
 from datakiln.jobs.lengths import is_length_told
 from datakiln.jobs.outcome import overrides
-from datakiln.nets.linear import has_bf16
+from datakiln.nets.linear import is_faster_in_bf16
 from datakiln.results import Candidate, RunResult
 from datakiln.wording import counted, number
 
@@ -94,12 +94,12 @@ def announce_length(job: Job) -> None:
 
 
 def announce_precision(trainer: DictConfig, console: Console) -> None:
-    """That the processor only imitates the precision that was asked for, if it does."""
+    """That the processor is slower in the precision that was asked for, if it is."""
     is_here = torch.cuda.is_available() and trainer.get("accelerator") in (None, "auto", "gpu", "cuda")
     precision = str(trainer.get("precision"))
-    if precision.startswith("bf16") and not has_bf16(torch.device("cuda" if is_here else "cpu")):
-        told = f"trainer.precision={precision}: this processor has no bfloat16 of its own and imitates it"
-        told += ", which may take ten times as long as trainer.precision=32-true"
+    if precision.startswith("bf16") and not is_faster_in_bf16(torch.device("cuda" if is_here else "cpu")):
+        told = f"trainer.precision={precision}: this processor is slower in bfloat16 than in float32"
+        told += ", by ten times if it only imitates it; trainer.precision=32-true takes less time"
         console.print(styled(("note:", "yellow"), f" {told}"))
 
 

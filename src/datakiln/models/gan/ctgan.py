@@ -19,7 +19,7 @@ from datakiln.errors import UserError
 from datakiln.models.gan.adversarial import AdversarialModel
 from datakiln.nets.conditional import Conditions
 from datakiln.nets.ctgan import FoldedGenerator, PackedCritic, RowGenerator
-from datakiln.nets.linear import has_bf16
+from datakiln.nets.linear import is_faster_in_bf16
 from datakiln.nets.losses import Wasserstein, between, far_from_one
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
@@ -164,7 +164,7 @@ class CTGAN(AdversarialModel):
 
     @property
     def _is_fast(self) -> bool:
-        return has_bf16(self.device) if self.fast_sampling is None else self.fast_sampling
+        return is_faster_in_bf16(self.device) if self.fast_sampling is None else self.fast_sampling
 
     def _made(self, net: FoldedGenerator, n: int, told: Tensor | None) -> Tensor:
         """Rows (n, D), made in pieces whose sizes are powers of two: for every new size, kernels have to be made."""
