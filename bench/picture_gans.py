@@ -71,7 +71,7 @@ def _as_plain() -> None:
     from torch.nn import functional as F
 
     from datakiln.models.gan.projected_gan import Features
-    from datakiln.nets.conv import DoublingConv
+    from datakiln.nets.resized import DoublingConv
 
     def doubled(self: Any, x: Any) -> Any:  # noqa: ANN401
         return nn.Conv2d.forward(self, F.interpolate(x, scale_factor=2.0))

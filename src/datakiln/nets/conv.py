@@ -10,7 +10,6 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from datakiln.spec import doublings
@@ -21,7 +20,6 @@ SLOPE = 0.2  # of the leaky rectifier below zero (Radford et al., 2016)
 WIDEST = 8  # channels stop growing at this many times the width
 LEAST_SLOPE = 0.1  # of a bounded value on its way back
 GROUP = 16  # channels that are normalised together
-SMALL = 64  # pixels of a map; doubling a smaller one in a convolution of its own costs more than it saves
 
 
 class Verdict(NamedTuple):
@@ -80,33 +78,6 @@ def bound(x: Tensor) -> Tensor:
     """See `Bound`."""
     made: Tensor = Bound.apply(x)  # type: ignore[no-untyped-call]
     return made
-
-
-class DoublingConv(nn.Conv2d):
-    """A map doubled in side by repeating its pixels, then a 3 x 3 convolution, in four ninths of the products.
-
-    The nine weights fall on four pixels of the small map only, so that sums of them do, as a transposed convolution of
-    4 x 4 and stride 2 (Shi et al., 2016, arXiv 1609.07009). Equal to the plain way but for rounding.
-
-    Arguments:
-        inputs: Channels that come in.
-        outputs: Channels that go out.
-        bias: As in `torch.nn.Conv2d`.
-    """
-
-    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
-        """See the class."""
-        super().__init__(inputs, outputs, 3, padding=1, bias=bias)
-
-    def forward(self, x: Tensor) -> Tensor:  # (the argument is called `input` there)
-        """(B, inputs, H, W) to (B, outputs, 2 H, 2 W)."""
-        if x.shape[2] * x.shape[3] <= SMALL:
-            return super().forward(F.interpolate(x, scale_factor=2.0))
-        # each weight of 4 x 4 is the sum of those of 3 x 3 that fall on the same small pixel; turned, since transposed
-        rows = F.pad(self.weight, (1, 1, 1, 1)).flip(2, 3)
-        rows = rows[:, :, :-1] + rows[:, :, 1:]
-        kernel = (rows[..., :-1] + rows[..., 1:]).transpose(0, 1)
-        return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
 
 
 class ConvGenerator(nn.Module):

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from datakiln.nets.conv import DoublingConv
 from datakiln.nets.conv_autoencoder import LevelHead
+from datakiln.nets.resized import DoublingConv
 from datakiln.nets.unet import GROUPS, ResidualBlock
 
 

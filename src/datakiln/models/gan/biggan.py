@@ -13,8 +13,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
 from datakiln.models.gan.pictures import ImageGAN, way_of
-from datakiln.nets.conv import Conditional, CriticHead, DoublingConv, Verdict, channels, embedded
+from datakiln.nets.conv import Conditional, CriticHead, Verdict, channels, embedded
 from datakiln.nets.losses import Hinge
+from datakiln.nets.resized import DoublingConv, HalvingConv
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling, doublings
 
 STANDING, STANDING_BATCH = 16, 64  # passes, and samples of each, that standing statistics are means over (appendix C)
@@ -230,13 +231,13 @@ class DownBlock(nn.Module):
         """See the class."""
         super().__init__()
         self.is_first = is_first
-        self.convs = nn.ModuleList(nn.Conv2d(a, outputs, 3, padding=1) for a in (inputs, outputs))
+        self.convs = nn.ModuleList([nn.Conv2d(inputs, outputs, 3, padding=1), HalvingConv(outputs, outputs)])
         self.skip = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, H, W) to (B, outputs, H / 2, W / 2)."""
         inner = self.convs[1](F.relu(self.convs[0](x if self.is_first else F.relu(x))))
-        return F.avg_pool2d(inner, 2) + self.skip(F.avg_pool2d(x, 2))
+        return inner + self.skip(F.avg_pool2d(x, 2))
 
 
 class BlockCritic(nn.Module):

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from datakiln.models.gan.pictures import ImageGAN, way_of
-from datakiln.nets.conv import SLOPE, Conditional, CriticHead, DoublingConv, Verdict, channels, one_hot
+from datakiln.nets.conv import SLOPE, Conditional, CriticHead, Verdict, channels, one_hot
 from datakiln.nets.losses import Hinge
+from datakiln.nets.resized import DoublingConv
 from datakiln.pretrained.efficientnet import SCALE, SHA256, SHIFT, published_efficientnet, without_norms
 from datakiln.spec import Batch, DataSpec, doublings
 

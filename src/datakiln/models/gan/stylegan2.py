@@ -17,9 +17,11 @@ from datakiln.models.gan.pictures import ImageGAN, way_of
 from datakiln.nets.conv import SLOPE, Conditional, CriticHead, Verdict, bound, channels, embedded
 from datakiln.nets.gathered import rows_of_all
 from datakiln.nets.losses import NonSaturating
+from datakiln.nets.resized import doubled_smoothly, halved
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling, doublings
 
 EPS = 1e-8
+GAIN = 2**0.5  # that makes up for what a rectifier takes from the size of a normal
 MAPPING_RATE = 0.01  # of the mapping's weights beside the others' (Karras et al., 2019, section C)
 AVERAGING = 0.995  # of the mean style, an update (the published code's `w_avg_beta`)
 PATH_AVERAGING = 0.01  # of the mean path length, a measurement (appendix B)
@@ -153,17 +155,20 @@ class Scaled(nn.Module):
         self.bias = None if bias is None else nn.Parameter(torch.full((outputs,), bias / rate))
         self.scale, self.rate = rate / self.weight[0].numel() ** 0.5, rate
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs) or (B, inputs, H, W) to as many outputs."""
-        bias = None if self.bias is None else self.bias * self.rate
+    def scaled(self, gain: float = 1.0) -> tuple[Tensor, Tensor | None]:
+        """The weights and the bias as they are used, times a gain."""
+        return self.weight * (self.scale * gain), None if self.bias is None else self.bias * (self.rate * gain)
+
+    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
+        """(B, inputs) or (B, inputs, H, W) to as many outputs, times a gain."""
         if self.weight.dim() == 2:
-            return F.linear(x, self.weight * self.scale, bias)
-        return F.conv2d(x, self.weight * self.scale, bias, padding=self.weight.shape[2] // 2)
+            return F.linear(x, *self.scaled(gain))
+        return F.conv2d(x, *self.scaled(gain), padding=self.weight.shape[2] // 2)
 
 
-def rectified(x: Tensor) -> Tensor:
-    """A leaky rectifier that keeps the size of a normal."""
-    return F.leaky_relu(x, SLOPE) * 2**0.5
+def rectified(layer: Scaled, x: Tensor) -> Tensor:
+    """A layer and a leaky rectifier that keep the size of a normal; weights, which are few, have its gain, not maps."""
+    return F.leaky_relu(layer(x, GAIN), SLOPE)
 
 
 class StyledConv(nn.Module):
@@ -177,27 +182,32 @@ class StyledConv(nn.Module):
         outputs: Channels that go out.
         kernel: Side of the kernel.
         latent_dim: Size of w.
+        doubles: Whether maps come out twice as large.
         demodulate: Whether outputs are brought back to unit size; else there is no noise and no rectifier either.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, latent_dim: int, demodulate: bool = True) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, latent_dim: int, doubles: bool = False, demodulate: bool = True
+    ) -> None:
         """See the class."""
         super().__init__()
+        self.doubles = doubles
         self.style = Scaled(latent_dim, inputs, bias=1.0)
         self.conv = Scaled(inputs, outputs, kernel, bias=None)
         self.bias = nn.Parameter(torch.zeros(outputs, 1, 1))
         self.strength = nn.Parameter(torch.zeros(())) if demodulate else None
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Maps (B, inputs, H, W), styles (B, latent_dim) and noise (B or 1, 1, H, W) to (B, outputs, H, W)."""
+        """Maps (B, inputs, H, W), styles (B, latent_dim), noise (B or 1, 1, ...) of the size of what comes out."""
         style = self.style(w)
-        x = self.conv(x * style[:, :, None, None])
+        x = x * style[:, :, None, None]
+        weight, _ = self.conv.scaled()
+        x = doubled_smoothly(x, weight) if self.doubles else self.conv(x)
         if self.strength is None:
             return x + self.bias
-        x = x * demodulation(self.conv.weight * self.conv.scale, style)[:, :, None, None].to(x.dtype)
-        if noise is not None:
-            x = x + self.strength * noise.to(x.dtype)
-        return rectified(x + self.bias).clamp(-CLIP, CLIP)
+        factor = (GAIN * demodulation(weight, style))[:, :, None, None].to(x.dtype)
+        x = x * factor if noise is None else torch.addcmul((GAIN * self.strength * noise).to(x.dtype), x, factor)
+        return F.leaky_relu(x + GAIN * self.bias, SLOPE).clamp(-CLIP, CLIP)
 
 
 def demodulation(weight: Tensor, style: Tensor) -> Tensor:
@@ -235,7 +245,7 @@ class StyleGenerator(nn.Module):
         self.constant = nn.Parameter(torch.randn(maps[0], self.base, self.base))
         self.first = StyledConv(maps[0], maps[0], 3, latent_dim)
         pairs = list(zip(maps, maps[1:], strict=False))
-        self.up = nn.ModuleList(StyledConv(a, b, 3, latent_dim) for a, b in pairs)
+        self.up = nn.ModuleList(StyledConv(a, b, 3, latent_dim, doubles=True) for a, b in pairs)
         self.same = nn.ModuleList(StyledConv(b, b, 3, latent_dim) for _, b in pairs)
         self.show = nn.ModuleList(StyledConv(c, shape[0], 1, latent_dim, demodulate=False) for c in maps)
         self.layers = 2 * len(maps)  # the last is that of the last picture; earlier ones share the next map's first
@@ -252,7 +262,7 @@ class StyleGenerator(nn.Module):
         if self.embedding is not None:
             x = torch.cat([x, _unit(embedded(self.embedding, y))], dim=1)
         for layer in self.mapping:
-            x = rectified(layer(x))
+            x = rectified(layer, x)
         return x
 
     def truncated(self, w: Tensor, truncation: float | None) -> Tensor:
@@ -284,7 +294,6 @@ class StyleGenerator(nn.Module):
         x = self.first(x, styles[:, 0], self._noise(0, n, is_still))
         picture = self.show[0](x, styles[:, 1])
         for i, (up, same) in enumerate(zip(self.up, self.same, strict=True)):
-            x = F.interpolate(x, scale_factor=2.0, mode="bilinear")
             x = up(x, styles[:, 2 * i + 1], self._noise(2 * i + 1, n, is_still))
             x = same(x, styles[:, 2 * i + 2], self._noise(2 * i + 2, n, is_still))
             picture = F.interpolate(picture, scale_factor=2.0, mode="bilinear")
@@ -332,12 +341,13 @@ class StyleCritic(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Verdict:
         """Pictures, shape (B, C, H, W), and labels (B,) to a verdict."""
-        x = rectified(self.input(x))
+        x = rectified(self.input, x)
         for same, down, skip in zip(self.same, self.down, self.skip, strict=True):
-            inner = F.avg_pool2d(rectified(down(rectified(same(x)))), 2)
-            x = (inner + skip(F.avg_pool2d(x, 2))) * 2**-0.5
-        x = rectified(self.last(torch.cat([x, deviations(x)], dim=1)))
-        return self.head(rectified(self.dense(x.flatten(1))), y)
+            # the sum of the two ways, each of unit size, is divided by what the rectifier's gain would be
+            inner = F.leaky_relu(halved(rectified(same, x), *down.scaled()), SLOPE)
+            x = inner + skip(F.avg_pool2d(x, 2), 1.0 / GAIN)
+        x = rectified(self.last, torch.cat([x, deviations(x)], dim=1))
+        return self.head(rectified(self.dense, x.flatten(1)), y)
 
 
 def deviations(x: Tensor) -> Tensor:
