@@ -21,6 +21,7 @@ from tests.models.resuming import check_killed_and_gone_on_with
 ADAM = functools.partial(torch.optim.Adam, lr=1e-3)
 MODELS = {
     "flow_matching": functools.partial(FlowMatching, width=8, middle=1),
+    "flow_matching_transformer": functools.partial(FlowMatching, width=8, depth=2, dropout=0.1),
     "ddpm": functools.partial(DDPM, width=8, middle=1),
     "latent_diffusion": functools.partial(LatentDiffusion, width=8, middle=1, vae_width=8, vae_share=0.6),
     "pixelcnn": functools.partial(PixelCNN, width=8, layers=4),

@@ -20,6 +20,7 @@ from tests.later import later
 UNET = {"width": 8, "middle": 1, "sampling_steps": 1}
 MODELS = {
     "flow_matching": functools.partial(FlowMatching, **UNET),
+    "flow_matching_transformer": functools.partial(FlowMatching, depth=1, **UNET),
     "ddpm": functools.partial(DDPM, **UNET),
     "latent_diffusion": functools.partial(LatentDiffusion, vae_width=8, **UNET),
     "pixelcnn": functools.partial(PixelCNN, width=4, layers=5, components=2),

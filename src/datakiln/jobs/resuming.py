@@ -19,7 +19,7 @@ from datakiln.jobs.training_state import check_training_state
 from datakiln.sampling.checkpoints import read_checkpoint
 
 # options of models that their yaml has by now, and what those were that do not name them
-WAS = {"saturates": True, "holding": False, "paced": False, "pasts": False}
+WAS = {"saturates": True, "holding": False, "paced": False, "pasts": False, "depth": 0}
 
 
 def checkpoint_to_go_on_from(
@@ -96,7 +96,7 @@ def _check(path: Path, wanted: str, identity: Mapping[str, Any], files: Sequence
     if list(content["datakiln"]["spec"]["shape"]) != list(identity["spec"]["shape"]):
         raise UserError(f"ckpt_path={wanted} is of data of another shape; go on with the same data= and encoding=")
     for option, default in WAS.items():
-        before, since = (bool(of["model"].get(option, default)) for of in (content["datakiln"], identity))
+        before, since = (of["model"].get(option, default) for of in (content["datakiln"], identity))
         if before != since:
             told = f"ckpt_path={wanted} was trained with model.{option}={str(before).lower()}"
             raise UserError(f"{told}; say so to go on, or leave out ckpt_path= to begin anew")

@@ -20,9 +20,9 @@ from datakiln.errors import UserError
 from datakiln.models.base import LikelihoodModel, OptimizerFactory, SchedulerFactory
 from datakiln.nets.paths import Field, Path, between
 from datakiln.nets.settling import settled
+from datakiln.nets.transformer import HEADS, TransformerLayer
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
-HEADS = 4
 PLAIN_SHARE = 0.5  # of the training windows that nothing is known of
 FOURIER = 16  # waves of the time
 CLIP = 1.0
@@ -74,7 +74,7 @@ class WindowModel(LikelihoodModel, abc.ABC):
         self.inputs = nn.Linear(3 * cells * patch, width)
         self.place = nn.Parameter(0.02 * torch.randn(self.count, width))
         self.time = nn.Sequential(nn.Linear(2 * FOURIER, width), nn.SiLU(), nn.Linear(width, width))
-        self.transformer = nn.ModuleList([_Layer(width) for _ in range(depth)])
+        self.transformer = nn.ModuleList([TransformerLayer(width) for _ in range(depth)])
         self.outputs = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, cells * patch))
 
     @abc.abstractmethod
@@ -192,20 +192,3 @@ class WindowModel(LikelihoodModel, abc.ABC):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clips the gradient."""
         nn.utils.clip_grad_norm_(self.parameters(), CLIP)
-
-
-class _Layer(nn.Module):
-    """Attention over patches and a net on each, with norms before them."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.net = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, patches, width) of the same shape."""
-        q, k, v = self.qkv(self.norms[0](x)).unflatten(2, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
-        seen = nn.functional.scaled_dot_product_attention(q, k, v)
-        x = x + self.out(seen.transpose(1, 2).flatten(2))
-        return x + self.net(self.norms[1](x))

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from datakiln.nets.conv import embedded
 from datakiln.nets.denoiser import FREQUENCIES, time_features
 from datakiln.nets.linear import Linear
+from datakiln.nets.transformer import attended
 
 GROUPS = 8  # of channels that are normalised together
 LARGEST = 16  # side of the largest map that a picture is brought to
@@ -162,12 +163,7 @@ class Attention(nn.Module):
         """(B, width, H, W) to the same shape."""
         height, wide = x.shape[2:]
         parts = self.read(self.normalise(x)).flatten(2).unflatten(1, (3, self.heads, -1)).transpose(-1, -2)
-        if parts.device.type == "cpu":
-            with torch.autocast("cpu", enabled=False):
-                mixed = F.scaled_dot_product_attention(*parts.float().unbind(1))
-        else:
-            mixed = F.scaled_dot_product_attention(*parts.unbind(1))
-        mixed = mixed.transpose(-1, -2).flatten(1, 2).unflatten(-1, (height, wide))
+        mixed = attended(*parts.unbind(1)).transpose(-1, -2).flatten(1, 2).unflatten(-1, (height, wide))
         return x + self.write(mixed.contiguous(memory_format=torch.channels_last))
 
 

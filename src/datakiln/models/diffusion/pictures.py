@@ -1,4 +1,4 @@
-"""What the diffusion models of pictures share: a UNet that is told time and class, and how a trained one is asked."""
+"""What the diffusion models of pictures share: a net that is told time and class, and how a trained one is asked."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from datakiln.errors import UserError
 from datakiln.models.pictures import PictureModel
 from datakiln.nets.linear import half_precision
 from datakiln.nets.paths import Field, Path, preconditioning, restore, stratified, with_means
+from datakiln.nets.transformer import PictureTransformer
 from datakiln.nets.unet import UNet
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
@@ -31,6 +32,8 @@ class DiffusionPictures(PictureModel, abc.ABC):
         width: Channels of the net's largest map; see `UNet`.
         blocks: Residual blocks of each map but the smallest, down and up.
         middle: Residual blocks of the smallest map, each with attention.
+        depth: Above 0, layers of a transformer in place of the UNet, of tokens twice as wide; see
+            `PictureTransformer`. It has no blocks.
         dropout: Share of hidden units left out while training.
         guidance: How far samples are pushed towards their class unless asked otherwise; 0 not at all. None: not at all
             until samples are measured while training, which chooses among `PUSHES`.
@@ -55,6 +58,7 @@ class DiffusionPictures(PictureModel, abc.ABC):
         width: int = 48,
         blocks: int = 1,
         middle: int = 3,
+        depth: int = 0,
         dropout: float = 0.0,
         guidance: float | None = None,
         sampling_steps: int = 8,
@@ -72,7 +76,13 @@ class DiffusionPictures(PictureModel, abc.ABC):
         self.register_buffer("push", torch.tensor(guidance or 0.0))
         self.register_load_state_dict_pre_hook(_guided_before)
         self.denoised = spec.shape
-        self.net = UNet(self.denoised, width, blocks, middle, self.classes, dropout)
+        self.net: UNet | PictureTransformer
+        if depth < 0:
+            raise ValueError(f"depth={depth} must be at least 1, or 0 for a UNet")
+        if depth:
+            self.net = PictureTransformer(self.denoised, width, depth, self.classes, dropout)
+        else:
+            self.net = UNet(self.denoised, width, blocks, middle, self.classes, dropout)
 
     def averaged(self) -> nn.Module:
         """The net."""
