@@ -44,12 +44,12 @@ class TransformerLayer(nn.Module):
         if self.told is None:
             x = x + self.dropout(self._attended(self.norms[0](x)))
             return x + self.dropout(self.net(self.norms[1](x)))
-        first, second = self.told(told).unsqueeze(1).chunk(2, dim=2)
-        for (scale, shift, share), norm, part in zip(
-            (first.chunk(3, dim=2), second.chunk(3, dim=2)), self.norms, (self._attended, self.net), strict=True
-        ):
-            x = torch.addcmul(x, share, self.dropout(part(torch.addcmul(shift, norm(x), 1.0 + scale))))
-        return x
+        shift, scale, share, *of_net = self.told(told).unsqueeze(1).chunk(6, dim=2)
+        h = torch.addcmul(shift, self.norms[0](x), 1.0 + scale)
+        x = torch.addcmul(x, share, self.dropout(self._attended(h)))
+        shift, scale, share = of_net
+        h = torch.addcmul(shift, self.norms[1](x), 1.0 + scale)
+        return torch.addcmul(x, share, self.dropout(self.net(h)))
 
     def _attended(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(x).unflatten(2, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)

@@ -262,7 +262,7 @@ class StyleGenerator(nn.Module):
         if self.embedding is not None:
             x = torch.cat([x, _unit(embedded(self.embedding, y))], dim=1)
         for layer in self.mapping:
-            x = rectified(layer, x)
+            x = rectified(layer, x)  # type: ignore[arg-type]
         return x
 
     def truncated(self, w: Tensor, truncation: float | None) -> Tensor:
@@ -344,7 +344,7 @@ class StyleCritic(nn.Module):
         x = rectified(self.input, x)
         for same, down, skip in zip(self.same, self.down, self.skip, strict=True):
             # the sum of the two ways, each of unit size, is divided by what the rectifier's gain would be
-            inner = F.leaky_relu(halved(rectified(same, x), *down.scaled()), SLOPE)
+            inner = F.leaky_relu(halved(rectified(same, x), *down.scaled()), SLOPE)  # type: ignore[arg-type, operator]
             x = inner + skip(F.avg_pool2d(x, 2), 1.0 / GAIN)
         x = rectified(self.last, torch.cat([x, deviations(x)], dim=1))
         return self.head(rectified(self.dense, x.flatten(1)), y)
