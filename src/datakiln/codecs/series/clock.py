@@ -78,23 +78,25 @@ class Clock:
             return rng.uniform(self.low, self.high, n)
         return self.low + grain * rng.integers(0, round((self.high - self.low) / grain) + 1, n)
 
-    def times(self, starts: np.ndarray, at: np.ndarray, steps: np.ndarray | None) -> np.ndarray:
+    def times(self, starts: np.ndarray, at: np.ndarray, steps: np.ndarray | None, first: int = 0) -> np.ndarray:
         """Times of rows.
 
         Arguments:
-            starts: Of the sequence of each row.
-            at: Place of each row in its sequence, from 0; those of one sequence together and in order.
+            starts: Of the sequence of each row; where steps are uneven, the time of the row before if `first` is not 0.
+            at: Place of each row behind `first`, from 0; those of one sequence together and in order.
             steps: Logarithm of the step before each row, where steps are uneven; those of first rows do not count.
+            first: Place in its sequence of the row at 0.
         """
         if steps is None:
-            return self._after(starts, at)
+            return self._after(starts, at + first)
         wide = np.exp(steps)
         if self.grain:
             wide = np.maximum(np.round(wide / self.grain), 1.0) * self.grain
-        wide = np.where(at == 0, 0.0, wide)
+        begins = at == 0
+        wide = wide if first else np.where(begins, 0.0, wide)
         total = np.cumsum(wide)
-        begin = np.maximum.accumulate(np.where(at == 0, np.arange(len(at)), 0))
-        return starts + total - total[begin]
+        begin = np.maximum.accumulate(np.where(begins, np.arange(len(at)), 0))
+        return starts + total - (total - wide)[begin]
 
     def _after(self, starts: np.ndarray, at: np.ndarray) -> np.ndarray:
         assert self.step is not None

@@ -448,8 +448,8 @@ class SeriesCodec(ColumnsCodec):
         if self.clock is not None:
             assert starts is not None
             log_steps = None if self.log_step is None else frame[self.log_step.name].to_numpy(np.float64)
-            place = at + first
-            frame[self.clock.field.name] = self.clock.cells(self.clock.times(starts[of], place, log_steps)).array
+            times = self.clock.times(starts[of], at, log_steps, first)
+            frame[self.clock.field.name] = self.clock.cells(times).array
         return self.dated(frame), at
 
     def _rows_of_steps(self, x: Tensor, rng: np.random.Generator) -> pd.DataFrame:
