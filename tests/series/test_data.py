@@ -177,3 +177,25 @@ def test_a_series_in_which_nothing_changes_from_step_to_step_is_refused_by_name(
     frame = panel().drop(columns=["x", "y"])
     with pytest.raises(UserError, match=r"no column is left that changes from step to step \(who, day, sex\)"):
         made(frame, time="day", entity="who", static=["sex"])
+
+
+def test_what_names_each_entity_is_made_anew_as_ids_of_rows_are():
+    """One number and one key a patient, some of them missing, are no categories; a city is one."""
+    rng = np.random.default_rng(0)
+    frame = panel(40).rename(columns={"who": "patient"})
+    at = np.repeat(np.arange(40), 6)
+    numbers = np.array([f"{chr(65 + i % 26)}{rng.integers(10**8, 10**9)}" for i in range(40)])
+    frame["insurance"], frame["city"] = numbers[at], np.array(["Ulm", "Bonn", "Kiel"])[at % 3]
+    frame["file"] = np.where(rng.random(240) < 0.2, None, np.char.add("F-", numbers)[at])
+    frame["policy_no"] = (np.arange(40) * 977 + 1013)[at]
+    data = made(frame, time="day", entity="patient")
+    assert {name: data.schema[name].type for name in ("insurance", "file", "policy_no", "city")} == {
+        "insurance": "id", "file": "id", "policy_no": "id", "city": "category",
+    }  # fmt: skip
+    assert data.reasons["insurance"] == "unique keys, of each patient"
+    back = data.codec.decode(data.codec.encode(data.frames["train"]), np.random.default_rng(0))
+    assert not set(back["insurance"]) & set(numbers) and back["insurance"].str.fullmatch(r"[A-Z]\d{9}").all()
+    assert (back.groupby("patient")["insurance"].nunique() == 1).all() and back["insurance"].nunique() > 20
+    assert made(frame, time="day", entity="patient", types={"insurance": "category"}).reasons.keys() == {
+        "file", "policy_no",
+    }  # fmt: skip

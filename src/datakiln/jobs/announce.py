@@ -55,7 +55,7 @@ def announce_data(data: GenerativeData, console: Console) -> None:
     elif isinstance(data, TableData):
         raw = data.read()
         title = f"{counted(raw.rows, 'row')}, {counted(len(data.schema.fields), 'column')}"
-        console.print(columns_table(title, describe(data.schema, raw.frame, raw.facts), console.width))
+        console.print(columns_table(title, describe(data.schema, raw.frame, raw.facts, data.reasons), console.width))
 
 
 def shown(public: Public) -> list[ColumnRow]:

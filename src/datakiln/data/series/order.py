@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 from pandas.api.types import is_bool_dtype, is_integer_dtype, is_numeric_dtype
 
 from datakiln.codecs.tables.values import to_numbers
+from datakiln.data.tables.detection import LABEL_CLASSES, Finding, find
 from datakiln.errors import UserError, near
 from datakiln.schema import Schema
 
@@ -37,6 +38,28 @@ def types_of(frame: pd.DataFrame, time: str | None, entity: str | None) -> dict[
     if time is not None and time != entity and is_numeric_dtype(frame[time]) and not is_bool_dtype(frame[time]):
         types[time] = "integer" if is_integer_dtype(frame[time]) else "numeric"
     return types
+
+
+def ids_of_entities(frame: pd.DataFrame, schema: Schema, entity: str, taken: Collection[str]) -> dict[str, Finding]:
+    """Columns whose cells would be ids or free text in a table of one row an entity, such as its insurance number.
+
+    Arguments:
+        frame: All rows, in any order.
+        schema: Of the whole columns.
+        entity: The column that names sequences.
+        taken: Columns whose type is set.
+    """
+    found = {}
+    for field in schema.fields:
+        if field.name in {*taken, entity, schema.label} or not (field.is_choice or field.type == "integer"):
+            continue
+        pairs = frame[[entity, field.name]].dropna().drop_duplicates()
+        if len(pairs) < 2 or pairs[entity].duplicated().any():
+            continue
+        finding = find(pairs[field.name])
+        if finding.field.type == "id" or (finding.field.type == "text" and finding.distinct > LABEL_CLASSES):
+            found[field.name] = finding
+    return found
 
 
 def in_order(

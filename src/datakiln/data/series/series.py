@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +14,7 @@ from datakiln.codecs.series.series import Roles, SeriesCodec, summary
 from datakiln.codecs.tables.values import to_numbers
 from datakiln.data.base import StepReport
 from datakiln.data.series.loader import SequenceLoader
-from datakiln.data.series.order import OnTime, check_columns, in_order, static_columns, types_of
+from datakiln.data.series.order import OnTime, check_columns, ids_of_entities, in_order, static_columns, types_of
 from datakiln.data.series.relations import chosen_of_series
 from datakiln.data.series.splits import NAMES, by_entity, by_time
 from datakiln.data.tables import steps
@@ -21,6 +22,7 @@ from datakiln.data.tables.relations import described
 from datakiln.data.tables.sources import RawTable, TableFile
 from datakiln.data.tables.tables import TableData
 from datakiln.errors import UserError
+from datakiln.schema import Schema
 from datakiln.wording import counted
 
 MOST_WINDOWS = 3000  # that a run writes and judges
@@ -93,6 +95,18 @@ class SeriesData(TableData):
                 self.source = source
         assert self.raw is not None
         return self.raw
+
+    def _typed(self, raw: RawTable, wanted: dict[str, Any]) -> Schema:
+        """See `TableData`; columns that tell entities apart are made anew, as ids of rows are."""
+        schema = super()._typed(raw, wanted)
+        if self.entity is None:
+            return schema
+        found = ids_of_entities(raw.frame, schema, self.entity, wanted)
+        self.reasons = {name: f"{finding.why}, of each {self.entity}" for name, finding in found.items()}
+        fields = (
+            dataclasses.replace(f, type=found[f.name].field.type) if f.name in found else f for f in schema.fields
+        )
+        return Schema(tuple(fields), schema.label)
 
     def _prepare(self) -> None:
         raw = self.read()

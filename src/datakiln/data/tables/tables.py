@@ -26,6 +26,7 @@ from datakiln.data.tables.streaming import Fitted, Stream
 from datakiln.data.tables.types import DROP, infer_schema, unplaced, without_dropped
 from datakiln.errors import UserError
 from datakiln.privacy.budget import Privacy
+from datakiln.schema import Schema
 from datakiln.spec import DataSpec
 
 LEAST_BATCH = 16  # rows
@@ -66,6 +67,7 @@ class TableData(GenerativeData):
     Attributes:
         public: What is declared of the table, under differential privacy; else None.
         released: What was given away of its rows, under differential privacy; else None.
+        reasons: Why columns are what they are, where their cells alone do not say it.
     """
 
     kind = "table"
@@ -100,6 +102,7 @@ class TableData(GenerativeData):
         self.protected = protected
         self.privacy = Privacy.of(private)
         self.public: Public | None = None
+        self.reasons: dict[str, str] = {}
         if least_batches < 0:
             raise UserError(f"data.least_batches={least_batches} must be at least 0")
         self.least_batches = least_batches
@@ -137,7 +140,7 @@ class TableData(GenerativeData):
             if self.metadata is not None:
                 described = read_metadata(find_file(self.metadata, self.data_dir), raw.frame, whole.frame.columns)
             wanted = {**known, **described, **{n: kind for n, kind in self.types.items() if kind != DROP}}
-            self.schema = infer_schema(raw.frame, raw.label, wanted, raw.facts, raw.writings, raw.storage)
+            self.schema = self._typed(raw, wanted)
             dates = [field.name for field in self.schema.fields if field.type == "datetime"]
             notes = (*true_of(raw.notes, dates), *remarks(self.schema, raw.frame, wanted, raw.facts))
             self.raw = dataclasses.replace(raw, frame=unplaced(raw.frame, self.schema), notes=notes)
@@ -147,6 +150,10 @@ class TableData(GenerativeData):
                 self.stream.mask({f.name: [word for word, _ in f.placeholders if word] for f in self.schema.fields})
             self.rules = Rules(self.constraints, self.schema)
         return self.raw
+
+    def _typed(self, raw: RawTable, wanted: dict[str, Any]) -> Schema:
+        """The type of every column; `wanted` are those that are set."""
+        return infer_schema(raw.frame, raw.label, wanted, raw.facts, raw.writings, raw.storage)
 
     def _read_protected(self, raw: RawTable) -> RawTable:
         """The raw table under differential privacy: its types are those that were declared, its rows are not told."""

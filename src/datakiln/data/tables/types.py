@@ -105,8 +105,16 @@ def _stored(field: Field, writing: str | None, storage: str) -> Field:
     return replace(field, storage=storage) if storage else field
 
 
-def describe(schema: Schema, frame: pd.DataFrame, facts: Mapping[str, Facts] | None = None) -> list[ColumnRow]:
-    """One row a column, for the table shown before training; arguments as for `infer_schema`."""
+def describe(
+    schema: Schema,
+    frame: pd.DataFrame,
+    facts: Mapping[str, Facts] | None = None,
+    reasons: Mapping[str, str] | None = None,
+) -> list[ColumnRow]:
+    """One row a column, for the table shown before training; arguments as for `infer_schema`.
+
+    `reasons` say why columns are what they are, where their cells alone do not.
+    """
     rows = []
     for field in schema.fields:
         series = frame[field.name]
@@ -115,6 +123,7 @@ def describe(schema: Schema, frame: pd.DataFrame, facts: Mapping[str, Facts] | N
         why = found.why if found.field.type == field.type else f"set, not found (its values look {found.field.type})"
         if field.format is not None and found.field.format != field.format and not field.dtype.startswith("float"):
             why = f"{why}, {field.format}"
+        why = (reasons or {}).get(field.name, why)
         example = _example(series, field)
         rows.append(ColumnRow(field.name, field.type, known.missing, found.distinct, example, why))
     return rows
