@@ -197,3 +197,21 @@ def test_filling_changes_no_step_that_its_column_could_not_hold(tmp_path):
     rows.head(6).assign(x=[300, -1, 3.5, 4, 5, 6]).to_csv(tmp_path / "x.csv", index=False)
     fill_file(synthesizer, str(tmp_path / "x.csv"), tmp_path / "y.csv", 0, PLAIN)
     assert pd.read_csv(tmp_path / "y.csv")["x"].tolist() == [300, -1, 3.5, 4, 5, 6]
+
+
+def test_new_ids_and_texts_are_unique_in_all_that_is_made(tmp_path):
+    """Across pieces of an endless series, sequences and paths of a forecast, and sequences that are filled."""
+    n = 72
+    ids = {"visit": [f"V{i:05}" for i in range(n)], "key": np.arange(n) * 7919 + 10**17}
+    frame = panel().assign(**ids, comment=[f"of {chr(97 + i // 26)}{chr(97 + i % 26)} and more" for i in range(n)])
+    synthesizer = repeating(frame, time="day", entity="who")
+    given = frame.head(12).assign(visit=None, comment=None)
+    given.to_csv(tmp_path / "x.csv", index=False)
+    frame.head(12).to_csv(tmp_path / "whole.csv", index=False)
+    forecast_file(synthesizer, str(tmp_path / "whole.csv"), tmp_path / "ahead.csv", 3, 2, 0, PLAIN)
+    fill_file(synthesizer, str(tmp_path / "x.csv"), tmp_path / "filled.csv", 0, PLAIN)
+    write_endless(synthesizer, 2, 10, tmp_path / "endless.csv", {}, 0, PLAIN)
+    for name, rows in (("ahead_paths", 12), ("filled", 12), ("endless", 20)):
+        made = pd.read_csv(tmp_path / f"{name}.csv")
+        assert len(made) == rows and made[["visit", "key", "comment"]].nunique().tolist() == [rows] * 3
+        assert not set(made["visit"]) & set(ids["visit"])

@@ -119,7 +119,7 @@ def _numbered(
     names = codec.names(1, rng, i)
     done = 0
     for x in _pieces(synthesizer, first, length, options):
-        frame, _ = codec.decode_steps(x.cpu(), np.array([x.shape[1]]), rng, starts, done)
+        frame, _ = codec.decode_steps(x.cpu(), np.array([x.shape[1]]), rng, starts, done, i * length + done)
         if codec.log_step is not None and codec.clock is not None:
             starts = to_numbers(frame[codec.clock.field.name].iloc[-1:], codec.clock.field)
         done += x.shape[1]
@@ -212,8 +212,9 @@ def forecast_file(
     made, told = [], []
     for i in range(int(group.max()) + 1):
         rows = frame[group == i].reset_index(drop=True)
+        rng, done = np.random.default_rng([seed, 6, i]), i * paths * horizon
         with synthesizer.seeded((seed, 6, i)):
-            ahead = _continued(synthesizer, codec, rows, horizon, paths, np.random.default_rng([seed, 6, i]), options)
+            ahead = _continued(synthesizer, codec, rows, horizon, paths, rng, options, done)
         made.append(ahead)
         told.append(_quantiles(codec, ahead))
         if i == 0:
@@ -257,16 +258,16 @@ def _continued(
     paths: int,
     rng: np.random.Generator,
     options: Sampling,
+    done: int = 0,
 ) -> pd.DataFrame:
+    """Steps behind the rows of one sequence, path by path; `done` of others were made before."""
     x = codec.encode_whole(rows).to(synthesizer.model.device).expand(paths, -1, -1)
     made = torch.cat(list(synthesizer.model.unroll(x, horizon, options)), dim=1).cpu()
     starts = None
     if codec.clock is not None:
-        last = to_numbers(rows[codec.clock.field.name], codec.clock.field)[-1]
-        starts = codec.clock.times(np.array([last]), np.array([1]), None) if codec.clock.is_even else np.array([last])
-        starts = np.repeat(starts, paths)
+        starts = np.repeat(to_numbers(rows[codec.clock.field.name], codec.clock.field)[-1], paths)
     made = made.nan_to_num()  # of static cells that are missing, which stay so below
-    frame, at = codec.decode_steps(made, np.full(paths, horizon), rng, starts, 0 if codec.log_step is None else 1)
+    frame, at = codec.decode_steps(made, np.full(paths, horizon), rng, starts, 1, done)
     path, step = (free_name(name, codec.schema.names) for name in ("path", "step"))
     frame.insert(0, path, np.repeat(np.arange(1, paths + 1), horizon))
     frame.insert(1, step, at + 1)
@@ -318,10 +319,11 @@ def fill_file(synthesizer: Synthesizer, path: str, out: Path, seed: int, options
     codec = codec_of(synthesizer)
     _check_csv(out)
     frame, group = read_history(codec, path, "fill")
-    made, holes, left = [], 0, 0
+    made, holes, left, done = [], 0, 0, 0
     for i in range(int(group.max()) + 1):
         rows = frame[group == i].reset_index(drop=True)
-        filled = _filled(synthesizer, codec, rows, (seed, 7, i), options)
+        filled = _filled(synthesizer, codec, rows, (seed, 7, i), options, done)
+        done += len(rows)
         holes += int(rows[filled.columns].isna().to_numpy().sum())
         left += int(filled.isna().to_numpy().sum())
         made.append(with_columns(rows, {name: joined(rows[name], filled[name]) for name in filled}))
@@ -331,9 +333,13 @@ def fill_file(synthesizer: Synthesizer, path: str, out: Path, seed: int, options
 
 
 def _filled(
-    synthesizer: Synthesizer, codec: SeriesCodec, rows: pd.DataFrame, seeds: tuple[int, ...], options: Sampling
-) -> pd.DataFrame:
-    """The cells of one sequence but its times, holes drawn as `Synthesizer.impute` draws those of a table."""
+    synthesizer: Synthesizer, codec: SeriesCodec, rows: pd.DataFrame, seeds: tuple[int, ...], options: Sampling,
+    done: int,
+) -> pd.DataFrame:  # fmt: skip
+    """The cells of one sequence but its times, holes drawn as `Synthesizer.impute` draws those of a table.
+
+    `done` rows of others were filled before.
+    """
     own = [name for name in codec.steps.schema.names if name in rows]
     static = [] if codec.static is None else [n for n in codec.static.schema.names if n in codec.roles.static]
     held = [name for name in static if name in rows]
@@ -350,7 +356,7 @@ def _filled(
         x = codec.encode_whole(with_columns(rows, dict(filled.items())), gaps=True).to(synthesizer.model.device)
         with synthesizer.seeded((*seeds, turn)):
             x = synthesizer.model.sample(1, x, options).cpu()
-        drawn, _ = codec.decode_steps(x, np.array([len(rows)]), np.random.default_rng([*seeds, turn]), starts)
+        drawn, _ = codec.decode_steps(x, np.array([len(rows)]), np.random.default_rng([*seeds, turn]), starts, 0, done)
         for part, names in ((codec.steps, own), (codec.static, held)):
             if part is not None and part.plan.relations:
                 cells = beside_given(part, filled[names], drawn[part.schema.names])

@@ -513,17 +513,20 @@ class Synthesizer:
         length = codec.spec.shape[0]
         longest = 1 if codec.spec.ends else max(codec.lengths)
         each = max(codec.chunk * 32 // max(longest, 32), 1)
+        done = 0
         for i, start in enumerate(range(0, n, each)):
             size, at, rng = min(each, n - start), (*seeds, i), _generator((*seeds, i))
             x = self._draw(size, codec.told(condition, size, rng), at, options)
+            wanted = None
             if not codec.spec.ends:
                 wanted = rng.choice(codec.lengths, size)
                 if (more := int(wanted.max()) - length) > 0 and self.model.can_unroll:
                     with self.seeded((*at, 4)):
                         x = torch.cat([x, *self.model.unroll(x, more, options)], dim=1)
-                yield codec.decode(x.cpu(), rng, first_row + start, np.minimum(wanted, x.shape[1]))
-                continue
-            yield codec.decode(x.cpu(), rng, first_row + start)
+                wanted = np.minimum(wanted, x.shape[1])
+            frame = codec.decode(x.cpu(), rng, first_row + start, wanted, done)
+            done += len(frame)
+            yield frame
 
     def classes(self, n: int, given: int | None, seeds: Seeds) -> Tensor | None:
         """Class indices of one piece of pictures, (n,): that given, else drawn by shares; None for an untold model.

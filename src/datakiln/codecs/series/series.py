@@ -360,7 +360,12 @@ class SeriesCodec(ColumnsCodec):
         return first.cpu().numpy()
 
     def decode(
-        self, x: Tensor, rng: np.random.Generator, first_row: int = 0, sizes: np.ndarray | None = None
+        self,
+        x: Tensor,
+        rng: np.random.Generator,
+        first_row: int = 0,
+        sizes: np.ndarray | None = None,
+        first_step: int = 0,
     ) -> pd.DataFrame:
         """(n, T, D) to rows of the schema's columns, behind a column that numbers sequences without a name.
 
@@ -369,10 +374,11 @@ class SeriesCodec(ColumnsCodec):
             rng: See `Codec.decode`.
             first_row: Sequences made before.
             sizes: Steps that each has; None for as many as it says itself.
+            first_step: Steps made before, of all sequences, so that their ids do not repeat.
         """
         sizes = self.sizes(x) if sizes is None else sizes
         starts = self.starts(x, rng)
-        frame, _ = self.decode_steps(x, sizes, rng, starts)
+        frame, _ = self.decode_steps(x, sizes, rng, starts, first_step=first_step)
         of = np.repeat(np.arange(len(x)), sizes)
         frame = self.whole(frame, self.names(len(x), rng, first_row), of)
         if self.roles.entity is None:
@@ -426,7 +432,13 @@ class SeriesCodec(ColumnsCodec):
         return self.steps.with_cells(frame, {name: made[name] for name in self.calendar.made})
 
     def decode_steps(
-        self, x: Tensor, sizes: np.ndarray, rng: np.random.Generator, starts: np.ndarray | None, first: int = 0
+        self,
+        x: Tensor,
+        sizes: np.ndarray,
+        rng: np.random.Generator,
+        starts: np.ndarray | None,
+        first: int = 0,
+        first_step: int = 0,
     ) -> tuple[pd.DataFrame, np.ndarray]:
         """Rows of the modelled columns and the place of each in its sequence.
 
@@ -436,11 +448,12 @@ class SeriesCodec(ColumnsCodec):
             rng: See `decode`.
             starts: See `starts`; where steps are uneven, the time of the step before, if `first` is not 0.
             first: Place of the first of these steps in their sequences.
+            first_step: See `decode`.
         """
         n, steps = x.shape[:2]
         at = np.tile(np.arange(steps), n)
         keep = at < np.repeat(sizes, steps)
-        frame = self._rows_of_steps(x.reshape(n * steps, -1)[torch.from_numpy(keep)], rng)
+        frame = self._rows_of_steps(x.reshape(n * steps, -1)[torch.from_numpy(keep)], rng, first_step)
         of, at = np.repeat(np.arange(n), sizes), at[keep]
         if self.static is not None:
             whole = self._rows_of_static(x[:, 0], rng)
@@ -452,9 +465,9 @@ class SeriesCodec(ColumnsCodec):
             frame[self.clock.field.name] = self.clock.cells(times).array
         return self.dated(frame), at
 
-    def _rows_of_steps(self, x: Tensor, rng: np.random.Generator) -> pd.DataFrame:
+    def _rows_of_steps(self, x: Tensor, rng: np.random.Generator, first_step: int = 0) -> pd.DataFrame:
         offset = self.static.spec.shape[0] if self.static is not None else 0
-        frame = self.steps.decode(x[:, offset : offset + self.steps.spec.shape[0]], rng)
+        frame = self.steps.decode(x[:, offset : offset + self.steps.spec.shape[0]], rng, first_step)
         return self.plan.repaired(frame)
 
     def _rows_of_static(self, x: Tensor, rng: np.random.Generator) -> pd.DataFrame:
