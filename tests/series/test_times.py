@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import pytest
 
+from datakiln.codecs.series.clock import Clock
+from datakiln.codecs.tables.values import to_numbers
 from datakiln.sampling.series import forecast_file, write_endless
+from datakiln.schema import Field
 from datakiln.spec import PLAIN
 from tests.series.test_sampling import repeating
 
@@ -31,3 +35,42 @@ def test_no_time_repeats_where_a_piece_of_an_endless_series_begins(tmp_path):
     write_endless(synthesizer, 1, 20, tmp_path / "x.csv", {}, 0, PLAIN)
     times = pd.read_csv(tmp_path / "x.csv")["t"]
     assert len(times) == 20 and times.diff().dropna().min() >= 1
+
+
+@pytest.mark.parametrize(
+    ("freq", "zone", "unit", "windows"),
+    [("D", "Europe/Berlin", "plain", 1), ("D", "Europe/Berlin", "plain", 4), ("MS", "America/New_York", "months", 1)],
+)
+def test_days_of_a_zone_with_summer_time_are_even_steps(freq, zone, unit, windows):
+    """Local midnights are 23, 24 or 25 hours apart: rows come back, and starts are midnights, drawn or modelled."""
+    days = pd.Series(pd.date_range("2021-01-01", periods=360, freq=freq, tz=zone), dtype=f"datetime64[us, {zone}]")
+    field, group = Field("day", "datetime", str(days.dtype)), np.repeat(np.arange(windows), 360 // windows)
+    bounds = None if windows > 1 else tuple(to_numbers(days.iloc[[0, 300]], field))
+    clock = Clock.fit(days, field, group, bounds)
+    assert clock.is_local and clock.is_even and clock.unit == unit and clock.is_modelled == (windows > 1)
+    begin = clock.numbers(days.iloc[[0]])
+    assert clock.cells(clock.times(np.repeat(begin, 360), np.arange(360), None)).tolist() == days.tolist()
+    drawn = clock.starts(200, np.random.default_rng(0)) if windows == 1 else clock.snapped(begin + np.arange(20) * 9e5)
+    shown = clock.cells(drawn)
+    assert (shown == shown.dt.normalize()).all() and shown.nunique() > 2
+    assert Clock.from_state(clock.state(), field) == clock
+    hours = pd.Series(pd.date_range("2021-03-20", periods=360, freq="h", tz=zone), dtype=days.dtype)
+    assert not (other := Clock.fit(hours, field, group, bounds)).is_local and other.is_even
+
+
+@pytest.mark.parametrize(
+    ("day", "unit", "spacing"),
+    [("2021-01-01", "months", 3.0), ("2021-03-31", "month ends", 3.0), ("2021-01-05", "plain", 7)],
+)
+def test_modelled_starts_lie_where_real_ones_do(day, unit, spacing):
+    """Quarters on the first or last of a month, and weeks on a weekday, whatever the days that a model draws."""
+    freq = {"months": "QS", "month ends": "QE", "plain": "7D"}[unit]
+    begins = pd.date_range(day, periods=12, freq=freq)
+    rows = pd.concat([pd.Series(pd.date_range(begin, periods=4, freq="D")) for begin in begins], ignore_index=True)
+    clock = Clock.fit(rows, Field("day", "datetime", "datetime64[us]"), np.repeat(np.arange(12), 4), None)
+    assert (clock.lattice, clock.spacing / (86400 if unit == "plain" else 1)) == (unit, spacing)
+    drawn = clock.low + (clock.high - clock.low) * np.random.default_rng(0).random(300)
+    snapped = clock.snapped(drawn)
+    assert set(clock.cells(snapped)) == set(begins)
+    real = np.array([clock.numbers(pd.Series([begin]))[0] for begin in begins])
+    assert np.array_equal(np.abs(snapped - drawn), np.abs(real[:, None] - drawn).min(axis=0)), "the nearest"

@@ -121,7 +121,7 @@ def _numbered(
     for x in _pieces(synthesizer, first, length, options):
         frame, _ = codec.decode_steps(x.cpu(), np.array([x.shape[1]]), rng, starts, done, i * length + done)
         if codec.log_step is not None and codec.clock is not None:
-            starts = to_numbers(frame[codec.clock.field.name].iloc[-1:], codec.clock.field)
+            starts = codec.clock.numbers(frame[codec.clock.field.name].iloc[-1:])
         done += x.shape[1]
         whole = codec.whole(frame, names, np.zeros(len(frame), dtype=int))
         if n > 1 and codec.roles.entity is None:
@@ -265,7 +265,7 @@ def _continued(
     made = torch.cat(list(synthesizer.model.unroll(x, horizon, options)), dim=1).cpu()
     starts = None
     if codec.clock is not None:
-        starts = np.repeat(to_numbers(rows[codec.clock.field.name], codec.clock.field)[-1], paths)
+        starts = np.repeat(codec.clock.numbers(rows[codec.clock.field.name])[-1], paths)
     made = made.nan_to_num()  # of static cells that are missing, which stay so below
     frame, at = codec.decode_steps(made, np.full(paths, horizon), rng, starts, 1, done)
     path, step = (free_name(name, codec.schema.names) for name in ("path", "step"))

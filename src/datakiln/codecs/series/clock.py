@@ -13,13 +13,18 @@ from datakiln.codecs.tables.values import all_numbers, from_numbers, to_numbers
 from datakiln.schema import Field
 
 Unit = Literal["plain", "months", "month ends"]
+Lattice = Literal["", Unit]
 EVEN = 1e-6  # share of a step that even ones may differ by
 DAY = 86_400.0
+CHANCE = 1000.0  # once in so many times, starts may all be multiples of more than their grain by chance
 
 
 @dataclass(frozen=True)
 class Clock:
     """How the times of a sequence follow from its start.
+
+    Its times are numbers as `to_numbers` gives them, or what the clocks of the column's zone show: where summer time
+    begins or ends, days there are no even steps otherwise.
 
     Attributes:
         field: The column of times.
@@ -29,6 +34,9 @@ class Clock:
         high: Latest start.
         grain: Distance of the grid that all times lie on, from `low`; 0 for none.
         is_modelled: Whether the start is a static column of its own, and not drawn between `low` and `high`.
+        is_local: Whether times are those of the column's zone.
+        lattice: What training starts lie on, from `low` in steps of `spacing`, if they are modelled; "" for nothing.
+        spacing: See `lattice`; in what it counts.
     """
 
     field: Field
@@ -38,6 +46,9 @@ class Clock:
     high: float = 0.0
     grain: float = 0.0
     is_modelled: bool = False
+    is_local: bool = False
+    lattice: Lattice = ""
+    spacing: float = 0.0
 
     @classmethod
     def fit(cls, times: pd.Series, field: Field, group: np.ndarray, starts: tuple[float, float] | None) -> Clock:
@@ -49,7 +60,17 @@ class Clock:
             group: Sequence of each row, (n,), those of one sequence together.
             starts: Earliest and latest start, where it is drawn between them; None where it is to be modelled.
         """
-        values = to_numbers(times, field)
+        values, zone = to_numbers(times, field), _zone_of(field)
+        made = cls._fitted(values, field, group, starts)
+        if zone:
+            ends = None if starts is None else (*_local(np.array(starts), zone).tolist(),)
+            local = cls._fitted(_local(values, zone), field, group, ends)
+            if local.grain == DAY or (local.is_even and not made.is_even):
+                return dataclasses.replace(local, is_local=True)
+        return made
+
+    @classmethod
+    def _fitted(cls, values: np.ndarray, field: Field, group: np.ndarray, starts: tuple[float, ...] | None) -> Clock:
         inside = group[1:] == group[:-1]
         steps = np.diff(values)[inside]
         first = values[np.r_[True, ~inside]]
@@ -59,8 +80,19 @@ class Clock:
             unit, found = _calendar(values, inside) if field.type == "datetime" else ("plain", None)
             step = found if found is not None else float("nan")
         low, high = starts if starts is not None else (float(first.min()), float(first.max()))
+        is_modelled = starts is None and low < high
+        lattice, spacing = _lattice(first, field) if is_modelled else ("", 0.0)
         return cls(
-            field, unit, None if np.isnan(step) else step, low, high, _grain(values), starts is None and low < high
+            field,
+            unit,
+            None if np.isnan(step) else step,
+            low,
+            high,
+            _grain(values),
+            is_modelled,
+            False,
+            lattice,
+            spacing,
         )
 
     @property
@@ -77,6 +109,19 @@ class Clock:
         if not grain:
             return rng.uniform(self.low, self.high, n)
         return self.low + grain * rng.integers(0, round((self.high - self.low) / grain) + 1, n)
+
+    def snapped(self, starts: np.ndarray) -> np.ndarray:
+        """Each start as the nearest that training starts could have had, such as the first of a month."""
+        if not self.lattice:
+            return starts
+        if self.lattice == "plain":
+            made = self.low + np.round((starts - self.low) / self.spacing) * self.spacing
+        else:
+            before = np.floor((_months(starts) - _months(np.array([self.low]))) / self.spacing)
+            low = np.full(len(starts), self.low)
+            near = np.stack([_shifted(low, (before + k) * self.spacing, self.lattice) for k in (-1, 0, 1)])
+            made = np.take_along_axis(near, np.abs(near - starts).argmin(axis=0)[None], axis=0)[0]
+        return np.clip(made, self.low, self.high)
 
     def times(self, starts: np.ndarray, at: np.ndarray, steps: np.ndarray | None, first: int = 0) -> np.ndarray:
         """Times of rows.
@@ -102,16 +147,7 @@ class Clock:
         assert self.step is not None
         if self.unit == "plain":
             return starts + at * self.step
-        day = starts.astype("datetime64[s]")
-        month = day.astype("datetime64[M]") + np.round(at * self.step).astype(np.int64)
-        last = (month + 1).astype("datetime64[D]") - np.timedelta64(1, "D")
-        clock = day - day.astype("datetime64[D]")
-        if self.unit == "month ends":
-            made = last.astype("datetime64[s]") + clock
-        else:
-            within = (day.astype("datetime64[D]") - day.astype("datetime64[M]").astype("datetime64[D]")).astype(int)
-            made = np.minimum(month.astype("datetime64[D]") + within, last).astype("datetime64[s]") + clock
-        return made.astype(np.int64).astype(np.float64)
+        return _shifted(starts, at * self.step, self.unit)
 
     def log_steps(self, values: np.ndarray, group: np.ndarray) -> np.ndarray:
         """Logarithm of the step before each row; the usual step before the first of a group."""
@@ -120,8 +156,18 @@ class Clock:
         usual = float(np.median(steps[inside])) if inside.any() else 1.0
         return np.log(np.r_[usual, np.where(inside, steps, usual)])
 
+    def numbers(self, cells: pd.Series) -> np.ndarray:
+        """Cells of the column as times."""
+        values = to_numbers(cells, self.field)
+        return _local(values, _zone_of(self.field)) if self.is_local else values
+
     def cells(self, values: np.ndarray) -> pd.Series:
-        """Times as cells of the column."""
+        """Inverse of `numbers`; an hour that a clock shows twice is the first, one that it leaves out the next."""
+        if self.is_local:
+            shown, zone = pd.DatetimeIndex(_stamps(values)), _zone_of(self.field)
+            twice = np.ones(len(shown), dtype=bool)
+            there = shown.tz_localize(zone, ambiguous=twice, nonexistent="shift_forward").tz_convert("UTC")
+            values = there.tz_localize(None).to_numpy(dtype="datetime64[us]").astype(np.int64) / 1e6
         return from_numbers(values, self.field)
 
     def state(self) -> dict[str, Any]:
@@ -131,12 +177,46 @@ class Clock:
     @classmethod
     def from_state(cls, state: dict[str, Any], field: Field) -> Clock:
         """Inverse of `state`; raises `ValueError` for what is no state of a clock."""
-        all_numbers([state[name] for name in ("low", "high", "grain")])
+        all_numbers([state[name] for name in ("low", "high", "grain")] + [state.get("spacing", 0.0)])
         if state["step"] is not None:
             all_numbers([state["step"]])
         if state["unit"] not in get_args(Unit) or not isinstance(state["is_modelled"], bool):
             raise ValueError(f"{state['unit']!r} is no unit of times, or {state['is_modelled']!r} no truth value")
+        lattice, is_local = state.get("lattice", ""), state.get("is_local", False)  # not in checkpoints of before
+        if lattice not in ("", *get_args(Unit)) or (lattice and state["spacing"] <= 0):
+            raise ValueError(f"{lattice!r} in steps of {state['spacing']!r} is nothing that starts lie on")
+        if not isinstance(is_local, bool) or (is_local and not _zone_of(field)):
+            raise ValueError(f"is_local={is_local!r} for times of {field.dtype}")
         return cls(**{**state, "field": field})
+
+
+def _zone_of(field: Field) -> str:
+    """The time zone of a column of dates; "" where it has none."""
+    return field.dtype.partition(", ")[2].removesuffix("]") if field.dtype.startswith("datetime64[") else ""
+
+
+def _stamps(values: np.ndarray) -> np.ndarray:
+    return np.round(values * 1e6).astype(np.int64).astype("datetime64[us]")
+
+
+def _local(values: np.ndarray, zone: str) -> np.ndarray:
+    """What the clocks of a zone show at times since 1970, in seconds as well."""
+    shown = pd.DatetimeIndex(_stamps(values)).tz_localize("UTC").tz_convert(zone).tz_localize(None)
+    return shown.to_numpy(dtype="datetime64[us]").astype(np.int64) / 1e6
+
+
+def _shifted(starts: np.ndarray, months: np.ndarray, unit: Unit) -> np.ndarray:
+    """Dates so many months later, on the same day or the last one of the month."""
+    day = starts.astype("datetime64[s]")
+    month = day.astype("datetime64[M]") + np.round(months).astype(np.int64)
+    last = (month + 1).astype("datetime64[D]") - np.timedelta64(1, "D")
+    clock = day - day.astype("datetime64[D]")
+    if unit == "month ends":
+        made = last.astype("datetime64[s]") + clock
+    else:
+        within = (day.astype("datetime64[D]") - day.astype("datetime64[M]").astype("datetime64[D]")).astype(int)
+        made = np.minimum(month.astype("datetime64[D]") + within, last).astype("datetime64[s]") + clock
+    return made.astype(np.int64).astype(np.float64)
 
 
 def _months(values: np.ndarray) -> np.ndarray:
@@ -145,19 +225,36 @@ def _months(values: np.ndarray) -> np.ndarray:
 
 def _calendar(values: np.ndarray, inside: np.ndarray) -> tuple[Unit, float | None]:
     """The step in months of dates on one day of the month, or on the last one; None for others."""
-    stamps = values.astype("datetime64[s]")
     months = np.diff(_months(values))[inside]
     if not len(months) or months.min() < 1 or months.min() != months.max():
         return "plain", None
+    unit = _day_of_month(values)
+    return ("plain", None) if unit == "plain" else (unit, float(months[0]))
+
+
+def _day_of_month(values: np.ndarray) -> Unit:
+    """Whether dates lie on one day of the month, "months", or on its last, at one time of day; else "plain"."""
+    stamps = values.astype("datetime64[s]")
     days = stamps.astype("datetime64[D]")
-    clock = (stamps - days).astype(np.int64)
+    clock = values - days.astype("datetime64[s]").astype(np.int64)
     if (clock != clock[0]).any():
-        return "plain", None
-    is_last = (days + 1).astype("datetime64[M]") != days.astype("datetime64[M]")
-    if is_last.all():
-        return "month ends", float(months[0])
+        return "plain"
+    if ((days + 1).astype("datetime64[M]") != days.astype("datetime64[M]")).all():
+        return "month ends"
     within = (days - days.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64)
-    return ("months", float(months[0])) if (within == within[0]).all() else ("plain", None)
+    return "months" if (within == within[0]).all() else "plain"
+
+
+def _lattice(starts: np.ndarray, field: Field) -> tuple[Lattice, float]:
+    """What starts lie on: days of the month, so many months apart, or multiples of a number of seconds or of one."""
+    unit = _day_of_month(starts) if field.type == "datetime" else "plain"
+    found = starts - starts.min() if unit == "plain" else _months(starts) - _months(starts).min()
+    whole, least = np.round(found).astype(np.int64), 1.0 if unit != "plain" else _grain(starts)
+    if not least:
+        return "", 0.0
+    times = np.gcd.reduce(whole) / least
+    is_chance = times ** (len(np.unique(whole)) - 1.0) < CHANCE
+    return unit, least if is_chance else float(times * least)
 
 
 def _grain(values: np.ndarray) -> float:

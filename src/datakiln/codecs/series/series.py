@@ -23,7 +23,7 @@ from datakiln.codecs.tables.relations.plan import Plan
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.scaling import MinMax, NumericEncoder
 from datakiln.codecs.tables.table import TableCodec
-from datakiln.codecs.tables.values import to_numbers, with_columns
+from datakiln.codecs.tables.values import with_columns
 from datakiln.errors import UserError
 from datakiln.schema import Field, Schema, free_name
 from datakiln.spec import Block, Column, DataSpec
@@ -220,7 +220,7 @@ class SeriesCodec(ColumnsCodec):
         """The columns of a step, with the logarithm of an uneven one."""
         if self.log_step is None or self.clock is None:
             return frame
-        values = to_numbers(frame[self.clock.field.name], self.clock.field)
+        values = self.clock.numbers(frame[self.clock.field.name])
         return with_columns(frame, {self.log_step.name: self.clock.log_steps(values, group)})
 
     def avoid(self, frame: pd.DataFrame) -> None:
@@ -409,7 +409,7 @@ class SeriesCodec(ColumnsCodec):
             return self.clock.starts(len(x), rng) if not self.calendar.relations else self._agreeing(x, rng)
         assert self.static is not None
         rows = self._rows_of_static(x[:, 0], rng)
-        return to_numbers(rows[self.clock.field.name], self.clock.field)
+        return self.clock.snapped(self.clock.numbers(rows[self.clock.field.name]))
 
     def _agreeing(self, x: Tensor, rng: np.random.Generator) -> np.ndarray:
         """Starts of which follows what was drawn of the first steps, as far as there are such, (n,)."""
