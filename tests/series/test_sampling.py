@@ -215,3 +215,18 @@ def test_new_ids_and_texts_are_unique_in_all_that_is_made(tmp_path):
         made = pd.read_csv(tmp_path / f"{name}.csv")
         assert len(made) == rows and made[["visit", "key", "comment"]].nunique().tolist() == [rows] * 3
         assert not set(made["visit"]) & set(ids["visit"])
+
+
+def test_nothing_is_drawn_where_the_model_has_nothing_to_fill(tmp_path, monkeypatch):
+    """A column without a value has none to give, and ids are made without the model."""
+    frame = panel().assign(nothing=np.nan, visit=[f"V{i:05}" for i in range(72)])
+    synthesizer = repeating(frame, time="day", entity="who")
+    drawn = []
+    monkeypatch.setattr(Repeats, "sample", lambda self, n, x, options: drawn.append(n) or x.nan_to_num())
+    frame.head(12).assign(visit=None).to_csv(tmp_path / "x.csv", index=False)
+    told = fill_file(synthesizer, str(tmp_path / "x.csv"), tmp_path / "y.csv", 0, PLAIN)
+    made = pd.read_csv(tmp_path / "y.csv")
+    assert not drawn and made["visit"].notna().all() and "12 are left missing" in told
+    frame.head(12).assign(x=np.nan).to_csv(tmp_path / "x.csv", index=False)
+    fill_file(synthesizer, str(tmp_path / "x.csv"), tmp_path / "y.csv", 0, PLAIN)
+    assert len(drawn) == 2 and pd.read_csv(tmp_path / "y.csv")["x"].notna().all()

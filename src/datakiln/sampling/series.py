@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 
 from datakiln.codecs.series.series import SeriesCodec
+from datakiln.codecs.tables.generated import GeneratedColumn
 from datakiln.codecs.tables.values import to_numbers, with_columns
 from datakiln.errors import UserError, near
 from datakiln.plots.series import LEVELS, fan_plot
@@ -347,15 +348,21 @@ def _filled(
     given = _completed(codec, given, rows)
     filled, is_open = given, given.isna().any(axis=1) & ~synthesizer.breaks(codec.steps, given)
     starts = None if codec.clock is None else np.zeros(1)
+    made = [column for column in codec.steps.columns if isinstance(column, GeneratedColumn)]
+    drawn_by_model = filled.columns.difference([column.field.name for column in made])
+    empty = [column.field.name for column in made if column.field.type == "constant" and column.constant is None]
     for turn in range(FILL_TRIES):
         if turn:  # the last draw stands as it is
             again = is_open & synthesizer.breaks(codec.steps, filled)
             filled = with_columns(filled, {name: joined(given[name], filled[name].mask(again)) for name in own})
-        if not filled.isna().any(axis=None):
+        if not filled.drop(columns=empty, errors="ignore").isna().any(axis=None):
             break
-        x = codec.encode_whole(with_columns(rows, dict(filled.items())), gaps=True).to(synthesizer.model.device)
-        with synthesizer.seeded((*seeds, turn)):
-            x = synthesizer.model.sample(1, x, options).cpu()
+        x = codec.encode_whole(with_columns(rows, dict(filled.items())), gaps=True)
+        if filled[drawn_by_model].isna().any(axis=None):
+            with synthesizer.seeded((*seeds, turn)):
+                x = synthesizer.model.sample(1, x.to(synthesizer.model.device), options).cpu()
+        else:
+            x = x.nan_to_num()  # of what no hole hangs on, such as static columns that the file lacks
         drawn, _ = codec.decode_steps(x, np.array([len(rows)]), np.random.default_rng([*seeds, turn]), starts, 0, done)
         for part, names in ((codec.steps, own), (codec.static, held)):
             if part is not None and part.plan.relations:
