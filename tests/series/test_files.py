@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import date
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from datakiln.cli.sample import main
+from datakiln.codecs.series.series import SeriesCodec
+from datakiln.codecs.tables.values import from_numbers
 from datakiln.constraints import Expression
+from datakiln.data.series.series import SeriesFile
 from datakiln.errors import UserError
 from datakiln.sampling.filling import BROKEN, SCORE
-from datakiln.sampling.series import fill_file, forecast_file, score_file
+from datakiln.sampling.series import _write, fill_file, forecast_file, score_file
 from datakiln.sampling.synthesizer import FILL_TRIES, Synthesizer
 from datakiln.spec import PLAIN
 from tests.stub_series import STEPS, orders, redrawing_steps
@@ -128,3 +136,28 @@ def test_a_series_model_without_likelihood_is_told_which_have_one(monkeypatch, t
     monkeypatch.setattr(Synthesizer, "load", lambda *_, **__: synthesizer)
     with pytest.raises(UserError, match="has no likelihood; train model=tsar or wavenet"):
         main(["run=any", "score=rows.csv", f"out={tmp_path / 'x.csv'}"])
+
+
+def test_a_parquet_file_of_sequences_has_the_types_of_the_training_file(tmp_path):
+    """Dates, decimals, whole numbers with holes, and durations in whole seconds."""
+    rng, n = np.random.default_rng(0), 120
+    columns = {
+        "who": pa.array([f"p{i // 6}" for i in range(n)]),
+        "day": pa.array([date(2021, 3, 1 + i % 6) for i in range(n)], pa.date32()),
+        "price": pa.array(
+            [Decimal(int(cents)).scaleb(-2) for cents in rng.integers(100, 9000, n)], pa.decimal128(9, 2)
+        ),
+        "count": pa.array([None if i % 7 == 0 else int(i * 37 % 1000) for i in range(n)], pa.int32()),
+        "time": pa.array(rng.integers(10, 9000, n) * 1000, pa.duration("ms")),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    data = SeriesFile(str(tmp_path / "x.parquet"), SeriesCodec(), time="day", entity="who", seed=0)
+    data.setup("fit")
+    x = data.codec.encode(data.frames["train"])
+    out = tmp_path / "new.parquet"
+    assert _write(out, (data.codec.decode(x, np.random.default_rng(0)) for _ in range(2)), data.codec) == 2 * 14 * 6
+    made = pq.read_table(out)
+    assert made.schema.types == pq.read_schema(tmp_path / "x.parquet").types
+    noise = np.random.default_rng(0).random(50) * 9000
+    seconds = data.codec.steps.by_name()["time"].field
+    assert (from_numbers(noise, seconds).dt.total_seconds() % 1 == 0).all() and seconds.decimals == 0

@@ -27,7 +27,7 @@ from datakiln.sampling.filling import (
 from datakiln.sampling.media import is_media, read_prompt, write_continuations, write_media
 from datakiln.sampling.related import beside_given, completed_frame
 from datakiln.sampling.synthesizer import FILL_TRIES, Synthesizer
-from datakiln.sampling.writing import as_csv
+from datakiln.sampling.writing import as_csv, as_table
 from datakiln.schema import Field, Schema, free_name
 from datakiln.spec import Sampling
 from datakiln.storage import naming, replacing
@@ -146,14 +146,13 @@ def _write(out: Path, pieces: Iterator[pd.DataFrame], codec: SeriesCodec) -> int
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out) as partial, naming(out):
         if out.suffix == ".parquet":
-            import pyarrow as pa
             import pyarrow.parquet as pq
 
             writer = None
             for frame in pieces:
-                table = pa.Table.from_pandas(frame, preserve_index=False)
+                table = as_table(frame, codec.schema, writer.schema if writer else None)
                 writer = writer or pq.ParquetWriter(partial, table.schema)
-                writer.write_table(table.cast(writer.schema))
+                writer.write_table(table)
                 rows += len(frame)
             if writer is not None:
                 writer.close()

@@ -80,7 +80,8 @@ def find(series: pd.Series, is_label: bool = False, facts: Facts | None = None) 
     if pd.api.types.is_datetime64_any_dtype(series.dtype):
         return Finding(Field(name, "datetime", dtype), distinct, "dates")
     if pd.api.types.is_timedelta64_dtype(series.dtype):
-        return Finding(Field(name, "numeric", dtype), distinct, "durations, in seconds")
+        decimals = find_decimals(present.dt.total_seconds())
+        return Finding(Field(name, "numeric", dtype, decimals=decimals), distinct, "durations, in seconds")
     if is_text(series):
         return _words(name, dtype, present, facts, is_label)
     if not pd.api.types.is_numeric_dtype(series.dtype) or pd.api.types.is_complex_dtype(series.dtype):
