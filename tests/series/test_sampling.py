@@ -230,3 +230,22 @@ def test_nothing_is_drawn_where_the_model_has_nothing_to_fill(tmp_path, monkeypa
     frame.head(12).assign(x=np.nan).to_csv(tmp_path / "x.csv", index=False)
     fill_file(synthesizer, str(tmp_path / "x.csv"), tmp_path / "y.csv", 0, PLAIN)
     assert len(drawn) == 2 and pd.read_csv(tmp_path / "y.csv")["x"].notna().all()
+
+
+def test_quantiles_are_written_as_their_column_is(tmp_path):
+    """Dates, amounts and numbers of some decimals: quantiles of three paths are cells that were drawn."""
+    rng = np.random.default_rng(0)
+    end = pd.date_range("2021-03-01", periods=72).strftime("%d.%m.%Y")
+    paid = [f"€{cents / 100:.2f}" for cents in rng.integers(100, 9000, 72)]
+    frame = panel().assign(x=rng.normal(30, 9, 72).round(1), end=rng.permutation(end), paid=paid)
+    synthesizer = repeating(frame, time="day", entity="who")
+    drawn = synthesizer.codec.encode_whole(frame.iloc[[3, 4, 5]])
+    synthesizer.model.unroll = lambda x, horizon, options: iter([drawn.transpose(0, 1).expand(-1, horizon, -1)])
+    frame.head(6).to_csv(tmp_path / "x.csv", index=False)
+    forecast_file(synthesizer, str(tmp_path / "x.csv"), tmp_path / "ahead.csv", 2, 3, 0, PLAIN)
+    ahead, paths = (pd.read_csv(tmp_path / f"ahead{end}.csv", dtype=str) for end in ("", "_paths"))
+    assert ahead["x 50%"].iloc[0] == sorted(paths["x"][::2], key=float)[1]
+    for name in ("x", "end", "paid"):
+        for level in (5, 50, 95):
+            assert set(ahead[f"{name} {level}%"]) <= set(paths[name]), (name, level)
+    assert ahead["end 50%"].str.fullmatch(r"\d\d\.\d\d\.2021").all() and ahead["paid 5%"].str.startswith("€").all()

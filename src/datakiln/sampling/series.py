@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 
 from datakiln.codecs.series.series import SeriesCodec
 from datakiln.codecs.tables.generated import GeneratedColumn
-from datakiln.codecs.tables.values import to_numbers, with_columns
+from datakiln.codecs.tables.values import from_numbers, to_numbers, with_columns
 from datakiln.errors import UserError, near
 from datakiln.plots.series import LEVELS, fan_plot
 from datakiln.sampling.filling import (
@@ -50,7 +51,8 @@ def unit_of(codec: SeriesCodec) -> str:
 
 def series_csv(frame: pd.DataFrame, codec: SeriesCodec, header: bool = True) -> bytes:
     """Rows as CSV, cells as the training table had them."""
-    known = {field.name: field for field in codec.schema.fields}
+    known = {field.name: field for numeric in _numeric(codec) for field in _levels(codec, numeric)}
+    known |= {field.name: field for field in codec.schema.fields}
     fields = [known.get(str(name), Field(str(name), "numeric", str(frame[name].dtype))) for name in frame.columns]
     return as_csv(frame, Schema(tuple(fields)), header=header)
 
@@ -282,6 +284,12 @@ def _numeric(codec: SeriesCodec) -> list[Field]:
     return [field for field in codec.schema.fields if field.is_numeric and field.name not in taken]
 
 
+def _levels(codec: SeriesCodec, field: Field) -> list[Field]:
+    """Columns of the quantiles of one, which are written as it is."""
+    names = (free_name(f"{field.name} {100 * level:g}%", codec.schema.names) for level in LEVELS)
+    return [dataclasses.replace(field, name=name) for name in names]
+
+
 def _quantiles(codec: SeriesCodec, ahead: pd.DataFrame) -> pd.DataFrame:
     """A row a step: quantiles of each number, the likeliest of each category."""
     step = free_name("step", codec.schema.names)
@@ -294,8 +302,8 @@ def _quantiles(codec: SeriesCodec, ahead: pd.DataFrame) -> pd.DataFrame:
         found[roles.time] = by_step[roles.time].first().to_numpy()
     for field in _numeric(codec):
         values = pd.Series(to_numbers(ahead[field.name], field), ahead.index).groupby(ahead[step])
-        for level in LEVELS:
-            found[free_name(f"{field.name} {100 * level:g}%", codec.schema.names)] = values.quantile(level).to_numpy()
+        for level, told in zip(LEVELS, _levels(codec, field), strict=True):  # of cells that were drawn, as these are
+            found[told.name] = from_numbers(values.quantile(level, interpolation="nearest").to_numpy(), field).array
     for field in codec.steps.schema.fields:
         if field.is_choice:
             found[field.name] = [cells.mode().get(0) for _, cells in by_step[field.name]]
