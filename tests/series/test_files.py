@@ -22,6 +22,8 @@ from datakiln.sampling.filling import BROKEN, SCORE
 from datakiln.sampling.series import _write, fill_file, forecast_file, score_file
 from datakiln.sampling.synthesizer import FILL_TRIES, Synthesizer
 from datakiln.spec import PLAIN
+from tests.series.test_data import panel
+from tests.series.test_sampling import repeating
 from tests.stub_series import STEPS, orders, redrawing_steps
 from tests.test_conformance import trained
 
@@ -161,3 +163,34 @@ def test_a_parquet_file_of_sequences_has_the_types_of_the_training_file(tmp_path
     noise = np.random.default_rng(0).random(50) * 9000
     seconds = data.codec.steps.by_name()["time"].field
     assert (from_numbers(noise, seconds).dt.total_seconds() % 1 == 0).all() and seconds.decimals == 0
+
+
+def test_what_is_wrong_with_a_history_is_named(tmp_path):
+    """Its option, and the first cell that is written otherwise than the training table's."""
+    frame = panel().assign(day=lambda rows: rows["day"].dt.strftime("%d.%m.%Y"))
+    frame["until"] = pd.Series(pd.date_range("2022-01-01", periods=72)).dt.strftime("%m/%d/%y")
+    synthesizer = repeating(frame, time="day", entity="who")
+    rows, out = frame.head(6), tmp_path / "out.csv"
+    with pytest.raises(UserError, match=r"^forecast=nope.csv: there is no such file"):
+        forecast_file(synthesizer, "nope.csv", out, 3, 2, 0, PLAIN)
+    told = r"column 'day' has '2021-03-31' in row 6, which is no date written as %d.%m.%Y as in the training table"
+    days = [*rows["day"][:5], "2021-03-31"]
+    with pytest.raises(UserError, match=f"^forecast=.*: {told}"):
+        forecast_file(synthesizer, given(rows.assign(day=days), tmp_path), out, 3, 2, 0, PLAIN)
+    with pytest.raises(UserError, match=r"^fill=.*'until' has 'soon' in row 1, which is no date written as %m/%d/%y"):
+        fill_file(synthesizer, given(rows.assign(until=["soon", None, *rows["until"][2:]]), tmp_path), out, 0, PLAIN)
+    fill_file(synthesizer, given(rows.assign(until=[None, *rows["until"][1:]]), tmp_path), out, 0, PLAIN)
+
+
+def test_conditions_on_static_cells_that_are_missing(tmp_path):
+    """A category and a number that some training sequences lack, as tables take them; what none lacks is refused."""
+    at = np.repeat(np.arange(30), 6)
+    frame = panel(30).assign(
+        town=np.array(["Ulm", None, "Bonn"], dtype=object)[at % 3], age=np.where(at % 4 == 0, np.nan, 20.5 + at)
+    )
+    codec = repeating(frame, time="day", entity="who").codec
+    x = codec.told({"town": "missing", "age": None}, 5, np.random.default_rng(0))
+    rows = codec.decode_steps(x.nan_to_num(), np.ones(5, dtype=int), np.random.default_rng(0), np.zeros(5))[0]
+    assert rows["town"].isna().all() and rows["age"].isna().all() and len(rows) == 5
+    with pytest.raises(UserError, match="condition.sex=missing is not among the training values"):
+        codec.told({"sex": "missing"}, 1, np.random.default_rng(0))

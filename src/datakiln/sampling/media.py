@@ -32,7 +32,7 @@ def read_prompt(path: str, codec: SeriesCodec) -> pd.DataFrame:
         UserError: There is no such file, nothing in it, or it is no sound.
     """
     file = Path(path).expanduser()
-    check_exists(file)
+    check_exists(file, "forecast")
     if file.is_dir():
         raise UserError(f"forecast={path} is a folder; give one file of {codec.medium}")
     if codec.medium == "text":

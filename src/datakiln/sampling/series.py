@@ -172,7 +172,7 @@ def read_history(codec: SeriesCodec, path: str, what: str) -> tuple[pd.DataFrame
     from datakiln.data.tables.files import read_table_file
     from datakiln.data.tables.finding import check_exists
 
-    check_exists(Path(path))
+    check_exists(Path(path), what)
     content = read_table_file(Path(path), least=1)
     roles = codec.roles
     columns = [*codec.steps.columns, *(codec.static.columns if codec.static is not None else ())]
@@ -184,6 +184,9 @@ def read_history(codec: SeriesCodec, path: str, what: str) -> tuple[pd.DataFrame
         made = codec.static.plan.made.values()
         needed += [source for relation in made if relation.target in frame for source in relation.sources]
         needed += codec.static.modelled if what == "forecast" else []  # a model draws none of them when it goes on
+    for field in codec.schema.fields:
+        if field.is_numeric and field.name in frame:
+            _check_written(frame[field.name], field, f"{what}={path}")
     lacking = [name for name in needed if name not in frame]
     if lacking:
         raise UserError(
@@ -191,6 +194,17 @@ def read_history(codec: SeriesCodec, path: str, what: str) -> tuple[pd.DataFrame
         )
     frame, group, _ = in_order(frame, codec.schema, roles.time, roles.entity, "sort")
     return frame, group
+
+
+def _check_written(cells: pd.Series, field: Field, source: str) -> None:
+    """Raises `UserError` for a cell that is there, and is no number or date as the training table had them."""
+    words = [word for word, _ in field.placeholders]
+    lost = cells.notna().to_numpy() & np.isnan(to_numbers(cells, field)) & ~cells.astype(str).isin(words).to_numpy()
+    if lost.any():
+        at, kind = int(np.argmax(lost)), "date" if field.type == "datetime" else "number"
+        told = kind if field.format is None else f"{kind} written as {field.format}"
+        where = f"{source}: column {field.name!r} has {cells.iloc[at]!r} in row {at + 1}"
+        raise UserError(f"{where}, which is no {told} as in the training table; write it so, or leave the cell empty")
 
 
 def forecast_file(

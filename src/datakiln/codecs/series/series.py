@@ -18,12 +18,13 @@ from datakiln.codecs.series.telling import settled
 from datakiln.codecs.tables.choice import ChoiceColumn
 from datakiln.codecs.tables.columns import ColumnsCodec
 from datakiln.codecs.tables.generated import GeneratedColumn
+from datakiln.codecs.tables.number import NumberColumn
 from datakiln.codecs.tables.relations.cells import keys_of
 from datakiln.codecs.tables.relations.plan import Plan
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.scaling import MinMax, NumericEncoder
 from datakiln.codecs.tables.table import TableCodec
-from datakiln.codecs.tables.values import with_columns
+from datakiln.codecs.tables.values import from_numbers, with_columns
 from datakiln.errors import UserError
 from datakiln.schema import Field, Schema, free_name
 from datakiln.spec import Block, Column, DataSpec
@@ -31,6 +32,7 @@ from datakiln.wording import counted
 
 CHUNK = 4096  # sequences drawn at a time
 END = "end of the sequence"
+MISSING = "missing"  # what a person writes for a cell without a value, unless it is a category
 WINDOW = "window"
 
 
@@ -337,12 +339,15 @@ class SeriesCodec(ColumnsCodec):
                 there = ", ".join(known) or "there is none"
                 raise UserError(f"condition.{name}={value}: conditions are on static columns ({there})")
             codec = known[name]
+            is_missing = value is None or str(value) == MISSING
             if isinstance(codec, ChoiceColumn):
                 found = next((v for v in codec.values if str(v) == str(value)), None)
-                if found is None:
+                if found is None and not (is_missing and codec.missing):
                     seen = ", ".join(str(v) for v in codec.values[:20])
                     raise UserError(f"condition.{name}={value} is not among the training values ({seen})")
-                cells[name] = pd.Series([found])
+                cells[name] = pd.Series([found], dtype=object if found is None else None)
+            elif is_missing and isinstance(codec, NumberColumn) and codec.missing:
+                cells[name] = from_numbers(np.array([np.nan]), codec.field)
             else:
                 cells[name] = _number_cell(value, codec.field)
         x = torch.full((n, 1, self.spec.shape[1]), torch.nan)

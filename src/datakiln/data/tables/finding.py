@@ -91,15 +91,15 @@ def check_is_file(path: Path) -> None:
     check_exists(path)
 
 
-def check_exists(path: Path) -> None:
-    """Raises `UserError` with the name that was meant where there is no such file, or none that ends."""
+def check_exists(path: Path, option: str = "data.path") -> None:
+    """Raises `UserError` with the option and the name that was meant where there is no such file, or none that ends."""
     if path.is_file() or path.is_dir():
         return
     if path.exists():
-        raise UserError(f"data.path={path}: this is a pipe or a device; save what comes from it as a file first")
+        raise UserError(f"{option}={path}: this is a pipe or a device; save what comes from it as a file first")
     if path.is_symlink():
-        raise UserError(f"data.path={path}: this is a link to what is not there")
+        raise UserError(f"{option}={path}: this is a link to what is not there")
     others = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.name, others, n=1)
     hint = f"; did you mean {path.parent / close[0]}?" if close else f" (looked from {Path.cwd()})"
-    raise UserError(f"data.path={path}: there is no such file{hint}")
+    raise UserError(f"{option}={path}: there is no such file{hint}")
