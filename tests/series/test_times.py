@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -27,6 +29,7 @@ def test_forecasts_of_uneven_times_begin_a_step_behind_the_history(tmp_path):
     rows.to_csv(tmp_path / "x.csv", index=False)
     forecast_file(repeating(rows, time="t"), str(tmp_path / "x.csv"), tmp_path / "ahead.csv", 3, 2, 0, PLAIN)
     paths = pd.read_csv(tmp_path / "ahead_paths.csv")
+    assert pd.read_csv(tmp_path / "ahead.csv")["t"].tolist() == paths["t"].tolist()[:3]
     assert paths["t"].tolist() == [rows["t"].iloc[-1] + ahead for ahead in (3, 6, 9)] * 2
 
 
@@ -54,6 +57,8 @@ def test_days_of_a_zone_with_summer_time_are_even_steps(freq, zone, unit, window
     shown = clock.cells(drawn)
     assert (shown == shown.dt.normalize()).all() and shown.nunique() > 2
     assert Clock.from_state(clock.state(), field) == clock
+    before = {name: value for name, value in clock.state().items() if name not in ("is_local", "lattice", "spacing")}
+    assert Clock.from_state(before, field) == dataclasses.replace(clock, is_local=False, lattice="", spacing=0.0)
     hours = pd.Series(pd.date_range("2021-03-20", periods=360, freq="h", tz=zone), dtype=days.dtype)
     assert not (other := Clock.fit(hours, field, group, bounds)).is_local and other.is_even
 

@@ -312,8 +312,9 @@ def _quantiles(codec: SeriesCodec, ahead: pd.DataFrame) -> pd.DataFrame:
     roles = codec.roles
     if roles.entity is not None:
         found[roles.entity] = ahead[roles.entity].iloc[0]
-    if roles.time is not None:
-        found[roles.time] = by_step[roles.time].first().to_numpy()
+    if codec.clock is not None:  # paths of uneven steps have times of their own: the middle one
+        times = pd.Series(codec.clock.numbers(ahead[roles.time]), ahead.index).groupby(ahead[step])
+        found[str(roles.time)] = codec.clock.cells(times.quantile(0.5, interpolation="nearest").to_numpy()).array
     for field in _numeric(codec):
         values = pd.Series(to_numbers(ahead[field.name], field), ahead.index).groupby(ahead[step])
         for level, told in zip(LEVELS, _levels(codec, field), strict=True):  # of cells that were drawn, as these are

@@ -14,17 +14,15 @@ from torch import Tensor
 
 from datakiln.codecs.series.clock import Clock
 from datakiln.codecs.series.media import COLUMN, Medium, every_code
-from datakiln.codecs.series.telling import settled
-from datakiln.codecs.tables.choice import ChoiceColumn
+from datakiln.codecs.series.telling import cells_told, settled
 from datakiln.codecs.tables.columns import ColumnsCodec
 from datakiln.codecs.tables.generated import GeneratedColumn
-from datakiln.codecs.tables.number import NumberColumn
 from datakiln.codecs.tables.relations.cells import keys_of
 from datakiln.codecs.tables.relations.plan import Plan
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.scaling import MinMax, NumericEncoder
 from datakiln.codecs.tables.table import TableCodec
-from datakiln.codecs.tables.values import from_numbers, with_columns
+from datakiln.codecs.tables.values import with_columns
 from datakiln.errors import UserError
 from datakiln.schema import Field, Schema, free_name
 from datakiln.spec import Block, Column, DataSpec
@@ -32,7 +30,6 @@ from datakiln.wording import counted
 
 CHUNK = 4096  # sequences drawn at a time
 END = "end of the sequence"
-MISSING = "missing"  # what a person writes for a cell without a value, unless it is a category
 WINDOW = "window"
 
 
@@ -331,25 +328,7 @@ class SeriesCodec(ColumnsCodec):
         """
         if not condition:
             return None
-        known = {} if self.static is None else self.static.by_name()
-        cells: dict[str, pd.Series] = {}
-        for name, value in condition.items():
-            name = str(self.schema.label) if name == "class" and self.schema.label else name
-            if name not in known:
-                there = ", ".join(known) or "there is none"
-                raise UserError(f"condition.{name}={value}: conditions are on static columns ({there})")
-            codec = known[name]
-            is_missing = value is None or str(value) == MISSING
-            if isinstance(codec, ChoiceColumn):
-                found = next((v for v in codec.values if str(v) == str(value)), None)
-                if found is None and not (is_missing and codec.missing):
-                    seen = ", ".join(str(v) for v in codec.values[:20])
-                    raise UserError(f"condition.{name}={value} is not among the training values ({seen})")
-                cells[name] = pd.Series([found], dtype=object if found is None else None)
-            elif is_missing and isinstance(codec, NumberColumn) and codec.missing:
-                cells[name] = from_numbers(np.array([np.nan]), codec.field)
-            else:
-                cells[name] = _number_cell(value, codec.field)
+        cells = cells_told(self.static, self.schema.label, condition)
         x = torch.full((n, 1, self.spec.shape[1]), torch.nan)
         assert self.static is not None
         x[:, 0, : self.static.spec.shape[0]] = self.static.encode_known(settled(self.static, cells, n, rng), n)
@@ -548,15 +527,6 @@ class SeriesCodec(ColumnsCodec):
         for i in range(int(group.max()) + 1 if len(group) else 0):
             rows = frame[group == i]
             yield (rows[self.roles.entity].iloc[0] if self.roles.entity else i + 1), rows
-
-
-def _number_cell(value: Any, field: Field) -> pd.Series:  # noqa: ANN401 (what a person typed)
-    """A number or date that a person gave, as a cell of the column."""
-    try:
-        return pd.Series(pd.to_datetime([value]) if field.type == "datetime" else [float(value)])
-    except (ValueError, TypeError):
-        what = "a date" if field.type == "datetime" else "a number"
-        raise UserError(f"condition.{field.name}={value} must be {what}, since ranges are not told to series") from None
 
 
 def _moved(column: Column, offset: int) -> Column:

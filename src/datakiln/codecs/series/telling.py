@@ -3,16 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from datakiln.codecs.tables.choice import ChoiceColumn
+from datakiln.codecs.tables.number import NumberColumn
 from datakiln.codecs.tables.relations.cells import chosen, keys_of, numbers_of, series_of, tolerance
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.table import TableCodec
+from datakiln.codecs.tables.values import from_numbers
 from datakiln.errors import UserError
 from datakiln.schema import Field
+
+MISSING = "missing"  # what a person writes for a cell without a value, unless it is a category
+
+
+def cells_told(static: TableCodec | None, label: str | None, condition: Mapping[str, Any]) -> dict[str, pd.Series]:
+    """One cell of each column that a condition is on.
+
+    Arguments:
+        static: Codec of the static columns; None where there is none.
+        label: The column that "class" stands for.
+        condition: Values by column.
+
+    Raises:
+        UserError: A column that is not static, or a value that no training sequence has.
+    """
+    known = {} if static is None else static.by_name()
+    cells: dict[str, pd.Series] = {}
+    for name, value in condition.items():
+        name = str(label) if name == "class" and label else name
+        if name not in known:
+            there = ", ".join(known) or "there is none"
+            raise UserError(f"condition.{name}={value}: conditions are on static columns ({there})")
+        codec = known[name]
+        is_missing = value is None or str(value) == MISSING
+        if isinstance(codec, ChoiceColumn):
+            found = next((v for v in codec.values if str(v) == str(value)), None)
+            if found is None and not (is_missing and codec.missing):
+                seen = ", ".join(str(v) for v in codec.values[:20])
+                raise UserError(f"condition.{name}={value} is not among the training values ({seen})")
+            cells[name] = pd.Series([found], dtype=object if found is None else None)
+        elif is_missing and isinstance(codec, NumberColumn) and codec.missing:
+            cells[name] = from_numbers(np.array([np.nan]), codec.field)
+        else:
+            cells[name] = _number_cell(value, codec.field)
+    return cells
+
+
+def _number_cell(value: Any, field: Field) -> pd.Series:  # noqa: ANN401 (what a person typed)
+    """A number or date that a person gave, as a cell of the column."""
+    try:
+        return pd.Series(pd.to_datetime([value]) if field.type == "datetime" else [float(value)])
+    except (ValueError, TypeError):
+        what = "a date" if field.type == "datetime" else "a number"
+        raise UserError(f"condition.{field.name}={value} must be {what}, since ranges are not told to series") from None
 
 
 def settled(
