@@ -34,13 +34,13 @@ class Interval:
         above = values > self.low if self.open_low else values >= self.low
         return above & (values < self.high if self.open_high else values <= self.high)
 
-    def on_grid(self, per_unit: float) -> Interval:
-        """The smallest closed interval with the same multiples of 1 / `per_unit`, possibly empty."""
+    def on_grid(self, per_unit: float, offset: float = 0.0) -> Interval:
+        """The smallest closed interval with the same multiples of 1 / `per_unit` from the offset, possibly empty."""
         # six digits absorb what floating point adds to a multiple, such as 0.07 * 100
-        low, high = round(self.low * per_unit, 6), round(self.high * per_unit, 6)
+        low, high = round((self.low - offset) * per_unit, 6), round((self.high - offset) * per_unit, 6)
         first = low if math.isinf(low) else math.floor(low) + 1 if self.open_low else math.ceil(low)
         last = high if math.isinf(high) else math.ceil(high) - 1 if self.open_high else math.floor(high)
-        return Interval(first / per_unit, last / per_unit)
+        return Interval(first / per_unit + offset, last / per_unit + offset)
 
 
 @dataclass(frozen=True)

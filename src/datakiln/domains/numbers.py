@@ -31,8 +31,9 @@ class NumberDomain(Domain):
         super().__init__(column.field)
         limits = Interval() if column.limits is None else Interval(*column.limits)
         self.everything = Region((limits,), missing=column.missing)
+        self.offset = 0.0
         if column.field.type == "datetime":
-            self.per_unit = 1.0 / column.step if column.step else None
+            self.per_unit, self.offset = 1.0 / column.step if column.step else None, column.grid.offset
         else:
             self.per_unit = None if column.field.decimals is None else 10.0**column.field.decimals
 
@@ -49,7 +50,8 @@ class NumberDomain(Domain):
 
     @property
     def _has_times(self) -> bool:
-        return self.field.type == "datetime" and (self.per_unit is None or self.per_unit > 1 / DAY)
+        is_fine = self.per_unit is None or self.per_unit > 1 / DAY
+        return self.field.type == "datetime" and (is_fine or self.offset % DAY > 0)
 
     def number(self, text: str) -> float | None:
         """The number or date that the text says, dates in seconds since 1970."""
@@ -69,7 +71,7 @@ class NumberDomain(Domain):
 
     def _snapped(self, interval: Interval) -> Region:
         """Without what rounding to the column's decimals, or to its days or hours, never gives."""
-        snapped = interval if self.per_unit is None else interval.on_grid(self.per_unit)
+        snapped = interval if self.per_unit is None else interval.on_grid(self.per_unit, self.offset)
         return Region(() if snapped.is_empty else (snapped,))
 
     def holds(self, region: Region, series: pd.Series) -> np.ndarray:

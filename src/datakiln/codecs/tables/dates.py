@@ -2,7 +2,8 @@
 
 As a single number a date tells neither the weekday nor the hour: bins of two years are days wide, and what lies inside
 a bin hardly hangs on anything. As columns of their own, parts go with each other and with all else in the row. Weeks
-and weekdays are the units, or months and days of the month, whichever the dates of the training rows keep to.
+and weekdays are the units, or months and days of the month, whichever the dates of the training rows keep to. Parts of
+dates with a time zone are those that its clocks show: what begins at midnight there begins at two times of UTC.
 """
 
 from __future__ import annotations
@@ -44,8 +45,9 @@ class Dates:
         day: Name of the column of the day within the unit; "" for the unit of days.
         time: Name of the column of the seconds since midnight; "" where there is none.
         decimals: Of these seconds.
-        usual: Day and time that stand beside a missing date.
+        usual: Day and time that stand beside a missing date; the time is that of all dates where none is learnt.
         ends: Whether the last day of each month is one and the same day, as where accounts are closed.
+        zone: Whose clocks show the parts; "" for UTC, or the column's own clock.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Dates:
     decimals: int
     usual: tuple[int, float]
     ends: bool = False
+    zone: str = ""
 
     @property
     def fields(self) -> list[Field]:
@@ -68,7 +71,7 @@ class Dates:
         """The parts of each cell; beside a missing date the usual day and time."""
         seconds = to_numbers(series, field)
         there = ~np.isnan(seconds)
-        days, time = np.divmod(np.where(there, seconds, 0.0), DAY)
+        days, time = np.divmod(_shown(np.where(there, seconds, 0.0), self.zone), DAY)
         number, day = _numbered(days.astype(np.int64), self.unit, self.ends)
         parts = [np.where(there, number, np.nan)]
         parts += [np.where(there, day, self.usual[0])] if self.day else []
@@ -81,18 +84,19 @@ class Dates:
         there = ~np.isnan(number)
         whole = np.round(np.where(there, number, 0.0)).astype(np.int64)
         day = np.round(np.nan_to_num(others[0])).astype(np.int64) if self.day else np.zeros_like(whole)
-        time = np.nan_to_num(others[-1]) if self.time else 0.0
-        seconds = _days(whole, day, self.unit) * DAY + time
+        time = np.nan_to_num(others[-1]) if self.time else self.usual[1]
+        seconds = _instants(_days(whole, day, self.unit) * DAY + time, self.zone)
         if limits is not None:
             for outside, step in ((seconds < limits[0], 1), (seconds > limits[1], -1)):
-                seconds = np.where(outside, _days(whole + step, day, self.unit) * DAY + time, seconds)
+                moved = _instants(_days(whole + step, day, self.unit) * DAY + time, self.zone)
+                seconds = np.where(outside, moved, seconds)
             seconds = np.clip(seconds, *limits)
         return from_numbers(np.where(there, seconds, np.nan), field)
 
     def began(self, number: np.ndarray) -> np.ndarray:
         """When the unit of that number began, in seconds since 1970."""
         whole = np.floor(np.asarray(number, dtype=np.float64)).astype(np.int64)
-        return _days(whole, np.full_like(whole, self.unit == "month"), self.unit) * DAY
+        return _instants(_days(whole, np.full_like(whole, self.unit == "month"), self.unit) * DAY, self.zone)
 
     def __str__(self) -> str:
         """Such as week, weekday and time of day."""
@@ -108,20 +112,24 @@ class Dates:
             "decimals": self.decimals,
             "usual": list(self.usual),
             "ends": self.ends,
+            "zone": self.zone,
         }
 
     @classmethod
     def from_state(cls, name: str, state: Mapping[str, Any]) -> Dates:
         """Inverse of `state`; raises `ValueError` for what is no state of dates."""
         unit, parts, decimals = state["unit"], (state["day"], state["time"]), state["decimals"]
-        if unit not in get_args(Unit) or not all(isinstance(part, str) for part in parts) or not any(parts):
+        zone = state.get("zone", "")  # in checkpoints of before, parts are of UTC
+        if not isinstance(zone, str) or (zone and _zone_of(f"datetime64[us, {zone}]") != zone):
+            raise ValueError(f"{zone!r} is no time zone")
+        if unit not in get_args(Unit) or not all(isinstance(part, str) for part in parts) or not any((*parts, zone)):
             raise ValueError(f"{unit!r} with {parts!r} is no way to take dates apart")
         if bool(parts[0]) != (unit != "day") or decimals not in DECIMALS:
             raise ValueError(f"a {unit} with the day {parts[0]!r}, or times of {decimals!r} decimals")
         if not isinstance(ends := state.get("ends", False), bool):  # not in checkpoints of before
             raise ValueError("ends of dates is neither true nor false")
         day, seconds = all_numbers(state["usual"])
-        return cls(name, unit, *parts, decimals, (int(day), seconds), ends)
+        return cls(name, unit, *parts, decimals, (int(day), seconds), ends, zone)
 
 
 def taken_apart(field: Field, frame: pd.DataFrame, fields: tuple[Field, ...]) -> Dates | None:
@@ -133,22 +141,27 @@ def taken_apart(field: Field, frame: pd.DataFrame, fields: tuple[Field, ...]) ->
         fields: All columns of the table, whose names the parts do not take.
     """
     seconds = to_numbers(frame[field.name], field)
-    seconds = seconds[~np.isnan(seconds)]
-    if len(np.unique(seconds)) <= FEW:
+    there = ~np.isnan(seconds)
+    seconds = seconds[there]
+    zone = _zone_of(field.dtype)
+    days, times = np.divmod(_shown(seconds, zone), DAY)
+    # one time by the clocks there and several of UTC, between which other hours lie
+    is_local = len(np.unique(times)) == 1 and len(np.unique(seconds % DAY)) > 1
+    if len(np.unique(seconds)) <= FEW and not is_local:
         return None
-    days, times = np.divmod(seconds, DAY)
     days = days.astype(np.int64)
-    unit = _unit(days, field, frame, fields)
+    is_day = _is_a_column(days, frame[there], fields)
+    unit = _unit(days, is_day)
     has_time = len(np.unique(times)) > 1 and np.ptp(days) > 1
-    if unit == "day" and not has_time:
+    if unit == "day" and not has_time and not is_local:
         return None
     taken = {other.name for other in fields}
     day = "" if unit == "day" else _free(f"{field.name} ({'weekday' if unit == 'week' else 'day'})", taken)
     time = _free(f"{field.name} (time)", taken) if has_time else ""
-    ends = unit == "month" and not _is_a_column(field, frame, fields) and _is_last(days).mean() > ENDED
+    ends = unit == "month" and not is_day and _is_last(days).mean() > ENDED
     usual = (int(np.bincount(_numbered(days, unit, bool(ends))[1]).argmax()), _most_common(times))
     decimals = next((digits for digits in DECIMALS if (times == np.round(times, digits)).all()), DECIMALS[-1])
-    return Dates(field.name, unit, day, time, decimals, usual, bool(ends))
+    return Dates(field.name, unit, day, time, decimals, usual, bool(ends), zone)
 
 
 def unique_step(field: Field, cells: pd.Series) -> tuple[float, float] | None:
@@ -172,11 +185,43 @@ def unique_step(field: Field, cells: pd.Series) -> tuple[float, float] | None:
     return step / scale, int(whole[0] % step) / scale
 
 
-def _unit(days: np.ndarray, field: Field, frame: pd.DataFrame, fields: tuple[Field, ...]) -> Unit:
+def _zone_of(dtype: str) -> str:
+    """The time zone of a dtype of dates; "" for UTC, and where there is none."""
+    if not dtype.startswith("datetime64") or "," not in dtype:
+        return ""
+    try:
+        known: Any = pd.DatetimeTZDtype.construct_from_string(dtype)
+    except TypeError as error:
+        raise ValueError(f"{dtype}: what is behind the comma is no time zone") from error
+    return "" if str(known.tz) == "UTC" else str(known.tz)
+
+
+def _shown(seconds: np.ndarray, zone: str) -> np.ndarray:
+    """Seconds since 1970 as the clocks of a zone show them."""
+    return _seconds_of(_stamps(seconds).tz_localize("UTC").tz_convert(zone).tz_localize(None)) if zone else seconds
+
+
+def _instants(shown: np.ndarray, zone: str) -> np.ndarray:
+    """Inverse of `_shown`: the first of two alike, and of what clocks leave out the next that they show."""
+    if not zone:
+        return shown
+    local = _stamps(shown).tz_localize(zone, ambiguous=np.ones(len(shown), dtype=bool), nonexistent="shift_forward")
+    return _seconds_of(local.tz_convert("UTC").tz_localize(None))
+
+
+def _stamps(seconds: np.ndarray) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(np.round(seconds * 1e6).astype(np.int64).astype("datetime64[us]"))
+
+
+def _seconds_of(stamps: pd.DatetimeIndex) -> np.ndarray:
+    return np.asarray(stamps.to_numpy(dtype="datetime64[us]").astype(np.int64) / 1e6)
+
+
+def _unit(days: np.ndarray, is_day: bool) -> Unit:
     different = np.unique(days)
     if len(different) <= FEW or np.ptp(days) < SPAN:
         return "day"
-    if _is_a_column(field, frame, fields):
+    if is_day:
         return "month"
     span = np.arange(days.min(), days.max() + 1)
     (weekday, _), (month, chance) = (_unevenness(_numbered(days, unit)[1], _numbered(span, unit)[1]) for unit in UNEVEN)
@@ -196,13 +241,11 @@ def _unevenness(found: np.ndarray, even: np.ndarray) -> tuple[float, float]:
     return (distance - degrees) / len(found), float(np.sqrt(2 * degrees)) / len(found)
 
 
-def _is_a_column(field: Field, frame: pd.DataFrame, fields: tuple[Field, ...]) -> bool:
+def _is_a_column(days: np.ndarray, frame: pd.DataFrame, fields: tuple[Field, ...]) -> bool:
     """Whether another column is the day of the month, but for a few rows such as those of another time zone."""
-    seconds = to_numbers(frame[field.name], field)
-    there = ~np.isnan(seconds)
-    day = _numbered(np.floor(seconds[there] / DAY).astype(np.int64), "month")[1]
+    day = _numbered(days, "month")[1]
     whole = [other for other in fields if other.type == "integer"]
-    return any(float((to_numbers(frame[other.name], other)[there] == day).mean()) > EQUAL for other in whole)
+    return any(float((to_numbers(frame[other.name], other) == day).mean()) > EQUAL for other in whole)
 
 
 def _is_last(days: np.ndarray) -> np.ndarray:

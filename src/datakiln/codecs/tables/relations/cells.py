@@ -45,11 +45,12 @@ def in_days(limits: tuple[float, float], field: Field) -> tuple[float, float]:
     low, high = limits
     if field.type != "datetime":
         return low, high
-    first = _first_day(field) * DAY
+    first = first_day(field) * DAY
     return (low - first) / DAY, (high - first) / DAY
 
 
-def _first_day(field: Field) -> float:
+def first_day(field: Field) -> float:
+    """The day since 1970 that the numbers which relations reckon with count from."""
     return CLOCK_DAY if is_clock(field) else 0.0
 
 
@@ -64,7 +65,7 @@ def numbers_of(series: pd.Series, field: Field) -> np.ndarray:
         local = series.dt.tz_localize(None)
         return to_numbers(local, Field(field.name, "datetime", str(local.dtype))) / DAY
     if field.type == "datetime":
-        return (to_numbers(series, field) - _first_day(field) * DAY) / DAY
+        return (to_numbers(series, field) - first_day(field) * DAY) / DAY
     return to_numbers(series, field if field.is_numeric else Field(field.name, "numeric", field.dtype))
 
 

@@ -12,7 +12,7 @@ from datakiln.codecs.tables.choice import ChoiceColumn
 from datakiln.codecs.tables.column import ColumnCodec
 from datakiln.codecs.tables.number import NumberColumn
 from datakiln.codecs.tables.relations.calendar import DAY
-from datakiln.codecs.tables.relations.cells import Numbered, in_days, numbers_of, series_of, tolerance
+from datakiln.codecs.tables.relations.cells import Numbered, first_day, in_days, numbers_of, series_of, tolerance
 from datakiln.codecs.tables.relations.expressions import columns_of, solved, worked_out
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.values import with_columns
@@ -90,7 +90,8 @@ class Plan:
         if isinstance(made, pd.Series):
             return made
         if isinstance(column, NumberColumn) and column.step and column.field.type == "datetime":
-            made = np.round(made * DAY / column.step) * column.step / DAY
+            first = first_day(column.field) * DAY
+            made = (column.grid.put(made * DAY + first) - first) / DAY
         return series_of(np.where(np.isfinite(made), made, np.nan), self.schema[relation.target])
 
     def unmet(self, frame: pd.DataFrame, columns: Mapping[str, ColumnCodec]) -> np.ndarray:
