@@ -11,6 +11,7 @@ as `strptime` tells it, with `%-d` for days, months and hours without their zero
 from __future__ import annotations
 
 import functools
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -118,8 +119,12 @@ class NumberWriting:
         return made[places.astype(np.int64)]
 
     def write(self, values: np.ndarray) -> list[str | None]:
-        """Numbers as text, None for NaN; rounded to the decimals that there can be."""
+        """Numbers as text, None for NaN; rounded to the decimals that there can be.
+
+        A zero below zero keeps its sign, as `-0.0%` that a file has; what is rounded to zero here has none.
+        """
         kept = values if self.power else np.round(values, min(self.most, MOST_PLACES))
+        kept = np.where((kept == 0) & (values != 0), 0.0, kept)
         return [None if value != value else self._one(value) for value in kept.tolist()]
 
     def _one(self, value: float) -> str:
@@ -131,7 +136,7 @@ class NumberWriting:
         whole = whole.replace(",", self.group) if self.group else whole
         if self.bare and whole == "0" and places:
             whole = ""
-        before, behind = self.below if value < 0 else self.above
+        before, behind = self.below if math.copysign(1.0, value) < 0 else self.above
         power = f"{self.power[0]}{power}" if power else ""
         return f"{before}{whole}{self.point if places else ''}{places}{power}{behind}"
 
@@ -343,10 +348,9 @@ def numbers_of(series: pd.Series, field: Field) -> np.ndarray:
 
 
 def cells_of(values: np.ndarray, field: Field) -> pd.Series:
-    """Inverse of `numbers_of`, rounded to the field's decimals, in the field's dtype and writing."""
+    """Inverse of `numbers_of`, rounded to the decimals, in the dtype and writing of the field; no zero has a sign."""
     dtype: Any = field.dtype
-    if field.decimals is not None:
-        values = np.round(values, field.decimals)
+    values = (values if field.decimals is None else np.round(values, field.decimals)) + 0.0
     if field.type == "datetime":
         return _date_cells(values, field)
     if field.dtype.startswith("timedelta64"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import io
 import json
+import math
 import queue
 import re
 import threading
@@ -287,7 +288,8 @@ def gives_back(values: np.ndarray, format: str) -> bool:
         return True
     present, writing = values[np.isfinite(values)], number_writing(format)
     if writing.power:
-        return all(float(f"{value:.{writing.most}e}") == value for value in present.tolist())
+        again = (float(f"{value:.{writing.most}e}") for value in present.tolist())
+        return all(math.isclose(*pair, rel_tol=1e-15) for pair in zip(again, present.tolist(), strict=True))
     rounded = np.round(present, writing.most)
     return bool(np.isclose(rounded, present, rtol=1e-12, atol=1e-12).all())
 

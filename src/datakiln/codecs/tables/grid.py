@@ -147,8 +147,8 @@ def _endings(counts: np.ndarray) -> tuple[float, ...]:
 
 def _to_digits(values: np.ndarray, digits: int) -> np.ndarray:
     size = np.floor(np.log10(np.abs(values), out=np.zeros_like(values), where=values != 0.0))
-    scale = 10.0 ** (digits - 1 - size)
-    return np.round(values * scale) / scale
+    scale = 10.0 ** np.abs(digits - 1 - size)  # whole, so that a power below one adds no error of its own
+    return np.where(digits - 1 >= size, np.round(values * scale) / scale, np.round(values / scale) * scale)
 
 
 def _digits(values: np.ndarray) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from datakiln.codecs.tables.generators import ADDRESS, is_personal
@@ -15,9 +17,10 @@ from datakiln.data.tables.facts import FORMATS, Facts, SeriesFacts, is_placehold
 from datakiln.data.tables.signs import looks_measured
 from datakiln.schema import Field, Schema
 from datakiln.wording import counted
-from datakiln.writings import dates_of, is_text, write_dates
+from datakiln.writings import cells_of, dates_of, is_text, numbers_of, write_dates
 
 SAMPLE = 200
+MOST_WRITTEN = 5000  # different numbers that are written again
 TRIED = 6  # of which some must be in a format that most cells are in
 DATED = re.compile(
     r"(?<!\d)(?:(?:19|20)\d\d[-/. ]\d{1,2}(?!\d)|\d{1,2}(?:st|nd|rd|th)?[-/., ]+(?:de |of )?[^\W\d]{3,12}\.?[-/., ]+"
@@ -75,6 +78,8 @@ def _of(field: Field, series: pd.Series, facts: Facts | None) -> Iterator[str]:
             yield f"column {name!r} has ISO dates of several resolutions: given back as Python writes them"
         elif is_text(series):
             yield from _rewritten(name, field.format, series)
+    elif field.is_numeric and field.format is not None and is_text(series):
+        yield from _renumbered(field, series)
     elif field.type in ("id", "text", "category") and pd.api.types.is_integer_dtype(series.dtype):
         present = series.dropna()
         if len(present) and max(abs(int(present.min())), abs(int(present.max()))) >= EXACT:
@@ -97,6 +102,17 @@ def _rewritten(name: str, format: str, series: pd.Series) -> Iterator[str]:
     if len(other):
         was, now = sample[other.index[0]], other.iloc[0]
         yield f"column {name!r} is read as {format}: cells such as {was!r} are written as {now!r}"
+
+
+def _renumbered(field: Field, series: pd.Series) -> Iterator[str]:
+    """Numbers of which some are made in another writing, such as -0.0% as 0.0%."""
+    cells = pd.Series(series.dropna().astype(str).unique(), dtype="str")
+    cells = cells.iloc[:: max(1, len(cells) // MOST_WRITTEN)].reset_index(drop=True)
+    back = cells_of(numbers_of(cells, field), replace(field, dtype="str"))
+    other = np.flatnonzero((back.notna() & (back != cells)).to_numpy())
+    if len(other):
+        was, now = cells.iloc[other[0]], back.iloc[other[0]]
+        yield f"column {field.name!r} is read as {field.format}: cells such as {was!r} are made as {now!r}"
 
 
 def _of_words(field: Field, sample: pd.Series) -> Iterator[str]:

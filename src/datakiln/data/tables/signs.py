@@ -66,6 +66,7 @@ class NumberEvidence:
         self._above: set[tuple[str, str]] = set()
         self._below: set[tuple[str, str]] = set()
         self._zero: set[tuple[str, str]] = set()
+        self._minus_zero: set[tuple[str, str]] = set()  # what rounding leaves of small numbers below zero
         self._durations = list(DURATIONS)
 
     @classmethod
@@ -93,7 +94,7 @@ class NumberEvidence:
         affixes = (found["before"], found["behind"])
         self._places = [places for places in self._places if places.fits(found["body"])]
         if not found["body"].strip("0.,"):
-            self._zero.add(affixes)
+            (self._zero if _magnitude(affixes) is None else self._minus_zero).add(affixes)
         elif _magnitude(affixes) is not None:
             self._below.add(affixes)
         else:
@@ -108,7 +109,7 @@ class NumberEvidence:
         if places is None:
             return None
         above = next(iter(self._above or self._zero), None)
-        below = next(iter(self._below), None)
+        below = next(iter(self._below or self._minus_zero), None)
         signed = above is not None and above[0].startswith("+")
         plain = (above[0].removeprefix("+"), above[1]) if above is not None else None
         magnitude = None if below is None else _magnitude(below)
@@ -116,6 +117,8 @@ class NumberEvidence:
             if magnitude is None or plain is not None:
                 return None
             plain = magnitude
+        if not {below} >= self._minus_zero:
+            return None
         if self._above and not {(f"{'+' if signed else ''}{plain[0]}", plain[1]), plain} >= self._zero:
             return None
         kind = _kind(plain)

@@ -80,7 +80,8 @@ def infer_schema(
             fields.append(overridden(frame[name], wanted_of(str(name), overrides[name])))
         else:
             fields.append(find(frame[name], name == label, known.get(name)).field)
-        fields[-1] = _stored(fields[-1], (writings or {}).get(name), (storage or {}).get(name, ""))
+        writing, kind = (writings or {}).get(name), (storage or {}).get(name, "")
+        fields[-1] = _stored(fields[-1], writing, kind, name in overrides)
     if label is not None:
         _check_label(known.get(label) or SeriesFacts(frame[label]), fields[list(frame.columns).index(label)])
     return Schema(tuple(fields), label)
@@ -97,11 +98,14 @@ def without_dropped(raw: RawTable, types: Mapping[str, Override]) -> RawTable:
     return raw.only([name for name in raw.frame.columns if name not in dropped]) if dropped else raw
 
 
-def _stored(field: Field, writing: str | None, storage: str) -> Field:
-    """With what only the file knows."""
+def _stored(field: Field, writing: str | None, storage: str, is_told: bool = False) -> Field:
+    """With what only the file knows; `is_told` says that a person has set the type."""
     if writing is not None and field.format is None and field.dtype.startswith(("float", "Float")):
-        power = writing not in DURATIONS and bool(number_writing(writing).power)  # digits count there, not decimals
-        field = replace(field, format=writing, decimals=None if power and field.type == "numeric" else field.decimals)
+        is_power = writing not in DURATIONS and bool(number_writing(writing).power)
+        if not is_power:
+            field = replace(field, format=writing)
+        elif field.type == "numeric" or (field.type == "integer" and not is_told):  # digits count there, not decimals
+            field = replace(field, type="numeric", format=writing, decimals=None)
     return replace(field, storage=storage) if storage else field
 
 
@@ -120,7 +124,8 @@ def describe(
         series = frame[field.name]
         known = (facts or {}).get(field.name) or SeriesFacts(series)
         found = find(series, field.name == schema.label, known)
-        why = found.why if found.field.type == field.type else f"set, not found (its values look {found.field.type})"
+        likely = _stored(found.field, field.format, "").type
+        why = found.why if likely == field.type else f"set, not found (its values look {likely})"
         if field.format is not None and found.field.format != field.format and not field.dtype.startswith("float"):
             why = f"{why}, {field.format}"
         why = (reasons or {}).get(field.name, why)
