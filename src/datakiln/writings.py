@@ -4,8 +4,9 @@ A number's writing is told as spreadsheets tell it, with the sign of what is bel
 not a plain minus in front: `$#,##0.00`, `0.0#`, `#.##0,00 €`, `0%`, `+0.0;-0.0`, `(…)`. Signs such as % or $ do not
 change the number: 12.5% is 12.5. `#,##,##0` counts in lakhs, `0.00E+00` gives a power of ten. A date's writing is told
 as `strptime` tells it, with `%-d` for days, months and hours without their zero, `%P` for am and pm in small letters,
-`%^b` and `%~b` for months in capitals and in small letters, `%q` for quarters, `%3f` for milliseconds, and "ISO8601"
-(in UTC "ISO8601%z") where the resolution of cells differs. A duration's is one of `DURATIONS`, its number is seconds.
+`%^b` and `%~b` for months in capitals and in small letters, `%q` for quarters, `%3f` for milliseconds, `%1950y` for two
+digits of the years from 1950 to 2049, and "ISO8601" (in UTC "ISO8601%z") where the resolution of cells differs. A
+duration's is one of `DURATIONS`, its number is seconds.
 """
 
 from __future__ import annotations
@@ -248,13 +249,29 @@ def _seconds(micros: int, width: int) -> str:
 
 FRACTION = re.compile(r"%(\d)f")
 CASED = re.compile(r"%([~^])([abAB])")
+CENTURY = re.compile(r"%(\d{4})y")
 # marks in what strftime is given, since it knows no such tokens everywhere
 UNPADDED, SHORT, LOWER, UPPER, QUARTER = "\x01", "\x02", "\x03", "\x04", "\x05"
 
 
 def plain_format(format: str) -> str:
     """A date's writing as `strptime` knows it, but for quarters and weeks; see `_of_periods`."""
-    return CASED.sub(r"%\2", FRACTION.sub("%f", format).replace("%-", "%").replace("%P", "%p"))
+    format = CENTURY.sub("%y", FRACTION.sub("%f", format))
+    return CASED.sub(r"%\2", format.replace("%-", "%").replace("%P", "%p"))
+
+
+def _from_year(dates: pd.Series, first: int) -> pd.Series:
+    """Dates of years of two digits moved by centuries into the hundred years from the first; missing where no such day.
+
+    There is no 29 February 1900, though one of 2000.
+    """
+    stamps = dates.to_numpy(dtype="datetime64[us]")
+    months = stamps.astype("datetime64[M]")
+    years = dates.dt.year.to_numpy(dtype=np.float64, na_value=np.nan)
+    moved = np.nan_to_num(first + (years - first) % 100 - years).astype(np.int64)
+    made = (months + 12 * moved).astype("datetime64[us]") + (stamps - months.astype("datetime64[us]"))
+    made[made.astype("datetime64[M]") != months + 12 * moved] = np.datetime64("NaT")
+    return pd.Series(made, index=dates.index, name=dates.name)
 
 
 def _of_periods(series: pd.Series, format: str) -> tuple[pd.Series, str]:
@@ -291,7 +308,8 @@ def dates_of(series: pd.Series, format: str | None) -> pd.Series:
         dates = pd.to_datetime(series, format=plain_format(format), errors="coerce")
     if dates.dt.tz is not None:
         dates = dates.dt.tz_convert("UTC").dt.tz_localize(None)
-    return dates
+    first = CENTURY.search(format or "")
+    return dates if first is None else _from_year(dates, int(first[1]))
 
 
 WIDTHS = {"%Y%m%d": 8, "%d%m%Y": 8, "%m%d%Y": 8, "%y%m%d": 6, "%Y%m%d%H%M": 12, "%Y%m%d%H%M%S": 14, "%Y%m": 6}
@@ -300,7 +318,7 @@ WIDTHS = {"%Y%m%d": 8, "%d%m%Y": 8, "%m%d%Y": 8, "%y%m%d": 6, "%Y%m%d%H%M": 12, 
 def _digits(series: pd.Series, format: str) -> pd.Series:
     """Whole numbers as the digits of a date; those that a file keeps without their first zero get it back."""
     whole = series.astype("Int64") if not (series.dropna() % 1).any() else series.where(series % 1 == 0).astype("Int64")
-    return whole.astype("str").str.zfill(WIDTHS.get(format, 0)).where(whole.notna())
+    return whole.astype("str").str.zfill(WIDTHS.get(CENTURY.sub("%y", format), 0)).where(whole.notna())
 
 
 def write_dates(dates: pd.Series, format: str) -> pd.Series:
@@ -308,7 +326,7 @@ def write_dates(dates: pd.Series, format: str) -> pd.Series:
     if format.startswith("ISO8601"):
         zone = "+00:00" if format.endswith("%z") else ""
         return dates.map(lambda date: f"{date.isoformat()}{zone}", na_action="ignore").astype("str")
-    told = FRACTION.sub(lambda found: "%f" + SHORT * (6 - int(found[1])), format)
+    told = FRACTION.sub(lambda found: "%f" + SHORT * (6 - int(found[1])), CENTURY.sub("%y", format))
     told = told.replace("%-", f"{UNPADDED}%").replace("%z", "+00:00").replace("%P", f"{LOWER}%p{LOWER}")
     marks = {"~": LOWER, "^": UPPER}
     told = CASED.sub(lambda found: f"{marks[found[1]]}%{found[2]}{marks[found[1]]}", told)

@@ -21,7 +21,7 @@ from datakiln.data.tables.facts import (
 )
 from datakiln.errors import UserError
 from datakiln.schema import ColumnType, Field
-from datakiln.writings import DURATIONS, is_text, number_writing, numbers_of
+from datakiln.writings import CENTURY, DURATIONS, is_text, number_writing, numbers_of
 
 FEW = 2  # distinct amounts, such as two prices, are categories
 LABEL_CLASSES = 20  # a numeric label with at most this many values is a category
@@ -177,7 +177,8 @@ def _dates(facts: Facts) -> str:
 
 def is_swapped(one: str, other: str) -> bool:
     """Whether two formats differ in the order of day, month and year."""
-    one, other = (format.replace("%-", "%").replace("%d", "%m").replace("%y", "%m") for format in (one, other))
+    formats = (CENTURY.sub("%y", format).replace("%-", "%") for format in (one, other))
+    one, other = (format.replace("%d", "%m").replace("%y", "%m") for format in formats)
     return one == other
 
 

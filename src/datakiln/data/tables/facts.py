@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from datakiln.data.tables.centuries import in_century, years_of
 from datakiln.data.tables.signs import NumberEvidence
-from datakiln.writings import CASED, FRACTION, WIDTHS, dates_of, is_text, plain_format, write_dates
+from datakiln.writings import CASED, CENTURY, FRACTION, WIDTHS, dates_of, is_text, plain_format, write_dates
 
 DAYS = (
     "%Y-%m-%d",
@@ -102,7 +103,7 @@ def _has_digit(word: str) -> bool:
 
 def is_coarse(format: str) -> bool:
     """Whether it tells months, quarters or weeks."""
-    return CASED.sub(r"%\2", format) in COARSE
+    return CASED.sub(r"%\2", CENTURY.sub("%y", format)) in COARSE
 
 
 def find_format(values: pd.Series) -> str | None:
@@ -374,8 +375,10 @@ class SeriesFacts(Facts):
     def formats(self) -> Sequence[str]:  # type: ignore[override]
         """See `Facts`."""
         if is_text(self.series):
-            return list(fitting(self._present))
-        return list(fitting_digits(self._present.to_numpy(dtype=np.float64))) if len(self._present) else []
+            found = list(fitting(self._present))
+        else:
+            found = list(fitting_digits(self._present.to_numpy(dtype=np.float64))) if len(self._present) else []
+        return [in_century(format, years_of(self._present, format)) for format in found]
 
     def words(self, format: str) -> Mapping[str, int]:
         """See `Facts`."""
@@ -404,6 +407,7 @@ class GatheredFacts(Facts):
         self.is_increasing = self.is_decreasing = True
         self.decimals: int | None = 0
         self._formats: list[str] | None = None
+        self._years: dict[str, set[int]] = {}
         self._words: dict[str, int] = {}
         self._evidence: NumberEvidence | None = NumberEvidence()
         self._hashes, self._counts = np.zeros(0, dtype=np.uint64), np.zeros(0, dtype=np.int64)
@@ -426,6 +430,8 @@ class GatheredFacts(Facts):
             self._evidence = None if self._evidence is None else self._evidence.updated(values)
         elif pd.api.types.is_numeric_dtype(series.dtype) and not pd.api.types.is_bool_dtype(series.dtype):
             self._see_numbers(series, values)
+        for format in self._formats or []:
+            self._years.setdefault(format, set()).update(years_of(values, format))
 
     def _see_numbers(self, series: pd.Series, values: pd.Series) -> None:
         low, high = values.min(), values.max()
@@ -469,7 +475,7 @@ class GatheredFacts(Facts):
     @property
     def formats(self) -> Sequence[str]:  # type: ignore[override]
         """See `Facts`."""
-        return self._formats or []
+        return [in_century(format, self._years.get(format, ())) for format in self._formats or []]
 
     def words(self, format: str) -> Mapping[str, int]:
         """See `Facts`."""

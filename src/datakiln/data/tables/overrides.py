@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from datakiln.codecs.tables.generators import GENERATORS, check_generator
+from datakiln.data.tables.centuries import in_century, years_of
 from datakiln.data.tables.detection import declared_categories, with_places
 from datakiln.data.tables.facts import SeriesFacts, find_decimals, fitting, fitting_digits, stands_for_none
 from datakiln.errors import UserError, near
@@ -109,7 +110,7 @@ def _format(series: pd.Series, format: str | None) -> str | None:
                 f"data.types.{series.name}=datetime: no single date format fits the values;"
                 f" name it, as in data.types.{series.name}={{type: datetime, format: '%d/%m/%Y'}}"
             )
-        return format
+        return in_century(format, years_of(values, format))
     try:
         wrong = dates_of(values, format).isna() & ~values.astype(str).map(lambda word: stands_for_none(word, format))
     except ValueError as error:

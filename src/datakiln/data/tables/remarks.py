@@ -12,12 +12,13 @@ import pandas as pd
 
 from datakiln.codecs.tables.generators import ADDRESS, is_personal
 from datakiln.data.tables.cells import EXACT, zeros_kept
+from datakiln.data.tables.centuries import HUNDRED
 from datakiln.data.tables.detection import is_swapped
 from datakiln.data.tables.facts import FORMATS, Facts, SeriesFacts, is_placeholder, parses, stands_for_none
 from datakiln.data.tables.signs import looks_measured
 from datakiln.schema import Field, Schema
 from datakiln.wording import counted
-from datakiln.writings import cells_of, dates_of, is_text, numbers_of, write_dates
+from datakiln.writings import CENTURY, cells_of, dates_of, is_text, numbers_of, write_dates
 
 SAMPLE = 200
 MOST_WRITTEN = 5000  # different numbers that are written again
@@ -72,6 +73,7 @@ def _of(field: Field, series: pd.Series, facts: Facts | None) -> Iterator[str]:
             way_out = f"data.types.{name}={{type: datetime, format: '{other}'}}"
             told = f"column {name!r} is read as {field.format}, but {other} fits all cells too"
             yield f"{told}; if it is meant, say {way_out}"
+        yield from _of_two_digits(field, series)
         if "%z" in field.format:
             yield f"column {name!r} has several offsets from UTC: its instants are kept and given back in UTC"
         elif field.format == "ISO8601":
@@ -89,6 +91,19 @@ def _of(field: Field, series: pd.Series, facts: Facts | None) -> Iterator[str]:
     elif is_text(series) and field.type in ("id", "text", "category"):
         sample = series.dropna().iloc[:: max(1, series.notna().sum() // SAMPLE)].astype(str)
         yield from _of_words(field, sample)
+
+
+def _of_two_digits(field: Field, series: pd.Series) -> Iterator[str]:
+    """Which years are meant by two digits, and how to have others."""
+    format = str(field.format)
+    plain = CENTURY.sub("%y", format)
+    years = dates_of(series, format).dt.year.dropna() if "%y" in plain else pd.Series([], dtype="float64")
+    if not len(years):
+        return
+    other = f"%{int(years.min()) - HUNDRED}y" if plain == format else "%y"
+    way_out = f"data.types.{field.name}={{type: datetime, format: '{plain.replace('%y', other)}'}}"
+    told = f"column {field.name!r} has years of two digits: read as {years.min():.0f} to {years.max():.0f}"
+    yield f"{told}; if others are meant, say {way_out}"
 
 
 def _rewritten(name: str, format: str, series: pd.Series) -> Iterator[str]:
