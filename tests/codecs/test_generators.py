@@ -112,3 +112,33 @@ def test_whole_numbers_that_are_drawn_and_not_counted_keep_their_digits() -> Non
     assert not set(ours) & {*drawn.tolist(), *others}
     counted = GeneratedColumn.fit(Field("id", "id", "int64"), pd.Series(np.arange(1, 100)))
     assert counted.decode(np.zeros((2, 0)), np.random.default_rng([0, 0]), 0).tolist() == [100, 101]
+
+
+@pytest.mark.parametrize(
+    ("first", "dtype", "made"),
+    [
+        (2**63, "uint64", "uint64"),
+        (2**63 - 1300, "uint64", "uint64"),
+        (2**63 - 1300, "int64", "uint64"),
+        (0, "int16", "int16"),
+    ],
+)
+def test_keys_go_on_beyond_the_largest_number_of_a_kind(first: int, dtype: str, made: str) -> None:
+    keys = np.array([first + 4 * k for k in range(300)], dtype=dtype)
+    column = GeneratedColumn.fit(Field("k", "id", dtype), pd.Series(keys))
+    column = GeneratedColumn.from_state(column.field, column.state())
+    found = column.decode(np.zeros((200, 0)), np.random.default_rng(0), 100)
+    assert found.dtype == made
+    assert found.tolist() == list(range(int(keys.max()) + 101, int(keys.max()) + 301))
+
+
+def test_ids_of_few_bits_do_not_begin_anew() -> None:
+    column = GeneratedColumn.fit(Field("k", "id", "int8"), pd.Series(np.arange(120, dtype="int8")))
+    assert column.decode(np.zeros((20, 0)), np.random.default_rng(0), 0).tolist() == list(range(120, 140))
+
+
+def test_ids_that_no_number_is_left_for_are_refused() -> None:
+    keys = pd.Series(np.array([2**64 - 1 - k for k in range(300)], dtype="uint64"))
+    column = GeneratedColumn.fit(Field("k", "id", "uint64"), keys)
+    with pytest.raises(UserError, match="column 'k' has ids up to 18446744073709551615"):
+        column.decode(np.zeros((20, 0)), np.random.default_rng(0), 0)

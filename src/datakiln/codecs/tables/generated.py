@@ -110,7 +110,7 @@ class GeneratedColumn(ColumnCodec):
         if self.field.type == "constant":
             values = pd.Series([self.constant] * n if self.constant is None else self.constant, index=range(n))
         elif self.next_id is not None:
-            values = pd.Series(np.arange(n, dtype=np.int64) + self.next_id + first_row)
+            values = self._counted(n, self.next_id + first_row)
         else:
             values = pd.Series(self._text(n, rng, first_row), dtype=object)
             values = values.map(int) if pd.api.types.is_integer_dtype(self.field.dtype) else values
@@ -118,7 +118,16 @@ class GeneratedColumn(ColumnCodec):
                 values = values.mask(rng.random(n) < self.missing_share)
         known = [] if self.constant is None else [self.constant]
         dtype: Any = choice_dtype(self.field, known) if self.field.type == "constant" else self.field.dtype
-        return values.rename(self.field.name).astype(dtype)
+        is_wider = self.next_id is not None and n > 0 and not _holds(dtype, int(values.iloc[-1]))
+        return values.rename(self.field.name).astype(values.dtype if is_wider else dtype)
+
+    def _counted(self, n: int, first: int) -> pd.Series:
+        """Ids from the first on; raises `UserError` where no whole number is as large."""
+        if first + n > 2**64:
+            name = self.field.name
+            raise UserError(f"column {name!r} has ids up to {first - 1}, beyond which there are none; make it text")
+        kind = np.int64 if first + n <= 2**63 else np.uint64
+        return pd.Series(np.arange(n, dtype=kind) + kind(first))
 
     def _text(self, n: int, rng: np.random.Generator, first_row: int) -> list[str]:
         """New cells, which differ from row to row and from one sample's seed to another's."""
@@ -200,6 +209,14 @@ class GeneratedColumn(ColumnCodec):
             None if seen is None else Seen.from_state(seen),
             state.get("missing_share", 0.0),
         )
+
+
+def _holds(dtype: Any, number: int) -> bool:  # noqa: ANN401 (of numpy or of pandas)
+    """Whether a whole number has a place in a dtype."""
+    if not pd.api.types.is_integer_dtype(dtype):
+        return True
+    limits = np.iinfo(str(dtype).lower())
+    return bool(limits.min <= number <= limits.max)
 
 
 def _is_sparse(ids: pd.Series) -> bool:
