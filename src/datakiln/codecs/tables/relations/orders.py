@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from datakiln.codecs.tables.relations.calendar import DAY
 from datakiln.codecs.tables.relations.cells import is_clock, is_date, is_zoned
@@ -15,6 +16,9 @@ MOST = 200  # orders that are kept, those that say most
 TIGHT = 0.5  # of the larger column's spread: how far it is above the smaller one then says most of it
 VARIED = 0.2  # distinct values a row, in a column of numbers that may become a distance
 STEPS = (1.0, 3_600 / DAY, 60 / DAY, 1 / DAY)  # days, hours, minutes, seconds
+MOST_PLACES = {"time": 24, "weekday": 1, "day": 2, "last day": 1}  # in the calendar, of a column that keeps to them
+ROWS_EACH = 10  # of such a place
+STRAY = 0.05  # share of rows that may leave these places: what goes wrong in the source's rows, too
 
 
 def find_orders(search: Search) -> None:
@@ -129,5 +133,32 @@ def shifted(search: Search, relation: Relation) -> Relation | None:
         spreads = np.subtract(*np.quantile(gap, [0.75, 0.25])), np.subtract(*np.quantile(whole, [0.75, 0.25]))
         if distinct < VARIED * len(gap) or spreads[0] > TIGHT * spreads[1] or len(gap) < 0.5 * search.rows:
             return None
+    elif not _stays_in_place(whole, made[there], gap):
+        return None
     step = next((step for step in STEPS if np.abs(gap / step - np.round(gap / step)).max() < 1e-4), 0.0)
     return relation.changed(mode="shifted", strict=bool(np.abs(gap).min() > 0), step=step if is_date else 0.0)
+
+
+def _stays_in_place(dates: np.ndarray, base: np.ndarray, gap: np.ndarray) -> bool:
+    """Whether dates that keep to few places in the calendar still do where the distance is that of another row.
+
+    A month's last day, or nine o'clock, is not found again from some day and a number of days drawn for it.
+    """
+    drawn = base + np.random.default_rng(0).permutation(gap)
+    for name, most in MOST_PLACES.items():
+        places = np.unique(_place(dates, name))
+        if len(places) <= min(most, len(dates) / ROWS_EACH):
+            if np.mean(~np.isin(_place(drawn, name), places)) > STRAY:
+                return False
+    return True
+
+
+def _place(days: np.ndarray, name: str) -> np.ndarray:
+    """Of dates in days since 1970: the second of the day, or of whole days a number within week or month."""
+    seconds = np.round(days * DAY).astype(np.int64)
+    if name == "time":
+        return np.asarray(seconds % int(DAY))
+    stamps = pd.DatetimeIndex((seconds // int(DAY)).astype("datetime64[D]"))
+    if name == "weekday":
+        return stamps.day_of_week.to_numpy()
+    return stamps.day.to_numpy() if name == "day" else (stamps + pd.Timedelta(days=1)).day.to_numpy()
