@@ -9,9 +9,10 @@ from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from datakiln.data.base import Provenance
-from datakiln.data.tables.files import MIN_ROWS, check_finite
+from datakiln.data.tables.files import MIN_ROWS, check_finite, plain_column
 from datakiln.data.tables.sources import RawTable, frame_sha256
 from datakiln.errors import UserError, near
 from datakiln.wording import counted
@@ -23,7 +24,8 @@ _HELD: dict[str, pd.DataFrame] = {}
 def checked(frame: pd.DataFrame, name: str, least: int = MIN_ROWS) -> pd.DataFrame:
     """A person's frame as the rest of the program takes one; the person's own stays as it is.
 
-    Rows are numbered anew, decimals become floats, and Python's dates in a column of objects become datetimes.
+    Rows are numbered anew, decimals become floats, and Python's dates in a column of objects become datetimes. What
+    Arrow holds otherwise than pandas becomes what a Parquet file of it would be read as.
 
     Arguments:
         frame: Rows in user units.
@@ -39,6 +41,8 @@ def checked(frame: pd.DataFrame, name: str, least: int = MIN_ROWS) -> pd.DataFra
         raise UserError(f"{name} has {held}; at least {least} {'is' if least == 1 else 'are'} needed")
     made = frame.reset_index(drop=True)
     for column in made.columns:
+        if isinstance(kind := made[column].dtype, pd.ArrowDtype):
+            made[column] = _plain_arrow(made[column], kind.pyarrow_dtype, name)
         if made[column].dtype == object:
             made[column] = _plain_objects(made[column], name)
         elif isinstance(made[column].dtype, pd.CategoricalDtype):
@@ -61,6 +65,16 @@ def _check_names(frame: pd.DataFrame, name: str) -> None:
     if len(twice):
         count = int((frame.columns == twice[0]).sum())
         raise UserError(f"{name} has {count} columns named {twice[0]!r}; rename all but one")
+
+
+def _plain_arrow(series: pd.Series, kind: pa.DataType, name: str) -> pd.Series:
+    """Numbers, truths and timestamps without a zone stay Arrow's; all else becomes pandas' own."""
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    if is_number or (pa.types.is_timestamp(kind) and kind.tz is None):
+        return series
+    cells = pa.chunked_array([pa.array(series, type=kind)])
+    plain = plain_column(cells, str(series.name), name, cells.null_count > 0)
+    return plain.to_pandas().rename(series.name)  # type: ignore[no-any-return]
 
 
 def _plain_objects(series: pd.Series, name: str) -> pd.Series:
