@@ -174,10 +174,14 @@ WHOLE_ISO = re.compile(r"(-?)PT(\d+)H(\d+)M(\d+(?:\.\d+)?)S")
 UNITS = re.compile(r"(-?)(\d+)h (\d+)m(?: (\d+)s)?")
 CLOSE_UNITS = re.compile(r"(-?)(\d+)h(\d\d)m?")
 MINUTES_ISO = re.compile(r"(-?)PT(\d+)M(\d+(?:\.\d+)?)S")
+HOURS_ISO = re.compile(r"(-?)PT(\d+)H(\d+)M")
+ONE_ISO = re.compile(r"(-?)PT(\d+(?:\.\d+)?)([HMS])")
+ISO_SECONDS = {"H": 3600, "M": 60, "S": 1}
 PYTHON = re.compile(r"(?:(-?\d+) days?, )?(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 DURATIONS = (
     "[h]:mm:ss", "[h]:mm", "d days hh:mm:ss", "PnDTnHnMnS", "PTnHnMnS", "[h]h [m]m", "d days, h:mm:ss",
-    "[h]h [m]m [s]s", "[h]h[mm]m", "[h]h[mm]", "PT[m]M[s]S",
+    "[h]h [m]m [s]s", "[h]h[mm]m", "[h]h[mm]", "PT[m]M[s]S", "[h]h [mm]m", "[h]h [mm]m [ss]s", "PT[h]HnMnS", "PTnHnM",
+    "PT[m]M", "PT[s]S",
 )  # fmt: skip
 
 
@@ -189,15 +193,26 @@ def duration_seconds(text: str, writing: str) -> float:
         return (-1.0 if found[1] else 1.0) * (int(found[2]) * 3600 + int(found[3]) * 60 + float(found[4]))
     if writing == "d days hh:mm:ss" and (found := DAYS_WORD.fullmatch(text)):
         return int(found[1]) * 86400 + int(found[2]) * 3600 + int(found[3]) * 60 + float(found[4])
-    if writing == "PnDTnHnMnS" and len(text) > 2 and not text.endswith("T") and (found := ISO.fullmatch(text)):
+    if (
+        writing in ("PnDTnHnMnS", "PT[h]HnMnS")
+        and len(text) > 2
+        and not text.endswith("T")
+        and (found := ISO.fullmatch(text))
+    ):
         days, hours, minutes = (int(found[i] or 0) for i in (2, 3, 4))
         return (-1.0 if found[1] else 1.0) * (days * 86400 + hours * 3600 + minutes * 60 + float(found[5] or 0))
     if writing == "PTnHnMnS" and (found := WHOLE_ISO.fullmatch(text)):
         return (-1.0 if found[1] else 1.0) * (int(found[2]) * 3600 + int(found[3]) * 60 + float(found[4]))
-    if writing in ("[h]h [m]m", "[h]h [m]m [s]s") and (found := UNITS.fullmatch(text)):
+    if writing in ("[h]h [m]m", "[h]h [m]m [s]s", "[h]h [mm]m", "[h]h [mm]m [ss]s") and (
+        found := UNITS.fullmatch(text)
+    ):
         return (-1.0 if found[1] else 1.0) * (int(found[2]) * 3600 + int(found[3]) * 60 + int(found[4] or 0))
     if writing in ("[h]h[mm]m", "[h]h[mm]") and (found := CLOSE_UNITS.fullmatch(text)):
         return (-1.0 if found[1] else 1.0) * (int(found[2]) * 3600 + int(found[3]) * 60)
+    if writing == "PTnHnM" and (found := HOURS_ISO.fullmatch(text)):
+        return (-1.0 if found[1] else 1.0) * (int(found[2]) * 3600 + int(found[3]) * 60)
+    if writing in ("PT[m]M", "PT[s]S") and (found := ONE_ISO.fullmatch(text)) and found[3] == writing[-1]:
+        return (-1.0 if found[1] else 1.0) * float(found[2]) * ISO_SECONDS[found[3]]
     if writing == "PT[m]M[s]S" and (found := MINUTES_ISO.fullmatch(text)):
         return (-1.0 if found[1] else 1.0) * (int(found[2]) * 60 + float(found[3]))
     if writing == "d days, h:mm:ss" and (found := PYTHON.fullmatch(text)):
@@ -221,8 +236,10 @@ def write_duration(seconds: float, writing: str) -> str:
         return f"{before}{hours}:{rest // 60_000_000:02d}:{rest // 1_000_000 % 60:02d}{micro}"
     if writing == "PT[m]M[s]S":
         return f"{sign}PT{size // 60_000_000}M{_seconds(size % 60_000_000, 1)}S"
-    if writing == "PnDTnHnMnS":
-        days, rest = divmod(size, 86_400_000_000)
+    if writing == "PT[s]S":
+        return f"{sign}PT{_seconds(size, 1)}S"
+    if writing in ("PnDTnHnMnS", "PT[h]HnMnS"):
+        days, rest = divmod(size, 86_400_000_000) if writing == "PnDTnHnMnS" else (0, size)
         hours, rest = divmod(rest, 3_600_000_000)
         minutes, rest = divmod(rest, 60_000_000)
         parts = [(hours, f"{hours}H"), (minutes, f"{minutes}M"), (rest, f"{_seconds(rest, 1)}S")]
@@ -232,10 +249,14 @@ def write_duration(seconds: float, writing: str) -> str:
     hours, rest = divmod(size, 3_600_000_000)
     if writing == "PTnHnMnS":  # the parts that are 0 as well
         return f"{sign}PT{hours}H{rest // 60_000_000}M{_seconds(rest % 60_000_000, 1)}S"
-    if writing == "[h]h [m]m":
-        return f"{sign}{hours}h {rest // 60_000_000}m"
-    if writing == "[h]h [m]m [s]s":
-        return f"{sign}{hours}h {rest // 60_000_000}m {rest // 1_000_000 % 60}s"
+    if writing == "PTnHnM":
+        return f"{sign}PT{hours}H{rest // 60_000_000}M"
+    if writing == "PT[m]M":
+        return f"{sign}PT{size // 60_000_000}M"
+    if writing.startswith("[h]h ["):
+        width = 2 if "[mm]" in writing else 1
+        second = f" {rest // 1_000_000 % 60:0{width}d}s" if writing.endswith("s") else ""
+        return f"{sign}{hours}h {rest // 60_000_000:0{width}d}m{second}"
     if writing in ("[h]h[mm]m", "[h]h[mm]"):
         return f"{sign}{hours}h{rest // 60_000_000:02d}{writing[8:]}"
     short = f"{sign}{hours}:{rest // 60_000_000:02d}"

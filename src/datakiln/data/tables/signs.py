@@ -103,8 +103,10 @@ class NumberEvidence:
 
     def writing(self) -> tuple[str, bool, bool] | None:
         """The template, whether all numbers are whole, and whether the sign is a unit of measurement; None if none."""
-        if self._durations and not self._places:
-            return self._durations[0], False, False
+        found = self._number_writing()
+        return (self._durations[0], False, False) if found is None and self._durations else found
+
+    def _number_writing(self) -> tuple[str, bool, bool] | None:
         places = self._chosen()
         if places is None:
             return None
