@@ -12,7 +12,8 @@ from datakiln.data.tables.tables import TableData
 from datakiln.data.tables.types import infer_schema
 from datakiln.errors import UserError
 from datakiln.models.statistical.mixture import Mixture
-from datakiln.sampling.filling import fill_frame, score_file
+from datakiln.sampling.agreeing import Agreeing
+from datakiln.sampling.filling import fill_file, fill_frame, score_file
 from datakiln.sampling.related import beside_given
 from datakiln.sampling.synthesizer import Synthesizer
 from tests.codecs.test_relations import prices
@@ -93,6 +94,42 @@ def test_filling_works_out_what_follows_and_changes_no_given_cell(synthesizer, d
     filled = fill_frame(synthesizer, holed, 0)
     assert (filled["gross"] == whole["gross"]).all() and (filled["end"] == whole["end"]).all()
     assert np.allclose(filled["net"].astype(float) + filled["tax"].astype(float), whole["gross"], atol=0.006)
+
+
+def test_any_cells_may_lack_and_the_given_ones_of_computed_columns_are_kept_and_met(synthesizer, data, tmp_path):
+    whole = data.frames["test"].head(40).reset_index(drop=True)
+    holed = whole.astype(object).mask(np.random.default_rng(0).random(whole.shape) < 0.35)
+    filled = fill_frame(synthesizer, holed, 0)
+    assert not wrong(filled.astype(whole.dtypes), synthesizer)
+    given = holed.notna()
+    assert (filled.astype(str) == whole.astype(str))[given].eq(True).where(given, True).all(axis=None)
+    holed = whole.head(4).astype(object).assign(start=None, end=None)
+    holed.loc[0, "month"] = 14  # which no start gives
+    holed.to_csv(tmp_path / "holes.csv", index=False)
+    said = fill_file(synthesizer, str(tmp_path / "holes.csv"), str(tmp_path / "filled.csv"), 0)
+    assert "1 row could not be filled in keeping with the rules, such as month = month(start)" in said
+
+
+def test_values_that_give_what_is_given_are_picked_from_a_list():
+    """Two parts of a date at once, a number that two rounded ones tell apart, and the pair that a function is of."""
+    rng, n = np.random.default_rng(0), 900
+    start = pd.Timestamp("2022-01-01") + pd.to_timedelta(rng.integers(0, 365, n), unit="D")
+    price = rng.integers(100, 3000, n) / 100
+    frame = pd.DataFrame({"price": price, "start": start.strftime("%Y-%m-%d"), "city": rng.integers(0, 9, n)})
+    frame = frame.assign(
+        low=(0.8 * price).round(2), f=(1.8 * price + 32).round(2), city="c" + frame["city"].astype(str)
+    )
+    frame = frame.assign(
+        month=start.month, day=start.day_name(), land="k" + (frame["city"].str[1:].astype(int) // 3).astype(str)
+    )
+    schema = infer_schema(frame, None, {})
+    codec = TableCodec().fit(frame, schema, relations=find_relations(frame, schema))
+    given = frame.head(50).assign(price=np.nan, start=None, city=None)
+    made = Agreeing(codec).picked(given, rng)
+    whole = codec.plan.completed({name: made[name] for name in ("price", "start", "city")})
+    for name in ("low", "f", "month", "day", "land"):
+        assert (whole[name].astype(str) == frame[name].head(50).astype(str)).all(), name
+    assert made["city"].nunique() > 5 and (made["city"] != frame["city"].head(50)).any()
 
 
 def test_a_row_that_breaks_a_relation_has_no_likelihood_and_the_output_says_which(synthesizer, data, tmp_path):

@@ -19,8 +19,9 @@ from datakiln.constraints import Expression
 from datakiln.data.series.series import SeriesFile
 from datakiln.errors import UserError
 from datakiln.sampling.filling import BROKEN, SCORE
+from datakiln.sampling.imputing import FILL_TRIES
 from datakiln.sampling.series import _write, fill_file, forecast_file, score_file
-from datakiln.sampling.synthesizer import FILL_TRIES, Synthesizer
+from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import PLAIN
 from tests.series.test_data import panel
 from tests.series.test_sampling import repeating
@@ -194,3 +195,18 @@ def test_conditions_on_static_cells_that_are_missing(tmp_path):
     assert rows["town"].isna().all() and rows["age"].isna().all() and len(rows) == 5
     with pytest.raises(UserError, match="condition.sex=missing is not among the training values"):
         codec.told({"sex": "missing"}, 1, np.random.default_rng(0))
+
+
+def test_filled_steps_keep_the_relations_of_a_step(tmp_path):
+    """A total with neither its price nor its quantity, an order of which one side is told: none was kept before."""
+    whole = orders(seed=4).head(48)
+    holes = whole.astype({"qty": "float64", "first": "float64"})
+    holes.loc[holes.index % 3 == 0, ["price", "qty"]] = None
+    holes.loc[holes.index % 4 == 1, "first"] = None
+    holes.to_csv(tmp_path / "holes.csv", index=False)
+    synthesizer = redrawing_steps()
+    assert "rules" not in fill_file(synthesizer, str(tmp_path / "holes.csv"), tmp_path / "filled.csv", 0, PLAIN)
+    filled = pd.read_csv(tmp_path / "filled.csv")
+    assert np.allclose(filled["total"], whole["total"]) and (filled["last"] == whole["last"]).all()
+    assert (abs(filled["total"] - filled["price"] * filled["qty"]) < 0.0051).all()
+    assert (filled["first"] <= filled["last"]).all()

@@ -21,6 +21,7 @@ from datakiln.data.tables.files import read_table_file
 from datakiln.data.tables.finding import find_file
 from datakiln.data.tables.limits import check_room
 from datakiln.errors import UserError, near
+from datakiln.sampling.imputing import breaks, broken
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.sampling.writing import as_csv, as_table
 from datakiln.schema import Schema
@@ -69,7 +70,26 @@ def fill_file(synthesizer: Synthesizer, source: str, out: str, seed: int) -> str
     _write(with_columns(rows.frame, {name: made[name] for name in made}), out, _codec(synthesizer).schema)
     count, left = int(holes.to_numpy().sum()), int(made.isna().to_numpy().sum())
     rest = f"; {left} are left missing, as the model expects them to be" if left else ""
+    codec = _codec(synthesizer)
+    is_open = holes.any(axis=1).to_numpy() & ~breaks(codec, synthesizer.rules, rows.known)
+    rest += unmet_note(broken(codec, synthesizer.rules, made), is_open, "row")
     return f"{count - left} of {count} missing cells filled in {counted(len(made), 'row')}{rest}{rows.notes('filled')}"
+
+
+def unmet_note(found: Iterable[tuple[str, np.ndarray]], is_open: np.ndarray, noun: str) -> str:
+    """How many rows break a rule though they were filled, for the end of a line; empty where none does.
+
+    Arguments:
+        found: Rules, and which of the filled rows break each.
+        is_open: Rows that had a hole, but for those that broke one by their given cells.
+        noun: What a row is called.
+    """
+    counts = {rule: is_open & bad for rule, bad in found}
+    rows = int(np.logical_or.reduce(list(counts.values())).sum()) if counts else 0
+    if not rows:
+        return ""
+    worst = max(counts, key=lambda rule: int(counts[rule].sum()))
+    return f"; {counted(rows, noun)} could not be filled in keeping with the rules, such as {worst}"
 
 
 def _filled(synthesizer: Synthesizer, rows: _Rows, seed: int) -> pd.DataFrame:
@@ -136,8 +156,8 @@ def _broken(plan: Plan, rows: _Rows) -> pd.Series:
 def broken_relations(plans: Iterable[Plan], known: pd.DataFrame) -> pd.Series:
     """For each row the relations that it breaks though every training row met them, as text; empty for none."""
     told = np.full(len(known), "", dtype=object)
-    for relation, broken in (pair for plan in plans for pair in plan.broken(known)):
-        told[broken] = [f"{before}; {relation}" if before else str(relation) for before in told[broken]]
+    for relation, bad in (pair for plan in plans for pair in plan.broken(known)):
+        told[bad] = [f"{before}; {relation}" if before else str(relation) for before in told[bad]]
     return pd.Series(told, index=known.index)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from datakiln.codecs.tables.relations.cells import numbers_of, series_of
+from datakiln.codecs.tables.relations.cells import in_days, numbers_of, series_of
 from datakiln.codecs.tables.relations.expressions import worked_out
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.table import TableCodec
@@ -46,7 +46,26 @@ def beside_given(codec: TableCodec, given: pd.DataFrame, drawn: pd.DataFrame) ->
             made = _moved(codec, relation, given, drawn, made)
     for relation in codec.plan.made.values():
         made = _solved(codec, relation, given, made)
-    return made
+    return _computed(codec, given, made)
+
+
+def _computed(codec: TableCodec, given: pd.DataFrame, made: pd.DataFrame) -> pd.DataFrame:
+    """The rows with computed cells that are not given as they follow from given ones and those that were moved."""
+    cells = {str(name): made[name] for name in made}
+    for name in given.columns[given.notna().any()]:
+        cells[name] = _typed(codec, name, given[name].astype(object).where(given[name].notna(), made[name]))
+    columns = codec.by_name()
+    for relation in codec.plan.relations:
+        name = relation.target
+        if relation.mode not in ("computed", "kept") or not all(one in cells for one in relation.columns):
+            continue
+        found, kept = codec.plan.computed_cells(relation, cells, columns[name]), cells[name]
+        is_open = given[name].isna() if name in given else pd.Series(True, index=made.index)
+        if relation.mode == "kept":
+            is_open &= kept.notna() & found.notna()
+        if is_open.any():
+            cells[name] = _typed(codec, name, kept.astype(object).where(~is_open, found.astype(object)))
+    return with_columns(made, cells)
 
 
 def _moved(
@@ -58,6 +77,8 @@ def _moved(
     """
     target = relation.target
     free = [name for name in relation.sources if name not in {**codec.plan.made, **codec.plan.shifted}]
+    if len(relation.sources) == 1 and relation.form == "order" and relation.sources[0] in codec.plan.shifted:
+        return _moved_chain(codec, relation, given, drawn, made)
     if len(free) < len(relation.sources) or not set(free) <= set(given.columns):
         return made
     told = {name: given[name].notna().to_numpy() for name in free}
@@ -78,6 +99,21 @@ def _moved(
     return with_columns(made, cells)
 
 
+def _moved_chain(
+    codec: TableCodec, relation: Relation, given: pd.DataFrame, drawn: pd.DataFrame, made: pd.DataFrame
+) -> pd.DataFrame:
+    """See `_moved`, of a column that is itself learnt as its distance from others, unless these tell where it is."""
+    (source,) = relation.sources
+    own = [name for name in codec.plan.shifted[source].sources if name in given]
+    rows = given[relation.target].notna() & (given[source].isna() if source in given else False)
+    rows &= ~given[own].notna().any(axis=1)
+    if not rows.any():
+        return made
+    wanted = numbers_of(given[relation.target], codec.schema[relation.target])
+    values = relation.moved(wanted, -codec.plan.shift(relation.target, drawn).to_numpy())
+    return _moved_along(codec, source, values, rows.to_numpy() & np.isfinite(values), given, made)
+
+
 def _typed(codec: TableCodec, name: str, cells: pd.Series) -> pd.Series:
     field = codec.schema[name]
     dtype: Any = choice_dtype(field, []) if field.categories else field.dtype
@@ -93,7 +129,7 @@ def _solved(codec: TableCodec, relation: Relation, given: pd.DataFrame, made: pd
     open_rows = given[relation.target].notna().to_numpy()
     fixed = with_columns(made, {relation.target: given[relation.target].where(open_rows, made[relation.target])})
     for source in reversed(relation.sources):
-        if source in codec.plan.made or source in codec.plan.shifted or source not in given:
+        if source in codec.plan.made or source not in given:
             continue
         rows = open_rows & given[source].isna().to_numpy()
         found = codec.plan.inverse(relation, source, fixed) if rows.any() else None
@@ -105,8 +141,28 @@ def _solved(codec: TableCodec, relation: Relation, given: pd.DataFrame, made: pd
         fits = rows & ~relation.breaks(trial, codec.schema) & np.isfinite(values)
         if limits is not None and field.type != "datetime":
             fits &= (values >= limits[0]) & (values <= limits[1])
-        kept = made[source].where(~fits, trial[source])
-        made, open_rows = with_columns(made, {source: kept}), open_rows & ~fits
+        made, open_rows = _moved_along(codec, source, values, fits, given, made), open_rows & ~fits
+    return made
+
+
+def _moved_along(
+    codec: TableCodec, name: str, values: np.ndarray, rows: np.ndarray, given: pd.DataFrame, made: pd.DataFrame
+) -> pd.DataFrame:
+    """These values of a column in the rows, and those beside it that are not given as far from it as they were."""
+    before = numbers_of(made[name], codec.schema[name])
+    values = np.where(rows, values, before)
+    made = with_columns(made, {name: made[name].where(~rows, series_of(values, codec.schema[name]))})
+    for relation in codec.plan.shifted.values():
+        if relation.form != "order" or name not in relation.columns or len(relation.sources) > 1:
+            continue
+        (other,) = set(relation.columns) - {name}
+        moves = rows & given[other].isna().to_numpy() if other in given and other not in codec.plan.made else None
+        if moves is None or not moves.any():
+            continue
+        cells = numbers_of(made[other], codec.schema[other]) + values - before
+        limits = getattr(codec.by_name()[other], "limits", None)
+        cells = cells if limits is None else np.clip(cells, *in_days(limits, codec.schema[other]))
+        made = with_columns(made, {other: made[other].where(~moves, series_of(cells, codec.schema[other]))})
     return made
 
 

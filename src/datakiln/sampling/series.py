@@ -16,6 +16,7 @@ from datakiln.codecs.tables.generated import GeneratedColumn
 from datakiln.codecs.tables.values import from_numbers, to_numbers, with_columns
 from datakiln.errors import UserError, near
 from datakiln.plots.series import LEVELS, fan_plot
+from datakiln.sampling.agreeing import Agreeing
 from datakiln.sampling.filling import (
     BROKEN,
     SCORE,
@@ -23,11 +24,13 @@ from datakiln.sampling.filling import (
     broken_note,
     broken_relations,
     joined,
+    unmet_note,
     unseen_cells,
 )
+from datakiln.sampling.imputing import FILL_TRIES, breaks, broken, completed
 from datakiln.sampling.media import is_media, read_prompt, write_continuations, write_media
-from datakiln.sampling.related import beside_given, completed_frame
-from datakiln.sampling.synthesizer import FILL_TRIES, Synthesizer
+from datakiln.sampling.related import beside_given
+from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.sampling.writing import as_csv, as_table
 from datakiln.schema import Field, Schema, free_name
 from datakiln.spec import Sampling
@@ -35,6 +38,7 @@ from datakiln.storage import naming, replacing
 from datakiln.wording import counted
 
 DEFAULT_SEQUENCES = 100
+PICKED = 2  # draws of a sequence with a step that breaks a rule, before its sources are picked: each is of all of it
 ROWS = 65_536  # of sequences that are continued together
 
 
@@ -352,7 +356,17 @@ def fill_file(synthesizer: Synthesizer, path: str, out: Path, seed: int, options
         made.append(with_columns(rows, {name: joined(rows[name], filled[name]) for name in filled}))
     _save(out, made, codec)
     rest = f"; {left} are left missing, as the model expects them to be" if left else ""
+    whole = pd.concat(made, ignore_index=True)
+    is_open = _holed(frame) & ~np.logical_or.reduce([bad for _, bad in _broken(synthesizer, frame)])
+    rest += unmet_note(_broken(synthesizer, whole), is_open, "step")
     return f"{holes - left} of {counted(holes, 'missing cell')} filled in {counted(len(made), 'sequence')}{rest};"
+
+
+def _broken(synthesizer: Synthesizer, frame: pd.DataFrame) -> list[tuple[str, np.ndarray]]:
+    """The rules of a step, with its time, and of a sequence, each with the rows that break it; the first is of none."""
+    codec = codec_of(synthesizer)
+    held = [(str(relation), bad) for plan in codec.plans[1:] for relation, bad in plan.broken(frame)]
+    return [("", np.zeros(len(frame), dtype=bool)), *broken(codec.steps, synthesizer.rules, frame), *held]
 
 
 def _filled(
@@ -367,16 +381,27 @@ def _filled(
     static = [] if codec.static is None else [n for n in codec.static.schema.names if n in codec.roles.static]
     held = [name for name in static if name in rows]
     given = with_columns(rows[own + held], {name: rows[name].ffill().bfill() for name in held})
-    given = _completed(codec, given, rows)
-    filled, is_open = given, given.isna().any(axis=1) & ~synthesizer.breaks(codec.steps, given)
+    parts = [(part, names, Agreeing(part)) for part, names in ((codec.steps, own), (codec.static, held)) if part]
+    rules, given = synthesizer.rules, _dated(codec, given, rows)
+    filled = given
+    for part, names, _ in parts:
+        filled = with_columns(filled, dict(completed(part, rules, given[names]).items()))
+    told, is_open = filled, [_holed(given[names]) & ~breaks(part, rules, given) for part, names, _ in parts]
     starts = None if codec.clock is None else np.zeros(1)
     made = [column for column in codec.steps.columns if isinstance(column, GeneratedColumn)]
     drawn_by_model = filled.columns.difference([column.field.name for column in made])
     empty = [column.field.name for column in made if column.field.type == "constant" and column.constant is None]
     for turn in range(FILL_TRIES):
-        if turn:  # the last draw stands as it is
-            again = is_open & synthesizer.breaks(codec.steps, filled)
-            filled = with_columns(filled, {name: joined(given[name], filled[name].mask(again)) for name in own})
+        for (part, names, agreeing), open_rows in zip(parts if turn else (), is_open, strict=False):
+            again = open_rows & breaks(part, rules, filled)
+            if not again.any():
+                continue
+            undone = told[names]
+            if turn >= PICKED:
+                rng = np.random.default_rng([*seeds, turn, 1])
+                undone = completed(part, rules, _picked(agreeing, given[names], part is codec.static, rng))
+            kept = filled[names].mask(np.broadcast_to(again[:, None], undone.shape), undone)
+            filled = with_columns(filled, dict(kept.items()))  # the last draw stands as it is
         if not filled.drop(columns=empty, errors="ignore").isna().any(axis=None):
             break
         x = codec.encode_whole(with_columns(rows, dict(filled.items())), gaps=True)
@@ -386,27 +411,34 @@ def _filled(
         else:
             x = x.nan_to_num()  # of what no hole hangs on, such as static columns that the file lacks
         drawn, _ = codec.decode_steps(x, np.array([len(rows)]), np.random.default_rng([*seeds, turn]), starts, 0, done)
-        for part, names in ((codec.steps, own), (codec.static, held)):
-            if part is not None and part.plan.relations:
+        for part, names, _ in parts:
+            if part.plan.relations:
                 cells = beside_given(part, filled[names], drawn[part.schema.names])
                 drawn = with_columns(drawn, dict(cells.items()))
         filled = with_columns(filled, {name: joined(filled[name], drawn[name]) for name in own + held})
     return filled
 
 
-def _completed(codec: SeriesCodec, given: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """The cells of one sequence with what follows from those that are there and from the times."""
-    if codec.calendar.relations:
-        cells = {str(name): given[name] for name in given} | {str(codec.roles.time): rows[codec.roles.time]}
-        found = codec.calendar.completed(cells)
-        given = with_columns(
-            given, {name: joined(given[name], found[name]) for name in codec.calendar.made if name in given}
-        )
-    for part in (codec.steps, codec.static):
-        if part is not None and part.plan.relations:
-            names = [name for name in part.schema.names if name in given]
-            given = with_columns(given, dict(completed_frame(part, given[names]).items()))
-    return given
+def _holed(given: pd.DataFrame) -> np.ndarray:
+    return given.isna().any(axis=1).to_numpy()
+
+
+def _picked(agreeing: Agreeing, given: pd.DataFrame, is_static: bool, rng: np.random.Generator) -> pd.DataFrame:
+    """See `Agreeing.picked`; static columns take one value for the whole sequence."""
+    if not is_static:
+        return agreeing.picked(given, rng)
+    return agreeing.picked(given.iloc[:1], rng).take(np.zeros(len(given), dtype=int)).set_axis(given.index)
+
+
+def _dated(codec: SeriesCodec, given: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The cells of one sequence with what follows from the times."""
+    if not codec.calendar.relations:
+        return given
+    cells = {str(name): given[name] for name in given} | {str(codec.roles.time): rows[codec.roles.time]}
+    found = codec.calendar.completed(cells)
+    return with_columns(
+        given, {name: joined(given[name], found[name]) for name in codec.calendar.made if name in given}
+    )
 
 
 def score_file(synthesizer: Synthesizer, path: str, out: Path) -> str:

@@ -26,8 +26,8 @@ from datakiln.errors import UserError, near
 from datakiln.models.base import GenerativeModel
 from datakiln.models.vae.vae import VAE
 from datakiln.sampling.checkpoints import find_checkpoint, load_model, read_checkpoint
+from datakiln.sampling.imputing import Imputing
 from datakiln.sampling.rejection import NOTHING, Account, Allowed, Request, Seeds
-from datakiln.sampling.related import beside_given, completed_frame
 from datakiln.sampling.steps import StepRules
 from datakiln.schema import GENERATED_TYPES
 from datakiln.spec import PLAIN, DataSpec, Sampling
@@ -63,7 +63,6 @@ REDRAWS, REDRAWN = 20, 4.0  # draws, and rows for each row, until relations hold
 LIKELY = {  # models that have a likelihood, by kind
     "table": "tabar, mixture or nsf", "image": "pixelcnn, realnvp or glow", "series": "tsar or wavenet"
 }  # fmt: skip
-FILL_TRIES = 20  # draws for a cell that is to be filled, until one is not missing again
 
 
 def codec_of(kind: str) -> type[Codec]:
@@ -363,7 +362,8 @@ class Synthesizer:
         """A table with its missing cells filled by a draw given the known cells of their row; known cells stay.
 
         Where missing is itself likely for a cell, it is drawn again, `FILL_TRIES` times at most, then left missing. So
-        is a row whose filled cells break a constraint or an order of columns, if the known ones leave it a choice.
+        is a row whose filled cells break a constraint or a relation of columns, if the known ones leave it a choice;
+        sources of what is given are at last drawn from among the values that give it.
 
         Raises:
             UserError: The model cannot be told columns, or the table lacks one that the model uses.
@@ -372,48 +372,15 @@ class Synthesizer:
             raise UserError(f"{type(self.model).__name__} cannot be told columns; train model=tabar or model=mixture")
         codec = self._with_columns(frame, ())
         names = [name for name in codec.schema.names if name in frame]  # ids, text and constants are not needed
-        filled = frame[names].reset_index(drop=True)
-        if codec.plan.relations:
-            filled = completed_frame(codec, filled)
-        given = filled.copy()
-        self._fill(codec, filled, seed, 0)
-        for turn in range(1, FILL_TRIES):
-            at = np.flatnonzero(self.breaks(codec, filled) & given.isna().any(axis=1).to_numpy())
-            if not len(at):
-                break
-            again = given.iloc[at].reset_index(drop=True)
-            self._fill(codec, again, seed, turn)
-            met = ~self.breaks(codec, again)
-            filled.loc[at[met]] = again[met].to_numpy()
+        filled = Imputing(codec, self.rules, self._drawn_beside).filled(frame[names].reset_index(drop=True), seed)
         fields = [codec.schema[name] for name in names]
         dtypes = {field.name: choice_dtype(field, []) if field.categories else field.dtype for field in fields}
         return filled.astype(dtypes).set_axis(frame.index)
 
-    def _fill(self, codec: TableCodec, filled: pd.DataFrame, seed: int, turn: int) -> None:
-        """Draws the missing cells of the rows, in place."""
-        for i in range(FILL_TRIES):
-            at, key = np.flatnonzero(filled.isna().any(axis=1)), (seed, turn, i)
-            if not len(at):
-                break
-            gaps = filled.iloc[at].reset_index(drop=True)
-            drawn = codec.decode(self._draw(len(at), codec.encode_gaps(gaps), key), _generator(key))
-            if codec.plan.relations:
-                drawn = beside_given(codec, gaps, drawn)
-            for name in gaps.columns[gaps.isna().any()]:
-                column = gaps[name].where(gaps[name].notna(), drawn[name])
-                filled.loc[at, name] = column.to_numpy()
-
-    def breaks(self, codec: TableCodec, filled: pd.DataFrame) -> np.ndarray:
-        """Rows without a missing cell that break a constraint or an order, of those whose columns are all there."""
-        bad = np.zeros(len(filled), dtype=bool)
-        for constraint in self.rules.rowwise:
-            if set(constraint.columns) <= set(filled):
-                there = np.flatnonzero(filled[list(constraint.columns)].notna().all(axis=1))
-                bad[there] |= ~constraint.holds(filled.iloc[there].infer_objects(), self.rules.schema)
-        for relation in codec.plan.checked:
-            if set(relation.columns) <= set(filled):
-                bad |= relation.breaks(filled, codec.schema)
-        return bad
+    def _drawn_beside(self, gaps: pd.DataFrame, key: Seeds) -> pd.DataFrame:
+        """Rows of a table drawn by a model that is told the cells that are there."""
+        assert isinstance(self.codec, TableCodec)
+        return self.codec.decode(self._draw(len(gaps), self.codec.encode_gaps(gaps), key), _generator(key))
 
     def log_prob(self, frame: pd.DataFrame, unknown: Sequence[str] = ()) -> pd.Series:
         """Log-probability of each row in nats, bins of numbers counted as categories; the lowest are anomalies.

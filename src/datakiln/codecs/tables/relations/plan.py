@@ -81,11 +81,12 @@ class Plan:
                     values = np.clip(values, *in_days(limits, self.schema[name]))
                 cells[name] = series_of(values, self.schema[name])
                 continue
-            made = self._made(relation, cells, column)
+            made = self.computed_cells(relation, cells, column)
             cells[name] = made if relation.mode == "computed" else _over(drawn[name], made)
         return cells
 
-    def _made(self, relation: Relation, cells: Cells, column: ColumnCodec) -> pd.Series:
+    def computed_cells(self, relation: Relation, cells: Cells, column: ColumnCodec) -> pd.Series:
+        """The target of a relation in each row, as its column would hold it."""
         made = relation.made(cells, self.schema)
         if isinstance(made, pd.Series):
             return made
@@ -205,6 +206,11 @@ class Plan:
     def settled(self, names: set[str]) -> set[str]:
         """Columns of those named that do not hang on a column that is not."""
         return {name for name in names if self._roots(name) <= names}
+
+    def origins(self, name: str) -> set[str]:
+        """The columns that a computed one hangs on in the end, none of which is computed itself."""
+        relation = self.made.get(name)
+        return {name} if relation is None else {one for source in relation.sources for one in self.origins(source)}
 
     def _roots(self, name: str) -> set[str]:
         relation = self.made.get(name) or self.shifted.get(name)
