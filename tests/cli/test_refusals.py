@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.errors import InstantiationException
 
 from datakiln.callbacks.fid import Fid
 from datakiln.cli.checks import (
@@ -20,6 +21,7 @@ from datakiln.cli.checks import (
     check_watch,
     name_constraints,
 )
+from datakiln.cli.commands import options
 from datakiln.cli.evaluate import main as evaluate
 from datakiln.cli.explain import explain, unknown_option
 from datakiln.cli.run_folders import register_resolvers, remove_if_empty
@@ -316,3 +318,15 @@ def test_a_secret_is_for_tables(tmp_path):
     words = [f"real={path}", f"synthetic={path}", "secret=level", f"out={tmp_path / 'out'}"]
     with pytest.raises(UserError, match="secret=level is for tables; leave it out for series"):
         evaluate([*words, "data.time=day"])
+
+
+def test_a_condition_in_braces_says_how_it_is_written():
+    with pytest.raises(UserError, match=r"condition={yes:yes}: a condition is written a column at a time, as in"):
+        options(["condition={yes:yes}"], "sample")
+    assert options(["condition={}"], "sample").condition == {}
+
+
+def test_a_constraint_that_cannot_be_read_is_named_by_its_place():
+    error = InstantiationException("Error in call to target 'Expression' full_key: data.constraints1")
+    error.__cause__ = UserError("the expression 'a ! b' cannot be read")
+    assert explain(error).startswith("data.constraints[1]: the expression 'a ! b'")

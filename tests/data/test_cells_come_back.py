@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from datetime import timedelta
+from datetime import time, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -336,6 +336,22 @@ def test_columns_return_to_the_types_of_their_parquet_file() -> None:
     assert stored["small"].to_pylist() == [1, None]
     assert stored["money"].to_pylist() == [decimal.Decimal("1.25"), decimal.Decimal("2.50")]
     assert stored["day"].to_pylist() == [datetime.date(2020, 1, 1), datetime.date(2020, 1, 2)]
+
+
+def test_pandas_reads_the_types_of_a_parquet_file_again():
+    """What it is told of a column is what the column is: no float for a small whole number, no text for a time."""
+    kinds = {"small": "int16", "at": "time64[us]", "plain": "uint8"}
+    frame = pd.DataFrame({"small": [1.0, np.nan], "at": ["15:11:00.000000", None], "plain": [1, 2]})
+    fields = (
+        Field("small", "integer", "Int16", 0, storage=kinds["small"]),
+        Field("at", "datetime", "str", format="%H:%M:%S.%f", storage=kinds["at"]),
+        Field("plain", "integer", "uint8", 0, storage=kinds["plain"]),
+    )
+    sink = io.BytesIO()
+    parquet.write_table(as_table(frame, Schema(fields)), sink)
+    read = pd.read_parquet(sink)
+    assert read["small"].dtype == "Int16" and read["plain"].dtype == "uint8"
+    assert read["at"].tolist() == [time(15, 11), None]
 
 
 FIRST, LAST = ["Ada", "Emma", "Paul", "Anna", "Peter"], ["Li", "O'Hara", "Stone", "Becker", "Ortiz", "Miller", "Vries"]

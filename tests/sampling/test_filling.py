@@ -234,3 +234,21 @@ def test_numbers_that_the_training_column_could_not_hold_stay_as_they_were_given
     told = fill_file(made, str(tmp_path / "x.csv"), str(tmp_path / "y.csv"), 0)
     assert "never seen in training or far outside its range (many 1)" in told
     assert pd.read_csv(tmp_path / "y.csv")["many"].tolist() == [300, 44]
+
+
+@pytest.mark.parametrize("out", ["made.csv", "made.parquet"])
+def test_an_id_that_lacks_or_has_gaps_is_left_so_and_counted(tmp_path, out):
+    ids, x = [f"K{i:04}" for i in range(300)], np.arange(300) % 7
+    frame = pd.DataFrame({"id": ids, "x": x, "kind": ["a", "b", "c"] * 100})
+    made = redrawing("columns", frame=frame)
+    holes = frame.head(30).assign(note=None).astype({"x": "float64"})
+    holes.loc[:4, "x"] = None
+    holes.loc[:9, "id"] = None
+    holes.to_csv(tmp_path / "holes.csv", index=False)
+    said = fill_file(made, str(tmp_path / "holes.csv"), str(tmp_path / out), 0)
+    assert said.startswith("5 of 5 missing cells filled in 30 rows; 40 more stay empty")
+    assert said.endswith("in columns that the model does not make (id 10, note 30)")
+    holes.drop(columns=["id", "note"]).to_csv(tmp_path / "holes.csv", index=False)
+    fill_file(made, str(tmp_path / "holes.csv"), str(tmp_path / out), 0)
+    filled = pd.read_csv(tmp_path / out) if out.endswith("csv") else pd.read_parquet(tmp_path / out)
+    assert list(filled) == ["x", "kind"] and filled.notna().all(axis=None)

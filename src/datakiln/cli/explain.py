@@ -196,4 +196,5 @@ def _with_key(error: BaseException, text: str) -> str:
     assert error.__cause__ is not None
     line = explain(error.__cause__)
     key = text.rpartition("full_key: ")[2].split()[0] if "full_key: " in text else ""
+    key = re.sub(r"^(data\.constraints)(\d+)", r"\1[\2]", key)  # Hydra names the place in a list without brackets
     return line if not key or key.startswith("hydra.") or key.partition(".")[0] in line else f"{key}: {line}"

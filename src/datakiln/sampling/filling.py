@@ -70,6 +70,9 @@ def fill_file(synthesizer: Synthesizer, source: str, out: str, seed: int) -> str
     _write(with_columns(rows.frame, {name: made[name] for name in made}), out, _codec(synthesizer).schema)
     count, left = int(holes.to_numpy().sum()), int(made.isna().to_numpy().sum())
     rest = f"; {left} are left missing, as the model expects them to be" if left else ""
+    empty = {name: int(rows.frame[name].isna().sum()) for name in rows.frame if name not in made}
+    if others := ", ".join(f"{name} {cells}" for name, cells in empty.items() if cells):
+        rest += f"; {sum(empty.values())} more stay empty, in columns that the model does not make ({others})"
     codec = _codec(synthesizer)
     is_open = holes.any(axis=1).to_numpy() & ~breaks(codec, synthesizer.rules, rows.known)
     rest += unmet_note(broken(codec, synthesizer.rules, made), is_open, "row")

@@ -342,6 +342,8 @@ def for_parquet(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     words = {"True": True, "False": False}
     made: dict[str, Any] = {}
     for field in schema.fields:
+        if field.name not in frame:
+            continue  # a person's rows need not have what the model does not use
         cells = frame[field.name]
         if field.type == "boolean" and is_text(cells) and cells.dropna().isin(words).all():
             made[field.name] = cells.map(words).astype("boolean")
@@ -363,7 +365,27 @@ def as_stored(table: pa.Table, schema: Schema) -> pa.Table:
             continue
         column = _as_kind(table.column(at), kind)
         table = table if column is None else table.set_column(at, pa.field(field.name, kind), column)
-    return table
+    return _told_pandas(table)
+
+
+def _told_pandas(table: pa.Table) -> pa.Table:
+    """The table with what pandas is told of its columns in keeping with their types, by which it reads them again."""
+    metadata = table.schema.metadata or {}
+    if b"pandas" not in metadata:
+        return table
+    told = json.loads(metadata[b"pandas"])
+    kinds = {field.name: field.type for field in table.schema}
+    for entry in told["columns"]:
+        kind, dtype = kinds.get(entry["field_name"]), entry["numpy_type"]
+        if kind is None:
+            continue
+        if pa.types.is_integer(kind) and dtype.lower() != str(kind):
+            plain = dtype.islower() and not dtype.startswith("float")
+            nullable = str(kind).replace("uint", "UInt").replace("int", "Int")
+            entry |= {"pandas_type": str(kind), "numpy_type": str(kind) if plain else nullable}
+        elif pa.types.is_time(kind):
+            entry |= {"pandas_type": "time", "numpy_type": "object"}
+    return table.replace_schema_metadata({**metadata, b"pandas": json.dumps(told).encode()})
 
 
 def _as_kind(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:

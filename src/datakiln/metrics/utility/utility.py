@@ -57,7 +57,7 @@ def _learn(data: EvalData, prefix: str, learner: Learner, pick: Callable[[Tables
     stem = f"utility/{prefix}" + ("_linear" if learner == "linear" else "")
     names = _names(data, stem)
     if data.schema.label is None:
-        raise MetricError("no label; name one with data.target", *names)
+        raise MetricError("no label; name one with target= (of a training, data.target=)", *names)
     if len(t.numeric) + len(t.choices) < 2:
         raise MetricError("no column but the label", *names)
     judge = _regression if data.schema.label in t.numeric else _classification
