@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from datakiln.cli.sample import main as sample
+from datakiln.constraints import Expression
 from datakiln.errors import UserError
 from datakiln.sampling import rejection
 from datakiln.sampling.synthesizer import Synthesizer
@@ -64,3 +66,21 @@ def test_the_clock_never_ends_a_search(monkeypatch, condition):
     for name in ("monotonic", "perf_counter", "time"):
         monkeypatch.setattr(time, name, lambda: next(clock))
     assert len(redrawing().sample(3 * rejection.PIECE, condition)) == 3 * rejection.PIECE
+
+
+@pytest.mark.parametrize("conditioning", ["columns", "none"])
+def test_a_missing_cell_neither_keeps_nor_breaks_an_equality(conditioning):
+    """As often missing as in training, and missing where that is asked for."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"gross": rng.integers(1000, 5000, 400), "tax": rng.integers(100, 900, 400)})
+    net = (frame["gross"] - frame["tax"]).astype("float64").where(rng.random(400) > 0.2)
+    made = redrawing(
+        conditioning,
+        frame=frame.assign(net=net, kind=rng.choice(["x", "y"], 400)),
+        constraints=[Expression("net == gross - tax")],
+    )
+    rows = made.sample(500)
+    assert abs(rows["net"].isna().mean() - 0.2) < 0.06
+    assert (rows["net"] - rows["gross"] + rows["tax"]).dropna().eq(0).all()
+    assert made.sample(20, {"net": "missing"})["net"].isna().all()
+    assert (made.sample(20, {"net": ">3000"})["net"] > 3000).all()

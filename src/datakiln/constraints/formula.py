@@ -24,7 +24,7 @@ import pandas as pd
 from datakiln.codecs.tables.values import from_numbers, plain_cells, to_numbers, with_columns
 from datakiln.constraints.base import Constraint
 from datakiln.constraints.grammar import ARITHMETIC, FUNCTIONS, Binary, Grammar
-from datakiln.constraints.solving import solutions
+from datakiln.constraints.solving import is_solved, solutions
 from datakiln.domains import day_in, number_in
 from datakiln.schema import Field, Schema
 
@@ -96,9 +96,11 @@ class Formula:
                 continue
             values = _Evaluation(self.grammar, frame, schema).value(node)
             known = np.isfinite(values)
-            cells = from_numbers(np.where(known, values, np.nan), field)
+            if is_solved(self.grammar):  # a missing cell breaks nothing, and stays
+                known &= frame[column].notna().to_numpy()
+            cells = from_numbers(np.where(known, values, 0.0), field)
             cells.index = frame.index
-            frame = with_columns(frame, {column: cells.where(known, frame[column])})
+            frame = with_columns(frame, {column: cells if known.all() else frame[column].where(~known, cells)})
             done.append(column)
             used |= read
         return frame, done
@@ -315,8 +317,11 @@ class Expression(Constraint):
         self.columns = self.formula.columns
 
     def holds(self, frame: pd.DataFrame, schema: Schema) -> np.ndarray:
-        """Where it is true; a comparison with a missing cell is not."""
-        return self.formula.holds(frame, schema)
+        """Where it is true; a comparison with a missing cell is not, an equality is then neither kept nor broken."""
+        held = self.formula.holds(frame, schema)
+        if not is_solved(self.formula.grammar):
+            return held
+        return held | frame[list(self.columns)].isna().any(axis=1).to_numpy()
 
     def solved(self, frame: pd.DataFrame, schema: Schema, fixed: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
         """Rows that meet its equalities, by setting a column of each that is not fixed; and which were set."""

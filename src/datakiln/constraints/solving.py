@@ -17,13 +17,23 @@ class Solution(NamedTuple):
 
 def solutions(grammar: Grammar) -> list[Solution]:
     """Ways to meet each equality that must hold by setting one of its columns; those that need no solving first."""
+    return [solution for part in _parts(grammar) for solution in _of_part(grammar, part)]
+
+
+def is_solved(grammar: Grammar) -> bool:
+    """Whether it is nothing but equalities that can be met by setting a column."""
+    return all(_of_part(grammar, part) for part in _parts(grammar))
+
+
+def _parts(grammar: Grammar) -> list[ast.expr]:
     body = grammar.tree.body
-    parts = body.values if isinstance(body, ast.BoolOp) and isinstance(body.op, ast.And) else [body]
-    found: list[Solution] = []
-    for part in parts:
-        if isinstance(part, ast.Compare) and len(part.ops) == 1 and isinstance(part.ops[0], ast.Eq):
-            found += _solved(grammar, part.left, part.comparators[0])
-    return found
+    return body.values if isinstance(body, ast.BoolOp) and isinstance(body.op, ast.And) else [body]
+
+
+def _of_part(grammar: Grammar, part: ast.expr) -> list[Solution]:
+    if isinstance(part, ast.Compare) and len(part.ops) == 1 and isinstance(part.ops[0], ast.Eq):
+        return _solved(grammar, part.left, part.comparators[0])
+    return []
 
 
 def _solved(grammar: Grammar, left: ast.expr, right: ast.expr) -> list[Solution]:
