@@ -12,7 +12,8 @@ import pytest
 from pandas._libs.parsers import STR_NA_VALUES  # what read_csv takes for missing
 
 from datakiln.data.tables.cells import MEANT, MISSING_CELLS
-from datakiln.data.tables.files import MIN_ROWS
+from datakiln.data.tables.conversion import Text, text_to_parquet
+from datakiln.data.tables.files import MIN_ROWS, read_table_file
 from datakiln.data.tables.sources import RawTable, TableFile
 from datakiln.data.tables.types import infer_schema
 from datakiln.errors import UserError
@@ -341,3 +342,13 @@ def test_infinity_in_parquet(tmp_path: Path) -> None:
     pd.DataFrame({"a": [np.inf, *range(N)]}).to_parquet(tmp_path / "t.parquet")
     with pytest.raises(UserError, match=r"t\.parquet: column 'a' has 1 infinite cell"):
         TableFile(str(tmp_path / "t.parquet"))(None)
+
+
+def test_blanks_behind_column_names_are_told(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b ,c\n" + "".join(f"{k},{k % 3},x\n" for k in range(20)))
+    found = read_table_file(path)
+    assert list(found.frame) == ["a", "b", "c"]
+    assert "the blanks behind the column name 'b' are left out" in found.notes
+    notes, _ = text_to_parquet(Text(path), tmp_path / "t.parquet")
+    assert notes.count("the blanks behind the column name 'b' are left out") == 1

@@ -10,6 +10,7 @@ from datakiln.codecs.tables.table import TableCodec
 from datakiln.data.tables.delimited import read_delimited
 from datakiln.data.tables.remarks import remarks
 from datakiln.data.tables.types import describe, infer_schema
+from datakiln.errors import UserError
 from datakiln.sampling.writing import as_csv
 from datakiln.schema import Field
 from datakiln.writings import cells_of, numbers_of
@@ -71,3 +72,13 @@ def test_whole_numbers_that_are_said_to_be_are_written_so() -> None:
     schema = infer_schema(frame, None, {"x": "integer"}, writings=writings)
     assert schema["x"].type == "integer"
     assert as_csv(frame, schema).decode().split("\n")[1] == "1000000"
+
+
+def test_numbers_that_are_not_whole_are_no_integers() -> None:
+    frame = pd.DataFrame({"v": [0.26, -1.21, 3.0, *range(20)]})
+    with pytest.raises(
+        UserError, match=r"data.types.v=integer, but 2 cells with decimals \(such as '0.26'\)"
+    ) as caught:
+        infer_schema(frame, None, {"v": "integer"})
+    assert "\n" not in str(caught.value)
+    assert infer_schema(frame.iloc[2:], None, {"v": "integer"})["v"].type == "integer"

@@ -205,7 +205,9 @@ class Text:
             if is_first and len(piece):
                 is_first = False
                 if self.has_header:
-                    self.names = header([column[0].as_py() for column in piece.columns])
+                    told: list[str] = []
+                    self.names = header([column[0].as_py() for column in piece.columns], told)
+                    self.notes += [note for note in told if note not in self.notes]  # the text is read twice
                     piece = piece.slice(1)
                 check_names(self.names or [], piece.num_columns, self.path.name)
             yield piece

@@ -84,7 +84,7 @@ def read_delimited(
     if b'"' in text and any(has_rows(column, delimiter, table.num_columns) for column in table.columns):
         raise UserError(swallowing_line(io.StringIO(text.decode(), newline=""), name, delimiter, table.num_columns))
     if names is None:
-        names = header([column[0].as_py() for column in table.columns])
+        names = header([column[0].as_py() for column in table.columns], notes)
         table = table.slice(1)
     check_names(names, table.num_columns, name)
     evidence = [Evidence() for _ in names]
@@ -125,9 +125,14 @@ def judge(
     return readings
 
 
-def header(cells: Sequence[str | None]) -> list[str]:
-    """Column names from the cells of the first line."""
-    return [str(cell or "").strip() for cell in cells]
+def header(cells: Sequence[str | None], notes: list[str]) -> list[str]:
+    """Column names from the cells of the first line; that blanks behind them are left out is added to the notes."""
+    names = [str(cell or "").strip() for cell in cells]
+    padded = [name for name, cell in zip(names, cells, strict=True) if name and str(cell) != str(cell).rstrip()]
+    if padded:
+        more = "" if len(padded) == 1 else f" and {counted(len(padded) - 1, 'other column name')}"
+        notes.append(f"the blanks behind the column name {padded[0]!r}{more} are left out")
+    return names
 
 
 def check_names(names: Sequence[str], width: int, name: str) -> None:

@@ -15,6 +15,7 @@ from datakiln.data.tables.detection import declared_categories, with_places
 from datakiln.data.tables.facts import SeriesFacts, find_decimals, fitting, fitting_digits, stands_for_none
 from datakiln.errors import UserError, near
 from datakiln.schema import COLUMN_TYPES, NUMERIC_TYPES, ColumnType, Field
+from datakiln.wording import counted
 from datakiln.writings import DURATIONS, dates_of, is_text, number_writing, numbers_of
 
 Override = str | Mapping[str, Any]
@@ -141,6 +142,10 @@ def _number(series: pd.Series, wanted: Wanted) -> Field:
             f"data.types.{name}={wanted.type}, but {int(wrong.sum())} cells are no numbers"
             f" (such as {str(series[wrong].iloc[0])[:20]!r})"
         )
+    broken = np.isfinite(numbers) & (numbers % 1 != 0) if wanted.type == "integer" else wrong
+    if broken.any():
+        told = f"data.types.{name}=integer, but {counted(int(broken.sum()), 'cell')} with decimals"
+        raise UserError(f"{told} (such as {str(series[broken].iloc[0])[:20]!r}); say numeric, or round them before")
     is_signed = format is not None and is_text(series)
     is_number = pd.api.types.is_numeric_dtype(series.dtype) or pd.api.types.is_timedelta64_dtype(series.dtype)
     if not is_signed and (not is_number or pd.api.types.is_bool_dtype(series.dtype)):
