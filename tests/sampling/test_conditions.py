@@ -343,3 +343,21 @@ def test_what_orders_leave_possible():
     assert impossible({"a": Interval(low=5.0), "c": Interval(high=5.0)}, [b_below_c, a_below_b]) is not None
     assert impossible({"a": Interval(low=5.0), "c": Interval(high=5.0)}, [b_below_c, Order("a", "b", False)]) is None
     assert impossible({"a": Interval(3.0, 2.0)}, []) == "a"
+
+
+def test_times_of_day_and_durations_are_read_as_people_write_them_and_asked_for_in_the_columns_writing():
+    at = [f"{k % 24:02}:{k % 60:02}:00.000000" for k in range(400)]
+    frame = pd.DataFrame({"at": at, "td": pd.to_timedelta(np.arange(400) * 600, unit="s"), "kind": ["x", "y"] * 200})
+    when = pd.to_datetime("2020-03-01") + pd.to_timedelta(np.arange(400), unit="h")
+    made = redrawing(frame=frame.assign(when=when.strftime("%m/%d/%Y %I:%M %p")))
+    for text in (">12:00", ">12:00:00", ">12:00:00.0", ">12:00 PM"):
+        assert (made.sample(20, {"at": text})["at"] > "12:00:00.000000").all(), text
+    for text in (">12:00:00", ">PT12H", ">0.5 days", ">43200"):
+        assert (made.sample(20, {"td": text})["td"] > pd.Timedelta("12:00:00")).all(), text
+    for name, told in (
+        ("at", "at is a time of day; write one, or a comparison such as '>00:00:00.000000'"),
+        ("td", "td is a duration; write one, or a comparison such as '>00:00:00'"),
+        ("when", "when is a date; write one, or a comparison such as '>03/01/2020 12:00 AM'"),
+    ):
+        with pytest.raises(UserError, match=f"condition.{name}=soon: {told}"):
+            made.sample(5, {name: ">soon"})

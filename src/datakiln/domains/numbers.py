@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 
 from datakiln.codecs.tables.number import NumberColumn
+from datakiln.codecs.tables.relations.cells import is_clock
 from datakiln.codecs.tables.values import from_numbers, to_numbers
 from datakiln.domains.base import MISSING, Domain, Region
 from datakiln.domains.intervals import Interval
 from datakiln.errors import UserError
 from datakiln.schema import Field
-from datakiln.writings import dates_of, numbers_of
+from datakiln.writings import DURATIONS, dates_of, numbers_of
 
 
 class NumberDomain(Domain):
@@ -104,9 +105,23 @@ class NumberDomain(Domain):
 
     def refuse(self, text: str) -> UserError:
         """The text is no number."""
-        kind, example = ("date", ">2020-01-31") if self.field.type == "datetime" else ("number", ">60")
+        is_span = self.field.dtype.startswith("timedelta64") or self.field.format in DURATIONS
+        kind, example = ("date", "2020-01-31") if self.field.type == "datetime" else ("number", "60")
+        kind = "time of day" if is_clock(self.field) else "duration" if is_span else kind
+        (limits,) = self.everything.intervals
+        if math.isfinite(limits.low) and (self.field.type == "datetime" or is_span or self.field.format is not None):
+            cell = from_numbers(np.array([limits.low]), self.field).iloc[0]  # in the column's own writing
+            example = cell if isinstance(cell, str) else example if kind == "number" else self._plainly(cell)
         name = self.field.name
-        return UserError(f"condition.{name}={text}: {name} is a {kind}; write one, or a comparison such as '{example}'")
+        told = f"write one, or a comparison such as '>{example}'"
+        return UserError(f"condition.{name}={text}: {name} is a {kind}; {told}")
+
+    @staticmethod
+    def _plainly(cell: pd.Timestamp | pd.Timedelta) -> str:
+        """Without a midnight and a time zone that nobody writes."""
+        if isinstance(cell, pd.Timedelta):
+            return str(cell).removeprefix("0 days ")
+        return cell.tz_localize(None).isoformat(sep=" ").removesuffix(" 00:00:00")
 
 
 DAY = 86_400.0  # seconds
@@ -129,9 +144,9 @@ def number_in(text: str, field: Field) -> float | None:
         if number is None and field.format is not None:
             read = float(numbers_of(pd.Series([text], dtype="str"), replace(field, dtype="str"))[0])
             return None if math.isnan(read) else read
-        return number
-    if field.format is not None:
-        dates = dates_of(pd.Series([text], dtype="str"), field.format)
+        return _span_in(text) if number is None and field.dtype.startswith("timedelta64") else number
+    for writing in () if field.format is None else (field.format, *(CLOCKS if is_clock(field) else ())):
+        dates = dates_of(pd.Series([text], dtype="str"), writing)
         if dates.notna().all():
             return float(to_numbers(dates, Field(field.name, "datetime", str(dates.dtype)))[0])
     try:
@@ -143,6 +158,18 @@ def number_in(text: str, field: Field) -> float | None:
             date = date.dt.tz_localize(field.dtype.rpartition(", ")[2].rstrip("]"))
         return float(to_numbers(date, Field(field.name, "datetime", str(date.dtype)))[0])
     return None
+
+
+CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%I:%M %p")  # what people write of a time of day
+
+
+def _span_in(text: str) -> float | None:
+    """The seconds of a duration such as 12:00:00, 2 days or PT3H; None if it is none."""
+    try:
+        span = pd.Timedelta(text)
+    except ValueError:
+        return None
+    return None if pd.isna(span) else float(span.total_seconds())
 
 
 def float_in(text: str) -> float | None:
