@@ -11,6 +11,7 @@ import torch
 from datakiln.codecs.tables.scaling import MinMax, NumericEncoder, Quantile, Standard
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.data.tables.types import infer_schema
+from datakiln.errors import UserError
 
 N = 120
 CYCLE = np.arange(N)
@@ -239,3 +240,11 @@ def test_dates_in_numbers_by_override() -> None:
     schema = infer_schema(frame, None, {"column": {"type": "datetime", "format": "%Y%m%d"}})
     codec = TableCodec().fit(frame, schema)
     assert codec.decode(codec.encode(frame), np.random.default_rng(0))["column"].equals(days.rename("column"))
+
+
+def test_numbers_too_large_to_reckon_with_are_named_before_training():
+    frame = pd.DataFrame({"big": np.arange(300) * 1e298, "x": np.arange(300) % 7})
+    with pytest.raises(UserError, match=r"column 'big' holds numbers up to 2.99e\+300 in size.*data.types.big=drop"):
+        TableCodec().fit(frame, infer_schema(frame, None, {}))
+    frame["big"] /= 1e280
+    TableCodec().fit(frame, infer_schema(frame, None, {}))

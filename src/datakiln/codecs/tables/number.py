@@ -20,6 +20,7 @@ from datakiln.codecs.tables.grid import find as find_grid
 from datakiln.codecs.tables.modes import Modes
 from datakiln.codecs.tables.scaling import MinMax, NumericEncoder, Quantile, Standard
 from datakiln.codecs.tables.values import all_numbers, from_numbers, to_numbers
+from datakiln.errors import UserError
 from datakiln.schema import Field
 from datakiln.spec import Block
 
@@ -28,6 +29,7 @@ ENCODERS: dict[str, type[NumericEncoder]] = {
 }
 
 
+LARGEST = 1e37  # beyond which sums of 32-bit floats overflow
 SPIKE_SHARE = 0.25  # a value held by this share of the rows is a spike
 SPIKE_DISTINCT = 20  # in columns with fewer distinct values every value is common, none is a spike
 
@@ -70,10 +72,20 @@ class NumberColumn(ColumnCodec):
 
     @classmethod
     def fit(cls, field: Field, series: pd.Series, encoder: NumericEncoder, clip: bool, spikes: bool) -> NumberColumn:
-        """Learns spikes, missingness, limits and the encoder's parameters from the training rows."""
+        """Learns spikes, missingness, limits and the encoder's parameters from the training rows.
+
+        Raises:
+            UserError: A number is too large to reckon with.
+        """
         values = to_numbers(series, field)
         missing = bool(np.isnan(values).any())
         finite = values[~np.isnan(values)]
+        size = float(np.abs(finite[np.isfinite(finite)]).max(initial=0.0))
+        if size > LARGEST:
+            told = (
+                f"column {field.name!r} holds numbers up to {size:.3g} in size, models reckon with {LARGEST:g} at most"
+            )
+            raise UserError(f"{told}; write it in a larger unit, or leave it out with data.types.{field.name}=drop")
         found: list[float] = []
         if spikes and encoder.wants_spikes:
             distinct, counts = np.unique(finite, return_counts=True)
