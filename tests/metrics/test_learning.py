@@ -145,7 +145,7 @@ def test_what_cannot_be_learnt_says_why() -> None:
     many = data.train.assign(y=[f"class {i}" for i in range(60)])
     lost = replace(data, synthetic=data.synthetic.assign(y=pd.Series([None] * 60, dtype="str")))
     for case, why in (
-        (unlabelled, "no label"),
+        (unlabelled, "no label; name one with target="),
         (one_class, "one class only"),
         (no_holdout, "no holdout row"),
         (alone, "no column but the label"),
