@@ -70,6 +70,9 @@ def test_what_cannot_be_is_said_in_one_line(synthesizer, tmp_path):
     related(20).assign(size="much").to_csv(tmp_path / "b.csv", index=False)
     with pytest.raises(UserError, match="b.csv: column 'size' is not integer as in the training table"):
         score_file(synthesizer, str(tmp_path / "b.csv"), str(tmp_path / "x.csv"))
+    for name, of in (("fill", lambda *words: fill_file(*words, 0)), ("score", score_file)):
+        with pytest.raises(UserError, match=f"^{name}=.*none.csv: there is no such file"):
+            of(synthesizer, str(tmp_path / "none.csv"), str(tmp_path / "x.csv"))
     with pytest.raises(UserError, match=r"out=.*x\.xls must end in"):
         score_file(synthesizer, _written(tmp_path), str(tmp_path / "x.xls"))
     assert not (tmp_path / "x.csv").exists()

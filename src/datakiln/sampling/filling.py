@@ -18,7 +18,7 @@ from datakiln.codecs.tables.relations.plan import Plan
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.codecs.tables.values import plain_cells, plain_value, to_numbers, with_columns
 from datakiln.data.tables.files import read_table_file
-from datakiln.data.tables.finding import find_file
+from datakiln.data.tables.finding import check_exists, find_file, parts_of
 from datakiln.data.tables.limits import check_room
 from datakiln.errors import UserError, near
 from datakiln.sampling.imputing import breaks, broken
@@ -65,7 +65,7 @@ def fill_file(synthesizer: Synthesizer, source: str, out: str, seed: int) -> str
     Raises:
         UserError: The file cannot be read or does not fit the model, or the model cannot be told columns.
     """
-    rows = _read(synthesizer, source)
+    rows = _read(synthesizer, source, "fill")
     holes, made = rows.known.isna(), _filled(synthesizer, rows, seed)
     _write(with_columns(rows.frame, {name: made[name] for name in made}), out, _codec(synthesizer).schema)
     count, left = int(holes.to_numpy().sum()), int(made.isna().to_numpy().sum())
@@ -183,7 +183,7 @@ def score_file(synthesizer: Synthesizer, source: str, out: str) -> str:
     Raises:
         UserError: See `fill_file`; or the table has a column of that name.
     """
-    rows = _read(synthesizer, source)
+    rows = _read(synthesizer, source, "score")
     if SCORE in rows.frame:
         raise UserError(f"score={source} has a column {SCORE!r} already; rename it")
     nats, likely = _scores(synthesizer, rows)
@@ -231,8 +231,10 @@ def _codec(synthesizer: Synthesizer) -> TableCodec:
     return synthesizer.codec
 
 
-def _read(synthesizer: Synthesizer, source: str) -> _Rows:
+def _read(synthesizer: Synthesizer, source: str, option: str) -> _Rows:
     path = find_file(source, None)
+    if parts_of(path) is None and not path.is_dir():
+        check_exists(path, option)
     check_room(path)
     return _beside(synthesizer, read_table_file(path, least=1).frame, source)
 
