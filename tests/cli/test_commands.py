@@ -377,6 +377,8 @@ def test_help_and_mistakes_import_nothing_heavy(words, tmp_path):
 
 def test_plain_commands_check_their_options(monkeypatch, capsys):
     assert options(["n=5", "condition.Sex or so=male"], "sample").condition == {"Sex or so": "male"}
+    empty = options(["n=", "fill=", "condition="], "sample")
+    assert (empty.n, empty.fill, empty.condition) == (None, None, {})
     for word, message in {"m=5": "unknown option 'm'", "out": "'out' is not key=value"}.items():
         with pytest.raises(UserError, match=message):
             options([word], "sample")

@@ -121,11 +121,13 @@ def test_whole_numbers_that_are_drawn_and_not_counted_keep_their_digits() -> Non
         (2**63 - 1300, "uint64", "uint64"),
         (2**63 - 1300, "int64", "uint64"),
         (0, "int16", "int16"),
+        (0, "int16[pyarrow]", "int16[pyarrow]"),
+        (2**63, "uint64[pyarrow]", "uint64[pyarrow]"),
     ],
 )
 def test_keys_go_on_beyond_the_largest_number_of_a_kind(first: int, dtype: str, made: str) -> None:
-    keys = np.array([first + 4 * k for k in range(300)], dtype=dtype)
-    column = GeneratedColumn.fit(Field("k", "id", dtype), pd.Series(keys))
+    keys = pd.Series([first + 4 * k for k in range(300)], dtype=dtype)
+    column = GeneratedColumn.fit(Field("k", "id", dtype), keys)
     column = GeneratedColumn.from_state(column.field, column.state())
     found = column.decode(np.zeros((200, 0)), np.random.default_rng(0), 100)
     assert found.dtype == made

@@ -57,6 +57,12 @@ def test_what_holds_and_what_does_not(name):
     assert str(again) == str(constraint) and (again.holds(worse, SCHEMA) == constraint.holds(worse, SCHEMA)).all()
 
 
+def test_a_missing_cell_excuses_its_own_equality_alone():
+    frame = pd.DataFrame({"a": [np.nan, 1.0, np.nan], "b": [1.0, 1.0, 1.0], "c": [1.0, 2.0, 2.0], "d": [2.0, 2.0, 2.0]})
+    schema = infer_schema(pd.concat([frame] * 9, ignore_index=True), None, dict.fromkeys("abcd", "numeric"))
+    assert Expression("a == b and c == d").holds(frame, schema).tolist() == [False, True, True]
+
+
 def test_missing_cells():
     frame = pd.DataFrame(
         {"x": [1.0, np.nan, 3.0, np.nan], "y": [0.5, 1.0, np.nan, np.nan], "g": ["u", None, "v", None]}

@@ -51,6 +51,8 @@ READ = {  # years, and the first of the hundred that they are read from; None fo
     "due": (range(2020, 2036), "%y"),
     "contracts": (range(1960, 2031), "%1945y"),
     "lately": ([1970, 2025], "%y"),
+    "cards that expire": (range(2027, 2033), "%y"),
+    "the old": (range(1930, 1951), "%1927y"),
 }
 
 

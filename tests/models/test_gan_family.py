@@ -403,6 +403,14 @@ class TestLabelled:
 
 
 class TestStyleGAN2:
+    def test_weights_of_before_are_refused_and_not_drawn_otherwise(self):
+        model = SMALL["stylegan2"](SPEC)
+        weights = model.state_dict()
+        model.load_state_dict(weights)
+        del weights["resized_inside"]
+        with pytest.raises(UserError, match="train it again"):
+            model.load_state_dict(weights)
+
     def test_demodulated_weights_have_norm_one(self):
         weight, style = torch.randn(5, 4, 3, 3), torch.randn(7, 4)
         scale = stylegan2.demodulation(weight, style)

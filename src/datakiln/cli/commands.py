@@ -135,10 +135,12 @@ def options(argv: Sequence[str], config_name: str) -> DictConfig:
             raise UserError(
                 f"unknown option {key!r}{near(head, map(str, config))}; known: {', '.join(map(str, config))}"
             )
-        if key == "condition" and value not in ("", "{}", "null"):
-            told = "is written a column at a time, as in condition.age='>60' condition.city=Ulm"
-            raise UserError(f"condition={value}: a condition {told}")
-        config = set_option(config, key, value if key != head == "condition" else _parsed(key, value or "{}"))
+        if key == "condition":
+            if value not in ("", "{}", "null"):
+                told = "is written a column at a time, as in condition.age='>60' condition.city=Ulm"
+                raise UserError(f"condition={value}: a condition {told}")
+            value = value or "{}"
+        config = set_option(config, key, value if key != head == "condition" else _parsed(key, value))
     for name in map(str, config):
         if not OmegaConf.is_missing(config, name):
             value = config[name]

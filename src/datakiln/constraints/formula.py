@@ -24,7 +24,7 @@ import pandas as pd
 from datakiln.codecs.tables.values import from_numbers, plain_cells, to_numbers, with_columns
 from datakiln.constraints.base import Constraint
 from datakiln.constraints.grammar import ARITHMETIC, FUNCTIONS, Binary, Grammar
-from datakiln.constraints.solving import is_solved, solutions
+from datakiln.constraints.solving import is_solved, parts, solutions
 from datakiln.domains import day_in, number_in
 from datakiln.schema import Field, Schema
 
@@ -83,6 +83,10 @@ class Formula:
         """For which rows it is true, shape (n,); raises `UserError` where the columns' types do not fit."""
         return _Evaluation(self.grammar, frame, schema).holds()
 
+    def holds_of_known(self, frame: pd.DataFrame, schema: Schema) -> np.ndarray:
+        """As `holds`, where each of its parts counts as true in rows that lack a column of it."""
+        return _Evaluation(self.grammar, frame, schema).holds_of_known()
+
     def solved(self, frame: pd.DataFrame, schema: Schema, fixed: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
         """See `Expression`; a cell that cannot be reckoned, since another of its row is missing, stays."""
         done: list[str] = []
@@ -123,9 +127,16 @@ class _Evaluation:
         self.grammar, self.frame, self.schema = grammar, frame, schema
         self.rows, self.wrong = len(frame), grammar.wrong
 
-    def holds(self) -> np.ndarray:
+    def holds_of_known(self) -> np.ndarray:
+        kept = np.ones(self.rows, dtype=bool)
+        for part in parts(self.grammar):
+            names = [self.grammar.column(node.id) for node in ast.walk(part) if isinstance(node, ast.Name)]
+            kept &= self.holds(part) | self.frame[names].isna().any(axis=1).to_numpy()
+        return kept
+
+    def holds(self, part: ast.expr | None = None) -> np.ndarray:
         with np.errstate(all="ignore"):
-            made = self._work_out(self.grammar.tree.body)
+            made = self._work_out(self.grammar.tree.body if part is None else part)
         if made.kind != "truth":
             raise self.wrong(f"gives a {made.kind}, not true or false; compare it with something")
         return np.broadcast_to(made.data, (self.rows,))
@@ -318,10 +329,9 @@ class Expression(Constraint):
 
     def holds(self, frame: pd.DataFrame, schema: Schema) -> np.ndarray:
         """Where it is true; a comparison with a missing cell is not, an equality is then neither kept nor broken."""
-        held = self.formula.holds(frame, schema)
-        if not is_solved(self.formula.grammar):
-            return held
-        return held | frame[list(self.columns)].isna().any(axis=1).to_numpy()
+        if is_solved(self.formula.grammar):
+            return self.formula.holds_of_known(frame, schema)
+        return self.formula.holds(frame, schema)
 
     def solved(self, frame: pd.DataFrame, schema: Schema, fixed: Collection[str]) -> tuple[pd.DataFrame, list[str]]:
         """Rows that meet its equalities, by setting a column of each that is not fixed; and which were set."""

@@ -17,15 +17,16 @@ class Solution(NamedTuple):
 
 def solutions(grammar: Grammar) -> list[Solution]:
     """Ways to meet each equality that must hold by setting one of its columns; those that need no solving first."""
-    return [solution for part in _parts(grammar) for solution in _of_part(grammar, part)]
+    return [solution for part in parts(grammar) for solution in _of_part(grammar, part)]
 
 
 def is_solved(grammar: Grammar) -> bool:
     """Whether it is nothing but equalities that can be met by setting a column."""
-    return all(_of_part(grammar, part) for part in _parts(grammar))
+    return all(_of_part(grammar, part) for part in parts(grammar))
 
 
-def _parts(grammar: Grammar) -> list[ast.expr]:
+def parts(grammar: Grammar) -> list[ast.expr]:
+    """What must hold together, one by one."""
     body = grammar.tree.body
     return body.values if isinstance(body, ast.BoolOp) and isinstance(body.op, ast.And) else [body]
 

@@ -111,7 +111,8 @@ class NumberDomain(Domain):
         (limits,) = self.everything.intervals
         if math.isfinite(limits.low) and (self.field.type == "datetime" or is_span or self.field.format is not None):
             cell = from_numbers(np.array([limits.low]), self.field).iloc[0]  # in the column's own writing
-            example = cell if isinstance(cell, str) else example if kind == "number" else self._plainly(cell)
+            is_time = isinstance(cell, pd.Timestamp | pd.Timedelta)
+            example = self._plainly(cell) if is_time else example if kind == "number" else str(cell)
         name = self.field.name
         told = f"write one, or a comparison such as '>{example}'"
         return UserError(f"condition.{name}={text}: {name} is a {kind}; {told}")

@@ -215,8 +215,14 @@ def _holds(dtype: Any, number: int) -> bool:  # noqa: ANN401 (of numpy or of pan
     """Whether a whole number has a place in a dtype."""
     if not pd.api.types.is_integer_dtype(dtype):
         return True
-    limits = np.iinfo(str(dtype).lower())
+    limits = np.iinfo(_plain(dtype))
     return bool(limits.min <= number <= limits.max)
+
+
+def _plain(dtype: Any) -> np.dtype[Any]:  # noqa: ANN401 (of numpy, of pandas or of Arrow)
+    """The dtype of numpy that whole numbers of a dtype have."""
+    known: Any = pd.api.types.pandas_dtype(dtype)
+    return np.dtype(getattr(known, "numpy_dtype", known))
 
 
 def _is_sparse(ids: pd.Series) -> bool:
@@ -228,8 +234,7 @@ def _is_sparse(ids: pd.Series) -> bool:
 def _fits(pattern: Pattern, dtype: Any) -> bool:  # noqa: ANN401 (of numpy or of pandas)
     """Whether the largest whole number that a pattern can make is one of the dtype."""
     largest = int("".join(max(words) * most for words, _, most in pattern.pieces))
-    kind = np.dtype(str(dtype).lower())
-    return not np.issubdtype(kind, np.integer) or largest <= np.iinfo(kind).max
+    return _holds(dtype, largest)
 
 
 def _seed_of(rng: np.random.Generator) -> int:

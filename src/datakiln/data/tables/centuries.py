@@ -10,6 +10,7 @@ import pandas as pd
 from datakiln.writings import dates_of
 
 HUNDRED = 100
+AHEAD = 20  # years to come that due dates lie within, where all of a column may be to come or long past
 
 
 def years_of(values: pd.Series, format: str) -> set[int]:
@@ -23,8 +24,9 @@ def in_century(format: str, years: Iterable[int], today: int | None = None) -> s
     """The format with the first of the hundred years that its two digits tell, where `strptime` reads them otherwise.
 
     Nothing is changed where no year would be one to come. Else it is those hundred years, which hold today's, in which
-    the years lie closest together, and of several the earliest: people born from 1950 to 2018, contracts that end from
-    2020 to 2035.
+    the years lie closest together: people born from 1950 to 2018, contracts that end from 2020 to 2035. Of several it
+    is those to come, if none of these is far ahead, else the past: cards that expire from 2027 to 2032, people born
+    from 1930 to 1950.
 
     Arguments:
         format: Of `strptime`.
@@ -37,7 +39,8 @@ def in_century(format: str, years: Iterable[int], today: int | None = None) -> s
         return format
     firsts = np.arange(now - HUNDRED + 1, now + 1)
     read = firsts[:, None] + (plain - firsts[:, None]) % HUNDRED
-    chosen = read[np.ptp(read, axis=1).argmin()]
+    closest = read[np.ptp(read, axis=1) == np.ptp(read, axis=1).min()]
+    chosen = closest[-1] if closest[-1].max() <= now + AHEAD else closest[0]
     low, high = int(chosen.min()), int(chosen.max())
     if low == plain[0] and high == plain[-1]:
         return format

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from datakiln import processes
+from datakiln.errors import UserError
 from datakiln.models.gan.pictures import ImageGAN, way_of
 from datakiln.nets.conv import SLOPE, Conditional, CriticHead, Verdict, bound, channels, embedded
 from datakiln.nets.gathered import rows_of_all
@@ -80,6 +81,8 @@ class StyleGAN2(ImageGAN):
         generator.mixing = mixing
         self.path, self.path_lazy = path, path_lazy
         self.register_buffer("path_mean", torch.zeros(()))
+        self.register_buffer("resized_inside", torch.tensor(True))  # maps are doubled and halved by convolutions
+        self.register_load_state_dict_pre_hook(_resized_outside)
 
     @property
     def style_layers(self) -> int:
@@ -122,6 +125,12 @@ class StyleGAN2(ImageGAN):
                     self.path_mean.lerp_(processes.whole_mean(lengths.mean(), n), PATH_AVERAGING)
         penalty = self.path * weight * (lengths - self.path_mean).square().mean()
         return {**figures, "loss": figures["loss"] + self.path_lazy * penalty, "path_penalty": penalty}
+
+
+def _resized_outside(_: StyleGAN2, state: dict[str, Any], prefix: str, *__: Any) -> None:  # noqa: ANN401
+    """Refuses weights that learnt with maps doubled before and halved behind convolutions and rectifiers."""
+    if f"{prefix}resized_inside" not in state:
+        raise UserError("this StyleGAN2 is of before its convolutions doubled and halved maps; train it again")
 
 
 def path_lengths(synthesis: Any, styles: Tensor) -> Tensor:  # noqa: ANN401 (styles to pictures)
