@@ -199,3 +199,20 @@ def test_what_names_each_entity_is_made_anew_as_ids_of_rows_are():
     assert made(frame, time="day", entity="patient", types={"insurance": "category"}).reasons.keys() == {
         "file", "policy_no",
     }  # fmt: skip
+
+
+def test_free_text_of_each_entity_stays_where_a_person_asks_for_it_and_ids_do_not():
+    """City names that are those of no other entity are content; insurance numbers among the static columns are none."""
+    frame = panel(25)
+    at = np.repeat(np.arange(25), 6)
+    frame["city"] = np.array([f"{first}{last}" for first in "ABDKL" for last in ("ach", "erg", "orf", "ing", "hal")])[
+        at
+    ]
+    frame["insurance"] = np.array([f"{chr(65 + i)}{i * 977 + 10**8}" for i in range(25)])[at]
+    static = ["sex", "city", "insurance"]
+    types = {
+        name: made(frame, time="day", entity="who", static=asked).schema
+        for name, asked in {"found": None, "asked": static}.items()
+    }
+    assert [types["found"][name].type for name in static] == ["category", "text", "id"]
+    assert [types["asked"][name].type for name in static] == ["category", "category", "id"]

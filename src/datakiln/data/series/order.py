@@ -40,7 +40,9 @@ def types_of(frame: pd.DataFrame, time: str | None, entity: str | None) -> dict[
     return types
 
 
-def ids_of_entities(frame: pd.DataFrame, schema: Schema, entity: str, taken: Collection[str]) -> dict[str, Finding]:
+def ids_of_entities(
+    frame: pd.DataFrame, schema: Schema, entity: str, taken: Collection[str], asked: Collection[str]
+) -> dict[str, Finding]:
     """Columns whose cells would be ids or free text in a table of one row an entity, such as its insurance number.
 
     Arguments:
@@ -48,6 +50,7 @@ def ids_of_entities(frame: pd.DataFrame, schema: Schema, entity: str, taken: Col
         schema: Of the whole columns.
         entity: The column that names sequences.
         taken: Columns whose type is set.
+        asked: Columns that are static because a person says so: their cells are content, unless they are ids.
     """
     found = {}
     for field in schema.fields:
@@ -57,7 +60,8 @@ def ids_of_entities(frame: pd.DataFrame, schema: Schema, entity: str, taken: Col
         if len(pairs) < 2 or pairs[entity].duplicated().any():
             continue
         finding = find(pairs[field.name])
-        if finding.field.type == "id" or (finding.field.type == "text" and finding.distinct > LABEL_CLASSES):
+        is_text = finding.field.type == "text" and finding.distinct > LABEL_CLASSES and field.name not in asked
+        if finding.field.type == "id" or is_text:
             found[field.name] = finding
     return found
 

@@ -101,7 +101,7 @@ class SeriesData(TableData):
         schema = super()._typed(raw, wanted)
         if self.entity is None:
             return schema
-        found = ids_of_entities(raw.frame, schema, self.entity, wanted)
+        found = ids_of_entities(raw.frame, schema, self.entity, wanted, self.static or ())
         self.reasons = {name: f"{finding.why}, of each {self.entity}" for name, finding in found.items()}
         fields = (
             dataclasses.replace(f, type=found[f.name].field.type) if f.name in found else f for f in schema.fields
