@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,8 @@ from datakiln.errors import UserError, near
 from datakiln.wording import counted
 
 PLAIN = (str, bool, int, float, np.bool_, np.integer, np.floating)  # what a cell of an object column may be
+ZONE = re.compile(r"[A-Za-z][\w+:/-]*")  # Europe/Berlin, Etc/GMT+5, UTC+01:00
+ZONE_FILE = re.compile(r"tzfile\('(?:.*zoneinfo/)?(.+)'\)")  # as dateutil shows a zone
 _HELD: dict[str, pd.DataFrame] = {}
 
 
@@ -25,7 +28,7 @@ def checked(frame: pd.DataFrame, name: str, least: int = MIN_ROWS) -> pd.DataFra
     """A person's frame as the rest of the program takes one; the person's own stays as it is.
 
     Rows are numbered anew, decimals become floats, and Python's dates in a column of objects become datetimes. What
-    Arrow holds otherwise than pandas becomes what a Parquet file of it would be read as.
+    Arrow holds otherwise than pandas becomes what a Parquet file of it would be read as, and time zones are named.
 
     Arguments:
         frame: Rows in user units.
@@ -47,6 +50,8 @@ def checked(frame: pd.DataFrame, name: str, least: int = MIN_ROWS) -> pd.DataFra
             made[column] = _plain_objects(made[column], name)
         elif isinstance(made[column].dtype, pd.CategoricalDtype):
             _check_categories(made[column], name)
+        if isinstance(made[column].dtype, pd.DatetimeTZDtype):
+            made[column] = _named_zone(made[column], name)
     check_finite(made, name)
     return made
 
@@ -93,6 +98,32 @@ def _plain_objects(series: pd.Series, name: str) -> pd.Series:
         told = f"{name}: column {series.name!r} holds {what}, which are no number, category, text or date"
         raise UserError(f"{told}; convert it, or leave the column out")
     return series
+
+
+def _named_zone(series: pd.Series, name: str) -> pd.Series:
+    """Dates in a zone that has the same name everywhere: that of a file of zones, or one distance from UTC."""
+    told = f"{name}: column {series.name!r} has dates of the zone {series.dt.tz}"
+    try:
+        local = series.dt.tz_localize(None)
+        is_known = bool(local.dropna().dt.year.between(1, 9999).all())
+    except OverflowError:
+        is_known = False
+    if not is_known:
+        raise UserError(f"{told} outside the years 1 to 9999; make them missing, or change them")
+    path = ZONE_FILE.fullmatch(str(series.dt.tz))
+    if ZONE.fullmatch(key := path[1] if path else str(series.dt.tz)):
+        try:
+            named = series.dt.tz_convert(key)
+        except (KeyError, ValueError):  # a file of one's own, or what datetime.timezone(hours, "Home") is called
+            named = None
+        if named is not None and named.dt.tz_localize(None).equals(local):
+            return named
+    ahead = (local - series.dt.tz_convert("UTC").dt.tz_localize(None)).dropna().unique()
+    offset = sum(ahead.to_pytimedelta(), datetime.timedelta())
+    if len(ahead) <= 1 and not offset % datetime.timedelta(minutes=1):
+        return series.dt.tz_convert(datetime.timezone(offset))
+    told = f"{told}, which has no name that means the same everywhere"
+    raise UserError(f"{told}; give one: df[{series.name!r}].dt.tz_convert('Europe/Paris')")
 
 
 def _check_categories(series: pd.Series, name: str) -> None:
