@@ -10,6 +10,7 @@ from datakiln.codecs.tables.bins import Bins
 from datakiln.codecs.tables.dates import Dates
 from datakiln.codecs.tables.relations.finding import find_relations
 from datakiln.codecs.tables.table import TableCodec
+from datakiln.codecs.tables.zones import FIRST, LAST, instants, shown
 from datakiln.data.tables.types import infer_schema
 from datakiln.domains.numbers import NumberDomain
 
@@ -105,3 +106,18 @@ def test_a_condition_of_a_day_is_that_day_at_the_time_that_all_rows_have():
     )
     later = domain.holds(domain.compare(">", f"{day:%Y-%m-%d}"), frame["at"])
     assert later.tolist() == (frame["at"].dt.normalize() > day).tolist()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("zone", [*ZONES, "UTC-03:30"])
+def test_clocks_are_asked_for_nothing_beyond_the_calendar(zone):
+    """What is missing stays so, and what is beyond the years 1 to 9999 becomes their first or last instant."""
+    hours = 3600.0 * np.arange(40)
+    seconds = np.r_[FIRST + hours, 0.0, LAST - hours, np.nan]
+    for made in (shown(seconds, zone), instants(seconds, zone)):
+        assert (np.isnan(made) == np.isnan(seconds)).all() and np.abs((made - seconds)[:-1]).max() < 15 * 3600
+    back = instants(np.r_[shown(seconds, zone), -1e15, 1e15], zone)
+    inside = np.r_[15:41, 56:81]
+    assert (back[inside] == seconds[inside]).all() and np.isnan(back[81])
+    cells = pd.Series(pd.DatetimeIndex(np.delete(back, 81).astype("datetime64[s]"), tz="UTC")).dt.tz_convert(zone)
+    assert cells.astype(str).str[:4].isin(["0001", "1969", "1970", "9999"]).all()

@@ -79,3 +79,35 @@ def test_modelled_starts_lie_where_real_ones_do(day, unit, spacing):
     assert set(clock.cells(snapped)) == set(begins)
     real = np.array([clock.numbers(pd.Series([begin]))[0] for begin in begins])
     assert np.array_equal(np.abs(snapped - drawn), np.abs(real[:, None] - drawn).min(axis=0)), "the nearest"
+
+
+@pytest.mark.parametrize("zone", ["Africa/Cairo", "America/Sao_Paulo"])
+@pytest.mark.parametrize("hours", [24, 6])
+def test_a_day_whose_midnight_no_clock_shows_is_no_uneven_step(zone, hours):
+    """It begins at one: the rows come back, and those behind it begin at midnight again."""
+    there = pd.date_range("2018-01-01", "2023-12-31", freq=f"{hours}h").tz_localize(zone, nonexistent="shift_forward")
+    late = np.flatnonzero((there.hour % hours if hours < 24 else there.hour) == 1)
+    assert len(late)
+    days = pd.Series(there[late[0] - 8 : late[0] + 12]).astype(f"datetime64[us, {zone}]")
+    field = Field("day", "datetime", str(days.dtype))
+    clock = Clock.fit(days, field, np.zeros(20, dtype=int), None)
+    assert clock.is_local and clock.step == hours * 3600
+    begin = clock.numbers(days)
+    assert clock.cells(begin).tolist() == days.tolist()
+    for at in (0, 8):
+        assert (
+            clock.cells(clock.times(np.repeat(begin[at], 20 - at), np.arange(20 - at), None)).tolist()
+            == days.tolist()[at:]
+        )
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_starts_lie_on_is_found_for_any_number_of_them_and_not_made_up_for_huge_ones():
+    rng = np.random.default_rng(0)
+    starts = pd.Timestamp("2020-01-01") + pd.to_timedelta(7 * rng.integers(0, 300_000, 1_000), unit="s")
+    clock = Clock.fit(pd.Series(starts), Field("t", "datetime", "datetime64[us]"), np.arange(1_000), None)
+    assert (clock.lattice, clock.spacing, clock.grain) == ("plain", 7.0, 1.0)
+    huge = pd.Series([1e19, 2e19, 3e19, 1e20, 1.1e20, 1.2e20])
+    clock = Clock.fit(huge, Field("t", "numeric", "float64"), np.repeat([0, 1], 3), None)
+    assert (clock.lattice, clock.grain) == ("", 0.0)
+    assert clock.snapped(clock.numbers(huge)).tolist() == huge.tolist()

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from datakiln.codecs.tables.values import all_numbers, from_numbers, to_numbers
+from datakiln.codecs.tables.zones import DAY, instants, shown, zone_of
 from datakiln.schema import Field
 
 Unit = Literal["plain", "months", "month ends"]
 Lattice = Literal["", Unit]
 EVEN = 1e-6  # share of a step that even ones may differ by
-DAY = 86_400.0
+EXACT = 2.0**53  # from here on floats are whole whatever was meant, and multiples of much by chance
 CHANCE = 1000.0  # once in so many times, starts may all be multiples of more than their grain by chance
 
 
@@ -60,11 +61,14 @@ class Clock:
             group: Sequence of each row, (n,), those of one sequence together.
             starts: Earliest and latest start, where it is drawn between them; None where it is to be modelled.
         """
-        values, zone = to_numbers(times, field), _zone_of(field)
+        values, zone = to_numbers(times, field), zone_of(field.dtype)
         made = cls._fitted(values, field, group, starts)
         if zone:
-            ends = None if starts is None else (*_local(np.array(starts), zone).tolist(),)
-            local = cls._fitted(_local(values, zone), field, group, ends)
+            steps = np.diff(values)[group[1:] == group[:-1]]
+            every = min(float(np.median(steps)), DAY) if len(steps) else DAY
+            usual = float(pd.Series(shown(values, zone) % every).mode()[0])
+            ends = None if starts is None else (*_local(np.array(starts), zone, usual, every).tolist(),)
+            local = cls._fitted(_local(values, zone, usual, every), field, group, ends)
             if local.grain == DAY or (local.is_even and not made.is_even):
                 return dataclasses.replace(local, is_local=True)
         return made
@@ -159,15 +163,14 @@ class Clock:
     def numbers(self, cells: pd.Series) -> np.ndarray:
         """Cells of the column as times."""
         values = to_numbers(cells, self.field)
-        return _local(values, _zone_of(self.field)) if self.is_local else values
+        if not self.is_local:
+            return values
+        every = min(self.step, DAY) if self.step and self.unit == "plain" else DAY
+        return _local(values, zone_of(self.field.dtype), self.low, every)
 
     def cells(self, values: np.ndarray) -> pd.Series:
         """Inverse of `numbers`; an hour that a clock shows twice is the first, one that it leaves out the next."""
-        if self.is_local:
-            shown, zone = pd.DatetimeIndex(_stamps(values)), _zone_of(self.field)
-            twice = np.ones(len(shown), dtype=bool)
-            there = shown.tz_localize(zone, ambiguous=twice, nonexistent="shift_forward").tz_convert("UTC")
-            values = there.tz_localize(None).to_numpy(dtype="datetime64[us]").astype(np.int64) / 1e6
+        values = instants(values, zone_of(self.field.dtype)) if self.is_local else values
         return from_numbers(values, self.field)
 
     def state(self) -> dict[str, Any]:
@@ -185,24 +188,19 @@ class Clock:
         lattice, is_local = state.get("lattice", ""), state.get("is_local", False)  # not in checkpoints of before
         if lattice not in ("", *get_args(Unit)) or (lattice and state["spacing"] <= 0):
             raise ValueError(f"{lattice!r} in steps of {state['spacing']!r} is nothing that starts lie on")
-        if not isinstance(is_local, bool) or (is_local and not _zone_of(field)):
+        if not isinstance(is_local, bool) or (is_local and "," not in field.dtype):
             raise ValueError(f"is_local={is_local!r} for times of {field.dtype}")
         return cls(**{**state, "field": field})
 
 
-def _zone_of(field: Field) -> str:
-    """The time zone of a column of dates; "" where it has none."""
-    return field.dtype.partition(", ")[2].removesuffix("]") if field.dtype.startswith("datetime64[") else ""
+def _local(values: np.ndarray, zone: str, begin: float, every: float) -> np.ndarray:
+    """What clocks show; a time `every` so often from `begin` that they leave out counts as if they had shown it.
 
-
-def _stamps(values: np.ndarray) -> np.ndarray:
-    return np.round(values * 1e6).astype(np.int64).astype("datetime64[us]")
-
-
-def _local(values: np.ndarray, zone: str) -> np.ndarray:
-    """What the clocks of a zone show at times since 1970, in seconds as well."""
-    shown = pd.DatetimeIndex(_stamps(values)).tz_localize("UTC").tz_convert(zone).tz_localize(None)
-    return shown.to_numpy(dtype="datetime64[us]").astype(np.int64) / 1e6
+    Where summer time begins at midnight, that day begins at one.
+    """
+    local = shown(values, zone)
+    usual = local - (local - begin) % every
+    return np.where(instants(usual, zone) == values, usual, local)
 
 
 def _shifted(starts: np.ndarray, months: np.ndarray, unit: Unit) -> np.ndarray:
@@ -248,17 +246,22 @@ def _day_of_month(values: np.ndarray) -> Unit:
 def _lattice(starts: np.ndarray, field: Field) -> tuple[Lattice, float]:
     """What starts lie on: days of the month, so many months apart, or multiples of a number of seconds or of one."""
     unit = _day_of_month(starts) if field.type == "datetime" else "plain"
-    found = starts - starts.min() if unit == "plain" else _months(starts) - _months(starts).min()
-    whole, least = np.round(found).astype(np.int64), 1.0 if unit != "plain" else _grain(starts)
+    least = 1.0 if unit != "plain" else _grain(starts)
     if not least:
         return "", 0.0
+    found = starts - starts.min() if unit == "plain" else _months(starts) - _months(starts).min()
+    whole = np.unique(np.round(found).astype(np.int64))
+    if len(whole) == 1:
+        return "", 0.0
     times = np.gcd.reduce(whole) / least
-    is_chance = times ** (len(np.unique(whole)) - 1.0) < CHANCE
+    is_chance = (len(whole) - 1) * np.log(times) < np.log(CHANCE)
     return unit, least if is_chance else float(times * least)
 
 
 def _grain(values: np.ndarray) -> float:
     """The distance of the grid that times lie on: days, hours, minutes, seconds or whole numbers; 0 for none."""
+    if np.abs(values).max() >= EXACT:
+        return 0.0
     apart = values - values.min()
     for grain in (DAY, 3600.0, 60.0, 1.0):
         if (np.abs(apart / grain - np.round(apart / grain)) < EVEN).all():

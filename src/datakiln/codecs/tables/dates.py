@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from datakiln.codecs.tables.values import all_numbers, from_numbers, to_numbers
+from datakiln.codecs.tables.zones import DAY, instants, shown, zone_of
 from datakiln.schema import Field
 
 Unit = Literal["day", "week", "month"]
-DAY = 86_400.0
 MONDAY = 3  # the weekday of day 0, 1 January 1970, counted from Monday
 FEW = 60  # different dates that codes of their own can stand for
 SPAN = 56  # days: of eight weeks, weekdays can be told
@@ -71,7 +71,7 @@ class Dates:
         """The parts of each cell; beside a missing date the usual day and time."""
         seconds = to_numbers(series, field)
         there = ~np.isnan(seconds)
-        days, time = np.divmod(_shown(np.where(there, seconds, 0.0), self.zone), DAY)
+        days, time = np.divmod(shown(np.where(there, seconds, 0.0), self.zone), DAY)
         number, day = _numbered(days.astype(np.int64), self.unit, self.ends)
         parts = [np.where(there, number, np.nan)]
         parts += [np.where(there, day, self.usual[0])] if self.day else []
@@ -85,10 +85,10 @@ class Dates:
         whole = np.round(np.where(there, number, 0.0)).astype(np.int64)
         day = np.round(np.nan_to_num(others[0])).astype(np.int64) if self.day else np.zeros_like(whole)
         time = np.nan_to_num(others[-1]) if self.time else self.usual[1]
-        seconds = _instants(_days(whole, day, self.unit) * DAY + time, self.zone)
+        seconds = instants(_days(whole, day, self.unit) * DAY + time, self.zone)
         if limits is not None:
             for outside, step in ((seconds < limits[0], 1), (seconds > limits[1], -1)):
-                moved = _instants(_days(whole + step, day, self.unit) * DAY + time, self.zone)
+                moved = instants(_days(whole + step, day, self.unit) * DAY + time, self.zone)
                 seconds = np.where(outside, moved, seconds)
             seconds = np.clip(seconds, *limits)
         return from_numbers(np.where(there, seconds, np.nan), field)
@@ -96,7 +96,7 @@ class Dates:
     def began(self, number: np.ndarray) -> np.ndarray:
         """When the unit of that number began, in seconds since 1970."""
         whole = np.floor(np.asarray(number, dtype=np.float64)).astype(np.int64)
-        return _instants(_days(whole, np.full_like(whole, self.unit == "month"), self.unit) * DAY, self.zone)
+        return instants(_days(whole, np.full_like(whole, self.unit == "month"), self.unit) * DAY, self.zone)
 
     def __str__(self) -> str:
         """Such as week, weekday and time of day."""
@@ -120,7 +120,7 @@ class Dates:
         """Inverse of `state`; raises `ValueError` for what is no state of dates."""
         unit, parts, decimals = state["unit"], (state["day"], state["time"]), state["decimals"]
         zone = state.get("zone", "")  # in checkpoints of before, parts are of UTC
-        if not isinstance(zone, str) or (zone and _zone_of(f"datetime64[us, {zone}]") != zone):
+        if not isinstance(zone, str) or (zone and zone_of(f"datetime64[us, {zone}]") != zone):
             raise ValueError(f"{zone!r} is no time zone")
         if unit not in get_args(Unit) or not all(isinstance(part, str) for part in parts) or not any((*parts, zone)):
             raise ValueError(f"{unit!r} with {parts!r} is no way to take dates apart")
@@ -143,8 +143,8 @@ def taken_apart(field: Field, frame: pd.DataFrame, fields: tuple[Field, ...]) ->
     seconds = to_numbers(frame[field.name], field)
     there = ~np.isnan(seconds)
     seconds = seconds[there]
-    zone = _zone_of(field.dtype)
-    days, times = np.divmod(_shown(seconds, zone), DAY)
+    zone = zone_of(field.dtype)
+    days, times = np.divmod(shown(seconds, zone), DAY)
     # one time by the clocks there and several of UTC, between which other hours lie
     is_local = len(np.unique(times)) == 1 and len(np.unique(seconds % DAY)) > 1
     if len(np.unique(seconds)) <= FEW and not is_local:
@@ -183,38 +183,6 @@ def unique_step(field: Field, cells: pd.Series) -> tuple[float, float] | None:
     if step / scale >= DAY and pairs < MET:  # such as birthdays of a hundred persons; finer stamps seldom meet anyway
         return None
     return step / scale, int(whole[0] % step) / scale
-
-
-def _zone_of(dtype: str) -> str:
-    """The time zone of a dtype of dates; "" for UTC, and where there is none."""
-    if not dtype.startswith("datetime64") or "," not in dtype:
-        return ""
-    try:
-        known: Any = pd.DatetimeTZDtype.construct_from_string(dtype)
-    except TypeError as error:
-        raise ValueError(f"{dtype}: what is behind the comma is no time zone") from error
-    return "" if str(known.tz) == "UTC" else str(known.tz)
-
-
-def _shown(seconds: np.ndarray, zone: str) -> np.ndarray:
-    """Seconds since 1970 as the clocks of a zone show them."""
-    return _seconds_of(_stamps(seconds).tz_localize("UTC").tz_convert(zone).tz_localize(None)) if zone else seconds
-
-
-def _instants(shown: np.ndarray, zone: str) -> np.ndarray:
-    """Inverse of `_shown`: the first of two alike, and of what clocks leave out the next that they show."""
-    if not zone:
-        return shown
-    local = _stamps(shown).tz_localize(zone, ambiguous=np.ones(len(shown), dtype=bool), nonexistent="shift_forward")
-    return _seconds_of(local.tz_convert("UTC").tz_localize(None))
-
-
-def _stamps(seconds: np.ndarray) -> pd.DatetimeIndex:
-    return pd.DatetimeIndex(np.round(seconds * 1e6).astype(np.int64).astype("datetime64[us]"))
-
-
-def _seconds_of(stamps: pd.DatetimeIndex) -> np.ndarray:
-    return np.asarray(stamps.to_numpy(dtype="datetime64[us]").astype(np.int64) / 1e6)
 
 
 def _unit(days: np.ndarray, is_day: bool) -> Unit:
