@@ -61,6 +61,9 @@ def is_zoned(field: Field) -> bool:
 
 def numbers_of(series: pd.Series, field: Field) -> np.ndarray:
     """Floats with NaN for missing; dates as days since 1970 by the column's own clock, times as parts of a day."""
+    if is_zoned(field) and series.dtype == object:  # as columns are whose holes are being filled
+        dtype: Any = pd.api.types.pandas_dtype(field.dtype)
+        series = pd.to_datetime(series, utc=True, errors="coerce").dt.tz_convert(dtype.tz)
     if is_zoned(field) and isinstance(series.dtype, pd.DatetimeTZDtype):
         local = series.dt.tz_localize(None)
         return to_numbers(local, Field(field.name, "datetime", str(local.dtype))) / DAY
