@@ -125,7 +125,7 @@ def test_values_that_give_what_is_given_are_picked_from_a_list():
     schema = infer_schema(frame, None, {})
     codec = TableCodec().fit(frame, schema, relations=find_relations(frame, schema))
     given = frame.head(50).assign(price=np.nan, start=None, city=None)
-    made = Agreeing(codec).picked(given, rng)
+    made = Agreeing(codec, lambda: frame).picked(given, rng)
     whole = codec.plan.completed({name: made[name] for name in ("price", "start", "city")})
     for name in ("low", "f", "month", "day", "land"):
         assert (whole[name].astype(str) == frame[name].head(50).astype(str)).all(), name

@@ -18,6 +18,8 @@ from datakiln.codecs.tables.values import from_numbers
 from datakiln.constraints import Expression
 from datakiln.data.series.series import SeriesFile
 from datakiln.errors import UserError
+from datakiln.sampling import series
+from datakiln.sampling.agreeing import Agreeing
 from datakiln.sampling.filling import BROKEN, SCORE
 from datakiln.sampling.imputing import FILL_TRIES
 from datakiln.sampling.series import _write, fill_file, forecast_file, score_file
@@ -58,6 +60,15 @@ def test_filled_cells_keep_the_relations_with_those_that_are_given(tmp_path):
     for name in rows:
         there = rows[name].notna()
         assert (filled[name] == frame[name])[there].all()
+
+
+def test_what_sources_can_be_is_listed_once_for_all_sequences(tmp_path, monkeypatch):
+    listed, whole = [], Agreeing._listed
+    monkeypatch.setattr(Agreeing, "_listed", lambda self, sources: listed.append(sources) or whole(self, sources))
+    monkeypatch.setattr(series, "FILL_TRIES", 4)
+    rows = orders(seed=1).head(3 * STEPS).assign(qty=np.nan, price=np.nan)
+    fill_file(redrawing_steps(), given(rows, tmp_path), tmp_path / "filled.csv", 1, PLAIN)
+    assert listed and len(set(listed)) == len(listed)
 
 
 def test_filled_steps_meet_the_constraints(tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,13 +18,16 @@ import pandas as pd
 from datakiln.codecs.tables.choice import ChoiceColumn
 from datakiln.codecs.tables.number import NumberColumn
 from datakiln.codecs.tables.relations.calendar import DAY
-from datakiln.codecs.tables.relations.cells import chosen, in_days, keys_of, numbers_of
+from datakiln.codecs.tables.relations.cells import chosen, keys_of, numbers_of, tolerance
 from datakiln.codecs.tables.relations.plan import Plan
 from datakiln.codecs.tables.relations.relation import Relation
 from datakiln.codecs.tables.table import TableCodec
-from datakiln.codecs.tables.values import from_numbers, with_columns
+from datakiln.codecs.tables.values import from_numbers, to_numbers, with_columns
+from datakiln.codecs.tables.zones import instants, shown, zone_of
 
 MOST = 50_000  # values that are listed, such as the days of a hundred years
+MOMENTS = 200_000  # of dates with the times of a day, several of which are of one day
+AT_ONCE = 65_536  # rows in which values are tried
 TRIED = 64  # of them, where another source is to be solved for
 
 
@@ -47,11 +51,17 @@ class Agreeing:
 
     Arguments:
         codec: Fitted.
+        draw: Some rows of the model with these columns, which tell the times of day that dates have.
     """
 
-    def __init__(self, codec: TableCodec) -> None:
+    def __init__(self, codec: TableCodec, draw: Callable[[], pd.DataFrame]) -> None:
         """See the class."""
-        self.codec, self.plan = codec, codec.plan
+        self.codec, self.plan, self.draw = codec, codec.plan, draw
+
+    @functools.cached_property
+    def drawn(self) -> pd.DataFrame:
+        """Those rows."""
+        return self.draw()
 
     @functools.cached_property
     def listed(self) -> list[_Listed]:
@@ -80,33 +90,26 @@ class Agreeing:
             cells, _ = self._values(one) if len(at) else (None, None)
             if cells is None:
                 continue
-            values = cells[one].iloc[rng.permutation(len(cells[one]))[:TRIED]]
-            tried = given.iloc[np.repeat(at, len(values))].reset_index(drop=True)
-            tried = with_columns(tried, {one: pd.Series(np.tile(values.to_numpy(), len(at)), name=one)})
-            found = self.plan.inverse(relation, two, tried)
-            if found is None:
-                continue
-            tried = with_columns(tried, {two: found.reset_index(drop=True)})
-            fits = tried[two].notna().to_numpy() & self._within(two, tried)
-            fits &= ~np.logical_or.reduce(
-                [relation.breaks(tried, self.codec.schema), *(bad for _, bad in self.plan.broken(tried))]
-            )
-            rows, first = np.unique(np.repeat(at, len(values))[fits], return_index=True)
-            open_rows.iloc[rows] = False
-            for name in (one, two):
-                whole = given[name].astype(object).to_numpy(copy=True)
-                whole[rows] = tried[name].astype(object).to_numpy()[fits][first]
-                given = with_columns(given, {name: pd.Series(whole, index=given.index, dtype=object)})
+            values = cells[one].iloc[rng.permutation(len(cells[one]))[:TRIED]].to_numpy()
+            for start in range(0, len(at), AT_ONCE // TRIED):
+                part = at[start : start + AT_ONCE // TRIED]
+                tried = given.iloc[np.repeat(part, len(values))].reset_index(drop=True)
+                tried = with_columns(tried, {one: pd.Series(np.tile(values, len(part)), name=one)})
+                found = self.plan.inverse(relation, two, tried)
+                if found is None:
+                    break
+                tried = with_columns(tried, {two: found.reset_index(drop=True)})
+                fits = tried[two].notna().to_numpy() & is_within(self.codec, two, tried[two])
+                fits &= ~np.logical_or.reduce(
+                    [relation.breaks(tried, self.codec.schema), *(bad for _, bad in self.plan.broken(tried))]
+                )
+                rows, first = np.unique(np.repeat(part, len(values))[fits], return_index=True)
+                open_rows.iloc[rows] = False
+                for name in (one, two):
+                    whole = given[name].astype(object).to_numpy(copy=True)
+                    whole[rows] = tried[name].astype(object).to_numpy()[fits][first]
+                    given = with_columns(given, {name: pd.Series(whole, index=given.index, dtype=object)})
         return given
-
-    def _within(self, name: str, cells: pd.DataFrame) -> np.ndarray:
-        """Cells between the lowest and the highest training value."""
-        limits, field = getattr(self.codec.by_name()[name], "limits", None), self.codec.schema[name]
-        if limits is None:
-            return np.ones(len(cells), dtype=bool)
-        low, high = in_days(limits, field)
-        numbers = numbers_of(cells[name], field)
-        return (numbers >= low) & (numbers <= high)
 
     def _picked(self, one: _Listed, given: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
         targets = [str(name) for name in one.cells if name not in one.sources and name in given]
@@ -120,13 +123,9 @@ class Agreeing:
         chosen_at, patterns = np.full(len(rows), -1), there[rows]
         for pattern in np.unique(patterns, axis=0):
             alike = np.flatnonzero((patterns == pattern).all(axis=1))
-            found = pd.DataFrame(known[:, pattern]).groupby(list(range(pattern.sum())), sort=False).indices
-            for row in alike:
-                key = tuple(keys[row, pattern])
-                fits = found.get(key if len(key) > 1 else key[0], [])
-                if len(fits):
-                    shares = one.shares[fits]
-                    chosen_at[row] = rng.choice(fits, p=shares / shares.sum())
+            both = pd.DataFrame(np.concatenate([known[:, pattern], keys[alike][:, pattern]]))
+            group = both.groupby(list(both), sort=False).ngroup().to_numpy()  # -1 where a key is missing
+            chosen_at[alike] = _drawn(group[: len(known)], one.shares, group[len(known) :], rng)
         done = chosen_at >= 0
         changed = {}
         for name in one.sources:
@@ -166,12 +165,37 @@ class Agreeing:
             return None, np.zeros(0)
         (low, high), field = column.limits, column.field
         step = column.grid.step or (10.0**-field.decimals if field.decimals is not None else 0.0)
-        if field.type == "datetime" and (high - low) > MOST * step:
-            low, step = np.floor(low / DAY) * DAY, float(DAY)
-        if not step or not (high - low) <= MOST * step:
+        is_listed = bool(step) and (high - low) <= MOST * step
+        if field.type == "datetime" and (name in self.codec.dates or not is_listed):
+            numbers, shares = self._moments(name, (low, high))
+        elif is_listed:
+            numbers = low + step * np.arange(round((high - low) / step) + 1)
+            shares = np.ones(len(numbers))
+        else:
             return None, np.zeros(0)
-        numbers = low + step * np.arange(round((high - low) / step) + 1)
-        return {name: from_numbers(numbers, field)}, np.ones(len(numbers))
+        return {name: from_numbers(numbers, field)}, shares
+
+    def _moments(self, name: str, limits: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+        """All days between the limits by the column's clocks, at the times of day that it has, and how often each is.
+
+        Of times that are learnt, those of rows that the model draws.
+        """
+        dates, field = self.codec.dates.get(name), self.codec.schema[name]
+        zone = zone_of(field.dtype) if dates is None else dates.zone
+        low, high = np.floor(shown(np.asarray(limits), zone) / DAY)
+        days = np.arange(low, high + 1)
+        if dates is not None and not dates.time:
+            of_day = np.array([dates.usual[1]])
+        else:
+            drawn = to_numbers(self.drawn[name], field)
+            of_day = shown(drawn[~np.isnan(drawn)], zone) % DAY
+        times, counts = np.unique(of_day[: max(1, MOMENTS // len(days))], return_counts=True)
+        moments = np.add.outer(days * DAY, times).ravel() if len(days) <= MOST else np.zeros(0)
+        shares = np.tile(counts.astype(np.float64), len(days))[: len(moments)]
+        seconds = instants(moments, zone)
+        is_shown = np.abs(shown(seconds, zone) - moments) < 1.0  # clocks leave out an hour
+        kept = (seconds >= limits[0]) & (seconds <= limits[1]) & is_shown
+        return seconds[kept], shares[kept]
 
     def _pairs(self, sources: tuple[str, ...]) -> tuple[dict[str, pd.Series], np.ndarray]:
         """What the two sources of a function can be together."""
@@ -181,6 +205,27 @@ class Agreeing:
             name: chosen([key[i] for key in keys], places, self.codec.schema[name]) for i, name in enumerate(sources)
         }
         return cells, np.ones(len(keys))
+
+
+def is_within(codec: TableCodec, name: str, cells: pd.Series) -> np.ndarray:
+    """Whether cells lie between the lowest and the highest training value of their column, or are missing."""
+    column = codec.by_name()[name]
+    if not isinstance(column, NumberColumn) or column.limits is None:
+        return np.ones(len(cells), dtype=bool)
+    (low, high), values = column.limits, to_numbers(cells, column.field)
+    margin = tolerance(column.field) * (DAY if column.field.type == "datetime" else 1.0) + 1e-9 * (high - low)
+    return ~((values < low - margin) | (values > high + margin))
+
+
+def _drawn(known: np.ndarray, shares: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """For each group that is wanted one of those known, by their shares; -1 where none is of it, or it is negative."""
+    order = np.argsort(known, kind="stable")
+    ends = np.cumsum(shares[order])
+    first, last = (np.searchsorted(known[order], wanted, side=side) for side in ("left", "right"))  # type: ignore[call-overload]
+    low, high = (np.concatenate([[0.0], ends])[at] for at in (first, last))
+    at = np.searchsorted(ends, low + rng.random(len(wanted)) * (high - low), side="right")
+    is_there = (wanted >= 0) & (last > first)
+    return np.where(is_there, order[np.clip(at, first, last - 1)], -1)
 
 
 def _groups(plan: Plan) -> list[tuple[str, ...]]:

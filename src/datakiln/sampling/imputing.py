@@ -9,12 +9,13 @@ import pandas as pd
 
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.constraints import Rules
-from datakiln.sampling.agreeing import Agreeing
+from datakiln.sampling.agreeing import Agreeing, is_within
 from datakiln.sampling.related import beside_given, completed_frame
 
 FILL_TRIES = 20  # draws for a cell that is to be filled, until one is not missing again
 PICKED = 5  # draws of a row that breaks a rule, before its sources are picked from the values that fit
 EACH, AT_ONCE = 32, 4096  # rows drawn for one that breaks a rule, and for all of them, in one of these draws
+ANY = 1024  # rows drawn to see which times of day dates have
 
 
 class Imputing:
@@ -33,12 +34,16 @@ class Imputing:
         self.codec, self.rules, self.draw = codec, rules, draw
 
     def filled(self, given: pd.DataFrame, seed: int) -> pd.DataFrame:
-        """The rows with their holes filled; of several draws for one that breaks a rule the first that does not."""
-        told, agreeing = completed(self.codec, self.rules, given), Agreeing(self.codec)
+        """The rows with their holes filled; of several draws for one that breaks a rule the first that does not.
+
+        So for a row with a computed cell outside of the training range.
+        """
+        told, agreeing = completed(self.codec, self.rules, given), Agreeing(self.codec, lambda: self._any(given, seed))
         filled = self._drawn(told, seed, 0)
-        is_open = given.isna().any(axis=1).to_numpy() & ~breaks(self.codec, self.rules, given)
+        is_fixed, is_open = told.notna(), given.isna().any(axis=1) & ~breaks(self.codec, self.rules, given)
+        faults = self._faults(filled, is_fixed)
         for turn in range(1, FILL_TRIES):
-            at = np.flatnonzero(is_open & breaks(self.codec, self.rules, filled))
+            at = np.flatnonzero(is_open & (faults > 0))
             if not len(at):
                 break
             rows = np.repeat(at, max(1, min(2 ** (turn - 1), EACH, max(AT_ONCE, len(filled)) // len(at))))
@@ -48,13 +53,35 @@ class Imputing:
                 picked = agreeing.picked(given.iloc[rows].reset_index(drop=True), rng)
                 again = completed(self.codec, self.rules, picked)
             again = self._drawn(again, seed, turn)
-            met = np.flatnonzero(~breaks(self.codec, self.rules, again))
-            row, first = np.unique(rows[met], return_index=True)
+            found = self._faults(again, is_fixed.iloc[rows])
+            order = np.lexsort((found, rows))
+            row, first = np.unique(rows[order], return_index=True)
+            is_better = found[order[first]] < faults[row]
+            row, best = row[is_better], order[first][is_better]
+            faults[row] = found[best]
             place = np.arange(len(filled))
             place[row] = len(filled) + np.arange(len(row))
-            both = pd.concat([filled, again.iloc[met[first]]], ignore_index=True)
+            both = pd.concat([filled, again.iloc[best]], ignore_index=True)
             filled = both.take(place).reset_index(drop=True)
         return filled
+
+    def _faults(self, rows: pd.DataFrame, is_fixed: pd.DataFrame) -> np.ndarray:
+        """2 for a row that breaks a rule, 1 for one with a computed cell outside of the training range, else 0.
+
+        Arguments:
+            rows: Without holes.
+            is_fixed: Cells that are given, or follow from those that are.
+        """
+        outside = np.zeros(len(rows), dtype=bool)
+        for name in sorted({name for relation in self.codec.plan.made.values() for name in relation.columns}):
+            if name in rows and not is_fixed[name].all():
+                outside |= ~is_fixed[name].to_numpy() & ~is_within(self.codec, name, rows[name])
+        return np.where(breaks(self.codec, self.rules, rows), 2, outside.astype(np.int64))
+
+    def _any(self, given: pd.DataFrame, seed: int) -> pd.DataFrame:
+        """Rows of which nothing is given."""
+        nothing = pd.DataFrame(None, index=range(ANY), columns=given.columns, dtype=object)
+        return self.draw(nothing, (seed, FILL_TRIES, 0))
 
     def _drawn(self, given: pd.DataFrame, seed: int, turn: int) -> pd.DataFrame:
         """The rows with their holes drawn, again and again where what is drawn is missing."""

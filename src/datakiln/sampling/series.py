@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 
 from datakiln.codecs.series.series import SeriesCodec
 from datakiln.codecs.tables.generated import GeneratedColumn
+from datakiln.codecs.tables.table import TableCodec
 from datakiln.codecs.tables.values import from_numbers, to_numbers, with_columns
 from datakiln.errors import UserError, near
 from datakiln.plots.series import LEVELS, fan_plot
@@ -39,6 +41,7 @@ from datakiln.wording import counted
 
 DEFAULT_SEQUENCES = 100
 PICKED = 2  # draws of a sequence with a step that breaks a rule, before its sources are picked: each is of all of it
+ANY = 16  # sequences drawn to see which times of day dates have
 ROWS = 65_536  # of sequences that are continued together
 
 
@@ -347,9 +350,11 @@ def fill_file(synthesizer: Synthesizer, path: str, out: Path, seed: int, options
     _check_csv(out)
     frame, group = read_history(codec, path, "fill")
     made, holes, left, done = [], 0, 0, 0
+    draw = functools.cache(lambda: synthesizer.sample(ANY, seed=seed, options=options))  # of both parts
+    parts = [(part, Agreeing(part, draw)) for part in (codec.steps, codec.static) if part]
     for i in range(int(group.max()) + 1):
         rows = frame[group == i].reset_index(drop=True)
-        filled = _filled(synthesizer, codec, rows, (seed, 7, i), options, done)
+        filled = _filled(synthesizer, codec, rows, (seed, 7, i), options, done, parts)
         done += len(rows)
         holes += int(rows[filled.columns].isna().to_numpy().sum())
         left += int(filled.isna().to_numpy().sum())
@@ -371,7 +376,7 @@ def _broken(synthesizer: Synthesizer, frame: pd.DataFrame) -> list[tuple[str, np
 
 def _filled(
     synthesizer: Synthesizer, codec: SeriesCodec, rows: pd.DataFrame, seeds: tuple[int, ...], options: Sampling,
-    done: int,
+    done: int, agreeing: list[tuple[TableCodec, Agreeing]],
 ) -> pd.DataFrame:  # fmt: skip
     """The cells of one sequence but its times, holes drawn as `Synthesizer.impute` draws those of a table.
 
@@ -381,7 +386,7 @@ def _filled(
     static = [] if codec.static is None else [n for n in codec.static.schema.names if n in codec.roles.static]
     held = [name for name in static if name in rows]
     given = with_columns(rows[own + held], {name: rows[name].ffill().bfill() for name in held})
-    parts = [(part, names, Agreeing(part)) for part, names in ((codec.steps, own), (codec.static, held)) if part]
+    parts = [(part, names, known) for (part, known), names in zip(agreeing, (own, held), strict=False)]
     rules, given = synthesizer.rules, _dated(codec, given, rows)
     filled = given
     for part, names, _ in parts:
@@ -392,14 +397,14 @@ def _filled(
     drawn_by_model = filled.columns.difference([column.field.name for column in made])
     empty = [column.field.name for column in made if column.field.type == "constant" and column.constant is None]
     for turn in range(FILL_TRIES):
-        for (part, names, agreeing), open_rows in zip(parts if turn else (), is_open, strict=False):
+        for (part, names, known), open_rows in zip(parts if turn else (), is_open, strict=False):
             again = open_rows & breaks(part, rules, filled)
             if not again.any():
                 continue
             undone = told[names]
             if turn >= PICKED:
                 rng = np.random.default_rng([*seeds, turn, 1])
-                undone = completed(part, rules, _picked(agreeing, given[names], part is codec.static, rng))
+                undone = completed(part, rules, _picked(known, given[names], part is codec.static, rng))
             kept = filled[names].mask(np.broadcast_to(again[:, None], undone.shape), undone)
             filled = with_columns(filled, dict(kept.items()))  # the last draw stands as it is
         if not filled.drop(columns=empty, errors="ignore").isna().any(axis=None):
