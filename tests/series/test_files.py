@@ -18,11 +18,12 @@ from datakiln.codecs.tables.values import from_numbers
 from datakiln.constraints import Expression
 from datakiln.data.series.series import SeriesFile
 from datakiln.errors import UserError
-from datakiln.sampling import series
+from datakiln.sampling import series_filling
 from datakiln.sampling.agreeing import Agreeing
 from datakiln.sampling.filling import BROKEN, SCORE
 from datakiln.sampling.imputing import FILL_TRIES
-from datakiln.sampling.series import _write, fill_file, forecast_file, score_file
+from datakiln.sampling.series import _write, forecast_file, score_file
+from datakiln.sampling.series_filling import fill_file
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import PLAIN
 from tests.series.test_data import panel
@@ -65,7 +66,7 @@ def test_filled_cells_keep_the_relations_with_those_that_are_given(tmp_path):
 def test_what_sources_can_be_is_listed_once_for_all_sequences(tmp_path, monkeypatch):
     listed, whole = [], Agreeing._listed
     monkeypatch.setattr(Agreeing, "_listed", lambda self, sources: listed.append(sources) or whole(self, sources))
-    monkeypatch.setattr(series, "FILL_TRIES", 4)
+    monkeypatch.setattr(series_filling, "FILL_TRIES", 4)
     rows = orders(seed=1).head(3 * STEPS).assign(qty=np.nan, price=np.nan)
     fill_file(redrawing_steps(), given(rows, tmp_path), tmp_path / "filled.csv", 1, PLAIN)
     assert listed and len(set(listed)) == len(listed)

@@ -21,7 +21,8 @@ from datakiln.data.series.relations import _share_of_same, _where_steady
 from datakiln.data.series.series import SeriesData
 from datakiln.errors import UserError
 from datakiln.jobs.announce import announce_relations
-from datakiln.sampling.series import fill_file, forecast_file, score_file, write_endless
+from datakiln.sampling.series import forecast_file, score_file, write_endless
+from datakiln.sampling.series_filling import fill_file
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.schema import Field, Schema
 from datakiln.spec import PLAIN

@@ -12,7 +12,8 @@ import torch
 from datakiln.cli.sample import main
 from datakiln.constraints import Expression, Rules
 from datakiln.errors import UserError
-from datakiln.sampling.series import fill_file, forecast_file, score_file, write_endless, write_sequences
+from datakiln.sampling.series import forecast_file, score_file, write_endless, write_sequences
+from datakiln.sampling.series_filling import fill_file
 from datakiln.sampling.steps import StepRules
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import PLAIN

@@ -281,7 +281,7 @@ def _write_series(
 
 
 def _fill_series(cfg: DictConfig, synthesizer: Synthesizer, condition: dict[str, Any], options: Sampling) -> str:
-    from datakiln.sampling.series import fill_file
+    from datakiln.sampling.series_filling import fill_file
 
     return fill_file(synthesizer, str(cfg.fill), Path(str(cfg.out)), int(cfg.seed), options)
 

@@ -10,11 +10,8 @@ SMALL = 64  # pixels of a map; doubling a smaller one in a convolution of its ow
 LOW_PASS = (1.0, 3.0, 3.0, 1.0)  # of linear interpolation between pixels that lie twice as far apart
 
 
-class DoublingConv(nn.Conv2d):
-    """A map doubled in side by repeating its pixels, then a 3 x 3 convolution, in four ninths of the products.
-
-    The nine weights fall on four pixels of the small map only, so that sums of them do, as a transposed convolution of
-    4 x 4 and stride 2 (Shi et al., 2016, arXiv 1609.07009). Equal to the plain way but for rounding.
+class _Conv(nn.Conv2d):
+    """A 3 x 3 convolution.
 
     Arguments:
         inputs: Channels that come in.
@@ -25,32 +22,28 @@ class DoublingConv(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
         """See the class."""
         super().__init__(inputs, outputs, 3, padding=1, bias=bias)
+
+
+class DoublingConv(_Conv):
+    """A map doubled in side by repeating its pixels, then a 3 x 3 convolution, in four ninths of the products.
+
+    The nine weights fall on four pixels of the small map only, so that sums of them do, as a transposed convolution of
+    4 x 4 and stride 2 (Shi et al., 2016, arXiv 1609.07009). Equal to the plain way but for rounding.
+    """
 
     def forward(self, x: Tensor) -> Tensor:  # (the argument is called `input` there)
         """(B, inputs, H, W) to (B, outputs, 2 H, 2 W)."""
         if x.shape[2] * x.shape[3] <= SMALL:
             return super().forward(F.interpolate(x, scale_factor=2.0))
-        # each weight of 4 x 4 is the sum of those of 3 x 3 that fall on the same small pixel; turned, since transposed
-        rows = F.pad(self.weight, (1, 1, 1, 1)).flip(2, 3)
-        rows = rows[:, :, :-1] + rows[:, :, 1:]
-        kernel = (rows[..., :-1] + rows[..., 1:]).transpose(0, 1)
+        kernel = _summed(self.weight).flip(2, 3).transpose(0, 1)  # turned, since transposed
         return F.conv_transpose2d(x, kernel, self.bias, stride=2, padding=1)
 
 
-class HalvingConv(nn.Conv2d):
+class HalvingConv(_Conv):
     """A 3 x 3 convolution, then means of 2 x 2 pixels, in four ninths of the products.
 
     Equal to the plain way but for rounding, see `halved`. Sides must be even.
-
-    Arguments:
-        inputs: Channels that come in.
-        outputs: Channels that go out.
-        bias: As in `torch.nn.Conv2d`.
     """
-
-    def __init__(self, inputs: int, outputs: int, bias: bool = True) -> None:
-        """See the class."""
-        super().__init__(inputs, outputs, 3, padding=1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:  # (the argument is called `input` there)
         """(B, inputs, H, W) to (B, outputs, H / 2, W / 2)."""
@@ -62,9 +55,14 @@ def halved(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     Maps (B, I, H, W), of even sides, weights (O, I, 3, 3) and bias (O,) to (B, O, H / 2, W / 2).
     """
+    return F.conv2d(x, _summed(weight) / 4.0, bias, stride=2, padding=1)
+
+
+def _summed(weight: Tensor) -> Tensor:
+    """Kernels (O, I, 4, 4) of sums of those weights (O, I, 3, 3) that fall on the same pixel of the small map."""
     rows = F.pad(weight, (1, 1, 1, 1))
     rows = rows[:, :, :-1] + rows[:, :, 1:]
-    return F.conv2d(x, (rows[..., :-1] + rows[..., 1:]) / 4.0, bias, stride=2, padding=1)
+    return rows[..., :-1] + rows[..., 1:]
 
 
 def doubled_smoothly(x: Tensor, weight: Tensor) -> Tensor:
