@@ -55,7 +55,7 @@ def built(kind: str) -> tuple[TSAR, torch.Tensor]:
         source = RawTable(mixed(), None, Provenance("generated", "a test", "0"))
         data = SeriesData(lambda _: source, codec, seed=0, time="t", window=STEPS)
         data.setup("fit")
-        model = TSAR(data.spec, holding=True, pasts=kind == "mixed")
+        model = TSAR(data.spec, holding=True, pasts=kind == "mixed", changes=12 if kind == "mixed" else 0)
     model._count(data.train_dataloader())
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
@@ -95,6 +95,7 @@ def test_it_draws_by_the_law_of_the_walk(kind, monkeypatch):
             same(*told[t * len(stride.columns) + k], *row[column.column])
     assert len(told) == STEPS * len(stride.columns)
     assert kind == "panel" or {tuple(c.number.held) for c in stride.columns if c.number} == {(), (0,), (1,), (0, 1)}
+    assert any(c.number.bins for c in stride.columns if c.number) == (kind == "mixed")
 
 
 @torch.no_grad()
@@ -128,14 +129,15 @@ def same(column, share, location, width, log_share, place) -> None:
     assert np.allclose(share[:, :size], log_share.exp()[:, :size], atol=1e-5)
     if place is not None:
         parts = column.number.parts
+        bins, held = column.number.bins, column.number.held
+        parts = np.r_[parts, COMPONENTS + np.arange(bins)]
         assert np.allclose(share[:, size:][:, : len(parts)], log_share.exp()[:, size:][:, parts], atol=1e-5)
-        held = column.number.held
         if held:
-            every = log_share.exp()[:, size + COMPONENTS :]
+            every = log_share.exp()[:, size + COMPONENTS + bins :]
             assert every.shape[1] == KINDS and np.allclose(share[:, size + len(parts) :], every[:, held], atol=1e-5)
         there = share[:, size:][:, : len(parts)] > 1e-10  # where a reference is missing, its place means nothing
         assert np.allclose(location[there], place[0][:, parts][there], rtol=1e-4, atol=1e-3)
-        assert np.allclose(width[there], place[1][:, parts][there], rtol=1e-4)
+        assert np.allclose(width[there], place[1][:, parts][there], rtol=1e-4, atol=1e-3 if bins else 0.0)
 
 
 @pytest.mark.parametrize("kind", ["panel", "mixed", "mixed, of before"])
@@ -149,7 +151,8 @@ def test_what_is_picked_is_put_where_the_walk_would(kind):
     for column in stride.columns:
         if column.number is None:
             continue
-        outcomes = column.size + len(column.number.parts) + len(column.number.held)
+        bins = column.number.bins
+        outcomes = column.size + len(column.number.parts) + bins + len(column.number.held)
         cells, uniforms = rng.integers(0, outcomes, ROWS), rng.random(ROWS, dtype=np.float32)
         of_all = [column.size - 1, outcomes - 1]  # a state of equality or of lacking; what is held, or a component
         cells[: len(of_all)] = of_all
@@ -157,22 +160,28 @@ def test_what_is_picked_is_put_where_the_walk_would(kind):
         location = rng.uniform(0.2, 0.8, (ROWS, r)).astype(np.float32)
         low, high = column.number.ends
         location = np.where(column.number.straight, low + (high - low) * location, location * column.number.last)
-        location, width = location.astype(np.float32), np.full((ROWS, r), 0.01, np.float32)
+        location, width = location.astype(np.float32), np.full((ROWS, r + bins), 0.01, np.float32)
+        location = np.concatenate([location, column.number.last * rng.uniform(0.2, 0.8, (ROWS, bins))], axis=1)
+        location = location.astype(np.float32)
         code, coordinate = stride._placed(column, cells, location, width, uniforms)
-        parts = torch.from_numpy(column.number.parts)
-        wide = torch.ones(ROWS, COMPONENTS + KINDS)
+        parts = torch.from_numpy(np.r_[column.number.parts, COMPONENTS + np.arange(bins)])
+        wide = torch.ones(ROWS, COMPONENTS + bins + KINDS)
         i, held = column.number.number, column.number.held
         where = wide.index_copy(1, parts, torch.from_numpy(location))
         if held:
-            where[:, COMPONENTS:] = model.net.holds.places(numbers, i, torch.from_numpy(stride.coordinates.copy()))
+            where[:, COMPONENTS + bins :] = model.net.holds.places(
+                numbers, i, torch.from_numpy(stride.coordinates.copy())
+            )
         place = where, wide.index_copy(1, parts, torch.from_numpy(width))
         outcome = np.r_[
-            np.arange(column.size), column.size + column.number.parts, [column.size + COMPONENTS + k for k in held]
-        ]
+            np.arange(column.size), column.size + parts.numpy(),
+            [column.size + COMPONENTS + bins + k for k in held],
+        ]  # fmt: skip
         picked = outcome[cells].astype(np.int64)
+        told = SimpleNamespace(rows=torch.arange(ROWS), bins=torch.zeros(ROWS, bins) if bins else None)
         slow = stride.walk.ancestral._placed(
-            SimpleNamespace(rows=torch.arange(ROWS)), column.column, column.number.number, torch.from_numpy(picked),
-            place if r or held else None, torch.from_numpy(uniforms), None, torch.from_numpy(stride.coordinates.copy()),
+            told, column.column, i, torch.from_numpy(picked), place if r or held or bins else None,
+            torch.from_numpy(uniforms), None, torch.from_numpy(stride.coordinates.copy()),
         )  # fmt: skip
         assert slow[0].tolist() == code.tolist()
         valued = column.valued[code]

@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from datakiln.nets.anyorder import Network
+from datakiln.nets.changes import Changes
 from datakiln.nets.codes import Strata, invert
 from datakiln.nets.holds import NONE
-from datakiln.nets.numbers import CLOSED, COMPONENTS, REFERENCES
+from datakiln.nets.numbers import BELOW, CLOSED, COMPONENTS, REFERENCES
 
 AGAIN = 200  # draws of a number that shall not be what the steps before say
 ROWS = 4096  # groups whose activations are held at once: they stay in the processor's cache
@@ -29,6 +30,7 @@ class Told(NamedTuple):
         logits: Of the column's codes, (groups, size).
         parts: Logits, shifts and scales of the components of a number, (groups, R) each; None for a category.
         held: Log-odds that a number is what the steps before say, (groups, KINDS); None where it never is.
+        bins: Logits of its bins of changes, (groups, M); None where it has none.
     """
 
     rows: Tensor
@@ -36,6 +38,7 @@ class Told(NamedTuple):
     logits: Tensor
     parts: tuple[Tensor, Tensor, Tensor] | None
     held: Tensor | None = None
+    bins: Tensor | None = None
 
 
 class Prefixes:
@@ -71,8 +74,9 @@ class Prefixes:
             self.context, self.group = base, torch.arange(n, device=base.device)
 
     def add(
-        self, column: int, codes: Tensor, coordinates: Tensor, counts: Tensor, states: Tensor | None = None
-    ) -> None:
+        self, column: int, codes: Tensor, coordinates: Tensor, counts: Tensor, states: Tensor | None = None,
+        move: Tensor | None = None,
+    ) -> None:  # fmt: skip
         """Gives rows a cell of their own in the column, where `counts` (n,) is true.
 
         Arguments:
@@ -81,6 +85,7 @@ class Prefixes:
             coordinates: Of all numbers, (n, N).
             counts: See above.
             states: Whether the number is as the steps before said, (n,), see `Holds`; None where it never is.
+            move: What its move adds to contexts, (n, H), see `Changes`; None for nothing.
         """
         size, number = self.codes.sizes[column], self.net.numbers.place.get(column)
         key = self.group * (size + 1) + torch.where(counts, codes, size)
@@ -92,6 +97,8 @@ class Prefixes:
                 added = added + self._told(number, column, codes, coordinates[:, number])
             if number is not None and states is not None and self.net.holds is not None:
                 added = added + self.net.holds.marked_of(number, states)
+            if move is not None:
+                added = added + move
             self.context = self.context.index_select(0, self.group) + added.masked_fill(~counts[:, None], 0.0)
             self.group = group
             return
@@ -136,9 +143,12 @@ class Prefixes:
             held = None
             if number is not None and self.net.holds is not None and self.net.holds.has(number):
                 held = self.net.holds.logits(features, number)
-            if number is not None and (held is not None or self.net.numbers.has_any(number)):
+            bins = None
+            if number is not None and self.net.changes is not None and self.net.changes.has_of(number):
+                bins = self.net.changes.logits(features, number)
+            if number is not None and (held is not None or bins is not None or self.net.numbers.has_any(number)):
                 parts = self.net.numbers.components(features, number)
-            yield Told(rows, self.group[rows] - start, logits, parts, held)
+            yield Told(rows, self.group[rows] - start, logits, parts, held, bins)
 
     def _told_by_later(self, column: int, known: Known, rows: Tensor, start: int, stop: int) -> Tensor | None:
         """What `Network.lifted_by_later` says to these groups, of which any row tells for all."""
@@ -306,7 +316,7 @@ class Ancestral:
             seen[:, j] = True
             so_far.add(j)
             if j != self.order[-1] and new.any():
-                prefixes.add(j, codes[:, j], coordinates, new, self._states(j, so_far))
+                prefixes.add(j, codes[:, j], coordinates, new, self._states(j, so_far), self._move(j, so_far))
             strata.sort(codes[:, j])
         return log_q
 
@@ -351,7 +361,7 @@ class Ancestral:
         """
         holds, number = self.net.holds, self.net.numbers.place[j]
         assert holds is not None and place is not None
-        free = self.net.codes.sizes[j] + COMPONENTS
+        free = self.net.codes.sizes[j] + COMPONENTS + _width(told.bins)
         left = (cells < free).nonzero()[:, 0]
         may = self._may_hold(number, known, told.rows)
         weights = log_share.exp()
@@ -405,6 +415,11 @@ class Ancestral:
         lifting = known.codes[rows[:, None], self.lifting] + self.net.codes.first[self.lifting]
         scores = None if known.scores is None else known.scores[rows]
         location = numbers.expected_of(number, known.coordinates[rows], lifting, scores) + shift
+        if told.bins is not None:
+            bounds, logits = self._bins(told, number, known)
+            everything = torch.cat([everything, logits], dim=1)
+            location = torch.cat([location, bounds[:, :-1]], dim=1)
+            scale = torch.cat([scale, bounds.diff(dim=1)], dim=1)
         if told.held is not None:
             assert self.net.holds is not None
             held = told.held[told.at].masked_fill(~self._may_hold(number, known, rows), CLOSED)
@@ -415,17 +430,32 @@ class Ancestral:
 
     def _log_rest(
         self, number: int, size: int, known: Known, rows: Tensor, may: Tensor, log_share: Tensor,
-        place: tuple[Tensor, Tensor],
+        place: tuple[Tensor, Tensor], bins: int,
     ) -> Tensor:  # fmt: skip
         """See `Holds.log_rest`, (n,)."""
         holds, numbers = self.net.holds, self.net.numbers
         assert holds is not None
         told = holds.told(holds.values_of(numbers, number, known.coordinates[rows]))
         spans = holds.spans_of(numbers, number, told, may)
-        shares = (log_share - log_share[:, : size + COMPONENTS].logsumexp(dim=1, keepdim=True)).exp()
+        free = size + COMPONENTS + bins
+        shares = (log_share - log_share[:, :free].logsumexp(dim=1, keepdim=True)).exp()
+        masses = None
+        if bins:
+            low, wide = (part[:, COMPONENTS : COMPONENTS + bins] for part in place)
+            bounds = torch.cat([low, low[:, -1:] + wide[:, -1:]], dim=1)
+            masses = Changes.masses(bounds, shares[:, size + COMPONENTS : free], spans)
         location, scale = (part[:, :REFERENCES] for part in place)
         parts = (shares[:, size : size + REFERENCES], location, scale)
-        return holds.log_rest(numbers, spans, shares.gather(1, spans[0].long()), parts, number)
+        return holds.log_rest(numbers, spans, shares.gather(1, spans[0].long()), parts, number, masses)
+
+    def _bins(self, told: Told, number: int, known: Known) -> tuple[Tensor, Tensor]:
+        """Where the bins of changes lie, (n, M + 1), and their logits, (n, M)."""
+        net, coordinates = self.net, known.coordinates[told.rows]
+        assert told.bins is not None and net.changes is not None and net.holds is not None
+        before = net.holds.values_of(net.numbers, number, coordinates)[:, 1]
+        bounds = net.changes.bounds_of(net.numbers, net.holds, number, before)
+        is_open = (bounds.diff(dim=1) > 0) & known.there[told.rows, net.holds.own + number, None]
+        return bounds, told.bins[told.at].masked_fill(~is_open, CLOSED)
 
     def _states(self, j: int, known: Known) -> Tensor | None:
         """Of which kind the numbers of a column that stands are, (n,), see `Holds`; None where they never are."""
@@ -434,6 +464,15 @@ class Ancestral:
             return None
         may = holds.open_of(self.net.numbers, number, known.coordinates, known.there) & known.there[:, number, None]
         return holds.states_of(self.net.numbers, number, known.coordinates, may)
+
+    def _move(self, j: int, known: Known) -> Tensor | None:
+        """What the move of the number of a column that stands adds to contexts, (n, H); None where it has no bins."""
+        net, number = self.net, self.net.numbers.place.get(j)
+        if number is None or net.changes is None or net.holds is None or not net.changes.has_of(number):
+            return None
+        values = net.holds.values_of(net.numbers, number, known.coordinates)
+        both = known.there[:, number] & known.there[:, net.holds.own + number]
+        return net.changes.marked_of(number, values, both)
 
     def _may_hold(self, number: int, known: Known, rows: Tensor) -> Tensor:
         assert self.net.holds is not None
@@ -459,7 +498,10 @@ class Ancestral:
             at = (cells - size).clamp(min=0)[:, None]
             where, component = location.gather(1, at)[:, 0], at[:, 0].clamp(max=COMPONENTS - 1)
             drawn = numbers.drawn(where, scale.gather(1, at)[:, 0], uniforms, number, component)
-            drawn = torch.where(at[:, 0] < COMPONENTS, drawn, where)
+            even = numbers.settled(where + uniforms * scale.gather(1, at)[:, 0], number)
+            is_bin = (at[:, 0] >= COMPONENTS) & (at[:, 0] < COMPONENTS + _width(told.bins))
+            even = even.clamp(max=float(numbers.last[number]) - BELOW)
+            drawn = torch.where(at[:, 0] < COMPONENTS, drawn, torch.where(is_bin, even, where))
             coordinate = torch.where(cells >= size, drawn, coordinate)
             cells = torch.where(cells >= size, drawn.floor().long(), cells)
         # a missing number has no place: 0, as where it is read
@@ -487,6 +529,13 @@ class Ancestral:
         dense = self.net.numbers.log_densities(coordinates[told.rows, number], location, scale, number)
         plain = log_share.gather(1, cells[:, None])
         inside = torch.cat([plain, log_share[:, size : size + COMPONENTS] + dense], dim=1).logsumexp(dim=1)
+        bins = _width(told.bins)
+        if bins:
+            low, wide = (part[:, COMPONENTS : COMPONENTS + bins] for part in place)
+            at = coordinates[told.rows, number, None] - low
+            even = torch.where((at >= 0) & (at < wide), -wide.clamp(min=1e-6).log(), CLOSED)
+            shares = log_share[:, size + COMPONENTS : size + COMPONENTS + bins]
+            inside = torch.logaddexp(inside, (shares + even).logsumexp(dim=1))
         is_inside = cells < int(self.net.numbers.last[number])
         found = torch.where(is_inside, inside, plain[:, 0])
         if told.held is not None:
@@ -494,7 +543,12 @@ class Ancestral:
             may = self._may_hold(number, known, told.rows)
             states = self.net.holds.states_of(self.net.numbers, number, coordinates[told.rows], may)
             states = states.masked_fill(~self.net.valued[cells + self.net.codes.first[j]], NONE)
-            found = found - self._log_rest(number, size, known, told.rows, may, log_share, (location, scale))
-            held = log_share[:, size + COMPONENTS :].gather(1, states.clamp(min=0)[:, None])[:, 0]
+            found = found - self._log_rest(number, size, known, told.rows, may, log_share, place, bins)
+            held = log_share[:, size + COMPONENTS + bins :].gather(1, states.clamp(min=0)[:, None])[:, 0]
             found = torch.where(states >= 0, held, found)
         return found.clamp(min=math.log(TINY))
+
+
+def _width(bins: Tensor | None) -> int:
+    """Bins of changes that a number has."""
+    return 0 if bins is None else bins.shape[1]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from datakiln.nets import lifts
+from datakiln.nets.changes import Changes
 from datakiln.nets.codes import Codes
 from datakiln.nets.dropout import Dropout
 from datakiln.nets.holds import KINDS, Holds
@@ -134,6 +135,7 @@ class Network(nn.Module):
         self.bias = nn.Parameter(torch.zeros(codes.total))
         self.numbers = Numbers(codes, width, hinted)
         self.holds: Holds | None = None
+        self.changes: Changes | None = None
         sizes: dict[int, list[int]] = {}
         for j, size in enumerate(codes.sizes):
             sizes.setdefault(size, []).append(j)
@@ -179,8 +181,9 @@ class Network(nn.Module):
         return told + linear(described[:, at:].flatten(1), self.numbers.features[at:].flatten(0, 1).T)
 
     def each(
-        self, codes: Tensor, described: Tensor, weights: Tensor, order: Tensor, states: Tensor | None = None
-    ) -> Tensor:
+        self, codes: Tensor, described: Tensor, weights: Tensor, order: Tensor, states: Tensor | None = None,
+        moves: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         """What the cells of the first columns add to a context, times their weights, (columns, B, H).
 
         Arguments:
@@ -189,6 +192,7 @@ class Network(nn.Module):
             weights: Of all cells, (B, C).
             order: The columns, as they are to come.
             states: Whether their numbers are as the steps before say, (B, n), see `Holds`; None where they never are.
+            moves: How they moved, (B, n, SHAPES), see `Changes`; None where they have no bins of that.
         """
         found = functional.embedding(codes[:, order].T, self.vectors())
         if not bool((weights[:, order] == 1).all()):
@@ -201,6 +205,9 @@ class Network(nn.Module):
             kinds = functional.one_hot(states + 1, KINDS + 1)[..., 1:] * weights[:, self.numbers.numbers[:n], None]
             inputs = torch.cat([inputs, kinds.to(inputs.dtype)], dim=2)
             features = torch.cat([features, self.holds.marks[0]], dim=1)
+        if moves is not None and self.changes is not None:
+            inputs = torch.cat([inputs, moves * weights[:, self.numbers.numbers[:n], None]], dim=2)
+            features = torch.cat([features, self.changes.marks], dim=1)
         told = torch.bmm(inputs.transpose(0, 1), features)
         place = order.argsort()[self.numbers.numbers[:n]]
         return found.index_add(0, place, told.to(found.dtype))

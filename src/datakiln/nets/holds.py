@@ -188,7 +188,7 @@ class Holds(nn.Module):
 
     def log_rest(
         self, numbers: Numbers, spans: tuple[Tensor, Tensor], shares: Tensor,
-        parts: tuple[Tensor, Tensor, Tensor] | None, which: slice | int,
+        parts: tuple[Tensor, Tensor, Tensor] | None, which: slice | int, masses: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
         """Log of what codes and components leave beside what the steps before say, of one, (B, n) or (B,).
 
@@ -200,8 +200,9 @@ class Holds(nn.Module):
             shares: Of the codes that those lie in, as of all codes and components, (..., KINDS).
             parts: Shares of components, their locations and scales, (..., R) each; None for none.
             which: Of those numbers.
+            masses: What bins of changes have there; None for nothing.
         """
-        mass = torch.zeros_like(shares[..., 0])
+        mass = torch.zeros_like(shares[..., 0]) if masses is None else masses
         for kind in range(KINDS):
             low, high = (part[..., kind] for part in spans)
             found = shares[..., kind] * (high - low)

@@ -293,7 +293,7 @@ class Numbers(nn.Module):
         rank = self.below[code] + self.share[code] * within
         return torch.special.ndtri(rank.clamp(OUTERMOST, 1.0 - OUTERMOST))
 
-    def locate(self, values: Tensor, at: slice = slice(None)) -> Tensor:
+    def locate(self, values: Tensor, at: slice | Tensor = slice(None)) -> Tensor:
         """Standardised values (N, M) to coordinates, also between the codes and beyond the ends; of those numbers."""
         return _interpolate(values, self.rising[at], self.at[at])
 

@@ -15,7 +15,7 @@ from datakiln.models.autoregressive.tabar import LEVEL_ROWS, LEVELS, PSEUDO, lev
 from datakiln.nets.anyorder import Network
 from datakiln.nets.codes import Codes
 from datakiln.nets.holds import NONE
-from datakiln.nets.numbers import CLOSED, LEAST_OF_CODES
+from datakiln.nets.numbers import CLOSED, LEAST_OF_CODES, ROWS
 from datakiln.nets.references import closest_first, find, keep
 from datakiln.spec import Block
 
@@ -103,6 +103,7 @@ def set_up(
         spared = net.numbers.set_weights(coordinates[led], inside[led], there[led], rank, least, free[led])
         for j, less in zip(net.numbers.columns, spared.tolist(), strict=True):
             net.bias[codes.part(j)][: codes.ordered[j]] += less if j < own else 0.0
+        _with_changes(net, coordinates[led], inside[led], there[led], free[led])
         return order
     return _ordered(wanted, codes, ends)
 
@@ -122,6 +123,63 @@ def with_wide_parts(net: Network, own: int, lags: set[int]) -> None:
             for part in (numbers.reference, numbers.slope, numbers.intercept, numbers.straight):
                 part[i, -1] = part[i, led[0]]
             numbers.start[i, len(told) - 1] = numbers.start[i, led[0]] + math.log(WIDE)
+
+
+def _with_changes(net: Network, coordinates: Tensor, codes: Tensor, there: Tensor, free: Tensor) -> None:
+    """Sets the bins of changes from training rows, and their weight beside codes and components; see `set_up`."""
+    changes, holds, numbers = net.changes, net.holds, net.numbers
+    if changes is None or holds is None:
+        return
+    own = slice(0, changes.own)
+    values = holds.values(numbers, coordinates)
+    both = there[:, own] & there[:, changes.own : 2 * changes.own]
+    changes.fit(values, both & free[:, own])
+    values, coordinates, codes, there, counts = (
+        x[:ROWS] for x in (values, coordinates, codes, there, both & free[:, own])
+    )
+    nothing = numbers.heads.new_zeros(len(codes), changes.own, numbers.heads.shape[1])
+    weight, dense, _, _ = _components(net, own, nothing, codes, coordinates, there[:, None].expand(-1, changes.own, -1))
+    others = torch.cat([net.bias[codes[:, numbers.numbers[own]]][..., None], weight + dense], dim=2).logsumexp(dim=2)
+    bounds = changes.bounds(numbers, holds, values[:, 1], torch.arange(changes.own, device=values.device))
+    left = changes.set_weights(bounds, coordinates[:, own], others, counts)
+    numbers.bias[own, : weight.shape[2]] += left[:, None]
+    for j, less in zip(numbers.columns[own], left.tolist(), strict=True):
+        net.bias[net.codes.part(j)][: net.codes.ordered[j]] += less
+
+
+def with_changes(
+    net: Network, columns: Tensor, features: Tensor, picked: Tensor, totals: Tensor, codes: Tensor,
+    coordinates: Tensor, values: Tensor, there: Tensor,
+) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:  # fmt: skip
+    """Adds what bins of changes say of numbers to the logits of cells and to their sums, (B, C) each.
+
+    Also gives the bounds and the logits of the bins, of the m numbers that have them, (B, m, M + 1) and (B, m, M).
+
+    Arguments:
+        net: The network.
+        columns: Of all numbers of the step, (n,).
+        features: Of those, (B, n, H).
+        picked: Logits of the cells.
+        totals: Logits of all else together.
+        codes: Of all columns, numbered through, (B, C).
+        coordinates: Of all numbers, (B, N).
+        values: Standardised, of the step and those before, (B, 3, n).
+        there: Which numbers have a value, (B, N).
+    """
+    changes, holds, numbers = net.changes, net.holds, net.numbers
+    assert changes is not None and holds is not None
+    which = changes.has.nonzero()[:, 0]
+    columns = columns[which]
+    bounds = changes.bounds(numbers, holds, values[:, 1], which)
+    is_open = (bounds[..., 1:] > bounds[..., :-1]) & there[:, changes.own + which, None]
+    logits = changes.logits(features, which).masked_fill(~is_open, CLOSED)
+    at, dense = changes.log_densities(bounds, coordinates[:, which])
+    mine = logits.gather(2, at[..., None])[..., 0] + dense
+    inside = torch.logaddexp(picked[:, columns], mine)
+    is_inside = codes[:, columns] - net.codes.first[columns] < numbers.last[which]
+    inside = torch.where(is_inside, inside, picked[:, columns])
+    total = torch.cat([totals[:, columns, None], logits], dim=2).logsumexp(dim=2)
+    return picked.index_copy(1, columns, inside), totals.index_copy(1, columns, total), (bounds, logits)
 
 
 def _ordered(wanted: Sequence[int], codes: Codes, ends: bool) -> list[int]:
@@ -154,21 +212,29 @@ def with_components(
         there: Which numbers each of them sees, (B, n, N).
     """
     numbers = net.numbers
-    reference = numbers.reference[own]
-    flat = reference.clamp(min=0).flatten(1)
-    seen = there.gather(2, flat.expand(len(there), -1, -1)).unflatten(2, reference.shape[1:])
-    open_ = (seen | (reference < 0)).all(dim=-1) & (reference[..., 0] >= 0)
-    open_ = torch.cat([open_, torch.zeros_like(open_[..., :1])], dim=-1)  # no plane over all columns before
-    weight, shift, scale = numbers.components(features, own)
-    weight = weight.masked_fill(~open_, CLOSED)
-    location = numbers.expected(coordinates, codes, net.has_value(codes), own) + shift
-    dense = numbers.log_densities(coordinates[:, own], location, scale, own)
+    weight, dense, location, scale = _components(net, own, features, codes, coordinates, there)
     total = torch.cat([totals[:, columns, None], weight], dim=2).logsumexp(dim=2)
     inside = torch.cat([picked[:, columns, None], weight + dense], dim=2).logsumexp(dim=2)
     is_inside = codes[:, columns] - net.codes.first[columns] < numbers.last[own]
     inside = torch.where(is_inside, inside, picked[:, columns])
     parts = (weight[..., :-1], location[..., :-1], scale[..., :-1])
     return picked.index_copy(1, columns, inside), totals.index_copy(1, columns, total), parts
+
+
+def _components(
+    net: Network, own: slice, features: Tensor, codes: Tensor, coordinates: Tensor, there: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Logits, log-densities, locations and scales of the components of numbers, (B, n, R + 1) each."""
+    numbers = net.numbers
+    reference = numbers.reference[own]
+    flat = reference.clamp(min=0).flatten(1)
+    seen = there.gather(2, flat.expand(len(there), -1, -1)).unflatten(2, reference.shape[1:])
+    open_ = (seen | (reference < 0)).all(dim=-1) & (reference[..., 0] >= 0)
+    open_ = torch.cat([open_, torch.zeros_like(open_[..., :1])], dim=-1)  # no plane over all columns before
+    weight, shift, scale = numbers.components(features, own)
+    location = numbers.expected(coordinates, codes, net.has_value(codes), own) + shift
+    dense = numbers.log_densities(coordinates[:, own], location, scale, own)
+    return weight.masked_fill(~open_, CLOSED), dense, location, scale
 
 
 def shifted(states: Tensor, steps: int) -> Tensor:

@@ -9,7 +9,6 @@ is described once for all columns. Only for steps of which nothing is given, wit
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,183 +16,28 @@ import torch
 from torch import Tensor
 
 from datakiln.models.autoregressive.steps import LAGS
+from datakiln.models.autoregressive.stride_columns import (
+    BELOW_TOP,
+    EDGE,
+    HALF,
+    NOTHING,
+    ONE,
+    TINY,
+    TWO,
+    Affine,
+    Array,
+    Column,
+    Number,
+    array,
+    centred,
+)  # fmt: skip
 from datakiln.nets.ancestral import AGAIN
 from datakiln.nets.holds import KINDS, NONE, SAME
-from datakiln.nets.numbers import BELOW, CLOSED, COMPONENTS, FAR, FEATURES, WAVES
+from datakiln.nets.numbers import CLOSED, FAR, FEATURES, WAVES
 from datakiln.nets.pasts import KEPT
 
 if TYPE_CHECKING:
     from datakiln.models.autoregressive.walk import Walk
-
-Array = np.ndarray
-
-EDGE = np.float32(1.0 - 2.0**-12)  # a place inside a code stays below it
-TINY, BELOW_TOP = np.float32(1e-7), np.float32(BELOW)
-NOTHING, HALF, ONE, TWO, THREE = (np.float32(x) for x in (0.0, 0.5, 1.0, 2.0, 3.0))
-
-
-@dataclass(frozen=True)
-class _Affine:
-    """A linear map (I, O) and what is added to it, (O,)."""
-
-    weight: Array
-    bias: Array
-
-    def __call__(self, x: Array) -> Array:
-        return x @ self.weight + self.bias
-
-
-class _Number:
-    """Codes and places of one number, and where its references lie.
-
-    Arguments:
-        walk: Gives the net.
-        number: Its place among the numbers.
-    """
-
-    def __init__(self, walk: Walk, number: int) -> None:
-        numbers = walk.model.net.numbers
-        self.number, self.last = number, int(numbers.last[number])
-        self.steps = int(numbers.steps[number])
-        nodes = slice(int(numbers.first[number]), int(numbers.first[number]) + self.last * (self.steps + 1))
-        self.knots = _array(numbers.knots[nodes])
-        self.lumped = _array(numbers.lumped[nodes])[:: self.steps + 1]
-        self.any_lumped = bool(self.lumped.any())
-        self.ends, self.top = _array(numbers.ends[number]), np.float32(self.last)
-        top = int((numbers.rising[number] < math.inf).sum())
-        self._take_line(_array(numbers.rising[number, :top]), _array(numbers.at[number, :top]))
-        reference = _array(numbers.reference[number])
-        before = [j for j in walk.order[: walk.order.index(numbers.columns[number])] if j in numbers.place]
-        told = {-1, *(numbers.place[j] for j in before), *range(walk.model.n_numbers, len(numbers))}
-        there = [reference[k, 0] >= 0 and set(reference[k].tolist()) <= told for k in range(len(reference))]
-        self.parts = np.flatnonzero(there)  # those that there ever are when it is drawn
-        self.reference = reference[self.parts]
-        self.slope, self.intercept = _array(numbers.slope[number])[self.parts], _array(numbers.intercept[number])
-        self.intercept, self.straight = self.intercept[self.parts], _array(numbers.straight[number])[self.parts]
-        self.bent = np.flatnonzero(~self.straight)
-        holds = walk.model.net.holds  # kinds in which it is as the steps before say
-        self.held = [] if holds is None or not holds.has(number) else holds.can[number].nonzero()[:, 0].tolist()
-        self.piece_at: Array | None = None  # of the pieces that steps share values in, with their sizes and values
-        if holds is not None and self.held:
-            marks = _centred(_array(holds.marks[0, number]))
-            self.marks = np.concatenate([marks, np.zeros_like(marks[:1])])  # nothing of `NONE`
-        if holds is not None and bool(holds.has_pieces[number]):
-            top = int((holds.begin[number] < math.inf).sum())
-            pieces = (holds.begin, holds.size, holds.low, holds.high)
-            self.piece_at, self.piece, self.from_value, self.to_value = (_array(p[number, :top]) for p in pieces)
-        self.lowest = np.where(self.straight, self.ends[0], NOTHING)  # of the components
-        self.highest = np.where(self.straight, self.ends[1], self.top)
-        self.start = _array(numbers.start[number])[self.parts]
-        self.unit = np.exp(self.start)
-        self.least = _array(numbers._least(number))[self.parts]
-
-    def _take_line(self, rising: Array, at: Array) -> None:
-        """The pieces of the line from values to coordinates: where they begin, there and here, and their slope."""
-        self.rising, self.farthest = rising, max(len(rising) - 1, 1)
-        if len(rising) < 2:
-            rising, at = np.repeat(rising, 2), np.repeat(at, 2)
-        wide, high = np.diff(rising), np.diff(at)
-        self.share = np.where(wide > 0, ONE / np.maximum(wide, np.float32(1e-12)), NOTHING)
-        self.half = np.where(wide > 0, NOTHING, HALF)
-        self.low, self.begin, self.high = rising[:-1], at[:-1], high
-
-    def place_of(self, values: Array) -> Array:
-        """See `Numbers.place_of`."""
-        right = self.rising.searchsorted(values)
-        piece = np.minimum(np.maximum(right, 1, out=right), self.farthest, out=right) - 1
-        share = (values - self.low[piece]) * self.share[piece] + self.half[piece]
-        return self.begin[piece] + np.minimum(np.maximum(share, -TWO), THREE) * self.high[piece]
-
-    def located(self, values: Array, raw: Array) -> tuple[Array, Array]:
-        """Where its components lie and how wide they are, (n, R), from the values of all numbers, (n, N).
-
-        Arguments:
-            values: Standardised.
-            raw: Shifts and scales of the components by the net, (n, 2 * R).
-        """
-        r = len(self.parts)
-        told = values[:, self.reference] * self.slope
-        location = told[:, :, 0] + told[:, :, 1] + self.intercept
-        if len(self.bent) == r:
-            location = self.place_of(location)
-        elif len(self.bent):
-            location[:, self.bent] = self.place_of(location[:, self.bent])
-        width = np.maximum(np.exp(self.start + np.minimum(np.maximum(raw[:, r:], -6.0), 6.0)), self.least)
-        return location + raw[:, :r] * self.unit, width
-
-    def exact(self, values: Array, coordinates: Array) -> Array:
-        """See `Holds.values`: what coordinates (n,) of such values (n,) come back as."""
-        if self.piece_at is None:
-            return values
-        at = np.maximum(self.piece_at.searchsorted(coordinates, side="right") - 1, 0)
-        share = np.minimum(np.maximum((coordinates - self.piece_at[at]) / self.piece[at], NOTHING), ONE)
-        found: Array = self.from_value[at] + share * (self.to_value[at] - self.from_value[at])
-        return found
-
-    def exact_place(self, values: Array) -> Array:
-        """See `Holds.place_of`."""
-        if self.piece_at is None:
-            return self.place_of(values)
-        at = np.maximum(self.from_value.searchsorted(values + np.float32(SAME), side="right") - 1, 0)
-        width = self.to_value[at] - self.from_value[at]
-        inside = (values - self.from_value[at]) / np.maximum(width, np.float32(1e-12))
-        share = np.where(width > 0, np.minimum(np.maximum(inside, NOTHING), ONE), HALF)
-        found: Array = self.piece_at[at] + self.piece[at] * share
-        return found
-
-    def settled(self, coordinates: Array) -> tuple[Array, Array]:
-        """Codes of coordinates (n,), and the coordinates with those in a code of a single value in its middle."""
-        code = np.minimum(coordinates.astype(np.int64), self.last - 1)
-        if self.any_lumped:
-            coordinates = np.where(self.lumped[code], code.astype(np.float32) + HALF, coordinates)
-        return code, coordinates
-
-    def value(self, code: Array, within: Array) -> Array:
-        """Standardised values of places (n,) inside codes (n,)."""
-        scaled = within * self.steps
-        step = np.minimum(scaled.astype(np.int64), self.steps - 1)
-        node = code * (self.steps + 1) + step
-        low = self.knots[node]
-        return low + (scaled - step.astype(np.float32)) * (self.knots[node + 1] - low)
-
-
-class _Column:
-    """What is drawn of one column: its net's last layer, codes first, then weights, shifts and scales of components.
-
-    Arguments:
-        walk: Gives the net.
-        column: One of the step's own.
-        table: Vectors of all codes, centred, (T, H).
-    """
-
-    def __init__(self, walk: Walk, column: int, table: Array) -> None:
-        net = walk.model.net
-        codes = net.codes
-        part = codes.part(column)
-        self.column, self.first, self.size = column, part.start, codes.sizes[column]
-        self.equal_to = codes.equal_to[column]
-        self.target = _centred(_array(net.target[column]))
-        self.table = table[part]
-        self.valued = _array(net.valued[part])
-        self.code_at = int(codes.position[column])
-        weight, bias = [_array(net.out.of(column)).T], [_array(net.bias[part])]
-        self.number: _Number | None = None
-        if column in net.numbers.place:
-            i = net.numbers.place[column]
-            self.number = _Number(walk, i)
-            self.place_at = int(codes.place_position[i])
-            heads, begin = _array(net.numbers.heads[i]), _array(net.numbers.bias[i])
-            parts = [self.number.parts + k * COMPONENTS for k in range(3)]
-            weight.append(heads[:, parts[0]])
-            bias.append(begin[parts[0]])
-            if net.holds is not None and self.number.held:
-                weight.append(_array(net.holds.heads[i])[:, self.number.held])
-                bias.append(_array(net.holds.bias[i])[self.number.held])
-            weight.append(heads[:, np.concatenate(parts[1:])])
-            bias.append(begin[np.concatenate(parts[1:])])
-            self.features = _centred(_array(net.numbers.features[i]))
-            self.below, self.share = _array(net.numbers.below[part]), _array(net.numbers.share[part])
-        self.out = _Affine(np.ascontiguousarray(np.concatenate(weight, axis=1)), np.concatenate(bias))
 
 
 class Stride:
@@ -209,16 +53,16 @@ class Stride:
         net = model.net
         self.walk, self.temperature, self.own = walk, walk.ancestral.temperature, model.n_own
         self.drawn = [j for j in walk.order if not (model.spec.ends and j == model.n_own - 1)]
-        table = _centred(_array(net.vectors()))
-        self.columns = [_Column(walk, j, table) for j in self.drawn]
+        table = centred(array(net.vectors()))
+        self.columns = [Column(walk, j, table) for j in self.drawn]
         self.has_missing = not all(bool(net.valued[net.codes.part(j)].all()) for j in net.numbers.columns)
         self._take_layers()
         self._take_lags(table)
-        self.static, self.x = _array(walk.static), np.empty((len(walk.static), model.step_width), np.float32)
+        self.static, self.x = array(walk.static), np.empty((len(walk.static), model.step_width), np.float32)
         if model.spec.ends:
             self.x[:, -1] = 0.0
-        self.context = _centred(_array(walk.context) + _array(model.outputs.bias))
-        self.state = _array(walk.state[0])
+        self.context = centred(array(walk.context) + array(model.outputs.bias))
+        self.state = array(walk.state[0])
         n, numbers = len(self.static), len(net.numbers)
         lagged = self.lagged
         self.codes = np.zeros((n, LAGS, lagged), np.int64)  # of the steps before, the last one first
@@ -228,9 +72,9 @@ class Stride:
         self.lag_marks: Array | None = None
         self.past_vectors: Array | None = None
         if model.pasts is not None:
-            self.past_vectors = _centred(_array(model.pasts.vectors))
-            self.past_unit, self.kept = ONE / _array(model.pasts.unit), _array(model.pasts.kept)
-            self.means = _array(walk.means)
+            self.past_vectors = centred(array(model.pasts.vectors))
+            self.past_unit, self.kept = ONE / array(model.pasts.unit), array(model.pasts.kept)
+            self.means = array(walk.means)
         self._take_steps()
 
     def _take_layers(self) -> None:
@@ -241,35 +85,35 @@ class Stride:
         self.blocks = []
         block: Any
         for block in net.blocks:
-            scale, shift = _array(block.norm.weight), _array(block.norm.bias)
-            up = _array(block.up.weight).T
-            down = _array(block.down.weight).T
-            first = _Affine(np.ascontiguousarray(scale[:, None] * up), shift @ up + _array(block.up.bias))
-            self.blocks.append((first, _Affine(_centred(down), _centred(_array(block.down.bias)))))
-        self.scale, self.shift = _array(net.norm.weight), _array(net.norm.bias)
+            scale, shift = array(block.norm.weight), array(block.norm.bias)
+            up = array(block.up.weight).T
+            down = array(block.down.weight).T
+            first = Affine(np.ascontiguousarray(scale[:, None] * up), shift @ up + array(block.up.bias))
+            self.blocks.append((first, Affine(centred(down), centred(array(block.down.bias)))))
+        self.scale, self.shift = array(net.norm.weight), array(net.norm.bias)
         gru = model.gru
-        told, begin = _array(model.inputs.weight).T, _array(model.inputs.bias)
-        into = _array(gru.weight_ih_l0).T
-        self.inputs = _Affine(told @ into, begin @ into + _array(gru.bias_ih_l0))
-        self.moves = None if model.moves is None else _array(model.moves.weight).T @ into
-        self.again = _Affine(np.ascontiguousarray(_array(gru.weight_hh_l0).T), _array(gru.bias_hh_l0))
-        self.outputs = _centred(_array(model.outputs.weight).T)
+        told, begin = array(model.inputs.weight).T, array(model.inputs.bias)
+        into = array(gru.weight_ih_l0).T
+        self.inputs = Affine(told @ into, begin @ into + array(gru.bias_ih_l0))
+        self.moves = None if model.moves is None else array(model.moves.weight).T @ into
+        self.again = Affine(np.ascontiguousarray(array(gru.weight_hh_l0).T), array(gru.bias_hh_l0))
+        self.outputs = centred(array(model.outputs.weight).T)
 
     def _take_lags(self, table: Array) -> None:
         """Tables of the steps before, side by side; what recurrent states are told keeps its mean."""
         model, net = self.walk.model, self.walk.model.net
         self.lagged = model.n_own - int(model.spec.ends)
-        self.whole = _array(net.vectors())
+        self.whole = array(net.vectors())
         self.n_numbers = model.n_numbers
         self.lag_first = np.array([int(net.codes.first[model.n_own + k]) for k in range(LAGS * self.lagged)])
         self.lag_first = self.lag_first.reshape(LAGS, self.lagged)
         n = self.n_numbers
         self.own_first = np.array([int(net.codes.first[j]) for j in net.numbers.columns[:n]], dtype=np.int64)
-        self.lag_features = _array(net.numbers.features[n:]).reshape(-1, table.shape[1])
-        self.below, self.share = _array(net.numbers.below), _array(net.numbers.share)
-        self.valued = _array(net.valued)
+        self.lag_features = array(net.numbers.features[n:]).reshape(-1, table.shape[1])
+        self.below, self.share = array(net.numbers.below), array(net.numbers.share)
+        self.valued = array(net.valued)
         self.number_columns = np.array(net.numbers.columns[:n], dtype=np.int64)
-        self.move_unit = np.exp(-_array(net.numbers.start[:n, 0]))
+        self.move_unit = np.exp(-array(net.numbers.start[:n, 0]))
         self.waves = (2 * math.pi * np.arange(1, WAVES + 1)).astype(np.float32)
 
     def _take_steps(self) -> None:
@@ -279,18 +123,18 @@ class Stride:
         codes, coordinates, known = model._read(rows)
         if not bool(known[:, model.n_own :].all()):
             raise ValueError("a stride goes on from steps that are known")
-        kept = _array(codes)[:, model.n_own :].reshape(len(codes), LAGS, self.lagged) - self.lag_first
+        kept = array(codes)[:, model.n_own :].reshape(len(codes), LAGS, self.lagged) - self.lag_first
         self.codes[:] = kept
-        self.coordinates[:] = _array(coordinates)
-        self.values[:] = _array(model.net.numbers.values(coordinates)) if self.n_numbers else 0.0
-        self.there[:] = _array(model.net.has_value(codes)) if self.n_numbers else True
+        self.coordinates[:] = array(coordinates)
+        self.values[:] = array(model.net.numbers.values(coordinates)) if self.n_numbers else 0.0
+        self.there[:] = array(model.net.has_value(codes)) if self.n_numbers else True
         self.exact[:] = self.values
         holds = model.net.holds
         if holds is not None:
-            self.exact[:] = _array(holds.values(model.net.numbers, coordinates).flatten(1))
+            self.exact[:] = array(holds.values(model.net.numbers, coordinates).flatten(1))
         if holds is not None and holds.has_any:
-            self.states[:] = _array(self.walk.states())
-            marks = _array(holds.marks[1])
+            self.states[:] = array(self.walk.states())
+            marks = array(holds.marks[1])
             self.lag_marks = np.concatenate([marks, np.zeros_like(marks[:, :1])], axis=1)
 
     def steps(self, count: int) -> Tensor:
@@ -307,7 +151,7 @@ class Stride:
     def _step(self, uniforms: Array) -> None:
         told = self._told()
         self._move_on(told)
-        context = self.state @ self.outputs + self.context + _centred(told)
+        context = self.state @ self.outputs + self.context + centred(told)
         pasts = self._of_pasts()
         codes = np.empty((len(context), self.lagged), np.int64)
         n, last = self.n_numbers, len(self.columns) - 1
@@ -332,7 +176,7 @@ class Stride:
                 part[:, lag * n : (lag + 1) * n] = part[:, (lag - 1) * n : lag * n]
 
     def _kept(
-        self, column: _Column, number: _Number, code: Array, coordinate: Array, is_last: bool
+        self, column: Column, number: Number, code: Array, coordinate: Array, is_last: bool
     ) -> tuple[Array, Array | float]:
         """Keeps what was drawn of a number; its codes to steps behind, (n,), and what its places add here, (n, H)."""
         i = number.number
@@ -354,10 +198,20 @@ class Stride:
         described = self._described(rank[:, None], value[:, None])[:, 0]
         if is_there is not None:
             described *= is_there[:, None]
+        if number.bins:
+            described = np.concatenate([described, self._moved(number)], axis=1)
         told = described @ column.features
         return own, told + number.marks[self.states[:, i]] if number.held else told
 
-    def _state(self, number: _Number) -> Array:
+    def _moved(self, number: Number) -> Array:
+        """See `Changes.described`, of one number, (n, SHAPES)."""
+        i, n = number.number, self.n_numbers
+        move = np.arcsinh((self.exact[:, i] - self.exact[:, n + i]) * number.move_unit)
+        if self.has_missing:
+            move = move * (self.there[:, i] & self.there[:, n + i])
+        return np.stack([move, np.abs(move)], axis=1)
+
+    def _state(self, number: Number) -> Array:
         """See `Holds.states_of`, (n,)."""
         i = number.number
         same = (np.abs(self.exact[:, i, None] - self._said(number)) <= np.float32(SAME)) & self._may_hold(number)
@@ -435,28 +289,38 @@ class Stride:
     def _normed(self, h: Array) -> Array:
         return h * (ONE / np.sqrt((h * h) @ self.mean + self.eps))
 
-    def _shares(self, column: _Column, raw: Array) -> tuple[Array, Array, Array]:
-        """Shares of codes and components, (n, K + R), and where the components lie and how wide they are, (n, R)."""
+    def _shares(self, column: Column, raw: Array) -> tuple[Array, Array, Array]:
+        """Shares of codes, components and bins, (n, K + R + M), and where the latter lie and how wide they are."""
         number, size = column.number, column.size
         r = 0 if number is None else len(number.parts)
-        logits, held = raw[:, : size + r], [] if number is None else number.held
+        m = 0 if number is None else number.bins
+        logits, held = raw[:, : size + r + m], [] if number is None else number.held
         location = width = raw[:, :0]
         if number is not None and r:
-            location, width = number.located(self.values, raw[:, size + r + len(held) :])
+            location, width = number.located(self.values, raw[:, size + r + m + len(held) :])
             if self.has_missing:
                 seen = self.there[:, number.reference] | (number.reference < 0)
-                logits[:, size:] = np.where(seen.all(axis=2), logits[:, size:], CLOSED)
+                logits[:, size : size + r] = np.where(seen.all(axis=2), logits[:, size : size + r], CLOSED)
+        if number is not None and m:
+            i = self.n_numbers + number.number
+            bounds = number.bounds(self.exact[:, i])
+            wide = bounds[:, 1:] - bounds[:, :-1]
+            is_open = (wide > 0) & self.there[:, i, None]
+            logits[:, size + r :] = np.where(is_open, logits[:, size + r :], CLOSED)
+            location, width = (
+                np.concatenate(p, axis=1) if r else p[1] for p in ((location, bounds[:, :-1]), (width, wide))
+            )
         if number is not None and held:
             top = logits.max(axis=1, keepdims=True)
             total = top + np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
-            odds = np.where(self._may_hold(number), raw[:, size + r : size + r + len(held)], np.float32(CLOSED))
+            odds = np.where(self._may_hold(number), raw[:, size + r + m : size + r + m + len(held)], np.float32(CLOSED))
             logits = np.concatenate([logits, total + odds], axis=1)
         if self.temperature != 1.0:
             logits = logits / self.temperature
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))
         return shares, location, width
 
-    def _may_hold(self, number: _Number) -> Array:
+    def _may_hold(self, number: Number) -> Array:
         """See `Holds.open_of`, of the kinds that there are, (n, kinds)."""
         i, n = number.number, self.n_numbers
         one, two = self.there[:, n + i], self.there[:, 2 * n + i]
@@ -466,7 +330,7 @@ class Stride:
             inside &= np.abs(line - self.exact[:, n + i]) > np.float32(SAME)
         return np.stack([one, one & two & inside], axis=1)[:, number.held]
 
-    def _said(self, number: _Number) -> Array:
+    def _said(self, number: Number) -> Array:
         """See `Holds.told`, of the kinds that there are, (n, kinds)."""
         i = number.number
         return np.stack([self.exact[:, self.n_numbers + i], self._on_line(i)], axis=1)[:, number.held]
@@ -474,7 +338,7 @@ class Stride:
     def _on_line(self, i: int) -> Array:
         return TWO * self.exact[:, self.n_numbers + i] - self.exact[:, 2 * self.n_numbers + i]
 
-    def _drawn(self, column: _Column, raw: Array, uniforms: Array) -> tuple[Array, Array]:
+    def _drawn(self, column: Column, raw: Array, uniforms: Array) -> tuple[Array, Array]:
         """Codes (n,) and, of a number, coordinates (n,) by two uniform numbers each, (2, n)."""
         shares, location, width = self._shares(column, raw)
         sums = shares.cumsum(axis=1)
@@ -484,19 +348,19 @@ class Stride:
         code, coordinate = self._placed(column, cells, location, width, uniforms[1])
         if column.number.held:
             code = code.copy()
-            is_free = cells < column.size + len(column.number.parts)
+            is_free = cells < column.size + len(column.number.parts) + column.number.bins
             self._set_free(column, is_free, code, coordinate, shares, location, width)
         return code, coordinate
 
     def _placed(
-        self, column: _Column, cells: Array, location: Array, width: Array, uniforms: Array
+        self, column: Column, cells: Array, location: Array, width: Array, uniforms: Array
     ) -> tuple[Array, Array]:
         """See `Ancestral._placed`."""
         number, size = column.number, column.size
         assert number is not None
         inside = np.minimum(cells, number.last - 1)
         coordinate = inside.astype(np.float32) + np.minimum(uniforms, EDGE)
-        code, parts, r = cells, (cells >= size).nonzero()[0], len(number.parts)
+        code, parts, r = cells, (cells >= size).nonzero()[0], len(number.parts) + number.bins
         if number.held and len(parts):
             held = (cells >= size + r).nonzero()[0]
             coordinate[held] = self._held(number, held, np.array(number.held)[cells[held] - size - r])
@@ -512,17 +376,17 @@ class Stride:
             rows = np.flatnonzero(cells == state)
             if len(rows):
                 told = torch.from_numpy(self.coordinates[rows])
-                coordinate[rows] = _array(self.walk.model.net.numbers.equal(number.number, terms, told))
+                coordinate[rows] = array(self.walk.model.net.numbers.equal(number.number, terms, told))
         return code, coordinate
 
     def _set_free(
-        self, column: _Column, is_free: Array, code: Array, coordinate: Array, shares: Array, location: Array,
+        self, column: Column, is_free: Array, code: Array, coordinate: Array, shares: Array, location: Array,
         width: Array,
     ) -> None:  # fmt: skip
         """See `Ancestral._set_free`; codes and coordinates (n,) are replaced in place where a density drew them."""
         number = column.number
         assert number is not None
-        left, size, r = is_free.nonzero()[0], column.size, len(number.parts)
+        left, size, r = is_free.nonzero()[0], column.size, len(number.parts) + number.bins
         told, may = self._said(number), self._may_hold(number)
         for _ in range(AGAIN):
             inside, at = number.settled(coordinate[left])
@@ -547,15 +411,21 @@ class Stride:
             code[left] = np.where(cells >= size, np.minimum(drawn.astype(np.int64), number.last - 1), cells)
             coordinate[left] = drawn
 
-    def _held(self, number: _Number, rows: Array, kinds: Array) -> Array:
+    def _held(self, number: Number, rows: Array, kinds: Array) -> Array:
         """See `Holds.places`, of some rows, the kind of each."""
         line = np.minimum(
             np.maximum(number.exact_place(self._on_line(number.number)[rows]), NOTHING), number.top - BELOW_TOP
         )
         return np.where(kinds == 0, self.coordinates[rows, self.n_numbers + number.number], number.settled(line)[1])
 
-    def _of_components(self, number: _Number, at: Array, location: Array, width: Array, uniforms: Array) -> Array:
-        """Coordinates drawn from components: beyond the ends, of those that are cut off there, once more."""
+    def _of_components(self, number: Number, at: Array, location: Array, width: Array, uniforms: Array) -> Array:
+        """Coordinates drawn from bins and components: beyond the ends, of those that are cut off there, once more."""
+        if number.bins and (in_bins := at >= len(number.parts)).any():
+            found = location + width * uniforms
+            left = (~in_bins).nonzero()[0]
+            if len(left):
+                found[left] = self._of_components(number, at[left], location[left], width[left], uniforms[left])
+            return np.minimum(np.maximum(found, NOTHING), number.top - BELOW_TOP)
         safe = np.minimum(np.maximum(uniforms, TINY), ONE - TINY)
         found = location + width * np.log(safe / (ONE - safe))
         beyond = ((found < number.lowest[at]) | (found > number.highest[at])).nonzero()[0]
@@ -567,14 +437,5 @@ class Stride:
             where, wide = (torch.from_numpy(part[beyond]) for part in (location, width))
             which = torch.from_numpy(number.parts[at[beyond]])
             numbers = self.walk.model.net.numbers
-            found[beyond] = _array(numbers.drawn(where, wide, torch.rand(len(beyond)), number.number, which))
+            found[beyond] = array(numbers.drawn(where, wide, torch.rand(len(beyond)), number.number, which))
         return np.minimum(np.maximum(found, NOTHING), number.top - BELOW_TOP)
-
-
-def _array(x: Any) -> Array:  # noqa: ANN401 (a tensor of a module, which mypy takes for either)
-    """Its own copy."""
-    return x.detach().cpu().numpy().copy()
-
-
-def _centred(x: Array) -> Array:
-    return np.ascontiguousarray(x - x.mean(axis=-1, keepdims=True))

@@ -22,7 +22,15 @@ from torch import Tensor, nn
 from datakiln import processes
 from datakiln.errors import UserError
 from datakiln.models.autoregressive.ends import alive, ending, odds_of_ending
-from datakiln.models.autoregressive.steps import LAGS, plain_log_probs, set_up, shifted, with_components, with_lags
+from datakiln.models.autoregressive.steps import (
+    LAGS,
+    plain_log_probs,
+    set_up,
+    shifted,
+    with_changes,
+    with_components,
+    with_lags,
+)
 from datakiln.models.autoregressive.stride import Stride
 from datakiln.models.autoregressive.tabar import (
     DROPOUTS,
@@ -35,6 +43,7 @@ from datakiln.models.autoregressive.walk import Walk
 from datakiln.models.base import LikelihoodModel, OptimizerFactory
 from datakiln.nets.ancestral import Ancestral
 from datakiln.nets.anyorder import Network
+from datakiln.nets.changes import Changes
 from datakiln.nets.codes import Codes
 from datakiln.nets.holds import KINDS, Held, Holds
 from datakiln.nets.linear import half_precision
@@ -65,6 +74,8 @@ class TSAR(LikelihoodModel):
             with the same at every step, as in checkpoints of before.
         holding: Whether a number may be exactly as the step before, or on the line through the two before, where the
             training steps are; else of a density alone, as in checkpoints of before.
+        changes: Bins of how far a number moves from one step to the next, where they fit the training steps; 0 for
+            none, as in checkpoints of before.
         told: Columns of a step that the net is told at once while training, on average, others being left out for the
             whole of a sequence: where there are many, those of two steps would be as good as a date, and what followed
             it be learnt by heart. None for all.
@@ -97,6 +108,7 @@ class TSAR(LikelihoodModel):
         candidates: int = 16,
         paced: bool = False,
         holding: bool = False,
+        changes: int = 0,
         told: int | None = None,
         pasts: bool = False,
         bf16: bool | None = None,
@@ -106,6 +118,8 @@ class TSAR(LikelihoodModel):
         super().__init__(spec, optimizer)
         if candidates < 1 or (told is not None and told < 1):
             raise ValueError(f"candidates={candidates} and told={told} must be at least 1")
+        if changes and (changes < 2 or not holding):
+            raise ValueError(f"changes={changes} must be 0, or at least 2 with holding=true")
         self.conditioning, self.candidates, self.min_updates, self.bf16 = "columns", candidates, min_updates, bf16
         width = width or by_size(spec.steps, WIDTHS)
         hidden = hidden or width * 4 // 3
@@ -120,6 +134,8 @@ class TSAR(LikelihoodModel):
         self.n_numbers = sum(j < self.n_own for j in self.net.numbers.columns)
         if holding and self.n_numbers:
             self.net.holds = Holds(self.net.numbers, self.n_numbers, width)
+            if changes:
+                self.net.changes = Changes(self.n_numbers, width, changes)
         self.pasts = Pasts(self.n_numbers, width) if pasts and self.n_numbers else None
         lagged = self.n_own - int(spec.ends)
         self.left_out = 0.0 if told is None else max(1.0 - told / lagged, 0.0)
@@ -171,6 +187,8 @@ class TSAR(LikelihoodModel):
             self._count(loader)
         if self.net.holds is not None:
             self.net.holds.requires_grad_(self.net.holds.has_any)
+        if self.net.changes is not None:
+            self.net.changes.requires_grad_(bool(self.net.changes.has.any()))
         nets = [self.net] if self.static_net is None else [self.net, self.static_net]
         for net in nets:
             has = net.numbers.has_components
@@ -392,7 +410,12 @@ class TSAR(LikelihoodModel):
         """
         n, order = self.n_own, self.rank.argsort()
         described = self.net.described(codes, coordinates, weights)
-        added = self.net.each(codes, described, weights, order, None if held is None else held.states)
+        moves = None
+        if self.net.changes is not None and self.net.changes.has.any():
+            there = known[:, self.net.numbers.numbers] & self.net.has_value(codes)
+            values = self._values(coordinates)
+            moves = self.net.changes.described(values, there)
+        added = self.net.each(codes, described, weights, order, None if held is None else held.states, moves)
         so_far = torch.cat([torch.zeros_like(added[:1]), added[:-1].cumsum(dim=0)])[self.rank]  # (own, R, H)
         if past is not None:
             so_far = so_far.index_add(0, self.net.numbers.numbers[: self.n_numbers], past.to(so_far.dtype))
@@ -422,9 +445,16 @@ class TSAR(LikelihoodModel):
         parts = None
         if self.n_numbers and self.net.numbers.has_components:
             numbers, own = self.net.numbers, slice(0, self.n_numbers)
-            there = sees[columns][:, numbers.numbers] & (known[:, numbers.numbers] & self.net.has_value(codes))[:, None]
+            seen_so = (
+                sees[columns][:, numbers.numbers] & (known[:, numbers.numbers] & self.net.has_value(codes))[:, None]
+            )
             picked, totals, parts = with_components(
-                self.net, columns, own, of_numbers, picked, totals, codes, coordinates, there
+                self.net, columns, own, of_numbers, picked, totals, codes, coordinates, seen_so
+            )
+        bins = None
+        if moves is not None:
+            picked, totals, bins = with_changes(
+                self.net, columns, of_numbers, picked, totals, codes, coordinates, values, there
             )
         if held is not None and self.net.holds is not None:
             assert spans is not None
@@ -432,7 +462,14 @@ class TSAR(LikelihoodModel):
             if parts is not None:
                 parts = ((parts[0] - total).exp(), *parts[1:])
             shares = (scores[:, columns, 1:] - total).exp()
-            rest = holds.log_rest(self.net.numbers, spans, shares, parts, slice(0, self.n_numbers))
+            masses = None
+            if bins is not None:
+                assert self.net.changes is not None
+                (bounds, logits), which = bins, self.net.changes.has.nonzero()[:, 0]
+                some = spans[0][:, which], spans[1][:, which]
+                masses = Changes.masses(bounds, (logits - total[:, which]).exp(), some)
+                masses = masses.new_zeros(total.shape[:2]).index_copy(1, which, masses)
+            rest = holds.log_rest(self.net.numbers, spans, shares, parts, slice(0, self.n_numbers), masses)
             free, logits = picked[:, columns] - rest, holds.logits(of_numbers)
             cells, every = holds.added(logits, held.is_open, held.states, free, totals[:, columns])
             picked, totals = picked.index_copy(1, columns, cells), totals.index_copy(1, columns, every)

@@ -1,0 +1,116 @@
+"""Bins of how far numbers move: found where they fit, drawn as often and as far as in training, as likely as drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from datakiln.codecs.series.series import SeriesCodec
+from datakiln.codecs.tables.bins import Bins
+from datakiln.data.base import Provenance
+from datakiln.data.series.series import SeriesData
+from datakiln.data.tables.sources import RawTable
+from datakiln.models.autoregressive.tsar import TSAR
+from datakiln.models.autoregressive.walk import Walk
+from datakiln.nets.changes import Changes
+from datakiln.spec import PLAIN
+
+LENGTH, STEPS, MOVES, UNIT = 24, 4000, np.array([-5, -2, 2, 5]), 1 / 3
+
+
+def frame() -> pd.DataFrame:
+    """A number that goes up or down by two or by five, one that does or stays, and one that moves by normal steps."""
+    rng = np.random.default_rng(0)
+    jumps, rests, smooth = np.full(STEPS, 80), np.full(STEPS, 80), np.zeros(STEPS)
+    for t in range(1, STEPS):
+        for x, stays in ((jumps, 0.0), (rests, 0.5)):
+            move = 0 if rng.random() < stays else rng.choice(MOVES)
+            x[t] = x[t - 1] + (move if 0 <= x[t - 1] + move <= 160 else -move)
+        smooth[t] = 0.95 * smooth[t - 1] + rng.normal(0.0, 0.3)
+    return pd.DataFrame({"jumps": (jumps * UNIT).round(4), "rests": (rests * UNIT).round(4), "smooth": smooth})
+
+
+@pytest.fixture(scope="module")
+def built() -> tuple[TSAR, SeriesData]:
+    codec = SeriesCodec(lambda: Bins(smooth=True), compact=True, places=True)
+    source = RawTable(frame(), None, Provenance("generated", "a test", "0"))
+    data = SeriesData(lambda _: source, codec, seed=0, window=LENGTH)
+    data.setup("fit")
+    torch.manual_seed(0)
+    model = TSAR(data.spec, holding=True, pasts=True, changes=16).eval()
+    model._count(data.train_dataloader())
+    return model, data
+
+
+def moves(drawn: pd.DataFrame, name: str) -> np.ndarray:
+    """In units, whole where they are those of training."""
+    return (np.diff(drawn[name].to_numpy().reshape(-1, LENGTH), axis=1).ravel() / UNIT).round(2)
+
+
+def test_they_are_where_they_fit(built):
+    assert built[0].net.changes.has.tolist() == [True, True, False]
+
+
+def test_moves_are_those_of_training_before_a_single_update(built):
+    """A density about the step before moves by one and by three, and sometimes by twenty."""
+    model, data = built
+    without = TSAR(data.spec, holding=True, pasts=True).eval()
+    without._count(data.train_dataloader())
+    shares = {}
+    for name, one in (("with", model), ("without", without)):
+        torch.manual_seed(0)
+        drawn = data.codec.decode(one.sample(200), np.random.default_rng(0))
+        shares[name] = [float(np.isin(moves(drawn, column), [0, *MOVES]).mean()) for column in ("jumps", "rests")]
+        if one is model:
+            assert (moves(drawn, "rests") == 0).mean() == pytest.approx(0.5, abs=0.05)
+            for move in MOVES:
+                assert (moves(drawn, "jumps") == move).mean() == pytest.approx(0.25, abs=0.05)
+    assert min(shares["with"]) > 0.9 and max(shares["without"]) < 0.8, shares
+
+
+@torch.no_grad()
+def test_the_likelihood_of_a_step_is_what_it_is_drawn_with(built):
+    model, data = built
+    changes, generator = model.net.changes, torch.Generator().manual_seed(0)
+    parts = (changes.heads, changes.marks, model.net.holds.heads, model.net.holds.marks)
+    for part in parts:
+        part.copy_(0.2 * torch.randn(part.shape, generator=generator))
+    torch.manual_seed(1)
+    free, told, made = torch.full((40, data.spec.shape[1]), torch.nan), [], []
+    walk = Walk(model, free[:, :0], PLAIN, 1)
+    draw = walk.ancestral.draw
+    walk.ancestral.draw = lambda *a, **k: told.append(draw(*a, **k)) or told[-1]
+    for _ in range(LENGTH):
+        walk.step(free, torch.zeros(len(free), dtype=torch.bool))
+        made.append(walk.last)
+    steps, _ = model._log_probs(torch.stack(made, dim=1))
+    assert torch.allclose(torch.stack(told, dim=1), steps, atol=1e-4)
+    for part in parts:
+        part.zero_()
+
+
+@torch.no_grad()
+def test_the_bins_have_all_of_their_mass_between_their_bounds(built):
+    model, data = built
+    codes, coordinates, _ = model._read(model._wide(data.inputs("train", 20, data.spec.shape)[:, 1:]))
+    changes, which = model.net.changes, torch.tensor([0, 1])
+    bounds = changes.bounds(model.net.numbers, model.net.holds, model._values(coordinates)[:, 1], which)
+    generator = torch.Generator().manual_seed(0)
+    shares = torch.rand(*bounds.shape[:2], changes.bins, generator=generator) * (bounds.diff(dim=2) > 0)
+    everything = torch.zeros_like(bounds[..., :1]), model.net.numbers.last[:2, None].expand_as(bounds[..., :1]).float()
+    assert torch.allclose(Changes.masses(bounds, shares, everything), shares.sum(dim=2), atol=1e-4)
+    middle = (bounds[..., 3:4] + bounds[..., 4:5]) / 2
+    at, density = changes.log_densities(bounds, middle[..., 0])
+    wide = bounds[..., 4] - bounds[..., 3]
+    assert (at[wide > 0] == 3).all() and torch.allclose(density[wide > 0].exp(), 1 / wide[wide > 0], rtol=1e-4)
+    assert codes.shape[0] == len(bounds)
+
+
+def test_a_checkpoint_of_before_has_none(built):
+    _, data = built
+    assert not any("changes" in name for name in TSAR(data.spec, holding=True).state_dict())
+    for wrong in ({"changes": 1, "holding": True}, {"changes": 16}):
+        with pytest.raises(ValueError, match="changes="):
+            TSAR(data.spec, **wrong)
