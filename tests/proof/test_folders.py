@@ -8,10 +8,11 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from datakiln.cli.evaluate import default_metrics
+from datakiln.cli.evaluate import default_metrics, evaluate_pair
 from datakiln.console import Console
 from datakiln.data.pictures import forms
 from datakiln.data.pictures.files import Head
+from datakiln.errors import UserError
 from datakiln.metrics.pictures.evaluate import judge
 from datakiln.proof import folders
 
@@ -117,6 +118,31 @@ def test_classes_are_named_and_those_without_a_usable_picture_are_none(tmp_path,
     sets.cache[("classifier", "exact", "clean")] = Judge()
     shares = judge(sets)[0].detail
     assert shares == {"cat": pytest.approx(1 / 3), "dog": pytest.approx(1 / 3), "elk": pytest.approx(1 / 3)}
+
+
+def test_what_is_hidden_beside_classes_does_not_hide_them(tmp_path, monkeypatch):
+    for side in ("real", "made"):
+        for level, name in enumerate(("cat", "dog")):
+            for i in range(6):
+                flat(tmp_path / side / name / f"{i}.png", 100 * level + i)
+    flat(tmp_path / "real" / ".thumb.png", 9)
+    (sets, *_), _, _, _ = compare(tmp_path, monkeypatch)
+    assert tuple(sets.classes) == ("cat", "dog") and sets.labels is not None
+
+
+def test_refusals_name_the_folder_and_the_option(tmp_path, monkeypatch):
+    for i in range(4):
+        flat(tmp_path / "real" / f"{i}.png", i)
+    flat(tmp_path / "made" / "0.png", 3)
+    with pytest.raises(UserError, match=r"^synthetic=.*made holds 1 usable picture; at least 4 are needed"):
+        compare(tmp_path, monkeypatch)
+    (tmp_path / "made" / "0.png").unlink()
+    with pytest.raises(UserError, match=r"^synthetic=.*made holds no picture"):
+        compare(tmp_path, monkeypatch)
+    asked = OmegaConf.create({"real": str(tmp_path / "real"), "synthetic": str(tmp_path / "made"), "target": "y"})
+    asked.update(holdout=None, secret=None, data={"time": None, "entity": None, "window": None})
+    with pytest.raises(UserError, match="target=y is for tables"):
+        evaluate_pair(asked, Console(quiet=True))
 
 
 def test_only_usable_pictures_have_a_say_in_side_and_colour(tmp_path, monkeypatch):

@@ -156,8 +156,9 @@ def evaluate_pair(cfg: DictConfig, console: Console) -> None:
             raise UserError(f"{key}={path} does not exist")
     if real.is_dir() != synthetic.is_dir():
         raise UserError(f"real={real} and synthetic={synthetic} must be two tables or two folders of pictures")
-    if real.is_dir() and cfg.holdout is not None:
-        raise UserError(f"holdout={cfg.holdout} is for tables; leave it out for folders of pictures")
+    for key in ("holdout", "target"):
+        if real.is_dir() and cfg[key] is not None:
+            raise UserError(f"{key}={cfg[key]} is for tables; leave it out for folders of pictures")
     if (real.is_dir() or _is_series(cfg)) and cfg.secret is not None:
         others = "folders of pictures" if real.is_dir() else "series"
         raise UserError(f"secret={cfg.secret} is for tables; leave it out for {others}")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from datakiln.console import Console
 from datakiln.data.pictures.files import Head, PictureFiles
-from datakiln.data.pictures.finding import FORMATS, find_pictures
+from datakiln.data.pictures.finding import find_pictures, first_beside
 from datakiln.data.pictures.folder import channels_of, decode, headers, report_of, without_empty
 from datakiln.data.pictures.forms import differences
 from datakiln.data.pictures.labelled_sample import labelled_sample
@@ -28,9 +28,11 @@ from datakiln.plots.images import beside, neighbours
 from datakiln.proof.base import Measured, scores
 from datakiln.results import RunResult, Score, Source, Step, machine, package_versions
 from datakiln.spec import LabelledImages
+from datakiln.wording import counted
 
 LEAST, MOST = 8, 299  # no extractor sees more pixels than Inception
 MEMORY_MB = 1000
+LEAST_PICTURES = 4  # of either folder
 ASKED, NEIGHBOURS = 16, 4
 MOST_SET_ASIDE = 10_000  # no metric judges more
 FORMS = "the two folders keep their pictures in different forms, which counts as a difference"
@@ -68,7 +70,8 @@ def evaluate_folders(cfg: DictConfig, metrics: Sequence[Any], folder: Path, cons
         UserError: A folder holds no usable pictures, or the real one too few.
     """
     paths = [Path(str(cfg.real)), Path(str(cfg.synthetic))]
-    found = [find_pictures(path, labels=not any(p.suffix.lower() in FORMATS for p in path.iterdir())) for path in paths]
+    names = ("real", "synthetic")
+    found = [find_pictures(path, first_beside(path) is None, name) for path, name in zip(paths, names, strict=True)]
     heads = [headers(files) for files, _, _ in found]
     side, channels = _common([files for files, _, _ in found], heads)
     forms = differences(*([head for head in part if head] for part in heads))
@@ -77,8 +80,10 @@ def evaluate_folders(cfg: DictConfig, metrics: Sequence[Any], folder: Path, cons
     with console.work("reading pictures"):
         real, made = (_read(path, *parts, side, channels) for path, parts in zip(paths, found, strict=True))
     made = _shuffled(made, int(cfg.seed))
-    if len(real.x) < 4 or len(made.x) < 4:
-        raise UserError(f"real={paths[0]} and synthetic={paths[1]} must hold at least 4 usable pictures each")
+    for name, path, usable in zip(names, paths, (real.x, made.x), strict=True):
+        if len(usable) < LEAST_PICTURES:
+            told = f"{name}={path} holds {counted(len(usable), 'usable picture')}"
+            raise UserError(f"{told}; at least {LEAST_PICTURES} are needed")
     order = torch.randperm(len(real.x), generator=torch.Generator().manual_seed(int(cfg.seed)))
     judged = made.x if cfg.n is None else first(made.x, int(cfg.n))
     aside = _set_aside(len(order), len(judged))

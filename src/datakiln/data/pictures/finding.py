@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 
 from datakiln.errors import UserError
@@ -54,19 +54,20 @@ def check_pictures(folder: Path, labels: bool, option: str = "data.path") -> Non
     """Looks no further than the first picture; see `find_pictures`.
 
     Raises:
-        UserError: No such folder, no picture in it, or pictures both beside and inside of class folders.
+        UserError: No such folder, one that cannot be read, no picture in it, or pictures both beside and inside of
+            class folders.
     """
     if folder.is_file():
         raise UserError(f"{option}={folder}: this is a file, not a folder of pictures")
     if not folder.is_dir():
         raise UserError(f"{option}={folder}: no such folder (looked from {Path.cwd()})")
-    entries = sorted(folder.iterdir())
-    inside = any(True for entry in entries if _is_class(entry) for _ in _pictures_below(entry))
+    entries = _entries(folder)
+    inside = any(True for entry in entries if _is_class(entry) for _ in _pictures_below(entry, {folder.resolve()}))
     if not inside and not any(_is_picture(entry) for entry in entries):
         hidden = hidden_pictures(folder)
         told = f"; {len(hidden)} hidden ones, such as {hidden[0]}, are left out" if hidden else ""
         raise UserError(f"{option}={folder} holds no picture ({', '.join(sorted(FORMATS))}){told}")
-    named = next((entry.name for entry in entries if _is_named(entry) and _is_picture(entry)), None)
+    named = first_beside(folder)
     if labels and inside and named is not None:
         raise UserError(
             f"{option}={folder} holds pictures both in subfolders and beside them ({named}); move these into a "
@@ -85,12 +86,13 @@ def find_pictures(
         option: What errors call it.
 
     Raises:
-        UserError: No such folder, no picture in it, or pictures both beside and inside of class folders.
+        UserError: See `check_pictures`.
     """
     check_pictures(folder, labels, option)
-    entries = sorted(folder.iterdir())
+    entries = _entries(folder)
     top = [entry for entry in entries if _is_picture(entry)]
-    groups = {entry.name: sorted(_pictures_below(entry)) for entry in entries if _is_class(entry)}
+    root = {folder.resolve()}
+    groups = {entry.name: sorted(_pictures_below(entry, root)) for entry in entries if _is_class(entry)}
     groups = {name: files for name, files in groups.items() if files}
     if not labels or not groups:
         return top + [path for files in groups.values() for path in files], [], ()
@@ -99,9 +101,18 @@ def find_pictures(
     return [path for files in groups.values() for path in files] + top, indices + [0] * len(top), tuple(groups)
 
 
+def first_beside(folder: Path) -> str | None:
+    """The first picture that lies in a folder itself, by its name; None where all are in subfolders."""
+    entries = (entry for entry in _entries(folder) if _is_named(entry))
+    return next((entry.name for entry in entries if _is_picture(entry) and entry.exists()), None)
+
+
 def _is_picture(path: Path) -> bool:
-    """By its name, or by its content where the name is another: such a one is told with the bad pictures."""
-    if path.name.startswith(".") or not path.is_file():
+    """By its name, or by its content where the name is another: such a one is told with the bad pictures.
+
+    So is a link to nothing that is named as a picture.
+    """
+    if path.name.startswith(".") or not (path.is_file() or (path.is_symlink() and not path.exists())):
         return False
     return _is_named(path) or path.suffix.lower() in UNREAD or holds_picture(path)
 
@@ -114,10 +125,29 @@ def _is_class(path: Path) -> bool:
     return path.is_dir() and not path.name.startswith(".")
 
 
-def _pictures_below(folder: Path) -> Iterator[Path]:
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (path for name in names if _is_picture(path := Path(root) / name))
+def _pictures_below(folder: Path, above: Set[Path]) -> Iterator[Path]:
+    """Links to folders are followed, but not back into one of those above, which would never end.
+
+    Arguments:
+        folder: Where to look.
+        above: The folders that it lies in, links resolved.
+    """
+    here = folder.resolve()
+    if here in above:
+        return
+    for entry in _entries(folder):
+        if _is_class(entry):
+            yield from _pictures_below(entry, above | {here})
+        elif _is_picture(entry):
+            yield entry
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        told = f"{folder}: this folder cannot be read ({error.strerror}), so that its pictures would be missing"
+        raise UserError(f"{told}; allow it, or move it elsewhere") from None
 
 
 def hidden_pictures(folder: Path) -> list[str]:

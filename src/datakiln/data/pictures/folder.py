@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -104,7 +105,7 @@ def decode(
     """
     channels = channels or channels_of(files, headers(files))
     in_memory = len(files) * channels * side * side <= memory_mb * 1e6
-    stats = [(str(p.relative_to(folder)), s.st_size, s.st_mtime_ns) for p in files for s in [p.stat()]]
+    stats = [(str(p.relative_to(folder)), s.st_size, s.st_mtime_ns) for p in files for s in [_stat(p)]]
     key = json.dumps([FORMAT, str(folder.resolve()), stats, side, channels, in_memory])
     path = cache_dir() / "pictures" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.pt"
     state = read_state(path)
@@ -118,6 +119,11 @@ def decode(
     if hidden:
         log.warning("left out in %s: %d hidden, such as %s", folder, len(hidden), hidden[0])
     return Decoded(x, state["kept"], state["bad"], state["sha256"], state["changes"], state["changed"], hidden)
+
+
+def _stat(path: Path) -> os.stat_result:
+    """Of a link to nothing, that of the link."""
+    return path.stat() if path.exists() else path.lstat()
 
 
 def headers(files: Sequence[Path]) -> list[Head | None]:
