@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from datakiln import processes
 
+HALVINGS = 30  # of how far a block may have to move: to single precision
 Field = Callable[[Tensor, Tensor], Tensor]  # (x_t, t of shape ()) to something of the shape of x_t
 
 
@@ -226,8 +227,21 @@ def restore(
     return predicted
 
 
-def with_means(x: Tensor, means: Tensor) -> Tensor:
-    """The pictures nearest to x, (B, C, H, W), whose blocks have these means, (B, C, H / k, W / k)."""
-    factor = x.shape[2] // means.shape[2]
-    lacks = means - F.avg_pool2d(x, factor)
-    return x + F.interpolate(lacks, scale_factor=float(factor), mode="nearest")
+def with_means(x: Tensor, means: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """The pictures nearest to x, (B, C, H, W), within bounds, whose blocks have these means, (B, C, H / k, W / k).
+
+    All pixels of a block are moved by as much, and those that come to a bound stay there: how far is found by halving,
+    since a sum clipped afterwards would not have the means.
+    """
+    factor, (low, high) = x.shape[2] // means.shape[2], bounds
+    means = means.clamp(low, high)
+
+    def moved(by: Tensor) -> Tensor:
+        return (x + F.interpolate(by, scale_factor=float(factor), mode="nearest")).clamp(low, high)
+
+    least, most = low - F.max_pool2d(x, factor), high + F.max_pool2d(-x, factor)
+    for _ in range(HALVINGS):
+        middle = (least + most) / 2
+        is_less = F.avg_pool2d(moved(middle), factor) < means
+        least, most = torch.where(is_less, middle, least), torch.where(is_less, most, middle)
+    return moved((least + most) / 2)

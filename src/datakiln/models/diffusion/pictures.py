@@ -168,7 +168,7 @@ class DiffusionPictures(PictureModel, abc.ABC):
 
     def enlarge(self, x: Tensor, y: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Pictures of which x are the means over blocks; see `GenerativeModel.enlarge` and `restore`."""
-        return self._restored(lambda made: with_means(made, x), len(x), y, options)
+        return self._restored(lambda made: with_means(made, x, self.spec.bounds), len(x), y, options)
 
     def _restored(self, met: Callable[[Tensor], Tensor], n: int, y: Tensor | None, options: Sampling) -> Tensor:
         """Draws n pictures that agree with what is known of them."""

@@ -260,7 +260,7 @@ class PPCA(WithoutGradients):
 
         loadings = [small(self._loading(k)) for k in range(len(self.noise))]
         z, kinds = self._given(x.flatten(1), small(self.mean), loadings, self.noise / factor**2, y)
-        return with_means(self._pictures(scaled(z, options), kinds, options), x)
+        return with_means(self._pictures(scaled(z, options), kinds, options), x, self.spec.bounds)
 
     def _given(
         self, seen: Tensor, mean: Tensor, loadings: list[Tensor], noise: Tensor, y: Tensor | None
