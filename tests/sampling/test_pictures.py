@@ -166,3 +166,15 @@ def test_every_option_has_its_own_explanation(capsys):
     assert all(told) and len(set(told)) == len(told)
     (line,) = (line for line in lines if line.startswith("truncation"))
     assert "latents" in line
+
+
+def test_a_sample_by_class_leaves_no_picture_of_the_one_before(sample, tmp_path):
+    sample(f"out={tmp_path}/f/", "n=9", conditional=True)
+    sample(f"out={tmp_path}/f/", "n=2", "condition.class=one", conditional=True)
+    with pytest.raises(UserError, match="f holds PNGs already"):
+        sample(f"out={tmp_path}/f/", "n=1", conditional=True)
+    sample(f"out={tmp_path}/f/", "n=1", "overwrite=true", conditional=True)  # of the other classes none is made
+    assert [str(path.relative_to(tmp_path / "f")) for path in (tmp_path / "f").rglob("*.png")] == ["one/00000.png"]
+    Image.new("L", (8, 8)).save(tmp_path / "f" / "two" / "00000.png")
+    with pytest.raises(UserError, match="two holds 00000.png, which is of no sample"):
+        sample(f"out={tmp_path}/f/", "n=1", "overwrite=true", conditional=True)

@@ -107,7 +107,8 @@ def write_by_class(
         overwrite: See `write_images`.
 
     Raises:
-        UserError: The model is told no class, `out` is no folder, or two classes would have the same folder.
+        UserError: The model is told no class, `out` is no folder, two classes would have the same folder, or pictures
+            are there among which those of this sample could not be told.
     """
     spec = synthesizer.codec.spec
     if synthesizer.model.conditioning != "label":
@@ -127,6 +128,8 @@ def write_by_class(
     if unfinished.is_of_another:
         told = f"out={out} holds an unfinished sample of another command"
         raise UserError(f"{told}, as {unfinished.note.name} there says; give that one to go on, or overwrite=true")
+    none_of = [Path(out) / name for name, count in zip(folders, counts, strict=True) if not count]
+    stale = [path for place in (Path(out), *none_of) for path in _left(place, overwrite, unfinished.was_left)]
     with unfinished:
         for k in range(unfinished.done, len(folders)):
             folder, condition = Path(out) / folders[k], {"class": spec.classes[k]}
@@ -138,6 +141,8 @@ def write_by_class(
                     synthesizer, counts[k], f"{folder}/", condition, own, options, overwrite=overwrite or again
                 )
             unfinished.advance(k + 1)
+        for path in stale:
+            path.unlink()
     return sum(counts)
 
 
@@ -164,17 +169,10 @@ def _write_files(
 ) -> None:
     """Numbered PNGs that say of themselves who made them: only such ones are replaced, or removed beyond n."""
     unfinished = UnfinishedFolder(folder, whole, n, "pictures", overwrite)
-    before = sorted(folder.glob("*.png"))
     if unfinished.is_of_another:
         told = f"out={folder} holds an unfinished sample of another command"
         raise UserError(f"{told}, as {unfinished.note.name} there says; give that one to go on, or overwrite=true")
-    if before and not overwrite and not unfinished.was_left:
-        raise UserError(
-            f"out={folder} holds PNGs already; choose another folder, or overwrite=true for those of a sample"
-        )
-    for path in before:
-        if not (path.stem.isdigit() and is_sample(path)):
-            raise UserError(f"out={folder} holds {path.name}, which is of no sample; choose another folder")
+    before = _left(folder, overwrite, unfinished.was_left)
     text = note(asked)
     digits = max(5, len(str(n - 1)))
     with unfinished:
@@ -194,6 +192,19 @@ def _write_files(
         for path in before:
             if int(path.stem) >= n or len(path.stem) != digits:
                 path.unlink()
+
+
+def _left(folder: Path, overwrite: bool, was_left: bool) -> list[Path]:
+    """PNGs that an earlier sample left in a folder; refuses those of anyone else, and all that may not be replaced."""
+    before = sorted(folder.glob("*.png"))
+    if before and not overwrite and not was_left:
+        raise UserError(
+            f"out={folder} holds PNGs already; choose another folder, or overwrite=true for those of a sample"
+        )
+    for path in before:
+        if not (path.stem.isdigit() and is_sample(path)):
+            raise UserError(f"out={folder} holds {path.name}, which is of no sample; choose another folder")
+    return before
 
 
 def is_sample(path: Path) -> bool:
