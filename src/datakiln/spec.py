@@ -284,5 +284,8 @@ def doublings(side: int) -> tuple[int, int]:
     while base % 2 == 0 and base > 7:
         base, count = base // 2, count + 1
     if not 4 <= base <= 7 or count < 1:
-        raise UserError(f"these nets do not fit pictures of {side} px; set data.side to 8, 16, 28, 32, 64 or 128")
+        fitting = [one for k in range(1, max(side, 1).bit_length()) for one in range(4 << k, 8 << k, 1 << k)]
+        near = [*[one for one in fitting if one < side][-1:], *[one for one in fitting if one > side][:1]] or [8]
+        told = " or ".join(map(str, near))
+        raise UserError(f"these nets do not fit pictures of {side} px; set data.side to {told}, or take another model")
     return base, count

@@ -62,6 +62,9 @@ def test_nets_size_themselves(model, side, channels):
 
 def test_a_side_without_a_base_is_refused():
     assert [doublings(side) for side in (8, 16, 28, 128)] == [(4, 1), (4, 2), (7, 2), (4, 5)]
+    for side, near in ((33, "32 or 40"), (9, "8 or 10"), (2, "8"), (100, "96 or 112"), (127, "112 or 128")):
+        with pytest.raises(UserError, match=f"pictures of {side} px; set data.side to {near}, or"):
+            doublings(side)
     for side in (6, 7, 9, 17, 30):
         with pytest.raises(UserError, match=f"{side} px.*data.side"):
             DCGAN(picture_spec(side, 1))

@@ -113,6 +113,7 @@ def test_small_pictures_are_drawn_at_the_models_side(sample, tmp_path, capsys):
     sample(f"upscale={small}", f"out={tmp_path}/out", "seed=3", "condition.class=one")
     told = capsys.readouterr().out.replace("\n", " ")
     assert "2 pictures drawn at 8 px; left out:" in told and "three.png has 3 px, of which the model's 8 are no" in told
+    assert "own.png has 8 px, of which the model's 8 are no more" in told
     made, given = pixels(tmp_path / "out/four.png"), pixels(small / "four.png")
     assert made.shape == (8, 8) and not (tmp_path / "out/own.png").exists()
     means = made.reshape(4, 2, 4, 2).mean(axis=(1, 3))

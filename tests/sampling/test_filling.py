@@ -82,15 +82,15 @@ def test_what_cannot_be_is_said_in_one_line(synthesizer, tmp_path):
     "words", [["fill=a.csv", "n=3"], ["fill=a.csv", "score=b.csv"], ["score=a.csv", "condition.x=1"]]
 )
 def test_options_that_contradict_each_other(words, tmp_path):
-    with pytest.raises(UserError, match="works on the rows of that file; leave out"):
+    with pytest.raises(UserError, match="works on what is in there; leave out"):
         _check(options(["run=r", f"out={tmp_path}/x.csv", *words], "sample"))
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["length=9", "forecast=a.csv"], "forecast=a.csv works on the rows of that file; leave out length="),
-        (["length=9", "score=a.csv"], "score=a.csv works on the rows of that file; leave out length="),
+        (["length=9", "forecast=a.csv"], "forecast=a.csv works on what is in there; leave out length="),
+        (["length=9", "score=a.csv"], "score=a.csv works on what is in there; leave out length="),
         (["horizon=9"], "horizon=9 is of forecast=; give forecast=FILE too, or leave it out"),
         (["paths=9", "n=3"], "paths=9 is of forecast=; give forecast=FILE too, or leave it out"),
     ],

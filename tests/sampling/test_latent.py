@@ -83,9 +83,9 @@ def test_a_direction_is_where_the_attribute_grows(linear):
     assert number.told == pytest.approx(1.0, abs=1e-3)
     noise = latent.direction(at, np.random.default_rng(0).normal(size=2000))
     assert abs(noise.told) < 0.12, "what is not in the latents is not found on examples apart"
-    with pytest.raises(UserError, match="of 2000 examples only 3 have it or lack it"):
+    with pytest.raises(UserError, match="of 2000 drawn examples only 3 have it, or lack it, and 20 must"):
         latent.direction(at, np.r_[np.ones(3), np.zeros(1997)])
-    with pytest.raises(UserError, match="of 10 examples"):
+    with pytest.raises(UserError, match="of 10 drawn examples"):
         latent.direction(at, np.r_[np.ones(10), np.full(1990, np.nan)])
 
 

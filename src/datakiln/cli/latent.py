@@ -49,6 +49,10 @@ def check(cfg: DictConfig) -> None:
         one, other = ("attribute", "edit") if cfg.edit is None else ("edit", "attribute")
         example = "edit=+2, in standard deviations" if cfg.edit is None else "attribute=COLUMN, or a class of pictures"
         raise UserError(f"{one}={cfg[one]} needs {other}=; say {example}")
+    if cfg.project is not None and cfg.n is not None:
+        raise UserError(f"n={cfg.n} and project=, which starts from one picture, cannot both be followed; leave n= out")
+    if cfg.curve is not None:
+        _truncations(cfg.curve)
     if cfg.reach is not None and cfg.traverse is None:
         raise UserError(f"reach={cfg.reach} is how far traverse= goes; give traverse=0 too, or leave it out")
     if not asked and cfg.project is None:
@@ -98,6 +102,8 @@ def _traverse(
     dimensions = _dimensions(cfg.traverse, size)
     reach = 2.0 if cfg.reach is None else float(cfg.reach)
     steps, n = STEPS, int(cfg.n or 1)
+    if synthesizer.codec.kind == "image":
+        _check_grid(n * len(dimensions) * steps)
     if given is None:
         at, values = latent.traversal(synthesizer, dimensions, steps, reach, n, condition, int(cfg.seed), options)
     else:
@@ -146,6 +152,8 @@ def _edit(
     from datakiln.sampling import latent
 
     is_table = synthesizer.codec.kind == "table"
+    if not is_table:
+        _check_grid(int(cfg.n or SHOWN) * STEPS)
     read, name = _of_column(cfg, synthesizer) if is_table else _of_class(cfg, synthesizer)
     n = DRAWN_ROWS if is_table else DRAWN_PICTURES
     seed, amount = int(cfg.seed), float(cfg.edit)
@@ -263,6 +271,7 @@ def _mix(
     from datakiln.sampling import latent
 
     n, seed = int(cfg.n or MIXED), int(cfg.seed)
+    _check_grid((n + 1) ** 2)
     both = latent.points(synthesizer, 2 * n, condition, seed, options)
     coarse, fine = (dataclasses.replace(both, styles=both.styles[at]) for at in (slice(n), slice(n, None)))
     if both.y is not None:
@@ -324,6 +333,7 @@ def _curve(
     cfg: DictConfig, synthesizer: Synthesizer, condition: Mapping[str, Any], options: Sampling, given: Given | None
 ) -> str:
     from datakiln.cli.stored import opened_run
+    from datakiln.metrics.base import MetricError
     from datakiln.proof.truncation import curve, save_curve
 
     if synthesizer.codec.kind != "image":
@@ -333,15 +343,22 @@ def _curve(
     if condition:
         told = f"condition.{next(iter(condition))}={next(iter(condition.values()))}"
         raise UserError(f"{told} and curve=, which compares with pictures of all classes, cannot both be followed")
-    plain = OmegaConf.to_container(cfg.curve) if OmegaConf.is_config(cfg.curve) else cfg.curve
-    values: list[Any] = plain if isinstance(plain, list) else [plain]
-    if not all(isinstance(v, int | float) and not isinstance(v, bool) and 0 < v <= 2 for v in values):
-        raise UserError(f"curve={cfg.curve} must be truncations above 0 and at most 2, such as [0.3,0.5,0.7,1]")
     data: Any = opened_run(cfg, Path(str(cfg.run)))[2]
-    found = curve(synthesizer, data, [float(v) for v in values], int(cfg.n or 1000), int(cfg.seed))
+    try:
+        found = curve(synthesizer, data, _truncations(cfg.curve), int(cfg.n or 1000), int(cfg.seed))
+    except MetricError as fault:
+        raise UserError(f"curve=: {fault}{'' if cfg.n is None else '; ask for more n='}") from None
     save_curve(found, Path(str(cfg.out)))
     rows = ", ".join(f"{p.truncation:g}: {p.precision:.2f} and {p.recall:.2f}" for p in found)
     return f"precision and recall by truncation ({rows}; {found[0].network}, n={found[0].n})"
+
+
+def _truncations(asked: Any) -> list[float]:  # noqa: ANN401 (a number or a list)
+    plain = OmegaConf.to_container(asked) if OmegaConf.is_config(asked) else asked
+    values: list[Any] = plain if isinstance(plain, list) else [plain]
+    if not values or not all(isinstance(v, int | float) and not isinstance(v, bool) and 0 < v <= 2 for v in values):
+        raise UserError(f"curve={asked} must be truncations above 0 and at most 2, such as [0.3,0.5,0.7,1]")
+    return [float(v) for v in values]
 
 
 def _save_rows(cfg: DictConfig, frame: Any, told: str) -> str:  # noqa: ANN401 (a frame)
@@ -356,12 +373,18 @@ def _save_rows(cfg: DictConfig, frame: Any, told: str) -> str:  # noqa: ANN401 (
     return f"{told} {counted(len(frame), 'row')}"
 
 
+def _check_grid(count: int) -> None:
+    """Before they are drawn, which takes its time."""
+    from datakiln.sampling.pictures import MOST_IN_GRID
+
+    if count > MOST_IN_GRID:
+        raise UserError(f"{count:,} pictures are too many for one grid (at most {MOST_IN_GRID:,}); lower n=")
+
+
 def _save_grid(cfg: DictConfig, pictures: np.ndarray, columns: int, caption: str) -> None:
     from datakiln.plots.grids import save_grid
-    from datakiln.sampling.pictures import MOST_IN_GRID, note
+    from datakiln.sampling.pictures import note
 
-    if len(pictures) > MOST_IN_GRID:
-        raise UserError(f"{len(pictures)} pictures are too many for one grid (at most {MOST_IN_GRID}); lower n=")
     names = ("seed", "traverse", "reach", "attribute", "edit", "mix", "project")
     asked = {name: str(cfg[name]) for name in names if cfg[name] is not None}
     save_grid(pictures, Path(str(cfg.out)), caption, columns, note=note(asked))

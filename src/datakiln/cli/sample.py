@@ -13,6 +13,7 @@ from datakiln.cli import latent
 from datakiln.cli.calling import called_as
 from datakiln.cli.commands import command, given_twice, options
 from datakiln.cli.spreading import LAUNCHERS, spread
+from datakiln.data.pictures.finding import FORMATS
 from datakiln.errors import UserError
 from datakiln.sampling.room import check_room
 from datakiln.sampling.unfinished import may_go_on
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Maker = Callable[..., str]
 WHOLE_FILES = ("fill", "score", "translate", "upscale", "vary", "forecast")  # options that name what to work on
 WORDS = {"fill": "filling", "upscale": "drawing"}
+ONE_FILE = {*FORMATS, ".npz", ".npy", ".csv", ".parquet", ".zip"}
 LEAST = 1  # bytes that a row or picture takes at the very least: what no disk holds is refused before anything is read
 MOST_WORKERS = 10_000
 DEFAULT_ROWS, DEFAULT_PICTURES, DEFAULT_STEPS = 1000, 64, 32  # of a table, of a grid or folder, of a walk
@@ -95,12 +97,21 @@ def _write(cfg: DictConfig, synthesizer: Synthesizer, console: Console) -> str:
             if kind != "image" and cfg.mask is not None:
                 raise UserError(f"mask={cfg.mask} is for pictures; a table's missing cells are what fill= draws")
             maker = _of_kind(makers, kind, f"{key}={cfg[key]}")
+            if kind == "image" and key != "score":
+                _check_folder(str(cfg.out), key)
             if kind != "image" or key not in ("fill", "upscale"):
                 return maker(cfg, synthesizer, condition, options)
             with console.work(WORDS[key], 1) as work, synthesizer.watched(_pictures_in(cfg[key], key), work.part):
                 work.step()
                 return maker(cfg, synthesizer, condition, options)
     return _of_kind(WRITERS, kind, "sampling")(cfg, synthesizer, condition, options, console)
+
+
+def _check_folder(out: str, option: str) -> None:
+    """A name that ends as a file's is likelier a mistake than the name of a folder to be made."""
+    path = Path(out)
+    if path.suffix.lower() in ONE_FILE and not path.is_dir() and not out.endswith("/"):
+        raise UserError(f"out={out}: what is made of {option}= goes to a folder; say out={path.with_suffix('')}/")
 
 
 def _pictures_in(source: str, option: str) -> int:
@@ -318,7 +329,8 @@ def _check(cfg: DictConfig) -> None:
         ]
         told = cfg.condition and key not in ("translate", "upscale")
         if cfg[key] is not None and (others or told):
-            raise UserError(f"{key}={cfg[key]} works on the rows of that file; leave out {(*others, 'condition')[0]}=")
+            what = f"works on what is in there; leave out {(*others, 'condition')[0]}="
+            raise UserError(f"{key}={cfg[key]} {what}")
     for key, of in (("to", "translate"), ("per", "vary"), ("horizon", "forecast"), ("paths", "forecast")):
         if cfg[key] is not None and cfg[of] is None:
             what = "FILE" if of == "forecast" else "DIR"

@@ -130,7 +130,7 @@ class GenerativeModel(L.LightningModule, abc.ABC):
 
     def draw(self, n: int, condition: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """One chunk of samples in model space, shape (n, *spec.shape); see `conditioning` for the condition."""
-        raise UserError(f"{type(self).__name__} draws nothing by itself: it takes an input; use translate=")
+        raise UserError(f"{type(self).__name__} draws nothing by itself: it takes an input; give {self.way_in}=DIR")
 
     def transform(self, x: Tensor, target: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """One chunk of examples made from others: translated, upscaled, restored.
@@ -220,6 +220,11 @@ class GenerativeModel(L.LightningModule, abc.ABC):
     def enlarges(self) -> int:
         """How many times as large as its input, of any size, what `transform` makes is; 1 where sizes are fixed."""
         return 1
+
+    @property
+    def way_in(self) -> str:
+        """The option that gives `transform` its inputs."""
+        return "upscale" if self.enlarges > 1 else "vary" if self.varies else "translate"
 
     @property
     def can_draw(self) -> bool:

@@ -75,6 +75,7 @@ def score_pictures(synthesizer: Synthesizer, source: Path, out: str) -> str:
         raise UserError(f"score={source}: no picture could be read ({left[0]})")
     table = pd.concat(parts, ignore_index=True)
     by = table.columns[1]
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
     with replacing(Path(out)) as partial:
         table.sort_values(by, ascending=False, kind="stable").to_csv(partial, index=False, float_format="%.5f")
     return f"{len(table):,} pictures scored, the strangest by {by} first{left_out(left)};"

@@ -93,7 +93,8 @@ def upscale_folder(
     def small(picture: Image.Image) -> np.ndarray:
         own = min(picture.size)
         if own >= side or side % own:
-            raise BadPicture(f"has {own} px, of which the model's {side} are no multiple")
+            lacks = "are no more" if own >= side else "are no multiple"
+            raise BadPicture(f"has {own} px, of which the model's {side} {lacks}")
         return square(picture, own, synthesizer.codec.spec.shape[0])
 
     def make(pictures: Pixels, first: int) -> list[list[np.ndarray]]:
@@ -144,6 +145,7 @@ def score_folder(synthesizer: Synthesizer, source: Path, out: str) -> str:
     if not rows:
         raise UserError(f"score={source}: no picture could be read ({left[0]})")
     table = pd.DataFrame(rows, columns=list(SCORES)).sort_values("surprise", ascending=False, kind="stable")
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
     with replacing(Path(out)) as partial:
         table.to_csv(partial, index=False, float_format="%.5f")
     told = f"{table['bits_per_dim'].mean():.3f} bits a dimension on average, {mean:.3f} of samples of the model"

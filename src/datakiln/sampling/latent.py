@@ -259,9 +259,8 @@ def direction(at: Points, attribute: np.ndarray) -> Direction:
     kinds, counts = value.unique(return_counts=True)
     if len(value) < 2 * LEAST or len(kinds) < 2 or (len(kinds) == 2 and int(counts.min()) < LEAST):
         few = int(counts.min()) if len(kinds) > 1 else 0
-        raise UserError(
-            f"attribute: of {len(value)} examples only {few} have it or lack it; ask for another, or more n="
-        )
+        lacking = f"attribute: of {len(value)} drawn examples only {few} have it, or lack it, and {LEAST} must"
+        raise UserError(f"{lacking}; ask for another one, or of a model that draws it more often")
     half = torch.arange(len(value)) % 2 == 0
     told = _correlation((styles[~half] - styles[half].mean(dim=0)) @ _slope(styles[half], value[half]), value[~half])
     slope = _slope(styles, value)

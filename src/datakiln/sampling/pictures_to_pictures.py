@@ -211,7 +211,8 @@ class Folder:
     ) -> None:
         """See the class."""
         self.source, self.out, self.option, self.asked = source, out, option, dict(asked)
-        self.files, _, _ = find_pictures(source, labels=False, option=option)
+        found, _, _ = find_pictures(source, labels=False, option=option)
+        self.files = found if source.resolve() not in out.resolve().parents else _not_made(found, out.resolve())
         self.names = names_of([path.relative_to(source) for path in self.files], per if option == "vary" else None)
         self.chunk = max(1, synthesizer.codec.chunk // per)
         self.bad: list[str] = []
@@ -276,6 +277,11 @@ class Folder:
             return ""
         more = f" and {len(self.bad) - NAMED} more" if len(self.bad) > NAMED else ""
         return f"; left out: {', '.join(self.bad[:NAMED])}{more}"
+
+
+def _not_made(files: Sequence[Path], out: Path) -> list[Path]:
+    """Without what an earlier sample left in `out`, which lies in the folder itself: it is no input of the next."""
+    return [path for path in files if not (out in path.resolve().parents and is_sample(path))]
 
 
 def names_of(paths: Sequence[Path], per: int | None = None) -> list[list[Path]]:

@@ -188,7 +188,7 @@ class Synthesizer:
         """Refuses to draw from a model that only transforms, and options that it does not follow."""
         if not self.model.can_draw:
             told = f"{type(self.model).__name__} draws nothing by itself: it takes an input"
-            raise UserError(f"{told}; give one with translate=")
+            raise UserError(f"{told}; give some with {self.model.way_in}=DIR")
         self.model.check_options(options)
 
     def transform(
