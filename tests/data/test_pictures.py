@@ -370,6 +370,23 @@ def test_a_damaged_file_is_named(tmp_path):
         OfficialImages("mnist")(str(tmp_path), None)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("labels-idx1", np.zeros(29, dtype=np.uint8), r"images.* is of shape \(30, 28, 28\) and .* of shape \(29,\)"),
+        ("images-idx3", np.zeros(30, dtype=np.uint8), r"these are no pictures and their labels"),
+        ("labels-idx1", np.full(30, 26, dtype=np.uint8), "a label of 26, where mnist has 10 classes"),
+    ],
+)
+def test_files_that_do_not_belong_together_are_told(tmp_path, name, content, told):
+    write_mnist(tmp_path)
+    for file in (tmp_path / "MNIST" / "raw").glob(f"t10k-{name}*"):
+        file.unlink()
+    (tmp_path / "MNIST" / "raw" / f"t10k-{name}-ubyte").write_bytes(idx(content))
+    with pytest.raises(UserError, match=told):
+        OfficialImages("mnist")(str(tmp_path), None)
+
+
 def test_without_network_it_says_which_files_to_put_where(tmp_path, monkeypatch):
     def no_network(name, root):
         raise DownloadFailed("no network")
@@ -483,6 +500,8 @@ def test_deep_colour_keeps_its_upper_bits_and_says_so(tmp_path):
         with Image.open(file) as picture:
             assert picture.mode in ("RGB", "LA", "RGBA"), "Pillow itself does not tell"
         assert any("upper eight" in change for change in read_picture(file).changes)
+        head, is_grey = header(file), file.name == "la.png"
+        assert head is not None and head.is_grey == is_grey and (read_picture(file).picture.mode == "L") == is_grey
     (tmp_path / "plain.ppm").write_bytes(b"P6 4 4 255\n" + bytes(48))
     save(tmp_path / "plain.png", noise(1)[0])
     save(tmp_path / "plain.tif", noise(1)[0])

@@ -23,6 +23,7 @@ GREY_16 = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
 PLAIN_MODES = {"1", "L", "LA", "RGB", "RGBA", "P", "PA", "CMYK", "YCbCr"}
 WHITE = 255
 BITS_PER_SAMPLE = 258  # tag of TIFF
+PNG_GREY_ALPHA = 4  # colour type of a PNG
 HEAD = 1024  # bytes; comments of a longer header are nobody's
 NETPBM_HIGHEST = re.compile(rb"P[2356](?:(?:\s|#[^\n]*\n)+(\d+)){3}")  # width, height, highest value
 CONTAINERS = {b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIC", b"msf1": "HEIC", b"avif": "AVIF"}
@@ -98,9 +99,10 @@ def read_picture(path: Path) -> Read:
     try:
         picture = Image.open(io.BytesIO(raw))
         _check(picture, path)
-        changes, bits = _told(picture), _bits(picture)
+        changes, bits, has_grey = _told(picture), _bits(picture), _has_grey_and_alpha(picture)
         picture.load()
-        plain, more = _plain(ImageOps.exif_transpose(picture), bits)
+        upright = ImageOps.exif_transpose(picture)
+        plain, more = _plain(upright.convert("LA") if has_grey else upright, bits)
     except BadPicture:
         raise
     except UnidentifiedImageError:
@@ -156,16 +158,26 @@ def _bits(picture: ImageFile.ImageFile) -> int:
         return max(picture.tag_v2.get(BITS_PER_SAMPLE, (8,)))  # type: ignore[attr-defined]
     if picture.format not in ("PNG", "PPM"):
         return 8
+    head = _beginning(picture)
+    if picture.format == "PNG":
+        return int(head[24])  # of the header chunk, which comes first
+    highest = NETPBM_HIGHEST.match(head)
+    return 8 if highest is None else int(highest[1]).bit_length()
+
+
+def _beginning(picture: ImageFile.ImageFile) -> bytes:
     stream = picture.fp
     assert stream is not None
     place = stream.tell()
     stream.seek(0)
     head = stream.read(HEAD)
     stream.seek(place)
-    if picture.format == "PNG":
-        return int(head[24])  # of the header chunk, which comes first
-    highest = NETPBM_HIGHEST.match(head)
-    return 8 if highest is None else int(highest[1]).bit_length()
+    return head
+
+
+def _has_grey_and_alpha(picture: ImageFile.ImageFile) -> bool:
+    """Of a PNG of 16 bits, Pillow makes three channels of the grey one."""
+    return picture.mode == "RGBA" and picture.format == "PNG" and _beginning(picture)[25] == PNG_GREY_ALPHA
 
 
 def header(path: Path) -> Head | None:
@@ -174,6 +186,7 @@ def header(path: Path) -> Head | None:
         with Image.open(path) as picture:
             _check(picture, path)
             is_grey = picture.mode in {"1", "L", "LA", *GREY_16} or _has_grey_palette(picture)
+            is_grey = is_grey or _has_grey_and_alpha(picture)
             width, height = picture.size
             size = min(width, height), max(width, height)
             return Head(is_grey, size, _format(picture), _form(picture, is_grey), _quality(picture))

@@ -28,8 +28,17 @@ class Arrays(NamedTuple):
 
 def read_idx_files(files: list[Path]) -> tuple[Arrays, Arrays]:
     """The four files of MNIST and its kin, training pictures, labels, then those of the test."""
-    x, y, test_x, test_y = (read_idx(path) for path in files)
-    return Arrays(x.unsqueeze(1), y.long()), Arrays(test_x.unsqueeze(1), test_y.long())
+    train, test = (_read_idx_pair(*files[at : at + 2]) for at in (0, 2))
+    return train, test
+
+
+def _read_idx_pair(pictures: Path, labels: Path) -> Arrays:
+    x, y = read_idx(pictures), read_idx(labels)
+    if x.dim() != 3 or y.dim() != 1 or len(x) != len(y):
+        shapes = {pictures.name: tuple(x.shape), labels.name: tuple(y.shape)}
+        told = " and ".join(f"{name} is of shape {shape}" for name, shape in shapes.items())
+        raise UserError(f"{pictures.parent}: {told}; these are no pictures and their labels, download them again")
+    return Arrays(x.unsqueeze(1), y.long())
 
 
 def read_idx(path: Path) -> Tensor:

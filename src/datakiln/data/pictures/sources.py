@@ -165,6 +165,10 @@ class OfficialImages:
         layout = LAYOUTS[self.name]
         folder, files, kind = locate(self.name, layout.files, layout.torchvision, data_dir)
         train, test = layout.read(files)
+        highest = max(int(part.y.max()) for part in (train, test))
+        if highest >= len(layout.classes):
+            told = f"{folder}: a label of {highest}, where {self.name} has {len(layout.classes)} classes"
+            raise UserError(f"{told}; these are the files of another set, download them again")
         provenance = Provenance(kind, f"{self.name}, {folder}", pictures_sha256(*train, *test))
         parts = [Pictures(resized(part.x, side), part.y) for part in (train, test)]
         return RawImages(parts[0], parts[1], layout.classes, provenance, resize_report(train.x, side))
