@@ -122,8 +122,10 @@ def test_a_second_stop_while_pieces_are_passed_over_forgets_no_picture(sample, g
 
     assert stopped_at("b.bmp") == 3 and stopped_at("a.png") == 3
     monkeypatch.setattr(pictures_to_pictures, "read_picture", read)
+    (tmp_path / "out" / "deep").mkdir(exist_ok=True)
+    (tmp_path / "out" / "deep" / ".b.png.999999999.partial").write_bytes(b"torn")  # of a process that was killed
     sample(CycleGAN, f"translate={given}", f"out={tmp_path / 'out'}")
-    assert len(files(tmp_path / "out")) == 3
+    assert len(files(tmp_path / "out")) == 3 and len(list((tmp_path / "out" / "deep").iterdir())) == 1
 
 
 def test_pictures_of_any_size_are_enlarged(sample, given, tmp_path):

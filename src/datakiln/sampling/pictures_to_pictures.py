@@ -19,7 +19,7 @@ from datakiln.sampling.pictures import is_sample, note, to_image
 from datakiln.sampling.synthesizer import Synthesizer, fingerprint
 from datakiln.sampling.unfinished import UnfinishedFolder
 from datakiln.spec import PLAIN, Sampling
-from datakiln.storage import replacing
+from datakiln.storage import remove_left_over, replacing
 from datakiln.wording import counted
 
 Pixels = list[np.ndarray]
@@ -243,6 +243,8 @@ class Folder:
         done = 0
         starts = range(0, len(self.files), self.chunk)
         with self.unfinished:
+            for place in {(self.out / name).parent for names in self.names for name in names}:
+                remove_left_over(place)  # of a command that was killed
             for start in Console(stderr=True).tracked(starts, self.option, len(starts)):
                 good, pixels = [], []
                 for i in range(start, min(start + self.chunk, len(self.files))):
