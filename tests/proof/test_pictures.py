@@ -33,7 +33,7 @@ from datakiln.models.gan.dcgan import DCGAN
 from datakiln.plots.grids import ACROSS, grid
 from datakiln.pretrained.efficientnet import SHA256
 from datakiln.proof.base import scores
-from datakiln.sampling.pictures import _folder_name, circle, write_by_class, write_images
+from datakiln.sampling.pictures import _folder_name, circle, renamed, write_by_class, write_images
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import PLAIN, Sampling
 
@@ -419,6 +419,8 @@ def test_a_folder_for_each_class_is_read_back_with_its_classes(tmp_path, synthes
     one = next(iter(synthesizer.pictures(3, {"class": names[1]}, 1, PLAIN)))
     assert (np.asarray(Image.open(tmp_path / "each" / names[1] / "00000.png")) == one[0, 0]).all()
     assert (_folder_name("T-shirt/top"), _folder_name("../x"), _folder_name(" ")) == ("T-shirt_top", "_._x", "_")
+    assert renamed(("a", "b c")) == "" and "(those of T-shirt/top in T-shirt_top:" in renamed(("T-shirt/top", "a"))
+    assert "<0 in _0, <1 in _1, <2 in _2 and 2 more:" in renamed([f"<{i}" for i in range(5)])
     with pytest.raises(UserError, match="give out=FOLDER/"):
         write_by_class(synthesizer, 64, str(tmp_path / "x.npz"), 3, 0)
 

@@ -254,7 +254,7 @@ def _write_pictures(
 ) -> str:
     if cfg.balance is not None:
         raise UserError(f"balance={cfg.balance} is for tables; for pictures say per_class= or condition.class=...")
-    from datakiln.sampling.pictures import is_by_class, write_by_class, write_images
+    from datakiln.sampling.pictures import is_by_class, renamed, write_by_class, write_images
 
     n = int(cfg.n or (DEFAULT_STEPS if cfg.interpolate else DEFAULT_PICTURES))
     if cfg.per_class is not None or (not cfg.interpolate and is_by_class(synthesizer, str(cfg.out), condition)):
@@ -266,7 +266,7 @@ def _write_pictures(
         with console.work("sampling", 1) as work, synthesizer.watched(whole, work.part):
             work.step()
             made = write_by_class(synthesizer, n, str(cfg.out), each, int(cfg.seed), options, bool(cfg.overwrite))
-        return counted(made, "sample")
+        return f"{counted(made, 'sample')}{renamed(synthesizer.codec.spec.classes)}"
     walk = {"interpolate": cfg.interpolate, "overwrite": cfg.overwrite}
     with console.work("sampling", 1) as work, synthesizer.watched(n, work.part):
         work.step()

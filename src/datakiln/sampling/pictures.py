@@ -28,6 +28,7 @@ from datakiln.storage import replacing
 
 Draw = Callable[..., Iterator[np.ndarray]]  # pieces of pictures, from the one on that holds picture `done`
 MOST_IN_GRID = 4096
+NAMED = 3  # folders of another name than their class that are named; others are counted
 MAKER = "datakiln"  # what numbered PNGs say that made them
 KINDS = "grid.png for one picture of all, FOLDER/ for numbered PNGs, x.npz for an array"
 
@@ -150,6 +151,13 @@ def class_counts(shares: Sequence[float], n: int) -> list[int]:
     """How many of n pictures are of each class: its share, rounded so that all together are n."""
     ends = np.rint(np.cumsum(shares) * n).astype(int)
     return np.diff(ends, prepend=0).tolist()  # type: ignore[no-any-return]
+
+
+def renamed(classes: Sequence[str]) -> str:
+    """Which classes have folders of another name, in words; empty if none has."""
+    found = [f"{name} in {folder}" for name in classes if (folder := _folder_name(name)) != name]
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return f" (those of {', '.join(found[:NAMED])}{more}: not every system has such names)" if found else ""
 
 
 def _folder_name(name: str) -> str:
