@@ -60,6 +60,10 @@ class RedrawnSteps(GenerativeModel):
 
     def draw(self, n, condition, options=None):
         self.draws += 1
+        if condition is None:
+            condition = torch.full((n, *self.spec.shape), torch.nan)
+        if condition.shape[1] == 1:  # static columns
+            condition = condition.expand(-1, self.spec.shape[0], -1)
         told = condition.flatten(0, 1)
         known = ~torch.isnan(told)
         fits = (((self.rows - told.nan_to_num()[:, None]).abs() < 1e-6) & known[:, None]).sum(dim=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import shutil
 import time
 import zipfile
 
@@ -19,11 +20,13 @@ from starlette.requests import ClientDisconnect
 
 from datakiln.cli.sample import main as sample_command
 from datakiln.errors import UserError
+from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.serve.owners import Owners, new_key, read_keys
 from datakiln.serve.requests import TrainRequest, TypesRequest, words
 from datakiln.serve.settings import Settings
 from datakiln.serve.streams import escaped
 from tests.serve.conftest import MODEL, run_folder
+from tests.stub_series import STEPS, redrawing_steps
 
 SAMPLE = f"/v1/models/{MODEL}/sample"
 
@@ -232,6 +235,39 @@ def test_names_lead_nowhere_else(served):
     for name in ("..%2f..%2fetc", "2026-01-02~..", "2026-01-02~.", "%00", "2026-01-02~nowhere"):
         assert client.get(f"/v1/models/{name}/report").status_code == 404
         assert client.get(f"/v1/uploads/{name}").status_code == 404
+
+
+def test_runs_are_found_wherever_they_were_put_below_root(served, tmp_path):
+    client = served()
+    names = ["mine", "2026-01-02~multi~0-vae-iris", "2026-01-02~run", MODEL]
+    for name in names[:-1]:
+        folder = tmp_path / "outputs" / name.replace("~", "/")
+        shutil.copytree(tmp_path / "outputs" / MODEL.replace("~", "/"), folder)
+    shutil.copytree(tmp_path / "outputs" / "mine", tmp_path / "outputs" / "served" / "anna" / "runs" / "day" / "run")
+    shutil.copytree(tmp_path / "outputs" / "mine", tmp_path / "elsewhere" / "run")
+    (tmp_path / "outputs" / "away").symlink_to(tmp_path / "elsewhere")
+    assert [card["id"] for card in client.get("/v1/models").json()] == ["mine", "2026-01-02~run", names[1], MODEL]
+    assert all(client.post(f"/v1/models/{name}/sample", json={"n": 3}).status_code == 200 for name in names)
+    assert client.get("/v1/models/served~anna~runs~day~run").status_code == 404
+
+
+def test_series_are_served_as_rows(served, tmp_path, monkeypatch):
+    made = redrawing_steps()
+    client = served(rows=STEPS * 50)
+    monkeypatch.setattr(Synthesizer, "load", lambda *_, **__: made)
+    ask = client.get(f"/v1/models/{MODEL}").json()["ask"]
+    assert ask["kind"] == "series" and ask["formats"] == ["csv", "parquet", "arrow", "jsonl"]
+    assert [column["name"] for column in ask["columns"]] == ["city"] and not (ask["can_fill"] or ask["can_score"])
+    told = client.post(SAMPLE, json={"n": 5, "seed": 3, "condition": {"city": "Ulm"}})
+    sample_command([f"run={tmp_path}/outputs", f"out={tmp_path}/x.csv", "n=5", "seed=3", "condition.city=Ulm"])
+    assert told.content == (tmp_path / "x.csv").read_bytes() and told.text.count("Ulm") == 5 * STEPS
+    rows = pq.read_table(io.BytesIO(client.post(SAMPLE, json={"n": 5, "format": "parquet"}).content))
+    assert rows.num_rows == 5 * STEPS
+    for asked in ({"n": 51}, {"format": "png"}, {"balance": "city"}, {"condition": {"price": 3}}):
+        assert client.post(SAMPLE, json=asked).status_code == 422
+    upload = client.post("/v1/uploads", content=rows.to_pandas().to_csv(index=False).encode()).json()["id"]
+    answer = client.post(f"/v1/models/{MODEL}/fill", json={"upload": upload})
+    assert answer.status_code == 422 and "the model makes series" in answer.json()["detail"]
 
 
 def test_rate_and_size_and_quota(served, table):

@@ -38,7 +38,7 @@ class Card(BaseModel):
 class Ask(BaseModel):
     """What a model can be asked for."""
 
-    kind: Literal["table", "image"]
+    kind: Literal["table", "image", "series"]
     formats: list[str]
     columns: list[dict[str, Any]]
     classes: list[str]

@@ -14,7 +14,8 @@ from datakiln.sampling.exporting import export
 from datakiln.serve.owners import Owner
 from datakiln.storage import small_text
 
-NAME = re.compile(r"\d{4}-\d{2}-\d{2}~[\w.-]{1,200}", re.ASCII)
+PART, DEEPEST = r"\w[\w.=,-]{0,199}", 3  # <date>/<run>, <date>/<sweep>/<job>, or a folder that a person named
+NAME = re.compile(rf"{PART}(?:~{PART}){{0,{DEEPEST - 1}}}", re.ASCII)
 MOST_RESULT = 20 << 20  # bytes of a result.json
 
 
@@ -22,8 +23,7 @@ def folder_of(name: str, owner: Owner) -> Path | None:
     """The run's folder; None for a name that is none of the owner's."""
     if not NAME.fullmatch(name):
         return None
-    day, _, run = name.partition("~")
-    folder = owner.runs / day / run
+    folder = owner.runs.joinpath(*name.split("~"))
     inside = folder.resolve().is_relative_to(owner.runs.resolve())
     return folder if inside and _is_model(folder) else None
 
@@ -37,16 +37,17 @@ def _is_model(folder: Path) -> bool:
     return (folder / "result.json").is_file() and (folder / "checkpoints").is_dir()
 
 
-def every(owner: Owner) -> list[Path]:
-    """An owner's models, the newest first."""
-    found = [path.parent for path in owner.runs.glob("*/*/result.json")]
-    return [path for path in sorted(found, reverse=True) if NAME.fullmatch(name_of(path)) and _is_model(path)]
+def every(owner: Owner) -> dict[str, Path]:
+    """An owner's models by name, the newest first; other folders than those of dates come before."""
+    found = [path.parent for depth in range(1, DEEPEST + 1) for path in owner.runs.glob("*/" * depth + "result.json")]
+    names = ("~".join(path.relative_to(owner.runs).parts) for path in sorted(found, reverse=True))
+    return {name: folder for name in names if (folder := folder_of(name, owner))}
 
 
-def card(folder: Path) -> dict[str, Any]:
+def card(name: str, folder: Path) -> dict[str, Any]:
     """Name, model, data, objective and figures of a run; a result that cannot be read says so."""
     told: dict[str, Any] = {
-        "id": name_of(folder),
+        "id": name,
         "model": "",
         "data": "",
         "seed": None,

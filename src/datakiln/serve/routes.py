@@ -14,6 +14,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from datakiln.codecs.series.series import SeriesCodec
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.domains import may_be_asked
 from datakiln.errors import UserError
@@ -62,7 +63,7 @@ class Pieces(StreamingResponse):
 @router.get("/models", tags=["models"])
 def list_models(owner: Asking, service: Serving) -> list[Card]:
     """Models trained here, the newest first."""
-    return [Card(**models.card(folder)) for folder in models.every(owner)]
+    return [Card(**models.card(name, folder)) for name, folder in models.every(owner).items()]
 
 
 @router.get("/models/{name}", tags=["models"])
@@ -70,23 +71,26 @@ async def show_model(name: str, owner: Asking, service: Serving) -> Details:
     """A model's card, and what it can be asked for."""
     folder = service.run(name, owner)
     synthesizer = await service.do(service.models.load, folder)
-    return Details(**models.card(folder), ask=_ask(synthesizer, service.settings))
+    return Details(**models.card(name, folder), ask=_ask(synthesizer, service.settings))
 
 
 def _ask(synthesizer: Synthesizer, settings: Settings) -> Ask:
     codec, model = synthesizer.codec, synthesizer.model
     columns: list[dict[str, Any]] = []
-    if isinstance(codec, TableCodec):
-        for column in filter(may_be_asked, codec.columns):
-            values = [str(value) for value in getattr(column, "values", ())][:50] if column.field.is_choice else []
-            columns.append({"name": column.field.name, "type": column.field.type, "values": values})
+    asked = codec if isinstance(codec, TableCodec) else None
+    if isinstance(codec, SeriesCodec) and model.conditioning == "columns":
+        asked = codec.static
+    for column in filter(may_be_asked, asked.columns if asked else ()):
+        values = [str(value) for value in getattr(column, "values", ())][:50] if column.field.is_choice else []
+        columns.append({"name": column.field.name, "type": column.field.type, "values": values})
+    by_row = not isinstance(codec, SeriesCodec)
     return Ask(
         kind=codec.kind,  # type: ignore[arg-type]
         formats=list(FORMATS[codec.kind]),
         columns=columns,
         classes=[str(name) for name in codec.spec.classes],
-        can_fill=model.can_fill,
-        can_score=settings.scoring and model.likelihood != "none",
+        can_fill=by_row and model.can_fill,
+        can_score=by_row and settings.scoring and model.likelihood != "none",
     )
 
 
@@ -170,7 +174,8 @@ async def _worked(
     def made() -> bytes:
         synthesizer = service.models.load(folder)
         if not isinstance(synthesizer.codec, TableCodec):
-            raise UserError("this works on rows, and the model makes pictures")
+            made = "series" if isinstance(synthesizer.codec, SeriesCodec) else "pictures"
+            raise UserError(f"this works on rows of a table, and the model makes {made}; use the command sample")
         if work is fill_file and not synthesizer.model.can_fill:
             raise UserError(f"{type(synthesizer.model).__name__} cannot be told columns; train model=tabar or mixture")
         if work is score_file:

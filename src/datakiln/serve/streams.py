@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from datakiln.codecs.series.series import SeriesCodec
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.codecs.tables.values import with_columns
 from datakiln.errors import UserError
@@ -39,7 +40,8 @@ MEDIA = {
     "png": "image/png",
     "zip": "application/zip",
 }
-FORMATS = {"table": ("csv", "parquet", "arrow", "jsonl"), "image": ("png", "zip")}
+ROWS = ("csv", "parquet", "arrow", "jsonl")
+FORMATS = {"table": ROWS, "series": ROWS, "image": ("png", "zip")}
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take for the beginning of a formula
 
 
@@ -90,13 +92,14 @@ def sampled(
         UserError: More is asked for than the server gives, or what the model cannot give.
     """
     form = chosen_format(asked, synthesizer)
-    most = settings.rows if synthesizer.codec.kind == "table" else settings.pictures
+    codec = synthesizer.codec
+    most = settings.pictures if codec.kind == "image" else settings.rows
+    if isinstance(codec, SeriesCodec):
+        most = max(1, most // codec.spec.shape[0])  # n counts sequences, each of so many rows at most
     if asked.n > most:
         raise UserError(f"n={asked.n} is more than this server gives at once ({most}); ask in parts, by seed")
-    if isinstance(synthesizer.codec, TableCodec):
-        frames = _frames(synthesizer, asked)
-        schema = synthesizer.codec.schema
-        return _TABLES[form](_locked(frames, lock), schema, asked.escape_formulas)
+    if isinstance(codec, TableCodec | SeriesCodec):
+        return _TABLES[form](_locked(_frames(synthesizer, asked), lock), codec.schema, asked.escape_formulas)
     if asked.balance is not None:
         raise UserError(f"balance={asked.balance} is for tables; for pictures say condition.class")
     pieces = _locked(synthesizer.pictures(asked.n, asked.condition, asked.seed, asked.options()), lock)
@@ -105,6 +108,8 @@ def sampled(
 
 def _frames(synthesizer: Synthesizer, asked: SampleRequest) -> Iterator[pd.DataFrame]:
     options = asked.options()
+    if isinstance(synthesizer.codec, SeriesCodec):
+        return synthesizer.chunks(asked.n, asked.condition, asked.seed, balance=asked.balance, options=options)
     synthesizer.check(options)
     request = synthesizer.request(asked.condition, asked.balance)
     account = Account.of(asked.n, 0, len(request.classes))

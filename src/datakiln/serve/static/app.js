@@ -154,7 +154,7 @@ async function showModel() {
   $("report").href = `/v1/models/${encodeURIComponent(id)}/report`;
   $("export").href = `/v1/models/${encodeURIComponent(id)}/export`;
   $("format").replaceChildren(...card.ask.formats.map((name) => option(name)));
-  const columns = card.ask.kind === "table" ? card.ask.columns : card.ask.classes.length ? [{ name: "class", type: "category", values: card.ask.classes }] : [];
+  const columns = card.ask.kind !== "image" ? card.ask.columns : card.ask.classes.length ? [{ name: "class", type: "category", values: card.ask.classes }] : [];
   $("conditions").hidden = !columns.length;
   $("conditions").querySelectorAll("div").forEach((part) => part.remove());
   $("conditions").append(...columns.map((column, i) => {
