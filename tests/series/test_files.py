@@ -22,7 +22,7 @@ from datakiln.sampling import series_filling
 from datakiln.sampling.agreeing import Agreeing
 from datakiln.sampling.filling import BROKEN, SCORE
 from datakiln.sampling.imputing import FILL_TRIES
-from datakiln.sampling.series import _write, forecast_file, score_file
+from datakiln.sampling.series import _draw_fan, _write, forecast_file, score_file
 from datakiln.sampling.series_filling import fill_file
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import PLAIN
@@ -44,6 +44,48 @@ def test_a_forecast_of_a_city_that_was_never_seen(tmp_path):
     paths = pd.read_csv(tmp_path / "ahead_paths.csv")
     assert len(paths) == 24 and paths["shop"].nunique() == 2
     assert (paths["city"] == "Rome").all()
+
+
+def test_cells_that_training_never_had_are_told_of_a_history(tmp_path):
+    rows = orders().head(2 * STEPS)
+    rows.loc[rows.index[-3:], "price"] = 500.0
+    path, out = given(rows.assign(city="Rome"), tmp_path), tmp_path / "ahead.csv"
+    told = "19 cells never seen in training or far outside its range (city 16, price 3): numbers count as the nearest"
+    assert told in forecast_file(redrawing_steps(), path, out, 3, 4, 1, PLAIN)
+    assert "outside" not in forecast_file(redrawing_steps(), given(orders().head(9), tmp_path), out, 3, 4, 1, PLAIN)
+    path = given(rows.assign(mood=None), tmp_path)
+    assert "range (price 3): numbers count" in fill_file(redrawing_steps(), path, tmp_path / "filled.csv", 1, PLAIN)
+
+
+@pytest.mark.parametrize("work", ["forecast", "fill", "score"])
+def test_what_was_the_same_throughout_may_not_vary(work, tmp_path):
+    rows = orders().head(2 * STEPS)
+    rows.loc[1, "city"] = None
+    rows.loc[3, "city"] = "Bonn"
+    path, out, made = given(rows, tmp_path), tmp_path / "x.csv", redrawing_steps()
+    command = {
+        "forecast": lambda: forecast_file(made, path, out, 3, 4, 1, PLAIN),
+        "fill": lambda: fill_file(made, path, out, 1, PLAIN),
+        "score": lambda: score_file(made, path, out),
+    }[work]
+    with pytest.raises(
+        UserError, match=rf"{work}=.*: city varies \(shop=s000\): Ulm and then Bonn; in training it was"
+    ):
+        command()
+    assert not out.exists()
+
+
+def test_a_forecast_that_memory_cannot_hold_is_refused_before_it_is_drawn(tmp_path):
+    path = given(orders().head(STEPS), tmp_path)
+    with pytest.raises(UserError, match=r"horizon=10000000 and paths=10000000 of 1 sequence would take about .* PB"):
+        forecast_file(redrawing_steps(), path, tmp_path / "x.csv", 10**7, 10**7, 1, PLAIN)
+
+
+def test_a_fan_of_steps_that_miss_in_every_path_is_drawn_in_silence(tmp_path, recwarn):
+    made = redrawing_steps()
+    paths = pd.DataFrame({name: [np.nan] * 6 for name in ("price", "qty", "first", "total", "last")})
+    _draw_fan(made.codec, orders().head(STEPS), paths.astype(float), 3, tmp_path / "ahead.csv")
+    assert (tmp_path / "ahead.png").exists() and not [w for w in recwarn if "NaN" in str(w.message)]
 
 
 def test_filled_cells_keep_the_relations_with_those_that_are_given(tmp_path):

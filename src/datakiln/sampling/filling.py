@@ -42,6 +42,15 @@ def unseen_cells(columns: Sequence[ColumnCodec], frame: pd.DataFrame) -> pd.Data
     return pd.DataFrame(found, index=frame.index, dtype=bool)
 
 
+def unseen_note(unseen: pd.DataFrame) -> str:
+    """How many cells are impossible, by column, for the end of a line; empty where none is. See `unseen_cells`."""
+    cells = unseen.sum().sort_values(ascending=False, kind="stable")
+    if not cells.any():
+        return ""
+    where = ", ".join(f"{name} {count}" for name, count in cells[cells > 0].items())
+    return f"; {counted(int(cells.sum()), 'cell')} never seen in training or far outside its range ({where})"
+
+
 def _unseen(column: ColumnCodec, series: pd.Series) -> np.ndarray:
     there = series.notna().to_numpy()
     if isinstance(column, ChoiceColumn):
@@ -218,11 +227,8 @@ class _Rows:
     def notes(self, fate: str) -> str:
         """What the person should know: absent columns and what became of them, impossible cells by column."""
         notes = [f"; the file lacks {', '.join(self.absent)}: {fate}"] if self.absent else []
-        cells = self.unseen.sum().sort_values(ascending=False, kind="stable")
-        if cells.any():
-            where = ", ".join(f"{name} {count}" for name, count in cells[cells > 0].items())
-            told = f"{counted(int(cells.sum()), 'cell')} never seen in training or far outside its range ({where})"
-            notes.append(f"; {told}, kept as they are")
+        if told := unseen_note(self.unseen):
+            notes.append(f"{told}, kept as they are")
         return "".join(notes)
 
 

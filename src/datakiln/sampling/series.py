@@ -13,16 +13,16 @@ import torch
 
 from datakiln.codecs.series.series import SeriesCodec
 from datakiln.codecs.tables.values import from_numbers, to_numbers, with_columns
-from datakiln.errors import UserError, near
+from datakiln.errors import UserError
 from datakiln.plots.series import LEVELS, fan_plot
 from datakiln.sampling.filling import (
     BROKEN,
     SCORE,
-    as_trained,
     broken_note,
     broken_relations,
     unseen_cells,
 )
+from datakiln.sampling.histories import check_size, read_history, unknown_note
 from datakiln.sampling.media import is_media, read_prompt, write_continuations, write_media
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.sampling.writing import as_csv, as_table
@@ -163,47 +163,6 @@ def _write(out: Path, pieces: Iterator[pd.DataFrame], codec: SeriesCodec) -> int
     return rows
 
 
-def read_history(codec: SeriesCodec, path: str, what: str) -> tuple[pd.DataFrame, np.ndarray]:
-    """Rows of a person's file, in order, and their sequence; raises `UserError` for what the model cannot take."""
-    from datakiln.data.series.order import in_order
-    from datakiln.data.tables.files import read_table_file
-    from datakiln.data.tables.finding import check_exists
-
-    check_exists(Path(path), what)
-    content = read_table_file(Path(path), least=1)
-    roles = codec.roles
-    columns = [*codec.steps.columns, *(codec.static.columns if codec.static is not None else ())]
-    frame = as_trained(content.frame, columns, path)
-    needed = [*(field.name for field in codec.steps.schema.fields if field.name in codec.steps.modelled)]
-    needed = [name for name in needed if codec.log_step is None or name != codec.log_step.name]
-    needed += [name for name in (roles.time, roles.entity) if name is not None]
-    if codec.static is not None:
-        made = codec.static.plan.made.values()
-        needed += [source for relation in made if relation.target in frame for source in relation.sources]
-        needed += codec.static.modelled if what == "forecast" else []  # a model draws none of them when it goes on
-    for field in codec.schema.fields:
-        if field.is_numeric and field.name in frame:
-            _check_written(frame[field.name], field, f"{what}={path}")
-    lacking = [name for name in needed if name not in frame]
-    if lacking:
-        raise UserError(
-            f"{what}={path}: the column {lacking[0]!r} is not there{near(lacking[0], map(str, frame.columns))}"
-        )
-    frame, group, _ = in_order(frame, codec.schema, roles.time, roles.entity, "sort")
-    return frame, group
-
-
-def _check_written(cells: pd.Series, field: Field, source: str) -> None:
-    """Raises `UserError` for a cell that is there, and is no number or date as the training table had them."""
-    words = [word for word, _ in field.placeholders]
-    lost = cells.notna().to_numpy() & np.isnan(to_numbers(cells, field)) & ~cells.astype(str).isin(words).to_numpy()
-    if lost.any():
-        at, kind = int(np.argmax(lost)), "date" if field.type == "datetime" else "number"
-        told = kind if field.format is None else f"{kind} written as {field.format}"
-        where = f"{source}: column {field.name!r} has {cells.iloc[at]!r} in row {at + 1}"
-        raise UserError(f"{where}, which is no {told} as in the training table; write it so, or leave the cell empty")
-
-
 def forecast_file(
     synthesizer: Synthesizer, path: str, out: Path, horizon: int, paths: int, seed: int, options: Sampling
 ) -> str:
@@ -214,6 +173,7 @@ def forecast_file(
     is_prompt = codec.medium != "rows" and Path(path).suffix.lower() not in (".csv", ".parquet")
     if is_media(out, codec):
         rows = read_prompt(path, codec) if is_prompt else read_history(codec, path, "forecast")[0]
+        check_size(codec, 1, paths, horizon)
         return _go_on(synthesizer, codec, rows, out, horizon, paths, seed, options)
     check_csv(out)
     if is_prompt:
@@ -221,6 +181,7 @@ def forecast_file(
         group = np.zeros(len(frame), dtype=np.int64)
     else:
         frame, group = read_history(codec, path, "forecast")
+    check_size(codec, int(group.max()) + 1, paths, horizon)
     out.parent.mkdir(parents=True, exist_ok=True)
     made, told = [], []
     for i in range(int(group.max()) + 1):
@@ -236,7 +197,8 @@ def forecast_file(
     for file, parts in ((out, told), (beside, made)):
         save(file, parts, codec)
     count = counted(len(made), "sequence")
-    return f"{counted(horizon, 'step')} ahead of {count}, {counted(paths, 'path')} each (all of them in {beside.name});"
+    told = f"{counted(horizon, 'step')} ahead of {count}, {counted(paths, 'path')} each (all of them in {beside.name})"
+    return f"{told}{unknown_note(codec, frame)};"
 
 
 def _go_on(
@@ -330,7 +292,9 @@ def _draw_fan(codec: SeriesCodec, rows: pd.DataFrame, ahead: pd.DataFrame, horiz
         return
     history = np.stack([to_numbers(rows[f.name], f) for f in fields], axis=1)[-2 * horizon :]
     values = np.stack([to_numbers(ahead[f.name], f) for f in fields], axis=1).reshape(-1, horizon, len(fields))
-    fan_plot([f.name for f in fields], history, np.nanquantile(values, LEVELS, axis=0), out.with_suffix(".png"))
+    told, there = np.full((len(LEVELS), *values.shape[1:]), np.nan), ~np.isnan(values).all(axis=0)
+    told[:, there] = np.nanquantile(values[:, there], LEVELS, axis=0)  # not of steps that miss in every path
+    fan_plot([f.name for f in fields], history, told, out.with_suffix(".png"))
 
 
 def score_file(synthesizer: Synthesizer, path: str, out: Path) -> str:

@@ -14,9 +14,10 @@ from datakiln.codecs.tables.table import TableCodec
 from datakiln.codecs.tables.values import with_columns
 from datakiln.sampling.agreeing import Agreeing
 from datakiln.sampling.filling import joined, unmet_note
+from datakiln.sampling.histories import read_history, unknown_note
 from datakiln.sampling.imputing import FILL_TRIES, breaks, broken, completed
 from datakiln.sampling.related import beside_given
-from datakiln.sampling.series import check_csv, codec_of, read_history, save
+from datakiln.sampling.series import check_csv, codec_of, save
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import Sampling
 from datakiln.wording import counted
@@ -48,6 +49,7 @@ def fill_file(synthesizer: Synthesizer, path: str, out: Path, seed: int, options
     whole = pd.concat(made, ignore_index=True)
     is_open = _holed(frame) & ~np.logical_or.reduce([bad for _, bad in _broken(synthesizer, frame)])
     rest += unmet_note(_broken(synthesizer, whole), is_open, "step")
+    rest += unknown_note(codec, frame)
     return f"{holes - left} of {counted(holes, 'missing cell')} filled in {counted(len(made), 'sequence')}{rest};"
 
 

@@ -124,6 +124,18 @@ def varying(frame: pd.DataFrame, group: np.ndarray, name: str) -> int | None:
     return int(np.argmax(changed)) + 1 if changed.any() else None
 
 
+def varied(frame: pd.DataFrame, group: np.ndarray, name: str, entity: str | None) -> str | None:
+    """Where the cells of a column that are there differ within an entity, in words; None where they do not."""
+    known = frame[name].notna().to_numpy()
+    cells = frame[known].reset_index(drop=True)
+    at = varying(cells, group[known], name) if known.any() else None
+    return None if at is None else _pair(cells, name, entity, at)
+
+
+def _pair(frame: pd.DataFrame, name: str, entity: str | None, at: int) -> str:
+    return f"varies{_where(frame, entity, at)}: {frame[name].iloc[at - 1]} and then {frame[name].iloc[at]}"
+
+
 def static_columns(
     frame: pd.DataFrame, group: np.ndarray, schema: Schema, wanted: Sequence[str] | None, taken: set[str | None]
 ) -> tuple[str, ...]:
@@ -136,9 +148,9 @@ def static_columns(
     if wanted is not None:
         for name in wanted:
             if (at := varying(frame, group, name)) is not None:
-                pair = f"{frame[name].iloc[at - 1]} and then {frame[name].iloc[at]}"
-                told = f"data.static={name} varies{_where(frame, entity, at)}: {pair}"
-                raise UserError(f"{told}; leave it out of data.static, or mend the rows")
+                raise UserError(
+                    f"data.static={name} {_pair(frame, name, entity, at)}; leave it out there, or mend the rows"
+                )
         return tuple(name for name in schema.names if name in wanted)
     if group.max() == 0:
         return ()
