@@ -45,7 +45,7 @@ def sample(monkeypatch):
         (["steps=5"], "steps=5 changes nothing about samples of DCGAN; it follows truncation"),
         (["translate=/nowhere"], "DCGAN takes no input, it draws"),
         (["score=/nowhere"], "out=.*: scores go to a CSV"),
-        (["fill=/nowhere"], "DCGAN cannot be told a part"),
+        (["fill=/nowhere"], "DCGAN cannot be told a part .*; train model=pixelcnn, ddpm or ppca"),
         (["interpolate=maybe"], "interpolate=maybe must be true or false"),
         (["overwrite=1"], "overwrite=1 must be true or false"),
     ],

@@ -69,6 +69,22 @@ def test_entities_are_whole_in_their_part():
         by_entity(np.zeros(9, dtype=int), (0.7, 0.15, 0.15), 0, "who")
 
 
+@pytest.mark.parametrize(
+    ("rows", "window", "told"),
+    [
+        (8, 2, "8 rows are too few .*; at least 15 are needed"),
+        (14, 5, "14 rows are too few .*; at least 15 are needed"),
+        (15, 5, "data.window=5 and 15 rows: .*; choose data.window=2 or less"),
+    ],
+)
+def test_a_series_too_short_to_be_split_says_what_would_do(rows, window, told):
+    with pytest.raises(UserError, match=told):
+        by_time(rows, window, (0.7, 0.15, 0.15), 0)
+    with pytest.raises(UserError, match="has 2 values, too few .*; bring more"):
+        by_entity(np.arange(2), (0.7, 0.15, 0.15), 0, "who")
+    assert all(by_time(15, 2, (0.7, 0.15, 0.15), 0).values())
+
+
 def made(frame: pd.DataFrame, label: str | None = None, **options) -> SeriesData:
     data = SeriesData(
         lambda _: RawTable(frame, label, Provenance("generated", "a test", "0")), SeriesCodec(), seed=0, **options

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.io import wavfile
 
 from datakiln.codecs.series.media import CLASS, FILE, from_mu_law, mu_law
 from datakiln.codecs.series.series import Roles
@@ -58,6 +59,38 @@ def test_any_plain_wave_is_read_at_8000_samples_a_second(tmp_path, rate, width, 
     assert abs(len(found) - 4000) <= 1
     middle = slice(400, 3600)
     assert np.abs(found[middle] - tone(440, 0.5)[middle]).max() < 0.02
+
+
+@pytest.mark.parametrize("form", ["float32", "float64", "extensible", "with a note before"])
+def test_waves_as_other_programs_write_them(tmp_path, form):
+    """Floats, and the longer head that many write for 24 bits; `wave` of Python reads neither."""
+    sound, path = tone(300, 0.1), tmp_path / "a.wav"
+    if form.startswith("float"):
+        wavfile.write(path, 8000, sound.astype(form))
+    else:
+        save(path, sound, 8000, width=3)
+        content = bytearray(path.read_bytes())
+        fmt = bytes([0xFE, 0xFF, *content[22:36], 22, 0, 24, 0, 4, 0, 0, 0, *[1, 0], *bytes(14)])
+        before = b"LIST\x03\x00\x00\x00abc\x00" if form.startswith("with") else b""
+        path.write_bytes(content[:12] + before + b"fmt \x28\x00\x00\x00" + fmt + content[36:])
+    assert np.abs(read_wave(path) - sound).max() < 1e-6
+
+
+def test_what_a_damaged_wave_holds_is_read_or_refused_by_its_name(tmp_path):
+    path = tmp_path / "low" / "a.wav"
+    save(path, tone(300, 0.1), 8000, channels=2)
+    content = path.read_bytes()
+    path.write_bytes(content[:1001])  # cut off inside a sample
+    assert np.allclose(read_wave(path), tone(300, 0.1)[: (1001 - 44) // 4], atol=1e-4)
+    no_channels, law = bytearray(content), bytearray(content)
+    no_channels[22], law[20] = 0, 7
+    for damaged in (b"", b"RIFF" + bytes(30), content[:30], bytes(no_channels), bytes(law)):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="low/a.wav is no WAV file"):
+            read_wave(path)
+    wavfile.write(path, 8000, np.array([0.1, np.nan], dtype=np.float32))
+    with pytest.raises(UserError, match="low/a.wav: sample 2 is no number"):
+        read_wave(path)
 
 
 def test_a_wave_is_written_as_it_was(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,9 @@ import pytest
 from datakiln.codecs.series.series import SeriesCodec
 from datakiln.data.series.series import SeriesData
 from datakiln.data.sets.series import ToySeries
+from datakiln.errors import UserError
+from datakiln.studies.base import Wish
+from datakiln.studies.runs import study_data
 from datakiln.studies.uses.static import Entities, _entities, apart, static_between, static_scores, values_to_ask
 
 
@@ -76,3 +81,11 @@ def test_patients_of_known_law_and_series_without_static_columns():
     assert [score.why for score in static_scores(data, Told(data, "columns"), 0)] == [  # type: ignore[arg-type]
         "not computed: no static columns"
     ] * 2
+
+
+def test_a_study_of_a_run_of_series_is_refused(tmp_path):
+    data = SimpleNamespace(kind="series", privacy=SimpleNamespace(is_on=False))
+    made = SimpleNamespace(model=SimpleNamespace(can_draw=True))
+    with pytest.raises(UserError, match="study=utility is for tables and pictures, not for series"):
+        study_data(Wish("utility"), data, made, 9, 0, tmp_path / "x", None, None)
+    assert not (tmp_path / "x").exists()

@@ -33,6 +33,7 @@ ONE_FILE = {*FORMATS, ".npz", ".npy", ".csv", ".parquet", ".zip"}
 LEAST = 1  # bytes that a row or picture takes at the very least: what no disk holds is refused before anything is read
 MOST_WORKERS = 10_000
 DEFAULT_ROWS, DEFAULT_PICTURES, DEFAULT_STEPS = 1000, 64, 32  # of a table, of a grid or folder, of a walk
+THAT_FILL = {"table": "tabar or mixture", "series": "tsar, tsflow or tsdiff", "image": "pixelcnn, ddpm or ppca"}
 DEFAULT_HORIZON, DEFAULT_PATHS = 24, 100  # steps ahead of a forecast, continuations of each sequence
 
 
@@ -145,7 +146,8 @@ def _check_ability(key: str, synthesizer: Synthesizer) -> None:
     """Whether the model can do what is asked is another question than what kind of data it is of."""
     model = synthesizer.model
     if key == "fill" and not model.can_fill:
-        raise UserError(f"fill=: {type(model).__name__} cannot be told a part of an example and draw the rest")
+        told = f"fill=: {type(model).__name__} cannot be told a part of an example and draw the rest"
+        raise UserError(f"{told}; train model={THAT_FILL[synthesizer.codec.kind]}")
     if key == "score" and synthesizer.codec.kind != "image":  # pictures are scored in other ways as well
         synthesizer.check_likelihood()
     if key == "upscale" and not model.can_enlarge and model.enlarges == 1:

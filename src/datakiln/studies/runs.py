@@ -44,6 +44,8 @@ def study_data(
         raise UserError(f"{type(synthesizer.model).__name__} draws nothing by itself; study= needs a model that does")
     if data.privacy.is_on:
         raise UserError(PAID)
+    if data.kind == "series":
+        raise UserError(f"study={wish.name} is for tables and pictures, not for series")
     if not isinstance(data, TableData):
         from datakiln.data.pictures.pictures import ImageData
 

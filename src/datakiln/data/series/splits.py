@@ -10,6 +10,7 @@ from datakiln.errors import UserError
 
 NAMES = ("train", "val", "test")
 MOST_BLOCKS = 20  # of time: the more, the more alike the parts are, and the more rows the gaps take
+SHORTEST = 2  # steps of a window
 WINDOWS = 5  # that a block is long at least, where the series is long enough
 
 
@@ -22,8 +23,8 @@ def by_entity(group: np.ndarray, shares: Sequence[float], seed: int, entity: str
     count = int(group.max()) + 1
     if count < len(NAMES):
         told = f"data.entity={entity} has {count} {'value' if count == 1 else 'values'}"
-        way = "one long series is split by time" if count == 1 else "bring more"
-        raise UserError(f"{told}, too few to be split into training, validation and test; leave it out: {way}")
+        way = "leave it out: one long series is split by time" if count == 1 else "bring more"
+        raise UserError(f"{told}, too few to be split into training, validation and test; {way}")
     order = np.random.default_rng(seed).permutation(count)
     judged = [max(1, round(count * share)) for share in shares[1:]]
     train = max(1, count - sum(judged))
@@ -44,10 +45,13 @@ def by_time(rows: int, window: int, shares: Sequence[float], seed: int) -> dict[
     if window > rows:
         raise UserError(f"data.window={window} is longer than the series, of {rows} rows; choose a shorter one")
     least = 2 * window + 1
+    if rows < len(NAMES) * (2 * SHORTEST + 1):
+        told = f"{rows} rows are too few for training, validation and test of one long series"
+        raise UserError(f"{told}; at least {len(NAMES) * (2 * SHORTEST + 1)} are needed")
     if rows < len(NAMES) * least:
         told = f"data.window={window} and {rows} rows: training, validation and test need {least} rows each"
         raise UserError(
-            f"{told}, one window and a gap of another; choose data.window={max((rows // 3 - 1) // 2, 2)} or less"
+            f"{told}, one window and a gap of another; choose data.window={(rows // len(NAMES) - 1) // 2} or less"
         )
     count = int(np.clip(rows // (WINDOWS * window), len(NAMES), MOST_BLOCKS))
     judged = [max(1, round(count * share)) for share in shares[1:]]

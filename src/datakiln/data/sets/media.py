@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import wave
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from datakiln.errors import UserError
 from datakiln.wording import counted
 
 LEAST = 2  # samples of a sound
+WHOLE, FLOATS, EXTENSIBLE = 1, 3, 0xFFFE  # how a WAV file says what its samples are; the last: further behind
 
 
 class TextSource:
@@ -61,7 +62,7 @@ class AudioSource:
         self.path, self.most = path, most
 
     def __call__(self, data_dir: str | None = None) -> RawTable:
-        """Reads the files; raises `UserError` for one that is no PCM sound, or where there is none."""
+        """Reads the files; raises `UserError` for one that is no plain sound, or where there is none."""
         folder = _found(self.path, data_dir)
         if not folder.is_dir():
             raise UserError(f"data.path={self.path} is no folder; give one that has WAV files in it")
@@ -93,29 +94,57 @@ class AudioSource:
 
 
 def read_wave(path: Path) -> np.ndarray:
-    """A WAV file of 8 to 32 bits as samples in [-1, 1], mono, 8,000 a second; raises `UserError` for another."""
+    """A WAV file of whole numbers of 8 to 32 bits, or of floats, as samples in [-1, 1], mono, 8,000 a second.
+
+    Raises:
+        UserError: It is none, or a sample is no number.
+    """
     from scipy.signal import resample_poly
 
-    try:
-        with wave.open(str(path), "rb") as file:
-            channels, width, rate, count = file.getparams()[:4]
-            content = file.readframes(count)
-    except (wave.Error, EOFError) as error:
-        raise UserError(f"{path.name} is no WAV file of plain samples ({error}); write it as 16-bit PCM") from None
-    content = content[: len(content) // (channels * width) * channels * width]
-    if width == 1:
-        values = (np.frombuffer(content, dtype=np.uint8).astype(np.float64) - 128.0) / 128.0
-    elif width == 3:
-        padded = np.zeros((len(content) // 3, 4), dtype=np.uint8)
-        padded[:, 1:] = np.frombuffer(content, dtype=np.uint8).reshape(-1, 3)
-        values = padded.view("<i4")[:, 0] / 2.0**31
-    else:
-        values = np.frombuffer(content, dtype=f"<i{width}") / 2.0 ** (8 * width - 1)
-    mono = values.reshape(-1, channels).mean(axis=1)
+    values, channels, rate = _samples(path)
+    mono = values[: len(values) // channels * channels].reshape(-1, channels).mean(axis=1)
+    if not np.isfinite(mono).all():
+        at = int(np.argmin(np.isfinite(mono))) + 1
+        raise UserError(f"{_told(path)}: sample {at:,} is no number; mend the sound or leave it out")
     if rate == RATE or not len(mono):
         return mono
     shared = int(np.gcd(rate, RATE))
     return resample_poly(mono, RATE // shared, rate // shared)
+
+
+def _samples(path: Path) -> tuple[np.ndarray, int, int]:
+    """Samples of a WAV file, those of its channels one behind the other; how many channels it has, and its rate."""
+    content = memoryview(path.read_bytes())
+    chunks, at = {}, 12
+    while at + 8 <= len(content):
+        size = int.from_bytes(content[at + 4 : at + 8], "little")
+        chunks[bytes(content[at : at + 4])] = content[at + 8 : at + 8 + size]  # of one that is cut off, what is there
+        at += 8 + size + size % 2
+    is_wave = bytes(content[:4]) == b"RIFF" and bytes(content[8:12]) == b"WAVE"
+    head, data = chunks.get(b"fmt ", b""), chunks.get(b"data")
+    if not is_wave or len(head) < 16 or data is None:
+        raise UserError(f"{_told(path)} is no WAV file, or a damaged one; write it as 16-bit PCM, or leave it out")
+    form, channels, rate, _, _, bits = struct.unpack("<HHIIHH", head[:16])
+    if form == EXTENSIBLE and len(head) >= 26:
+        form = int.from_bytes(head[24:26], "little")
+    width, floats = (bits + 7) // 8, form == FLOATS
+    if form not in (WHOLE, FLOATS) or width not in ((4, 8) if floats else (1, 2, 3, 4)) or not channels or not rate:
+        told = f"format {form}, {bits} bits, {counted(channels, 'channel')}, {rate} a second"
+        raise UserError(f"{_told(path)} is no WAV file of plain samples ({told}); write it as 16-bit PCM")
+    data = data[: len(data) // width * width]
+    if floats:
+        return np.frombuffer(data, dtype=f"<f{width}").astype(np.float64), channels, rate
+    if width == 1:
+        return (np.frombuffer(data, dtype=np.uint8).astype(np.float64) - 128.0) / 128.0, channels, rate
+    if width == 3:
+        padded = np.zeros((len(data) // 3, 4), dtype=np.uint8)
+        padded[:, 1:] = np.frombuffer(data, dtype=np.uint8).reshape(-1, 3)
+        return padded.view("<i4")[:, 0] / 2.0**31, channels, rate
+    return np.frombuffer(data, dtype=f"<i{width}") / 2.0 ** (8 * width - 1), channels, rate
+
+
+def _told(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"  # names repeat from class to class
 
 
 def _found(path: str, data_dir: str | None) -> Path:
