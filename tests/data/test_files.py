@@ -72,7 +72,7 @@ def refusal(folder: Path, content: str | bytes, name: str = "my table.csv", **op
         ),
         (
             ("a,b\n" + lines() + "x,é\n").encode("cp1252"),
-            "(byte 0xe9 in line 32); name its encoding, such as data.encoding=cp1252",
+            "(byte 0xe9 in line 32); name its encoding, such as data.encoding=cp1252, or save it as UTF-8",
         ),
         (("a,b\n" + lines()).encode("utf-16-le"), "data.encoding=utf-16"),
         (gzip.compress(b"a,b\n" * 99, mtime=0)[:-9], "my table.csv: the gzip file is damaged"),

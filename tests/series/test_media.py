@@ -19,7 +19,7 @@ from datakiln.data.sets.media import AudioSource, TextSource, read_wave
 from datakiln.errors import UserError
 from datakiln.metrics.series.text import gzip_bits, ngram_bits, remembered, xz_bits
 from datakiln.sampling.media import read_prompt, write_continuations, write_wave
-from datakiln.sampling.series import forecast_file
+from datakiln.sampling.series import forecast_file, score_file
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.spec import PLAIN
 
@@ -191,6 +191,9 @@ def test_text_from_end_to_end(tmp_path):
     made = [path.read_text() for path in sorted((tmp_path / "several").iterdir())]
     assert len(set(made)) == 3 and all(len(text) == 30 and text.startswith("y ") for text in made)
     forecast_file(synthesizer, str(prompt), tmp_path / "on.csv", 3, 5, 0, PLAIN)
+    assert score_file(synthesizer, str(prompt), tmp_path / "scored.csv") == "18 steps of 1 sequence scored;"
+    scored = pd.read_csv(tmp_path / "scored.csv")
+    assert bytes(scored["byte"].tolist()) == prompt.read_bytes() and (scored["log_prob"] < 0).all()
     assert len(pd.read_csv(tmp_path / "on_paths.csv")) == 15
     with pytest.raises(UserError, match=r"out=.*x\.txt holds one text; 2 of them go to a folder"):
         forecast_file(synthesizer, str(prompt), tmp_path / "x.txt", 3, 2, 0, PLAIN)

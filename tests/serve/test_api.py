@@ -86,6 +86,20 @@ def test_samples_that_cannot_be(served, asked, told):
     assert answer.status_code == 422 and told in answer.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"n": ', "the body is no JSON: "),
+        (b'{"condition": {"sex": ["Female"]}}', "condition.sex: a number, a truth or a text"),
+        (b'{"condition": {"sex": null}}', "condition.sex: a number, a truth or a text"),
+        (b'{"condition": 5}', "condition: "),
+    ],
+)
+def test_bodies_that_cannot_be_say_what_is_wrong(served, body, told):
+    answer = served().post(SAMPLE, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422 and answer.json()["detail"].startswith(told)
+
+
 def test_words_of_a_client_are_part_of_no_grammar(tmp_path):
     odd = 'a=b,c:{d} "e" ${oc.env:HOME} ü'
     types = TypesRequest(types={odd: "category"}, target="${oc.env:HOME}")

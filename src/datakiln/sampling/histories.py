@@ -15,6 +15,7 @@ from datakiln.data.tables.finding import check_exists
 from datakiln.data.tables.limits import available_memory
 from datakiln.errors import UserError, near
 from datakiln.sampling.filling import as_trained, unseen_cells, unseen_note
+from datakiln.sampling.media import read_prompt
 from datakiln.sampling.room import size
 from datakiln.schema import Field
 from datakiln.wording import counted
@@ -24,6 +25,9 @@ BYTES = 8  # that a position of an encoded step, or a cell, takes at least
 
 def read_history(codec: SeriesCodec, path: str, what: str) -> tuple[pd.DataFrame, np.ndarray]:
     """Rows of a person's file, in order, and their sequence; raises `UserError` for what the model cannot take."""
+    if codec.medium != "rows" and Path(path).suffix.lower() not in (".csv", ".parquet"):
+        frame = read_prompt(path, codec, what)
+        return frame, np.zeros(len(frame), dtype=np.int64)
     check_exists(Path(path), what)
     content = read_table_file(Path(path), least=1)
     roles = codec.roles

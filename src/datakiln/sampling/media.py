@@ -25,22 +25,22 @@ def is_media(out: Path, codec: SeriesCodec) -> bool:
     return codec.medium != "rows" and out.suffix not in (".csv", ".parquet")
 
 
-def read_prompt(path: str, codec: SeriesCodec) -> pd.DataFrame:
-    """A text, or a sound, that is to be gone on with, as rows.
+def read_prompt(path: str, codec: SeriesCodec, what: str = "forecast") -> pd.DataFrame:
+    """A text or a sound of a person's, to be gone on with, filled or scored as `what` says, as rows.
 
     Raises:
         UserError: There is no such file, nothing in it, or it is no sound.
     """
     file = Path(path).expanduser()
-    check_exists(file, "forecast")
+    check_exists(file, what)
     if file.is_dir():
-        raise UserError(f"forecast={path} is a folder; give one file of {codec.medium}")
+        raise UserError(f"{what}={path} is a folder; give one file of {codec.medium}")
     if codec.medium == "text":
         codes = np.frombuffer(file.read_bytes(), dtype=np.uint8)
     else:
         codes = mu_law(read_wave(file))
     if not len(codes):
-        raise UserError(f"forecast={path} is empty")
+        raise UserError(f"{what}={path} is empty")
     frame = pd.DataFrame({COLUMN[codec.medium]: codes.astype(np.int64)})
     if codec.roles.entity is not None:
         frame.insert(0, codec.roles.entity, file.stem)

@@ -23,7 +23,7 @@ from datakiln.sampling.filling import (
     unseen_cells,
 )
 from datakiln.sampling.histories import check_size, read_history, unknown_note
-from datakiln.sampling.media import is_media, read_prompt, write_continuations, write_media
+from datakiln.sampling.media import is_media, write_continuations, write_media
 from datakiln.sampling.synthesizer import Synthesizer
 from datakiln.sampling.writing import as_csv, as_table
 from datakiln.schema import Field, Schema, free_name
@@ -170,17 +170,12 @@ def forecast_file(
     codec, model = codec_of(synthesizer), synthesizer.model
     if not model.can_unroll:
         raise UserError(f"forecast={path}: {type(model).__name__} cannot go on with a sequence; train model=tsar")
-    is_prompt = codec.medium != "rows" and Path(path).suffix.lower() not in (".csv", ".parquet")
+    if not is_media(out, codec):
+        check_csv(out)
+    frame, group = read_history(codec, path, "forecast")
     if is_media(out, codec):
-        rows = read_prompt(path, codec) if is_prompt else read_history(codec, path, "forecast")[0]
         check_size(codec, 1, paths, horizon)
-        return _go_on(synthesizer, codec, rows, out, horizon, paths, seed, options)
-    check_csv(out)
-    if is_prompt:
-        frame = read_prompt(path, codec)
-        group = np.zeros(len(frame), dtype=np.int64)
-    else:
-        frame, group = read_history(codec, path, "forecast")
+        return _go_on(synthesizer, codec, frame, out, horizon, paths, seed, options)
     check_size(codec, int(group.max()) + 1, paths, horizon)
     out.parent.mkdir(parents=True, exist_ok=True)
     made, told = [], []
@@ -197,8 +192,8 @@ def forecast_file(
     for file, parts in ((out, told), (beside, made)):
         save(file, parts, codec)
     count = counted(len(made), "sequence")
-    told = f"{counted(horizon, 'step')} ahead of {count}, {counted(paths, 'path')} each (all of them in {beside.name})"
-    return f"{told}{unknown_note(codec, frame)};"
+    beside_it = f"{counted(paths, 'path')} each (all of them in {beside.name})"
+    return f"{counted(horizon, 'step')} ahead of {count}, {beside_it}{unknown_note(codec, frame)};"
 
 
 def _go_on(

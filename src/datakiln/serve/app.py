@@ -54,7 +54,12 @@ def create(settings: Settings) -> FastAPI:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "body")
+        if first["type"] == "json_invalid":
+            return JSONResponse({"detail": f"the body is no JSON: {first['ctx']['error']}"}, 422)
+        loc = [str(part) for part in first["loc"] if part != "body"]
+        if loc[:1] == ["condition"] and len(loc) > 2:  # the way into each of several types, none of which it is
+            return JSONResponse({"detail": f"condition.{loc[1]}: a number, a truth or a text of 200 at most"}, 422)
+        where = ".".join(loc)
         return JSONResponse({"detail": f"{where or 'the body'}: {first['msg']}"}, 422)
 
     @app.exception_handler(StarletteError)

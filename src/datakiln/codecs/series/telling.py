@@ -44,7 +44,8 @@ def cells_told(static: TableCodec | None, label: str | None, condition: Mapping[
             found = next((v for v in codec.values if str(v) == str(value)), None)
             if found is None and not (is_missing and codec.missing):
                 seen = ", ".join(str(v) for v in codec.values[:20])
-                raise UserError(f"condition.{name}={value} is not among the training values ({seen})")
+                told = f"condition.{name}={value} is not among the training values ({seen})"
+                raise UserError(f"{told}; one of them is told, no range and no list")
             cells[name] = pd.Series([found], dtype=object if found is None else None)
         elif is_missing and isinstance(codec, NumberColumn) and codec.missing:
             cells[name] = from_numbers(np.array([np.nan]), codec.field)

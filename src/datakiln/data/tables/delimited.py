@@ -157,9 +157,8 @@ def choose_encoding(head: bytes, name: str, encoding: str | None = None) -> str:
     """The encoding of a text that begins so: as said, or as a byte order mark says, or UTF-8."""
     marked = next((known for mark, known in BYTE_ORDER_MARKS if head.startswith(mark)), None)
     if encoding is None and marked is None and b"\0" in head:
-        raise UserError(
-            f"{name}: this is no text file; give a CSV, TSV or Parquet file (UTF-16 text needs data.encoding=utf-16)"
-        )
+        way = "give a CSV, TSV or Parquet file (UTF-16 text: data.encoding=utf-16, or save it as UTF-8)"
+        raise UserError(f"{name}: this is no text file; {way}")
     chosen = encoding or marked or "utf-8"
     try:
         codecs.lookup(chosen)
@@ -179,7 +178,7 @@ def not_decodable(raw: bytes, name: str, encoding: str, error: UnicodeError, lin
         hint = "cp1252"
     except UnicodeError:
         hint = "latin-1"
-    return f"{name}: not {encoding} text{place}; name its encoding, such as data.encoding={hint}"
+    return f"{name}: not {encoding} text{place}; name its encoding, such as data.encoding={hint}, or save it as UTF-8"
 
 
 def find_delimiter(sample: str) -> str:
