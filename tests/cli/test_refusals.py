@@ -264,6 +264,10 @@ def test_wording_of_small_things():
         check_pairing(config("model=ctgan", "data=digits"))
     with pytest.raises(UserError, match="this data is a table; models for it"):
         check_pairing(config("model=dcgan", "data=iris"))
+    with pytest.raises(
+        UserError, match="is a table, as long as no column is named as its times: .*data.time=COLUMN; mod"
+    ):
+        check_pairing(config("model=tsar", "data=csv", "data.path=x.csv"))
     with pytest.raises(ValueError, match=r"^model.label_smoothing=2 must lie"):
         NonSaturating(2)
     for option, told in (

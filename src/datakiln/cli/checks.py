@@ -153,6 +153,8 @@ def check_pairing(cfg: DictConfig) -> None:
     fitting = [name for name, target in targets.items() if kind in (signatures.attribute(target, "supports") or ())]
     name, kinds = model.rpartition(".")[2], " or ".join(sorted(supports))
     told = f"model {name} is for {kinds} data, but this data is {with_article(kind)}"
+    if kind == "table" and "series" in supports:
+        told += ", as long as no column is named as its times: data=csv data.path=FILE data.time=COLUMN"
     raise UserError(f"{told}; models for it: {', '.join(fitting)}")
 
 

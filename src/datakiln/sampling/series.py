@@ -273,8 +273,9 @@ def _quantiles(codec: SeriesCodec, ahead: pd.DataFrame) -> pd.DataFrame:
         found[str(roles.time)] = codec.clock.cells(times.quantile(0.5, interpolation="nearest").to_numpy()).array
     for field in _numeric(codec):
         values = pd.Series(to_numbers(ahead[field.name], field), ahead.index).groupby(ahead[step])
-        for level, told in zip(LEVELS, _levels(codec, field), strict=True):  # of cells that were drawn, as these are
-            found[told.name] = from_numbers(values.quantile(level, interpolation="nearest").to_numpy(), field).array
+        at = values.quantile(list(LEVELS), interpolation="nearest").unstack()  # of cells that were drawn, as these are
+        for level, told in zip(LEVELS, _levels(codec, field), strict=True):
+            found[told.name] = from_numbers(at[level].to_numpy(), field).array
     for field in codec.steps.schema.fields:
         if field.is_choice:
             found[field.name] = [cells.mode().get(0) for _, cells in by_step[field.name]]
