@@ -160,6 +160,10 @@ WRONG = {
     "varies .who=p0.": (lambda f: f, {"static": ["x"]}),
     "window=7 is longer than the longest who, of 6 rows": (lambda f: f, {"window": 7}),
     "every sequence has one row": (lambda f: f.drop_duplicates("who", keep="first").assign(day=DAYS), {}),
+    "no val sequence has 12 rows; choose data.window=6 or less": (
+        lambda _: panel(3, 12)[lambda f: f.groupby("who").cumcount() < f["who"].map({"p0": 6, "p1": 9, "p2": 12})],
+        {},
+    ),
     "has 1 value": (lambda f: f.assign(who="p"[0]).drop_duplicates("day"), {}),
     "is missing in a row": (lambda f: f.assign(day=f["day"].where(f.index != 3)), {}),
     "is not a column": (lambda f: f.drop(columns="day"), {}),

@@ -16,7 +16,7 @@ from datakiln.data.base import StepReport
 from datakiln.data.series.loader import SequenceLoader
 from datakiln.data.series.order import OnTime, check_columns, ids_of_entities, in_order, static_columns, types_of
 from datakiln.data.series.relations import chosen_of_series
-from datakiln.data.series.splits import NAMES, by_entity, by_time
+from datakiln.data.series.splits import FEWEST, NAMES, by_entity, by_time
 from datakiln.data.tables import steps
 from datakiln.data.tables.relations import described
 from datakiln.data.tables.sources import RawTable, TableFile
@@ -192,9 +192,9 @@ class SeriesData(TableData):
         self.examples = {name: self._examples(name) for name in NAMES}
         for name, at in self.examples.items():
             if not len(at):
-                raise UserError(
-                    f"no {name} sequence has {self.length} rows; choose a data.window of less, or another data.split"
-                )
+                most = min(int(np.bincount(self.group[part]).max()) for part in NAMES)
+                way = f"choose data.window={most} or less, or another" if most >= FEWEST else "choose another"
+                raise UserError(f"no {name} sequence has {self.length} rows; {way} data.split or seed=")
         lengths = sizes.tolist() if whole else [self.window] if self.window else [min(len(train), MOST_STEPS)]
         stay = {name for constraint in self.rules.constraints for name in constraint.columns}
         relations = chosen_of_series(self.relations, train, group, self.schema, self.roles, stay)

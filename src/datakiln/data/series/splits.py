@@ -10,7 +10,7 @@ from datakiln.errors import UserError
 
 NAMES = ("train", "val", "test")
 MOST_BLOCKS = 20  # of time: the more, the more alike the parts are, and the more rows the gaps take
-SHORTEST = 2  # steps of a window
+FEWEST = 2  # steps of a window
 WINDOWS = 5  # that a block is long at least, where the series is long enough
 
 
@@ -45,9 +45,9 @@ def by_time(rows: int, window: int, shares: Sequence[float], seed: int) -> dict[
     if window > rows:
         raise UserError(f"data.window={window} is longer than the series, of {rows} rows; choose a shorter one")
     least = 2 * window + 1
-    if rows < len(NAMES) * (2 * SHORTEST + 1):
+    if rows < len(NAMES) * (2 * FEWEST + 1):
         told = f"{rows} rows are too few for training, validation and test of one long series"
-        raise UserError(f"{told}; at least {len(NAMES) * (2 * SHORTEST + 1)} are needed")
+        raise UserError(f"{told}; at least {len(NAMES) * (2 * FEWEST + 1)} are needed")
     if rows < len(NAMES) * least:
         told = f"data.window={window} and {rows} rows: training, validation and test need {least} rows each"
         raise UserError(
