@@ -273,7 +273,7 @@ def _quantiles(codec: SeriesCodec, ahead: pd.DataFrame) -> pd.DataFrame:
         found[str(roles.time)] = codec.clock.cells(times.quantile(0.5, interpolation="nearest").to_numpy()).array
     for field in _numeric(codec):
         values = pd.Series(to_numbers(ahead[field.name], field), ahead.index).groupby(ahead[step])
-        at = values.quantile(np.asarray(LEVELS), interpolation="nearest").unstack()  # of cells that were drawn, as these are
+        at = values.quantile(np.asarray(LEVELS), interpolation="nearest").unstack()  # cells that were drawn
         for level, told in zip(LEVELS, _levels(codec, field), strict=True):
             found[told.name] = from_numbers(at[level].to_numpy(), field).array
     for field in codec.steps.schema.fields:
