@@ -31,6 +31,21 @@ def test_linked_folders_are_followed_and_end(tmp_path):
     assert found == ["a/0.png", "a/more/deep/x.png", "b/0.png"] and labels == [0, 0, 1] and classes == ("a", "b")
 
 
+def test_folders_that_are_linked_to_each_other_are_gone_into_once(tmp_path):
+    """Each of twelve leads to all others: there are more ways through them than could ever be gone."""
+    names = [f"f{i}" for i in range(12)]
+    for name in names:
+        save(tmp_path / "set" / "a" / name / "0.png")
+        for other in names:
+            if other != name:
+                (tmp_path / "set" / "a" / name / f"to {other}").symlink_to(tmp_path / "set" / "a" / other)
+    (tmp_path / "set" / "a" / "also f3").symlink_to(tmp_path / "set" / "a" / "f3")
+    (tmp_path / "set" / "b").symlink_to(tmp_path / "set" / "a" / "f0")
+    files, labels, _ = find_pictures(tmp_path / "set", labels=True)
+    assert len({path.resolve() for path in files[:12]}) == labels.count(0) == 12
+    assert labels.count(1) == 12
+
+
 def test_a_link_to_nothing_is_told(tmp_path, caplog):
     for i in range(3):
         save(tmp_path / "a" / f"{i}.png", i)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from pathlib import Path
 
 from datakiln.errors import UserError
@@ -92,7 +92,7 @@ def find_pictures(
     entries = _entries(folder)
     top = [entry for entry in entries if _is_picture(entry)]
     root = {folder.resolve()}
-    groups = {entry.name: sorted(_pictures_below(entry, root)) for entry in entries if _is_class(entry)}
+    groups = {entry.name: sorted(_pictures_below(entry, set(root))) for entry in entries if _is_class(entry)}
     groups = {name: files for name, files in groups.items() if files}
     if not labels or not groups:
         return top + [path for files in groups.values() for path in files], [], ()
@@ -125,19 +125,20 @@ def _is_class(path: Path) -> bool:
     return path.is_dir() and not path.name.startswith(".")
 
 
-def _pictures_below(folder: Path, above: Set[Path]) -> Iterator[Path]:
-    """Links to folders are followed, but not back into one of those above, which would never end.
+def _pictures_below(folder: Path, seen: set[Path]) -> Iterator[Path]:
+    """Links to folders are followed, but no folder is gone into twice: that might never end, and doubles pictures.
 
     Arguments:
         folder: Where to look.
-        above: The folders that it lies in, links resolved.
+        seen: The folders that were gone into, links resolved; more are as it goes on.
     """
     here = folder.resolve()
-    if here in above:
+    if here in seen:
         return
-    for entry in _entries(folder):
+    seen.add(here)
+    for entry in sorted(_entries(folder), key=Path.is_symlink):  # a folder goes by its own name where it has one
         if _is_class(entry):
-            yield from _pictures_below(entry, above | {here})
+            yield from _pictures_below(entry, seen)
         elif _is_picture(entry):
             yield entry
 
