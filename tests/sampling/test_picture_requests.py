@@ -67,6 +67,24 @@ def test_what_was_made_inside_of_the_folder_is_no_input_of_the_next(sample, give
     assert made == ["0.png", "1.png", "2.png", "made/own.png", "own.png"]
 
 
+def test_what_was_made_is_no_input_where_a_link_leads_there_either(sample, given, tmp_path):
+    for _ in range(2):
+        sample(CycleGAN, f"translate={given}", f"out={tmp_path}/made", "overwrite=true")
+        if not (given / "link").exists():
+            (given / "link").symlink_to(tmp_path / "made")
+    assert sorted(path.name for path in (tmp_path / "made").rglob("*.png")) == ["0.png", "1.png", "2.png"]
+
+
+def test_a_folder_of_nothing_but_what_was_made_is_refused(sample, given):
+    sample(CycleGAN, f"translate={given}", f"out={given}/made")
+    for path in given.glob("*.png"):
+        path.unlink()
+    with pytest.raises(UserError, match=r"translate=.* holds no picture but what an earlier sample left in out="):
+        sample(CycleGAN, f"translate={given}", f"out={given}/made", "overwrite=true")
+    sample(CycleGAN, f"translate={given}/made", f"out={given}")  # these are inputs, though they lie below
+    assert len(list(given.glob("*.png"))) == 3
+
+
 @pytest.mark.parametrize(("model", "way"), [(CycleGAN, "translate"), (DAGAN, "vary"), (Upscaler, "upscale")])
 def test_models_that_take_pictures_say_by_which_option(sample, tmp_path, model, way):
     with pytest.raises(UserError, match=f"draws nothing by itself: .*{way}=DIR"):

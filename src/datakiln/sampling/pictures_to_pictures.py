@@ -211,13 +211,16 @@ class Folder:
     ) -> None:
         """See the class."""
         self.source, self.out, self.option, self.asked = source, out, option, dict(asked)
+        if out.resolve() == source.resolve():
+            raise UserError(f"out={out} is the folder of {option}= itself; choose another one")
         found, _, _ = find_pictures(source, labels=False, option=option)
-        self.files = found if source.resolve() not in out.resolve().parents else _not_made(found, out.resolve())
+        self.files = _not_made(found, source.resolve(), out.resolve())
+        if not self.files:
+            told = f"{option}={source} holds no picture but what an earlier sample left in out={out}"
+            raise UserError(f"{told}; choose another folder for one of the two")
         self.names = names_of([path.relative_to(source) for path in self.files], per if option == "vary" else None)
         self.chunk = max(1, synthesizer.codec.chunk // per)
         self.bad: list[str] = []
-        if out.resolve() == source.resolve():
-            raise UserError(f"out={out} is the folder of {option}= itself; choose another one")
         whole = {"model": fingerprint(synthesizer), "device": synthesizer.model.device.type, "from": str(source)}
         n = len(self.files)
         self.unfinished = UnfinishedFolder(out, {**whole, **asked, "n": n}, n, "pictures", overwrite)
@@ -281,9 +284,21 @@ class Folder:
         return f"; left out: {', '.join(self.bad[:NAMED])}{more}"
 
 
-def _not_made(files: Sequence[Path], out: Path) -> list[Path]:
-    """Without what an earlier sample left in `out`, which lies in the folder itself: it is no input of the next."""
-    return [path for path in files if not (out in path.resolve().parents and is_sample(path))]
+def _not_made(files: list[Path], source: Path, out: Path) -> list[Path]:
+    """Without what an earlier sample left in `out`, where that lies in the folder itself, or a link there leads to it.
+
+    What was made is no input of the next command.
+
+    Arguments:
+        files: Found in the folder.
+        source: The folder, links resolved.
+        out: Where what is made goes, links resolved.
+    """
+    if out in source.parents:  # all of them are in there
+        return files
+    places = {folder: folder.resolve() for folder in {path.parent for path in files}}
+    made = {folder for folder, place in places.items() if place == out or out in place.parents}
+    return [path for path in files if not (path.parent in made and is_sample(path))]
 
 
 def names_of(paths: Sequence[Path], per: int | None = None) -> list[list[Path]]:
