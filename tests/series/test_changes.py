@@ -70,6 +70,25 @@ def test_moves_are_those_of_training_before_a_single_update(built):
     assert min(shares["with"]) > 0.9 and max(shares["without"]) < 0.8, shares
 
 
+def test_bins_leave_room_for_a_value_behind_a_missing_one():
+    """There no bin is open, and codes alone stand against being missing."""
+    rows = frame()
+    rows["jumps"] = rows["jumps"].where(np.random.default_rng(1).random(STEPS) >= 0.1)
+    codec = SeriesCodec(lambda: Bins(smooth=True), compact=True, places=True)
+    source = RawTable(rows, None, Provenance("generated", "a test", "0"))
+    data = SeriesData(lambda _: source, codec, seed=0, window=LENGTH)
+    data.setup("fit")
+    torch.manual_seed(0)
+    model = TSAR(data.spec, holding=True, pasts=True, changes=16).eval()
+    model._count(data.train_dataloader())
+    drawn = data.codec.decode(model.sample(200), np.random.default_rng(0))
+    lacks = drawn["jumps"].isna().to_numpy().reshape(-1, LENGTH)
+    assert model.net.changes.has[0] and lacks[:, 0].mean() < 0.5
+    assert lacks[:, 1:][lacks[:, :-1]].mean() < 0.5 and lacks[:, 1:][~lacks[:, :-1]].mean() == pytest.approx(
+        0.1, abs=0.03
+    )
+
+
 @torch.no_grad()
 def test_the_likelihood_of_a_step_is_what_it_is_drawn_with(built):
     model, data = built

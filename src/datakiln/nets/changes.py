@@ -152,7 +152,9 @@ class Changes(nn.Module):
         return total
 
     @torch.no_grad()
-    def set_weights(self, bounds: Tensor, coordinates: Tensor, others: Tensor, counts: Tensor) -> Tensor:
+    def set_weights(
+        self, bounds: Tensor, coordinates: Tensor, others: Tensor, counts: Tensor, shares: Tensor, least: Tensor
+    ) -> Tensor:
         """Bins begin with the weight that fits training rows beside all else; numbers that they hardly fit have none.
 
         Arguments:
@@ -160,18 +162,21 @@ class Changes(nn.Module):
             coordinates: Of the numbers, (B, n).
             others: Log-density of those by all else, (B, n).
             counts: Which are looked at, (B, n).
+            shares: How often the numbers have a value, by all else, (n,).
+            least: Weight of that which is left to their codes at least, (n,).
 
         Returns:
-            Log of the weight that is left to all else, (n,).
+            The weight of the bins among all that gives a value, 0 for numbers that have none, (n,).
         """
         at, density = self.log_densities(bounds, coordinates)
-        mine = self.bias.expand(len(at), -1, -1).gather(2, at[..., None])[..., 0] + density
+        mine = self.bias.expand(len(at), -1, -1).gather(2, at[..., None])[..., 0] + density + shares.log()
         gain = mine - others
         weight = fitted_weights(gain[..., None], counts)[:, 1].clamp(0.01, MOST)
+        weight = torch.minimum(weight, MOST * (1.0 - least))
         more = torch.logaddexp(torch.log1p(-weight), weight.log() + gain) * counts
         self.has &= more.sum(dim=0) / counts.sum(dim=0).clamp(min=1) >= LEAST
-        self.bias.add_(torch.where(self.has, weight.log(), 0.0)[:, None])
-        return torch.where(self.has, torch.log1p(-weight), 0.0)
+        self.bias.add_(torch.where(self.has, (weight * shares).log(), 0.0)[:, None])
+        return torch.where(self.has, weight, 0.0)
 
 
 def _edges(moves: Tensor, bins: int) -> Tensor | None:

@@ -141,9 +141,18 @@ def _with_changes(net: Network, coordinates: Tensor, codes: Tensor, there: Tenso
     weight, dense, _, _ = _components(net, own, nothing, codes, coordinates, there[:, None].expand(-1, changes.own, -1))
     others = torch.cat([net.bias[codes[:, numbers.numbers[own]]][..., None], weight + dense], dim=2).logsumexp(dim=2)
     bounds = changes.bounds(numbers, holds, values[:, 1], torch.arange(changes.own, device=values.device))
-    left = changes.set_weights(bounds, coordinates[:, own], others, counts)
-    numbers.bias[own, : weight.shape[2]] += left[:, None]
-    for j, less in zip(numbers.columns[own], left.tolist(), strict=True):
+    parts = [net.bias[net.codes.part(j)].exp().split([net.codes.ordered[j], net.codes.sizes[j] - net.codes.ordered[j]])
+             for j in numbers.columns[own]]  # fmt: skip
+    mine, besides = (torch.stack([part[k].sum() for part in parts]) for k in range(2))
+    shares = (1.0 - besides).clamp(min=1e-3)
+    # where no step before tells of it codes alone stand against being missing, and equal to another
+    least = torch.where(besides > 0, LEAPS[1], 0.0)
+    bins = changes.set_weights(bounds, coordinates[:, own], others, counts, shares, least)
+    mine = (mine / shares).clamp(max=1.0)
+    kept = torch.maximum(mine * (1.0 - bins), torch.minimum(least, mine))
+    rest = (1.0 - bins - kept).clamp(min=0.0) / (1.0 - mine).clamp(min=1e-6)
+    numbers.bias[own, : weight.shape[2]] += torch.where(mine < 1.0, rest.clamp(1e-3, 1.0), 1.0 - bins).log()[:, None]
+    for j, less in zip(numbers.columns[own], (kept / mine).log().tolist(), strict=True):
         net.bias[net.codes.part(j)][: net.codes.ordered[j]] += less
 
 
