@@ -162,7 +162,9 @@ class TSAR(LikelihoodModel):
     @property
     def activations(self) -> int:
         """See `GenerativeModel`."""
-        return len(self.codes) * self.net.target.shape[1]
+        changes = self.net.changes
+        bins = 0 if changes is None else int(changes.has.sum()) * changes.bins
+        return len(self.codes) * self.net.target.shape[1] + bins
 
     @property
     def rows_at_once(self) -> int:
