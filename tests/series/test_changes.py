@@ -13,9 +13,8 @@ from datakiln.data.base import Provenance
 from datakiln.data.series.series import SeriesData
 from datakiln.data.tables.sources import RawTable
 from datakiln.models.autoregressive.tsar import TSAR
-from datakiln.models.autoregressive.walk import Walk
 from datakiln.nets.changes import Changes
-from datakiln.spec import PLAIN
+from tests.series.walking import check_steps_are_as_likely_as_drawn
 
 LENGTH, STEPS, MOVES, UNIT = 24, 4000, np.array([-5, -2, 2, 5]), 1 / 3
 
@@ -91,23 +90,10 @@ def test_bins_leave_room_for_a_value_behind_a_missing_one():
 
 @torch.no_grad()
 def test_the_likelihood_of_a_step_is_what_it_is_drawn_with(built):
-    model, data = built
-    changes, generator = model.net.changes, torch.Generator().manual_seed(0)
-    parts = (changes.heads, changes.marks, model.net.holds.heads, model.net.holds.marks)
-    for part in parts:
-        part.copy_(0.2 * torch.randn(part.shape, generator=generator))
-    torch.manual_seed(1)
-    free, told, made = torch.full((40, data.spec.shape[1]), torch.nan), [], []
-    walk = Walk(model, free[:, :0], PLAIN, 1)
-    draw = walk.ancestral.draw
-    walk.ancestral.draw = lambda *a, **k: told.append(draw(*a, **k)) or told[-1]
-    for _ in range(LENGTH):
-        walk.step(free, torch.zeros(len(free), dtype=torch.bool))
-        made.append(walk.last)
-    steps, _ = model._log_probs(torch.stack(made, dim=1))
-    assert torch.allclose(torch.stack(told, dim=1), steps, atol=1e-4)
-    for part in parts:
-        part.zero_()
+    net = built[0].net
+    check_steps_are_as_likely_as_drawn(
+        built[0], [net.changes.heads, net.changes.marks, net.holds.heads, net.holds.marks]
+    )
 
 
 @torch.no_grad()

@@ -13,8 +13,8 @@ from datakiln.data.base import Provenance
 from datakiln.data.series.series import SeriesData
 from datakiln.data.tables.sources import RawTable
 from datakiln.models.autoregressive.tsar import TSAR
-from datakiln.models.autoregressive.walk import Walk
 from datakiln.spec import PLAIN
+from tests.series.walking import check_steps_are_as_likely_as_drawn
 
 LENGTH, STEPS = 24, 3000
 
@@ -101,22 +101,34 @@ def test_a_line_through_shared_values_is_one(built):
 
 @torch.no_grad()
 def test_the_likelihood_of_a_step_is_what_it_is_drawn_with(built):
+    model, _ = built
+    check_steps_are_as_likely_as_drawn(model, [model.net.holds.heads, model.net.holds.marks, model.pasts.vectors])
+
+
+@torch.no_grad()
+def test_spans_hold_all_coordinates_that_read_as_held_and_no_other(built):
+    """Also of values apart by rounding alone, and on lines: a density spread over more or less does not sum to one."""
     model, data = built
-    generator = torch.Generator().manual_seed(0)
-    for part in (model.net.holds.heads, model.net.holds.marks, model.pasts.vectors):
-        part.copy_(0.2 * torch.randn(part.shape, generator=generator))
-    torch.manual_seed(1)
-    free, told, made = torch.full((40, data.spec.shape[1]), torch.nan), [], []
-    walk = Walk(model, free[:, :0], PLAIN, 1)
-    draw = walk.ancestral.draw
-    walk.ancestral.draw = lambda *a, **k: told.append(draw(*a, **k)) or told[-1]
-    for _ in range(LENGTH):
-        walk.step(free, torch.zeros(len(free), dtype=torch.bool))
-        made.append(walk.last)
-    steps, _ = model._log_probs(torch.stack(made, dim=1))
-    assert torch.allclose(torch.stack(told, dim=1), steps, atol=1e-4)
-    for part in (model.net.holds.heads, model.net.holds.marks, model.pasts.vectors):
-        part.zero_()
+    holds, numbers = model.net.holds, model.net.numbers
+    codes, coordinates, known = model._read(model._wide(data.inputs("train", 20, data.spec.shape)[:, :8]))
+    there = known[:, numbers.numbers] & model.net.has_value(codes)
+    i, last = 3, int(numbers.last[3])
+    is_open = holds.are_open(numbers, coordinates, there)[:, i]
+    rows = (is_open.all(dim=1)).nonzero()[:20, 0]
+    held = holds.states(numbers, coordinates, there)
+    low, high = holds.spans_of(numbers, i, held.told[rows, i], is_open[rows])
+    plain, lines = (torch.arange(last * 2000) + 0.5) / 2000, 0
+    for k, row in enumerate(rows.tolist()):
+        for kind in (0, 1):
+            start, stop = low[k, kind], high[k, kind]
+            at = torch.cat([start + (stop - start) * torch.linspace(0.02, 0.98, 49), plain])
+            asked = coordinates[row : row + 1].repeat(len(at), 1)
+            asked[:, i] = at
+            found = holds.states_of(numbers, i, asked, is_open[row : row + 1].expand(len(at), 2)) == kind
+            assert found[:49].all() if stop > start else not found[49:].any(), (row, kind)
+            assert not (found & ((at < start - 0.001) | (at > stop + 0.001))).any(), (row, kind)
+            lines += int(stop > start)
+    assert lines > 20
 
 
 @torch.no_grad()

@@ -148,8 +148,8 @@ class Holds(nn.Module):
     def spans(self, numbers: Numbers, told: Tensor, is_open: Tensor) -> tuple[Tensor, Tensor]:
         """Between which coordinates numbers are what the steps before say, though drawn by a density, (B, n, KINDS).
 
-        The two are equal where that has no width: values of no shared piece and no code of their own, and what is not
-        open.
+        The two are equal where that has no width: values of numbers without pieces and with no code of their own, and
+        what is not open.
 
         Arguments:
             numbers: The numbers.
@@ -176,14 +176,18 @@ class Holds(nn.Module):
         low = code.to(told.dtype)
         high = low + is_single.to(told.dtype)
         if self.begin.shape[1]:
-            at = (torch.searchsorted(self.low[which], told + SAME, right=True) - 1).clamp(min=0)
-            begin, size, value, end = (
-                part[which].gather(1, at) for part in (self.begin, self.size, self.low, self.high)
+            begin, size, value, end = (p[which] for p in (self.begin, self.size, self.low, self.high))
+            # all that is told apart from it by no more than rounding: a shared value, several, or part of a line
+            first = torch.searchsorted(end, told - SAME).clamp(max=end.shape[1] - 1)
+            last = (torch.searchsorted(value, told + SAME, right=True) - 1).clamp(min=0)
+            start, stop = (
+                begin.gather(1, at) + size.gather(1, at) * _share(edge, value.gather(1, at), end.gather(1, at), flat)
+                for at, edge, flat in ((first, told - SAME, 0.0), (last, told + SAME, 1.0))
             )
-            is_shared = (end == value) & ((value - told).abs() <= SAME)
-            has = self.has_pieces[which, None]
-            low = torch.where(has & is_shared, begin, low)
-            high = torch.where(has, torch.where(is_shared, begin + size, low), high)
+            start = torch.maximum(start, stop.ceil() - 1.0)  # of one code
+            has, is_any = self.has_pieces[which, None], stop > start
+            low = torch.where(has & is_any, start, low)
+            high = torch.where(has, torch.where(is_any, stop, low), high)
         return low, high
 
     def log_rest(
@@ -285,6 +289,12 @@ class Holds(nn.Module):
         width = high[at] - low[at]
         inside = ((values - low[at]) / width.clamp(min=1e-12)).clamp(0.0, 1.0)
         return begin[at] + size[at] * torch.where(width > 0, inside, 0.5)
+
+
+def _share(at: Tensor, low: Tensor, high: Tensor, flat: float) -> Tensor:
+    """How far values lie on their way from low to high, in [0, 1]; `flat` where there is none."""
+    width = high - low
+    return torch.where(width > 0, ((at - low) / width.clamp(min=1e-12)).clamp(0.0, 1.0), flat)
 
 
 def _once(is_open: Tensor, told: Tensor) -> Tensor:
