@@ -32,7 +32,7 @@ from datakiln.storage import naming, replacing
 from datakiln.wording import counted
 
 DEFAULT_SEQUENCES = 100
-ROWS = 65_536  # of sequences that are continued together
+TOGETHER = 4096  # paths of a forecast
 
 
 def codec_of(synthesizer: Synthesizer) -> SeriesCodec:
@@ -178,16 +178,19 @@ def forecast_file(
         return _go_on(synthesizer, codec, frame, out, horizon, paths, seed, options)
     check_size(codec, int(group.max()) + 1, paths, horizon)
     out.parent.mkdir(parents=True, exist_ok=True)
-    made, told = [], []
-    for i in range(int(group.max()) + 1):
-        rows = frame[group == i].reset_index(drop=True)
-        rng, done = np.random.default_rng([seed, 6, i]), i * paths * horizon
-        with synthesizer.seeded((seed, 6, i)):
-            ahead = _continued(synthesizer, codec, rows, horizon, paths, rng, options, done)
-        made.append(ahead)
-        told.append(_quantiles(codec, ahead))
-        if i == 0:
-            _draw_fan(codec, rows, ahead, horizon, out)
+    histories = [rows.reset_index(drop=True) for _, rows in frame.groupby(group, sort=True)]
+    made, told = [pd.DataFrame()] * len(histories), [pd.DataFrame()] * len(histories)
+    done = 0
+    for some in _of_one_length([len(rows) for rows in histories], max(TOGETHER // paths, 1)):
+        rng, parts = np.random.default_rng([seed, 6, some[0]]), [histories[i] for i in some]
+        with synthesizer.seeded((seed, 6, some[0])):
+            ahead = _continued(synthesizer, codec, parts, horizon, paths, rng, options, done)
+        done += len(ahead)
+        quantiles = _quantiles(codec, ahead, np.repeat(np.arange(len(some)), paths * horizon))
+        for k, i in enumerate(some):
+            made[i] = ahead[k * paths * horizon : (k + 1) * paths * horizon]
+            told[i] = quantiles[k * horizon : (k + 1) * horizon]
+    _draw_fan(codec, histories[0], made[0], horizon, out)
     beside = out.with_name(f"{out.stem}_paths.csv")
     for file, parts in ((out, told), (beside, made)):
         save(file, parts, codec)
@@ -196,13 +199,19 @@ def forecast_file(
     return f"{counted(horizon, 'step')} ahead of {count}, {beside_it}{unknown_note(codec, frame)};"
 
 
+def _of_one_length(lengths: list[int], most: int) -> Iterator[list[int]]:
+    """Which sequences are as long as one another, so many of them at once."""
+    for _, same in pd.Series(lengths).groupby(lengths, sort=False):
+        yield from (same.index[i : i + most].tolist() for i in range(0, len(same), most))
+
+
 def _go_on(
     synthesizer: Synthesizer, codec: SeriesCodec, rows: pd.DataFrame, out: Path, horizon: int, paths: int, seed: int,
     options: Sampling,
 ) -> str:  # fmt: skip
     """Goes on with a text or a sound."""
     with synthesizer.seeded((seed, 6, 0)):
-        ahead = _continued(synthesizer, codec, rows, horizon, paths, np.random.default_rng([seed, 6, 0]), options)
+        ahead = _continued(synthesizer, codec, [rows], horizon, paths, np.random.default_rng([seed, 6, 0]), options)
     path = free_name("path", codec.schema.names)
     write_continuations(out, [part for _, part in ahead.groupby(path, sort=True)], codec)
     unit = unit_of(codec)
@@ -225,26 +234,29 @@ def save(out: Path, parts: list[pd.DataFrame], codec: SeriesCodec) -> None:
 def _continued(
     synthesizer: Synthesizer,
     codec: SeriesCodec,
-    rows: pd.DataFrame,
+    histories: list[pd.DataFrame],
     horizon: int,
     paths: int,
     rng: np.random.Generator,
     options: Sampling,
     done: int = 0,
 ) -> pd.DataFrame:
-    """Steps behind the rows of one sequence, path by path; `done` of others were made before."""
-    x = codec.encode_whole(rows).to(synthesizer.model.device).expand(paths, -1, -1)
+    """Steps behind sequences of one length, of each path by path; `done` of others were made before."""
+    n = len(histories) * paths
+    x = torch.cat([codec.encode_whole(rows) for rows in histories]).to(synthesizer.model.device)
+    x = x.repeat_interleave(paths, dim=0)
     made = torch.cat(list(synthesizer.model.unroll(x, horizon, options)), dim=1).cpu()
-    starts = None
+    last, starts = pd.concat([rows.tail(1) for rows in histories], ignore_index=True), None
     if codec.clock is not None:
-        starts = np.repeat(codec.clock.numbers(rows[codec.clock.field.name])[-1], paths)
+        starts = np.repeat(codec.clock.numbers(last[codec.clock.field.name]), paths)
     made = made.nan_to_num()  # of static cells that are missing, which stay so below
-    frame, at = codec.decode_steps(made, np.full(paths, horizon), rng, starts, 1, done)
+    frame, at = codec.decode_steps(made, np.full(n, horizon), rng, starts, 1, done)
     path, step = (free_name(name, codec.schema.names) for name in ("path", "step"))
-    frame.insert(0, path, np.repeat(np.arange(1, paths + 1), horizon))
+    frame.insert(0, path, np.tile(np.repeat(np.arange(1, paths + 1), horizon), len(histories)))
     frame.insert(1, step, at + 1)
     held = {codec.roles.entity, *codec.roles.static}
-    frame = with_columns(frame, {name: rows[name].iloc[-1] for name in held if name in rows})
+    cells = {name: last[name].repeat(paths * horizon).array for name in held if name in last}
+    frame = with_columns(frame, cells)
     names = [name for name in codec.schema.names if name in frame]
     return frame[[path, step, *names]]
 
@@ -260,26 +272,41 @@ def _levels(codec: SeriesCodec, field: Field) -> list[Field]:
     return [dataclasses.replace(field, name=name) for name in names]
 
 
-def _quantiles(codec: SeriesCodec, ahead: pd.DataFrame) -> pd.DataFrame:
-    """A row a step: quantiles of each number, the likeliest of each category."""
+def _quantiles(codec: SeriesCodec, ahead: pd.DataFrame, of: np.ndarray) -> pd.DataFrame:
+    """A row a step of each sequence, whose rows `of` tells: quantiles of numbers, the likeliest of each category."""
     step = free_name("step", codec.schema.names)
-    by_step = ahead.groupby(step, sort=True)
-    found: dict[str, Any] = {step: sorted(ahead[step].unique())}
+    by = [of, ahead[step].to_numpy()]
+    rows = ahead.groupby(by, sort=True)
+    firsts = np.flatnonzero(~pd.MultiIndex.from_arrays(by).duplicated())  # of the first path of each, in their order
+    found: dict[str, Any] = {step: by[1][firsts]}
     roles = codec.roles
     if roles.entity is not None:
-        found[roles.entity] = ahead[roles.entity].iloc[0]
+        found[roles.entity] = ahead[roles.entity].iloc[firsts].array
     if codec.clock is not None:  # paths of uneven steps have times of their own: the middle one
-        times = pd.Series(codec.clock.numbers(ahead[roles.time]), ahead.index).groupby(ahead[step])
+        times = pd.Series(codec.clock.numbers(ahead[roles.time]), ahead.index).groupby(by)
         found[str(roles.time)] = codec.clock.cells(times.quantile(0.5, interpolation="nearest").to_numpy()).array
     for field in _numeric(codec):
-        values = pd.Series(to_numbers(ahead[field.name], field), ahead.index).groupby(ahead[step])
+        values = pd.Series(to_numbers(ahead[field.name], field), ahead.index).groupby(by)
         at = values.quantile(np.asarray(LEVELS), interpolation="nearest").unstack()  # cells that were drawn
         for level, told in zip(LEVELS, _levels(codec, field), strict=True):
             found[told.name] = from_numbers(at[level].to_numpy(), field).array
     for field in codec.steps.schema.fields:
         if field.is_choice:
-            found[field.name] = [cells.mode().get(0) for _, cells in by_step[field.name]]
+            found[field.name] = _likeliest(ahead[field.name], rows.ngroup().to_numpy(), len(firsts))
     return pd.DataFrame(found)
+
+
+def _likeliest(cells: pd.Series, group: np.ndarray, groups: int) -> Any:  # noqa: ANN401 (an array of pandas)
+    """The commonest cell of each group, the least of several; missing where all are."""
+    codes, kinds = pd.factorize(cells, sort=True)
+    there = codes >= 0
+    pair, count = np.unique(group[there] * max(len(kinds), 1) + codes[there], return_counts=True)
+    of, code = np.divmod(pair, max(len(kinds), 1))
+    order = np.lexsort((code, -count, of))
+    which, first = np.unique(of[order], return_index=True)
+    found = np.full(groups, -1)
+    found[which] = code[order][first]
+    return pd.Series(kinds).reindex(found).array
 
 
 def _draw_fan(codec: SeriesCodec, rows: pd.DataFrame, ahead: pd.DataFrame, horizon: int, out: Path) -> None:
