@@ -12,7 +12,7 @@ import torch
 from datakiln.cli.sample import main
 from datakiln.constraints import Expression, Rules
 from datakiln.errors import UserError
-from datakiln.sampling.series import forecast_file, score_file, write_endless, write_sequences
+from datakiln.sampling.series import _likeliest, forecast_file, score_file, write_endless, write_sequences
 from datakiln.sampling.series_filling import fill_file
 from datakiln.sampling.steps import StepRules
 from datakiln.sampling.synthesizer import Synthesizer
@@ -65,6 +65,43 @@ def test_a_forecast_goes_on_where_the_history_ends(synthesizer, history, tmp_pat
     first = paths[paths["step"] == 1].groupby("patient")["date"].first()
     assert ((first - last) == pd.Timedelta(days=1)).all()
     assert (ahead["level 5%"] <= ahead["level 95%"]).all()
+
+
+def test_sequences_of_many_lengths_are_gone_on_with_and_scored_as_alone(synthesizer, tmp_path):
+    """Those of one length at once, in the order they came; likelihoods by the digit, forecasts by what they go on."""
+    _, data, _, _ = trained("tsar", "series")
+    frame = data.frames["train"]
+    who = frame["patient"].unique()[[5, 1, 4, 0, 2, 3]]
+    lengths = dict(zip(who, [3, 6, 3, 5, 6, 3], strict=True))
+    parts = [frame[frame["patient"] == name].head(n) for name, n in lengths.items()]
+    pd.concat(parts).to_csv(tmp_path / "all.csv", index=False)
+    score_file(synthesizer, str(tmp_path / "all.csv"), tmp_path / "scored.csv")
+    forecast_file(synthesizer, str(tmp_path / "all.csv"), tmp_path / "ahead.csv", 2, 3, 1, PLAIN)
+    scored, ahead = pd.read_csv(tmp_path / "scored.csv"), pd.read_csv(tmp_path / "ahead.csv", parse_dates=["date"])
+    assert scored["patient"].tolist() == [name for name, n in lengths.items() for _ in range(n)]
+    assert ahead["patient"].tolist() == [name for name in lengths for _ in range(2)] and len(ahead) == 12
+    paths = pd.read_csv(tmp_path / "ahead_paths.csv")
+    assert paths[["patient", "path", "step"]].values.tolist() == [
+        [name, path, step] for name in lengths for path in (1, 2, 3) for step in (1, 2)
+    ]
+    statics = paths.groupby("patient")["sex"].first()
+    for name, part in zip(lengths, parts, strict=True):
+        part.to_csv(tmp_path / "one.csv", index=False)
+        score_file(synthesizer, str(tmp_path / "one.csv"), tmp_path / "alone.csv")
+        alone, own = pd.read_csv(tmp_path / "alone.csv"), scored[scored["patient"] == name]
+        assert np.allclose(alone["log_prob"], own["log_prob"], atol=2e-4)
+        assert np.allclose(alone["mean_log_prob"], own["mean_log_prob"], atol=2e-4)
+        behind = part["date"].iloc[-1] + pd.to_timedelta([1, 2], "D")
+        assert ahead.loc[ahead["patient"] == name, "date"].tolist() == behind.tolist()
+        assert statics[name] == part["sex"].iloc[0]
+
+
+def test_the_likeliest_cell_is_the_commonest_and_the_least_of_several():
+    cells = pd.Series(["b", "a", "b", "a", None, "c", None, None])
+    group = np.array([0, 0, 0, 1, 1, 1, 2, 2])
+    found = _likeliest(cells, group, 3)
+    assert found[:2].tolist() == ["b", "a"] and pd.isna(found[2])
+    assert pd.isna(_likeliest(pd.Series([None, None]), np.array([0, 1]), 2)).all()
 
 
 def test_a_history_tells_its_static_columns(synthesizer, history, tmp_path):

@@ -33,6 +33,7 @@ from datakiln.wording import counted
 
 DEFAULT_SEQUENCES = 100
 TOGETHER = 4096  # paths of a forecast
+STEPS = 16_384  # that are scored at once
 
 
 def codec_of(synthesizer: Synthesizer) -> SeriesCodec:
@@ -334,16 +335,19 @@ def score_file(synthesizer: Synthesizer, path: str, out: Path) -> str:
             raise UserError(f"score={path} has a column {name!r} already; rename it")
     broken = broken_relations(codec.plans, frame)
     impossible = unseen_cells(codec.steps.columns, frame).any(axis=1) | (broken != "")
-    made = []
-    for i in range(int(group.max()) + 1):
-        rows = frame[group == i].reset_index(drop=True)
-        x = codec.encode_whole(rows).to(synthesizer.model.device)
+    sequences = [rows.reset_index(drop=True) for _, rows in frame.groupby(group, sort=True)]
+    at = [np.flatnonzero(group == i) for i in range(len(sequences))]
+    made = [pd.DataFrame()] * len(sequences)
+    lengths = [len(rows) for rows in sequences]
+    for some in _of_one_length(lengths, max(STEPS // max(lengths), 1)):
+        x = torch.cat([codec.encode_whole(sequences[i]) for i in some]).to(synthesizer.model.device)
         if codec.spec.ends:
             x[:, -1, -1] = torch.nan  # whether it goes on behind its last row is not known
         with torch.no_grad():
-            steps = synthesizer.model.log_probs(x)  # type: ignore[operator]
-        nats = np.where(impossible[group == i], -np.inf, steps[0].cpu().numpy().astype(np.float64).round(4))
-        made.append(with_columns(rows, {SCORE: nats, mean: nats.mean().round(4)}))
+            steps = synthesizer.model.log_probs(x).cpu().numpy().astype(np.float64)  # type: ignore[operator]
+        for i, told in zip(some, steps, strict=True):
+            nats = np.where(impossible[at[i]], -np.inf, told.round(4))
+            made[i] = with_columns(sequences[i], {SCORE: nats, mean: nats.mean().round(4)})
     if (broken != "").any() and BROKEN not in frame:
         made = [with_columns(pd.concat(made, ignore_index=True), {BROKEN: broken})]
     save(out, made, codec)
