@@ -12,6 +12,8 @@ from datakiln.codecs.tables.table import TableCodec
 from datakiln.data.tables.types import infer_schema
 from datakiln.schema import Field
 
+RNG = np.random.default_rng(0)
+
 
 def wages(n: int = 5000, seed: int = 0) -> np.ndarray:
     """Logarithms of whole wages, mostly of multiples of ten."""
@@ -23,6 +25,19 @@ def wages(n: int = 5000, seed: int = 0) -> np.ndarray:
 def column_of(values: np.ndarray) -> NumberColumn:
     field = infer_schema(pd.DataFrame({"x": values}), None, {})["x"]
     return NumberColumn.fit(field, pd.Series(values), Bins(), clip=True, spikes=True)
+
+
+def test_spikes_of_equally_wide_bins_give_way_to_shared_values_only_where_there_are_any():
+    """Steps of a series then change by as much as their values do; spikes stay where nothing else keeps them."""
+    few = np.where(RNG.random(6000) < 0.06, RNG.choice([-0.5, 0.1, 0.8], 6000), RNG.normal(size=6000))
+    many = wages(6000)
+    for values, has in ((few, False), (many, True)):
+        field = infer_schema(pd.DataFrame({"x": values}), None, {})["x"]
+        column = NumberColumn.fit(field, pd.Series(values), Bins(smooth=True), clip=True, spikes=True)
+        assert isinstance(column.encoder, Bins)
+        assert (column.atoms is not None) == has and (len(column.encoder.points) == 0) == has
+        starts = np.array([piece[2] for piece in column.pieces])
+        assert (np.diff(starts) >= 0).all()
 
 
 def drawn(column: NumberColumn, n: int, seed: int = 0) -> np.ndarray:

@@ -67,6 +67,32 @@ def test_values_inside_bins_are_no_training_values():
     assert fitted(RNG.normal(size=200)).size <= 200 // 8
 
 
+def spiky(shared: bool) -> tuple[np.ndarray, Bins]:
+    """A quantity with a heavy value, with half of the rows between it, and many that a few rows each share."""
+    values = np.concatenate([RNG.normal(size=4000), np.full(1500, 0.3), np.repeat([-0.5, -0.1, 0.8], 200)])
+    encoder = Bins(smooth=True)
+    encoder.fit(values, shared=shared)
+    return values, encoder
+
+
+def test_bins_of_equal_width_end_at_a_spike():
+    """Were it within one, its code would lie before or after all of it: a small step would be a large one."""
+    values, encoder = spiky(shared=False)
+    assert encoder.points.tolist() == [-0.5, -0.1, 0.3, 0.8]
+    inner = encoder.knots[~encoder.is_single]
+    assert not ((inner[:, :1] < encoder.points) & (inner[:, -1:] > encoder.points)).any()
+    assert (np.diff(encoder.knots, axis=1) >= 0).all() and (encoder.knots[1:, 0] >= encoder.knots[:-1, -1]).all()
+    codes = encoder.codes(np.sort(values))
+    assert (np.diff(codes) >= 0).all(), "codes rise with their values"
+    drawn = encoder.from_codes(codes, np.random.default_rng(1))
+    assert (encoder.codes(drawn) == codes).all() and (np.isin(drawn, encoder.points) == encoder.is_single[codes]).all()
+
+
+def test_a_value_with_a_width_of_its_own_is_a_spike_only_where_it_fills_many_bins():
+    values, encoder = spiky(shared=True)
+    assert encoder.points.tolist() == [0.3]
+
+
 def test_few_values_are_kept_and_new_ones_take_the_nearest():
     encoder = fitted(np.repeat([1.0, 2.0, 5.0], 10))
     assert encoder.codes(np.array([1.0, 2.0, 5.0, -9.0, 2.4, 4.9, 99.0])).tolist() == [0, 1, 2, 0, 1, 2, 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ FEW = 20  # up to this many distinct values count as few even where each has two
 REPEATS = 5  # rows a distinct value must have on average to be kept as it is, where there are more of them
 BIN_ROWS = 8  # a bin stands for at least this many training rows
 STEP_ROWS = 4  # and each step of its density for this many, so that no step gives a single row away
+MANY = 8  # bins that a value fills before it has a code of its own, where it has a width inside one anyway
 STEEP = 3.0  # from this ratio between neighbouring knots of one sign, values between them are spread geometrically
 GAP = 15.0  # times the usual distance of the values around it: nothing lies in a gap of the training rows
 EVERYWHERE = Grid()
@@ -121,6 +123,22 @@ def _smooth_knots(rest: np.ndarray, bins: int, steps: int) -> np.ndarray:
     return found[(found[:, -1] > found[:, 0]) | (np.arange(bins) == 0)]
 
 
+def _cut_at(knots: np.ndarray, spikes: np.ndarray) -> np.ndarray:
+    """Bins of knots (bins, steps + 1), none of them across one of the spikes: codes stay in the order of values."""
+    steps = knots.shape[1] - 1
+    found = []
+    for bin_ in knots:
+        cuts = spikes[(spikes > bin_[0]) & (spikes < bin_[-1])]
+        along = np.interp(cuts, bin_, np.arange(steps + 1))  # a level stretch is passed on one side
+        ends = np.concatenate([[0.0], along, [steps]])
+        found += [
+            np.interp(np.linspace(low, high, steps + 1), np.arange(steps + 1), bin_) for low, high in pairwise(ends)
+        ]
+        for i, cut in enumerate(cuts):
+            found[i - len(cuts) - 1][-1] = found[i - len(cuts)][0] = cut
+    return np.stack(found)
+
+
 class Bins(NumericEncoder):
     """A number as one of finitely many codes, ordered by value.
 
@@ -151,12 +169,14 @@ class Bins(NumericEncoder):
             raise ValueError(f"distinct={distinct}, bins={bins} and steps={steps} must be at least 1")
         self.distinct, self.bins, self.steps, self.smooth = distinct, bins, steps, smooth
 
-    def fit(self, values: np.ndarray, grid: Grid = EVERYWHERE) -> None:
+    def fit(self, values: np.ndarray, grid: Grid = EVERYWHERE, shared: bool = False) -> None:
         """Learns values, spikes and bins.
 
         Arguments:
             values: Finite training values.
             grid: Where they lie: each stands for all that are put on it.
+            shared: Whether values that several rows share have a width of their own inside codes, see `Atoms`: bins
+                that are `smooth` then make a spike only of one that fills several.
         """
         values = values if len(values) else np.zeros(1)
         self.neutral = float(np.median(values))
@@ -166,22 +186,22 @@ class Bins(NumericEncoder):
         if len(points) == 1 or (len(points) <= most and len(values) >= repeats * len(points)):
             self._fit_points(points)
         else:
-            self._fit_bins(values, points, counts, grid)
+            self._fit_bins(values, points, counts, grid, MANY if self.smooth and shared else 1)
 
     def _fit_points(self, points: np.ndarray) -> None:
         self.points, self.knots = points, np.repeat(points[:, None], 2, axis=1)
         self.point_codes = self.bin_codes = np.arange(len(points))
         self.edges = (points[1:] + points[:-1]) / 2  # a value not seen in training takes the nearest code
 
-    def _fit_bins(self, values: np.ndarray, points: np.ndarray, counts: np.ndarray, grid: Grid) -> None:
+    def _fit_bins(self, values: np.ndarray, points: np.ndarray, counts: np.ndarray, grid: Grid, most: int) -> None:
         bins = int(np.clip(len(values) // BIN_ROWS, 1, min(self.bins, max(FEW, 2 * _most(len(values)) // 3))))
-        spikes = points[counts >= max(len(values) / bins, BIN_ROWS)]
+        spikes = points[counts >= max(most * len(values) / bins, BIN_ROWS)]
         rest = values[~np.isin(values, spikes)]
         inside = np.random.default_rng(0).random(len(rest))
         rest = np.sort(grid.dequantise(rest, inside)) if len(rest) else np.zeros(1)
         bins = int(np.clip(len(rest) // BIN_ROWS, 1, bins))
         if self.smooth:
-            steps, inner = self.steps, _smooth_knots(rest, bins, self.steps)
+            steps, inner = self.steps, _cut_at(_smooth_knots(rest, bins, self.steps), spikes)
         else:
             steps = int(np.clip(len(rest) // (bins * STEP_ROWS), 1, self.steps))
             runs = np.split(rest, _gaps(rest, grid.step))

@@ -98,8 +98,12 @@ class NumberColumn(ColumnCodec):
         if not isinstance(encoder, Bins):
             encoder.fit(free)
             return cls(field, encoder, found, missing, limits, grid)
-        encoder.fit(free, grid)
-        atoms = Atoms.find(free, encoder.codes(free), encoder.knots) if is_sparse(free, grid.step) else None
+        atoms = None
+        if is_sparse(free, grid.step):
+            encoder.fit(free, grid, shared=True)
+            atoms = Atoms.find(free, encoder.codes(free), encoder.knots)
+        if atoms is None:
+            encoder.fit(free, grid)
         return cls(field, encoder, found, missing, limits, grid, atoms)
 
     @property
