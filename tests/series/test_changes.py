@@ -14,6 +14,7 @@ from datakiln.data.series.series import SeriesData
 from datakiln.data.tables.sources import RawTable
 from datakiln.models.autoregressive.tsar import TSAR
 from datakiln.nets.changes import Changes
+from datakiln.nets.numbers import CLOSED
 from tests.series.walking import check_steps_are_as_likely_as_drawn
 
 LENGTH, STEPS, MOVES, UNIT = 24, 4000, np.array([-5, -2, 2, 5]), 1 / 3
@@ -94,6 +95,57 @@ def test_the_likelihood_of_a_step_is_what_it_is_drawn_with(built):
     check_steps_are_as_likely_as_drawn(
         built[0], [net.changes.heads, net.changes.marks, net.holds.heads, net.holds.marks]
     )
+
+
+def sensor() -> np.ndarray:
+    """Readings on a lattice of uneven steps, averaged by threes: between two of them lie two values, anew in each."""
+    rng = np.random.default_rng(0)
+    lattice = np.cumsum([0.11, 0.1, 0.09] * 30)
+    at, found = 45, []
+    while len(found) < STEPS:
+        to = at + rng.choice([-1, 0, 1], p=[0.2, 0.6, 0.2])
+        if 0 <= to < len(lattice):
+            for share in rng.permuted([1 / 3, 2 / 3])[: 0 if to == at else rng.integers(1, 3)]:
+                found.append(lattice[at] + share * (lattice[to] - lattice[at]))
+            found.append(lattice[to])
+            at = to
+    return np.round(found[:STEPS], 6)
+
+
+def test_moves_to_values_of_a_lattice_are_as_far_as_in_training():
+    """A bin counts by how much of what is shared lies in it: a common move leads to none from two values of three."""
+    real = sensor()
+    codec = SeriesCodec(lambda: Bins(smooth=True), compact=True, places=True)
+    source = RawTable(pd.DataFrame({"x": real}), None, Provenance("generated", "a test", "0"))
+    data = SeriesData(lambda _: source, codec, seed=0, window=LENGTH)
+    data.setup("fit")
+    wanted, found = np.abs(np.diff(real)), {}
+    for name, changes in (("with", 64), ("without", 0)):
+        torch.manual_seed(0)
+        model = TSAR(data.spec, holding=True, pasts=True, changes=changes).eval()
+        model._count(data.train_dataloader())
+        drawn = data.codec.decode(model.sample(200), np.random.default_rng(0))["x"].to_numpy()
+        made = np.abs(np.diff(drawn.reshape(-1, LENGTH), axis=1)).ravel()
+        found[name] = np.mean(made > 0.09) - np.mean(wanted > 0.09)
+        assert np.isin(drawn.round(6), real).mean() > 0.95
+    assert abs(found["with"]) < 0.02 < 0.04 < found["without"], found
+
+
+@torch.no_grad()
+def test_bins_count_by_their_width_and_keep_their_sum(built):
+    changes = built[0].net.changes
+    logits = torch.tensor([[0.0, 1.0, 2.0, -1.0]] * 3)
+    bounds = torch.tensor([[0.0, 1.0, 1.0, 4.0, 4.5]] * 2 + [[2.0] * 5])
+    found = changes.spread(logits, bounds, torch.tensor([True, False, True]))
+    assert (found[0, 1] == found[1:]).all() and found[0, 1] == CLOSED, "no width, or nothing before"
+    assert torch.allclose(found[0].logsumexp(dim=0), logits[0].logsumexp(dim=0), atol=1e-5)
+    ratio = (found[0, [2, 3]] - found[0, 0]).exp()
+    assert torch.allclose(ratio, torch.tensor([1.5 * np.exp(2.0), np.exp(-1.0) / 1.5], dtype=torch.float32), rtol=1e-4)
+    state = {name: part for name, part in changes.state_dict().items() if name != "by_width"}
+    before = Changes(changes.own, changes.heads.shape[1], changes.bins)
+    before.load_state_dict(state)
+    found = before.spread(logits, bounds, torch.tensor([True, False, True]))
+    assert found[0].tolist() == [0.0, CLOSED, 2.0, -1.0] and (found[1:] == CLOSED).all()
 
 
 @torch.no_grad()

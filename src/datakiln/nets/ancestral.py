@@ -454,8 +454,8 @@ class Ancestral:
         assert told.bins is not None and net.changes is not None and net.holds is not None
         before = net.holds.values_of(net.numbers, number, coordinates)[:, 1]
         bounds = net.changes.bounds_of(net.numbers, net.holds, number, before)
-        is_open = (bounds.diff(dim=1) > 0) & known.there[told.rows, net.holds.own + number, None]
-        return bounds, told.bins[told.at].masked_fill(~is_open, CLOSED)
+        there = known.there[told.rows, net.holds.own + number]
+        return bounds, net.changes.spread(told.bins[told.at], bounds, there)
 
     def _states(self, j: int, known: Known) -> Tensor | None:
         """Of which kind the numbers of a column that stands are, (n,), see `Holds`; None where they never are."""

@@ -1,10 +1,16 @@
 """How far a number moves from one step to the next, by bins of the moves of training steps.
 
 Parts with tails that lie about the value before make moves that are too wide, and a wide one makes the next one wide.
-Bins begin with the shares that moves of training steps have, and end where those do.
+Bins end where the moves of training steps do, and begin with shares by which those are as frequent as there.
+
+Values are not all as likely to be moved to: a sensor that is read in tenths and averaged by threes has no value at many
+a move, and another one at each value. Coordinates go by how many steps have a value, so a bin counts by how wide it is
+among them (a product of what moves say and what values say; see Hinton, 2002, https://doi.org/10.1162/089976602760128018).
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -18,12 +24,16 @@ COMMON = 0.02  # share of the moves from which on one has a bin of its own
 EACH = 20  # moves that a bin has at least
 PSEUDO = 0.5  # moves that a bin has more than were counted
 SHAPES = 2  # features of a move: how far, and how far either way
-LEAST = 0.05  # nats a number gains at least by bins: less is not worth what they cost
+LEAST_WIDTH = 1e-6  # among coordinates
+LEAST = 0.02  # nats a number gains at least by bins: less is not worth what they cost
 MOST = 0.98  # weight of all bins together to begin with
+ROUNDS = 40  # of fitting shares
+STEP = 3.0  # nats that a share goes in one of them at most
+RAREST = -20.0  # log of a share
 
 
 class Changes(nn.Module):
-    """Logits that the move of a number lies in a bin, in which all coordinates are as likely.
+    """Logits that the move of a number lies at coordinates of a bin, in which all are as likely.
 
     Arguments:
         own: Numbers of a step, n.
@@ -34,6 +44,7 @@ class Changes(nn.Module):
     edges: Tensor  # standardised values that a bin begins at, beyond the value before, the last end behind; (n, M + 1)
     has: Tensor  # which numbers have bins, (n,)
     unit: Tensor  # usual move of each number, in standardised values, (n,)
+    by_width: Tensor  # whether bins count by how wide they are among coordinates
 
     def __init__(self, own: int, width: int, bins: int) -> None:
         """See the class."""
@@ -45,23 +56,26 @@ class Changes(nn.Module):
         self.register_buffer("unit", torch.ones(own))
         self.register_buffer("edges", torch.zeros(own, bins + 1))
         self.register_buffer("has", torch.zeros(own, dtype=torch.bool))
+        self.register_buffer("by_width", torch.tensor(True))
+        self.register_load_state_dict_pre_hook(_alike_before)
 
     def has_of(self, number: int) -> bool:
         """Whether this number of a step has bins."""
         return number < self.own and bool(self.has[number])
 
     @torch.no_grad()
-    def fit(self, values: Tensor, counts: Tensor) -> None:
+    def fit(self, values: Tensor, counts: Tensor, stays: Tensor) -> None:
         """Takes edges and shares from training rows.
 
         Arguments:
             values: Standardised, of rows beside their two steps before, (B, 3, n).
             counts: Which numbers are there, as in the step before, and not what the steps before say, (B, n).
+            stays: Which numbers may stay as they are beside all bins, (n,), see `Holds`: none of a width around that.
         """
         moves = (values[:, 0] - values[:, 1]).double()
         for i in range(self.own):
             found = moves[counts[:, i], i]
-            edges = _edges(found, self.bins)
+            edges = _edges(found, self.bins, bool(stays[i]))
             if edges is None:
                 continue
             shares = torch.histogram(found.cpu(), edges.cpu())[0] + PSEUDO
@@ -132,19 +146,37 @@ class Changes(nn.Module):
             return features.float() @ self.heads[which] + self.bias[which]
         return torch.einsum("bnh,nhm->bnm", features[:, which].float(), self.heads[which]) + self.bias[which]
 
+    def spread(self, logits: Tensor, bounds: Tensor, there: Tensor) -> Tensor:
+        """Logits of bins by their widths, which sum to what they did; `CLOSED` for those that have none, (..., M).
+
+        Twice as wide is hardly more from about a code on: what counts is whether there is anything to move to.
+
+        Arguments:
+            logits: As from `logits`.
+            bounds: As from `bounds`, (..., M + 1).
+            there: Where there is a value before, (...,).
+        """
+        wide = bounds[..., 1:] - bounds[..., :-1]
+        is_open = (wide > 0) & there[..., None]
+        if self.by_width:
+            weighed = torch.where(is_open, logits + (wide / (1.0 + wide)).clamp(min=LEAST_WIDTH).log(), CLOSED)
+            total = logits.logsumexp(dim=-1, keepdim=True) - weighed.logsumexp(dim=-1, keepdim=True)
+            logits = weighed + total
+        return logits.masked_fill(~is_open, CLOSED)
+
     @staticmethod
     def log_densities(bounds: Tensor, coordinates: Tensor) -> tuple[Tensor, Tensor]:
         """Which bin coordinates lie in, and the log of its density there, (...,) each, `CLOSED` outside of all."""
         at = (bounds[..., 1:-1] <= coordinates[..., None]).sum(dim=-1, keepdim=True)
         low, high = bounds.gather(-1, at)[..., 0], bounds.gather(-1, at + 1)[..., 0]
         inside = (coordinates >= low) & (coordinates < high)
-        return at[..., 0], torch.where(inside, -(high - low).clamp(min=1e-6).log(), CLOSED)
+        return at[..., 0], torch.where(inside, -(high - low).clamp(min=LEAST_WIDTH).log(), CLOSED)
 
     @staticmethod
     def masses(bounds: Tensor, shares: Tensor, spans: tuple[Tensor, Tensor]) -> Tensor:
         """What the bins, of shares (..., M), have in spans (..., KINDS), summed over those, (...,)."""
         total = torch.zeros_like(shares[..., 0])
-        rate = shares / (bounds[..., 1:] - bounds[..., :-1]).clamp(min=1e-6)
+        rate = shares / (bounds[..., 1:] - bounds[..., :-1]).clamp(min=LEAST_WIDTH)
         for kind in range(spans[0].shape[-1]):
             low, high = (part[..., kind, None] for part in spans)
             inside = (torch.minimum(bounds[..., 1:], high) - torch.maximum(bounds[..., :-1], low)).clamp(min=0.0)
@@ -169,7 +201,10 @@ class Changes(nn.Module):
             The weight of the bins among all that gives a value, 0 for numbers that have none, (n,).
         """
         at, density = self.log_densities(bounds, coordinates)
-        mine = self.bias.expand(len(at), -1, -1).gather(2, at[..., None])[..., 0] + density + shares.log()
+        if self.by_width:
+            self._fit_shares(bounds, counts)
+        logits = self.spread(self.bias.expand(len(at), -1, -1), bounds, torch.ones_like(counts))
+        mine = logits.gather(2, at[..., None])[..., 0] + density + shares.log()
         gain = mine - others
         weight = fitted_weights(gain[..., None], counts)[:, 1].clamp(0.01, MOST)
         weight = torch.minimum(weight, MOST * (1.0 - least))
@@ -178,22 +213,41 @@ class Changes(nn.Module):
         self.bias.add_(torch.where(self.has, (weight * shares).log(), 0.0)[:, None])
         return torch.where(self.has, weight, 0.0)
 
+    def _fit_shares(self, bounds: Tensor, counts: Tensor) -> None:
+        """Sets biases so that bins are drawn after training rows as often as was counted (iterative scaling)."""
+        for i in self.has.nonzero()[:, 0].tolist():
+            some, filled = bounds[counts[:, i], i], int((self.bias[i] > CLOSED).sum())
+            if not len(some):
+                continue
+            wanted, has_width = self.bias[i, :filled].clone(), (some.diff(dim=1) > 0).any(dim=0)[:filled]
+            everywhere = torch.ones_like(some[:, 0], dtype=torch.bool)
+            for _ in range(ROUNDS):
+                found = self.spread(self.bias[i].expand(len(some), -1), some, everywhere).logsumexp(dim=0)[:filled]
+                step = torch.where(has_width, wanted - found + math.log(len(some)), 0.0).clamp(-STEP, STEP)
+                self.bias[i, :filled] = (self.bias[i, :filled] + step).log_softmax(dim=0).clamp(min=RAREST)
 
-def _edges(moves: Tensor, bins: int) -> Tensor | None:
+
+def _alike_before(model: Changes, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Bins of a checkpoint of before count alike, however wide they are."""
+    if f"{prefix}edges" in state:
+        state.setdefault(f"{prefix}by_width", torch.zeros_like(model.by_width))
+
+
+def _edges(moves: Tensor, bins: int, stays: bool) -> Tensor | None:
     """Edges of at most so many bins, in ascending order; None where the moves are too few for two.
 
     Moves that many steps share have bins of their own, the others quantiles, finer in the tails.
     """
     bins = min(bins, len(moves) // EACH)
-    if bins < 2:
+    if bins < 2 + 2 * stays:
         return None
     ranked = moves.sort().values
     is_new = torch.cat([ranked.new_ones(1, dtype=torch.bool), ranked.diff() > SAME])
     values, counts = ranked[is_new], torch.bincount(is_new.cumsum(0) - 1)
-    most = counts.argsort(descending=True, stable=True)[: (bins - 1) // 3]
+    most = counts.argsort(descending=True, stable=True)[: (bins - 1 - 2 * stays) // 3]
     most = most[counts[most] >= COMMON * len(moves)]
     is_common = torch.zeros_like(is_new[is_new]).index_fill(0, most, True)
-    rest, left = ranked[~is_common[is_new.cumsum(0) - 1]], bins - 2 * len(most)
+    rest, left = ranked[~is_common[is_new.cumsum(0) - 1]], bins - 2 * len(most) - 2 * stays
     found = [values[:1] - BESIDE, values[-1:] + BESIDE, values[most] - BESIDE, values[most] + BESIDE]
     if len(rest) >= 2 * EACH and left > 2:
         tails = [t for t in TAILS if t * len(rest) >= 2] if left > 4 * len(TAILS) else []
@@ -202,5 +256,7 @@ def _edges(moves: Tensor, bins: int) -> Tensor | None:
         wanted = rest[(at * (len(rest) - 1)).long()]
         between = (values[1:] + values[:-1]) / 2
         found.append(between[torch.searchsorted(between, wanted).clamp(max=len(between) - 1)])
+    if stays:
+        found.append(moves.new_tensor([-BESIDE, BESIDE]))
     edges = torch.cat(found).unique()
     return edges[torch.cat([edges.new_ones(1, dtype=torch.bool), edges.diff() > BESIDE])]

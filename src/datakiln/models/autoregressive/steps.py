@@ -133,7 +133,7 @@ def _with_changes(net: Network, coordinates: Tensor, codes: Tensor, there: Tenso
     own = slice(0, changes.own)
     values = holds.values(numbers, coordinates)
     both = there[:, own] & there[:, changes.own : 2 * changes.own]
-    changes.fit(values, both & free[:, own])
+    changes.fit(values, both & free[:, own], holds.can[:, 0])
     values, coordinates, codes, there, counts = (
         x[:ROWS] for x in (values, coordinates, codes, there, both & free[:, own])
     )
@@ -180,8 +180,7 @@ def with_changes(
     which = changes.has.nonzero()[:, 0]
     columns = columns[which]
     bounds = changes.bounds(numbers, holds, values[:, 1], which)
-    is_open = (bounds[..., 1:] > bounds[..., :-1]) & there[:, changes.own + which, None]
-    logits = changes.logits(features, which).masked_fill(~is_open, CLOSED)
+    logits = changes.spread(changes.logits(features, which), bounds, there[:, changes.own + which])
     at, dense = changes.log_densities(bounds, coordinates[:, which])
     mine = logits.gather(2, at[..., None])[..., 0] + dense
     inside = torch.logaddexp(picked[:, columns], mine)

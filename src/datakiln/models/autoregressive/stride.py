@@ -305,8 +305,7 @@ class Stride:
             i = self.n_numbers + number.number
             bounds = number.bounds(self.exact[:, i])
             wide = bounds[:, 1:] - bounds[:, :-1]
-            is_open = (wide > 0) & self.there[:, i, None]
-            logits[:, size + r :] = np.where(is_open, logits[:, size + r :], CLOSED)
+            logits[:, size + r :] = number.spread(logits[:, size + r :], wide, self.there[:, i])
             location, width = (
                 np.concatenate(p, axis=1) if r else p[1] for p in ((location, bounds[:, :-1]), (width, wide))
             )

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from datakiln.nets.changes import LEAST_WIDTH
 from datakiln.nets.holds import SAME
-from datakiln.nets.numbers import BELOW, COMPONENTS
+from datakiln.nets.numbers import BELOW, CLOSED, COMPONENTS
 
 if TYPE_CHECKING:
     from datakiln.models.autoregressive.walk import Walk
@@ -76,6 +77,7 @@ class Number:
         if changes is not None and self.bins:
             self.edges, self.move_unit = array(changes.edges[number]), ONE / array(changes.unit[number])
             self.move_marks = centred(array(changes.marks[number]))
+            self.by_width = bool(changes.by_width)
         self.lowest = np.where(self.straight, self.ends[0], NOTHING)  # of the components
         self.highest = np.where(self.straight, self.ends[1], self.top)
         self.start = array(numbers.start[number])[self.parts]
@@ -135,6 +137,18 @@ class Number:
         is_whole = self.lumped[code] & (found < self.top)
         whole = code + (told > self.knots[code * (self.steps + 1)] - np.float32(SAME))
         return np.where(is_whole, whole, found).astype(np.float32)
+
+    def spread(self, logits: Array, wide: Array, there: Array) -> Array:
+        """See `Changes.spread`, of bins so wide, (n, M)."""
+        is_open = (wide > 0) & there[:, None]
+        if self.by_width:
+            top = logits.max(axis=1, keepdims=True)
+            total = top + np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
+            counts = np.maximum(wide / (ONE + wide), np.float32(LEAST_WIDTH))
+            logits = np.where(is_open, logits + np.log(counts), np.float32(CLOSED))
+            top = logits.max(axis=1, keepdims=True)
+            logits = logits + total - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
+        return np.where(is_open, logits, np.float32(CLOSED))
 
     def exact(self, values: Array, coordinates: Array) -> Array:
         """See `Holds.values`: what coordinates (n,) of such values (n,) come back as."""
