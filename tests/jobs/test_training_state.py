@@ -11,8 +11,11 @@ import pytest
 import torch
 
 from datakiln.callbacks.ema import Ema
+from datakiln.codecs.tables.scaling import MinMax
 from datakiln.errors import UserError
 from datakiln.jobs.training_state import check_training_state
+from datakiln.models.vae.vae import VAE
+from tests.toy_tables import toy_data
 
 from .test_resume import fit, load
 
@@ -101,3 +104,17 @@ def test_an_average_that_the_checkpoint_lacks():
 def test_times_that_no_clock_shows(content, name, value):
     with pytest.raises(UserError, match=f"its {name} is .*, which no training leaves"):
         check_training_state(Path("last.ckpt"), {**content, name: value})
+
+
+def test_an_average_of_before_lacks_no_part_that_is_new():
+    """A buffer that models had not when the checkpoint was written: its average begins with what it is."""
+    model = VAE(toy_data(MinMax).spec)
+    average = {name: value.clone() for name, value in model.averaged().state_dict().items()}
+    lacking, kept = next(iter(average)), list(average)[1]
+    del average[lacking]
+    average[kept].fill_(7.0)
+    ema = Ema(0.9)
+    ema.on_load_checkpoint(None, model, {"averaged": average, "ema_updates": 3})
+    ema.on_fit_start(None, model)
+    assert torch.equal(ema.average[lacking], model.averaged().state_dict()[lacking])
+    assert (ema.average[kept] == 7.0).all()

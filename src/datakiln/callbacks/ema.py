@@ -35,9 +35,10 @@ class Ema(L.Callback):
         self._step = 0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Begins with the weights as they are, unless a checkpoint gave an average."""
-        if not self.average:
-            self.average = {name: value.detach().clone() for name, value in _weights(pl_module).items()}
+        """Begins with the weights as they are, but for those of which a checkpoint gave an average."""
+        for name, value in _weights(pl_module).items():  # a checkpoint of before may lack some
+            if name not in self.average:
+                self.average[name] = value.detach().clone()
         device = pl_module.device
         self.average = {name: value.to(device) for name, value in self.average.items()}
         self._step = _steps(pl_module)

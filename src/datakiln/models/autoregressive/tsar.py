@@ -576,12 +576,12 @@ class TSAR(LikelihoodModel):
         nn.utils.clip_grad_norm_(self.parameters(), CLIP)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Weight decay is for matrices, not for biases of several numbers: those begin with what was counted."""
+        """Weight decay is for matrices."""
         if self.optimizer_factory is None:
             raise UserError("TSAR was built without an optimizer: it can sample, not train")
-        parts = list(self.named_parameters())
-        vectors = [p for name, p in parts if p.ndim < 2 or name.endswith("bias")]
-        matrices = [p for name, p in parts if p.ndim >= 2 and not name.endswith("bias")]
+        parameters = list(self.parameters())
+        vectors = [p for p in parameters if p.ndim < 2]
+        matrices = [p for p in parameters if p.ndim >= 2]
         groups: Any = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
         return self.optimizer_factory(groups)
 
