@@ -37,6 +37,24 @@ def test_a_zero_below_zero_is_a_number_like_the_others(name: str) -> None:
     assert repr(zero) in line and repr(made) in line
 
 
+@pytest.mark.parametrize(
+    ("cells", "writing"),
+    [
+        ([f"({k}.234,56) €" if k % 2 else f"{k}.234,56 €" for k in range(1, 99)], "#.##0,00 €;(#.##0,00) €"),
+        ([f"€ ({k}.5)" if k % 2 else f"€ {k}.5" for k in range(1, 99)], "€ 0.0;€ (0.0)"),
+        ([f"({k}.5 kg)" if k % 2 else f"{k}.5 kg" for k in range(1, 99)], "0.0 kg;(0.0 kg)"),
+        ([f"{k}.1234° N" for k in range(1, 80)], "0.0000° N"),
+    ],
+)
+def test_signs_beside_brackets_and_units_of_two_words(cells: list[str], writing: str) -> None:
+    frame = pd.DataFrame({"x": cells})
+    field = infer_schema(frame, None, {})["x"]
+    assert (field.is_numeric, field.format) == (True, writing)
+    numbers = numbers_of(frame["x"], field)
+    assert all((number < 0) == ("(" in cell) for number, cell in zip(numbers, cells, strict=True))
+    assert cells_of(numbers, field).tolist() == cells
+
+
 def test_zeros_of_two_signs_are_no_writing() -> None:
     frame = pd.DataFrame({"x": [*(f"{k}.5%" for k in range(199)), "-0.0%", "(0.0%)"]})
     assert not infer_schema(frame, None, {})["x"].is_numeric

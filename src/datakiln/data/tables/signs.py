@@ -20,7 +20,7 @@ CURRENCY = re.compile(
     re.IGNORECASE,
 )
 SHARE = re.compile(r"[%‰]|percent|pct\.?", re.IGNORECASE)
-UNIT = re.compile(r"[a-zµμ°Ω²³/·^]{1,8}\.?", re.IGNORECASE)
+UNIT = re.compile(r"[a-zµμ°Ω²³/·^]{1,8}\.?(?: [a-zµμ°Ω²³/·^]{1,8}\.?)?", re.IGNORECASE)  # also `sq ft`, `° N`
 MINUS = ("-", "\u2212")
 PHONE_DIGITS = 7  # whole numbers so long that always begin with + are numbers to be called
 
@@ -159,8 +159,8 @@ def _is_duration(text: str, writing: str) -> bool:
 def _magnitude(affixes: tuple[str, str]) -> tuple[str, str] | None:
     """What is left before and behind a number below zero without its sign; None for one that is not below."""
     before, behind = affixes
-    if before.startswith("(") and behind.endswith(")"):
-        return before[1:], behind[:-1]
+    if before.count("(") == 1 == behind.count(")"):  # a sign may stand within the brackets or beside them
+        return before.replace("(", ""), behind.replace(")", "")
     for sign in MINUS:
         if sign in before and len(before.replace(sign, "", 1)) == len(before) - 1:
             return before.replace(sign, "", 1), behind
