@@ -409,6 +409,7 @@ def test_mistakes_in_yaml_are_one_line():
     for declared, told in (
         ("{_target_: datakiln.constraints.Range, column: visits}", "needs low, high or both"),
         ("{_target_: datakiln.constraints.Expression, text: 'visits.sum() > 1'}", "calls a Attribute|not allowed"),
+        ("{_target_: datakiln.constraints.Expression, text: 'spent.net > 1'}", "stands in backticks, `spent.net`"),
     ):
         with pytest.raises(Exception) as caught:
             instantiate(config("output_dir=unused", f"data.constraints=[{declared}]").data, _convert_="all")

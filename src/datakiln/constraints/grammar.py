@@ -106,6 +106,8 @@ class Grammar:
         raise self.wrong(f"is nested more than {MAX_DEPTH} deep")
 
     def _check_node(self, node: ast.AST) -> None:
+        if isinstance(node, ast.Attribute) and all(map(str.isidentifier, (name := ast.unparse(node)).split("."))):
+            raise self.wrong(f"holds {name!r}; a column of that name stands in backticks, `{name}`")
         if not isinstance(node, ALLOWED):
             raise self.wrong(f"holds {type(node).__name__}, which is not allowed; write columns, constants, operators")
         if isinstance(node, ast.BinOp) and type(node.op) not in ARITHMETIC:
