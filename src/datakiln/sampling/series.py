@@ -33,6 +33,7 @@ from datakiln.wording import counted
 
 DEFAULT_SEQUENCES = 100
 TOGETHER = 4096  # paths of a forecast
+STEPS_AHEAD = 1_048_576  # of those, with what they go on from
 STEPS = 16_384  # that are scored at once
 
 
@@ -182,7 +183,8 @@ def forecast_file(
     histories = [rows.reset_index(drop=True) for _, rows in frame.groupby(group, sort=True)]
     made, told = [pd.DataFrame()] * len(histories), [pd.DataFrame()] * len(histories)
     done = 0
-    for some in _of_one_length([len(rows) for rows in histories], max(TOGETHER // paths, 1)):
+    most = max(min(TOGETHER, STEPS_AHEAD // (horizon + max(map(len, histories)))) // paths, 1)
+    for some in _of_one_length([len(rows) for rows in histories], most):
         rng, parts = np.random.default_rng([seed, 6, some[0]]), [histories[i] for i in some]
         with synthesizer.seeded((seed, 6, some[0])):
             ahead = _continued(synthesizer, codec, parts, horizon, paths, rng, options, done)
@@ -245,7 +247,7 @@ def _continued(
     """Steps behind sequences of one length, of each path by path; `done` of others were made before."""
     n = len(histories) * paths
     x = torch.cat([codec.encode_whole(rows) for rows in histories]).to(synthesizer.model.device)
-    x = x.repeat_interleave(paths, dim=0)
+    x = x.expand(paths, -1, -1) if len(histories) == 1 else x.repeat_interleave(paths, dim=0)  # a view of a long one
     made = torch.cat(list(synthesizer.model.unroll(x, horizon, options)), dim=1).cpu()
     last, starts = pd.concat([rows.tail(1) for rows in histories], ignore_index=True), None
     if codec.clock is not None:
