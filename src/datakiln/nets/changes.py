@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from datakiln.nets.holds import SAME, Holds
+from datakiln.nets.holds import SAME, Holds, share_of_way
 from datakiln.nets.numbers import CLOSED, Numbers, fitted_weights
 
 TAILS = (0.0005, 0.002, 0.005, 0.01)  # shares of the moves that lie beyond the outermost edges
@@ -126,9 +126,8 @@ class Changes(nn.Module):
             begin, size, low, high = (p[which] for p in (holds.begin, holds.size, holds.low, holds.high))
             at = torch.searchsorted(low, told - SAME, right=False) - 1  # a value itself belongs to what lies above it
             inside = at.clamp(min=0)
-            width = high.gather(1, inside) - low.gather(1, inside)
-            share = ((told - low.gather(1, inside)) / width.clamp(min=1e-12)).clamp(0.0, 1.0)
-            found = begin.gather(1, inside) + size.gather(1, inside) * torch.where(width > 0, share, 1.0)
+            share = share_of_way(told, low.gather(1, inside), high.gather(1, inside), 1.0)
+            found = begin.gather(1, inside) + size.gather(1, inside) * share
             found = torch.where(at < 0, 0.0, found)
             plain = torch.where(holds.has_pieces[which, None], found, plain)
         last = numbers.last[which, None]

@@ -181,7 +181,8 @@ class Holds(nn.Module):
             first = torch.searchsorted(end, told - SAME).clamp(max=end.shape[1] - 1)
             last = (torch.searchsorted(value, told + SAME, right=True) - 1).clamp(min=0)
             start, stop = (
-                begin.gather(1, at) + size.gather(1, at) * _share(edge, value.gather(1, at), end.gather(1, at), flat)
+                begin.gather(1, at)
+                + size.gather(1, at) * share_of_way(edge, value.gather(1, at), end.gather(1, at), flat)
                 for at, edge, flat in ((first, told - SAME, 0.0), (last, told + SAME, 1.0))
             )
             start = torch.maximum(start, stop.ceil() - 1.0)  # of one code
@@ -286,12 +287,10 @@ class Holds(nn.Module):
         """Coordinates of standardised values (B,) of a number with pieces: amid the piece that is this very value."""
         begin, size, low, high = (part[number] for part in (self.begin, self.size, self.low, self.high))
         at = (torch.searchsorted(low, values + SAME, right=True) - 1).clamp(min=0)
-        width = high[at] - low[at]
-        inside = ((values - low[at]) / width.clamp(min=1e-12)).clamp(0.0, 1.0)
-        return begin[at] + size[at] * torch.where(width > 0, inside, 0.5)
+        return begin[at] + size[at] * share_of_way(values, low[at], high[at], 0.5)
 
 
-def _share(at: Tensor, low: Tensor, high: Tensor, flat: float) -> Tensor:
+def share_of_way(at: Tensor, low: Tensor, high: Tensor, flat: float) -> Tensor:
     """How far values lie on their way from low to high, in [0, 1]; `flat` where there is none."""
     width = high - low
     return torch.where(width > 0, ((at - low) / width.clamp(min=1e-12)).clamp(0.0, 1.0), flat)

@@ -130,12 +130,10 @@ def _cut_at(knots: np.ndarray, spikes: np.ndarray) -> np.ndarray:
     for bin_ in knots:
         cuts = spikes[(spikes > bin_[0]) & (spikes < bin_[-1])]
         along = np.interp(cuts, bin_, np.arange(steps + 1))  # a level stretch is passed on one side
-        ends = np.concatenate([[0.0], along, [steps]])
-        found += [
-            np.interp(np.linspace(low, high, steps + 1), np.arange(steps + 1), bin_) for low, high in pairwise(ends)
-        ]
-        for i, cut in enumerate(cuts):
-            found[i - len(cuts) - 1][-1] = found[i - len(cuts)][0] = cut
+        for places, ends in zip(pairwise([0.0, *along, steps]), pairwise([bin_[0], *cuts, bin_[-1]]), strict=True):
+            part = np.interp(np.linspace(*places, steps + 1), np.arange(steps + 1), bin_)
+            part[[0, -1]] = ends  # to the digit
+            found.append(part)
     return np.stack(found)
 
 
@@ -193,9 +191,9 @@ class Bins(NumericEncoder):
         self.point_codes = self.bin_codes = np.arange(len(points))
         self.edges = (points[1:] + points[:-1]) / 2  # a value not seen in training takes the nearest code
 
-    def _fit_bins(self, values: np.ndarray, points: np.ndarray, counts: np.ndarray, grid: Grid, most: int) -> None:
+    def _fit_bins(self, values: np.ndarray, points: np.ndarray, counts: np.ndarray, grid: Grid, filled: int) -> None:
         bins = int(np.clip(len(values) // BIN_ROWS, 1, min(self.bins, max(FEW, 2 * _most(len(values)) // 3))))
-        spikes = points[counts >= max(most * len(values) / bins, BIN_ROWS)]
+        spikes = points[counts >= max(filled * len(values) / bins, BIN_ROWS)]
         rest = values[~np.isin(values, spikes)]
         inside = np.random.default_rng(0).random(len(rest))
         rest = np.sort(grid.dequantise(rest, inside)) if len(rest) else np.zeros(1)

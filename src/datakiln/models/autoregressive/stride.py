@@ -30,6 +30,7 @@ from datakiln.models.autoregressive.stride_columns import (
     Number,
     array,
     centred,
+    log_sum,
 )  # fmt: skip
 from datakiln.nets.ancestral import AGAIN
 from datakiln.nets.holds import KINDS, NONE, SAME
@@ -310,10 +311,8 @@ class Stride:
                 np.concatenate(p, axis=1) if r else p[1] for p in ((location, bounds[:, :-1]), (width, wide))
             )
         if number is not None and held:
-            top = logits.max(axis=1, keepdims=True)
-            total = top + np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
             odds = np.where(self._may_hold(number), raw[:, size + r + m : size + r + m + len(held)], np.float32(CLOSED))
-            logits = np.concatenate([logits, total + odds], axis=1)
+            logits = np.concatenate([logits, log_sum(logits) + odds], axis=1)
         if self.temperature != 1.0:
             logits = logits / self.temperature
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))

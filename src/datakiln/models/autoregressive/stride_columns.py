@@ -142,12 +142,10 @@ class Number:
         """See `Changes.spread`, of bins so wide, (n, M)."""
         is_open = (wide > 0) & there[:, None]
         if self.by_width:
-            top = logits.max(axis=1, keepdims=True)
-            total = top + np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
+            total = log_sum(logits)
             counts = np.maximum(wide / (ONE + wide), np.float32(LEAST_WIDTH))
             logits = np.where(is_open, logits + np.log(counts), np.float32(CLOSED))
-            top = logits.max(axis=1, keepdims=True)
-            logits = logits + total - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
+            logits = logits + total - log_sum(logits)
         return np.where(is_open, logits, np.float32(CLOSED))
 
     def exact(self, values: Array, coordinates: Array) -> Array:
@@ -233,6 +231,13 @@ class Column:
 def array(x: Any) -> Array:  # noqa: ANN401 (a tensor of a module, which mypy takes for either)
     """Its own copy."""
     return x.detach().cpu().numpy().copy()
+
+
+def log_sum(logits: Array) -> Array:
+    """Log of the sum of exponentials of each row, (n, K) to (n, 1)."""
+    top = logits.max(axis=1, keepdims=True)
+    found: Array = top + np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
+    return found
 
 
 def centred(x: Array) -> Array:
