@@ -2,11 +2,11 @@
 
 A number's writing is told as spreadsheets tell it, with the sign of what is below zero behind a semicolon where it is
 not a plain minus in front: `$#,##0.00`, `0.0#`, `#.##0,00 €`, `0%`, `+0.0;-0.0`, `(…)`. Signs such as % or $ do not
-change the number: 12.5% is 12.5. `#,##,##0` counts in lakhs, `0.00E+00` gives a power of ten. A date's writing is told
-as `strptime` tells it, with `%-d` for days, months and hours without their zero, `%P` for am and pm in small letters,
-`%^b` and `%~b` for months in capitals and in small letters, `%q` for quarters, `%3f` for milliseconds, `%1950y` for two
-digits of the years from 1950 to 2049, and "ISO8601" (in UTC "ISO8601%z") where the resolution of cells differs. A
-duration's is one of `DURATIONS`, its number is seconds.
+change the number: 12.5% is 12.5. `[=1]0 day;0 days` writes 1 day and 2 days, `#,##,##0` counts in lakhs, `0.00E+00`
+gives a power of ten. A date's writing is told as `strptime` tells it, with `%-d` for days, months and hours without
+their zero, `%P` for am and pm in small letters, `%^b` and `%~b` for months in capitals and in small letters, `%q` for
+quarters, `%3f` for milliseconds, `%1950y` for two digits of the years from 1950 to 2049, and "ISO8601" (in UTC
+"ISO8601%z") where the resolution of cells differs. A duration's is one of `durations.DURATIONS`, its number is seconds.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from datakiln.durations import DURATIONS, duration_seconds, write_duration
 from datakiln.errors import UserError
 from datakiln.schema import Field
 
@@ -31,6 +32,7 @@ TEMPLATE = re.compile(
     r"(?:(?P<point>[.,])(?P<places>0*\#*))?(?P<power>[Ee]\+00)?"
     r"(?P<suffix>[^#0;]*)"
 )
+SINGLE = "[=1]"  # before what 1 is written as, where it is written otherwise
 MOST_PLACES = 15  # digits after the point that a float can tell
 
 
@@ -53,6 +55,7 @@ class NumberWriting:
         bare: Whether the zero before the point is left out.
         lakh: Whether groups before the last one have two digits, as in India.
         power: "E+00" or "e+00" where one digit stands before the point and a power of ten behind; else "".
+        one: What stands before and behind 1 where it is not as `above`, such as ("", " day"); None for the same.
     """
 
     above: tuple[str, str] = ("", "")
@@ -64,11 +67,15 @@ class NumberWriting:
     bare: bool = False
     lakh: bool = False
     power: str = ""
+    one: tuple[str, str] | None = None
 
     @classmethod
     def of(cls, template: str) -> NumberWriting:
         """The writing that a template tells; raises `UserError` for one that tells none."""
         parts = template.split(";")
+        single = TEMPLATE.fullmatch(parts.pop(0).removeprefix(SINGLE)) if template.startswith(SINGLE) else None
+        if template.startswith(SINGLE) and (single is None or not parts):
+            parts = [SINGLE]
         found = TEMPLATE.fullmatch(parts[0])
         other = TEMPLATE.fullmatch(parts[1]) if len(parts) == 2 else found
         if len(parts) > 2 or found is None or other is None or (found["group"] and found["group"] == found["point"]):
@@ -79,7 +86,9 @@ class NumberWriting:
         below = (other["prefix"], other["suffix"]) if len(parts) == 2 else (f"-{above[0]}", above[1])
         bare, least = found["whole"] == "#", places.count("0")
         lakh, power = bool(found["lakh"]), found["power"] or ""
-        return cls(above, below, found["group"] or "", found["point"] or ".", least, len(places), bare, lakh, power)
+        one = None if single is None else (single["prefix"], single["suffix"])
+        group, point = found["group"] or "", found["point"] or "."
+        return cls(above, below, group, point, least, len(places), bare, lakh, power, one)
 
     def __str__(self) -> str:
         """The template."""
@@ -87,7 +96,8 @@ class NumberWriting:
         whole = f"#{self.group}{lakh}##0" if self.group else "#" if self.bare else "0"
         places = "0" * self.least + "#" * (self.most - self.least)
         body = f"{whole}{self.point}{places}{self.power}" if places else f"{whole}{self.power}"
-        first = f"{self.above[0]}{body}{self.above[1]}"
+        single = "" if self.one is None else f"{SINGLE}{self.one[0]}{body}{self.one[1]};"
+        first = f"{single}{self.above[0]}{body}{self.above[1]}"
         if self.below == (f"-{self.above[0]}", self.above[1]):
             return first
         return f"{first};{self.below[0]}{body}{self.below[1]}"
@@ -105,7 +115,7 @@ class NumberWriting:
         coded = text.dictionary_encode()
         words = coded.dictionary
         made = np.full(len(words) + 1, np.nan)  # the last is for missing cells
-        shapes = [(self.below, -1.0), (self.above, 1.0)]
+        shapes = [(self.below, -1.0), (self.above, 1.0), *([] if self.one is None else [(self.one, 1.0)])]
         if self.above != ("", "") or self.below != ("-", ""):
             shapes += [(("-", ""), -1.0), (("", ""), 1.0)]
         for (before, behind), sign in shapes:
@@ -138,6 +148,7 @@ class NumberWriting:
         if self.bare and whole == "0" and places:
             whole = ""
         before, behind = self.below if math.copysign(1.0, value) < 0 else self.above
+        before, behind = self.one if self.one is not None and value == 1 else (before, behind)
         power = f"{self.power[0]}{power}" if power else ""
         return f"{before}{whole}{self.point if places else ''}{places}{power}{behind}"
 
@@ -164,108 +175,6 @@ def _floats(body: pa.Array, group: str, point: str) -> np.ndarray:
 def number_writing(template: str) -> NumberWriting:
     """See `NumberWriting.of`."""
     return NumberWriting.of(template)
-
-
-DAYS_WORD = re.compile(r"(-?\d+) days?,? (?:\+)?(\d\d):(\d\d):(\d\d(?:\.\d+)?)")
-CLOCK = re.compile(r"(-?)(\d+):(\d\d):(\d\d(?:\.\d+)?)")
-SHORT_CLOCK = re.compile(r"(-?)(\d+):(\d\d)")
-ISO = re.compile(r"(-?)P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
-WHOLE_ISO = re.compile(r"(-?)PT(\d+)H(\d+)M(\d+(?:\.\d+)?)S")
-UNITS = re.compile(r"(-?)(\d+)h (\d+)m(?: (\d+)s)?")
-CLOSE_UNITS = re.compile(r"(-?)(\d+)h(\d\d)m?")
-MINUTES_ISO = re.compile(r"(-?)PT(\d+)M(\d+(?:\.\d+)?)S")
-HOURS_ISO = re.compile(r"(-?)PT(\d+)H(\d+)M")
-ONE_ISO = re.compile(r"(-?)PT(\d+(?:\.\d+)?)([HMS])")
-ISO_SECONDS = {"H": 3600, "M": 60, "S": 1}
-PYTHON = re.compile(r"(?:(-?\d+) days?, )?(\d+):(\d\d):(\d\d(?:\.\d+)?)")
-DURATIONS = (
-    "[h]:mm:ss", "[h]:mm", "d days hh:mm:ss", "PnDTnHnMnS", "PTnHnMnS", "[h]h [m]m", "d days, h:mm:ss",
-    "[h]h [m]m [s]s", "[h]h[mm]m", "[h]h[mm]", "PT[m]M[s]S", "[h]h [mm]m", "[h]h [mm]m [ss]s", "PT[h]HnMnS", "PTnHnM",
-    "PT[m]M", "PT[s]S",
-)  # fmt: skip
-
-
-def duration_seconds(text: str, writing: str) -> float:
-    """The seconds of a duration in one of `DURATIONS`; NaN if it is written otherwise."""
-    if writing == "[h]:mm" and (found := SHORT_CLOCK.fullmatch(text)):
-        return (-1.0 if found[1] else 1.0) * (int(found[2]) * 3600 + int(found[3]) * 60)
-    if writing == "[h]:mm:ss" and (found := CLOCK.fullmatch(text)):
-        return (-1.0 if found[1] else 1.0) * (int(found[2]) * 3600 + int(found[3]) * 60 + float(found[4]))
-    if writing == "d days hh:mm:ss" and (found := DAYS_WORD.fullmatch(text)):
-        return int(found[1]) * 86400 + int(found[2]) * 3600 + int(found[3]) * 60 + float(found[4])
-    if (
-        writing in ("PnDTnHnMnS", "PT[h]HnMnS")
-        and len(text) > 2
-        and not text.endswith("T")
-        and (found := ISO.fullmatch(text))
-    ):
-        days, hours, minutes = (int(found[i] or 0) for i in (2, 3, 4))
-        return (-1.0 if found[1] else 1.0) * (days * 86400 + hours * 3600 + minutes * 60 + float(found[5] or 0))
-    if writing == "PTnHnMnS" and (found := WHOLE_ISO.fullmatch(text)):
-        return (-1.0 if found[1] else 1.0) * (int(found[2]) * 3600 + int(found[3]) * 60 + float(found[4]))
-    if writing in ("[h]h [m]m", "[h]h [m]m [s]s", "[h]h [mm]m", "[h]h [mm]m [ss]s") and (
-        found := UNITS.fullmatch(text)
-    ):
-        return (-1.0 if found[1] else 1.0) * (int(found[2]) * 3600 + int(found[3]) * 60 + int(found[4] or 0))
-    if writing in ("[h]h[mm]m", "[h]h[mm]") and (found := CLOSE_UNITS.fullmatch(text)):
-        return (-1.0 if found[1] else 1.0) * (int(found[2]) * 3600 + int(found[3]) * 60)
-    if writing == "PTnHnM" and (found := HOURS_ISO.fullmatch(text)):
-        return (-1.0 if found[1] else 1.0) * (int(found[2]) * 3600 + int(found[3]) * 60)
-    if writing in ("PT[m]M", "PT[s]S") and (found := ONE_ISO.fullmatch(text)) and found[3] == writing[-1]:
-        return (-1.0 if found[1] else 1.0) * float(found[2]) * ISO_SECONDS[found[3]]
-    if writing == "PT[m]M[s]S" and (found := MINUTES_ISO.fullmatch(text)):
-        return (-1.0 if found[1] else 1.0) * (int(found[2]) * 60 + float(found[3]))
-    if writing == "d days, h:mm:ss" and (found := PYTHON.fullmatch(text)):
-        return int(found[1] or 0) * 86400 + int(found[2]) * 3600 + int(found[3]) * 60 + float(found[4])
-    return float("nan")
-
-
-def write_duration(seconds: float, writing: str) -> str:
-    """Inverse of `duration_seconds`, to the microsecond."""
-    micros = round(seconds * 1e6)
-    sign, size = ("-", -micros) if micros < 0 else ("", micros)
-    if writing == "d days hh:mm:ss":  # days carry the sign, as in pandas
-        days, rest = divmod(micros, 86_400_000_000)
-        hours, rest = divmod(rest, 3_600_000_000)
-        return f"{days} days {hours:02d}:{rest // 60_000_000:02d}:{_seconds(rest % 60_000_000, 2)}"
-    if writing == "d days, h:mm:ss":  # as Python's own
-        days, rest = divmod(micros, 86_400_000_000)
-        hours, rest = divmod(rest, 3_600_000_000)
-        before = f"{days} day{'' if abs(days) == 1 else 's'}, " if days else ""
-        micro = f".{rest % 1_000_000:06d}" if rest % 1_000_000 else ""
-        return f"{before}{hours}:{rest // 60_000_000:02d}:{rest // 1_000_000 % 60:02d}{micro}"
-    if writing == "PT[m]M[s]S":
-        return f"{sign}PT{size // 60_000_000}M{_seconds(size % 60_000_000, 1)}S"
-    if writing == "PT[s]S":
-        return f"{sign}PT{_seconds(size, 1)}S"
-    if writing in ("PnDTnHnMnS", "PT[h]HnMnS"):
-        days, rest = divmod(size, 86_400_000_000) if writing == "PnDTnHnMnS" else (0, size)
-        hours, rest = divmod(rest, 3_600_000_000)
-        minutes, rest = divmod(rest, 60_000_000)
-        parts = [(hours, f"{hours}H"), (minutes, f"{minutes}M"), (rest, f"{_seconds(rest, 1)}S")]
-        clock = "".join(text for number, text in parts if number)
-        day = f"{days}D" if days else ""
-        return f"{sign}P{day}{'T' + clock if clock else ''}" if day or clock else "PT0S"
-    hours, rest = divmod(size, 3_600_000_000)
-    if writing == "PTnHnMnS":  # the parts that are 0 as well
-        return f"{sign}PT{hours}H{rest // 60_000_000}M{_seconds(rest % 60_000_000, 1)}S"
-    if writing == "PTnHnM":
-        return f"{sign}PT{hours}H{rest // 60_000_000}M"
-    if writing == "PT[m]M":
-        return f"{sign}PT{size // 60_000_000}M"
-    if writing.startswith("[h]h ["):
-        width = 2 if "[mm]" in writing else 1
-        second = f" {rest // 1_000_000 % 60:0{width}d}s" if writing.endswith("s") else ""
-        return f"{sign}{hours}h {rest // 60_000_000:0{width}d}m{second}"
-    if writing in ("[h]h[mm]m", "[h]h[mm]"):
-        return f"{sign}{hours}h{rest // 60_000_000:02d}{writing[8:]}"
-    short = f"{sign}{hours}:{rest // 60_000_000:02d}"
-    return short if writing == "[h]:mm" else f"{short}:{_seconds(rest % 60_000_000, 2)}"
-
-
-def _seconds(micros: int, width: int) -> str:
-    whole, rest = divmod(micros, 1_000_000)
-    return f"{whole:0{width}d}" + (f".{rest:06d}".rstrip("0") if rest else "")
 
 
 FRACTION = re.compile(r"%(\d)f")

@@ -20,6 +20,7 @@ from datakiln.data.tables.remarks import remarks
 from datakiln.data.tables.sources import TableFile
 from datakiln.data.tables.tables import TableData
 from datakiln.data.tables.types import infer_schema, unplaced
+from datakiln.durations import DURATIONS, duration_seconds, write_duration
 from datakiln.errors import UserError
 from datakiln.sampling.writing import as_csv, as_stored, as_table, for_csv, for_parquet
 from datakiln.schema import Field, Schema
@@ -61,6 +62,12 @@ BACK = {  # cells, type, and what tells their writing
     "hours iso": ([f"PT{k}H{k % 60}M" for k in I], "numeric", "PTnHnM"),
     "long iso": ([f"PT{k + 1}H{k % 59 + 1}M" + (f"{k % 7}S" if k % 7 else "") for k in I], "numeric", "PT[h]HnMnS"),
     "python": ([str(timedelta(hours=k, seconds=k)) for k in I.tolist()], "numeric", "d days, h:mm:ss"),
+    "laps": ([f"{k % 4}:{k % 60:02d}.{k % 100:02d}" for k in I], "numeric", "[m]:ss.00"),
+    "padded laps": ([f"{k % 70:02d}:{k % 60:02d}.{k % 10}" for k in I], "numeric", "[mm]:ss.0"),
+    "stages": ([f"{k % 30}:{k % 60:02d}:{k % 60:02d}.{k * 10:04d}" for k in I], "numeric", "[h]:mm:ss.0000"),
+    "padded hours": ([f"{k % 30:02d}:{k % 60:02d}:05" for k in I], "numeric", "[hh]:mm:ss"),
+    "marathon": ([f"{k % 59 + 1}:{k % 60:02d}" if k % 3 else f"1:{k % 60:02d}:30" for k in I], "numeric", "[h:]m:ss"),
+    "plural": ([f"{k % 50} day{'' if k % 50 == 1 else 's'}" for k in I], "integer", "[=1]0 day;0 days"),
     "month": ([f"{k % 12 + 1:02d}/{2010 + k % 9}" for k in I], "datetime", "%m/%Y"),
     "month after year": ([f"{2010 + k % 9}-{k % 12 + 1:02d}" for k in I], "datetime", "%Y-%m"),
     "month in digits": ([(2010 + k % 9) * 100 + k % 12 + 1 for k in I], "datetime", "%Y%m"),
@@ -93,14 +100,39 @@ def test_numbers_and_dates_come_back_as_they_were_written(name: str) -> None:
         assert back.tolist() == cells
 
 
-@pytest.mark.parametrize("template", ["$#,##0.00", "0.0#", "#.##0,00 €", "0%", "+0.0;-0.0", "#.0", "0.00;(0.00)"])
+@pytest.mark.parametrize(
+    "template", ["$#,##0.00", "0.0#", "#.##0,00 €", "0%", "+0.0;-0.0", "#.0", "0.00;(0.00)", "[=1]0 day;0 days"]
+)
 def test_a_template_is_told_as_it_was_given(template: str) -> None:
     assert str(NumberWriting.of(template)) == template
 
 
-def test_a_template_that_is_none() -> None:
+@pytest.mark.parametrize("template", ["price", "[=1]0 day", "[=1]day;0 days"])
+def test_a_template_that_is_none(template: str) -> None:
     with pytest.raises(UserError, match="no writing of numbers"):
-        NumberWriting.of("price")
+        NumberWriting.of(template)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 59.994, 59.996, 3599.996, 3600.0, 100_000.5, -75.25])
+@pytest.mark.parametrize("writing", DURATIONS)
+def test_any_duration_is_written_as_it_is_read(writing: str, seconds: float) -> None:
+    """Rounding carries into minutes and hours, and what is written reads as the number it was rounded to."""
+    text = write_duration(seconds, writing)
+    read = duration_seconds(text, writing)
+    assert abs(read - seconds) < 60.0
+    assert write_duration(read, writing) == text
+
+
+def test_units_of_two_kinds_are_no_word_and_its_plural() -> None:
+    """1 kg among km would be changed in silence."""
+    found = infer_schema(pd.DataFrame({"x": [f"{k + 1} {'km' if k else 'kg'}" for k in I]}), None, {})["x"]
+    assert found.format is None
+
+
+def test_two_numbers_in_a_cell_are_said() -> None:
+    frame = pd.DataFrame({"pressure": [f"{110 + k % 40}/{60 + k % 31}" for k in I]})
+    (line,) = remarks(infer_schema(frame, None, {}), frame, {})
+    assert "'pressure' has two numbers in each cell, such as '110/60'" in line and "into two columns" in line
 
 
 def test_several_offsets_are_the_same_instants() -> None:

@@ -129,6 +129,19 @@ def test_collapsed_pictures_are_called_so():
     assert "recall 0.0400" in found.claims[0].evidence[0].said  # and not the whole path
 
 
+def test_pictures_that_show_nothing_real_have_not_collapsed():
+    """Noise has no real neighbours either: that is no part of what real pictures show."""
+    figures = [
+        Score("fid/n270", 900.0, "lower", 0, None, 4.0, 90.0, ceiling_range=[3.0, 6.0], floor_range=[88.0, 95.0]),
+        Score("precision/n270", 0.0, "higher", 0, 1, 0.96, 0.3),
+        Score("recall/n270", 0.0, "higher", 0, 1, 0.96, 0.3),
+        Score("memorisation/copies/n270", 0.0, "lower", 0, 1, 0.0, 0.0, n=270, ceiling_range=[0.0, 0.0]),
+    ]
+    claim = verdict(figures, data="digits", provenance=Source("embedded", "digits", "")).claims[0]
+    assert claim.sentence.endswith("differ clearly from real ones: hardly any of them is like one.")
+    assert claim.evidence[0].name == "precision/n270"
+
+
 def test_results_of_before_the_ranges_are_judged_but_never_praised():
     old = [Score(**{**vars(score), "ceiling_range": None, "floor_range": None}) for score in good_table()]
     found = verdict(old)

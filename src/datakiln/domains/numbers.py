@@ -15,9 +15,10 @@ from datakiln.codecs.tables.relations.cells import is_clock
 from datakiln.codecs.tables.values import from_numbers, to_numbers
 from datakiln.domains.base import MISSING, Domain, Region
 from datakiln.domains.intervals import Interval
+from datakiln.durations import DURATIONS
 from datakiln.errors import UserError
 from datakiln.schema import Field
-from datakiln.writings import DURATIONS, dates_of, numbers_of
+from datakiln.writings import dates_of, numbers_of
 
 
 class NumberDomain(Domain):

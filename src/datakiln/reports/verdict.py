@@ -83,6 +83,7 @@ COLLAPSE = (
     "judge/classes_covered",
     "judge/class_share_distance",
 )
+PRECISION = ("fidelity/alpha_precision", "precision")
 VARIETY = ("fidelity/beta_recall", *COLLAPSE)
 PICTURES = ("fid", "fid_infinity", "kid", "precision", "recall", "density", "coverage", "inception_score", "prd_f8")
 COPIES = ("privacy/copies", "memorisation/copies", "memorisation/near_copies")
@@ -278,6 +279,10 @@ def _faithful(result: RunResult, noun: str, subject: str) -> Claim:
         why = _reason(result, KEY["faithful"]) or "no key figure was measured"
         return Claim("faithful", "unknown", f"{subject}: too little to tell how faithful they are ({why}).")
     lost = [score for score in scores if _has_lost_variety(score)]
+    strange = [score for score in scores if _own_stem(score) in PRECISION and _is_nearly_none(score)]
+    if strange:  # what shows nothing real is no part of it either
+        told = f"{subject} differ clearly from real ones: hardly any of them is like one."
+        return Claim("faithful", "bad", told, _evidence(scores, lambda score: score in strange))
     if lost:
         collapsed = any(_own_stem(score) in COLLAPSE for score in lost)
         why = "the model has collapsed to few kinds" if collapsed else f"most real {noun} have none like them"
@@ -408,7 +413,12 @@ def _has_lost_variety(score: Score) -> bool:
         return value > 0.5
     if name not in VARIETY or real is None or real <= 0:
         return False
-    return value < 0.25 * real or (value < 0.5 * real and value <= (score.floor or 0.0))
+    return _is_nearly_none(score) or (value < 0.5 * real and value <= (score.floor or 0.0))
+
+
+def _is_nearly_none(score: Score) -> bool:
+    """Whether a share is worse than real data's by chance, and less than a quarter of it."""
+    return difference(score) not in ("same", "better") and (score.value or 0.0) < 0.25 * (score.ceiling or 0.0)
 
 
 def _is_unsafe(score: Score) -> bool:

@@ -25,6 +25,7 @@ from datakiln.codecs.base import CHUNK
 from datakiln.codecs.tables.table import TableCodec
 from datakiln.codecs.tables.values import with_columns
 from datakiln.console import Console
+from datakiln.durations import DURATIONS
 from datakiln.errors import UserError
 from datakiln.sampling.rejection import Account, Request
 from datakiln.sampling.room import check_room
@@ -33,7 +34,7 @@ from datakiln.sampling.unfinished import Unfinished, UnfinishedFolder
 from datakiln.schema import Field, Schema
 from datakiln.spec import PLAIN, Sampling
 from datakiln.storage import naming, remove_left_over, replacing
-from datakiln.writings import DURATIONS, is_text, number_writing, written
+from datakiln.writings import is_text, number_writing, written
 
 PART_ROWS = 8 * CHUNK  # rows of one part of a folder of Parquet parts
 MARK = b"datakiln"  # key of a part's metadata under which it says what it was made for

@@ -19,9 +19,10 @@ from datakiln.data.tables.facts import (
     is_coarse,
     stand_ins,
 )
+from datakiln.durations import DURATIONS
 from datakiln.errors import UserError
 from datakiln.schema import ColumnType, Field
-from datakiln.writings import CENTURY, DURATIONS, is_text, number_writing, numbers_of
+from datakiln.writings import CENTURY, is_text, number_writing, numbers_of
 
 FEW = 2  # distinct amounts, such as two prices, are categories
 LABEL_CLASSES = 20  # a numeric label with at most this many values is a category

@@ -13,10 +13,11 @@ from datakiln.codecs.tables.generators import GENERATORS, check_generator
 from datakiln.data.tables.centuries import in_century, years_of
 from datakiln.data.tables.detection import declared_categories, with_places
 from datakiln.data.tables.facts import SeriesFacts, find_decimals, fitting, fitting_digits, stands_for_none
+from datakiln.durations import DURATIONS
 from datakiln.errors import UserError, near
 from datakiln.schema import COLUMN_TYPES, NUMERIC_TYPES, ColumnType, Field
 from datakiln.wording import counted
-from datakiln.writings import DURATIONS, dates_of, is_text, number_writing, numbers_of
+from datakiln.writings import dates_of, is_text, number_writing, numbers_of
 
 Override = str | Mapping[str, Any]
 OVERRIDE_KEYS = ("type", "order", "format", "decimals", "locale")

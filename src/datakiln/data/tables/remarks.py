@@ -15,7 +15,7 @@ from datakiln.data.tables.cells import EXACT, zeros_kept
 from datakiln.data.tables.centuries import HUNDRED
 from datakiln.data.tables.detection import is_swapped
 from datakiln.data.tables.facts import FORMATS, Facts, SeriesFacts, is_placeholder, parses, stands_for_none
-from datakiln.data.tables.signs import looks_measured
+from datakiln.data.tables.signs import looks_measured, looks_paired
 from datakiln.schema import Field, Schema
 from datakiln.wording import counted
 from datakiln.writings import CENTURY, cells_of, dates_of, is_text, numbers_of, write_dates
@@ -143,6 +143,9 @@ def _of_words(field: Field, sample: pd.Series) -> Iterator[str]:
             told = f"column {name!r} looks like dates or times, such as {sample.iloc[0][:40]!r}, in no known writing"
             way_out = f"data.types.{name}={{type: datetime, format: '%d %b %Y'}}"
             yield f"{told}: {fate}; write them as YYYY-MM-DD, or say how they are, as in {way_out}"
+        elif looks_paired(sample):
+            told = f"column {name!r} has two numbers in each cell, such as {sample.iloc[0][:20]!r}: {fate}"
+            yield f"{told}; write them into two columns to have them learnt as numbers"
         elif not sample.map(lambda cell: ADDRESS.fullmatch(cell) is not None).all() and looks_measured(sample):
             example = sample.iloc[0][:20]
             told = f"column {name!r} looks like numbers with units, such as {example!r}, written in several ways"

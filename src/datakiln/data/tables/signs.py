@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from datakiln.writings import DURATIONS, NumberWriting, duration_seconds, write_duration
+from datakiln.durations import DURATIONS, duration_seconds, write_duration
+from datakiln.writings import NumberWriting
 
 CELL = re.compile(r"(?P<before>[^\d,.]*)(?P<body>\d(?:[\d,.'\u2019 \u00a0\u202f\u2009]*\d)?|[.,]\d+)(?P<behind>\D*)")
 SEPARATORS = (  # between groups of three digits, and before the decimals
@@ -21,6 +22,7 @@ CURRENCY = re.compile(
 )
 SHARE = re.compile(r"[%‰]|percent|pct\.?", re.IGNORECASE)
 UNIT = re.compile(r"[a-zµμ°Ω²³/·^]{1,8}\.?(?: [a-zµμ°Ω²³/·^]{1,8}\.?)?", re.IGNORECASE)  # also `sq ft`, `° N`
+WORD = 3  # letters of a unit that is no abbreviation
 MINUS = ("-", "\u2212")
 PHONE_DIGITS = 7  # whole numbers so long that always begin with + are numbers to be called
 
@@ -64,6 +66,7 @@ class NumberEvidence:
         self.seen = False
         self._places = [*(_Places(*pair) for pair in SEPARATORS), _Places(",", ".", lakh=True)]
         self._above: set[tuple[str, str]] = set()
+        self._one: set[tuple[str, str]] = set()  # around 1, which may be a day where others are days
         self._below: set[tuple[str, str]] = set()
         self._zero: set[tuple[str, str]] = set()
         self._minus_zero: set[tuple[str, str]] = set()  # what rounding leaves of small numbers below zero
@@ -98,8 +101,8 @@ class NumberEvidence:
         elif _magnitude(affixes) is not None:
             self._below.add(affixes)
         else:
-            self._above.add(affixes)
-        return bool(self._places) and max(len(self._above), len(self._below)) <= 1
+            (self._one if found["body"] == "1" else self._above).add(affixes)
+        return bool(self._places) and max(len(self._above), len(self._below), len(self._one)) <= 1
 
     def writing(self) -> tuple[str, bool, bool] | None:
         """The template, whether all numbers are whole, and whether the sign is a unit of measurement; None if none."""
@@ -110,7 +113,11 @@ class NumberEvidence:
         places = self._chosen()
         if places is None:
             return None
-        above = next(iter(self._above or self._zero), None)
+        above, one = next(iter(self._above or self._one or self._zero), None), next(iter(self._one), None)
+        if above is None or one is None or one == above:
+            one = None
+        elif not (_kind(one) == _kind(above) == "unit" and _is_plural(one[1].strip(), above[1].strip())):
+            return None
         below = next(iter(self._below or self._minus_zero), None)
         signed = above is not None and above[0].startswith("+")
         plain = (above[0].removeprefix("+"), above[1]) if above is not None else None
@@ -137,6 +144,7 @@ class NumberEvidence:
             places.most,
             places.is_bare,
             places.lakh,
+            one=one,
         )
         return str(writing), places.most == 0, kind == "unit"
 
@@ -185,6 +193,11 @@ def _kind(affixes: tuple[str, str]) -> str | None:
     return "unit" if UNIT.fullmatch(behind) else None
 
 
+def _is_plural(one: str, many: str) -> bool:
+    """Whether two units are a word and its plural, as far as looks tell: not kg and km."""
+    return many in (f"{one}s", f"{one}es") or (min(len(one), len(many)) >= WORD and one[0] == many[0])
+
+
 def is_money(sign: str) -> bool:
     """Whether a sign beside a number is that of a currency."""
     return CURRENCY.fullmatch(sign) is not None
@@ -196,6 +209,15 @@ MEASUREMENT = re.compile(
     re.IGNORECASE,
 )
 MOSTLY, SOME = 0.8, 0.2
+
+
+PAIR = re.compile(r"\d+(?:[.,]\d+)?\s?[/|x×:;–-]\s?\d+(?:[.,]\d+)?")
+
+
+def looks_paired(sample: Iterable[str]) -> bool:
+    """Whether most cells are two numbers each, such as 120/80."""
+    cells = [PAIR.fullmatch(cell.strip()) is not None for cell in sample]
+    return bool(cells) and sum(cells) >= MOSTLY * len(cells)
 
 
 def looks_measured(sample: Iterable[str]) -> bool:

@@ -13,10 +13,11 @@ from datakiln.codecs.tables.values import with_columns
 from datakiln.data.tables.detection import find
 from datakiln.data.tables.facts import Facts, SeriesFacts
 from datakiln.data.tables.overrides import Override, overridden, wanted_of
+from datakiln.durations import DURATIONS
 from datakiln.errors import UserError, near
 from datakiln.schema import Field, Schema
 from datakiln.wording import counted
-from datakiln.writings import DURATIONS, is_text, number_writing, numbers_of
+from datakiln.writings import is_text, number_writing, numbers_of
 
 if TYPE_CHECKING:
     from datakiln.data.tables.sources import RawTable

@@ -17,9 +17,10 @@ import pandas as pd
 
 from datakiln.data.tables.facts import fitting
 from datakiln.data.tables.signs import NumberEvidence, is_money
+from datakiln.durations import DURATIONS
 from datakiln.errors import UserError
 from datakiln.schema import Field, Schema
-from datakiln.writings import DURATIONS, dates_of, is_text, number_writing, numbers_of
+from datakiln.writings import dates_of, is_text, number_writing, numbers_of
 
 MOST_UNREAD = 0.5  # a larger share of cells that are no numbers or dates is a writing, not a few faults
 TRUTHS = {"true": True, "yes": True, "y": True, "t": True, "on": True} | {

@@ -23,6 +23,7 @@ MOST = 150  # columns beyond which no products are looked for
 ROWS, TRIPLE_ROWS = 120, 60
 CLOSE = 0.97  # correlation from which on a feature is tried
 TRIES, FITTING, FIRST_HITS = 12, 4, 8
+MATTERS = 0.9  # of the rows in which a relation holds may be left without a source of it
 ENOUGH = 3  # relations for one target: others, of other columns, may be chosen instead
 
 
@@ -248,9 +249,19 @@ def _fitted(search: Search, target: str, tree: Tree, rows: np.ndarray, few: dict
                 return relation
     for factor in factors[:5]:  # short ones
         relation = search.formula(target, _scaled(tree, factor, 0.0))
-        if relation is not None:
+        if relation is not None and _all_matter(search, relation):
             return relation
     return None
+
+
+def _all_matter(search: Search, relation: Relation) -> bool:
+    """Whether the relation fails where a source is as it is on average: a column that hardly moves is no part of it."""
+    there = np.logical_and.reduce([np.isfinite(search.cells[name]) for name in relation.columns])
+    rows, field = search.order[there[search.order]][:LOOK], search.schema[relation.target]
+    cells = {name: search.cells[name][rows] for name in relation.columns}
+    whole = relation.holds(cells, field).mean()
+    fixed = (cells | {name: np.full(len(rows), np.median(cells[name]))} for name in relation.sources)
+    return all(relation.holds(some, field).mean() < MATTERS * whole for some in fixed)
 
 
 def _robust_ratio(made: np.ndarray, wanted: np.ndarray) -> float | None:
