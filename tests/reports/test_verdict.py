@@ -142,6 +142,20 @@ def test_pictures_that_show_nothing_real_have_not_collapsed():
     assert claim.evidence[0].name == "precision/n270"
 
 
+@pytest.mark.parametrize(("error", "tone"), [(0.03, "good"), (0.4, "bad")])
+def test_a_classifier_from_few_labels_is_what_they_are_good_for(error, tone):
+    figures = [
+        Score("fid/n270", 4.0, "lower", 0, None, 4.0, 90.0, ceiling_range=[3.0, 6.0], floor_range=[88.0, 95.0]),
+        Score("test/error", error, "lower"),
+        Score("test/error_alone", 0.24, "lower"),
+    ]
+    claim = verdict(figures, data="digits", provenance=Source("embedded", "digits", "")).claims[1]
+    assert (
+        claim.tone == tone and f"errs in {error:.1%} of unseen pictures" in claim.sentence and "24.0%" in claim.sentence
+    )
+    assert [evidence.name for evidence in claim.evidence] == ["test/error", "test/error_alone"]
+
+
 def test_results_of_before_the_ranges_are_judged_but_never_praised():
     old = [Score(**{**vars(score), "ceiling_range": None, "floor_range": None}) for score in good_table()]
     found = verdict(old)

@@ -148,6 +148,8 @@ MEANINGS = {
     "prd_f1_8": "Precision in one number from groups of alike pictures; 1 means that no group is made up.",
     "swd": "How far patches of the pictures are from real ones, at several sizes, in thousandths; by no network.",
     "judge/fid": "Distance from real pictures as a classifier of their own classes sees them; a second witness.",
+    "error": "Share of pictures whose class a classifier gets wrong that has learnt from few labels and all pictures.",
+    "error_alone": "Share of pictures whose class the same classifier gets wrong when it learns from its labels alone.",
     "judge/accuracy": "Share of pictures in which a classifier of real pictures sees the class that was asked for.",
     "judge/class_share_distance": "How far the shares of the classes are from the real ones; 0 means equal.",
     "judge/classes_covered": "Share of the classes that occur; low where the model makes only some.",

@@ -59,6 +59,8 @@ KEY: dict[Topic, tuple[str, ...]] = {
         "utility/tstr_f1",
         "utility/tstr_rmse",
         "judge/accuracy",
+        "error",  # of a classifier from few labels, beside the same one without the other pictures
+        "error_alone",
     ),
     "safe": (
         "privacy/membership_auc",
@@ -246,6 +248,8 @@ def key_figures(result: RunResult, topic: Topic) -> list[Score]:
 
 def _own_stem(score: Score) -> str:
     """The stem of a figure of the synthetic data; a run's monitor is another thing, whatever it is called."""
+    if score.name in ("test/error", "test/error_alone"):  # what the run learnt for, on test pictures
+        return stem(score.name)
     return "" if score.name.startswith(("best/", "val/", "train/", "refit/", "test/")) else stem(score.name)
 
 
@@ -316,6 +320,12 @@ def _useful(result: RunResult, noun: str) -> Claim:
         return Claim("useful", "unknown", f"How useful they are was not measured: {why}.")
     tone, _, _ = _weighed(scores)
     evidence = _evidence(scores, lambda score: difference(score) == "worse" or _is_low(score))
+    errors = {_own_stem(score): float(score.value or 0.0) for score in scores}
+    if noun == "pictures" and {"error", "error_alone"} <= errors.keys():
+        error, alone = errors["error"], errors["error_alone"]
+        told_alone = f"one that learns from its labels alone in {alone:.1%}"
+        sentence = f"With them a classifier from few labels errs in {error:.1%} of unseen pictures, {told_alone}."
+        return Claim("useful", "good" if error < alone else "bad", sentence, evidence)
     if noun == "pictures":
         told = {"good": "as often as real ones", "fair": "less often than real ones", "bad": "far too seldom"}
         return Claim(
