@@ -9,7 +9,7 @@ from datakiln.metrics.pictures.images import FIGURES, KINDS
 from datakiln.reports.bars import bar_of
 from datakiln.reports.groups import COSTS
 from datakiln.reports.meanings import MEANINGS, meaning, short_name, short_names, stem
-from datakiln.reports.verdict import DIFFERS, KEY, data_name, judged, standing_word
+from datakiln.reports.verdict import DIFFERS, KEY, data_name, difference, judged, standing_word
 from datakiln.results import RunResult, Score, Source, Step
 from datakiln.storage import CONF
 
@@ -154,6 +154,12 @@ def test_a_classifier_from_few_labels_is_what_they_are_good_for(error, tone):
         claim.tone == tone and f"errs in {error:.1%} of unseen pictures" in claim.sentence and "24.0%" in claim.sentence
     )
     assert [evidence.name for evidence in claim.evidence] == ["test/error", "test/error_alone"]
+
+
+@pytest.mark.parametrize(("value", "word"), [(0.18, "same"), (0.5, "same"), (0.82, "worse")])
+def test_windows_known_for_training_ones_are_no_less_like_real_ones(value, word):
+    """A judge that finds synthetic windows more real than unseen ones has met copies: that is for other figures."""
+    assert difference(Score("twosample/gru32_auc", value, "lower", 0, 1, 0.49, ideal=0.5, noise=0.05)) == word
 
 
 def test_results_of_before_the_ranges_are_judged_but_never_praised():

@@ -210,6 +210,8 @@ def difference(score: Score) -> Difference | None:
         return score.differs
     if score.noise is None or score.ideal is None:
         return None
+    if _own_stem(score).startswith("twosample/") and score.value < score.ideal:
+        return "same"  # known for training examples: that is memory, of which other figures tell
     return "same" if abs(score.value - score.ideal) <= 2 * score.noise else "worse"
 
 
