@@ -97,6 +97,17 @@ def test_train_on_synthetic_between_floor_and_ceiling(learner) -> None:
     assert poor[f"{stem}_auc"] < good[f"{stem}_auc"] - 0.05
 
 
+def test_more_synthetic_rows_than_were_learnt_from_teach_more() -> None:
+    """A table of 40 rows teaches little; its generator can be asked for as many as one likes."""
+    data = pair(labelled(40, 0), labelled(4000, 1), LABELLED, holdout=labelled(1000, 2))
+    few, many = utility.tstr(data, "boosting"), utility.tstr(replace(data), "boosting", rows=3000)
+    best = utility.tstr(pair(labelled(3000, 3), labelled(3000, 3), LABELLED, holdout=labelled(1000, 2)), "boosting")
+    assert few[0].note == "" and many[0].note == "learnt from 3,000 rows"
+    assert few[0].value < many[0].value - 0.005 and many[0].value == pytest.approx(best[0].value, abs=0.003)
+    with pytest.raises(MetricError, match="rows=0 must be at least 1"):
+        utility.tstr(data, rows=0)
+
+
 def test_augmented_is_real_and_synthetic_together() -> None:
     data = pair(labelled(60, 0), labelled(600, 1), LABELLED, holdout=labelled(400, 2))
     alone = {f.name: f.value for f in utility.augmented(Lessons(is_added=True).centre(data))}

@@ -1,10 +1,10 @@
 """Is synthetic data good for what people do with data? Learn the label from it and be judged on real, unseen rows.
 
 `tstr` trains on synthetic and tests on real rows (Esteban et al., 2017), on as many rows as there are training rows at
-most; its ceiling is the same learner trained on as many real training rows, its floor on columns resampled
-independently. `augmented` trains on real and synthetic rows together; its ceiling stands for real rows alone, which a
-useful generator passes. All are tested on the same holdout rows (`n`). Chance is that of learning from one half of the
-training rows or the other.
+most, unless it is told otherwise; its ceiling is the same learner trained on as many real training rows, its floor on
+columns resampled independently. `augmented` trains on real and synthetic rows together; its ceiling stands for real
+rows alone, which a useful generator passes. All are tested on the same holdout rows (`n`). Chance is that of learning
+from one half of the training rows or the other.
 
 The floor's AUC scatters widely around 0.5: where there is no relation to learn, some column still ranks the rows.
 
@@ -31,19 +31,25 @@ MAX_CLASSES = 50  # boosting grows a tree for each of them, a hundred times
 
 
 @metric("utility/tstr_auc", plan=Lessons())
-def tstr(data: EvalData, learner: Learner = "boosting") -> list[Figure]:
+def tstr(data: EvalData, learner: Learner = "boosting", rows: int | None = None) -> list[Figure]:
     """Train on synthetic rows, test on the holdout.
 
     Arguments:
         data: The tables.
         learner: "boosting", or "linear" for logistic or ridge regression, whose figures carry that word.
+        rows: Synthetic rows to learn from, at most; None for as many as there are training rows. More than that is what
+            a generator has to offer beyond the table, of which the ceiling has no more.
 
     Raises:
-        MetricError: No label, no other column, or a holdout without rows or with one class only.
+        MetricError: No label, no other column, or a holdout without rows or with one class only; or no rows asked for.
     """
-    return _learn(
-        data, "tstr", learner, lambda t: t.synthetic.sample(len(t.train), np.random.default_rng([data.seed, 8]))
+    if rows is not None and rows < 1:
+        raise MetricError(f"rows={rows} must be at least 1, or null", *_names(data, _stem("tstr", learner)))
+    found = _learn(
+        data, "tstr", learner, lambda t: t.synthetic.sample(rows or len(t.train), np.random.default_rng([data.seed, 8]))
     )
+    used = min(rows or 0, len(data.synthetic))
+    return [replace(figure, note=f"learnt from {used:,} rows") for figure in found] if rows is not None else found
 
 
 @metric("utility/augmented_auc", plan=Lessons(is_added=True))
@@ -54,14 +60,17 @@ def augmented(data: EvalData, learner: Learner = "boosting") -> list[Figure]:
 
 def _learn(data: EvalData, prefix: str, learner: Learner, pick: Callable[[Tables], Coded]) -> list[Figure]:
     t = tables(data)
-    stem = f"utility/{prefix}" + ("_linear" if learner == "linear" else "")
-    names = _names(data, stem)
+    names = _names(data, _stem(prefix, learner))
     if data.schema.label is None:
         raise MetricError("no label; name one with target= (of a training, data.target=)", *names)
     if len(t.numeric) + len(t.choices) < 2:
         raise MetricError("no column but the label", *names)
     judge = _regression if data.schema.label in t.numeric else _classification
     return judge(t, data, names, learner, pick(t))
+
+
+def _stem(prefix: str, learner: Learner) -> str:
+    return f"utility/{prefix}" + ("_linear" if learner == "linear" else "")
 
 
 def _names(data: EvalData, stem: str) -> tuple[str, ...]:
