@@ -117,6 +117,21 @@ class TestNoTarget:
         known = train["kind"].value_counts()
         assert known["up"] == known["down"] and train["kind"].isna().sum() == pytest.approx(0.25 * 700, abs=3)
 
+    @pytest.mark.parametrize("canaries", [0, 2])
+    def test_repeated_rows_are_no_evidence(self, canaries):
+        rng = np.random.default_rng(1)
+        born = pd.Timestamp("1940-01-01") + pd.to_timedelta(rng.integers(0, 25_000, 200), unit="D")
+        frame = pd.DataFrame(
+            {"born": born, "word": rng.choice(["a", "b", "c"], 200), "x": rng.normal(size=200).round(2)}
+        )
+        frame["kind"] = np.repeat(["often", "seldom", "seldomer", "rare"], [110, 40, 30, 20])
+        data = set_up(frame, balance="over", canaries=canaries)
+        train, codec = data.frames["train"], data.codec
+        assert train.duplicated().mean() > 0.5 and len(data.tensors["train"][0]) == len(train) == data.spec.size
+        assert not codec.relations  # else word and x would follow from the date of birth
+        assert sum(codec.by_name()["kind"].rows) == 140 + 3 * canaries
+        assert data.spec.class_shares == pytest.approx((0.25,) * 4, abs=0.2 if canaries else 0.0)
+
     def test_a_gap_that_no_training_row_has_is_left_out_of_the_others(self):
         frame = table(share=0.0)
         data = set_up(frame)

@@ -65,6 +65,7 @@ class TableCodec(ColumnsCodec):
         tallies: Mapping[str, Tally] | None = None,
         rows: int | None = None,
         relations: Sequence[Relation] = (),
+        labels: pd.Series | None = None,
     ) -> TableCodec:
         """Learns every column from the training rows and publishes the spec.
 
@@ -74,6 +75,7 @@ class TableCodec(ColumnsCodec):
             tallies: Of all training rows, where `frame` is a sample.
             rows: Number of training rows, where `frame` is a sample.
             relations: What holds between the columns, each after those that compute its sources.
+            labels: Of all training rows, where `frame` has each of them once and some are trained on several times.
         """
         self.schema, self.plan = schema, Plan(relations, schema)
         known = tallies or {}
@@ -86,7 +88,8 @@ class TableCodec(ColumnsCodec):
         steps = {name: unique_step(schema[name], frame[name]) for name in self._whole_dates()} if not known else {}
         self.unique = {name: step for name, step in steps.items() if step is not None}
         self.companions = companions.find(choices, frame) if tallies is None else []
-        self._lay_out(len(frame) if rows is None else rows, self._shares(frame, known))
+        shares = self._shares(frame if labels is None else labels.to_frame(), known)
+        self._lay_out(len(frame) if rows is None else rows, shares)
         if self.spec.shape[0] == 0:
             types = ", ".join(sorted({field.type for field in schema.fields}))
             raise UserError(f"no column left to model (the columns are {types}); set data.types to say what they are")

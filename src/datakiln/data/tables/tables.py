@@ -228,12 +228,14 @@ class TableData(GenerativeData):
             self.reports.append(StepReport("constraint", f"{constraint}; training rows that break it", rows=count))
         if self.outliers is not None:
             frames["train"] = self._report(steps.drop_outliers(frames["train"], self.schema, self.outliers))
+        once = frames["train"] if self.balance == "over" else None
         if self.balance != "none":
             frames["train"] = self._report(steps.balance_classes(frames["train"], self.schema, self.balance, self.seed))
         if self.canaries:
             frames["train"], self.planted, report = planted(frames["train"], self.canaries, self.seed)
             self.reports.append(report)
-        self._encode(self._seen_labels(frames))
+            once = None if once is None else pd.concat([once, self.planted.rows], ignore_index=True)
+        self._encode(self._seen_labels(frames), once)
 
     def _prepare_protected(self, public: Public) -> None:
         """The same under differential privacy: what is fitted to rows is fitted to drawn ones; see `protected`."""
@@ -379,18 +381,24 @@ class TableData(GenerativeData):
             )
         return kept
 
-    def _encode(self, frames: steps.Frames) -> None:
+    def _encode(self, frames: steps.Frames, once: pd.DataFrame | None = None) -> None:
+        """Fits the codec, to `once` if it is given: the training rows before some were repeated.
+
+        A repeated row is no evidence: its cells go together, and its values come again, for no other reason.
+        """
         self.frames = frames
         for name, frame in frames.items():
             if frame.empty:
                 raise UserError(f"no {name} rows are left after preprocessing; switch a step off (data.missing=model)")
         train = frames["train"] if self.fitted is None else self.fitted.sample
         stay = {name for constraint in self.rules.constraints for name in constraint.columns}
-        relations = chosen_relations(self.relations, train, self.schema, stay)
+        seen = train if once is None else once
+        relations = chosen_relations(self.relations, seen, self.schema, stay)
         if relations or self.relations != "auto":
             self.reports.append(StepReport("relations", described(relations)))
         if self.fitted is None:
-            self.codec.fit(train, self.schema, relations=relations)
+            labels = None if once is None else train[str(self.schema.label)]
+            self.codec.fit(seen, self.schema, rows=len(train), relations=relations, labels=labels)
         else:
             self.codec.fit(train, self.schema, self.fitted.tallies, sum(self.fitted.sizes), relations)
         self.codec.avoid(self._all_rows(), self.read().rows)
