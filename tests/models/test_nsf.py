@@ -146,3 +146,22 @@ def test_likelihood_tells_real_rows_from_shuffled_ones(trained, data):
         real = trained.log_likelihood(Batch(x, y)).mean()
         wrong = trained.log_likelihood(Batch(x, 1 - y)).mean()
     assert real > wrong + 1.0
+
+
+@pytest.mark.parametrize("classes", [0, 2])
+def test_a_row_has_one_score_whatever_rows_stand_beside_it(classes):
+    blocks = [value(0), Block(1, 4, "choice"), Block(4, 5, "value", gate=1), Block(5, 7, "choice")]
+    columns = tuple(Column(f"x{i}", (block,), is_label=classes > 0 and i == 3) for i, block in enumerate(blocks))
+    shares = {"classes": ("a", "b"), "class_shares": (0.3, 0.7)} if classes else {}
+    model = shaken(NSF(DataSpec("table", (7,), columns, **shares), hidden=(16,)))
+    x = torch.zeros(40, 7)
+    x[:, 0] = torch.randn(40)
+    for first, width in ((1, 3), (5, 2)):
+        x[torch.arange(40), first + torch.arange(40) % width] = 1.0
+    with torch.no_grad():
+        scores = model.log_prob(x)
+        assert torch.equal(model.log_prob(x), scores)
+        assert torch.allclose(model.log_prob(x[30:].flip(0)), scores[30:].flip(0), atol=1e-5)
+        if not classes:  # a closer bound than that of one draw
+            drawn = torch.stack([model.log_likelihood(Batch(x)) for _ in range(200)])
+            assert drawn.std(dim=0).max() > 1.0 and (scores > drawn.mean(dim=0)).all()

@@ -68,19 +68,31 @@ class Dequantise(nn.Module):
             end = end - (end - self.share)[self.choices.first][self.choices.segment]
         return end - self.share, end
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows (B, D) to a draw of their features (B, F), and the log-density of that draw given the row, (B,)."""
+    @property
+    def draws(self) -> bool:
+        """Whether any feature of a row is drawn, not given by it."""
+        return bool(self.choices.count) or bool((self.gate_at < self.width).any())
+
+    def forward(self, x: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Rows (B, D) to a draw of their features (B, F), and the log-density of that draw given the row, (B,).
+
+        Arguments:
+            x: Rows in model space.
+            noise: What it is drawn by, uniform in (0, 1), one for each feature, (F,), the same for every row; None for
+                another one of each row.
+        """
         v = x.new_empty(len(x), self.features)
         log_q = x.new_zeros(len(x))
         if self.choices.count:
             chosen = self.choices.take(x)
             seen = self.choices.sum(chosen)
             begin, width = self.choices.sum(chosen * self.ranks[0]), self.choices.sum(chosen * self.share) + 1.0 - seen
-            score = _normal_score(begin + torch.rand_like(begin) * width)
+            inside = torch.rand_like(begin) if noise is None else noise[self.choice_feature]
+            score = _normal_score(begin + inside * width)
             v[:, self.choice_feature] = score
             log_q = log_q + (_log_normal(score) - width.log()).sum(dim=1)
         gate = torch.cat([x, x.new_ones(len(x), 1)], dim=1)[:, self.gate_at]
-        fill = torch.randn_like(gate)
+        fill = torch.randn_like(gate) if noise is None else _normal_score(noise[self.value_feature]).expand_as(gate)
         v[:, self.value_feature] = torch.where(gate > 0, SCALE * x[:, self.value_at], fill)
         log_q = log_q + torch.where(gate > 0, -math.log(SCALE), _log_normal(fill)).sum(dim=1)
         return v, log_q
