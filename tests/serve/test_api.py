@@ -21,10 +21,11 @@ from starlette.requests import ClientDisconnect
 from datakiln.cli.sample import main as sample_command
 from datakiln.errors import UserError
 from datakiln.sampling.synthesizer import Synthesizer
+from datakiln.schema import Field, Schema
 from datakiln.serve.owners import Owners, new_key, read_keys
 from datakiln.serve.requests import TrainRequest, TypesRequest, words
 from datakiln.serve.settings import Settings
-from datakiln.serve.streams import escaped
+from datakiln.serve.streams import escaped, jsonl_bytes
 from tests.serve.conftest import MODEL, run_folder
 from tests.stub_series import STEPS, redrawing_steps
 
@@ -64,6 +65,35 @@ def test_formats_hold_the_same_rows(served):
     assert parquet.num_rows == 200 and pa.ipc.open_stream(got["arrow"]).read_all().equals(parquet)
     lines = [json.loads(line) for line in got["jsonl"].splitlines()]
     assert len(lines) == 200 and [line["city"] for line in lines] == parquet["city"].to_pylist()
+
+
+def test_json_has_the_cells_of_the_csv_numbers_and_truths_bare():
+    frame = pd.DataFrame(
+        {
+            "total": [83.73, -7248.71],
+            "whole": [7.0, np.nan],
+            "yes": pd.array(["True", None], dtype="str"),
+            "paid": [True, False],
+            "at": pd.to_datetime(["2020-04-20 23:10:07", None]).tz_localize("Europe/Berlin"),
+            "day": ["2021-03-15", "none yet"],
+            "price": ["1,234.50", "3.00"],
+            "word": ['say "ä"', ""],
+        }
+    )
+    fields = [Field("total", "numeric", "float64", 2), Field("whole", "integer", "float64", 0)]
+    schema = Schema(
+        (*fields, Field("yes", "boolean", "str"), Field("price", "numeric", "str", 2, format="#,##0.00")), None
+    )
+    first, second = jsonl_bytes(frame, schema).decode().splitlines()
+    assert first == (
+        '{"total":83.73,"whole":7,"yes":true,"paid":true,"at":"2020-04-20 23:10:07+02:00","day":"2021-03-15",'
+        '"price":"1,234.50","word":"say \\"ä\\""}'
+    )
+    assert json.loads(second) == {
+        **{"total": -7248.71, "whole": None, "yes": None, "paid": False, "at": None, "day": "none yet"},
+        **{"price": "3.00", "word": ""},
+    }
+    assert jsonl_bytes(frame[["whole"]], schema) == b'{"whole":7}\n{"whole":null}\n'
 
 
 @pytest.mark.parametrize(

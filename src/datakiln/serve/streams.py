@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
+import re
 import threading
 import zipfile
 from collections import OrderedDict
@@ -26,7 +28,7 @@ from datakiln.sampling.checkpoints import find_checkpoint
 from datakiln.sampling.pictures import MOST_IN_GRID, to_image
 from datakiln.sampling.rejection import Account
 from datakiln.sampling.synthesizer import Synthesizer
-from datakiln.sampling.writing import as_csv, as_table
+from datakiln.sampling.writing import as_csv, as_table, for_csv, for_parquet
 from datakiln.schema import Schema
 from datakiln.serve.requests import SampleRequest
 from datakiln.serve.settings import Settings
@@ -43,6 +45,8 @@ MEDIA = {
 ROWS = ("csv", "parquet", "arrow", "jsonl")
 FORMATS = {"table": ROWS, "series": ROWS, "image": ("png", "zip")}
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what spreadsheets take for the beginning of a formula
+
+NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")  # as JSON has it
 
 
 class Models:
@@ -179,11 +183,36 @@ def _csv(frames: Iterator[pd.DataFrame], schema: Schema, escape: bool) -> Iterat
         yield csv_bytes(frame, schema, escape, header=i == 0)
 
 
+def jsonl_bytes(frame: pd.DataFrame, schema: Schema) -> bytes:
+    """Rows as JSON, one a line: cells as the CSV has them, but numbers and truths bare, and missing ones null."""
+    typed, is_missing = for_parquet(frame, schema), for_csv(frame, schema).isna().to_numpy()
+    kinds = [_json_kind(typed.iloc[:, at]) for at in range(typed.shape[1])]
+    names, *rows = csv.reader(io.StringIO(as_csv(frame, schema).decode(), newline=""))
+    keys = [json.dumps(name, ensure_ascii=False) for name in names]
+    lines = []
+    for row, gaps in zip(rows, is_missing, strict=True):
+        cells = ("null" if gap else as_json(cell) for cell, gap, as_json in zip(row, gaps, kinds, strict=True))
+        lines.append("{" + ",".join(f"{key}:{cell}" for key, cell in zip(keys, cells, strict=True)) + "}\n")
+    return "".join(lines).encode()
+
+
+def _json_kind(cells: pd.Series) -> Callable[[str], str]:
+    """How the text of a cell of a column is written in JSON."""
+    if pd.api.types.is_bool_dtype(cells.dtype):
+        return str.lower
+    return _json_number if pd.api.types.is_numeric_dtype(cells.dtype) else _json_text
+
+
+def _json_number(text: str) -> str:
+    return text if NUMBER.fullmatch(text) else _json_text(text)  # a number in a writing of its own, such as 1,234.50
+
+
+def _json_text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
 def _jsonl(frames: Iterator[pd.DataFrame], schema: Schema, escape: bool) -> Iterator[bytes]:
-    for frame in frames:
-        text = frame.to_json(orient="records", lines=True, date_format="iso", force_ascii=False, double_precision=15)
-        assert isinstance(text, str)
-        yield text.encode()
+    return (jsonl_bytes(frame, schema) for frame in frames)
 
 
 class _Sink(io.RawIOBase):
