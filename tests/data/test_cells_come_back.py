@@ -249,6 +249,13 @@ def test_long_whole_numbers_keep_all_digits(step: int, kind: str) -> None:
     assert set(made) <= set(cells) if kind == "category" else not set(made) & set(cells)
 
 
+def test_dates_that_are_the_label_are_said_to_be_classes():
+    days = pd.Series(pd.date_range("2021-01-01", periods=60).strftime("%Y-%m-%d").repeat(2), dtype="str")
+    frame = pd.DataFrame({"day": days.to_numpy(), "x": np.arange(120.0)})
+    schema = infer_schema(frame, "day", {})
+    assert remarks(schema, frame, {}) == ["column 'day' is the label: each of its dates is a class"]
+
+
 @pytest.mark.parametrize(
     "column",
     [

@@ -10,6 +10,7 @@ from datakiln.codecs.tables.table import TableCodec
 from datakiln.data.tables import steps
 from datakiln.data.tables.memory import FrameTable, held
 from datakiln.data.tables.tables import FileData, TableData
+from datakiln.errors import UserError
 from datakiln.metrics.base import EvalData
 from datakiln.metrics.utility.utility import tstr
 
@@ -116,6 +117,10 @@ class TestNoTarget:
         train = set_up(table(1_000), balance=how).frames["train"]
         known = train["kind"].value_counts()
         assert known["up"] == known["down"] and train["kind"].isna().sum() == pytest.approx(0.25 * 700, abs=3)
+
+    def test_numbers_are_no_classes_to_balance(self):
+        with pytest.raises(UserError, match="data.balance=over is of classes, and data.target=y is a number"):
+            set_up(table(), target="y", balance="over")
 
     @pytest.mark.parametrize("canaries", [0, 2])
     def test_repeated_rows_are_no_evidence(self, canaries):

@@ -67,6 +67,7 @@ def test_cells_that_were_not_declared_count_nowhere():
         ({"bounds": {"height": [0, 3]}}, ["bounds of 'age'", "write privacy.public.bounds.age=[LOW,HIGH]"]),
         ({"bounds": {**SAID["bounds"], "age": [9, 9]}}, ["bounds.age=['9', '9']", "below"]),
         ({"bounds": {**SAID["bounds"], "age": [0, "x"]}}, ["bounds.age", "two numbers"]),
+        ({"columns": {**SAID["columns"], "sex": ["F"]}}, ["'sex' is declared with one value, 'F'", "data.columns="]),
         ({"columns": {**SAID["columns"], "sex": "category"}}, ["values of 'sex'", "columns.sex=[VALUE,VALUE]"]),
         ({"columns": {**SAID["columns"], "age": "integre"}}, ["columns.age=integre", "integer"]),
         ({"column": {}}, ["column is not one of", "columns"]),

@@ -241,7 +241,7 @@ def labelled(model: str, odd: Odd) -> Odd:
     if model == "cvae" and odd.label is None and odd.told is None:
         odd = odd._replace(label="g") if "g" in odd.frame else odd._replace(told="needs a label with classes")
     if model == "cvae" and odd.label == "x":
-        odd = odd._replace(told="needs a label with classes")
+        odd = odd._replace(told="the label 'x' is a number")
     is_alone = odd.label == "g" and len(odd.frame.columns) == 1
     return odd._replace(told=LABEL_ONLY) if is_told and is_alone else odd
 

@@ -87,6 +87,9 @@ AUTOENCODERS: dict[str, Callable[..., Autoencoder]] = {"table": TableAutoencoder
 def build_autoencoder(spec: DataSpec, latent_dim: int, hidden: Sequence[int], conditional: bool) -> Autoencoder:
     """The autoencoder for this kind of data; raises `UserError` for a conditional one without a label."""
     if conditional and not spec.classes:
+        if spec.label is not None:
+            told = f"model=cvae is told a class, and the label {spec.label.name!r} is a number"
+            raise UserError(f"{told}: set data.target to a column of classes, or choose model=vae")
         raise UserError(
             "model=cvae needs a label with classes: set data.target or use class folders, or choose model=vae"
         )

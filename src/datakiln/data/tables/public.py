@@ -203,7 +203,10 @@ def _column(name: str, said: Any, bounds: Any, mechanism: str) -> PublicColumn: 
         return PublicColumn(Field(name, kind, "int64" if kind == "id" else "str"))  # type: ignore[arg-type]
     if kind in ("boolean", "category", "ordinal"):
         values = given.get("categories", [True, False] if kind == "boolean" else None)
-        if not isinstance(values, list | tuple) or len(values) < 2:
+        if isinstance(values, list | tuple) and len(values) == 1:
+            told = f"{name!r} is declared with one value, {values[0]!r}, and a category has two at least"
+            raise UserError(f"privacy={mechanism}: {told}; add to {key}, or leave the column out with data.columns=")
+        if not isinstance(values, list | tuple) or not values:
             raise UserError(f"privacy={mechanism}: the values of {name!r} are not declared; write {key}=[VALUE,VALUE]")
         words = tuple(dict.fromkeys(_word(value) for value in values))
         order = words if kind == "ordinal" else ()

@@ -45,7 +45,7 @@ def remarks(
     for field in schema.fields:
         lines += _placeholders(field, frame[field.name])
         if field.name not in wanted:
-            lines += _of(field, frame[field.name], (facts or {}).get(field.name))
+            lines += _of(field, frame[field.name], (facts or {}).get(field.name), field.name == schema.label)
     return lines
 
 
@@ -64,7 +64,7 @@ def _placeholders(field: Field, series: pd.Series) -> Iterator[str]:
             yield f"{told}: modelled as missing, and written so again"
 
 
-def _of(field: Field, series: pd.Series, facts: Facts | None) -> Iterator[str]:
+def _of(field: Field, series: pd.Series, facts: Facts | None, is_label: bool) -> Iterator[str]:
     name = field.name
     if field.type == "datetime" and field.format is not None:
         known = facts or SeriesFacts(series)
@@ -90,7 +90,10 @@ def _of(field: Field, series: pd.Series, facts: Facts | None) -> Iterator[str]:
             yield f"{told}; say data.types.{name}=integer to have them to 16 digits"
     elif is_text(series) and field.type in ("id", "text", "category"):
         sample = series.dropna().iloc[:: max(1, series.notna().sum() // SAMPLE)].astype(str)
-        yield from _of_words(field, sample)
+        if is_label and sample.str.contains(DATED).mean() >= MOSTLY:
+            yield f"column {name!r} is the label: each of its dates is a class"
+        else:
+            yield from _of_words(field, sample)
 
 
 def _of_two_digits(field: Field, series: pd.Series) -> Iterator[str]:

@@ -228,6 +228,10 @@ class TableData(GenerativeData):
             self.reports.append(StepReport("constraint", f"{constraint}; training rows that break it", rows=count))
         if self.outliers is not None:
             frames["train"] = self._report(steps.drop_outliers(frames["train"], self.schema, self.outliers))
+        label = self.schema.label
+        if self.balance != "none" and label is not None and not self.schema[label].is_choice:
+            told = f"data.balance={self.balance} is of classes, and data.target={label} is a number"
+            raise UserError(f"{told}; leave it out, or set data.types.{label}=category")
         once = frames["train"] if self.balance == "over" else None
         if self.balance != "none":
             frames["train"] = self._report(steps.balance_classes(frames["train"], self.schema, self.balance, self.seed))
