@@ -180,7 +180,7 @@ class Repeats(torch.nn.Module):
         self.rows = rows
 
     def sample(self, n, condition, options):
-        return self.rows if condition is None else condition.nan_to_num()
+        return self.rows.expand(n, -1, -1) if condition is None else condition.nan_to_num()
 
     def unroll(self, x, horizon, options):
         yield x[:, -1:].expand(-1, horizon, -1)

@@ -34,7 +34,9 @@ from datakiln.wording import counted
 DEFAULT_SEQUENCES = 100
 TOGETHER = 4096  # paths of a forecast
 STEPS_AHEAD = 1_048_576  # of those, with what they go on from
-STEPS = 16_384  # that are scored at once
+STEPS = 16_384  # that are scored, or decoded, at once
+SERIES = 256  # endless ones that are drawn together
+KEPT = 2**25  # numbers of those that are kept until they are written
 
 
 def codec_of(synthesizer: Synthesizer) -> SeriesCodec:
@@ -75,7 +77,7 @@ def write_sequences(
 def write_endless(
     synthesizer: Synthesizer, n: int, length: int, out: Path, condition: Mapping[str, Any], seed: int, options: Sampling
 ) -> str:
-    """Writes n sequences of `length` steps each, at constant memory where n is 1 (pieces of many are kept together)."""
+    """Writes n sequences of `length` steps each, many of them together; memory does not grow with the length of one."""
     codec = codec_of(synthesizer)
     model = synthesizer.model
     if length > codec.spec.shape[0] and not model.can_unroll:
@@ -97,12 +99,14 @@ def _endless(
     seed: int,
     options: Sampling,
 ) -> Iterator[pd.DataFrame]:
-    for i in range(n):
+    most = max(min(SERIES, KEPT // (length * codec.spec.shape[1])), 1)
+    for i in range(0, n, most):
+        some = min(most, n - i)
         with synthesizer.seeded((seed, 5, i)):
             rng = np.random.default_rng([seed, 5, i])
-            told = codec.told(condition, 1, rng)
-            first = synthesizer.model.sample(1, None if told is None else told.to(synthesizer.model.device), options)
-            size = int(codec.sizes(first)[0])  # one that ends by itself goes on from its end
+            told = codec.told(condition, some, rng)
+            first = synthesizer.model.sample(some, None if told is None else told.to(synthesizer.model.device), options)
+            size = int(codec.sizes(first).min())  # those that end by themselves go on from where the first one does
             first = first[:, : min(size, length)]
             yield from _numbered(codec, synthesizer, first, length, i, n, rng, options)
 
@@ -117,18 +121,22 @@ def _numbered(
     rng: np.random.Generator,
     options: Sampling,
 ) -> Iterator[pd.DataFrame]:
+    """Rows of some series that go on together, one series behind the other, the first of them the i-th of n."""
     starts = codec.starts(first, rng)
-    names = codec.names(1, rng, i)
-    done = 0
-    for x in _pieces(synthesizer, first, length, options):
-        frame, _ = codec.decode_steps(x.cpu(), np.array([x.shape[1]]), rng, starts, done, i * length + done)
-        if codec.log_step is not None and codec.clock is not None:
-            starts = codec.clock.numbers(frame[codec.clock.field.name].iloc[-1:])
-        done += x.shape[1]
-        whole = codec.whole(frame, names, np.zeros(len(frame), dtype=int))
-        if n > 1 and codec.roles.entity is None:
-            whole.insert(0, free_name("series", whole.columns), i + 1)
-        yield whole
+    names = codec.names(len(first), rng, i)
+    together = _pieces(synthesizer, first, length, options)
+    whole = torch.cat(list(together), dim=1).cpu() if len(first) > 1 else None
+    for k in range(len(first)):
+        start, done = starts if starts is None else starts[k : k + 1], 0
+        for x in together if whole is None else whole[k : k + 1].split(STEPS, dim=1):
+            frame, _ = codec.decode_steps(x.cpu(), np.array([x.shape[1]]), rng, start, done, (i + k) * length + done)
+            if codec.log_step is not None and codec.clock is not None:
+                start = codec.clock.numbers(frame[codec.clock.field.name].iloc[-1:])
+            done += x.shape[1]
+            rows = codec.whole(frame, names, np.full(len(frame), k))
+            if n > 1 and codec.roles.entity is None:
+                rows.insert(0, free_name("series", rows.columns), i + k + 1)
+            yield rows
 
 
 def _pieces(synthesizer: Synthesizer, first: torch.Tensor, length: int, options: Sampling) -> Iterator[torch.Tensor]:

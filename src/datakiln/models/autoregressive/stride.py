@@ -67,7 +67,8 @@ class Stride:
         n, numbers = len(self.static), len(net.numbers)
         lagged = self.lagged
         self.codes = np.zeros((n, LAGS, lagged), np.int64)  # of the steps before, the last one first
-        self.coordinates, self.values, self.exact = (np.zeros((n, numbers), np.float32) for _ in range(3))
+        self.kept_steps = np.zeros((3, n, numbers), np.float32)  # the last one first
+        self.coordinates, self.values, self.exact = self.kept_steps
         self.states = np.full((n, self.n_numbers), NONE)  # of the step before, see `Holds`
         self.there = np.ones((n, numbers), bool)
         self.lag_marks: Array | None = None
@@ -76,6 +77,10 @@ class Stride:
             self.past_vectors = centred(array(model.pasts.vectors))
             self.past_unit, self.kept = ONE / array(model.pasts.unit), array(model.pasts.kept)
             self.means = array(walk.means)
+            self.again_kept = np.tile(np.arange(3 + KINDS), len(KEPT))
+        self.targets = np.stack([column.target for column in self.columns])[:, None]
+        of = {column.number.number: k for k, column in enumerate(self.columns) if column.number is not None}
+        self.of_numbers = np.array([of[i] for i in range(self.n_numbers)], dtype=np.int64)
         self._take_steps()
 
     def _take_layers(self) -> None:
@@ -152,15 +157,11 @@ class Stride:
     def _step(self, uniforms: Array) -> None:
         told = self._told()
         self._move_on(told)
-        context = self.state @ self.outputs + self.context + centred(told)
-        pasts = self._of_pasts()
+        context = self.state @ self.outputs + self.context + told - told @ self.mean
         codes = np.empty((len(context), self.lagged), np.int64)
-        n, last = self.n_numbers, len(self.columns) - 1
+        own, n, last = self._own(), self.n_numbers, len(self.columns) - 1
         for k, column in enumerate(self.columns):
-            own = (
-                column.target if pasts is None or column.number is None else column.target + pasts[column.number.number]
-            )
-            raw = column.out(self._features(context + own))
+            raw = column.out(self._features(context + own[k]))
             code, coordinate = self._drawn(column, raw, uniforms[k])
             added = column.table[code]
             self.x[:, column.code_at] = code
@@ -172,9 +173,9 @@ class Stride:
             context += added
         self.codes[:, 1:] = self.codes[:, :-1]
         self.codes[:, 0] = codes
-        for part in (self.values, self.coordinates, self.there, self.exact):
-            for lag in range(LAGS, 0, -1):
-                part[:, lag * n : (lag + 1) * n] = part[:, (lag - 1) * n : lag * n]
+        self.kept_steps[:, :, n:] = self.kept_steps[:, :, :-n]
+        if self.has_missing:
+            self.there[:, n:] = self.there[:, :-n]
 
     def _kept(
         self, column: Column, number: Number, code: Array, coordinate: Array, is_last: bool
@@ -239,18 +240,27 @@ class Stride:
             described *= there[..., None]
         return told + described.reshape(len(told), -1) @ self.lag_features
 
-    def _of_pasts(self) -> Array | None:
-        """What the past of each number adds to its context, (N, n, H), as `Pasts` has it; its means go on by a step."""
+    def _own(self) -> Array:
+        """What the contexts of the columns have more than that of the step, (K, 1 or n, H)."""
         if self.past_vectors is None:
-            return None
+            return self.targets
+        own = self.targets.repeat(len(self.static), axis=1)
+        own[self.of_numbers] += self._of_pasts()
+        return own
+
+    def _of_pasts(self) -> Array:
+        """What the past of each number adds to its context, (N, n, H), as `Pasts` has it; its means go on by a step."""
         n = self.n_numbers
         both = self.there[:, n : 2 * n] & self.there[:, 2 * n : 3 * n]
         move = np.arcsinh((self.exact[:, n : 2 * n] - self.exact[:, 2 * n : 3 * n]) * self.past_unit) * both
-        part = np.stack([move, np.abs(move), both, *(self.states == kind for kind in range(KINDS))], axis=2)
-        part = part.astype(np.float32)
-        told = np.concatenate([part, self.means], axis=2)
-        self.means = self.means * self.kept + np.tile(part, len(KEPT)) * (ONE - self.kept)
-        return told.transpose(1, 0, 2) @ self.past_vectors
+        told = np.empty((*move.shape, 3 + KINDS + self.means.shape[2]), np.float32)
+        told[..., 0], told[..., 1], told[..., 2] = move, np.abs(move), both
+        for kind in range(KINDS):
+            told[..., 3 + kind] = self.states == kind
+        told[..., 3 + KINDS :] = self.means
+        self.means = self.means * self.kept + told[..., self.again_kept] * (ONE - self.kept)
+        found: Array = told.transpose(1, 0, 2) @ self.past_vectors
+        return found
 
     def _described(self, rank: Array, value: Array) -> Array:
         """See `Numbers.describe`, (n, m) to (n, m, F)."""
@@ -373,8 +383,7 @@ class Stride:
         for state, terms in enumerate(column.equal_to, start=size - len(column.equal_to)):
             rows = np.flatnonzero(cells == state)
             if len(rows):
-                told = torch.from_numpy(self.coordinates[rows])
-                coordinate[rows] = array(self.walk.model.net.numbers.equal(number.number, terms, told))
+                coordinate[rows] = number.equal(terms, self.values[rows])
         return code, coordinate
 
     def _set_free(
@@ -427,13 +436,11 @@ class Stride:
         safe = np.minimum(np.maximum(uniforms, TINY), ONE - TINY)
         found = location + width * np.log(safe / (ONE - safe))
         beyond = ((found < number.lowest[at]) | (found > number.highest[at])).nonzero()[0]
+        if len(beyond):
+            again = torch.rand(len(beyond)).numpy()
+            found[beyond] = number.within(location[beyond], width[beyond], at[beyond], again)
         if len(number.bent) == 0:
             found = number.place_of(found)
         elif len(number.bent) < len(number.straight):
             found = np.where(number.straight[at], number.place_of(found), found)
-        if len(beyond):
-            where, wide = (torch.from_numpy(part[beyond]) for part in (location, width))
-            which = torch.from_numpy(number.parts[at[beyond]])
-            numbers = self.walk.model.net.numbers
-            found[beyond] = array(numbers.drawn(where, wide, torch.rand(len(beyond)), number.number, which))
         return np.minimum(np.maximum(found, NOTHING), number.top - BELOW_TOP)

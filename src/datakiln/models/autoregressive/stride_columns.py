@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datakiln.nets.changes import LEAST_WIDTH
+from datakiln.nets.codes import Terms
 from datakiln.nets.holds import SAME
 from datakiln.nets.numbers import BELOW, CLOSED, COMPONENTS
 
@@ -62,6 +63,8 @@ class Number:
         self.slope, self.intercept = array(numbers.slope[number])[self.parts], array(numbers.intercept[number])
         self.intercept, self.straight = self.intercept[self.parts], array(numbers.straight[number])[self.parts]
         self.bent = np.flatnonzero(~self.straight)
+        self.place = numbers.place
+        self.spread_of, self.middle_of = (np.array(part) for part in (numbers.spread, numbers.middle))
         holds = walk.model.net.holds  # kinds in which it is as the steps before say
         self.held = [] if holds is None or not holds.has(number) else holds.can[number].nonzero()[:, 0].tolist()
         self.piece_at: Array | None = None  # of the pieces that steps share values in, with their sizes and values
@@ -85,21 +88,40 @@ class Number:
         self.least = array(numbers._least(number))[self.parts]
 
     def _take_line(self, rising: Array, at: Array) -> None:
-        """The pieces of the line from values to coordinates: where they begin, there and here, and their slope."""
-        self.rising, self.farthest = rising, max(len(rising) - 1, 1)
+        """The line from values to coordinates as a slope and an intercept of each piece, the outer ones once more."""
+        self.rising = rising
         if len(rising) < 2:
             rising, at = np.repeat(rising, 2), np.repeat(at, 2)
+        rising, at = rising.astype(np.float64), at.astype(np.float64)
         wide, high = np.diff(rising), np.diff(at)
-        self.share = np.where(wide > 0, ONE / np.maximum(wide, np.float32(1e-12)), NOTHING)
-        self.half = np.where(wide > 0, NOTHING, HALF)
-        self.low, self.begin, self.high = rising[:-1], at[:-1], high
+        slope = np.where(wide > 0, high / np.maximum(wide, 1e-12), 0.0)
+        begin = np.where(wide > 0, at[:-1] - slope * rising[:-1], at[:-1] + 0.5 * high)
+        self.line_slope, self.line_begin = (np.concatenate([part[:1], part, part[-1:]]) for part in (slope, begin))
+        if len(self.rising) < 2:  # values beside the only one are of the same piece
+            self.line_slope, self.line_begin = self.line_slope[:2], self.line_begin[:2]
+        self.line_ends = at[0] - 2.0 * high[0], at[-1] + 2.0 * high[-1]
 
     def place_of(self, values: Array) -> Array:
         """See `Numbers.place_of`."""
-        right = self.rising.searchsorted(values)
-        piece = np.minimum(np.maximum(right, 1, out=right), self.farthest, out=right) - 1
-        share = (values - self.low[piece]) * self.share[piece] + self.half[piece]
-        return self.begin[piece] + np.minimum(np.maximum(share, -TWO), THREE) * self.high[piece]
+        piece = self.rising.searchsorted(values)
+        found = self.line_begin[piece] + self.line_slope[piece] * values
+        return np.minimum(np.maximum(found, self.line_ends[0]), self.line_ends[1]).astype(np.float32)
+
+    def within(self, location: Array, width: Array, at: Array, uniforms: Array) -> Array:
+        """Draws (n,) of its components (n,), where they are not cut off; see `Numbers.drawn`."""
+        return location + width * truncated(
+            (self.lowest[at] - location) / width, (self.highest[at] - location) / width, uniforms
+        )
+
+    def equal(self, terms: Terms, values: Array) -> Array:
+        """Coordinates (n,) at which it is the sum of others, of which the standardised values are (n, N)."""
+        user = np.zeros(len(values))
+        for column, sign in zip(terms.columns, terms.signs, strict=True):
+            other = self.place[column]
+            user += sign * (values[:, other] * self.spread_of[other] + self.middle_of[other])
+        value = (user - self.middle_of[self.number]) / self.spread_of[self.number]
+        at = self.place_of(value.astype(np.float32))
+        return self.settled(np.minimum(np.maximum(at, NOTHING), self.top - BELOW_TOP))[1]
 
     def located(self, values: Array, raw: Array) -> tuple[Array, Array]:
         """Where its components lie and how wide they are, (n, R), from the values of all numbers, (n, N).
@@ -231,6 +253,21 @@ class Column:
 def array(x: Any) -> Array:  # noqa: ANN401 (a tensor of a module, which mypy takes for either)
     """Its own copy."""
     return x.detach().cpu().numpy().copy()
+
+
+def truncated(low: Array, high: Array, uniforms: Array) -> Array:
+    """See `datakiln.nets.numbers.truncated`, of (n,) each."""
+    low, high, left = (part.astype(np.float64) for part in (low, high, uniforms))
+    is_above = low + high > 0
+    low, high = np.where(is_above, -high, low), np.where(is_above, -low, high)
+    left = np.minimum(np.maximum(np.where(is_above, 1.0 - left, left), 1e-9), 1.0 - 1e-9)
+    below = -np.logaddexp(0.0, -low)
+    inner = -np.expm1(-np.maximum(high - low, 1e-9))
+    mass = -np.logaddexp(0.0, -high) - np.logaddexp(0.0, low) + np.log(inner)
+    rank = np.logaddexp(below, np.log(left) + mass)
+    found = np.minimum(rank - np.log1p(-np.exp(rank)), high)
+    found = np.maximum(found, low)
+    return np.where(is_above, -found, found).astype(np.float32)
 
 
 def log_sum(logits: Array) -> Array:
