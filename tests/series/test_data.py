@@ -29,17 +29,20 @@ DAY = Field("day", "datetime", "datetime64[ns]")
         ("ME", "2020-01-31", "month ends"),
         ("QE", "2020-03-31", "month ends"),
         ("YS", "2020-01-01", "months"),
-        ("B", "2020-01-30", None),
+        ("B", "2020-01-30", "plain"),
+        ("h", "2020-01-30", None),
     ],
 )
 def test_times_come_back_from_their_start(freq, start, unit):
     """Even steps, also those of the calendar, are counted; uneven ones come back from their logarithms."""
     days = pd.Series(pd.date_range(start, periods=60, freq=freq))
-    values, group = to_numbers(days, DAY), np.zeros(60, dtype=int)
-    clock = Clock.fit(days, DAY, group, None)
+    days = days.drop([7, 30]).reset_index(drop=True) if unit is None else days
+    clock = Clock.fit(days, DAY, group := np.zeros(len(days), dtype=int), None)
     assert clock.is_even == (unit is not None) and (unit is None or clock.unit == unit)
+    values = clock.numbers(days)
     steps = None if clock.is_even else clock.log_steps(values, group)
-    assert np.array_equal(clock.times(np.full(60, values[0]), np.arange(60), steps), values)
+    assert np.array_equal(clock.times(np.full(len(days), values[0]), np.arange(len(days)), steps), values)
+    assert clock.cells(values).tolist() == days.tolist()
 
 
 def test_drawn_starts_lie_among_real_ones():

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from datakiln.codecs.series.clock import Clock
+from datakiln.codecs.series.clock import DAY, Clock
 from datakiln.codecs.tables.values import to_numbers
 from datakiln.sampling.series import forecast_file, write_endless
 from datakiln.schema import Field
@@ -111,3 +111,44 @@ def test_what_starts_lie_on_is_found_for_any_number_of_them_and_not_made_up_for_
     clock = Clock.fit(huge, Field("t", "numeric", "float64"), np.repeat([0, 1], 3), None)
     assert (clock.lattice, clock.grain) == ("", 0.0)
     assert clock.snapped(clock.numbers(huge)).tolist() == huge.tolist()
+
+
+@pytest.mark.parametrize("zone", ["", "America/New_York"])
+@pytest.mark.parametrize("windows", [1, 8])
+def test_days_of_trade_never_fall_on_a_weekend(zone, windows):
+    """A Monday comes a day after a Friday, and a holiday is a step of two days: rows come back, starts are days."""
+    days = pd.bdate_range("2021-01-04", periods=261).delete([100])
+    days = pd.Series(days.tz_localize(zone) if zone else days).astype(
+        f"datetime64[us, {zone}]" if zone else "datetime64[us]"
+    )
+    field, group = Field("day", "datetime", str(days.dtype)), np.repeat(np.arange(windows), 260 // windows + 1)[:260]
+    bounds = None if windows > 1 else tuple(to_numbers(days.iloc[[0, 200]], field))
+    clock = Clock.fit(days, field, group, bounds)
+    assert clock.weekdays == "1111100" and clock.grain == DAY and clock.days_off == ["Saturdays", "Sundays"]
+    assert Clock.from_state(clock.state(), field) == clock
+    begin = clock.numbers(days)
+    assert clock.cells(begin).tolist() == days.tolist()
+    steps = np.exp(clock.log_steps(begin, np.zeros(260, dtype=int)))
+    assert np.bincount(np.round(steps / DAY).astype(int)).tolist() == [0, 259, 1]
+    drawn = (
+        clock.starts(200, np.random.default_rng(0))
+        if windows == 1
+        else clock.snapped(begin[:1] + np.arange(99.0) * DAY)
+    )
+    ahead = clock.cells(clock.times(np.repeat(drawn, 9), np.tile(np.arange(9), len(drawn)), np.zeros(9 * len(drawn))))
+    assert (
+        (ahead.dt.dayofweek < 5).all() and ahead.dt.dayofweek.nunique() == 5 and (ahead == ahead.dt.normalize()).all()
+    )
+    odd = pd.Series(pd.date_range("2021-02-05", periods=4, tz=zone or None)).astype(days.dtype)  # with a weekend
+    assert np.isfinite(clock.log_steps(clock.numbers(odd), np.zeros(4, dtype=int))).all()
+
+
+def test_a_few_days_without_a_weekend_are_no_rule():
+    """Nor are weeks on one day of it, which are even steps, or days of all kinds."""
+    field = Field("day", "datetime", "datetime64[us]")
+    for days in (pd.bdate_range("2021-01-04", periods=14), pd.date_range("2021-01-04", periods=200, freq="7D"),
+                 pd.date_range("2021-01-04", periods=300).delete([7, 70])):  # fmt: skip
+        clock = Clock.fit(pd.Series(days), field, np.zeros(len(days), dtype=int), None)
+        assert clock.weekdays == ""
+    with pytest.raises(ValueError, match="weekdays='11' must be seven"):
+        Clock.from_state(clock.state() | {"weekdays": "11"}, field)

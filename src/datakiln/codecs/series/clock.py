@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from calendar import day_name
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -18,6 +20,7 @@ Lattice = Literal["", Unit]
 EVEN = 1e-6  # share of a step that even ones may differ by
 EXACT = 2.0**53  # from here on floats are whole whatever was meant, and multiples of much by chance
 CHANCE = 1000.0  # once in so many times, starts may all be multiples of more than their grain by chance
+EPOCH = np.datetime64("1970-01-05")  # a Monday
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Clock:
     """How the times of a sequence follow from its start.
 
     Its times are numbers as `to_numbers` gives them, or what the clocks of the column's zone show: where summer time
-    begins or ends, days there are no even steps otherwise.
+    begins or ends, days there are no even steps otherwise. Where some days of the week have none, the others count,
+    and a Monday comes a day after a Friday.
 
     Attributes:
         field: The column of times.
@@ -38,6 +42,7 @@ class Clock:
         is_local: Whether times are those of the column's zone.
         lattice: What training starts lie on, from `low` in steps of `spacing`, if they are modelled; "" for nothing.
         spacing: See `lattice`; in what it counts.
+        weekdays: Days of the week that count, from Monday, such as "1111100"; "" for all.
     """
 
     field: Field
@@ -50,6 +55,7 @@ class Clock:
     is_local: bool = False
     lattice: Lattice = ""
     spacing: float = 0.0
+    weekdays: str = ""
 
     @classmethod
     def fit(cls, times: pd.Series, field: Field, group: np.ndarray, starts: tuple[float, float] | None) -> Clock:
@@ -67,25 +73,39 @@ class Clock:
             steps = np.diff(values)[group[1:] == group[:-1]]
             every = min(float(np.median(steps)), DAY) if len(steps) else DAY
             usual = float(pd.Series(shown(values, zone) % every).mode()[0])
+            there = _local(values, zone, usual, every)
             ends = None if starts is None else (*_local(np.array(starts), zone, usual, every).tolist(),)
-            local = cls._fitted(_local(values, zone, usual, every), field, group, ends)
+            local = cls._fitted(there, field, group, ends)
             if local.grain == DAY or (local.is_even and not made.is_even):
-                return dataclasses.replace(local, is_local=True)
-        return made
+                made, values, starts = dataclasses.replace(local, is_local=True), there, ends  # type: ignore[assignment]
+        weekdays = "" if made.is_even or field.type != "datetime" else _weekdays(values)
+        if not weekdays:
+            return made
+        ends = None if starts is None else (*_counted(np.array(starts), weekdays).tolist(),)
+        counted = cls._fitted(_counted(values, weekdays), field, group, ends, is_dated=False)
+        return dataclasses.replace(counted, is_local=made.is_local, weekdays=weekdays)
 
     @classmethod
-    def _fitted(cls, values: np.ndarray, field: Field, group: np.ndarray, starts: tuple[float, ...] | None) -> Clock:
+    def _fitted(
+        cls,
+        values: np.ndarray,
+        field: Field,
+        group: np.ndarray,
+        starts: tuple[float, ...] | None,
+        is_dated: bool = True,
+    ) -> Clock:
+        is_dated = is_dated and field.type == "datetime"
         inside = group[1:] == group[:-1]
         steps = np.diff(values)[inside]
         first = values[np.r_[True, ~inside]]
         unit: Unit = "plain"
         step = float(np.median(steps)) if len(steps) else 1.0
         if len(steps) and np.abs(steps - step).max() > EVEN * step:
-            unit, found = _calendar(values, inside) if field.type == "datetime" else ("plain", None)
+            unit, found = _calendar(values, inside) if is_dated else ("plain", None)
             step = found if found is not None else float("nan")
         low, high = starts if starts is not None else (float(first.min()), float(first.max()))
         is_modelled = starts is None and low < high
-        lattice, spacing = _lattice(first, field) if is_modelled else ("", 0.0)
+        lattice, spacing = _lattice(first, is_dated) if is_modelled else ("", 0.0)
         return cls(
             field,
             unit,
@@ -103,6 +123,11 @@ class Clock:
     def is_even(self) -> bool:
         """Whether all steps are the same."""
         return self.step is not None
+
+    @property
+    def days_off(self) -> list[str]:
+        """Names of the days of the week that do not count, such as "Sundays"."""
+        return [f"{day}s" for day, counts in zip(day_name, self.weekdays, strict=False) if counts == "0"]
 
     def starts(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Starts drawn between the earliest and the latest, on the grid of the times or of the steps, (n,)."""
@@ -157,19 +182,22 @@ class Clock:
         """Logarithm of the step before each row; the usual step before the first of a group."""
         inside = group[1:] == group[:-1]
         steps = np.diff(values)
+        if self.weekdays:  # a day that does not count is the next one that does, which may be there as well
+            steps = np.maximum(steps, self.grain or 1.0)
         usual = float(np.median(steps[inside])) if inside.any() else 1.0
         return np.log(np.r_[usual, np.where(inside, steps, usual)])
 
     def numbers(self, cells: pd.Series) -> np.ndarray:
         """Cells of the column as times."""
         values = to_numbers(cells, self.field)
-        if not self.is_local:
-            return values
-        every = min(self.step, DAY) if self.step and self.unit == "plain" else DAY
-        return _local(values, zone_of(self.field.dtype), self.low, every)
+        if self.is_local:
+            every = min(self.step, DAY) if self.step and self.unit == "plain" else DAY
+            values = _local(values, zone_of(self.field.dtype), self.low, every)
+        return _counted(values, self.weekdays) if self.weekdays else values
 
     def cells(self, values: np.ndarray) -> pd.Series:
         """Inverse of `numbers`; an hour that a clock shows twice is the first, one that it leaves out the next."""
+        values = _dated(values, self.weekdays) if self.weekdays else values
         values = instants(values, zone_of(self.field.dtype)) if self.is_local else values
         return from_numbers(values, self.field)
 
@@ -188,9 +216,36 @@ class Clock:
         lattice, is_local = state.get("lattice", ""), state.get("is_local", False)  # not in checkpoints of before
         if lattice not in ("", *get_args(Unit)) or (lattice and state["spacing"] <= 0):
             raise ValueError(f"{lattice!r} in steps of {state['spacing']!r} is nothing that starts lie on")
+        weekdays = state.get("weekdays", "")
+        if not isinstance(weekdays, str) or (weekdays and (len(weekdays) != 7 or {*weekdays} != {"0", "1"})):
+            raise ValueError(f"weekdays={weekdays!r} must be seven of 0 and 1")
         if not isinstance(is_local, bool) or (is_local and "," not in field.dtype):
             raise ValueError(f"is_local={is_local!r} for times of {field.dtype}")
         return cls(**{**state, "field": field})
+
+
+def _weekdays(values: np.ndarray) -> str:
+    """Days of the week that there are, if that others have none is no chance; "" for all of them."""
+    days = np.unique(np.floor(values / DAY).astype(np.int64))
+    there = np.bincount((days + 3) % 7, minlength=7) > 0  # day 0 was a Thursday
+    lacking = 7 - int(there.sum())
+    if not lacking or lacking == 6 or math.comb(7, lacking) * (1.0 - lacking / 7) ** len(days) > 1.0 / CHANCE:
+        return ""
+    return "".join(str(int(day)) for day in there)
+
+
+def _counted(values: np.ndarray, weekdays: str) -> np.ndarray:
+    """Times in seconds of the days that count alone, from `EPOCH`; see `_dated`."""
+    days = np.floor(values / DAY)
+    counted = np.busday_count(EPOCH, days.astype(np.int64).astype("datetime64[D]"), weekdays)
+    return counted * DAY + (values - days * DAY)
+
+
+def _dated(values: np.ndarray, weekdays: str) -> np.ndarray:
+    """Inverse of `_counted`."""
+    days = np.floor(values / DAY)
+    dates = np.busday_offset(EPOCH, days.astype(np.int64), "forward", weekdays)
+    return dates.astype(np.int64) * DAY + (values - days * DAY)
 
 
 def _local(values: np.ndarray, zone: str, begin: float, every: float) -> np.ndarray:
@@ -243,9 +298,9 @@ def _day_of_month(values: np.ndarray) -> Unit:
     return "months" if (within == within[0]).all() else "plain"
 
 
-def _lattice(starts: np.ndarray, field: Field) -> tuple[Lattice, float]:
+def _lattice(starts: np.ndarray, is_dated: bool) -> tuple[Lattice, float]:
     """What starts lie on: days of the month, so many months apart, or multiples of a number of seconds or of one."""
-    unit = _day_of_month(starts) if field.type == "datetime" else "plain"
+    unit = _day_of_month(starts) if is_dated else "plain"
     least = 1.0 if unit != "plain" else _grain(starts)
     if not least:
         return "", 0.0

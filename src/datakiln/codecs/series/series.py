@@ -477,6 +477,8 @@ class SeriesCodec(ColumnsCodec):
         if self.clock is not None:
             even = {"plain": "even steps", "months": "months", "month ends": "ends of months"}[self.clock.unit]
             told += f"; {self.clock.field.name} in {even if self.clock.is_even else 'uneven steps, which are learnt'}"
+            if gone := self.clock.days_off:
+                told += f", without {' and '.join(gone)}"
         return told
 
     def state(self) -> dict[str, Any]:
