@@ -185,7 +185,7 @@ def announce_result(result: RunResult, report: Path, console: Console) -> None:
     console.print(terminal_table(result))
     if (promise := result.privacy) is not None:
         told = f"epsilon {promise.epsilon:.4g} at delta {promise.delta:.2g} ({promise.mechanism}); "
-        together = f"{counted(promise.runs, 'run')} on this table together: {promise.together_epsilon:.4g}"
+        together = f"{counted(promise.runs, 'run')} on these data together: {promise.together_epsilon:.4g}"
         console.print(f"{told}{together}; figures and plots are not covered", soft_wrap=True)
     if told := lacking(result):
         console.print(told, style="yellow", soft_wrap=not console.is_terminal)
