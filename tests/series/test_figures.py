@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from datakiln.codecs.series.series import Roles
 from datakiln.metrics.base import MetricError
 from datakiln.metrics.series import fidelity
 from datakiln.metrics.series.sets import SeriesSets, evaluate_series, shuffled, windows
+from datakiln.proof.series import series_sets
+from datakiln.schema import Field, Schema
 
 
 def waves(n: int, seed: int, phi: float = 0.9) -> np.ndarray:
@@ -55,6 +59,26 @@ def test_copies_are_told_and_new_windows_are_not():
     fresh, copies = sets(waves(400, 3)), sets(waves(800, 0)[:400])
     assert value(fidelity.copies, fresh) == 0.0 and abs(value(fidelity.nearest, fresh) - 0.5) < 0.12
     assert value(fidelity.copies, copies) == 1.0 and value(fidelity.nearest, copies) > 0.7
+
+
+def test_copies_of_a_long_series_are_told_wherever_they_begin():
+    """Other figures look at 2,000 of its windows; a third of these are copies, most of windows between them."""
+    rng = np.random.default_rng(0)
+    rows, other = (
+        pd.DataFrame(rng.normal(size=(n, 2)).cumsum(axis=0).round(3), columns=["a", "b"]) for n in (9_000, 600)
+    )
+    at = rng.integers(0, 9_000 - 12, 40)
+    copied = [rows.iloc[i : i + 12] for i in at]
+    swapped = [rows.iloc[i : i + 12].iloc[::-1] for i in at]
+    changed = [rows.iloc[i : i + 12] + np.eye(12, 2, -5) * 0.001 for i in at]
+    made = pd.concat([*copied, *swapped, *changed], ignore_index=True)
+    schema = Schema((Field("a", "numeric", "float64", decimals=3), Field("b", "numeric", "float64", decimals=3)))
+    frames = {"train": rows, "test": other, "synthetic": made}
+    groups = {"train": np.zeros(9_000, int), "test": np.zeros(600, int), "synthetic": np.repeat(np.arange(120), 12)}
+    data = series_sets(schema, Roles(None, None, ()), frames, groups, 12, 0)
+    (found,) = fidelity.copies(data)
+    assert len(data.train) == 2000 and found.value == pytest.approx(1 / 3) and found.n == 120
+    assert fidelity.copies(dataclasses.replace(data, whole=None))[0].value < 0.2
 
 
 def test_lengths():

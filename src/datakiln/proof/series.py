@@ -25,6 +25,7 @@ from datakiln.metrics.series.sets import (
     matrix,
     names_of,
     origins,
+    starts,
     windows,
 )
 from datakiln.plots.series import autocorrelation_plot, bands_plot, paths_plot, spectra_plot, windows_plot
@@ -131,12 +132,14 @@ def series_sets(
         declared: Constraints of the columns of a row, by name.
     """
     out = [roles.entity, roles.time]
-    found, lengths, owners, begin = {}, {}, {}, {}
+    found, lengths, owners, begin, whole = {}, {}, {}, {}, None
     for name in ("train", "test", "synthetic"):
         values = matrix(frames[name], schema, out, frames["train"])
         found[name] = windows(values, groups[name], length)
         begin[name] = origins(groups[name], length)
         lengths[name] = np.bincount(groups[name])
+        if name == "train":
+            whole = values, starts(groups[name], length, len(values))
         if roles.entity is not None and name != "synthetic":
             owners[name] = begin[name][:, 0]
     within = Schema(tuple(field for field in schema.fields if field.name not in out))
@@ -154,6 +157,7 @@ def series_sets(
         static=roles.static,
         gaps={} if roles.time is None else time_gaps(schema[roles.time], frames, groups),
         rules=cache(partial(broken_rules, kept, within, declared or {}, seed)),
+        whole=whole,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from datakiln.metrics.base import Figure, MetricError, metric, worst_first
 from datakiln.metrics.series.sets import Floats, SeriesSets, spread
@@ -10,7 +11,7 @@ from datakiln.wording import counted
 
 TINY = 1e-9
 LEAST_STEPS = 3  # of a window whose changes follow each other
-SAME = 1e-7  # distance of windows that are one, in training ranges
+DIGITS = 7  # decimals, in training ranges, by which values differ that are not the same
 NEAREST = 500  # windows whose nearest ones are looked for
 NEIGHBOURS = 5  # how far a real window reaches, see `coverage`
 STEPS = 32  # of a window whose marginals are compared one by one, evenly spread
@@ -184,11 +185,28 @@ def nearest(data: SeriesSets) -> list[Figure]:
 
 @metric("privacy/copies", decides=False)
 def copies(data: SeriesSets) -> list[Figure]:
-    """Share of synthetic windows that are a training window to the last digit."""
-    train, test, made = data.scaled()
-    made = _some(test[: len(test) // 2] if data.is_real else made, NEAREST)
-    share = float((_nearest(made, train) < SAME).mean())
+    """Share of synthetic windows that are a training window to the last digit, wherever in its sequence that begins."""
+    made = data.test[: len(data.test) // 2] if data.is_real else data.synthetic
+    share = float(
+        np.isin(_marks(data, *_of_windows(made)), _marks(data, *(data.whole or _of_windows(data.train)))).mean()
+    )
     return [Figure("privacy/copies", share, "lower", n=len(made), is_share=True)]
+
+
+def _of_windows(part: Floats) -> tuple[Floats, Floats]:
+    """Steps of windows (n, T, C) one behind the other, and the first of each."""
+    return part.reshape(-1, part.shape[2]), np.arange(len(part)) * part.shape[1]
+
+
+def _marks(data: SeriesSets, rows: Floats, first: Floats) -> Floats:
+    """A number of 64 bits for the window that begins at each of these rows (N, C), the same for the same values."""
+    low, high = data.train.min(axis=(0, 1)), data.train.max(axis=(0, 1))
+    known = pd.DataFrame(((rows - low) / np.where(high > low, high - low, 1.0)).round(DIGITS) + 0.0)
+    of_rows = pd.util.hash_pandas_object(known, index=False).to_numpy()
+    marks = np.zeros(len(first), dtype=np.uint64)
+    for step in range(data.train.shape[1]):  # a polynomial in an odd number: the order of the steps counts
+        marks = marks * np.uint64(0x9E3779B97F4A7C15) + of_rows[first + step]
+    return marks
 
 
 def _some(part: Floats, n: int) -> Floats:

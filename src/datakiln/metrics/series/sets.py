@@ -41,6 +41,8 @@ class SeriesSets:
         gaps: Time between rows that follow each other, by part as `lengths`, in seconds of dates; empty without times.
         rules: Names of the rules that hold between the columns of real rows, found or declared, and which rows break
             each of them, bool (N, rules): "train", "test", "synthetic", "naive"; None where nothing is known of rows.
+        whole: Rows of all training sequences (N, C) and where each window of them begins, (M,), of which `train` are
+            some; None where they are all.
         stands: "naive" where windows of shuffled cells stand for the synthetic ones, as for floors.
         cache: Work that several metrics share.
     """
@@ -57,6 +59,7 @@ class SeriesSets:
     static: tuple[str, ...] = ()
     gaps: dict[str, Floats] = field(default_factory=dict)
     rules: Callable[[], tuple[tuple[str, ...], dict[str, Floats]]] | None = None
+    whole: tuple[Floats, Floats] | None = None
     stands: Part = "synthetic"
     cache: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
