@@ -76,6 +76,24 @@ def test_a_deviation_that_is_none_is_refused():
         built(FlowMatching, deviation=0.0)
 
 
+@pytest.mark.parametrize("model", [*DIFFUSION, LatentDiffusion])
+def test_without_classes_the_net_is_told_the_group_that_a_picture_looks_like(model):
+    """Dark and bright pictures, three to one: samples are drawn of both groups as often, and may be pushed."""
+    x = torch.cat([torch.full((60, 1, 8, 8), -0.9), torch.full((20, 1, 8, 8), 0.9)])
+    net = built(model, classes=0, groups=2)
+    assert net.wanted(None, 4).tolist() == [-1] * 4
+    net.groups.find([x])
+    dark, bright = net.groups.of(x[[0, -1]]).tolist()
+    assert {dark, bright} == {0, 1}
+    assert net.groups.shares[[dark, bright]].tolist() == pytest.approx([0.75, 0.25])
+    assert (net.wanted(None, 4000) == dark).float().mean().item() == pytest.approx(0.75, abs=0.03)
+    assert net._labels(Batch(x)).tolist() == [dark] * 60 + [bright] * 20
+    plain, pushed = (net.sample(4, None, Sampling(guidance=push, steps=2)) for push in (0.0, 2.0))
+    assert plain.shape == pushed.shape
+    assert net.ways()[0] == Sampling(guidance=0.0)
+    assert built(model, classes=3, groups=2).groups is None
+
+
 @pytest.mark.parametrize("model", DIFFUSION)
 def test_guidance_pushes_along_what_the_class_changes(model):
     net = built(model)
@@ -104,7 +122,7 @@ def test_every_option_changes_samples(model):
 def test_guidance_of_a_model_that_was_not_told_is_refused(model):
     for net in (built(model, classes=0), built(model, conditional=False)):
         assert net.conditioning == "none"
-        with pytest.raises(UserError, match="guidance=2: .* was not told the class.*conditional=true"):
+        with pytest.raises(UserError, match="guidance=2: .* told neither class nor group.*model.groups=50"):
             net.sample(2, None, Sampling(guidance=2))
         assert net.sample(2).shape == (2, 1, 8, 8)
     with pytest.raises(UserError, match="steps=0"):

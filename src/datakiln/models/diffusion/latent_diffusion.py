@@ -18,6 +18,7 @@ from datakiln import processes
 from datakiln.models.base import GenerativeModel
 from datakiln.models.diffusion.flow_matching import FlowMatching
 from datakiln.models.pictures import cosine_rate
+from datakiln.nets.groups import Groups
 from datakiln.nets.latent_maps import MapAutoencoder
 from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
@@ -67,6 +68,8 @@ class LatentDiffusion(FlowMatching):
         latents = (channels, *(-(-side // factor) for side in spec.shape[1:]))
         super().__init__(dataclasses.replace(spec, shape=latents), **shared)
         self.spec = spec
+        if self.groups is not None:  # of pictures, as a model without a trained VAE sees them, too
+            self.groups = Groups(spec.shape, len(self.groups.shares))
         self.vae = MapAutoencoder(spec.shape, channels, factor, vae_width)
         self.vae_share, self.beta = vae_share, beta
         self.register_buffer("mean", torch.zeros(1, channels, 1, 1))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from datakiln.errors import UserError
 from datakiln.models.pictures import PictureModel
+from datakiln.nets.groups import Groups
 from datakiln.nets.linear import half_precision
 from datakiln.nets.paths import Field, Path, preconditioning, restore, stratified, with_means
 from datakiln.nets.transformer import PictureTransformer
@@ -20,12 +21,12 @@ from datakiln.spec import PLAIN, Batch, DataSpec, Sampling
 
 UNTOLD = 0.1  # share of training pictures whose class is hidden, so that one net learns both (Ho and Salimans, 2022)
 FILLING_STEPS = 50  # at least, unless asked otherwise: noise that is drawn anew needs more of them
-PUSHES = (0.0, 0.15, 0.3, 0.5, 0.75, 1.0)  # towards the class
+PUSHES = (0.0, 0.15, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0)  # towards the class or group
 SEED = 0  # of the times and the noise outside training, the same at every epoch, so that epochs compare
 
 
 class DiffusionPictures(PictureModel, abc.ABC):
-    """Denoises pictures in model space, [-1, 1], told their class where there is one.
+    """Denoises pictures in model space, [-1, 1], told their class where there is one, else the group they look like.
 
     Arguments:
         spec: A picture's spec.
@@ -35,8 +36,9 @@ class DiffusionPictures(PictureModel, abc.ABC):
         depth: Above 0, layers of a transformer in place of the UNet, of tokens twice as wide; see
             `PictureTransformer`. It has no blocks.
         dropout: Share of hidden units left out while training.
-        guidance: How far samples are pushed towards their class unless asked otherwise; 0 not at all. None: not at all
-            until samples are measured while training, which chooses among `PUSHES`.
+        groups: How many groups at most are told apart where no class is told, see `Groups`; 0 for none.
+        guidance: How far samples are pushed towards their class or group unless asked otherwise; 0 not at all. None:
+            not at all until samples are measured while training, which chooses among `PUSHES`.
         sampling_steps: Steps of the sampler unless asked otherwise.
         bf16: Whether convolutions and products are in bfloat16; None for yes where the processor is faster with them.
         deviation: Of pixels in model space, by which what the net sees and says is scaled, see `preconditioning`; None
@@ -60,6 +62,7 @@ class DiffusionPictures(PictureModel, abc.ABC):
         middle: int = 3,
         depth: int = 0,
         dropout: float = 0.0,
+        groups: int = 0,
         guidance: float | None = None,
         sampling_steps: int = 8,
         bf16: bool | None = None,
@@ -72,7 +75,11 @@ class DiffusionPictures(PictureModel, abc.ABC):
         if deviation is not None and deviation <= 0.0:
             raise ValueError(f"deviation={deviation} must be above 0")
         self.sampling_steps, self.bf16, self.deviation = sampling_steps, bf16, deviation
-        self.is_open = guidance is None and self.classes > 0
+        if groups < 0:
+            raise ValueError(f"groups={groups} must be at least 1, or 0 for none")
+        self.groups = Groups(spec.shape, groups) if groups and not self.classes else None
+        kinds = self.classes or (0 if self.groups is None else groups)
+        self.is_open = guidance is None and kinds > 0
         self.register_buffer("push", torch.tensor(guidance or 0.0))
         self.register_load_state_dict_pre_hook(_guided_before)
         self.denoised = spec.shape
@@ -80,9 +87,9 @@ class DiffusionPictures(PictureModel, abc.ABC):
         if depth < 0:
             raise ValueError(f"depth={depth} must be at least 1, or 0 for a UNet")
         if depth:
-            self.net = PictureTransformer(self.denoised, width, depth, self.classes, dropout)
+            self.net = PictureTransformer(self.denoised, width, depth, kinds, dropout)
         else:
-            self.net = UNet(self.denoised, width, blocks, middle, self.classes, dropout)
+            self.net = UNet(self.denoised, width, blocks, middle, kinds, dropout)
 
     def averaged(self) -> nn.Module:
         """The net."""
@@ -108,11 +115,9 @@ class DiffusionPictures(PictureModel, abc.ABC):
     def check_options(self, options: Sampling) -> None:
         """As for every model; and guidance needs a model that was told the class."""
         super().check_options(options)
-        if options.guidance is not None and not self.classes:
-            told = (
-                f"guidance={options.guidance}: this {type(self).__name__} was not told the class, so nothing guides it"
-            )
-            raise UserError(f"{told}; leave guidance= out, or train with conditional=true on labelled pictures")
+        if options.guidance is not None and not self.classes and self.groups is None:
+            told = f"guidance={options.guidance}: this {type(self).__name__} was told neither class nor group"
+            raise UserError(f"{told}, so nothing guides it; leave guidance= out, or train with model.groups=50")
 
     def _noise_and_ranks(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Noise of the shape of x and a rank in [0, 1] for each time; outside training the same at every call."""
@@ -120,9 +125,35 @@ class DiffusionPictures(PictureModel, abc.ABC):
         ranks = stratified(len(x), x.device, generator)
         return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype), ranks
 
+    def on_fit_start(self) -> None:
+        """Looks for groups among the training pictures, where the net is told them.
+
+        Raises:
+            RuntimeError: The trainer was given loaders instead of a data module.
+        """
+        if self.groups is None or self.groups.are_found:
+            return
+        data: Any = getattr(self.trainer, "datamodule", None)
+        if data is None:
+            told = "looks for groups of training pictures first: call trainer.fit(model, datamodule=...), or groups=0"
+            raise RuntimeError(f"{type(self).__name__} {told}")
+        self.groups.find(batch.x for batch in data.train_dataloader())
+
+    def _kinds(self, x: Tensor, y: Tensor | None) -> Tensor | None:
+        """Classes of pictures (B, C, H, W) as the net takes them, or the groups that they look like."""
+        return self.told(y, len(x)) if self.groups is None else self.groups.of(x)
+
+    def wanted(self, condition: Tensor | None, n: int) -> Tensor | None:
+        """Classes of n samples, or groups by their shares."""
+        if self.groups is None:
+            return super().wanted(condition, n)
+        if not self.groups.are_found:  # untrained
+            return torch.full((n,), -1, device=self.device)
+        return torch.multinomial(self.groups.shares, n, replacement=True)
+
     def _labels(self, batch: Batch) -> Tensor | None:
         """What the net is told of a batch, some of it hidden while training."""
-        y = self.told(batch.y, len(batch.x))
+        y = self._kinds(batch.x, batch.y)
         if y is None or not self.training:
             return y
         return torch.where(torch.rand(len(y), device=y.device) < UNTOLD, -1, y)
@@ -164,17 +195,18 @@ class DiffusionPictures(PictureModel, abc.ABC):
     def complete(self, x: Tensor, y: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Pictures with their unknown pixels drawn; see `GenerativeModel.complete` and `restore`."""
         known, given = torch.isfinite(x).all(dim=1, keepdim=True), x.nan_to_num(0.0)
-        return self._restored(lambda made: torch.where(known, given, made), len(x), y, options)
+        return self._restored(lambda made: torch.where(known, given, made), x, y, options)
 
     def enlarge(self, x: Tensor, y: Tensor | None, options: Sampling = PLAIN) -> Tensor:
         """Pictures of which x are the means over blocks; see `GenerativeModel.enlarge` and `restore`."""
-        return self._restored(lambda made: with_means(made, x, self.spec.bounds), len(x), y, options)
+        return self._restored(lambda made: with_means(made, x, self.spec.bounds), x, y, options)
 
-    def _restored(self, met: Callable[[Tensor], Tensor], n: int, y: Tensor | None, options: Sampling) -> Tensor:
-        """Draws n pictures that agree with what is known of them."""
-        told = self.told(y, n)
-        guidance = 0.0 if y is None else self._pushed(options)
-        if y is None and options.guidance is not None:
+    def _restored(self, met: Callable[[Tensor], Tensor], x: Tensor, y: Tensor | None, options: Sampling) -> Tensor:
+        """Draws pictures that agree with what is known of them."""
+        told, n = self._kinds(x, y), len(x)
+        is_told = y is not None or self.groups is not None
+        guidance = self._pushed(options) if is_told else 0.0
+        if not is_told and options.guidance is not None:
             raise UserError(f"guidance={options.guidance}: nothing says of which class the pictures are; leave it out")
         predicted, temperature = self.field(told, guidance), options.temperature or 1.0
         steps = options.steps or max(self.sampling_steps, FILLING_STEPS)
