@@ -89,7 +89,7 @@ def test_a_line_through_shared_values_is_one(built):
     torch.manual_seed(0)
     for x in (data.inputs("train", 200, data.spec.shape), model.sample(200)):
         values = data.codec.decode(x, np.random.default_rng(0))["shared"].to_numpy().reshape(-1, LENGTH)
-        states, is_open, _ = (part[:, 3] for part in model._held(*model._read(model._wide(x))))
+        states, is_open, *_ = (part[:, 3] for part in model._held(*model._read(model._wide(x))))
         on_line = np.abs(np.diff(values, 2, axis=1)) < 1e-4
         stays = np.abs(np.diff(values, axis=1))[:, 1:] < 1e-5
         states, is_open = (part.view(200, LENGTH, -1)[:, 2:].squeeze(-1) for part in (states, is_open[:, 1]))
@@ -121,7 +121,7 @@ def test_spans_hold_all_coordinates_that_read_as_held_and_no_other(built):
     for k, row in enumerate(rows.tolist()):
         for kind in (0, 1):
             start, stop = low[k, kind], high[k, kind]
-            at = torch.cat([start + (stop - start) * torch.linspace(0.02, 0.98, 49), plain])
+            at = torch.cat([start + (stop - start) * torch.linspace(0.1, 0.9, 49), plain])
             asked = coordinates[row : row + 1].repeat(len(at), 1)
             asked[:, i] = at
             found = holds.states_of(numbers, i, asked, is_open[row : row + 1].expand(len(at), 2)) == kind

@@ -55,7 +55,9 @@ def built(kind: str) -> tuple[TSAR, torch.Tensor]:
         source = RawTable(mixed(), None, Provenance("generated", "a test", "0"))
         data = SeriesData(lambda _: source, codec, seed=0, time="t", window=STEPS)
         data.setup("fit")
-        model = TSAR(data.spec, holding=True, pasts=kind == "mixed", changes=12 if kind == "mixed" else 0)
+        model = TSAR(
+            data.spec, holding=True, pasts=kind == "mixed", beats=kind == "mixed", changes=12 if kind == "mixed" else 0
+        )
     model._count(data.train_dataloader())
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():

@@ -19,7 +19,16 @@ from datakiln.jobs.training_state import check_training_state
 from datakiln.sampling.checkpoints import read_checkpoint
 
 # options of models that their yaml has by now, and what those were that do not name them
-WAS = {"saturates": True, "holding": False, "paced": False, "pasts": False, "depth": 0, "changes": 0}
+WAS = {
+    "saturates": True,
+    "holding": False,
+    "paced": False,
+    "pasts": False,
+    "beats": False,
+    "groups": 0,
+    "depth": 0,
+    "changes": 0,
+}
 
 
 def checkpoint_to_go_on_from(

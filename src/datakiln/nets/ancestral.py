@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from datakiln.nets.anyorder import Network
+from datakiln.nets.beats import Beat
 from datakiln.nets.changes import Changes
 from datakiln.nets.codes import Strata, invert
 from datakiln.nets.holds import NONE
@@ -53,6 +54,7 @@ class Prefixes:
         temperature: What the log-probabilities of codes are divided by before they are normalised again.
         base: What each row's context begins with, (n, H); None for nothing.
         past: What is added to that of the first numbers, of each row, (n, N, H); None for nothing.
+        beat: When numbers change course; None for at any step.
     """
 
     def __init__(
@@ -63,10 +65,11 @@ class Prefixes:
         temperature: float = 1.0,
         base: Tensor | None = None,
         past: Tensor | None = None,
+        beat: Beat | None = None,
     ) -> None:
         """See the class."""
         self.net, self.codes, self.precision, self.temperature = net, net.codes, precision, temperature
-        self.past = past
+        self.past, self.beat = past, beat
         self.table: Tensor = net.vectors()
         self.context = self.table.new_zeros(1, self.table.shape[1])  # sums of vectors, (groups, H)
         self.group = torch.zeros(n, dtype=torch.long, device=self.table.device)  # of each row, (n,)
@@ -143,6 +146,11 @@ class Prefixes:
             held = None
             if number is not None and self.net.holds is not None and self.net.holds.has(number):
                 held = self.net.holds.logits(features, number)
+                if self.beat is not None and self.beat.has(number):
+                    one = rows.new_zeros(stop - start)
+                    one[self.group[rows] - start] = rows
+                    there = self.net.holds.open_of(self.net.numbers, number, known.coordinates[one], known.there[one])
+                    held = held + self.beat.added(number, one, there)
             bins = None
             if number is not None and self.net.changes is not None and self.net.changes.has_of(number):
                 bins = self.net.changes.logits(features, number)
@@ -285,7 +293,7 @@ class Ancestral:
 
     def draw(
         self, codes: Tensor, coordinates: Tensor, known: Tensor, even: bool, base: Tensor | None = None,
-        past: Tensor | None = None,
+        past: Tensor | None = None, beat: Beat | None = None,
     ) -> Tensor:  # fmt: skip
         """Fills the cells of codes (n, C) that are not known (n, C); the known ones count from the start.
 
@@ -296,11 +304,12 @@ class Ancestral:
             even: See `Strata`.
             base: See `Prefixes`; with it, known cells of the order count from their place in it, not from the start.
             past: See `Prefixes`.
+            beat: See `Prefixes`; it hears what is drawn.
 
         Returns:
             The log-probability that the unknown cells were drawn with, (n,).
         """
-        prefixes = Prefixes(self.net, len(codes), self.precision, self.temperature, base, past)
+        prefixes = Prefixes(self.net, len(codes), self.precision, self.temperature, base, past, beat)
         seen = known.clone()
         if base is not None:
             seen[:, self.order] = False
@@ -315,6 +324,8 @@ class Ancestral:
             new = ~seen[:, j]
             seen[:, j] = True
             so_far.add(j)
+            if beat is not None:
+                self._heard(beat, j, so_far)
             if j != self.order[-1] and new.any():
                 prefixes.add(j, codes[:, j], coordinates, new, self._states(j, so_far), self._move(j, so_far))
             strata.sort(codes[:, j])
@@ -464,6 +475,16 @@ class Ancestral:
             return None
         may = holds.open_of(self.net.numbers, number, known.coordinates, known.there) & known.there[:, number, None]
         return holds.states_of(self.net.numbers, number, known.coordinates, may)
+
+    def _heard(self, beat: Beat, j: int, known: Known) -> None:
+        """Tells the beat whether the number of a column that stands has changed course."""
+        number, holds = self.net.numbers.place.get(j), self.net.holds
+        if number is None or holds is None or not beat.has(number):
+            return
+        numbers, coordinates, there = self.net.numbers, known.coordinates, known.there[:, number]
+        values = holds.values_of(numbers, number, coordinates)
+        is_open = holds.open_of(numbers, number, coordinates, known.there)
+        beat.hear(number, is_open, holds.told(values), values[:, 0], there)
 
     def _move(self, j: int, known: Known) -> Tensor | None:
         """What the move of the number of a column that stands adds to contexts, (n, H); None where it has no bins."""

@@ -38,7 +38,7 @@ class Groups(nn.Module):
     def __init__(self, shape: tuple[int, ...], count: int) -> None:
         """See the class."""
         super().__init__()
-        self.sides = tuple(min(side, SIDE) for side in shape[1:])
+        self.sides = min(shape[1], SIDE), min(shape[2], SIDE)
         size = shape[0] * self.sides[0] * self.sides[1]
         self.register_buffer("centres", torch.full((count, size), FAR))
         self.register_buffer("shares", torch.zeros(count))

@@ -29,11 +29,13 @@ class Held(NamedTuple):
         states: Of which kind each is, (B, n), or `NONE`.
         is_open: Of which it may be, (B, n, KINDS).
         told: Standardised values that the steps before say, (B, n, KINDS).
+        values: Their own, (B, n); meaningless where there is none.
     """
 
     states: Tensor
     is_open: Tensor
     told: Tensor
+    values: Tensor
 
 
 class Holds(nn.Module):
@@ -143,7 +145,7 @@ class Holds(nn.Module):
         told = self.told(values)
         same = (values[:, 0, :, None] - told).abs() <= SAME
         same = same & is_open & there[:, :n, None]
-        return Held(torch.where(same[..., 0], 0, torch.where(same[..., 1], 1, NONE)), is_open, told)
+        return Held(torch.where(same[..., 0], 0, torch.where(same[..., 1], 1, NONE)), is_open, told, values[:, 0])
 
     def spans(self, numbers: Numbers, told: Tensor, is_open: Tensor) -> tuple[Tensor, Tensor]:
         """Between which coordinates numbers are what the steps before say, though drawn by a density, (B, n, KINDS).
@@ -222,7 +224,7 @@ class Holds(nn.Module):
     def fit(self, numbers: Numbers, coordinates: Tensor, there: Tensor) -> None:
         """Takes from training rows which numbers do so, and how often; both (B, N)."""
         self.can.fill_(True)
-        states, is_open, _ = self.states(numbers, coordinates, there)
+        states, is_open, *_ = self.states(numbers, coordinates, there)
         count = is_open[..., 0].sum(dim=0).clamp(min=1)
         shares = torch.stack([(states == k).sum(dim=0) / count for k in range(KINDS)], dim=1)
         # codes of single values repeat anyway

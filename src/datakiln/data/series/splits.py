@@ -9,7 +9,7 @@ import numpy as np
 from datakiln.errors import UserError
 
 NAMES = ("train", "val", "test")
-MOST_BLOCKS = 20  # of time: the more, the more alike the parts are, and the more rows the gaps take
+MOST_BLOCKS = 60  # of time: the more, the more alike the parts are, and the more rows the gaps take
 FEWEST = 2  # steps of a window
 WINDOWS = 5  # that a block is long at least, where the series is long enough
 

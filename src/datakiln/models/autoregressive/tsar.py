@@ -43,6 +43,7 @@ from datakiln.models.autoregressive.walk import Walk
 from datakiln.models.base import LikelihoodModel, OptimizerFactory
 from datakiln.nets.ancestral import Ancestral
 from datakiln.nets.anyorder import Network
+from datakiln.nets.beats import CLOSED_ODDS, Beats
 from datakiln.nets.changes import Changes
 from datakiln.nets.codes import Codes
 from datakiln.nets.holds import KINDS, Held, Holds
@@ -74,6 +75,8 @@ class TSAR(LikelihoodModel):
             with the same at every step, as in checkpoints of before.
         holding: Whether a number may be exactly as the step before, or on the line through the two before, where the
             training steps are; else of a density alone, as in checkpoints of before.
+        beats: Whether numbers that change course every so many steps only are told when the next of these is due, where
+            training steps have such; not so in checkpoints of before.
         changes: Bins of how far a number moves from one step to the next, where they fit the training steps; 0 for
             none, as in checkpoints of before.
         told: Columns of a step that the net is told at once while training, on average, others being left out for the
@@ -108,6 +111,7 @@ class TSAR(LikelihoodModel):
         candidates: int = 16,
         paced: bool = False,
         holding: bool = False,
+        beats: bool = False,
         changes: int = 0,
         told: int | None = None,
         pasts: bool = False,
@@ -120,6 +124,8 @@ class TSAR(LikelihoodModel):
             raise ValueError(f"candidates={candidates} and told={told} must be at least 1")
         if changes and (changes < 2 or not holding):
             raise ValueError(f"changes={changes} must be 0, or at least 2 with holding=true")
+        if beats and not holding:
+            raise ValueError("beats=true needs holding=true: between beats numbers hold")
         self.conditioning, self.candidates, self.min_updates, self.bf16 = "columns", candidates, min_updates, bf16
         width = width or by_size(spec.steps, WIDTHS)
         hidden = hidden or width * 4 // 3
@@ -136,6 +142,7 @@ class TSAR(LikelihoodModel):
             self.net.holds = Holds(self.net.numbers, self.n_numbers, width)
             if changes:
                 self.net.changes = Changes(self.n_numbers, width, changes)
+        self.beats = Beats(self.n_numbers) if beats and self.n_numbers else None
         self.pasts = Pasts(self.n_numbers, width) if pasts and self.n_numbers else None
         lagged = self.n_own - int(spec.ends)
         self.left_out = 0.0 if told is None else max(1.0 - told / lagged, 0.0)
@@ -200,9 +207,10 @@ class TSAR(LikelihoodModel):
     @torch.no_grad()
     def _count(self, loader: Iterable[Batch]) -> None:
         """Biases start at the columns' shares of codes; orders go from least to most entropy."""
-        kept, whole, lengths, seen = [], [], [], 0
+        kept, whole, lengths, seen, batches = [], [], [], 0, []
         for batch in loader:
             x = batch.x.to(self.device)
+            batches.append(x)
             kept.append(self._wide(x)[alive(x, self.spec).flatten()])
             whole.append(x[:, 0, : self.offset])
             lengths.append(alive(x, self.spec).sum(dim=1))
@@ -219,10 +227,26 @@ class TSAR(LikelihoodModel):
         if self.pasts is not None:
             codes, coordinates, known = self._read(rows)
             self.pasts.fit(self._values(coordinates), self._there(codes, known))
+        if self.beats is not None and self.net.holds is not None and self.net.holds.has_any:
+            told = [(*self._holding(x), alive(x, self.spec)) for x in batches]
+            holds = self.net.holds
+            self.beats.fit(told, torch.where(holds.can, holds.bias, CLOSED_ODDS), self._number_rank)
         if self.static_net is not None:
             static = torch.cat(whole)
             order = set_up(self.static_net, self.static_net.codes, static, self.spec.size)
             self.static_rank[torch.tensor(order)] = torch.arange(len(order), device=self.device)
+
+    def _holding(self, x: Tensor) -> tuple[Held, Tensor]:
+        """What the numbers of all steps hold, and which are there, (B * T, n)."""
+        codes, coordinates, known = self._read(self._wide(x))
+        held = self._held(codes, coordinates, known)
+        assert held is not None
+        return held, self._there(codes, known)[:, : self.n_numbers]
+
+    @property
+    def _number_rank(self) -> Tensor:
+        """In which order numbers are drawn, (n,)."""
+        return self.rank[self.net.numbers.numbers[: self.n_numbers]]
 
     def _wide(self, x: Tensor, before: Tensor | None = None) -> Tensor:
         """Steps beside those before them, (B, T, D) to (B * T, W), NaN where there is none before.
@@ -303,7 +327,11 @@ class TSAR(LikelihoodModel):
             hidden, _ = self.gru(heard, state[None])
             base = (self.outputs(self.dropout(hidden)) + context[:, None]).flatten(0, 1) + told
             at = torch.arange(x.shape[1], device=x.device).repeat(len(x))
-            steps = self._of_steps(base, weights, codes, coordinates, known, held, at, past)
+            changed, time = self._changed(held, codes, known), None
+            if changed is not None and self.beats is not None:
+                along, _ = self.beats.along(changed.unflatten(0, (len(x), -1)), self.beats.nothing(len(x)))
+                time = along.flatten(0, 1)
+            steps = self._of_steps(base, weights, codes, coordinates, known, held, at, past, time)
             static = x.new_zeros(len(x))
             if self.static_net is not None:
                 static = plain_log_probs(self.static_net, x[:, 0, : self.offset], self.static_rank, self.training)
@@ -315,6 +343,12 @@ class TSAR(LikelihoodModel):
         if holds is None or not holds.has_any:
             return None
         return holds.states(numbers, coordinates, self._there(codes, known))
+
+    def _changed(self, held: Held | None, codes: Tensor, known: Tensor) -> Tensor | None:
+        """Which numbers of rows beside their steps before change course there, (R, n); None where none has a beat."""
+        if held is None or self.beats is None or not self.beats.has_any:
+            return None
+        return self.beats.changed(held, self._there(codes, known))
 
     def _there(self, codes: Tensor, known: Tensor) -> Tensor:
         """Which numbers have a value, of rows beside their steps before, (R, N)."""
@@ -396,7 +430,7 @@ class TSAR(LikelihoodModel):
 
     def _of_steps(
         self, base: Tensor, weights: Tensor, codes: Tensor, coordinates: Tensor, known: Tensor,
-        held: Held | None, at: Tensor, past: Tensor | None,
+        held: Held | None, at: Tensor, past: Tensor | None, time: Tensor | None,
     ) -> Tensor:  # fmt: skip
         """Log-probability of the known cells of each step, (R,).
 
@@ -409,6 +443,7 @@ class TSAR(LikelihoodModel):
             held: See `_held`.
             at: Which step of its sequence each is, from 0, (R,).
             past: What the past of each number adds to its context, (n, R, H); None for nothing.
+            time: Where each clock is by the steps before, (R, CLOCKS), see `Beats`; None for no clocks.
         """
         n, order = self.n_own, self.rank.argsort()
         described = self.net.described(codes, coordinates, weights)
@@ -473,6 +508,9 @@ class TSAR(LikelihoodModel):
                 masses = masses.new_zeros(total.shape[:2]).index_copy(1, which, masses)
             rest = holds.log_rest(self.net.numbers, spans, shares, parts, slice(0, self.n_numbers), masses)
             free, logits = picked[:, columns] - rest, holds.logits(of_numbers)
+            if time is not None and self.beats is not None:
+                changed = self.beats.changed(held, self._there(codes, known))
+                logits = logits + self.beats.added(self.beats.states(time, changed, self._number_rank), held.is_open)
             cells, every = holds.added(logits, held.is_open, held.states, free, totals[:, columns])
             picked, totals = picked.index_copy(1, columns, cells), totals.index_copy(1, columns, every)
         return ((picked - totals) * known[:, :n]).sum(dim=1)
