@@ -93,6 +93,23 @@ def test_what_a_damaged_wave_holds_is_read_or_refused_by_its_name(tmp_path):
         read_wave(path)
 
 
+def test_a_sound_that_is_cut_off_is_said(tmp_path):
+    for name in "ab":
+        save(tmp_path / f"{name}.wav", tone(300, 0.1), 8000)
+    assert AudioSource(str(tmp_path))().notes == ()
+    content = (tmp_path / "b.wav").read_bytes()
+    (tmp_path / "b.wav").write_bytes(content[:-100])
+    table = AudioSource(str(tmp_path))()
+    assert len(table.frame) == 1550
+    (note,) = table.notes
+    assert note.startswith("1 sound cut off before the end that the file tells of, such as") and "b.wav" in note
+    piped = bytearray(content)  # whoever writes to a pipe does not know the size
+    piped[40:44] = b"\xff\xff\xff\xff"
+    (tmp_path / "b.wav").write_bytes(bytes(piped))
+    table = AudioSource(str(tmp_path))()
+    assert len(table.frame) == 1600 and table.notes == ()
+
+
 def test_a_wave_is_written_as_it_was(tmp_path):
     codes = mu_law(tone(300, 0.1))
     write_wave(tmp_path / "x" / "a.wav", codes)

@@ -16,6 +16,7 @@ from datakiln.errors import UserError
 from datakiln.wording import counted
 
 LEAST = 2  # samples of a sound
+ENDLESS = 0x7FFFFFFF  # bytes from which on a size means nothing: written by what could not know it, such as a pipe
 WHOLE, FLOATS, EXTENSIBLE = 1, 3, 0xFFFE  # how a WAV file says what its samples are; the last: further behind
 
 
@@ -71,7 +72,9 @@ class AudioSource:
             raise UserError(f"data.path={self.path} has no .wav file in it")
         inputs = Inputs(files)
         classes = [path.parent.relative_to(folder).as_posix() for path in files]
-        sounds = [mu_law(read_wave(path)) for path in files]
+        read = [_read(path) for path in files]
+        sounds = [mu_law(mono) for mono, _ in read]
+        cut = [path for path, (_, is_cut_off) in zip(files, read, strict=True) if is_cut_off]
         if self.most is not None:
             sounds = [sound[: round(self.most * RATE)] for sound in sounds]
         kept = [i for i, sound in enumerate(sounds) if len(sound) >= LEAST]
@@ -88,9 +91,12 @@ class AudioSource:
         if len(set(classes)) > 1:
             frame[CLASS] = np.repeat([classes[i] for i in kept], sizes)
             label, types[CLASS] = CLASS, "category"
-        notes = () if len(kept) == len(files) else (f"{counted(len(files) - len(kept), 'empty sound')} left out",)
+        notes = [] if len(kept) == len(files) else [f"{counted(len(files) - len(kept), 'empty sound')} left out"]
+        if cut:
+            ends = f"{counted(len(cut), 'sound')} cut off before the end that the file tells of"
+            notes.append(f"{ends}, such as {_told(cut[0])}: what is there is used")
         source = Provenance("files", str(folder.resolve()), frame_sha256(frame))
-        return RawTable(frame, label, source, types, notes, inputs=inputs)
+        return RawTable(frame, label, source, types, tuple(notes), inputs=inputs)
 
 
 def read_wave(path: Path) -> np.ndarray:
@@ -99,26 +105,36 @@ def read_wave(path: Path) -> np.ndarray:
     Raises:
         UserError: It is none, or a sample is no number.
     """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[np.ndarray, bool]:
+    """See `read_wave`; and whether the file ends before its samples do."""
     from scipy.signal import resample_poly
 
-    values, channels, rate = _samples(path)
+    values, channels, rate, is_cut_off = _samples(path)
     mono = values[: len(values) // channels * channels].reshape(-1, channels).mean(axis=1)
     if not np.isfinite(mono).all():
         at = int(np.argmin(np.isfinite(mono))) + 1
         raise UserError(f"{_told(path)}: sample {at:,} is no number; mend the sound or leave it out")
     if rate == RATE or not len(mono):
-        return mono
+        return mono, is_cut_off
     shared = int(np.gcd(rate, RATE))
-    return resample_poly(mono, RATE // shared, rate // shared)
+    return resample_poly(mono, RATE // shared, rate // shared), is_cut_off
 
 
-def _samples(path: Path) -> tuple[np.ndarray, int, int]:
-    """Samples of a WAV file, those of its channels one behind the other; how many channels it has, and its rate."""
+def _samples(path: Path) -> tuple[np.ndarray, int, int, bool]:
+    """Samples of a WAV file, those of its channels one behind the other; how many channels it has, and its rate.
+
+    And whether there are fewer than it tells of.
+    """
     content = memoryview(path.read_bytes())
-    chunks, at = {}, 12
+    chunks, at, is_cut_off = {}, 12, False
     while at + 8 <= len(content):
         size = int.from_bytes(content[at + 4 : at + 8], "little")
         chunks[bytes(content[at : at + 4])] = content[at + 8 : at + 8 + size]  # of one that is cut off, what is there
+        if content[at : at + 4] == b"data":
+            is_cut_off = len(content) - at - 8 < size < ENDLESS
         at += 8 + size + size % 2
     is_wave = bytes(content[:4]) == b"RIFF" and bytes(content[8:12]) == b"WAVE"
     head, data = chunks.get(b"fmt ", b""), chunks.get(b"data")
@@ -133,14 +149,14 @@ def _samples(path: Path) -> tuple[np.ndarray, int, int]:
         raise UserError(f"{_told(path)} is no WAV file of plain samples ({told}); write it as 16-bit PCM")
     data = data[: len(data) // width * width]
     if floats:
-        return np.frombuffer(data, dtype=f"<f{width}").astype(np.float64), channels, rate
+        return np.frombuffer(data, dtype=f"<f{width}").astype(np.float64), channels, rate, is_cut_off
     if width == 1:
-        return (np.frombuffer(data, dtype=np.uint8).astype(np.float64) - 128.0) / 128.0, channels, rate
+        return (np.frombuffer(data, dtype=np.uint8).astype(np.float64) - 128.0) / 128.0, channels, rate, is_cut_off
     if width == 3:
         padded = np.zeros((len(data) // 3, 4), dtype=np.uint8)
         padded[:, 1:] = np.frombuffer(data, dtype=np.uint8).reshape(-1, 3)
-        return padded.view("<i4")[:, 0] / 2.0**31, channels, rate
-    return np.frombuffer(data, dtype=f"<i{width}") / 2.0 ** (8 * width - 1), channels, rate
+        return padded.view("<i4")[:, 0] / 2.0**31, channels, rate, is_cut_off
+    return np.frombuffer(data, dtype=f"<i{width}") / 2.0 ** (8 * width - 1), channels, rate, is_cut_off
 
 
 def _told(path: Path) -> str:
