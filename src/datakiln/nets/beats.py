@@ -21,8 +21,9 @@ PURE = 0.97  # share of pairs of changes that lie a multiple of the beat apart
 PAIRS = 50  # of changes at least
 KEPT = 0.99  # of what changes have told, from one step to the next: a gap in the data may shift the beat
 CLOSED_ODDS = -20.0  # of a kind of holding that never is
-UNKNOWN, NOW, BETWEEN = range(3)  # where in the beat a number is
-STATES = 3
+NOW, BETWEEN, UNKNOWN = range(3)  # where in the beat a number is
+EARLY = 24  # steps of a sequence that are told apart while its beat is not known: the longer, the nearer the first
+STATES = UNKNOWN + EARLY + 1
 NEAR = 1e-4  # standardised: what is rounded on both sides, and doubled, is on its line all the same
 SURE = 2  # changes that set a clock, where so many numbers go by it: one may be misread, of a value never seen before
 STRAY = 0.002  # share of open steps that hold nothing, at least
@@ -94,7 +95,7 @@ class Beats(nn.Module):
         """Where each clock is at the step at place `at`, (n, CLOCKS)."""
         most, place = votes.max(dim=2)
         is_now = place == at % self.period.clamp(min=1)
-        return torch.where(most >= self.enough(), torch.where(is_now, NOW, BETWEEN), UNKNOWN)
+        return torch.where(most >= self.enough(), torch.where(is_now, NOW, BETWEEN), UNKNOWN + min(at, EARLY))
 
     def enough(self) -> Tensor:
         """Votes from which on each clock is known, (CLOCKS,): of changes that may be half forgotten."""
@@ -116,7 +117,7 @@ class Beats(nn.Module):
     @staticmethod
     def state_of(time: Tensor, someone: Tensor) -> Tensor:
         """Where in its beat a number is whose clock says so, of a step in which another has changed or not."""
-        return torch.where((time == UNKNOWN) & someone, NOW, time)
+        return torch.where((time >= UNKNOWN) & someone, NOW, time)
 
     def added(self, states: Tensor, is_open: Tensor) -> Tensor:
         """What log-odds of holding have more, (R, n, KINDS); see `states` and `Held`."""

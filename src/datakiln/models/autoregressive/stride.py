@@ -159,7 +159,7 @@ class Stride:
         """See `Beats.time`."""
         place = self.votes.argmax(axis=2)
         is_now = np.where(place == self.at % self.period, beats.NOW, beats.BETWEEN)
-        self.time = np.where(self.votes.max(axis=2) >= self.enough, is_now, beats.UNKNOWN)
+        self.time = np.where(self.votes.max(axis=2) >= self.enough, is_now, beats.UNKNOWN + min(self.at, beats.EARLY))
         self.changed = np.zeros(self.time.shape, np.float32)
 
     def _end_beat(self) -> None:
@@ -172,7 +172,7 @@ class Stride:
         """See `Beats.added_of`, of the kinds that there are, (n, kinds)."""
         clock = self.clocks[number.number]
         states = self.time[:, clock]
-        states = np.where((states == beats.UNKNOWN) & (self.changed[:, clock] > 0), beats.NOW, states)
+        states = np.where((states >= beats.UNKNOWN) & (self.changed[:, clock] > 0), beats.NOW, states)
         is_closed = ~may[:, number.held.index(1)] if 1 in number.held else np.ones(len(may), bool)
         found: Array = self.beat_odds[states, is_closed.astype(np.int64), number.number][:, number.held]
         return found
