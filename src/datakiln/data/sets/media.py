@@ -133,7 +133,7 @@ def _samples(path: Path) -> tuple[np.ndarray, int, int, bool]:
     while at + 8 <= len(content):
         size = int.from_bytes(content[at + 4 : at + 8], "little")
         chunks[bytes(content[at : at + 4])] = content[at + 8 : at + 8 + size]  # of one that is cut off, what is there
-        if content[at : at + 4] == b"data":
+        if bytes(content[at : at + 4]) == b"data":
             is_cut_off = len(content) - at - 8 < size < ENDLESS
         at += 8 + size + size % 2
     is_wave = bytes(content[:4]) == b"RIFF" and bytes(content[8:12]) == b"WAVE"
