@@ -89,6 +89,26 @@ def test_relations_of_static_columns_and_of_the_time_are_found_and_kept():
     assert again.decode(x, np.random.default_rng(0)).equals(data.codec.decode(x, np.random.default_rng(0)))
 
 
+def test_what_stays_as_it_is_in_a_sequence_is_evidence_once():
+    """One entity varies, so that age and sex are columns of a step: people tell of them once each, not each step."""
+    rng = np.random.default_rng(0)
+    steps, people = 14, 40
+    age = rng.permutation(np.arange(20, 20 + people))
+    frame = pd.DataFrame(
+        {
+            "who": np.repeat([f"p{i}" for i in range(people)], steps),
+            "date": np.tile(pd.date_range("2021-01-01", periods=steps), people),
+            "age": np.repeat(age, steps),
+            "sex": np.repeat(np.where(rng.random(people) < 0.5, "F", "M"), steps),
+            "city": rng.choice(list(COUNTRY), people * steps),
+            "v": rng.normal(size=people * steps).round(2),
+        }
+    )
+    frame.loc[:4, ["age", "sex"]] = [61, "X"]
+    frame["country"] = frame["city"].map(COUNTRY)
+    assert {str(relation) for relation in made(frame, time="date", entity="who").codec.relations} == {"city -> country"}
+
+
 def test_codecs_of_before_load_and_strange_ones_do_not():
     state = made(panel(), time="date", entity="who").codec.state()
     calendar = state.pop("calendar")

@@ -54,6 +54,7 @@ def chosen_of_series(
     calendar = _calendar(options["calendar"], frame, schema, [field.name for field in own], roles.time)
     targets = {relation.target for relation in calendar}
     steps = chosen_relations(options["steps"], frame, Schema(own), {*stay, *targets})
+    steps = [r for r in steps if r.text or _holds_in_runs(r, frame, group, Schema(own))]
     held = set(stay)
     for relation in steps * len(steps):  # also by way of others
         held |= set(relation.columns) if held & set(relation.columns) else set()
@@ -71,6 +72,23 @@ def chosen_of_series(
     static = chosen_relations(options["static"], first, whole, stay)
     # no sequence is drawn again, and putting an order right would move what a condition asked for
     return Relations(steps, [r for r in static if r.mode != "checked" or r.text], calendar)
+
+
+def _holds_in_runs(relation: Relation, frame: pd.DataFrame, group: np.ndarray, schema: Schema) -> bool:
+    """Whether it is found, too, where steps in which none of its columns changes count once.
+
+    The age of a person stands in each step and is one piece of evidence.
+    """
+    names = list(relation.columns)
+    cells = frame[names].reset_index(drop=True)
+    before = cells.shift()
+    is_new = ((cells != before) & ~(cells.isna() & before.isna())).any(axis=1).to_numpy()
+    is_new = is_new | np.r_[True, group[1:] != group[:-1]]
+    if 2 * is_new.sum() > len(cells):
+        return True
+    fields = tuple(field for field in schema.fields if field.name in names)
+    found = chosen_relations("auto", cells[is_new].reset_index(drop=True), Schema(fields), ())
+    return any(other.target == relation.target for other in found)
 
 
 def _where_steady(relation: Relation, frame: pd.DataFrame, group: np.ndarray, schema: Schema) -> list[Relation]:
