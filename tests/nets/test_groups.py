@@ -43,3 +43,11 @@ def test_a_picture_of_which_half_is_known_is_of_the_group_that_this_half_tells()
     holes[0, :, 8:] = holes[1, :, :8] = holes[2] = torch.nan
     first, second = groups.of(x[[0, LEAST]]).tolist()
     assert groups.of(holes).tolist() == [first, second, -1]
+
+
+@pytest.mark.parametrize("share", [-0.5, torch.nan])
+def test_shares_that_nothing_can_be_drawn_by_are_refused(share):
+    state = Groups((1, 16, 16), 3).state_dict()
+    state["shares"][0] = share
+    with pytest.raises(ValueError, match="shares must be finite and not below 0"):
+        Groups((1, 16, 16), 3).load_state_dict(state)

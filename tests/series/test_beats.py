@@ -7,15 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from datakiln.codecs.series.series import SeriesCodec
-from datakiln.codecs.tables.bins import Bins
-from datakiln.data.base import Provenance
 from datakiln.data.series.series import SeriesData
-from datakiln.data.tables.sources import RawTable
 from datakiln.models.autoregressive.tsar import TSAR
 from datakiln.nets.beats import BETWEEN, CLOCKS, NOW, UNKNOWN, Beats
 from datakiln.spec import PLAIN, Sampling
-from tests.series.walking import check_steps_are_as_likely_as_drawn
+from tests.series.walking import check_steps_are_as_likely_as_drawn, counted, staying, wandering
 
 STEPS, LENGTH = 6000, 30
 COLUMNS = ["free", "stays", "dry", "wet", "price"]
@@ -24,12 +20,8 @@ COLUMNS = ["free", "stays", "dry", "wet", "price"]
 def frame() -> pd.DataFrame:
     """Two numbers of every sixth step, interpolated, one of every fourth, filled, and two that have no beat."""
     rng = np.random.default_rng(0)
-    x = np.zeros(STEPS)
-    for t in range(1, STEPS):
-        x[t] = 0.9 * x[t - 1] + rng.normal(0.0, 0.4)
-    stays = np.zeros(STEPS)
-    for t in range(1, STEPS):
-        stays[t] = stays[t - 1] if rng.random() < 2 / 3 else x[t] / 3
+    x = wandering(rng, STEPS)
+    stays = staying(rng, x)
     at = np.arange(STEPS)
     dry, wet = (np.interp(at, at[2::6], np.round(y[2::6] * 4)) for y in (x, x + rng.normal(0.0, 0.4, STEPS)))
     price = np.round(np.repeat(x[::4], 4)[:STEPS] * 200)
@@ -38,14 +30,7 @@ def frame() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def built() -> tuple[TSAR, SeriesData]:
-    codec = SeriesCodec(lambda: Bins(smooth=True), compact=True, places=True)
-    source = RawTable(frame(), None, Provenance("generated", "a test", "0"))
-    data = SeriesData(lambda _: source, codec, seed=0, window=LENGTH)
-    data.setup("fit")
-    torch.manual_seed(0)
-    model = TSAR(data.spec, holding=True, pasts=True, beats=True).eval()
-    model._count(data.train_dataloader())
-    return model, data
+    return counted(frame(), LENGTH, holding=True, pasts=True, beats=True)
 
 
 def changes(values: pd.DataFrame, column: str, order: int) -> np.ndarray:
@@ -158,3 +143,12 @@ def test_a_checkpoint_of_before_has_no_beats(built):
     assert TSAR(data.spec, holding=True).beats is None
     with pytest.raises(ValueError, match="beats=true needs holding=true"):
         TSAR(data.spec, beats=True)
+
+
+def test_a_clock_that_there_is_none_of_is_refused(built):
+    """A checkpoint is a stranger's file, and places are counted by these."""
+    for name, value in (("clock", 4), ("clock", -2), ("period", 97), ("odds", torch.nan)):
+        state = {key: part.clone() for key, part in built[0].beats.state_dict().items()}
+        state[name].view(-1)[0] = value
+        with pytest.raises(ValueError, match=name):
+            Beats(len(COLUMNS)).load_state_dict(state)

@@ -15,7 +15,7 @@ from datakiln.data.tables.sources import RawTable
 from datakiln.models.autoregressive.tsar import TSAR
 from datakiln.nets.changes import Changes
 from datakiln.nets.numbers import CLOSED
-from tests.series.walking import check_steps_are_as_likely_as_drawn
+from tests.series.walking import check_steps_are_as_likely_as_drawn, counted
 
 LENGTH, STEPS, MOVES, UNIT = 24, 4000, np.array([-5, -2, 2, 5]), 1 / 3
 
@@ -34,14 +34,7 @@ def frame() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def built() -> tuple[TSAR, SeriesData]:
-    codec = SeriesCodec(lambda: Bins(smooth=True), compact=True, places=True)
-    source = RawTable(frame(), None, Provenance("generated", "a test", "0"))
-    data = SeriesData(lambda _: source, codec, seed=0, window=LENGTH)
-    data.setup("fit")
-    torch.manual_seed(0)
-    model = TSAR(data.spec, holding=True, pasts=True, changes=16).eval()
-    model._count(data.train_dataloader())
-    return model, data
+    return counted(frame(), LENGTH, holding=True, pasts=True, changes=16)
 
 
 def moves(drawn: pd.DataFrame, name: str) -> np.ndarray:

@@ -8,13 +8,10 @@ import pytest
 import torch
 
 from datakiln.codecs.series.series import SeriesCodec
-from datakiln.codecs.tables.bins import Bins
-from datakiln.data.base import Provenance
 from datakiln.data.series.series import SeriesData
-from datakiln.data.tables.sources import RawTable
 from datakiln.models.autoregressive.tsar import TSAR
 from datakiln.spec import PLAIN
-from tests.series.walking import check_steps_are_as_likely_as_drawn
+from tests.series.walking import check_steps_are_as_likely_as_drawn, counted, staying, wandering
 
 LENGTH, STEPS = 24, 3000
 
@@ -25,12 +22,8 @@ def frame() -> pd.DataFrame:
     The last lies on values that many steps share, and bends where the other one does.
     """
     rng = np.random.default_rng(0)
-    x = np.zeros(STEPS)
-    for t in range(1, STEPS):
-        x[t] = 0.9 * x[t - 1] + rng.normal(0.0, 0.4)
-    stays = np.zeros(STEPS)
-    for t in range(1, STEPS):
-        stays[t] = stays[t - 1] if rng.random() < 2 / 3 else x[t] / 3
+    x = wandering(rng, STEPS)
+    stays = staying(rng, x)
     line = np.interp(np.arange(STEPS), np.arange(0, STEPS, 6), x[::6] * np.pi)
     shared = np.interp(np.arange(STEPS), np.arange(0, STEPS, 6), np.round(x[::6] * 4))
     return pd.DataFrame({"free": x, "stays": stays, "line": line, "shared": shared})
@@ -38,14 +31,7 @@ def frame() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def built() -> tuple[TSAR, SeriesData]:
-    codec = SeriesCodec(lambda: Bins(smooth=True), compact=True, places=True)
-    source = RawTable(frame(), None, Provenance("generated", "a test", "0"))
-    data = SeriesData(lambda _: source, codec, seed=0, window=LENGTH)
-    data.setup("fit")
-    torch.manual_seed(0)
-    model = TSAR(data.spec, holding=True, pasts=True).eval()
-    model._count(data.train_dataloader())
-    return model, data
+    return counted(frame(), LENGTH, holding=True, pasts=True)
 
 
 def kinds(x: np.ndarray) -> tuple[float, float]:

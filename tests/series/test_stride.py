@@ -20,6 +20,7 @@ from datakiln.models.autoregressive.walk import Walk
 from datakiln.nets.holds import KINDS
 from datakiln.nets.numbers import COMPONENTS
 from datakiln.spec import PLAIN
+from tests.series.walking import wandering
 from tests.test_conformance import trained
 
 ROWS, STEPS = 5, 12
@@ -29,9 +30,7 @@ def mixed() -> pd.DataFrame:
     """Numbers with holes and spikes, one that is often another's, one on few values, a category."""
     rng = np.random.default_rng(0)
     n = 900
-    x = np.zeros(n)
-    for t in range(1, n):
-        x[t] = 0.9 * x[t - 1] + rng.normal(0.0, 0.4)
+    x = wandering(rng, n)
     y = np.where(rng.random(n) < 0.5, x, x + rng.normal(0.0, 1.0, n)).round(3)
     frame = {
         "t": np.arange(n), "x": x.round(3), "y": y, "few": rng.poisson(2 + np.exp(x / 2)),

@@ -56,6 +56,7 @@ class Beats(nn.Module):
         self.register_buffer("clock", torch.full((own,), NONE))
         self.register_buffer("bends", torch.zeros(own, dtype=torch.bool))
         self.register_buffer("odds", torch.zeros(STATES, 2, own, KINDS))
+        self.register_load_state_dict_pre_hook(_checked)
 
     @property
     def has_any(self) -> bool:
@@ -64,7 +65,7 @@ class Beats(nn.Module):
 
     def changed(self, held: Held, there: Tensor) -> Tensor:
         """Which numbers changed course at steps, (R, n); those are there that are so in `there`, (R, N)."""
-        moved, bent = changes(held, there[:, : self.own])
+        moved, bent = changes(held.is_open, held.told, held.values, there[:, : self.own])
         return torch.where(self.bends, bent, moved) & (self.clock >= 0)
 
     def nothing(self, n: int) -> Tensor:
@@ -139,7 +140,7 @@ class Beats(nn.Module):
         """
         seen = []
         for held, there, counts in told:
-            both = changes(held, there & counts.flatten()[:, None])
+            both = changes(held.is_open, held.told, held.values, there & counts.flatten()[:, None])
             seen.append(torch.stack(both).unflatten(1, counts.shape).float())  # (2, B, T, n)
         self._find(seen)
         if not self.has_any:
@@ -208,18 +209,20 @@ class Beats(nn.Module):
         return found
 
 
-def changes(held: Held, there: Tensor) -> tuple[Tensor, Tensor]:
-    """Which numbers left what they were, and which the line through the two steps before, (R, n) each.
+def changes(is_open: Tensor, told: Tensor, values: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+    """Which numbers left what they were, and which the line through the two steps before, (...) each.
 
     Arguments:
-        held: What they are beside the steps before.
-        there: Which have a value, (R, n).
+        is_open: See `Held`, (..., KINDS).
+        told: See there, (..., KINDS).
+        values: Standardised, (...).
+        there: Which have one, (...).
     """
-    stay, line = held.is_open.unbind(dim=2)
-    before, ahead = held.told.unbind(dim=2)
+    stay, line = is_open.unbind(dim=-1)
+    before, ahead = told.unbind(dim=-1)
     is_level = (ahead - before).abs() <= NEAR
-    moved = there & stay & ((held.values - before).abs() > NEAR)
-    return moved, there & (line | (stay & is_level)) & ((held.values - ahead).abs() > NEAR)
+    moved = there & stay & ((values - before).abs() > NEAR)
+    return moved, there & (line | (stay & is_level)) & ((values - ahead).abs() > NEAR)
 
 
 class Beat:
@@ -228,13 +231,15 @@ class Beat:
     Arguments:
         beats: Of all steps.
         time: Where each clock is by the steps before, (n, CLOCKS).
-        someone: Of which clocks a number has changed at this step, (n, CLOCKS); None for none so far.
+
+    Attributes:
+        someone: Of which clocks a number has changed at this step, (n, CLOCKS).
     """
 
-    def __init__(self, beats: Beats, time: Tensor, someone: Tensor | None = None) -> None:
+    def __init__(self, beats: Beats, time: Tensor) -> None:
         """See the class."""
         self.beats, self.time = beats, time
-        self.someone = torch.zeros_like(time, dtype=torch.bool) if someone is None else someone
+        self.someone = torch.zeros_like(time, dtype=torch.bool)
         self._clocks = beats.clock.tolist()
 
     def __getitem__(self, rows: Tensor) -> Beat:
@@ -252,9 +257,17 @@ class Beat:
         return self.beats.added_of(number, states, is_open)
 
     def hear(self, number: int, is_open: Tensor, told: Tensor, values: Tensor, there: Tensor) -> None:
-        """Takes what a number is beside what is told of it, see `Held`, and whether it has a value, (n,)."""
-        states = torch.full_like(there, NONE, dtype=torch.long)
-        held = Held(states[:, None], is_open[:, None], told[:, None], values[:, None])
-        moved, bent = changes(held, there[:, None])
-        changed = bent if bool(self.beats.bends[number]) else moved
-        self.someone[:, self._clocks[number]] |= changed[:, 0]
+        """Takes what a number is beside what is told of it; see `changes`, of n rows."""
+        moved, bent = changes(is_open, told, values, there)
+        self.someone[:, self._clocks[number]] |= bent if bool(self.beats.bends[number]) else moved
+
+
+def _checked(model: Beats, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Refuses clocks and periods that there are none of: places are counted by them."""
+    for name, least, most in (("clock", NONE, CLOCKS - 1), ("period", 0, LONGEST)):
+        part = state.get(f"{prefix}{name}")
+        if part is not None and (part.is_floating_point() or bool(((part < least) | (part > most)).any())):
+            raise ValueError(f"{prefix}{name} must be whole numbers from {least} to {most}")
+    odds = state.get(f"{prefix}odds")
+    if odds is not None and not bool(torch.isfinite(odds).all()):
+        raise ValueError(f"{prefix}odds must be finite")

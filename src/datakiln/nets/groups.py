@@ -18,6 +18,7 @@ from datakiln import processes
 SIDE = 14  # to which pictures are made smaller before they are compared
 SEEN = 10_000  # pictures at most among which groups are looked for
 LEAST = 20  # pictures of a group on average: fewer would be known one by one
+SEED = 0
 FAR = 1e4  # a centre that no picture is near to
 
 
@@ -42,6 +43,7 @@ class Groups(nn.Module):
         size = shape[0] * self.sides[0] * self.sides[1]
         self.register_buffer("centres", torch.full((count, size), FAR))
         self.register_buffer("shares", torch.zeros(count))
+        self.register_load_state_dict_pre_hook(_checked)
 
     @property
     def are_found(self) -> bool:
@@ -53,7 +55,7 @@ class Groups(nn.Module):
         return F.adaptive_avg_pool2d(x, self.sides).flatten(1)
 
     @torch.no_grad()
-    def find(self, pictures: Iterable[Tensor], seed: int = 0) -> None:
+    def find(self, pictures: Iterable[Tensor]) -> None:
         """Sets centres and shares from batches (B, C, H, W) of training pictures, of which the first are enough."""
         kept: list[Tensor] = []
         for x in pictures:
@@ -62,7 +64,7 @@ class Groups(nn.Module):
                 break
         small = torch.cat(kept)[:SEEN]
         count = max(1, min(len(self.centres), len(small) // LEAST))
-        found = KMeans(count, n_init=1, max_iter=50, random_state=seed).fit(small.cpu().numpy())
+        found = KMeans(count, n_init=1, max_iter=50, random_state=SEED).fit(small.cpu().numpy())
         centres = torch.as_tensor(found.cluster_centers_, dtype=torch.float32)
         shares = torch.bincount(torch.as_tensor(found.labels_).long(), minlength=count) / len(small)
         centres, shares = (torch.tensor(processes.told(part.tolist())) for part in (centres, shares))
@@ -77,3 +79,10 @@ class Groups(nn.Module):
         # |known (x - c)|^2 but for what all centres share
         apart = known.to(given) @ centres.square().T - 2.0 * given @ centres.T
         return torch.where(known.any(dim=1), apart.argmin(dim=1), -1)
+
+
+def _checked(model: Groups, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Refuses shares that nothing can be drawn by."""
+    shares = state.get(f"{prefix}shares")
+    if shares is not None and not bool((torch.isfinite(shares) & (shares >= 0)).all()):
+        raise ValueError(f"{prefix}shares must be finite and not below 0")

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from datakiln.models.autoregressive.steps import LAGS
+from datakiln.models.autoregressive.stride_beat import StrideBeat
 from datakiln.models.autoregressive.stride_columns import (
     BELOW_TOP,
     EDGE,
@@ -32,7 +33,6 @@ from datakiln.models.autoregressive.stride_columns import (
     centred,
     log_sum,
 )  # fmt: skip
-from datakiln.nets import beats
 from datakiln.nets.ancestral import AGAIN
 from datakiln.nets.holds import KINDS, NONE, SAME
 from datakiln.nets.numbers import CLOSED, FAR, FEATURES, WAVES
@@ -83,7 +83,8 @@ class Stride:
         of = {column.number.number: k for k, column in enumerate(self.columns) if column.number is not None}
         self.of_numbers = np.array([of[i] for i in range(self.n_numbers)], dtype=np.int64)
         self._take_steps()
-        self._take_beats()
+        beats = model.beats
+        self.beat = None if beats is None or not beats.has_any else StrideBeat(beats, walk)
 
     def _take_layers(self) -> None:
         """Layer normalisations keep their scale alone: vectors come without their mean."""
@@ -145,49 +146,6 @@ class Stride:
             marks = array(holds.marks[1])
             self.lag_marks = np.concatenate([marks, np.zeros_like(marks[:, :1])], axis=1)
 
-    def _take_beats(self) -> None:
-        """When numbers change course, as far as the walk has heard."""
-        found, self.at = self.walk.model.beats, self.walk.at
-        self.clocks: list[int] = [NONE] * self.n_numbers
-        if found is not None and found.has_any:
-            self.clocks, self.bends = found.clock.tolist(), found.bends.tolist()
-            self.beat_odds, self.period = array(found.odds), np.maximum(array(found.period), 1)
-            self.votes, self.enough = array(self.walk.votes), array(found.enough())
-        self.has_beats = any(clock >= 0 for clock in self.clocks)
-
-    def _begin_beat(self) -> None:
-        """See `Beats.time`."""
-        place = self.votes.argmax(axis=2)
-        is_now = np.where(place == self.at % self.period, beats.NOW, beats.BETWEEN)
-        self.time = np.where(self.votes.max(axis=2) >= self.enough, is_now, beats.UNKNOWN + min(self.at, beats.EARLY))
-        self.changed = np.zeros(self.time.shape, np.float32)
-
-    def _end_beat(self) -> None:
-        """See `Beats.heard`."""
-        self.votes *= np.float32(beats.KEPT)
-        self.votes[:, np.arange(beats.CLOCKS), self.at % self.period] += self.changed
-        self.at += 1
-
-    def _odds_of_beat(self, number: Number, may: Array) -> Array:
-        """See `Beats.added_of`, of the kinds that there are, (n, kinds)."""
-        clock = self.clocks[number.number]
-        states = self.time[:, clock]
-        states = np.where((states >= beats.UNKNOWN) & (self.changed[:, clock] > 0), beats.NOW, states)
-        is_closed = ~may[:, number.held.index(1)] if 1 in number.held else np.ones(len(may), bool)
-        found: Array = self.beat_odds[states, is_closed.astype(np.int64), number.number][:, number.held]
-        return found
-
-    def _hear(self, number: Number, may: Array) -> None:
-        """See `beats.changes`; the number's value of this step stands."""
-        i, near = number.number, np.float32(beats.NEAR)
-        stay, line = (may[:, number.held.index(k)] if k in number.held else np.zeros(len(may), bool) for k in (0, 1))
-        value, before, ahead = self.exact[:, i], self.exact[:, self.n_numbers + i], self._on_line(i)
-        if self.bends[i]:
-            is_usable, told = line | (stay & (np.abs(ahead - before) <= near)), ahead
-        else:
-            is_usable, told = stay, before
-        self.changed[:, self.clocks[i]] += self.there[:, i] & is_usable & (np.abs(value - told) > near)
-
     def steps(self, count: int) -> Tensor:
         """So many more steps, (n, count, D)."""
         n = len(self.static)
@@ -205,8 +163,8 @@ class Stride:
         context = self.state @ self.outputs + self.context + told - told @ self.mean
         codes = np.empty((len(context), self.lagged), np.int64)
         own, n, last = self._own(), self.n_numbers, len(self.columns) - 1
-        if self.has_beats:
-            self._begin_beat()
+        if self.beat is not None:
+            self.beat.begin()
         for k, column in enumerate(self.columns):
             raw = column.out(self._features(context + own[k]))
             code, coordinate = self._drawn(column, raw, uniforms[k])
@@ -218,8 +176,8 @@ class Stride:
                 codes[:, column.column], more = self._kept(column, column.number, code, coordinate, k == last)
                 added = added + more
             context += added
-        if self.has_beats:
-            self._end_beat()
+        if self.beat is not None:
+            self.beat.end()
         self.codes[:, 1:] = self.codes[:, :-1]
         self.codes[:, 0] = codes
         self.kept_steps[:, :, n:] = self.kept_steps[:, :, :-n]
@@ -244,8 +202,9 @@ class Stride:
         if number.held:
             may = self._may_hold(number)
             self.states[:, i] = self._state(number, may)
-            if self.clocks[i] >= 0:
-                self._hear(number, may)
+            if self.beat is not None and self.beat.has(number):
+                before, ahead = self.exact[:, self.n_numbers + i], self._on_line(i)
+                self.beat.hear(number, may, before, ahead, self.exact[:, i], self.there[:, i])
         if is_last:
             return own, 0.0
         rank = column.below[inside] + column.share[inside] * place
@@ -374,8 +333,8 @@ class Stride:
             )
         if number is not None and held:
             may, odds = self._may_hold(number), raw[:, size + r + m : size + r + m + len(held)]
-            if self.clocks[number.number] >= 0:
-                odds = odds + self._odds_of_beat(number, may)
+            if self.beat is not None and self.beat.has(number):
+                odds = odds + self.beat.added(number, may)
             odds = np.where(may, odds, np.float32(CLOSED))
             logits = np.concatenate([logits, log_sum(logits) + odds], axis=1)
         if self.temperature != 1.0:
